@@ -1,0 +1,121 @@
+# aisearch-jobs: "make help" says what can be made.
+
+BUILD    ?= build
+CC       ?= cc
+PYTHON   ?= /usr/bin/python3
+SANITIZE ?=
+
+# With sanitizers, or where the user brings CFLAGS, the hardening of the default makes way.
+ifeq ($(SANITIZE),)
+CFLAGS   ?= -O2 -g -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+else
+CFLAGS   ?= -O1 -g -fno-omit-frame-pointer
+SAN      := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
+endif
+LDFLAGS  ?= -Wl,-z,relro -Wl,-z,now
+
+# Where things are installed; a distribution's paths by default.
+DESTDIR      ?=
+prefix       ?= /usr
+libdir       ?= $(prefix)/lib
+datadir      ?= $(prefix)/share
+docdir       ?= $(datadir)/doc/aisearch-jobs
+nginxmoddir  ?= $(or $(shell $(NGINX) -V 2>&1 | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p'),$(libdir)/nginx/modules)
+nginxconfdir ?= $(datadir)/nginx/modules-available
+collectddir  ?= $(libdir)/collectd
+
+# nginx: Debian's nginx-dev, or any source tree; what it is configured with comes from the tree or from this nginx.
+NGINX     ?= $(or $(shell PATH=$$PATH:/usr/sbin:/usr/local/sbin command -v nginx),/usr/sbin/nginx)
+NGINX_SRC ?= /usr/share/nginx/src
+
+# collectd: the headers of Debian's collectd-dev.
+COLLECTD_INCLUDE ?= /usr/include/collectd
+
+PKG_CONFIG ?= pkg-config
+PACKAGES   := libcurl libcjson
+PKG_CFLAGS  = $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
+PKG_LIBS    = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
+
+WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wmissing-prototypes -Wstrict-prototypes $(WERROR)
+BASE  = $(WARN) $(CFLAGS) $(CPPFLAGS) $(SAN) -fPIC -MMD -MP
+
+LIB     := $(BUILD)/libaisearch.a
+LIB_SRC := $(wildcard common/ais_*.c)
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
+
+UNIT_SRC := $(wildcard tests/unit/test_*.c)
+UNIT     := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+
+COLLECTD_SRC := $(wildcard collectd-plugin/*.c)
+COLLECTD_OBJ := $(COLLECTD_SRC:%.c=$(BUILD)/%.o)
+COLLECTD_SO  := $(if $(COLLECTD_SRC),$(BUILD)/collectd/aisearch.so)
+
+NGINX_CONFIG := $(wildcard nginx-module/config)
+NGINX_DEPS   := $(wildcard nginx-module/*.[ch] common/*.[ch])
+NGINX_SO     := $(if $(NGINX_CONFIG),$(BUILD)/nginx/ngx_http_aisearch_module.so)
+
+.PHONY: all lib unit nginx collectd
+all: lib unit nginx collectd
+lib: $(if $(LIB_SRC),$(LIB))
+unit: $(UNIT)
+nginx: $(NGINX_SO)
+collectd: $(COLLECTD_SO)
+
+# What was built with other flags is built again.
+FLAGS = $(CC) $(BASE) $(LDFLAGS) $(NGINX_SRC) $(COLLECTD_INCLUDE)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+.PHONY: FORCE
+FORCE:
+
+# ---- libaisearch ----------------------------------------------------------------------------------------------------
+
+$(BUILD)/common/%.o: common/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(BASE) $(PKG_CFLAGS) -c -o $@ $<
+
+$(LIB): $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+# ---- unit tests: each is one file, which may name more to link with in a line "/* LDFLAGS: ... */" -------------------
+
+$(BUILD)/unit/%: tests/unit/%.c $(LIB) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(BASE) -MF $@.d -Icommon -Itests/unit $(PKG_CFLAGS) -o $@ $< \
+	    $(LDFLAGS) $$(sed -n 's,^/\* LDFLAGS: \(.*\) \*/$$,\1,p' $<) $(LIB) $(PKG_LIBS) -lcmocka -lpthread
+
+# ---- collectd plugin: of its symbols only module_register is there for all ------------------------------------------
+
+COLLECTD_CFLAGS = -std=gnu11 -DHAVE_CONFIG_H -Icommon $(PKG_CFLAGS) \
+                  -isystem $(COLLECTD_INCLUDE)/core/daemon -isystem $(COLLECTD_INCLUDE)/core \
+                  -isystem $(COLLECTD_INCLUDE)
+
+$(BUILD)/collectd-plugin/%.o: collectd-plugin/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(COLLECTD_CFLAGS) $(BASE) -c -o $@ $<
+
+$(COLLECTD_SO): $(COLLECTD_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SAN) -shared $(LDFLAGS) -Wl,--exclude-libs,ALL -o $@ $(COLLECTD_OBJ) $(LIB) $(PKG_LIBS) -lpthread
+
+# ---- nginx module: nginx's own build system, in a tree of links so that nothing is written into the sources ---------
+
+NGINX_TREE := $(BUILD)/nginx/tree
+
+$(NGINX_TREE)/objs/Makefile: $(NGINX_CONFIG) $(BUILD)/flags scripts/nginx-configure $(wildcard $(NGINX_SRC)/conf_flags)
+	CC='$(CC)' NGINX='$(NGINX)' scripts/nginx-configure '$(NGINX_SRC)' '$(NGINX_TREE)' nginx-module \
+	    '$(CFLAGS) $(CPPFLAGS) $(SAN) -Wshadow -Wmissing-prototypes -Wstrict-prototypes' '$(LDFLAGS) $(SAN)'
+
+$(NGINX_SO): $(NGINX_TREE)/objs/Makefile $(NGINX_DEPS)
+	env -u MAKEFLAGS -u MFLAGS -u CFLAGS $(MAKE) -C $(NGINX_TREE) -f objs/Makefile modules
+	cp $(NGINX_TREE)/objs/$(@F) $@
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)
+
+-include $(LIB_OBJ:.o=.d) $(COLLECTD_OBJ:.o=.d) $(UNIT:=.d)
