@@ -1,0 +1,311 @@
+#include "ais_json.h"
+
+#include <stdbool.h>
+
+/* What cJSON up to 1.7.18 can read of a number. */
+#define NUMBER_MAX 63
+
+struct reader {
+    struct ais_str text;
+    size_t pos;
+    unsigned depth; /* how many levels more may be opened */
+    const char *wrong;
+};
+
+static bool read_value(struct reader *r);
+
+/* The next byte, or -1 at the end. */
+static int peek(const struct reader *r)
+{
+    return r->pos < r->text.len ? (unsigned char) r->text.data[r->pos] : -1;
+}
+
+static bool fail(struct reader *r, const char *wrong)
+{
+    r->wrong = wrong;
+    return false;
+}
+
+static bool skip(struct reader *r, char c)
+{
+    if (peek(r) != c)
+        return false;
+
+    r->pos++;
+    return true;
+}
+
+static void skip_space(struct reader *r)
+{
+    while (peek(r) == ' ' || peek(r) == '\t' || peek(r) == '\n' || peek(r) == '\r')
+        r->pos++;
+}
+
+static bool in_range(struct ais_str s, size_t i, unsigned char low, unsigned char high)
+{
+    return i < s.len && (unsigned char) s.data[i] >= low && (unsigned char) s.data[i] <= high;
+}
+
+size_t ais_utf8_sequence(struct ais_str s)
+{
+    /* RFC 3629, section 4; the second byte is what tells overlong forms and surrogates */
+    static const struct {
+        unsigned char first_low, first_high, second_low, second_high;
+        size_t len;
+    } forms[] = {
+        {0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3}, {0xE1, 0xEC, 0x80, 0xBF, 3},
+        {0xED, 0xED, 0x80, 0x9F, 3}, {0xEE, 0xEF, 0x80, 0xBF, 3}, {0xF0, 0xF0, 0x90, 0xBF, 4},
+        {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4},
+    };
+
+    if (in_range(s, 0, 0x00, 0x7F))
+        return 1;
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        if (!in_range(s, 0, forms[i].first_low, forms[i].first_high))
+            continue;
+        if (!in_range(s, 1, forms[i].second_low, forms[i].second_high))
+            return 0;
+        for (size_t n = 2; n < forms[i].len; n++) {
+            if (!in_range(s, n, 0x80, 0xBF))
+                return 0;
+        }
+        return forms[i].len;
+    }
+
+    return 0;
+}
+
+static int hex_value(int c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+/* The four digits after \u, or -1. */
+static int read_hex4(struct reader *r)
+{
+    int value = 0;
+
+    for (int i = 0; i < 4; i++) {
+        int digit = hex_value(peek(r));
+
+        if (digit < 0)
+            return -1;
+        value = value * 16 + digit;
+        r->pos++;
+    }
+
+    return value;
+}
+
+/* What follows \u; a character outside the basic plane is a pair of them. */
+static bool read_unicode(struct reader *r)
+{
+    int first = read_hex4(r);
+    int second;
+
+    if (first < 0)
+        return fail(r, "an invalid escape");
+    if (first == 0)
+        return fail(r, "a NUL");
+    if (first < 0xD800 || first > 0xDFFF)
+        return true;
+    if (first > 0xDBFF || !skip(r, '\\') || !skip(r, 'u'))
+        return fail(r, "half of a surrogate pair");
+
+    second = read_hex4(r);
+    if (second < 0xDC00 || second > 0xDFFF)
+        return fail(r, "half of a surrogate pair");
+    return true;
+}
+
+static bool read_escape(struct reader *r)
+{
+    int c = peek(r);
+
+    if (c == 'u') {
+        r->pos++;
+        return read_unicode(r);
+    }
+
+    if (c <= 0 || strchr("\"\\/bfnrt", c) == NULL)
+        return fail(r, "an invalid escape");
+
+    r->pos++;
+    return true;
+}
+
+static bool read_string(struct reader *r)
+{
+    if (!skip(r, '"'))
+        return fail(r, "no string where one must be");
+
+    for (;;) {
+        int c = peek(r);
+
+        if (c < 0)
+            return fail(r, "the end inside a string");
+
+        if (c == '"') {
+            r->pos++;
+            return true;
+        }
+
+        if (c == '\\') {
+            r->pos++;
+            if (!read_escape(r))
+                return false;
+
+        } else if (c < 0x20) {
+            return fail(r, c == 0 ? "a NUL" : "a control character inside a string");
+
+        } else if (c < 0x80) {
+            r->pos++;
+
+        } else {
+            size_t len = ais_utf8_sequence((struct ais_str){r->text.data + r->pos, r->text.len - r->pos});
+
+            if (len == 0)
+                return fail(r, "invalid UTF-8");
+            r->pos += len;
+        }
+    }
+}
+
+static size_t skip_digits(struct reader *r)
+{
+    size_t start = r->pos;
+
+    while (peek(r) >= '0' && peek(r) <= '9')
+        r->pos++;
+
+    return r->pos - start;
+}
+
+static bool read_number(struct reader *r)
+{
+    size_t start = r->pos;
+
+    (void) skip(r, '-');
+    if (!skip(r, '0') && skip_digits(r) == 0)
+        return fail(r, "an invalid value");
+
+    if (skip(r, '.') && skip_digits(r) == 0)
+        return fail(r, "an invalid number");
+
+    if (skip(r, 'e') || skip(r, 'E')) {
+        if (!skip(r, '+'))
+            (void) skip(r, '-');
+        if (skip_digits(r) == 0)
+            return fail(r, "an invalid number");
+    }
+
+    if (r->pos - start > NUMBER_MAX)
+        return fail(r, "a number too long");
+    return true;
+}
+
+static bool read_array(struct reader *r)
+{
+    skip_space(r);
+    if (skip(r, ']'))
+        return true;
+
+    do {
+        if (!read_value(r))
+            return false;
+    } while (skip(r, ','));
+
+    return skip(r, ']') || fail(r, "an array that does not end");
+}
+
+static bool read_object(struct reader *r)
+{
+    skip_space(r);
+    if (skip(r, '}'))
+        return true;
+
+    do {
+        skip_space(r);
+        if (!read_string(r))
+            return false;
+        skip_space(r);
+        if (!skip(r, ':'))
+            return fail(r, "no colon behind a name");
+        if (!read_value(r))
+            return false;
+    } while (skip(r, ','));
+
+    return skip(r, '}') || fail(r, "an object that does not end");
+}
+
+static bool read_literal(struct reader *r, struct ais_str literal)
+{
+    if (r->text.len - r->pos < literal.len || memcmp(r->text.data + r->pos, literal.data, literal.len) != 0)
+        return fail(r, "an invalid value");
+
+    r->pos += literal.len;
+    return true;
+}
+
+/* An array or an object: the only places where the reader calls itself. */
+static bool read_nested(struct reader *r, bool (*read)(struct reader *r))
+{
+    bool ok;
+
+    if (r->depth == 0)
+        return fail(r, "nesting too deep");
+
+    r->depth--;
+    r->pos++;
+    ok = read(r);
+    r->depth++;
+    return ok;
+}
+
+static bool read_bare_value(struct reader *r)
+{
+    switch (peek(r)) {
+    case '{':
+        return read_nested(r, read_object);
+    case '[':
+        return read_nested(r, read_array);
+    case '"':
+        return read_string(r);
+    case 't':
+        return read_literal(r, AIS_STR("true"));
+    case 'f':
+        return read_literal(r, AIS_STR("false"));
+    case 'n':
+        return read_literal(r, AIS_STR("null"));
+    default:
+        return read_number(r);
+    }
+}
+
+/* A value and the white space around it. */
+static bool read_value(struct reader *r)
+{
+    skip_space(r);
+    if (!read_bare_value(r))
+        return false;
+    skip_space(r);
+    return true;
+}
+
+const char *ais_json_check(struct ais_str text, unsigned depth, size_t *where)
+{
+    struct reader r = {.text = text, .depth = depth};
+
+    if (read_value(&r) && r.pos < text.len)
+        (void) fail(&r, "bytes after the document");
+
+    *where = r.pos;
+    return r.wrong;
+}

@@ -1,0 +1,25 @@
+#ifndef AIS_JSON_H
+#define AIS_JSON_H
+
+#include <stddef.h>
+
+#include "ais_str.h"
+
+/*
+ * A strict reader of JSON texts (RFC 8259) that builds nothing: it stands in front of cJSON, which takes control
+ * characters, "\uZZZZ", "\u0000", 01, 1e, a byte order mark and invalid UTF-8 for JSON, and cuts strings at a NUL.
+ */
+
+/*
+ * Checks that the whole text is one JSON value in UTF-8, with white space around it at most; that no string holds a
+ * NUL; that arrays and objects are nested no deeper than depth; and that no number is longer than cJSON can read (63
+ * bytes).
+ *
+ * Returns NULL, or a constant string that says what is wrong, with its position in *where.
+ */
+const char *ais_json_check(struct ais_str text, unsigned depth, size_t *where);
+
+/* The length of the UTF-8 sequence (RFC 3629) at the start of s, or 0 where there is none. */
+size_t ais_utf8_sequence(struct ais_str s);
+
+#endif

@@ -1,0 +1,310 @@
+#include "ais_policy.h"
+
+#include "ais_time.h"
+
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+
+#define BACKOFF_MIN 100
+#define BACKOFF_MAX (5 * SECOND)
+
+#define RETRY_AFTER_MAX DAY
+
+/* The API's code for a bad or missing credential. */
+#define CODE_AUTHENTICATION 10000
+
+const struct ais_valid ais_valid_default = {
+    .active = 2 * SECOND,
+    .active_max = 30 * SECOND,
+    .ended = DAY,
+    .list = 10 * SECOND,
+    .logs = 10 * SECOND,
+    .not_found = 10 * SECOND,
+    .error = 2 * SECOND,
+};
+
+const char *ais_fault_name(enum ais_fault fault)
+{
+    static const char *const names[AIS_FAULTS] = {
+        [AIS_FAULT_NONE] = "none",
+        [AIS_FAULT_CONNECT] = "connect",
+        [AIS_FAULT_TLS] = "tls",
+        [AIS_FAULT_TIMEOUT] = "timeout",
+        [AIS_FAULT_CREDENTIAL] = "credential",
+        [AIS_FAULT_RATE_LIMITED] = "rate_limited",
+        [AIS_FAULT_SERVER] = "server",
+        [AIS_FAULT_BODY] = "body",
+        [AIS_FAULT_INTERNAL] = "internal",
+    };
+
+    return names[fault];
+}
+
+static int64_t min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* How long a job had been running; 0 where that is unknown, or it has not begun. */
+static int64_t job_age(const struct ais_job *job, int64_t now)
+{
+    return job->started_at == AIS_TIME_NONE ? 0 : max(now - job->started_at, 0);
+}
+
+static void judge_job(struct ais_verdict *verdict, const struct ais_job *job, int64_t now)
+{
+    bool active = ais_state_active(job->state);
+
+    verdict->class = active ? AIS_CLASS_ACTIVE : AIS_CLASS_ENDED;
+    verdict->has_state = true;
+    verdict->state = job->state;
+    verdict->age = active ? job_age(job, now) : 0;
+}
+
+/* The most active job is the one that has run the shortest time: it is the one to look at again first. */
+static void judge_list(struct ais_verdict *verdict, const struct ais_answer *answer, int64_t now)
+{
+    verdict->class = AIS_CLASS_LIST;
+
+    for (size_t i = 0; i < answer->njobs; i++) {
+        const struct ais_job *job = &answer->jobs[i];
+
+        if (!ais_state_active(job->state))
+            continue;
+
+        if (!verdict->has_state || job_age(job, now) < verdict->age) {
+            verdict->has_state = true;
+            verdict->state = job->state;
+            verdict->age = job_age(job, now);
+        }
+    }
+}
+
+/* A 200 with a well-formed envelope. */
+static void judge_answer(struct ais_verdict *verdict, const struct ais_resource *res, const struct ais_answer *answer,
+                         int64_t now, struct ais_error *err)
+{
+    if (!answer->success) {
+        verdict->fault = AIS_FAULT_BODY;
+        ais_error_set(err, "the API answered 200 with error code %d", answer->error_code);
+        return;
+    }
+
+    if (res->kind == AIS_JOB && !ais_str_eq(res->job, (struct ais_str){answer->jobs->id, strlen(answer->jobs->id)})) {
+        verdict->fault = AIS_FAULT_BODY;
+        ais_error_set(err, "the API answered with another job than the one asked for");
+        return;
+    }
+
+    verdict->fault = AIS_FAULT_NONE;
+    verdict->pass = true;
+
+    if (res->kind == AIS_JOB)
+        judge_job(verdict, answer->jobs, now);
+    else if (res->kind == AIS_LIST)
+        judge_list(verdict, answer, now);
+    else
+        verdict->class = AIS_CLASS_LOGS;
+}
+
+/* A 4xx or 5xx with an error envelope. */
+static void judge_refusal(struct ais_verdict *verdict, int status, int code, struct ais_error *err)
+{
+    if (status >= 500) {
+        verdict->fault = AIS_FAULT_SERVER;
+        verdict->pass = true;
+        ais_error_set(err, "the API answered %d with error code %d", status, code);
+        return;
+    }
+
+    if (status == 403 && code == CODE_AUTHENTICATION) {
+        verdict->fault = AIS_FAULT_CREDENTIAL;
+        ais_error_set(err, "the API refuses the credential (403 with error code %d)", code);
+        return;
+    }
+
+    verdict->fault = AIS_FAULT_NONE;
+    verdict->pass = true;
+    if (status == 404)
+        verdict->class = AIS_CLASS_NOT_FOUND;
+}
+
+/* The statuses that say it all, whatever the body. */
+static bool judge_status(struct ais_verdict *verdict, int status, struct ais_error *err)
+{
+    if (status == 401) {
+        verdict->fault = AIS_FAULT_CREDENTIAL;
+        ais_error_set(err, "the API refuses the credential (401)");
+        return true;
+    }
+
+    if (status == 429) {
+        verdict->fault = AIS_FAULT_RATE_LIMITED;
+        ais_error_set(err, "the API's rate limit is reached (429)");
+        return true;
+    }
+
+    if (status != 200 && (status < 400 || status > 599)) {
+        verdict->fault = AIS_FAULT_SERVER;
+        ais_error_set(err, "the API answered %d, which is no answer to a look-up", status);
+        return true;
+    }
+
+    return false;
+}
+
+struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
+                                    struct ais_error *err)
+{
+    struct ais_verdict verdict = {.class = AIS_CLASS_ERROR};
+    struct ais_answer answer;
+    struct ais_error why;
+
+    if (judge_status(&verdict, status, err))
+        return verdict;
+
+    if (ais_answer_parse(&answer, res->kind, body, &why) != 0) {
+        verdict.fault = status >= 500 ? AIS_FAULT_SERVER : AIS_FAULT_BODY;
+        ais_error_set(err, "the API answered %d: %s", status, why.text);
+        return verdict;
+    }
+
+    if (status == 200) {
+        judge_answer(&verdict, res, &answer, now, err);
+
+    } else if (answer.success) {
+        verdict.fault = status >= 500 ? AIS_FAULT_SERVER : AIS_FAULT_BODY;
+        ais_error_set(err, "the API answered %d with \"success\":true", status);
+
+    } else {
+        judge_refusal(&verdict, status, answer.error_code, err);
+    }
+
+    ais_answer_free(&answer);
+    return verdict;
+}
+
+static int64_t active_lifetime(const struct ais_valid *valid, int64_t age)
+{
+    return max(valid->active, min(age / 10, valid->active_max));
+}
+
+int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verdict *verdict)
+{
+    switch (verdict->class) {
+    case AIS_CLASS_ACTIVE:
+        return active_lifetime(valid, verdict->age);
+    case AIS_CLASS_ENDED:
+        return valid->ended;
+    case AIS_CLASS_LIST:
+        return verdict->has_state ? min(valid->list, active_lifetime(valid, verdict->age)) : valid->list;
+    case AIS_CLASS_LOGS:
+        return valid->logs;
+    case AIS_CLASS_NOT_FOUND:
+        return valid->not_found;
+    default:
+        return valid->error;
+    }
+}
+
+bool ais_policy_retry(enum ais_fault fault, int status, int64_t retry_after)
+{
+    if (fault == AIS_FAULT_CONNECT)
+        return true;
+
+    if (fault != AIS_FAULT_NONE || retry_after >= 0)
+        return false;
+
+    return status == 500 || (status >= 502 && status <= 504) || (status >= 520 && status <= 530);
+}
+
+int64_t ais_policy_backoff(unsigned attempt, uint32_t random)
+{
+    int64_t pause = BACKOFF_MIN;
+    int64_t half;
+
+    while (attempt-- > 1 && pause < BACKOFF_MAX)
+        pause *= 2;
+
+    half = min(pause, BACKOFF_MAX) / 2;
+    return half + (int64_t) (((uint64_t) random * (uint64_t) (half + 1)) >> 32);
+}
+
+static struct ais_str trim(struct ais_str s)
+{
+    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
+        s.data++;
+        s.len--;
+    }
+
+    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t'))
+        s.len--;
+
+    return s;
+}
+
+/* Whole seconds of any length, as milliseconds and never more than RETRY_AFTER_MAX. */
+static bool parse_seconds(struct ais_str s, int64_t *ms)
+{
+    *ms = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.data[i] < '0' || s.data[i] > '9')
+            return false;
+        *ms = min(*ms * 10 + (s.data[i] - '0') * SECOND, RETRY_AFTER_MAX);
+    }
+
+    return s.len > 0;
+}
+
+int64_t ais_policy_retry_after(struct ais_str value, int64_t now)
+{
+    int64_t ms;
+
+    value = trim(value);
+
+    if (parse_seconds(value, &ms))
+        return ms;
+
+    if (ais_time_parse_http(value, &ms))
+        return min(max(ms - now, 0), RETRY_AFTER_MAX);
+
+    return -1;
+}
+
+int ais_policy_client_status(enum ais_fault fault)
+{
+    switch (fault) {
+    case AIS_FAULT_TIMEOUT:
+        return 504;
+    case AIS_FAULT_RATE_LIMITED:
+    case AIS_FAULT_INTERNAL:
+        return 503;
+    default:
+        return 502;
+    }
+}
+
+const char *ais_policy_client_text(enum ais_fault fault)
+{
+    static const char *const texts[AIS_FAULTS] = {
+        [AIS_FAULT_NONE] = "no answer",
+        [AIS_FAULT_CONNECT] = "the API cannot be reached",
+        [AIS_FAULT_TLS] = "the API cannot be reached securely",
+        [AIS_FAULT_TIMEOUT] = "the API did not answer in time",
+        [AIS_FAULT_CREDENTIAL] = "the API refuses the credential of this gateway",
+        [AIS_FAULT_RATE_LIMITED] = "the rate limit of the API is reached",
+        [AIS_FAULT_SERVER] = "the API failed",
+        [AIS_FAULT_BODY] = "the API gave no valid answer",
+        [AIS_FAULT_INTERNAL] = "this gateway cannot ask the API now",
+    };
+
+    return texts[fault];
+}

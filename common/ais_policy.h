@@ -1,0 +1,118 @@
+#ifndef AIS_POLICY_H
+#define AIS_POLICY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ais_job.h"
+#include "ais_resource.h"
+
+/*
+ * The decisions, as pure functions: what an HTTP answer is worth, how long it stays fresh, whether to ask again and
+ * after how long. No clock, no random source, no I/O: the caller brings them. All times are milliseconds.
+ */
+
+/* Why a look-up has no good answer: the classes of the metrics errors-CLASS and of $aisearch_error. */
+enum ais_fault {
+    AIS_FAULT_NONE,
+    AIS_FAULT_CONNECT,      /* DNS, connect, or the connection was lost before an answer */
+    AIS_FAULT_TLS,          /* handshake or verification */
+    AIS_FAULT_TIMEOUT,      /* connect_timeout or timeout passed */
+    AIS_FAULT_CREDENTIAL,   /* the API refuses the credential */
+    AIS_FAULT_RATE_LIMITED, /* 429 */
+    AIS_FAULT_SERVER,       /* 5xx, a redirect, or another status that is no answer */
+    AIS_FAULT_BODY,         /* an answer that is cut short, too large, not JSON, or not what was asked for */
+    AIS_FAULT_INTERNAL,     /* ours: out of memory, out of connections, shutting down */
+};
+
+#define AIS_FAULTS 9
+
+/* "none", "connect", "tls", "timeout", "credential", "rate_limited", "server", "body", "internal". */
+const char *ais_fault_name(enum ais_fault fault);
+
+/* What an answer is to a cache. */
+enum ais_class {
+    AIS_CLASS_ACTIVE, /* a job that is queued or running */
+    AIS_CLASS_ENDED,  /* a job that has ended: it never changes again */
+    AIS_CLASS_LIST,
+    AIS_CLASS_LOGS,
+    AIS_CLASS_NOT_FOUND, /* the API's own 404 */
+    AIS_CLASS_ERROR,     /* everything else */
+};
+
+#define AIS_CLASSES 6
+
+/* How long an answer of each class stays fresh; an active job's from active to active_max. */
+struct ais_valid {
+    int64_t active;
+    int64_t active_max;
+    int64_t ended;
+    int64_t list;
+    int64_t logs;
+    int64_t not_found;
+    int64_t error;
+};
+
+/* The lifetimes where the operator gives none: active 2s to 30s, ended 24h, list 10s, logs 10s, not_found 10s, error
+ * 2s. */
+extern const struct ais_valid ais_valid_default;
+
+/* What is decided about one answer. */
+struct ais_verdict {
+    enum ais_fault fault;
+    enum ais_class class;
+    bool pass;      /* the body is the API's own envelope and may be passed on, with its status */
+    bool has_state; /* state and age are those of the job, or of the most active job of a list */
+    enum ais_state state;
+    int64_t age; /* for an active job: how long it had been running when it was answered; 0 where that is unknown */
+};
+
+/*
+ * Judges an answer by its HTTP status and its body.
+ *
+ * 200 with the right envelope is an answer; a job only if its id is the one that was asked for. 404 and other 4xx with
+ * an error envelope are answers too (a 404 of class NOT_FOUND). 401, and 403 with code 10000, mean that the credential
+ * is refused. 429 is the rate limit. 5xx with an error envelope is a server fault that may be passed on; anything else
+ * is a fault. (Source: the API reference, errors.)
+ *
+ * now is the time of the answer, ms since the epoch. Where fault is not AIS_FAULT_NONE, *err says why, without a
+ * credential in it and without more than a few words of the body; err may be NULL.
+ */
+struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
+                                    struct ais_error *err);
+
+/*
+ * How long the answer stays fresh from the moment it was answered. An active job's lifetime is a tenth of its age,
+ * within active and active_max. A list is as fresh as its most active job, and at most list.
+ */
+int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verdict *verdict);
+
+/*
+ * Whether the same request may succeed when it is sent again at once: a connection that failed, and 500, 502, 503, 504
+ * and 520 to 530 unless the server said when to come back. Never a timeout (the time is spent), TLS, a credential, a
+ * rate limit or a malformed body.
+ *
+ * fault is the transport's own verdict; status is 0 where no answer came; retry_after is negative where there was none.
+ */
+bool ais_policy_retry(enum ais_fault fault, int status, int64_t retry_after);
+
+/*
+ * The pause before retry number attempt (1 for the first): exponential from 100 ms to 5 s, with equal jitter: half of
+ * it is fixed, half is drawn by random, uniform over its whole range.
+ */
+int64_t ais_policy_backoff(unsigned attempt, uint32_t random);
+
+/*
+ * Reads a Retry-After header (RFC 9110, section 10.2.3: seconds, or an HTTP-date) as the pause from now (ms since the
+ * epoch). Never negative, at most a day. -1 for nonsense.
+ */
+int64_t ais_policy_retry_after(struct ais_str value, int64_t now);
+
+/* The status that a client gets for a fault with no answer to pass on: 502, 503 (rate limit, shutdown) or 504
+ * (timeout). */
+int ais_policy_client_status(enum ais_fault fault);
+
+/* What to tell that client, in a few words that give nothing away; a constant string. */
+const char *ais_policy_client_text(enum ais_fault fault);
+
+#endif

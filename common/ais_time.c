@@ -1,0 +1,275 @@
+#include "ais_time.h"
+
+#define YEAR_MIN 1970
+#define YEAR_MAX 9999
+
+#define MS_PER_SECOND 1000
+#define SECONDS_PER_MINUTE 60
+#define SECONDS_PER_HOUR 3600
+#define SECONDS_PER_DAY 86400
+
+struct calendar {
+    int year;
+    int month;
+    int day;
+    int hour;
+    int minute;
+    int second;
+};
+
+/* Text that is read from left to right. */
+struct cursor {
+    struct ais_str text;
+    size_t pos;
+};
+
+static bool at_end(const struct cursor *cur)
+{
+    return cur->pos == cur->text.len;
+}
+
+/* The next byte, or NUL at the end; a NUL inside is in none of the forms. */
+static char peek(const struct cursor *cur)
+{
+    return at_end(cur) ? '\0' : cur->text.data[cur->pos];
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool skip_char(struct cursor *cur, char c)
+{
+    if (at_end(cur) || cur->text.data[cur->pos] != c)
+        return false;
+
+    cur->pos++;
+    return true;
+}
+
+static bool skip_text(struct cursor *cur, const char *text)
+{
+    size_t len = strlen(text);
+
+    if (cur->text.len - cur->pos < len || memcmp(cur->text.data + cur->pos, text, len) != 0)
+        return false;
+
+    cur->pos += len;
+    return true;
+}
+
+/* Exactly so many digits. */
+static bool scan_digits(struct cursor *cur, int count, int *number)
+{
+    int n = 0;
+
+    while (count-- > 0) {
+        if (!is_digit(peek(cur)))
+            return false;
+        n = n * 10 + (cur->text.data[cur->pos++] - '0');
+    }
+
+    *number = n;
+    return true;
+}
+
+/* One of the names; its index. */
+static bool scan_name(struct cursor *cur, const char *const names[], int count, int *index)
+{
+    for (int i = 0; i < count; i++) {
+        if (skip_text(cur, names[i])) {
+            *index = i;
+            return true;
+        }
+    }
+
+    return false;
+}
+
+static bool is_leap(int year)
+{
+    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+static bool calendar_valid(const struct calendar *c)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+
+    if (c->year < YEAR_MIN || c->year > YEAR_MAX || c->month < 1 || c->month > 12)
+        return false;
+
+    if (c->day < 1 || c->day > days[c->month - 1] + (c->month == 2 && is_leap(c->year)))
+        return false;
+
+    /* second 60 is a leap second: the same point in time as the second that follows */
+    return c->hour <= 23 && c->minute <= 59 && c->second <= 60;
+}
+
+/* Seconds since the epoch of a valid date in the proleptic Gregorian calendar. */
+static int64_t calendar_seconds(const struct calendar *c)
+{
+    static const int days_before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
+    int past = c->year - 1; /* whole years since the year 0 */
+    int64_t days = 365 * (int64_t) (c->year - YEAR_MIN);
+
+    days += (past / 4 - past / 100 + past / 400) - (1969 / 4 - 1969 / 100 + 1969 / 400);
+    days += days_before[c->month - 1] + (c->month > 2 && is_leap(c->year)) + c->day - 1;
+
+    return days * SECONDS_PER_DAY + c->hour * SECONDS_PER_HOUR + c->minute * SECONDS_PER_MINUTE + c->second;
+}
+
+/* hour ":" minute ":" second */
+static bool scan_clock(struct cursor *cur, struct calendar *c)
+{
+    return scan_digits(cur, 2, &c->hour) && skip_char(cur, ':') && scan_digits(cur, 2, &c->minute) &&
+           skip_char(cur, ':') && scan_digits(cur, 2, &c->second);
+}
+
+/* ["." 1*DIGIT], of which milliseconds are kept. */
+static bool scan_fraction(struct cursor *cur, int *ms)
+{
+    int unit = 100;
+
+    *ms = 0;
+    if (!skip_char(cur, '.'))
+        return true;
+
+    if (!is_digit(peek(cur)))
+        return false;
+
+    for (; is_digit(peek(cur)); cur->pos++, unit /= 10)
+        *ms += (cur->text.data[cur->pos] - '0') * unit;
+
+    return true;
+}
+
+/* "Z", or "+" or "-" hour ":" minute: in seconds east of UTC. */
+static bool scan_offset(struct cursor *cur, int *offset)
+{
+    char sign = peek(cur);
+    int hour, minute;
+
+    *offset = 0;
+    if (skip_char(cur, 'Z') || skip_char(cur, 'z'))
+        return true;
+
+    if (!skip_char(cur, '+') && !skip_char(cur, '-'))
+        return false;
+
+    if (!scan_digits(cur, 2, &hour) || !skip_char(cur, ':') || !scan_digits(cur, 2, &minute) || hour > 23 ||
+        minute > 59)
+        return false;
+
+    *offset = hour * SECONDS_PER_HOUR + minute * SECONDS_PER_MINUTE;
+    if (sign == '-')
+        *offset = -*offset;
+    return true;
+}
+
+bool ais_time_parse(struct ais_str s, int64_t *ms)
+{
+    struct cursor cur = {s, 0};
+    struct calendar c;
+    int fraction;
+    int offset = 0;
+    bool zone_required;
+
+    if (!scan_digits(&cur, 4, &c.year) || !skip_char(&cur, '-') || !scan_digits(&cur, 2, &c.month) ||
+        !skip_char(&cur, '-') || !scan_digits(&cur, 2, &c.day))
+        return false;
+
+    /* RFC 3339 has an offset always (and allows a space for the T); the API's other form has none, and is UTC */
+    zone_required = skip_char(&cur, 'T') || skip_char(&cur, 't');
+    if (!zone_required && !skip_char(&cur, ' '))
+        return false;
+
+    if (!scan_clock(&cur, &c) || !scan_fraction(&cur, &fraction) || !calendar_valid(&c))
+        return false;
+
+    if ((zone_required || !at_end(&cur)) && !scan_offset(&cur, &offset))
+        return false;
+
+    if (!at_end(&cur))
+        return false;
+
+    *ms = (calendar_seconds(&c) - offset) * MS_PER_SECOND + fraction;
+    return true;
+}
+
+static bool scan_month(struct cursor *cur, int *month)
+{
+    static const char *const names[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+
+    if (!scan_name(cur, names, 12, month))
+        return false;
+
+    *month += 1;
+    return true;
+}
+
+/* The name of the day is not compared with the date: RFC 9110 does not ask for it, and nothing hangs on it. */
+static bool scan_short_day(struct cursor *cur)
+{
+    static const char *const names[] = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
+    int day;
+
+    return scan_name(cur, names, 7, &day);
+}
+
+static bool scan_long_day(struct cursor *cur)
+{
+    static const char *const names[] = {"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"};
+    int day;
+
+    return scan_name(cur, names, 7, &day);
+}
+
+/* Sun, 06 Nov 1994 08:49:37 GMT */
+static bool scan_imf_fixdate(struct cursor cur, struct calendar *c)
+{
+    return scan_short_day(&cur) && skip_text(&cur, ", ") && scan_digits(&cur, 2, &c->day) && skip_char(&cur, ' ') &&
+           scan_month(&cur, &c->month) && skip_char(&cur, ' ') && scan_digits(&cur, 4, &c->year) &&
+           skip_char(&cur, ' ') && scan_clock(&cur, c) && skip_text(&cur, " GMT") && at_end(&cur);
+}
+
+/* Sunday, 06-Nov-94 08:49:37 GMT; years as POSIX reads them: 1970 to 2069. */
+static bool scan_rfc850_date(struct cursor cur, struct calendar *c)
+{
+    if (!scan_long_day(&cur) || !skip_text(&cur, ", ") || !scan_digits(&cur, 2, &c->day) || !skip_char(&cur, '-') ||
+        !scan_month(&cur, &c->month) || !skip_char(&cur, '-') || !scan_digits(&cur, 2, &c->year) ||
+        !skip_char(&cur, ' ') || !scan_clock(&cur, c) || !skip_text(&cur, " GMT") || !at_end(&cur))
+        return false;
+
+    c->year += c->year < 70 ? 2000 : 1900;
+    return true;
+}
+
+/* Sun Nov  6 08:49:37 1994 */
+static bool scan_asctime_date(struct cursor cur, struct calendar *c)
+{
+    if (!scan_short_day(&cur) || !skip_char(&cur, ' ') || !scan_month(&cur, &c->month) || !skip_char(&cur, ' '))
+        return false;
+
+    if (!scan_digits(&cur, skip_char(&cur, ' ') ? 1 : 2, &c->day))
+        return false;
+
+    return skip_char(&cur, ' ') && scan_clock(&cur, c) && skip_char(&cur, ' ') && scan_digits(&cur, 4, &c->year) &&
+           at_end(&cur);
+}
+
+bool ais_time_parse_http(struct ais_str s, int64_t *ms)
+{
+    struct cursor cur = {s, 0};
+    struct calendar c;
+
+    if (!scan_imf_fixdate(cur, &c) && !scan_rfc850_date(cur, &c) && !scan_asctime_date(cur, &c))
+        return false;
+
+    if (!calendar_valid(&c))
+        return false;
+
+    *ms = calendar_seconds(&c) * MS_PER_SECOND;
+    return true;
+}

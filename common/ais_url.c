@@ -1,0 +1,284 @@
+#include "ais_url.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "ais_str.h"
+
+/* No message repeats the text: somebody may have put a password into it. */
+
+#define HOST_MAX 255
+
+/* An authority without user: a host, and what follows it as it stood (":PORT", or nothing). */
+struct authority {
+    struct ais_str whole;
+    char host[HOST_MAX + 1]; /* without the brackets of an IPv6 address */
+    bool ipv6;
+};
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_alnum(char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_hex(char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+static int wrong(struct ais_error *err, const char *what)
+{
+    ais_error_set(err, "%s", what);
+    return -1;
+}
+
+/* Takes prefix off the front of *text, in any case. */
+static bool take_prefix(const char **text, const char *prefix)
+{
+    size_t len = strlen(prefix);
+
+    if (strncasecmp(*text, prefix, len) != 0)
+        return false;
+
+    *text += len;
+    return true;
+}
+
+/* ":" and 1 to 65535, or nothing. */
+static bool port_valid(struct ais_str s)
+{
+    unsigned port = 0;
+
+    if (s.len == 0)
+        return true;
+
+    if (s.data[0] != ':' || s.len < 2 || s.len > 6)
+        return false;
+
+    for (size_t i = 1; i < s.len; i++) {
+        if (!is_digit(s.data[i]))
+            return false;
+        port = port * 10 + (unsigned) (s.data[i] - '0');
+    }
+
+    return port >= 1 && port <= 65535;
+}
+
+/* A name or an IPv4 address: letters, digits, "-", "_" and ".", with something between the dots. */
+static bool host_valid(const char *host)
+{
+    bool label = false;
+
+    for (; *host != '\0'; host++) {
+        if (*host == '.') {
+            if (!label)
+                return false;
+            label = false;
+        } else if (is_alnum(*host) || *host == '-' || *host == '_') {
+            label = true;
+        } else {
+            return false;
+        }
+    }
+
+    return label;
+}
+
+/* HOST[:PORT] at the front of text, up to a slash or the end. */
+static int parse_authority(struct authority *a, const char *text, struct ais_error *err)
+{
+    struct in6_addr address;
+    size_t len, end;
+
+    a->whole = (struct ais_str){text, strcspn(text, "/")};
+    a->ipv6 = text[0] == '[';
+
+    if (memchr(text, '@', a->whole.len) != NULL)
+        return wrong(err, "no user or password may stand in a URL; remove what is in front of the \"@\"");
+
+    end = a->ipv6 ? strcspn(text, "]") : strcspn(text, ":/");
+    if (end > a->whole.len)
+        return wrong(err, "the IPv6 address in the URL has no closing \"]\"");
+
+    len = a->ipv6 ? end - 1 : end;
+    if (len == 0 || len > HOST_MAX)
+        return wrong(err, "the URL has no host, or one of more than 255 bytes");
+
+    memcpy(a->host, text + end - len, len);
+    a->host[len] = '\0';
+
+    if (a->ipv6) {
+        if (text[end] != ']')
+            return wrong(err, "the IPv6 address in the URL has no closing \"]\"");
+        if (inet_pton(AF_INET6, a->host, &address) != 1)
+            return wrong(err, "the address between \"[\" and \"]\" is not an IPv6 address");
+        end++;
+
+    } else if (!host_valid(a->host)) {
+        return wrong(err, "the host in the URL may only have letters, digits, \"-\", \"_\" and single \".\"");
+    }
+
+    if (!port_valid((struct ais_str){text + end, a->whole.len - end}))
+        return wrong(err, "the port in the URL must be a number from 1 to 65535");
+
+    return 0;
+}
+
+/* Whatever is not strictly an address of this host is taken for another one. */
+static bool is_loopback(const struct authority *a)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+
+    if (a->ipv6)
+        return inet_pton(AF_INET6, a->host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+
+    return strcasecmp(a->host, "localhost") == 0 ||
+           (inet_pton(AF_INET, a->host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
+}
+
+/* A segment that a client would resolve away, and so ask for another path. */
+static bool is_dot_segment(struct ais_str s)
+{
+    size_t dots = 0;
+
+    for (size_t i = 0; i < s.len; dots++) {
+        if (s.data[i] == '.')
+            i += 1;
+        else if (s.len - i >= 3 && strncasecmp(s.data + i, "%2e", 3) == 0)
+            i += 3;
+        else
+            return false;
+    }
+
+    return dots == 1 || dots == 2;
+}
+
+/* "" or "/..." of RFC 3986's path characters. */
+static int check_path(const char *path, struct ais_error *err)
+{
+    size_t segment = 0;
+
+    for (size_t i = 0;; i++) {
+        char c = path[i];
+
+        if (c == '\0' || c == '/') {
+            if (is_dot_segment((struct ais_str){path + segment, i - segment}))
+                return wrong(err, "the path of the URL may not have \".\" or \"..\" in it");
+            if (c == '\0')
+                return 0;
+            segment = i + 1;
+
+        } else if (c == '?' || c == '#') {
+            return wrong(err, "the URL may not have a query or a fragment; remove it from the \"?\" or \"#\" on");
+
+        } else if (c == '%') {
+            if (!is_hex(path[i + 1]) || !is_hex(path[i + 2]))
+                return wrong(err, "a \"%\" in the path of the URL must have two hex digits behind it");
+
+        } else if (!is_alnum(c) && strchr("-._~!$&'()*+,;=:@", c) == NULL) {
+            return wrong(err, "the path of the URL has a character in it that must be percent-encoded");
+        }
+    }
+}
+
+/* Puts base together, without the slashes at its end. */
+static int set_base(struct ais_url *url, const char *scheme, struct ais_str authority, const char *path,
+                    struct ais_error *err)
+{
+    size_t path_len = strlen(path);
+    int len;
+
+    if (check_path(path, err) != 0)
+        return -1;
+
+    while (path_len > 0 && path[path_len - 1] == '/')
+        path_len--;
+
+    if (authority.len + path_len > sizeof(url->base))
+        return wrong(err, "the URL is too long; at most 1023 bytes can be used");
+
+    len = snprintf(url->base, sizeof(url->base), "%s%.*s%.*s", scheme, (int) authority.len, authority.data,
+                   (int) path_len, path);
+    if ((size_t) len >= sizeof(url->base))
+        return wrong(err, "the URL is too long; at most 1023 bytes can be used");
+
+    return 0;
+}
+
+/* SOCKET[:PATH], behind "http://unix:". */
+static int parse_unix(struct ais_url *url, const char *text, struct ais_error *err)
+{
+    size_t len = strcspn(text, ":");
+    const char *path = text[len] == ':' ? text + len + 1 : "";
+
+    if (text[0] != '/' || len < 2)
+        return wrong(err, "the socket must be an absolute path, as in http://unix:/run/api.sock:/client/v4");
+
+    if (len >= sizeof(url->unix_socket))
+        return wrong(err, "the path of the Unix socket is too long; the system takes at most 107 bytes");
+
+    if (path[0] != '\0' && path[0] != '/')
+        return wrong(err, "the path behind the Unix socket must begin with a slash, as in "
+                          "http://unix:/run/api.sock:/client/v4");
+
+    memcpy(url->unix_socket, text, len);
+    url->unix_socket[len] = '\0';
+    url->loopback = true;
+    return set_base(url, "http://", AIS_STR("localhost"), path, err);
+}
+
+static int parse_host(struct ais_url *url, const char *text, struct ais_error *err)
+{
+    struct authority a;
+
+    if (strpbrk(text, "?#") != NULL)
+        return wrong(err, "the URL may not have a query or a fragment; remove it from the \"?\" or \"#\" on");
+
+    if (parse_authority(&a, text, err) != 0)
+        return -1;
+
+    url->loopback = is_loopback(&a);
+    return set_base(url, url->tls ? "https://" : "http://", a.whole, text + a.whole.len, err);
+}
+
+int ais_url_parse(struct ais_url *url, const char *text, struct ais_error *err)
+{
+    memset(url, 0, sizeof(*url));
+
+    url->tls = take_prefix(&text, "https://");
+    if (!url->tls && !take_prefix(&text, "http://"))
+        return wrong(err, "the URL must begin with https:// or http://");
+
+    if (!take_prefix(&text, "unix:"))
+        return parse_host(url, text, err);
+
+    if (url->tls)
+        return wrong(err, "a Unix socket is spoken to without TLS; write http://unix:...");
+
+    return parse_unix(url, text, err);
+}
+
+int ais_url_check_proxy(const char *text, struct ais_error *err)
+{
+    struct authority a;
+
+    if (!take_prefix(&text, "http://"))
+        return wrong(err, "the proxy must be given as http://HOST:PORT");
+
+    if (parse_authority(&a, text, err) != 0)
+        return -1;
+
+    if (text[a.whole.len] != '\0')
+        return wrong(err, "nothing may follow the proxy's host and port; write http://HOST:PORT");
+
+    return 0;
+}

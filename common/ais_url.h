@@ -1,0 +1,30 @@
+#ifndef AIS_URL_H
+#define AIS_URL_H
+
+#include <stdbool.h>
+
+#include "ais_error.h"
+
+/*
+ * The base URL of the API, as it stands in a configuration file:
+ *
+ *     https://api.cloudflare.com/client/v4
+ *     http://127.0.0.1:8080/client/v4
+ *     http://unix:/run/nginx/api.sock:/client/v4
+ *
+ * http and https only; no user, query or fragment; slashes at the end are taken off.
+ */
+struct ais_url {
+    char base[1024];       /* what to put in front of an API path; for a Unix socket the host is "localhost" */
+    char unix_socket[108]; /* the path of the socket, or empty */
+    bool tls;
+    bool loopback; /* a Unix socket, localhost, 127.0.0.0/8 or [::1]: what is sent does not leave the host */
+};
+
+/* Returns 0, or -1 with what is wrong and the cure in *err. */
+int ais_url_parse(struct ais_url *url, const char *text, struct ais_error *err);
+
+/* Checks the URL of a forward proxy: http://HOST[:PORT], nothing more. Returns 0, or -1 with the reason in *err. */
+int ais_url_check_proxy(const char *text, struct ais_error *err);
+
+#endif

@@ -1,0 +1,7 @@
+#ifndef AIS_VERSION_H
+#define AIS_VERSION_H
+
+/* The project's version, as it stands in the User-Agent of every upstream request. */
+#define AIS_VERSION "0.1.0"
+
+#endif
