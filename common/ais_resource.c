@@ -28,11 +28,6 @@ static const uint8_t class_of[256] = {
     ['-'] = JOB,
 };
 
-static inline bool byte_is(char c, unsigned classes)
-{
-    return (class_of[(unsigned char) c] & classes) != 0;
-}
-
 /* Text that is read from left to right, once. */
 struct cursor {
     struct ais_str text;
@@ -64,13 +59,33 @@ static bool part_end(const struct cursor *cur, size_t start, size_t max, struct 
     return part->len <= max && (at_end(cur) || cur->text.data[cur->pos] == '/');
 }
 
+/* Where the bytes of the given classes end that begin at pos. */
+static inline size_t span(struct ais_str text, size_t pos, unsigned classes)
+{
+    while (pos < text.len && (class_of[(unsigned char) text.data[pos]] & classes) != 0)
+        pos++;
+
+    return pos;
+}
+
+/* The same, four bytes at a time: ids are long, and make up most of a path. */
+static inline size_t span_long(struct ais_str text, size_t pos, unsigned classes)
+{
+    const unsigned char *s = (const unsigned char *) text.data;
+
+    while (text.len - pos >= 4 &&
+           (class_of[s[pos]] & class_of[s[pos + 1]] & class_of[s[pos + 2]] & class_of[s[pos + 3]] & classes) != 0)
+        pos += 4;
+
+    return span(text, pos, classes);
+}
+
 /* 1 to max bytes of the given classes. */
 static bool scan_run(struct cursor *cur, unsigned classes, size_t max, struct ais_str *part)
 {
     size_t start = cur->pos;
 
-    while (!at_end(cur) && byte_is(cur->text.data[cur->pos], classes))
-        cur->pos++;
+    cur->pos = span_long(cur->text, start, classes);
 
     return cur->pos > start && part_end(cur, start, max, part);
 }
@@ -83,8 +98,7 @@ static bool scan_name(struct cursor *cur, size_t max, struct ais_str *part)
 
     do {
         word = cur->pos;
-        while (!at_end(cur) && byte_is(cur->text.data[cur->pos], WORD))
-            cur->pos++;
+        cur->pos = span(cur->text, word, WORD);
         if (cur->pos == word)
             return false;
     } while (SKIP(cur, "-"));
@@ -179,14 +193,13 @@ static bool parse_number(struct cursor *cur, int min, int max, int *number)
     size_t start = cur->pos;
     int n = 0;
 
-    while (!at_end(cur) && byte_is(cur->text.data[cur->pos], DIGIT)) {
-        if (cur->pos - start == PAGE_DIGITS)
-            return false;
-        n = n * 10 + (cur->text.data[cur->pos++] - '0');
-    }
+    cur->pos = span(cur->text, start, DIGIT);
 
-    if (cur->pos == start || (!at_end(cur) && cur->text.data[cur->pos] != '&'))
+    if (cur->pos == start || cur->pos - start > PAGE_DIGITS || (!at_end(cur) && cur->text.data[cur->pos] != '&'))
         return false;
+
+    for (size_t i = start; i < cur->pos; i++)
+        n = n * 10 + (cur->text.data[i] - '0');
 
     if (*number != AIS_PAGE_NONE || n < min || n > max)
         return false;
