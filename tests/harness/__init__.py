@@ -1,0 +1,42 @@
+"""
+Helpers that run the real things around a test: the simulator, nginx, a TLS edge, bad upstreams. Plain classes and
+context managers, without pytest; tests/integration/conftest.py makes fixtures of them.
+
+    simulator.Simulator   the API simulator, and orders to it
+    nginx.Nginx           nginx with the module; nginx.config_test()
+    edge.Edge             a second nginx: TLS and HTTP/2 in front of the simulator
+    stall                 upstreams that refuse, stall or break, and slow DNS
+    net                   a raw HTTP client, polling, what a process holds
+    process               start and stop child processes that never outlive us
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+ROOT = TESTS.parent
+BUILD = pathlib.Path(os.environ.get("AIS_BUILD") or ROOT / "build")
+
+# Sanitizer runtimes, to be loaded before a daemon that was not built with them.
+PRELOAD = os.environ.get("AIS_PRELOAD", "").split()
+VALGRIND = bool(os.environ.get("AIS_VALGRIND"))
+
+# Every bounded wait is stretched by this much.
+SLOWNESS = 20 if VALGRIND else 3 if PRELOAD else 1
+
+
+@contextlib.contextmanager
+def temp_dir():
+    """
+    A directory that is gone at the end. Its path is short, for Unix sockets, and open to read: nginx's workers run as
+    another user when we are root.
+    """
+    path = pathlib.Path(tempfile.mkdtemp(prefix="ais-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

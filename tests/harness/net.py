@@ -1,0 +1,264 @@
+"""A raw HTTP/1.1 client, bounded waiting, and what the kernel knows about a process."""
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable
+
+from . import SLOWNESS
+
+# A TCP address, or the path of a Unix socket.
+Address = tuple[str, int] | str
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 5, what: str = "the condition",
+               every: float = 0.01) -> object:
+    """Polls until condition() is true and returns what it returned. Fails after timeout seconds."""
+    deadline = time.monotonic() + timeout * SLOWNESS
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout * SLOWNESS} s in vain for {what}")
+        time.sleep(every)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago. Where a server can bind to port 0 itself, let it."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@dataclasses.dataclass
+class Response:
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]  # as they came, in order
+    body: bytes
+    interim: list[int] = dataclasses.field(default_factory=list)  # statuses of 1xx answers before it
+    elapsed: float = 0.0  # seconds, where the client measured it
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+    def header(self, name: str, default: str | None = None) -> str | None:
+        """The one value of a header. Fails where it came twice."""
+        values = self.all(name)
+        assert len(values) <= 1, f"{name} came {len(values)} times: {values}"
+        return values[0] if values else default
+
+    def json(self):
+        return json.loads(self.body)
+
+
+class Closed(ConnectionError):
+    """The peer closed the connection before a whole answer."""
+
+
+class Connection:
+    """One connection, kept alive: send any bytes, read answers one by one."""
+
+    def __init__(self, address: Address, timeout: float = 10) -> None:
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        self.sock.settimeout(timeout * SLOWNESS)
+        try:
+            self.sock.connect(address)
+        except BaseException:
+            self.sock.close()
+            raise
+        self._buffer = b""
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def request(self, target: str | bytes, headers: Iterable[tuple[str, str]] = (), method: str = "GET",
+                body: bytes = b"") -> Response:
+        """Sends the target as it is, whatever bytes it has. A Host is added where the headers have none."""
+        began = time.monotonic()
+        self.send(format_request(target, headers, method, body))
+        response = self.read_response(method)
+        response.elapsed = time.monotonic() - began
+        return response
+
+    def read_response(self, method: str = "GET") -> Response:
+        interim = []
+        while True:
+            status, reason, headers = self._read_head()
+            if status >= 200 or status == 101:
+                break
+            interim.append(status)
+        response = Response(status, reason, headers, b"", interim)
+        if method != "HEAD" and status not in (101, 204, 304):
+            response.body = self._read_body(response)
+        return response
+
+    def at_eof(self) -> bool:
+        """Whether the peer closes without another byte; waits for it."""
+        try:
+            return self._buffer == b"" and self.sock.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def _receive(self) -> None:
+        data = self.sock.recv(65536)
+        if not data:
+            raise Closed("the connection ended early")
+        self._buffer += data
+
+    def _read_head(self) -> tuple[int, str, list[tuple[str, str]]]:
+        while b"\r\n\r\n" not in self._buffer:
+            self._receive()
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        status_line, *lines = head.decode("latin-1").split("\r\n")
+        _, status, *reason = status_line.split(" ", 2)
+        headers = [tuple(line.split(": ", 1)) if ": " in line else (line.rstrip(":"), "") for line in lines]
+        return int(status), " ".join(reason), headers
+
+    def _read_body(self, response: Response) -> bytes:
+        if (response.header("Transfer-Encoding") or "").lower() == "chunked":
+            return self._read_chunks()
+        length = response.header("Content-Length")
+        if length is not None:
+            return self._read_exactly(int(length))
+        try:
+            while True:
+                self._receive()
+        except Closed:
+            body, self._buffer = self._buffer, b""
+            return body
+
+    def _read_exactly(self, length: int) -> bytes:
+        while len(self._buffer) < length:
+            self._receive()
+        data, self._buffer = self._buffer[:length], self._buffer[length:]
+        return data
+
+    def _read_line(self) -> bytes:
+        while b"\r\n" not in self._buffer:
+            self._receive()
+        line, _, self._buffer = self._buffer.partition(b"\r\n")
+        return line
+
+    def _read_chunks(self) -> bytes:
+        body = b""
+        while size := int(self._read_line().split(b";")[0], 16):
+            body += self._read_exactly(size)
+            self._read_line()
+        while self._read_line():
+            pass
+        return body
+
+
+def format_request(target: str | bytes, headers: Iterable[tuple[str, str]] = (), method: str = "GET",
+                   body: bytes = b"") -> bytes:
+    headers = list(headers)
+    names = {name.lower() for name, _ in headers}
+    if "host" not in names:
+        headers.insert(0, ("Host", "localhost"))
+    if body and "content-length" not in names:
+        headers.append(("Content-Length", str(len(body))))
+    target = target.encode() if isinstance(target, str) else target
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
+    return method.encode() + b" " + target + b" HTTP/1.1\r\n" + lines + b"\r\n" + body
+
+
+def request(address: Address, target: str | bytes, headers: Iterable[tuple[str, str]] = (), method: str = "GET",
+            body: bytes = b"", timeout: float = 10) -> Response:
+    """One request on a connection of its own."""
+    with Connection(address, timeout) as connection:
+        return connection.request(target, [*headers, ("Connection", "close")], method, body)
+
+
+def concurrently(count: int, job: Callable[[int], object]) -> list:
+    """Runs job(0) to job(count - 1) at the same time, each in a thread; their results, or the first exception."""
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return list(pool.map(job, range(count)))
+
+
+def concurrent_gets(address: Address, targets: Iterable[str], headers: Iterable[tuple[str, str]] = (),
+                    timeout: float = 10) -> list[Response]:
+    """
+    One GET for each target, all at the same time: every connection is made before the first request is sent.
+    """
+    targets, headers = list(targets), list(headers)
+    connections = [Connection(address, timeout) for _ in targets]
+    try:
+        return concurrently(len(targets), lambda n: connections[n].request(targets[n], headers))
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    return _stat(pid)[:1] not in ([], ["Z"], ["X"])
+
+
+def children(pid: int) -> list[int]:
+    """Direct children of a process, in order."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit() and _stat(int(name))[1:2] == [str(pid)])
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent, and so on: proc(5), /proc/pid/stat behind the name. Empty where there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="latin-1") as file:
+            return file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def cmdline(pid: int) -> bytes:
+    return _read(f"/proc/{pid}/cmdline")
+
+
+def environ(pid: int) -> bytes:
+    return _read(f"/proc/{pid}/environ")
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def open_fds(pid: int) -> dict[int, str]:
+    """What each descriptor of a process refers to."""
+    fds = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            fds[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+        except FileNotFoundError:
+            pass
+    return fds
+
+
+def rss(pid: int) -> int:
+    """Resident memory of a process, in bytes."""
+    for line in _read(f"/proc/{pid}/status").decode().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time that a process has spent."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0

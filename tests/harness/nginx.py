@@ -1,0 +1,307 @@
+"""Runs nginx with the module, in a prefix of its own, and looks at what it leaves behind."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from . import BUILD, PRELOAD, TESTS, VALGRIND, net, process
+
+BINARY = os.environ.get("AIS_NGINX") or shutil.which("nginx", path=os.defpath + ":/usr/sbin:/sbin") or "nginx"
+DEBIAN_MODULES = pathlib.Path("/usr/lib/nginx/modules")
+MODULE = BUILD / "nginx" / "ngx_http_aisearch_module.so"
+
+# What no test should make nginx write.
+_SUSPECT = re.compile(r"\[(?:alert|emerg|crit)\]|open socket")
+
+_TEMPLATE = """\
+daemon off;
+master_process on;
+worker_processes @WORKERS@;
+pid @PREFIX@/nginx.pid;
+lock_file @PREFIX@/nginx.lock;
+error_log @PREFIX@/error.log @LEVEL@;
+@USER@
+@MODULES@
+@MAIN@
+
+events {
+    worker_connections @CONNECTIONS@;
+    @EVENTS@
+}
+
+http {
+    access_log @PREFIX@/access.log;
+    client_body_temp_path @PREFIX@/client_body;
+    proxy_temp_path @PREFIX@/proxy;
+    fastcgi_temp_path @PREFIX@/fastcgi;
+    uwsgi_temp_path @PREFIX@/uwsgi;
+    scgi_temp_path @PREFIX@/scgi;
+
+@HTTP@
+
+    server {
+        listen 127.0.0.1:@PORT@ backlog=4096;
+        listen unix:@PREFIX@/nginx.sock backlog=4096;
+        server_name localhost;
+
+@SERVER@
+    }
+}
+"""
+
+
+@dataclasses.dataclass
+class Config:
+    """
+    The parts of a configuration. In each, @PREFIX@, @PORT@ and @SOCKET@ stand for the prefix, the port and the Unix
+    socket. main, events, http and server go into the block of that name; server has a listen on port and socket already.
+    modules are paths, or names of those in Debian's directory, such as "ngx_http_echo_module.so".
+    """
+
+    http: str = ""
+    server: str = ""
+    main: str = ""
+    events: str = ""
+    workers: int = 1
+    connections: int = 4096
+    level: str = "info"  # of the error log; "debug" works with Debian's nginx
+    modules: tuple = ()
+    aisearch: bool = True  # load the module under test
+
+    def text(self, prefix: pathlib.Path, port: int) -> str:
+        modules = ([MODULE] if self.aisearch else []) + [DEBIAN_MODULES / name for name in self.modules]
+        values = {
+            "WORKERS": self.workers, "CONNECTIONS": self.connections, "LEVEL": self.level, "MAIN": self.main,
+            "EVENTS": self.events, "HTTP": self.http, "SERVER": self.server,
+            "USER": "user nobody nogroup;" if os.geteuid() == 0 else "",
+            "MODULES": "\n".join(f"load_module {module};" for module in modules),
+        }
+        text = re.sub("@([A-Z]+)@", lambda match: str(values.get(match[1], match[0])), _TEMPLATE)
+        places = {"PREFIX": prefix, "PORT": port, "SOCKET": prefix / "nginx.sock"}
+        return re.sub("@(PREFIX|PORT|SOCKET)@", lambda match: str(places[match[1]]), text)
+
+
+@dataclasses.dataclass
+class ConfigTest:
+    ok: bool
+    output: str  # of nginx -t
+
+
+def config_test(config: Config, tmp: pathlib.Path, option: str = "-t") -> ConfigTest:
+    """What nginx -t (or -T) says about a configuration. The file is @PREFIX@/nginx.conf."""
+    prefix = _make_prefix(tmp)
+    conf = prefix / "nginx.conf"
+    conf.write_text(config.text(prefix, net.free_port()))
+    run = subprocess.run([BINARY, option, "-e", "stderr", "-p", prefix, "-c", conf], env=_environment(prefix, []),
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+    return ConfigTest(run.returncode == 0, run.stdout.decode("utf-8", "replace"))
+
+
+class Nginx:
+    """
+    with Nginx(tmp, Config(http="aisearch_account docs { ... }", server="location / { ... }"), ) as nginx:
+        assert nginx.get("/jobs/x").status == 200
+
+    Leaving the block stops it gracefully (SIGQUIT), which has to take less than stop_timeout seconds, and checks the
+    logs: no alert, no leaked socket, nothing from sanitizers or valgrind about our code. A test that expects such a
+    message names it by allow_log().
+    """
+
+    def __init__(self, tmp: pathlib.Path, config: Config, preload: list = (), stop_timeout: float = 5,
+                 env: dict[str, str] | None = None) -> None:
+        self.prefix = _make_prefix(tmp)
+        self.config = config
+        self.socket = str(self.prefix / "nginx.sock")
+        self.stop_timeout = stop_timeout
+        self._conf = self.prefix / "nginx.conf"
+        self._environment = {**_environment(self.prefix, preload), **(env or {})}
+        self._process: subprocess.Popen | None = None
+        self._allowed: list[str] = []
+
+    # Life.
+
+    def __enter__(self) -> "Nginx":
+        self.start()
+        return self
+
+    def __exit__(self, exc_type, _exc, _traceback) -> None:
+        if exc_type is None:
+            self.stop()
+            self.check_logs()
+        else:
+            with contextlib.suppress(AssertionError):
+                self.stop(signal.SIGTERM)
+            self.show_log()
+
+    def start(self) -> None:
+        """Starts on a free port; takes another one where somebody was faster."""
+        for _ in range(5):
+            self.port = net.free_port()
+            self._conf.write_text(self.config.text(self.prefix, self.port))
+            argv = [*_valgrind(self.prefix), BINARY, "-p", self.prefix, "-e", self.prefix / "error.log", "-c", self._conf]
+            self._process = process.start(argv, env=self._environment, stdin=subprocess.DEVNULL,
+                                          stderr=(self.prefix / "stderr").open("wb"))
+            if net.wait_until(self._up_or_gone, 15, "nginx to start") == "up":
+                return
+            self._process.wait()
+            if "Address already in use" not in self.stderr():
+                raise AssertionError(f"nginx did not start:\n{self.stderr()}")
+            (self.prefix / "error.log").unlink()
+        raise AssertionError("no free port found for nginx")
+
+    def _up_or_gone(self) -> str | None:
+        if self._process.poll() is not None:
+            return "gone"
+        try:
+            with net.Connection(self.socket, 1):
+                pass
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        return "up" if len(self.workers()) >= self.config.workers else None
+
+    def stop(self, signum: int = signal.SIGQUIT) -> None:
+        """
+        SIGQUIT finishes what is under way, SIGTERM drops it. Fails where it takes longer than stop_timeout, or where
+        a process stays behind.
+        """
+        if self._process is None:
+            return
+        child, self._process = self._process, None
+        family = net.children(child.pid)
+        try:
+            process.stop(child, signum, self.stop_timeout)
+            net.wait_until(lambda: not any(map(net.alive, family)), 2, "nginx's workers to leave")
+        finally:
+            for pid in filter(net.alive, family):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def reload(self, config: Config | None = None, wait_old: bool = True) -> None:
+        """
+        Sends SIGHUP, with a new configuration if there is one, and waits until the new workers run and the old ones have
+        left, or (without wait_old) at least accept no more.
+        """
+        if config is not None:
+            self.config = config
+            self._conf.write_text(config.text(self.prefix, self.port))
+        old = set(self.workers())
+        self.signal(signal.SIGHUP)
+        net.wait_until(lambda: len(set(self.workers()) - old) >= self.config.workers, 15, "new workers")
+        net.wait_until(lambda: not any(_accepting(pid, wait_old) for pid in old), 15, "the old workers")
+
+    def signal(self, signum: int) -> None:
+        """To the master."""
+        self._process.send_signal(signum)
+
+    @property
+    def pid(self) -> int:
+        """Of the master."""
+        return self._process.pid
+
+    def workers(self) -> list[int]:
+        pids = net.children(self.pid)
+        if VALGRIND:  # there, nginx cannot change the title of a process
+            return pids
+        return [pid for pid in pids if b"worker process" in net.cmdline(pid)]
+
+    # Requests.
+
+    @property
+    def address(self) -> net.Address:
+        return ("127.0.0.1", self.port)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, target: str | bytes, headers=(), **options) -> net.Response:
+        """One GET on a connection of its own: net.request()."""
+        return net.request(self.address, target, headers, **options)
+
+    def connect(self, timeout: float = 10) -> net.Connection:
+        return net.Connection(self.address, timeout)
+
+    # Logs.
+
+    def error_log(self) -> str:
+        return _text(self.prefix / "error.log")
+
+    def access_log(self, name: str = "access.log") -> list[str]:
+        """Lines of an access log in the prefix. nginx writes a line after the answer: wait for it with net.wait_until()."""
+        return _text(self.prefix / name).splitlines()
+
+    def stderr(self) -> str:
+        return _text(self.prefix / "stderr")
+
+    def allow_log(self, pattern: str) -> None:
+        """Lines of the error log that match are fine."""
+        self._allowed.append(pattern)
+
+    def check_logs(self) -> None:
+        """What was logged so far gives no reason to worry. Sanitizers and valgrind are complete only after the stop."""
+        lines = [line for line in self.error_log().splitlines() if _SUSPECT.search(line)]
+        lines = [line for line in lines if not any(re.search(pattern, line) for pattern in self._allowed)]
+        assert not lines, "nginx complained:\n" + "\n".join(lines)
+        reports = "".join(_text(path) for path in sorted(self.prefix.glob("sanitizer.*")))
+        assert not reports, f"sanitizer:\n{reports}"
+        leaks = "\n\n".join(block for path in self.prefix.glob("valgrind.*") for block in valgrind_faults(_text(path)))
+        assert not leaks, f"valgrind:\n{leaks}"
+
+    def show_log(self, lines: int = 60) -> None:
+        """Prints the end of the error log, for the one who has to find out."""
+        tail = self.error_log().splitlines()[-lines:]
+        print(f"--- {self.prefix}/error.log", *tail, self.stderr(), sep="\n", file=sys.stderr)
+
+
+def valgrind_faults(log: str) -> list[str]:
+    """The blocks of a valgrind log that name our code."""
+    text = re.sub(r"^==\d+== ?", "", log, flags=re.MULTILINE)
+    return [block for block in text.split("\n\n") if " at 0x" in block and re.search(r"\bais_|aisearch", block)]
+
+
+def _make_prefix(tmp: pathlib.Path) -> pathlib.Path:
+    prefix = pathlib.Path(tempfile.mkdtemp(prefix="ngx-", dir=tmp))
+    prefix.chmod(0o755)
+    return prefix
+
+
+def _environment(prefix: pathlib.Path, preload: list) -> dict[str, str]:
+    """Sanitizers write into the prefix. Leaks are valgrind's to find: nginx leaves its own to the kernel."""
+    env = dict(os.environ)
+    libraries = [*PRELOAD, *map(str, preload)]
+    if libraries:
+        env["LD_PRELOAD"] = " ".join(libraries)
+    if PRELOAD:
+        report = f"log_path={prefix}/sanitizer"
+        env["ASAN_OPTIONS"] = ":".join(filter(None, [env.get("ASAN_OPTIONS"), "detect_leaks=0", report]))
+        env["UBSAN_OPTIONS"] = ":".join(filter(None, [env.get("UBSAN_OPTIONS"), "print_stacktrace=1", report]))
+    return env
+
+
+def _valgrind(prefix: pathlib.Path) -> list[str]:
+    if not VALGRIND:
+        return []
+    suppressions = TESTS / "valgrind.supp"
+    return ["valgrind", "--quiet", "--leak-check=full", "--show-leak-kinds=definite,indirect", "--keep-debuginfo=yes",
+            "--num-callers=40", f"--log-file={prefix}/valgrind.%p",
+            *([f"--suppressions={suppressions}"] if suppressions.exists() else [])]
+
+
+def _accepting(pid: int, until_gone: bool) -> bool:
+    if not net.alive(pid):
+        return False
+    return until_gone or not (VALGRIND or b"shutting down" in net.cmdline(pid))
+
+
+def _text(path: pathlib.Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,259 @@
+"""Runs the API simulator and gives it orders."""
+
+import dataclasses
+import http.client
+import json
+import os
+import pathlib
+import re
+import secrets
+import select
+import socket
+import subprocess
+import sys
+
+from . import SLOWNESS, TESTS, process
+from .net import Address
+
+ACCOUNT = "c3dc5f0b34a14ff8e1b3ec04895e1b22"
+
+
+@dataclasses.dataclass
+class Request:
+    """A request that the simulator saw."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]  # as they came, in order
+    connection: int  # the simulator's number of the connection
+    has_body: bool
+    began: float  # of time.monotonic()
+    ended: float | None
+    status: int | None  # None: under way, or a script instead of an answer
+
+    def header(self, name: str) -> str | None:
+        values = [value for key, value in self.headers if key.lower() == name.lower()]
+        assert len(values) <= 1, f"{name} came {len(values)} times"
+        return values[0] if values else None
+
+    def header_names(self) -> set[str]:
+        return {name.lower() for name, _ in self.headers}
+
+
+class Simulator:
+    """
+    A running simulator, on TCP and on a Unix socket, with one account and a random token:
+
+        with Simulator(tmp) as sim:
+            sim.instance("instances/my-ai-search", [{"id": "a", "state": "running"}])
+            sim.fault("/jobs/a$", times=1, status=503)
+            ...
+            assert sim.count("/jobs/a$") == 2
+
+    An instance is named as in the API's paths: "instances/ID", "namespaces/NAME/instances/ID" or "rags/ID".
+    """
+
+    def __init__(self, tmp: pathlib.Path, scenario: str = "empty", limit: int = 0, keepalive_timeout: float = 75):
+        self._scenario = scenario
+        self.token = secrets.token_urlsafe(30)
+        self.email = "user@example.com"
+        self.key = secrets.token_hex(18)
+        self.token_file = _write_secret(tmp / "sim.token", self.token)
+        self.key_file = _write_secret(tmp / "sim.key", self.key)
+        self.unix = str(tmp / "sim.sock")
+        self._control_unix = str(tmp / "sim-control.sock")
+        self._arguments = ["--scenario", scenario, "--limit", str(limit), "--unix", self.unix, "--leash",
+                           "--control-unix", self._control_unix, "--keepalive-timeout", str(keepalive_timeout),
+                           "--token-file", str(self.token_file),
+                           "--email", self.email, "--key-file", str(self.key_file)]
+        self._process: subprocess.Popen | None = None
+
+    def __enter__(self) -> "Simulator":
+        self.start()
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self.stop()
+
+    def start(self, port: int = 0) -> None:
+        """Starts it, on a free port, or on the one given: to come back where it was before."""
+        env = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONDONTWRITEBYTECODE": "1"}
+        self._process = process.start([sys.executable, "-m", "simulator", "--port", port, *self._arguments], env=env,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        ready = self._read_ready()
+        self.pid = ready["pid"]
+        self.host, self.port = ready["api"]["host"], ready["api"]["port"]
+        self.base = ready["base"]
+        if self._scenario == "empty":
+            self.account()
+
+    def _read_ready(self) -> dict:
+        readable, _, _ = select.select([self._process.stdout], [], [], 20 * SLOWNESS)
+        line = self._process.stdout.readline() if readable else b""
+        if not line:
+            self.stop()
+            raise AssertionError("the simulator did not start; its messages are on standard error")
+        return json.loads(line)
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        child, self._process = self._process, None
+        try:
+            assert process.stop(child) == 0, "the simulator did not leave in peace"
+        finally:
+            child.stdin.close()
+            child.stdout.close()
+
+    # Where it is.
+
+    @property
+    def address(self) -> Address:
+        return (self.host, self.port)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}{self.base}"
+
+    @property
+    def unix_url(self) -> str:
+        return f"http://unix:{self.unix}:{self.base}"
+
+    @property
+    def credential_headers(self) -> list[tuple[str, str]]:
+        return [("Authorization", f"Bearer {self.token}")]
+
+    def path(self, instance: str, job: str | None = None, logs: bool = False, account: str = ACCOUNT) -> str:
+        """The API's path of a list, a job or its logs, with the base in front."""
+        generation = "autorag" if instance.startswith("rags/") else "ai-search"
+        path = f"{self.base}/accounts/{account}/{generation}/{instance}/jobs"
+        if job is not None:
+            path += f"/{job}"
+        return path + "/logs" if logs else path
+
+    # What exists.
+
+    def account(self, account: str = ACCOUNT, tokens: list[str] | None = None,
+                keys: list[tuple[str, str]] | None = None, user: str | None = None) -> None:
+        """
+        Makes an account, or replaces its credentials: by default this simulator's token, and its email and key. Accounts
+        of one user share one rate limit.
+        """
+        order = {"id": account, "tokens": [self.token] if tokens is None else tokens,
+                 "keys": [(self.email, self.key)] if keys is None else keys, "user": user or account}
+        self.control("POST", "/world", {"accounts": [order]})
+
+    def instance(self, name: str, jobs: list[dict] = (), account: str = ACCOUNT, replace: bool = False,
+                 remove: list[str] = ()) -> None:
+        """
+        Makes an instance, or adds to it; a job whose id is there already is changed. Fields of a job: id, state (a
+        shorthand: queued, running, succeeded, failed, cancelled), starts_in, ends_in, silent_in (seconds from now; null:
+        never), source, description, end_reason, last_seen_every, times (rfc3339, fraction, offset, plain), missing
+        (null, absent), logs (list), extra (laid over the answer).
+        """
+        part = {"name": name, "jobs": list(jobs), "replace": replace, "remove": list(remove)}
+        self.control("POST", "/world", {"accounts": [{"id": account, "instances": [part]}]})
+
+    def job(self, instance: str, job_id: str, account: str = ACCOUNT, **fields) -> None:
+        """Makes one job, or changes it."""
+        self.instance(instance, [{"id": job_id, **fields}], account)
+
+    # The clock.
+
+    def now(self) -> float:
+        return self.control("GET", "/clock")["now"]
+
+    def freeze(self) -> None:
+        self.control("POST", "/clock", {"freeze": True})
+
+    def thaw(self) -> None:
+        self.control("POST", "/clock", {"thaw": True})
+
+    def advance(self, seconds: float) -> None:
+        self.control("POST", "/clock", {"advance": seconds})
+
+    def set_clock(self, epoch: float) -> None:
+        self.control("POST", "/clock", {"set": epoch})
+
+    # What goes wrong.
+
+    def limit(self, calls: int | None, seconds: float = 300) -> None:
+        """The rate limit of each user, from now on; None: none."""
+        self.control("POST", "/limit", {"calls": calls, "seconds": seconds})
+
+    def fault(self, path: str = "", **order) -> int:
+        """
+        Makes requests whose path and query match the regular expression go wrong, until it is removed or was hit `times`
+        times: delay, body_delay (seconds), status with headers ([[name, value]]) and body or body_b64, script (steps of
+        raw bytes), reused (only on a connection that carried a request before). Faults.add() of the simulator has it
+        all; harness.stall has scripts. Returns its id.
+        """
+        if isinstance(order.get("body"), bytes):
+            order["body"] = order["body"].decode()
+        return self.control("POST", "/faults", {"path": path, **order})["id"]
+
+    def fault_hits(self, fault_id: int) -> int:
+        return next(fault["hits"] for fault in self.control("GET", "/faults") if fault["id"] == fault_id)
+
+    def clear_fault(self, fault_id: int) -> None:
+        self.control("DELETE", f"/faults/{fault_id}")
+
+    def clear_faults(self) -> None:
+        self.control("DELETE", "/faults")
+
+    def drop_connections(self, reset: bool = False) -> None:
+        """Closes all connections to the API, idle or not, by FIN or by RST."""
+        self.control("POST", "/connections", {"reset": reset})
+
+    # What it saw.
+
+    def requests(self, path: str = "") -> list[Request]:
+        """Those whose path and query match the regular expression, in the order of their arrival."""
+        seen = (Request(**entry) for entry in self.control("GET", "/requests"))
+        return [request for request in seen if re.search(path, request.target)]
+
+    def count(self, path: str = "") -> int:
+        return len(self.requests(path))
+
+    def counters(self) -> dict:
+        """total, by_path, by_status, malformed, connections(_open, _max), in_flight(_max)."""
+        return self.control("GET", "/counters")
+
+    def forget(self) -> None:
+        """Resets counters and recorded requests."""
+        self.control("DELETE", "/requests")
+
+    def reset(self) -> None:
+        """As if just started: one account with the token, no instances, real time, no faults, no limit."""
+        self.control("POST", "/reset", {})
+        self.account()
+
+    def control(self, method: str, path: str, order: object = None):
+        """Any order; see the simulator's control.py."""
+        connection = _UnixConnection(self._control_unix)
+        try:
+            connection.request(method, path, None if order is None else json.dumps(order))
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise ValueError(f"{method} {path}: {answer['error']}")
+        return answer
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=20 * SLOWNESS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _write_secret(path: pathlib.Path, secret: str) -> pathlib.Path:
+    path.touch(mode=0o600)
+    path.write_text(secret + "\n", encoding="ascii")
+    return path

@@ -1,0 +1,60 @@
+"""Fixtures: whatever they start is stopped and checked at the end of the test."""
+
+import contextlib
+
+import pytest
+
+from harness import temp_dir
+from harness.nginx import Config, Nginx
+from harness.simulator import Simulator
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.when == "call":
+        item.stash[_FAILED] = report.failed
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def tmp():
+    """A directory with a short path that nginx's workers can enter."""
+    with temp_dir() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def _shared_simulator():
+    with temp_dir() as path, Simulator(path) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(_shared_simulator):
+    """A simulator as if just started: one account and its credentials, no instances, no limit, no faults."""
+    _shared_simulator.reset()
+    return _shared_simulator
+
+
+@pytest.fixture
+def nginx(tmp, request):
+    """
+    A factory: nginx(http=..., server=..., ...) starts nginx with these parts of harness.nginx.Config; preload,
+    stop_timeout and env are Nginx's own.
+    """
+    running: list[Nginx] = []
+    with contextlib.ExitStack() as stack:
+
+        def factory(preload=(), stop_timeout=5, env=None, **parts) -> Nginx:
+            server = Nginx(tmp, Config(**parts), preload, stop_timeout, env)
+            stack.enter_context(server)
+            running.append(server)
+            return server
+
+        yield factory
+        if request.node.stash.get(_FAILED, False):
+            for server in running:
+                server.show_log()

@@ -1,0 +1,136 @@
+"""
+Orders to the simulator, as JSON over HTTP on a listener of its own:
+
+    GET    /clock                          {"now": seconds since the epoch, "frozen": bool}
+    POST   /clock                          {"freeze": true} {"thaw": true} {"set": seconds} {"advance": seconds}
+    POST   /world                          adds and changes accounts, instances, jobs: World.apply()
+    DELETE /world                          nothing exists any more
+    POST   /limit                          {"calls": count or null, "seconds": length}
+    GET    /faults                         with how often each was hit
+    POST   /faults                         one fault: Faults.add(); answers its id
+    DELETE /faults, /faults/{id}
+    GET    /counters
+    GET    /requests                       every request seen since the last reset
+    DELETE /requests                       resets the counters too
+    POST   /connections                    {"close": true} or {"reset": true}: all of them
+    POST   /reset                          as if just started, without a scenario and without a limit
+
+Orders answer 200 with JSON, or 400 with {"error": ...}.
+"""
+
+import asyncio
+import json
+
+from aiohttp import web
+
+from .api import Api
+from .faults import Faults
+from .record import Record
+from .server import ApiServer
+from .world import World
+
+
+class Control:
+    def __init__(self, world: World, api: Api, faults: Faults, record: Record, server: ApiServer) -> None:
+        self._world = world
+        self._api = api
+        self._faults = faults
+        self._record = record
+        self._server = server
+
+    def application(self) -> web.Application:
+        application = web.Application(client_max_size=64 * 1024 * 1024, middlewares=[_errors])
+        application.add_routes([
+            web.get("/clock", self._get_clock),
+            web.post("/clock", self._post_clock),
+            web.post("/world", self._post_world),
+            web.delete("/world", self._delete_world),
+            web.post("/limit", self._post_limit),
+            web.get("/faults", self._get_faults),
+            web.post("/faults", self._post_faults),
+            web.delete("/faults", self._delete_faults),
+            web.delete("/faults/{id}", self._delete_fault),
+            web.get("/counters", self._get_counters),
+            web.get("/requests", self._get_requests),
+            web.delete("/requests", self._delete_requests),
+            web.post("/connections", self._post_connections),
+            web.post("/reset", self._post_reset),
+        ])
+        return application
+
+    async def _get_clock(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._world.clock.describe())
+
+    async def _post_clock(self, request: web.Request) -> web.Response:
+        clock = self._world.clock
+        for name, value in (await request.json()).items():
+            if name == "freeze":
+                clock.freeze()
+            elif name == "thaw":
+                clock.thaw()
+            elif name == "set":
+                clock.set(value)
+            elif name == "advance":
+                clock.advance(value)
+            else:
+                raise ValueError(f"unknown order to the clock: {name}")
+        return web.json_response(clock.describe())
+
+    async def _post_world(self, request: web.Request) -> web.Response:
+        self._world.apply(await request.json())
+        return web.json_response({})
+
+    async def _delete_world(self, _request: web.Request) -> web.Response:
+        self._world.accounts.clear()
+        return web.json_response({})
+
+    async def _post_limit(self, request: web.Request) -> web.Response:
+        self._api.set_limit(**await request.json())
+        return web.json_response({})
+
+    async def _get_faults(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._faults.describe())
+
+    async def _post_faults(self, request: web.Request) -> web.Response:
+        return web.json_response(self._faults.add(await request.json()).describe())
+
+    async def _delete_faults(self, _request: web.Request) -> web.Response:
+        self._faults.clear()
+        return web.json_response({})
+
+    async def _delete_fault(self, request: web.Request) -> web.Response:
+        self._faults.remove(int(request.match_info["id"]))
+        return web.json_response({})
+
+    async def _get_counters(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._record.counters())
+
+    async def _get_requests(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._record.requests())
+
+    async def _delete_requests(self, _request: web.Request) -> web.Response:
+        self._record.reset()
+        return web.json_response({})
+
+    async def _post_connections(self, request: web.Request) -> web.Response:
+        self._server.drop_connections(reset=bool((await request.json()).get("reset")))
+        await asyncio.sleep(0)
+        return web.json_response({})
+
+    async def _post_reset(self, _request: web.Request) -> web.Response:
+        self._server.drop_connections(reset=True)
+        await asyncio.sleep(0)
+        self._world.accounts.clear()
+        self._world.clock.reset()
+        self._api.set_limit(None)
+        self._faults.clear()
+        self._record.reset()
+        return web.json_response({})
+
+
+@web.middleware
+async def _errors(request: web.Request, handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except (ValueError, TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+        return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=400)

@@ -1,0 +1,83 @@
+"""What goes wrong on purpose: which requests it befalls, and what they get instead of a proper answer."""
+
+import base64
+import dataclasses
+import re
+
+_STEPS = {"send", "send_b64", "sleep", "repeat", "close", "reset", "answer"}
+
+
+@dataclasses.dataclass
+class Fault:
+    id: int
+    path: re.Pattern
+    times: int | None = None  # None: always
+    reused: bool | None = None  # only on a connection that carried a request before (or: only on one that did not)
+    delay: float = 0.0  # before the headers
+    body_delay: float = 0.0  # between headers and body
+    status: int | None = None  # an answer in the place of the API's
+    headers: list = dataclasses.field(default_factory=list)
+    body: bytes = b""
+    script: list | None = None  # bytes in the place of an answer
+    hits: int = 0
+
+    def befalls(self, target: str, reused: bool) -> bool:
+        if self.times is not None and self.hits >= self.times:
+            return False
+        if self.reused is not None and self.reused != reused:
+            return False
+        return self.path.search(target) is not None
+
+    def describe(self) -> dict:
+        return {"id": self.id, "path": self.path.pattern, "times": self.times, "hits": self.hits}
+
+
+class Faults:
+    """In the order they were set; the first that fits is the one."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._next_id = 1
+
+    def add(self, order: dict) -> Fault:
+        """
+        {"path": REGEX to search for in path and query, or "prefix": TEXT they begin with,
+         "times", "reused", "delay", "body_delay", "status", "headers": [[name, value]], "body" or "body_b64",
+         "script": [{"send": TEXT} | {"send_b64": BASE64} | {"sleep": SECONDS}
+                    | {"repeat": COUNT or null, "every": SECONDS, "send" or "send_b64": ...}
+                    | {"close": true} | {"reset": true} | {"answer": true}]}
+
+        A script that neither closes nor resets leaves the connection to the next request. "answer" ends a script with
+        the API's own answer.
+        """
+        fields = dict(order)
+        if "prefix" in fields:
+            fields["path"] = "^" + re.escape(fields.pop("prefix"))
+        if "body_b64" in fields:
+            fields["body"] = base64.b64decode(fields.pop("body_b64"))
+        elif "body" in fields:
+            fields["body"] = fields["body"].encode()
+        for step in fields.get("script") or []:
+            if not _STEPS & set(step):
+                raise ValueError(f"a step is one of {', '.join(sorted(_STEPS))}")
+        fields["path"] = re.compile(fields.get("path", ""))
+        fault = Fault(id=self._next_id, **fields)
+        self._next_id += 1
+        self._faults.append(fault)
+        return fault
+
+    def remove(self, fault_id: int) -> None:
+        self._faults = [fault for fault in self._faults if fault.id != fault_id]
+
+    def clear(self) -> None:
+        self._faults.clear()
+
+    def take(self, target: str, reused: bool) -> Fault | None:
+        for fault in self._faults:
+            if fault.befalls(target, reused):
+                fault.hits += 1
+                return fault
+        return None
+
+    def describe(self) -> list[dict]:
+        return [fault.describe() for fault in self._faults]

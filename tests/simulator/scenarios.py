@@ -1,0 +1,62 @@
+"""What the simulator can start with."""
+
+DEMO_ACCOUNT = "c3dc5f0b34a14ff8e1b3ec04895e1b22"
+
+
+def empty(_tokens: list[str], _keys: list[list[str]]) -> dict:
+    return {}
+
+
+def demo(tokens: list[str], keys: list[list[str]]) -> dict:
+    """
+    One account with instances of all three generations, and jobs in every state. Some start and end while a demo runs,
+    within the first minute.
+    """
+    account = {"id": DEMO_ACCOUNT, "tokens": tokens, "keys": keys, "instances": _demo_instances()}
+    return {"accounts": [account]}
+
+
+def _demo_instances() -> list[dict]:
+    return [
+        {
+            "name": "instances/my-ai-search",
+            "jobs": [
+                _job(1, "user", "First import", state="succeeded", starts_in=-86400, ends_in=-85000),
+                _job(2, "schedule", None, state="succeeded", starts_in=-21600, ends_in=-21300, times="plain"),
+                _job(3, "user", "Import of the archive", state="failed", starts_in=-9000, ends_in=-8400),
+                _job(4, "user", "Wrong bucket", state="cancelled", starts_in=-8000, ends_in=-7900),
+                _job(5, "user", "Nightly import", starts_in=-120, ends_in=20, end_reason="completed"),
+                _job(6, "user", "Waits for the nightly import", starts_in=20, ends_in=45),
+                _job(7, "schedule", None, state="queued"),
+            ],
+        },
+        {
+            "name": "instances/handbook",
+            "jobs": [
+                _job(11, "schedule", None, state="succeeded", missing="absent"),
+                _job(12, "user", "New chapter", state="running", starts_in=-30, last_seen_every=5),
+            ],
+        },
+        {
+            "name": "namespaces/support/instances/tickets",
+            "jobs": [
+                _job(21, "schedule", "Every six hours", state="succeeded", end_reason="finished"),
+                _job(22, "user", "Since the outage", state="running", starts_in=-3600, silent_in=-1800),
+                _job(23, "user", "Last week's", starts_in=-40, ends_in=30, end_reason="error: source not reachable"),
+            ],
+        },
+        {
+            "name": "rags/old-docs",
+            "jobs": [
+                _job(31, "schedule", None, state="failed", times="plain"),
+                _job(32, "schedule", None, state="running", times="plain", missing="absent"),
+            ],
+        },
+    ]
+
+
+def _job(number: int, source: str, description: str | None, **life) -> dict:
+    return {"id": f"3f1e2d4c-5b6a-4789-8abc-{number:012d}", "source": source, "description": description, **life}
+
+
+SCENARIOS = {"empty": empty, "demo": demo}

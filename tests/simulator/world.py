@@ -1,0 +1,114 @@
+"""What exists: accounts with their credentials, their instances, and the jobs of these."""
+
+import re
+import zlib
+
+from . import jobs
+from .clock import Clock
+
+_INSTANCE = re.compile(r"(?:namespaces/([^/]+)/)?instances/([^/]+)|rags/([^/]+)")
+
+DEFAULT_NAMESPACE = "default"
+AUTORAG = None  # in the place of a namespace
+
+
+def instance_key(name: str) -> tuple[str | None, str]:
+    """
+    (namespace, id) of "instances/ID", "namespaces/NAME/instances/ID" or "rags/ID". A plain instance is one of the
+    namespace "default".
+    """
+    match = _INSTANCE.fullmatch(name)
+    if match is None:
+        raise ValueError(f'not an instance: "{name}"; write instances/ID, namespaces/NAME/instances/ID or rags/ID')
+    namespace, plain, rag = match.groups()
+    return (AUTORAG, rag) if rag else (namespace or DEFAULT_NAMESPACE, plain)
+
+
+class Instance:
+    def __init__(self, described: bool) -> None:
+        self.described = described
+        self.jobs: dict[str, jobs.Job] = {}
+        self._listed: list[jobs.Job] | None = None
+
+    def put(self, order: dict, now: float) -> None:
+        """Makes a job, or changes the one with this id."""
+        if not isinstance(order.get("id"), str):
+            raise ValueError("a job needs an id")
+        job = self.jobs.get(order["id"]) or jobs.Job(order["id"])
+        jobs.apply(job, order, now)
+        self.jobs[job.id] = job
+        self._listed = None
+
+    def remove(self, job_id: str) -> None:
+        self.jobs.pop(job_id, None)
+        self._listed = None
+
+    def listed(self) -> list[jobs.Job]:
+        """In an order that means nothing, though always the same one: the API promises none."""
+        if self._listed is None:
+            self._listed = sorted(self.jobs.values(), key=lambda job: (zlib.crc32(job.id.encode()), job.id))
+        return self._listed
+
+
+class Account:
+    def __init__(self, account_id: str) -> None:
+        self.id = account_id
+        self.user = account_id  # whose rate limit it is
+        self.tokens: set[str] = set()
+        self.keys: set[tuple[str, str]] = set()
+        self.namespaces = {DEFAULT_NAMESPACE}
+        self.instances: dict[tuple[str | None, str], Instance] = {}
+
+    def instance(self, name: str) -> Instance:
+        """The instance of that name, made if there is none."""
+        key = instance_key(name)
+        if key not in self.instances:
+            self.instances[key] = Instance(described=key[0] is not AUTORAG)
+            if key[0] is not AUTORAG:
+                self.namespaces.add(key[0])
+        return self.instances[key]
+
+
+class World:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.accounts: dict[str, Account] = {}
+
+    def account(self, account_id: str) -> Account:
+        """The account of that id, made if there is none."""
+        return self.accounts.setdefault(account_id, Account(account_id))
+
+    def knows(self, credential: object) -> bool:
+        """Whether the credential is anybody's."""
+        return any(credential in a.tokens or credential in a.keys for a in self.accounts.values())
+
+    def apply(self, order: dict) -> None:
+        """
+        {"accounts": [{"id", "user", "tokens": [], "keys": [[email, key]], "namespaces": [],
+                       "instances": [{"name": "instances/ID", "replace": bool, "jobs": [{...}], "remove": [id]}]}]}
+
+        Adds and changes. Credentials that are given replace those before; jobs are merged by id, unless "replace" says
+        to drop the others.
+        """
+        for part in order.get("accounts", []):
+            self._apply_account(part)
+
+    def _apply_account(self, order: dict) -> None:
+        account = self.account(order["id"])
+        account.user = order.get("user", account.user)
+        if "tokens" in order:
+            account.tokens = set(order["tokens"])
+        if "keys" in order:
+            account.keys = {(email, key) for email, key in order["keys"]}
+        account.namespaces.update(order.get("namespaces", []))
+        for part in order.get("instances", []):
+            self._apply_instance(account.instance(part["name"]), part)
+
+    def _apply_instance(self, instance: Instance, order: dict) -> None:
+        now = self.clock.now()
+        if order.get("replace"):
+            instance.jobs.clear()
+        for job in order.get("jobs", []):
+            instance.put(job, now)
+        for job_id in order.get("remove", []):
+            instance.remove(job_id)
