@@ -55,17 +55,19 @@ NGINX_DEPS   := $(wildcard nginx-module/*.[ch] common/*.[ch])
 NGINX_SO     := $(if $(NGINX_CONFIG),$(BUILD)/nginx/ngx_http_aisearch_module.so)
 
 .PHONY: all lib unit nginx collectd
-all: lib unit nginx collectd
+all: lib nginx collectd
 lib: $(if $(LIB_SRC),$(LIB))
 unit: $(UNIT)
 nginx: $(NGINX_SO)
 collectd: $(COLLECTD_SO)
 
-# What was built with other flags is built again.
-FLAGS = $(CC) $(BASE) $(LDFLAGS) $(NGINX_SRC) $(COLLECTD_INCLUDE)
-$(BUILD)/flags: FORCE
+# What was built with other flags is built again; nginx is configured again for other sources.
+FLAGS = $(CC) $(BASE) $(LDFLAGS) $(COLLECTD_INCLUDE)
+$(BUILD)/flags: TEXT = $(FLAGS)
+$(BUILD)/nginx/sources: TEXT = $(NGINX_SRC) $(NGINX) $(filter %.c,$(NGINX_DEPS))
+$(BUILD)/flags $(BUILD)/nginx/sources: FORCE
 	@mkdir -p $(@D)
-	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+	@echo '$(TEXT)' | cmp -s - $@ || echo '$(TEXT)' > $@
 .PHONY: FORCE
 FORCE:
 
@@ -104,7 +106,8 @@ $(COLLECTD_SO): $(COLLECTD_OBJ) $(LIB)
 
 NGINX_TREE := $(BUILD)/nginx/tree
 
-$(NGINX_TREE)/objs/Makefile: $(NGINX_CONFIG) $(BUILD)/flags scripts/nginx-configure $(wildcard $(NGINX_SRC)/conf_flags)
+$(NGINX_TREE)/objs/Makefile: $(NGINX_CONFIG) $(BUILD)/flags $(BUILD)/nginx/sources scripts/nginx-configure \
+                             $(wildcard $(NGINX_SRC)/conf_flags)
 	CC='$(CC)' NGINX='$(NGINX)' scripts/nginx-configure '$(NGINX_SRC)' '$(NGINX_TREE)' nginx-module \
 	    '$(CFLAGS) $(CPPFLAGS) $(SAN) -Wshadow -Wmissing-prototypes -Wstrict-prototypes' '$(LDFLAGS) $(SAN)'
 
@@ -112,10 +115,96 @@ $(NGINX_SO): $(NGINX_TREE)/objs/Makefile $(NGINX_DEPS)
 	env -u MAKEFLAGS -u MFLAGS -u CFLAGS $(MAKE) -C $(NGINX_TREE) -f objs/Makefile modules
 	cp $(NGINX_TREE)/objs/$(@F) $@
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- tests ----------------------------------------------------------------------------------------------------------
+
+RESULTS := $(BUILD)/results
+
+# What the tests find their way by.
+TEST_ENV = AIS_BUILD='$(abspath $(BUILD))' PYTHONDONTWRITEBYTECODE=1
+
+# The daemons themselves are not built with sanitizers, so the runtime is loaded before them. Its reports go to files,
+# and any is a failure: those of a worker that nobody waits for, too.
+SANITIZER_LOGS := $(abspath $(BUILD))/sanitizer
+ifneq ($(SANITIZE),)
+TEST_ENV += AIS_PRELOAD="$$($(CC) -print-file-name=libasan.so)" \
+    ASAN_OPTIONS='log_path=$(SANITIZER_LOGS)/asan:detect_leaks=1:fast_unwind_on_malloc=0' \
+    UBSAN_OPTIONS='log_path=$(SANITIZER_LOGS)/ubsan:print_stacktrace=1' \
+    LSAN_OPTIONS='suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0'
+endif
+
+# More to say to pytest, say PYTEST_ARGS='-k refusal -x'.
+PYTEST_ARGS ?=
+
+.PHONY: check test test-unit test-integration
+check:
+	scripts/install-deps check
+	$(MAKE) --no-print-directory test
+
+test: all unit
+	@rm -rf $(RESULTS) $(SANITIZER_LOGS)
+	@mkdir -p $(RESULTS)
+	@install -d -m 1777 $(SANITIZER_LOGS)
+	@status=0; \
+	$(MAKE) --no-print-directory test-unit || status=1; \
+	$(MAKE) --no-print-directory test-integration || status=1; \
+	scripts/check-sanitizer-logs $(SANITIZER_LOGS) || status=1; \
+	scripts/add-up-tests $(RESULTS) || status=1; \
+	exit $$status
+
+test-unit: unit
+	@$(TEST_ENV) scripts/run-unit-tests --results $(RESULTS) $(UNIT)
+
+test-integration: nginx collectd
+	@$(TEST_ENV) $(PYTHON) -m pytest -q -p no:cacheprovider --junitxml=$(RESULTS)/integration.xml $(PYTEST_ARGS) \
+	    tests/integration
+
+.PHONY: asan
+asan:
+	scripts/install-deps check
+	$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined test
+
+# ---- the rest -------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo:
+	scripts/install-deps demo
+	@$(MAKE) --no-print-directory nginx collectd
+	@AIS_BUILD='$(abspath $(BUILD))' PYTHONDONTWRITEBYTECODE=1 $(PYTHON) scripts/demo.py $(if $(ONCE),--once)
+
+.PHONY: install uninstall
+install: nginx collectd
+	install -D -m 644 $(NGINX_SO) $(DESTDIR)$(nginxmoddir)/$(notdir $(NGINX_SO))
+	install -d $(DESTDIR)$(nginxconfdir)
+	echo 'load_module $(nginxmoddir)/$(notdir $(NGINX_SO));' >$(DESTDIR)$(nginxconfdir)/mod-http-aisearch.conf
+	install -D -m 644 $(COLLECTD_SO) $(DESTDIR)$(collectddir)/$(notdir $(COLLECTD_SO))
+	install -d $(DESTDIR)$(docdir)
+	install -m 644 README.md LICENSE $(wildcard docs/*.md) $(wildcard config/*) $(DESTDIR)$(docdir)
+
+uninstall:
+	rm -f $(DESTDIR)$(nginxmoddir)/ngx_http_aisearch_module.so $(DESTDIR)$(nginxconfdir)/mod-http-aisearch.conf
+	rm -f $(DESTDIR)$(collectddir)/aisearch.so
+	rm -rf $(DESTDIR)$(docdir)
+
+.PHONY: format
+format:
+	clang-format -i $(wildcard common/*.[ch] nginx-module/*.[ch] collectd-plugin/*.[ch] tests/unit/*.[ch])
 
 .PHONY: clean
 clean:
 	rm -rf $(BUILD)
+
+.PHONY: help
+help:
+	@echo 'make            build/nginx/ngx_http_aisearch_module.so and build/collectd/aisearch.so'
+	@echo 'make demo       see it work: nginx and collectd in front of a simulated API, until Ctrl-C (ONCE=1: one tour)'
+	@echo 'make check      build and run all tests'
+	@echo 'make asan       the same with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
+	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, docdir'
+	@echo 'make uninstall  the reverse'
+	@echo 'make format     clang-format'
+	@echo 'make clean      remove build/'
+	@echo
+	@echo 'demo, check and asan install the Debian packages that are missing. Variables: CC, CFLAGS, LDFLAGS, BUILD,'
+	@echo 'SANITIZE=address,undefined, NGINX_SRC=/path/to/nginx, NGINX=/path/to/sbin/nginx, PYTEST_ARGS="-k name".'
 
 -include $(LIB_OBJ:.o=.d) $(COLLECTD_OBJ:.o=.d) $(UNIT:=.d)
