@@ -1,0 +1,82 @@
+#ifndef AISEARCH_H
+#define AISEARCH_H
+
+#include "collectd.h"
+
+#include "plugin.h"
+#include "utils/common/common.h"
+#include "utils_complain.h"
+
+#include "ais_client.h"
+#include "ais_credential.h"
+#include "ais_policy.h"
+#include "ais_resource.h"
+
+#include "reading.h"
+
+/*
+ * The data of the plugin. Accounts are made while the configuration is read and
+ * freed in the shutdown callback. In between, the thread that fetches writes
+ * what is marked "lock", and the read callbacks read it.
+ */
+
+typedef struct account_s account_t;
+typedef struct lookup_s lookup_t;
+
+/* What is asked for every interval: the list of an instance, or a pinned job.
+ */
+struct lookup_s {
+  account_t *account;
+  char label[288];                         /* for messages */
+  char plugin_instance[DATA_MAX_NAME_LEN]; /* ACCOUNT-INSTANCE[@NAMESPACE] */
+  char *instance;
+  char *namespace; /* NULL: not given */
+  char *job;       /* NULL: the list */
+  struct ais_resource resource;
+  char path[AIS_RESOURCE_PATH_MAX];
+
+  /* of the thread that fetches */
+  struct ais_fetch *fetch; /* NULL: none under way */
+  int trouble;             /* what was complained about; 0: nothing */
+  c_complain_t complaint;
+
+  reading_t reading; /* lock */
+
+  lookup_t *next;
+};
+
+struct account_s {
+  char *name;
+  char *account_id;
+  char *ca_cert; /* NULL: the system's */
+  char *proxy;
+  struct ais_credential *credential; /* NULL: an nginx in between has it */
+  struct ais_target target;
+  lookup_t *lookups;
+
+  /* of the thread that fetches */
+  struct ais_client *client; /* shared by accounts with the same CACert */
+
+  pthread_mutex_t lock;
+  derive_t requests;           /* lock; requests sent, repeats included */
+  derive_t errors[AIS_FAULTS]; /* lock */
+  double response_time;        /* lock; seconds, sum since the last report */
+  size_t responses;            /* lock; how many are in that sum */
+
+  account_t *next;
+};
+
+/* config.c: reads a <Plugin aisearch> block and adds its accounts to the
+ * list. Returns non-zero, after a message, where something is wrong; collectd
+ * does not start then. */
+int aisearch_config(oconfig_item_t *ci, account_t **accounts);
+void aisearch_accounts_free(account_t *accounts);
+
+/* fetch.c: starts and stops the thread. */
+int aisearch_fetch_start(account_t *accounts);
+void aisearch_fetch_stop(void);
+
+/* report.c: dispatches the values of one account and its look-ups. */
+void aisearch_report(account_t *account);
+
+#endif

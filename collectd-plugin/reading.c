@@ -1,0 +1,99 @@
+#include "reading.h"
+
+#include <string.h>
+
+void aisearch_reading_init(reading_t *reading) {
+  *reading = (reading_t){
+      .arrived_at = AIS_TIME_NONE,
+      .succeeded_at = AIS_TIME_NONE,
+  };
+}
+
+static void remember_success(reading_t *reading, const struct ais_job *job) {
+  /* AIS_TIME_NONE is less than any time. */
+  if (job->state == AIS_SUCCEEDED && job->ended_at > reading->succeeded_at)
+    reading->succeeded_at = job->ended_at;
+}
+
+void aisearch_reading_update(reading_t *reading, enum ais_kind kind,
+                             const struct ais_answer *answer, int64_t now,
+                             int64_t age) {
+  const struct ais_job *newest = ais_jobs_newest(answer->jobs, answer->njobs);
+
+  reading->good = true;
+  reading->arrived_at = now;
+  reading->age = age;
+
+  reading->is_list = (kind == AIS_LIST);
+  memset(reading->jobs, 0, sizeof(reading->jobs));
+  for (size_t i = 0; i < answer->njobs; i++) {
+    reading->jobs[answer->jobs[i].state]++;
+    remember_success(reading, &answer->jobs[i]);
+  }
+
+  reading->has_job = (newest != NULL);
+  if (newest != NULL) {
+    reading->state = newest->state;
+    reading->started_at = newest->started_at;
+    reading->ended_at = newest->ended_at;
+    reading->last_seen_at = newest->last_seen_at;
+  }
+}
+
+void aisearch_reading_fail(reading_t *reading) { reading->good = false; }
+
+/* Clocks differ, between us and the API too: no duration is less than 0. */
+static double seconds(int64_t from, int64_t to) {
+  return to > from ? (double)(to - from) / 1000.0 : 0.0;
+}
+
+/* What is known of a job is known as of the time of the answer: a job seen a
+ * minute ago is not taken to have run for that minute too. */
+static size_t job_values(const reading_t *r, reading_value_t *values) {
+  int64_t answered_at = r->arrived_at - r->age;
+  int64_t until = ais_state_active(r->state) ? answered_at : r->ended_at;
+  size_t n = 0;
+
+  values[n++] = (reading_value_t){"gauge", "state", (double)r->state};
+
+  if (r->state == AIS_QUEUED)
+    values[n++] = (reading_value_t){"duration", "job", 0.0};
+  else if (r->started_at != AIS_TIME_NONE && until != AIS_TIME_NONE)
+    values[n++] =
+        (reading_value_t){"duration", "job", seconds(r->started_at, until)};
+
+  if (r->state == AIS_RUNNING && r->last_seen_at != AIS_TIME_NONE)
+    values[n++] = (reading_value_t){"duration", "last_seen",
+                                    seconds(r->last_seen_at, answered_at)};
+
+  return n;
+}
+
+size_t aisearch_reading_values(const reading_t *r, int64_t now,
+                               int64_t patience,
+                               reading_value_t values[READING_VALUES_MAX]) {
+  size_t n = 0;
+
+  if (r->arrived_at == AIS_TIME_NONE)
+    return 0;
+
+  values[n++] = (reading_value_t){"duration", "since_read",
+                                  seconds(r->arrived_at - r->age, now)};
+
+  if (!r->good || now - r->arrived_at > patience)
+    return n;
+
+  if (r->is_list)
+    for (int state = 0; state < AIS_STATES; state++)
+      values[n++] = (reading_value_t){"count", ais_state_name(state),
+                                      (double)r->jobs[state]};
+
+  if (r->has_job)
+    n += job_values(r, values + n);
+
+  if (r->succeeded_at != AIS_TIME_NONE)
+    values[n++] = (reading_value_t){"duration", "since_success",
+                                    seconds(r->succeeded_at, now)};
+
+  return n;
+}

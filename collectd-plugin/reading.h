@@ -1,0 +1,59 @@
+#ifndef AISEARCH_READING_H
+#define AISEARCH_READING_H
+
+#include "ais_job.h"
+
+/*
+ * What the answers for one resource have told, and the values made from it.
+ * Pure functions without collectd in them; all times are milliseconds since the
+ * epoch.
+ */
+
+typedef struct {
+  bool good;          /* the last look-up succeeded */
+  int64_t arrived_at; /* the last good answer; AIS_TIME_NONE: never yet */
+  int64_t age;        /* how old it was when it arrived, ms */
+
+  bool is_list;
+  size_t jobs[AIS_STATES]; /* of a list, by state */
+
+  /* The newest job of a list, or the pinned one. */
+  bool has_job;
+  enum ais_state state;
+  int64_t started_at;
+  int64_t ended_at;
+  int64_t last_seen_at;
+
+  int64_t succeeded_at; /* the latest success ever seen */
+} reading_t;
+
+typedef struct {
+  const char *type;          /* of types.db */
+  const char *type_instance; /* a constant string */
+  double value;
+} reading_value_t;
+
+#define READING_VALUES_MAX (AIS_STATES + 5)
+
+/* Nothing is known yet. */
+void aisearch_reading_init(reading_t *reading);
+
+/* Takes over a good answer of this kind, which arrived now and was made age
+ * milliseconds before that. */
+void aisearch_reading_update(reading_t *reading, enum ais_kind kind,
+                             const struct ais_answer *answer, int64_t now,
+                             int64_t age);
+
+/* The last look-up failed: a gap, until the next one that succeeds. */
+void aisearch_reading_fail(reading_t *reading);
+
+/*
+ * Makes the values to report now. An answer that arrived more than patience
+ * milliseconds ago is overdue, and tells only how old it is. Returns how many
+ * values there are.
+ */
+size_t aisearch_reading_values(const reading_t *reading, int64_t now,
+                               int64_t patience,
+                               reading_value_t values[READING_VALUES_MAX]);
+
+#endif
