@@ -1,0 +1,133 @@
+#ifndef AIS_CLIENT_H
+#define AIS_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ais_credential.h"
+#include "ais_error.h"
+#include "ais_policy.h"
+#include "ais_url.h"
+
+/*
+ * Asynchronous GET requests to the API. A client is one pool of connections with one set of trusted certificates; it
+ * speaks HTTP/2 where the server has it, with many fetches on one connection. It owns no event loop: the caller gives
+ * it a driver, and calls it back when a socket is ready or the time has come.
+ *
+ * A client belongs to one thread of one process: every function here is called from that thread, and a client made
+ * before a fork is not used after it. Nothing here blocks, but for ais_client_load_ca(). Different clients may live in
+ * different threads once ais_client_global_init() has returned.
+ *
+ * Redirects are never followed, since that would carry the credential away. Proxies from the environment, .netrc files
+ * and cookies are not used. Every size and time is bounded.
+ */
+
+/* How a client reaches its caller's event loop. Level-triggered. */
+enum {
+    AIS_IN = 1,
+    AIS_OUT = 2,
+};
+
+struct ais_driver {
+    void *data;
+
+    /*
+     * Watch fd for these events (AIS_IN, AIS_OUT or both) instead of those before; 0 ends the watch, before the
+     * descriptor is closed or put to rest. *slot belongs to the driver: NULL at first, kept for this fd until the watch
+     * ends. Returns 0, or -1 where the descriptor cannot be watched; the fetch then fails, and a last call with 0 still
+     * comes.
+     */
+    int (*watch)(void *data, int fd, unsigned events, void **slot);
+
+    /* Call ais_client_timeout() once in ms milliseconds, instead of what was set before; -1: not at all. Never call it
+       from inside. */
+    void (*timer)(void *data, int64_t ms);
+};
+
+struct ais_client;
+struct ais_fetch;
+
+struct ais_client_options {
+    const char *ca_file;           /* PEM; NULL: the system's. Copied. */
+    unsigned max_host_connections; /* 0: no limit. More fetches than they carry wait in line. */
+    unsigned max_streams;          /* of one HTTP/2 connection; 0: 100 */
+};
+
+/* Where to ask, and how long. Owned by the caller, who keeps it until the last fetch with it is over. */
+struct ais_target {
+    struct ais_url url;
+    const char *proxy;       /* http://HOST:PORT, or NULL */
+    bool verify_peer;        /* the certificate's chain */
+    bool verify_host;        /* the name in it */
+    int64_t connect_timeout; /* ms, for DNS, connect and TLS together, of each try */
+    int64_t timeout;         /* ms, for the whole fetch, retries and their pauses included */
+    unsigned retries;        /* tries after the first */
+    size_t body_max;         /* bytes; 0: AIS_BODY_MAX */
+};
+
+#define AIS_BODY_MAX ((size_t) 1024 * 1024)
+
+/* The end of a fetch. All memory is valid only inside the callback. */
+struct ais_response {
+    enum ais_fault fault; /* of the transport: NONE where there is a whole HTTP answer, of whatever status */
+    int status;           /* HTTP status, 0 where there was no answer */
+    struct ais_str body;
+    int64_t retry_after;         /* ms from now, or -1 */
+    int64_t ratelimit_remaining; /* x-ratelimit-remaining, or -1 */
+    int64_t ratelimit_reset;     /* x-ratelimit-reset, ms since the epoch, or -1 */
+    int64_t age;                 /* Age (RFC 9111, section 5.1), ms, or -1 */
+    char cache[16];              /* X-Aisearch-Cache, of an nginx in between, or empty */
+    int64_t elapsed;             /* ms from ais_client_fetch() to now */
+    unsigned calls;              /* requests that were sent, libcurl's own repeats included */
+    const char *message;         /* why it failed, for a log; "" where it did not */
+};
+
+typedef void (*ais_fetch_done)(void *data, const struct ais_response *response);
+
+/* Once per process, before any client and before any thread. Returns 0 or -1. Each call has its global_cleanup(). */
+int ais_client_global_init(void);
+void ais_client_global_cleanup(void);
+
+/* Returns NULL, with *err filled, where memory or the TLS library fails. The driver is copied. */
+struct ais_client *ais_client_create(const struct ais_driver *driver, const struct ais_client_options *options,
+                                     struct ais_error *err);
+
+/*
+ * Reads and parses the trusted certificates now rather than in the first fetch, because it takes tens of milliseconds.
+ * Blocks for that long; uses no network. Call it when a process starts, or to check a configuration, before the first
+ * fetch. Returns 0, or -1 with the file and the reason in *err.
+ */
+int ais_client_load_ca(struct ais_client *client, struct ais_error *err);
+
+/* Closes all connections. Fetches under way are dropped; their callbacks are not called. NULL is fine. */
+void ais_client_destroy(struct ais_client *client);
+
+/*
+ * Starts GET target.url.base + path. path comes from ais_resource_path() and is copied; cred may be NULL (nginx in
+ * between has it), and is copied into headers that are wiped when the fetch is over.
+ *
+ * done(data, response) is called exactly once, from ais_client_socket(), ais_client_timeout() or ais_client_abort(),
+ * never from inside this function, unless the fetch is cancelled. In it, new fetches may be started and others
+ * cancelled, but the client may not be destroyed. Returns NULL where memory runs out; done is then not called.
+ */
+struct ais_fetch *ais_client_fetch(struct ais_client *client, const struct ais_target *target,
+                                   const struct ais_credential *cred, const char *path, ais_fetch_done done,
+                                   void *data);
+
+/* Drops a fetch whose callback has not been called; it will not be. */
+void ais_fetch_cancel(struct ais_fetch *fetch);
+
+/* Ends all fetches under way with AIS_FAULT_INTERNAL, callbacks included: the process has to leave. */
+void ais_client_abort(struct ais_client *client);
+
+/* Fetches under way, those waiting for a retry included. */
+size_t ais_client_inflight(const struct ais_client *client);
+
+/* For the driver: fd is ready for these events (an error counts as both). */
+void ais_client_socket(struct ais_client *client, int fd, unsigned events);
+
+/* For the driver: the time set by timer() has come. */
+void ais_client_timeout(struct ais_client *client);
+
+#endif

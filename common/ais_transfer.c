@@ -1,0 +1,466 @@
+#include "ais_transfer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "ais_ca.h"
+#include "ais_time.h"
+#include "ais_version.h"
+
+#define BODY_FIRST_SIZE 4096
+
+/* RFC 9111, section 1.2.2: what a recipient takes for a delta-seconds that is too great. */
+#define DELTA_SECONDS_MAX ((int64_t) 1 << 31)
+
+static int64_t wall_clock(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* The request. */
+
+static int add_header(void *data, const char *line)
+{
+    struct ais_transfer *t = data;
+    struct curl_slist *headers = curl_slist_append(t->headers, line);
+
+    if (headers == NULL) {
+        return -1;
+    }
+    t->headers = headers;
+    return 0;
+}
+
+static void wipe_headers(struct curl_slist *headers)
+{
+    struct curl_slist *h;
+
+    for (h = headers; h != NULL; h = h->next) {
+        ais_wipe(h->data, strlen(h->data));
+    }
+    curl_slist_free_all(headers);
+}
+
+/* libcurl calls this before each request that it sends, those that it repeats by itself included. */
+static int on_request(void *data, char *remote_ip, char *local_ip, int remote_port, int local_port)
+{
+    struct ais_transfer *t = data;
+
+    (void) remote_ip;
+    (void) local_ip;
+    (void) remote_port;
+    (void) local_port;
+    t->calls++;
+    return CURL_PREREQFUNC_OK;
+}
+
+/* The answer. */
+
+static struct ais_str trim(struct ais_str s)
+{
+    while (s.len > 0 && strchr(" \t\r\n", s.data[s.len - 1]) != NULL) {
+        s.len--;
+    }
+    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
+        s.data++;
+        s.len--;
+    }
+    return s;
+}
+
+/* A decimal number, at most max; -1 for anything else. */
+static int64_t parse_number(struct ais_str s, int64_t max)
+{
+    int64_t n = 0;
+    size_t i;
+
+    if (s.len == 0) {
+        return -1;
+    }
+    for (i = 0; i < s.len; i++) {
+        if (s.data[i] < '0' || s.data[i] > '9') {
+            return -1;
+        }
+        n = n * 10 + (s.data[i] - '0');
+        if (n > max) {
+            n = max;
+        }
+    }
+    return n;
+}
+
+static bool name_is(struct ais_str name, const char *text)
+{
+    return name.len == strlen(text) && strncasecmp(name.data, text, name.len) == 0;
+}
+
+static void copy_cache(struct ais_transfer *t, struct ais_str value)
+{
+    size_t i;
+
+    t->cache[0] = '\0';
+    if (value.len >= sizeof(t->cache)) {
+        return;
+    }
+    for (i = 0; i < value.len; i++) {
+        if (value.data[i] < 'A' || value.data[i] > 'Z') {
+            return;
+        }
+    }
+    memcpy(t->cache, value.data, value.len);
+    t->cache[value.len] = '\0';
+}
+
+static void read_field(struct ais_transfer *t, struct ais_str name, struct ais_str value)
+{
+    int64_t n;
+
+    if (name_is(name, "retry-after")) {
+        t->retry_after = ais_policy_retry_after(value, wall_clock());
+    } else if (name_is(name, "x-ratelimit-remaining")) {
+        t->ratelimit_remaining = parse_number(value, INT32_MAX);
+    } else if (name_is(name, "x-ratelimit-reset")) {
+        t->ratelimit_reset = ais_time_parse_http(value, &n) ? n : -1;
+    } else if (name_is(name, "age")) {
+        n = parse_number(value, DELTA_SECONDS_MAX);
+        t->age = n < 0 ? -1 : n * 1000;
+    } else if (name_is(name, "x-aisearch-cache")) {
+        copy_cache(t, value);
+    }
+}
+
+static void forget_header(struct ais_transfer *t)
+{
+    t->header_begun = false;
+    t->header_done = false;
+    t->retry_after = -1;
+    t->ratelimit_remaining = -1;
+    t->ratelimit_reset = -1;
+    t->age = -1;
+    t->cache[0] = '\0';
+}
+
+/* Called with each line: the status line, the fields, the empty line; after 1xx again, and for trailers. */
+static size_t on_header(char *line, size_t size, size_t n, void *data)
+{
+    struct ais_transfer *t = data;
+    struct ais_str text = trim((struct ais_str){line, size * n});
+    const char *colon;
+    long status = 0;
+
+    if (t->header_done) {
+        return size * n; /* a trailer */
+    }
+    if (text.len == 0) {
+        curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+        t->header_done = status >= 200;
+        return size * n;
+    }
+    if (text.len >= 5 && memcmp(text.data, "HTTP/", 5) == 0) {
+        forget_header(t);
+        t->header_begun = true;
+        return size * n;
+    }
+    colon = memchr(text.data, ':', text.len);
+    if (colon != NULL) {
+        struct ais_str name = {text.data, (size_t) (colon - text.data)};
+        struct ais_str value = {colon + 1, text.len - name.len - 1};
+
+        read_field(t, name, trim(value));
+    }
+    return size * n;
+}
+
+static int reserve(struct ais_transfer *t, size_t len)
+{
+    size_t size = t->body_size > 0 ? t->body_size : BODY_FIRST_SIZE;
+    char *body;
+
+    while (size < len) {
+        size *= 2;
+    }
+    if (size == t->body_size) {
+        return 0;
+    }
+    body = realloc(t->body, size);
+    if (body == NULL) {
+        return -1;
+    }
+    t->body = body;
+    t->body_size = size;
+    return 0;
+}
+
+static size_t on_body(char *data, size_t size, size_t n, void *userdata)
+{
+    struct ais_transfer *t = userdata;
+    size_t len = size * n;
+
+    if (len > t->body_max - t->body_len) {
+        t->too_large = true;
+        return 0;
+    }
+    if (reserve(t, t->body_len + len) == -1) {
+        t->no_memory = true;
+        return 0;
+    }
+    memcpy(t->body + t->body_len, data, len);
+    t->body_len += len;
+    return len;
+}
+
+/* The options, in groups of one concern. Each returns CURLE_OK, or what failed first. */
+
+#define SET(t, option, value)                                                                                          \
+    do {                                                                                                               \
+        CURLcode rc_ = curl_easy_setopt((t)->easy, option, value);                                                     \
+        if (rc_ != CURLE_OK) {                                                                                         \
+            return rc_;                                                                                                \
+        }                                                                                                              \
+    } while (0)
+
+static CURLcode set_request(struct ais_transfer *t, const struct ais_target *target, const char *path)
+{
+    size_t base_len = strlen(target->url.base);
+    size_t path_len = strlen(path);
+    char *url = malloc(base_len + path_len + 1);
+    CURLcode rc;
+
+    if (url == NULL) {
+        return CURLE_OUT_OF_MEMORY;
+    }
+    memcpy(url, target->url.base, base_len);
+    memcpy(url + base_len, path, path_len + 1);
+    rc = curl_easy_setopt(t->easy, CURLOPT_URL, url);
+    free(url);
+    if (rc != CURLE_OK) {
+        return rc;
+    }
+
+    SET(t, CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(t, CURLOPT_PATH_AS_IS, 1L);
+    SET(t, CURLOPT_FOLLOWLOCATION, 0L);
+    SET(t, CURLOPT_HTTPGET, 1L);
+    SET(t, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
+    SET(t, CURLOPT_HTTP09_ALLOWED, 0L);
+    SET(t, CURLOPT_USERAGENT, "aisearch-jobs/" AIS_VERSION);
+    SET(t, CURLOPT_HTTPHEADER, t->headers);
+    SET(t, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+    return CURLE_OK;
+}
+
+static CURLcode set_connection(struct ais_transfer *t, const struct ais_target *target)
+{
+    bool is_unix = target->url.unix_socket[0] != '\0';
+
+    /* Without both, a DNS look-up that outlasts its timeout blocks until its thread has ended. */
+    SET(t, CURLOPT_NOSIGNAL, 1L);
+    SET(t, CURLOPT_QUICK_EXIT, 1L);
+
+    SET(t, CURLOPT_PIPEWAIT, target->url.tls ? 1L : 0L);
+    SET(t, CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(t, CURLOPT_MAXAGE_CONN, 60L);        /* idle: before most servers drop it */
+    SET(t, CURLOPT_MAXLIFETIME_CONN, 3600L); /* at all: to follow changes of the DNS */
+    if (is_unix) {
+        SET(t, CURLOPT_UNIX_SOCKET_PATH, target->url.unix_socket);
+    }
+
+    /* "" rather than NULL: with NULL libcurl would ask the environment. */
+    SET(t, CURLOPT_PROXY, target->proxy != NULL && !is_unix ? target->proxy : "");
+    SET(t, CURLOPT_NOPROXY, "");
+    /* Always a tunnel, so that the proxy sees no request of ours, and none of its headers. */
+    SET(t, CURLOPT_HTTPPROXYTUNNEL, 1L);
+    SET(t, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    SET(t, CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE);
+    return CURLE_OK;
+}
+
+static CURLcode set_tls(struct ais_transfer *t, const struct ais_target *target, const char *ca_file)
+{
+    SET(t, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+    SET(t, CURLOPT_SSL_VERIFYPEER, target->verify_peer ? 1L : 0L);
+    SET(t, CURLOPT_SSL_VERIFYHOST, target->verify_host ? 2L : 0L);
+    return ais_ca_configure(t->easy, ca_file);
+}
+
+static CURLcode set_answer(struct ais_transfer *t)
+{
+    SET(t, CURLOPT_PREREQFUNCTION, on_request);
+    SET(t, CURLOPT_PREREQDATA, t);
+    SET(t, CURLOPT_HEADERFUNCTION, on_header);
+    SET(t, CURLOPT_HEADERDATA, t);
+    SET(t, CURLOPT_WRITEFUNCTION, on_body);
+    SET(t, CURLOPT_WRITEDATA, t);
+    SET(t, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t) t->body_max);
+    SET(t, CURLOPT_ERRORBUFFER, t->message);
+    return CURLE_OK;
+}
+
+static CURLcode set_all(struct ais_transfer *t, const struct ais_target *target, const char *ca_file, const char *path)
+{
+    CURLcode rc = set_request(t, target, path);
+
+    if (rc == CURLE_OK) {
+        rc = set_connection(t, target);
+    }
+    if (rc == CURLE_OK) {
+        rc = set_tls(t, target, ca_file);
+    }
+    if (rc == CURLE_OK) {
+        rc = set_answer(t);
+    }
+    return rc;
+}
+
+int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, const char *ca_file,
+                      const struct ais_credential *cred, const char *path)
+{
+    memset(t, 0, sizeof(*t));
+    t->body_max = target->body_max > 0 ? target->body_max : AIS_BODY_MAX;
+    t->easy = curl_easy_init();
+    if (t->easy == NULL || add_header(t, "Accept: application/json") == -1 ||
+        (cred != NULL && ais_credential_headers(cred, add_header, t) != 0) ||
+        set_all(t, target, ca_file, path) != CURLE_OK) {
+        ais_transfer_free(t);
+        return -1;
+    }
+    return 0;
+}
+
+void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout)
+{
+    forget_header(t);
+    t->too_large = false;
+    t->no_memory = false;
+    t->body_len = 0;
+    t->message[0] = '\0';
+    (void) curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, (long) connect_timeout);
+}
+
+/* A connection or an answer that broke: how far had it come? */
+static enum ais_fault broken(const struct ais_transfer *t)
+{
+    if (t->header_done) {
+        return AIS_FAULT_BODY;
+    }
+    return t->header_begun ? AIS_FAULT_SERVER : AIS_FAULT_CONNECT;
+}
+
+static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
+{
+    if (t->too_large) {
+        return AIS_FAULT_BODY;
+    }
+    if (t->no_memory) {
+        return AIS_FAULT_INTERNAL;
+    }
+    switch (code) {
+    case CURLE_OK:
+        return t->header_done ? AIS_FAULT_NONE : broken(t);
+
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_PROXY:
+        return AIS_FAULT_CONNECT;
+
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+        return broken(t);
+
+    case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 */
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_BAD_CONTENT_ENCODING:
+        return t->header_done ? AIS_FAULT_BODY : AIS_FAULT_SERVER;
+
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_CRL_BADFILE:
+    case CURLE_SSL_ENGINE_INITFAILED:
+    case CURLE_SSL_ENGINE_NOTFOUND:
+    case CURLE_SSL_ENGINE_SETFAILED:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+    case CURLE_SSL_SHUTDOWN_FAILED:
+    case CURLE_USE_SSL_FAILED:
+        return AIS_FAULT_TLS;
+
+    case CURLE_OPERATION_TIMEDOUT:
+        return AIS_FAULT_TIMEOUT;
+
+    case CURLE_FILESIZE_EXCEEDED:
+        return AIS_FAULT_BODY;
+
+    default:
+        return AIS_FAULT_INTERNAL;
+    }
+}
+
+/* libcurl's text, where it has one; names in it may come from a certificate, so nothing unprintable goes into a log. */
+static void set_message(struct ais_transfer *t, CURLcode code)
+{
+    char *p;
+
+    if (t->too_large || code == CURLE_FILESIZE_EXCEEDED) {
+        snprintf(t->message, sizeof(t->message), "the answer is larger than %zu bytes", t->body_max);
+    } else if (t->no_memory) {
+        snprintf(t->message, sizeof(t->message), "out of memory");
+    } else if (code == CURLE_OK) {
+        snprintf(t->message, sizeof(t->message), "the connection was closed inside the header of the answer");
+    } else if (t->message[0] == '\0') {
+        snprintf(t->message, sizeof(t->message), "%s", curl_easy_strerror(code));
+    }
+    for (p = t->message; *p != '\0'; p++) {
+        if ((unsigned char) *p < 0x20 || *p == 0x7f) {
+            *p = '?';
+        }
+    }
+}
+
+void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response *response)
+{
+    long status = 0;
+
+    memset(response, 0, sizeof(*response));
+    response->fault = fault_of(t, code);
+    if (t->header_done) {
+        curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    }
+    response->status = (int) status;
+    response->retry_after = t->retry_after;
+    response->ratelimit_remaining = t->ratelimit_remaining;
+    response->ratelimit_reset = t->ratelimit_reset;
+    response->age = t->age;
+    memcpy(response->cache, t->cache, sizeof(t->cache));
+    response->calls = t->calls;
+    if (response->fault == AIS_FAULT_NONE) {
+        response->body = (struct ais_str){t->body != NULL ? t->body : "", t->body_len};
+        response->message = "";
+    } else {
+        response->body = AIS_STR("");
+        set_message(t, code);
+        response->message = t->message;
+    }
+}
+
+void ais_transfer_free(struct ais_transfer *t)
+{
+    curl_easy_cleanup(t->easy);
+    wipe_headers(t->headers);
+    free(t->body);
+    memset(t, 0, sizeof(*t));
+}

@@ -1,0 +1,49 @@
+#ifndef AIS_TRANSFER_H
+#define AIS_TRANSFER_H
+
+#include <curl/curl.h>
+
+#include "ais_client.h"
+
+/*
+ * One GET on one libcurl easy handle: the request that is sent, and the answer as it comes in. Private to the client,
+ * which adds the handle to its multi handle and decides on deadlines and retries. The same transfer may be tried
+ * several times; each try starts with a clean answer.
+ */
+struct ais_transfer {
+    CURL *easy;
+    struct curl_slist *headers; /* with the credential: wiped when freed */
+    size_t body_max;
+    unsigned calls; /* requests sent, over all tries */
+
+    /* The answer of the present try. */
+    bool header_begun; /* a part of it has come */
+    bool header_done;  /* all of it, and it is not an interim (1xx) answer's */
+    bool too_large;
+    bool no_memory;
+    char *body;
+    size_t body_len;
+    size_t body_size;
+    int64_t retry_after; /* these as in struct ais_response */
+    int64_t ratelimit_remaining;
+    int64_t ratelimit_reset;
+    int64_t age;
+    char cache[16];
+    char message[CURL_ERROR_SIZE];
+};
+
+/* Prepares the request. t->easy is then ready for everything but ais_transfer_begin(). Returns 0, or -1 where memory
+   runs out; t is then empty, as after ais_transfer_free(). */
+int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, const char *ca_file,
+                      const struct ais_credential *cred, const char *path);
+
+/* Before each try; connect_timeout in ms, greater than 0. */
+void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout);
+
+/* After each try: fills all of *response but elapsed. It points into t. */
+void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response *response);
+
+/* Wipes the credential and frees all but t itself. The easy handle must not be part of a multi handle. */
+void ais_transfer_free(struct ais_transfer *t);
+
+#endif
