@@ -122,14 +122,9 @@ RESULTS := $(BUILD)/results
 # What the tests find their way by.
 TEST_ENV = AIS_BUILD='$(abspath $(BUILD))' PYTHONDONTWRITEBYTECODE=1
 
-# The daemons themselves are not built with sanitizers, so the runtime is loaded before them. Its reports go to files,
-# and any is a failure: those of a worker that nobody waits for, too.
-SANITIZER_LOGS := $(abspath $(BUILD))/sanitizer
+# The daemons themselves are not built with sanitizers, so that the runtime has to be loaded before them.
 ifneq ($(SANITIZE),)
-TEST_ENV += AIS_PRELOAD="$$($(CC) -print-file-name=libasan.so)" \
-    ASAN_OPTIONS='log_path=$(SANITIZER_LOGS)/asan:detect_leaks=1:fast_unwind_on_malloc=0' \
-    UBSAN_OPTIONS='log_path=$(SANITIZER_LOGS)/ubsan:print_stacktrace=1' \
-    LSAN_OPTIONS='suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0'
+TEST_ENV += AIS_PRELOAD="$$($(CC) -print-file-name=libasan.so)"
 endif
 
 # More to say to pytest, say PYTEST_ARGS='-k refusal -x'.
@@ -141,27 +136,33 @@ check:
 	$(MAKE) --no-print-directory test
 
 test: all unit
-	@rm -rf $(RESULTS) $(SANITIZER_LOGS)
-	@mkdir -p $(RESULTS)
-	@install -d -m 1777 $(SANITIZER_LOGS)
+	@rm -rf $(RESULTS)
 	@status=0; \
 	$(MAKE) --no-print-directory test-unit || status=1; \
 	$(MAKE) --no-print-directory test-integration || status=1; \
-	scripts/check-sanitizer-logs $(SANITIZER_LOGS) || status=1; \
 	scripts/add-up-tests $(RESULTS) || status=1; \
 	exit $$status
 
 test-unit: unit
-	@$(TEST_ENV) scripts/run-unit-tests --results $(RESULTS) $(UNIT)
+	@$(TEST_ENV) scripts/run-unit-tests --results $(RESULTS) --wrap '$(UNIT_WRAP)' $(UNIT)
 
 test-integration: nginx collectd
-	@$(TEST_ENV) $(PYTHON) -m pytest -q -p no:cacheprovider --junitxml=$(RESULTS)/integration.xml $(PYTEST_ARGS) \
-	    tests/integration
+	@mkdir -p $(RESULTS)
+	@$(TEST_ENV) $(PYTHON) -m pytest -q --junitxml=$(RESULTS)/integration.xml $(PYTEST_ARGS) tests/integration
 
+# The same tests, with everything that is ours built with sanitizers.
 .PHONY: asan
 asan:
 	scripts/install-deps check
 	$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined test
+
+# All unit tests, and the integration tests that fit into the time that valgrind takes.
+VALGRIND_TESTS ?=
+.PHONY: valgrind
+valgrind:
+	scripts/install-deps gates
+	AIS_VALGRIND=1 $(MAKE) --no-print-directory RESULTS=$(BUILD)/results-valgrind PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
+	    UNIT_WRAP='valgrind --quiet --leak-check=full --error-exitcode=1' test
 
 # ---- the rest -------------------------------------------------------------------------------------------------------
 
@@ -199,6 +200,7 @@ help:
 	@echo 'make demo       see it work: nginx and collectd in front of a simulated API, until Ctrl-C (ONCE=1: one tour)'
 	@echo 'make check      build and run all tests'
 	@echo 'make asan       the same with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
+	@echo 'make valgrind   the unit tests, and some of the others, under valgrind'
 	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, docdir'
 	@echo 'make uninstall  the reverse'
 	@echo 'make format     clang-format'
