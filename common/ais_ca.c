@@ -3,14 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /*
- * libcurl has no function that loads the certificates; it does so in a handshake, right after the ClientHello was sent.
- * So a handshake is begun with ourselves: on a socket pair, whose other end takes the ClientHello and has already
- * said good-bye.
+ * libcurl has no function that loads the certificates; it does so in a handshake, right after it has sent the
+ * ClientHello. So it gets a server, a Unix socket without a name in the file system, that takes the ClientHello and
+ * hangs up. (A socket pair would be simpler, but CURL_SOCKOPT_ALREADY_CONNECTED does not work in libcurl 7.88.)
  */
 
 #define LOAD_TIMEOUT_MS 30000L
@@ -43,30 +45,39 @@ static int check_readable(const char *file, struct ais_error *err)
     return 0;
 }
 
-static curl_socket_t give_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+/* Listens on an abstract address that the kernel chooses. Fills name, and returns the descriptor or -1. */
+static int open_server(char *name, size_t size)
 {
-    int *fd = data;
-    curl_socket_t given = *fd;
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    socklen_t len = sizeof(addr);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-    (void) purpose;
-    (void) address;
-    *fd = CURL_SOCKET_BAD; /* libcurl closes it */
-    return given;
+    if (fd == -1) {
+        return -1;
+    }
+    if (bind(fd, (struct sockaddr *) &addr, sizeof(addr.sun_family)) == -1 || listen(fd, 1) == -1 ||
+        getsockname(fd, (struct sockaddr *) &addr, &len) == -1) {
+        close(fd);
+        return -1;
+    }
+    /* A zero byte, then the name, not terminated. */
+    len -= (socklen_t) offsetof(struct sockaddr_un, sun_path) + 1;
+    if (len >= size) {
+        close(fd);
+        return -1;
+    }
+    memcpy(name, addr.sun_path + 1, len);
+    name[len] = '\0';
+    return fd;
 }
 
-static int already_connected(void *data, curl_socket_t fd, curlsocktype purpose)
+static CURLcode prepare(CURL *easy, const char *ca_file, const char *server, char *message)
 {
-    (void) data;
-    (void) fd;
-    (void) purpose;
-    return CURL_SOCKOPT_ALREADY_CONNECTED;
-}
+    CURLcode rc = curl_easy_setopt(easy, CURLOPT_URL, "https://localhost/");
 
-/* An address rather than a name, so that nothing is looked up; nobody is ever connected. */
-static CURLcode prepare(CURL *easy, const char *ca_file, int *fd, char *message)
-{
-    CURLcode rc = curl_easy_setopt(easy, CURLOPT_URL, "https://127.0.0.1/");
-
+    if (rc == CURLE_OK) {
+        rc = curl_easy_setopt(easy, CURLOPT_ABSTRACT_UNIX_SOCKET, server);
+    }
     if (rc == CURLE_OK) {
         rc = curl_easy_setopt(easy, CURLOPT_PROXY, "");
     }
@@ -74,17 +85,13 @@ static CURLcode prepare(CURL *easy, const char *ca_file, int *fd, char *message)
         rc = ais_ca_configure(easy, ca_file);
     }
     (void) curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    (void) curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
     (void) curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, LOAD_TIMEOUT_MS);
     (void) curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, message);
-    (void) curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, give_socket);
-    (void) curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fd);
-    (void) curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, already_connected);
     return rc;
 }
 
-/* Runs the only transfer to its end. */
-static CURLcode run(CURLM *multi, CURL *easy)
+/* Runs the only transfer to its end. *peer is the server's side of it, or -1 where it did not connect. */
+static CURLcode run(CURLM *multi, CURL *easy, int server, int *peer)
 {
     CURLcode code = CURLE_FAILED_INIT;
     CURLMsg *msg;
@@ -95,6 +102,9 @@ static CURLcode run(CURLM *multi, CURL *easy)
         return CURLE_OUT_OF_MEMORY;
     }
     while (curl_multi_perform(multi, &running) == CURLM_OK && running > 0) {
+        if (*peer == -1 && (*peer = accept(server, NULL, NULL)) != -1) {
+            (void) shutdown(*peer, SHUT_WR);
+        }
         (void) curl_multi_poll(multi, NULL, 0, 100, NULL);
     }
     msg = curl_multi_info_read(multi, &left);
@@ -105,39 +115,45 @@ static CURLcode run(CURLM *multi, CURL *easy)
     return code;
 }
 
-static int load(CURLM *multi, CURL *easy, const char *ca_file, int fds[2], struct ais_error *err)
+static int load(CURLM *multi, CURL *easy, const char *ca_file, struct ais_error *err)
 {
     char message[CURL_ERROR_SIZE] = "";
-    CURLcode code = prepare(easy, ca_file, &fds[0], message);
+    char name[sizeof(((struct sockaddr_un *) NULL)->sun_path)];
+    CURLcode code;
+    bool greeted;
     char byte;
+    int server = open_server(name, sizeof(name));
+    int peer = -1;
 
-    if (code == CURLE_OK) {
-        code = run(multi, easy);
+    if (server == -1) {
+        ais_error_set(err, "trusted certificates: no socket to load them with: %s", strerror(errno));
+        return -1;
     }
+    code = prepare(easy, ca_file, name, message);
+    if (code == CURLE_OK) {
+        code = run(multi, easy, server, &peer);
+    }
+    close(server);
+    greeted = peer != -1 && recv(peer, &byte, 1, MSG_DONTWAIT) == 1;
+    if (peer != -1) {
+        close(peer);
+    }
+
     if (code == CURLE_SSL_CACERT_BADFILE) {
         ais_error_set(err, "trusted certificates \"%s\": no certificate in it; it must be a file in PEM format",
                       ca_file != NULL ? ca_file : "");
         return -1;
     }
-    if (recv(fds[1], &byte, 1, MSG_DONTWAIT) != 1) {
+    if (!greeted) {
         ais_error_set(err, "trusted certificates: %s", message[0] != '\0' ? message : curl_easy_strerror(code));
         return -1;
     }
-    return 0; /* the handshake has failed, but it had got as far as it had to */
-}
-
-static void close_pair(int fds[2])
-{
-    if (fds[0] != CURL_SOCKET_BAD) {
-        close(fds[0]);
-    }
-    close(fds[1]);
+    return 0; /* the handshake has failed, but not before it had them */
 }
 
 int ais_ca_load(CURLM *multi, const char *ca_file, struct ais_error *err)
 {
     CURL *easy;
-    int fds[2];
     int rc;
 
     if (ca_file == NULL) {
@@ -146,20 +162,12 @@ int ais_ca_load(CURLM *multi, const char *ca_file, struct ais_error *err)
     if (ca_file != NULL && check_readable(ca_file, err) == -1) {
         return -1;
     }
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == -1) {
-        ais_error_set(err, "trusted certificates: no socket to load them with: %s", strerror(errno));
-        return -1;
-    }
-    (void) shutdown(fds[1], SHUT_WR);
-
     easy = curl_easy_init();
     if (easy == NULL) {
         ais_error_set(err, "trusted certificates: out of memory");
-        rc = -1;
-    } else {
-        rc = load(multi, easy, ca_file, fds, err);
-        curl_easy_cleanup(easy);
+        return -1;
     }
-    close_pair(fds);
+    rc = load(multi, easy, ca_file, err);
+    curl_easy_cleanup(easy);
     return rc;
 }
