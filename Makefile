@@ -36,6 +36,10 @@ PACKAGES   := libcurl libcjson
 PKG_CFLAGS  = $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 PKG_LIBS    = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 
+# V=1 shows the commands.
+Q   := $(if $(V),,@)
+SAY  = $(if $(V),,@echo '  $(1)  $(2)')
+
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wmissing-prototypes -Wstrict-prototypes $(WERROR)
 BASE  = $(WARN) $(CFLAGS) $(CPPFLAGS) $(SAN) -fPIC -MMD -MP
 
@@ -75,17 +79,20 @@ FORCE:
 
 $(BUILD)/common/%.o: common/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 $(BASE) $(PKG_CFLAGS) -c -o $@ $<
+	$(call SAY,CC,$<)
+	$(Q)$(CC) -std=gnu11 $(BASE) $(PKG_CFLAGS) -c -o $@ $<
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call SAY,AR,$@)
+	$(Q)$(AR) rcs $@ $^
 
 # ---- unit tests: each is one file, which may name more to link with in a line "/* LDFLAGS: ... */" -------------------
 
 $(BUILD)/unit/%: tests/unit/%.c $(LIB) $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) -std=gnu11 $(BASE) -MF $@.d -Icommon -Itests/unit $(PKG_CFLAGS) -o $@ $< \
+	$(call SAY,LD,$@)
+	$(Q)$(CC) -std=gnu11 $(BASE) -MF $@.d -Icommon -Itests/unit $(PKG_CFLAGS) -o $@ $< \
 	    $(LDFLAGS) $$(sed -n 's,^/\* LDFLAGS: \(.*\) \*/$$,\1,p' $<) $(LIB) $(PKG_LIBS) -lcmocka -lpthread
 
 # ---- collectd plugin: of its symbols only module_register is there for all ------------------------------------------
@@ -96,11 +103,13 @@ COLLECTD_CFLAGS = -std=gnu11 -DHAVE_CONFIG_H -Icommon $(PKG_CFLAGS) \
 
 $(BUILD)/collectd-plugin/%.o: collectd-plugin/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(COLLECTD_CFLAGS) $(BASE) -c -o $@ $<
+	$(call SAY,CC,$<)
+	$(Q)$(CC) $(COLLECTD_CFLAGS) $(BASE) -c -o $@ $<
 
 $(COLLECTD_SO): $(COLLECTD_OBJ) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SAN) -shared $(LDFLAGS) -Wl,--exclude-libs,ALL -o $@ $(COLLECTD_OBJ) $(LIB) $(PKG_LIBS) -lpthread
+	$(call SAY,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(SAN) -shared $(LDFLAGS) -Wl,--exclude-libs,ALL -o $@ $(COLLECTD_OBJ) $(LIB) $(PKG_LIBS) -lpthread
 
 # ---- nginx module: nginx's own build system, in a tree of links so that nothing is written into the sources ---------
 
@@ -108,12 +117,14 @@ NGINX_TREE := $(BUILD)/nginx/tree
 
 $(NGINX_TREE)/objs/Makefile: $(NGINX_CONFIG) $(BUILD)/flags $(BUILD)/nginx/sources scripts/nginx-configure \
                              $(wildcard $(NGINX_SRC)/conf_flags)
-	CC='$(CC)' NGINX='$(NGINX)' scripts/nginx-configure '$(NGINX_SRC)' '$(NGINX_TREE)' nginx-module \
+	$(call SAY,CONFIGURE,$(NGINX_SRC))
+	$(Q)CC='$(CC)' NGINX='$(NGINX)' scripts/nginx-configure '$(NGINX_SRC)' '$(NGINX_TREE)' nginx-module \
 	    '$(CFLAGS) $(CPPFLAGS) $(SAN) -Wshadow -Wmissing-prototypes -Wstrict-prototypes' '$(LDFLAGS) $(SAN)'
 
 $(NGINX_SO): $(NGINX_TREE)/objs/Makefile $(NGINX_DEPS)
-	env -u MAKEFLAGS -u MFLAGS -u CFLAGS $(MAKE) -C $(NGINX_TREE) -f objs/Makefile modules
-	cp $(NGINX_TREE)/objs/$(@F) $@
+	$(call SAY,MAKE,$@)
+	$(Q)env -u MAKEFLAGS -u MFLAGS -u CFLAGS $(MAKE) $(if $(V),,-s) -C $(NGINX_TREE) -f objs/Makefile modules
+	$(Q)cp $(NGINX_TREE)/objs/$(@F) $@
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
 
@@ -206,7 +217,7 @@ help:
 	@echo 'make format     clang-format'
 	@echo 'make clean      remove build/'
 	@echo
-	@echo 'demo, check and asan install the Debian packages that are missing. Variables: CC, CFLAGS, LDFLAGS, BUILD,'
+	@echo 'demo, check and asan install the Debian packages that are missing. Variables: V=1, CC, CFLAGS, LDFLAGS, BUILD,'
 	@echo 'SANITIZE=address,undefined, NGINX_SRC=/path/to/nginx, NGINX=/path/to/sbin/nginx, PYTEST_ARGS="-k name".'
 
 -include $(LIB_OBJ:.o=.d) $(COLLECTD_OBJ:.o=.d) $(UNIT:=.d)
