@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-from . import BUILD, PRELOAD, TESTS, VALGRIND, net, process
+from . import BUILD, VALGRIND, memory, net, process
 
 BINARY = os.environ.get("AIS_NGINX") or shutil.which("nginx", path=os.defpath + ":/usr/sbin:/sbin") or "nginx"
 DEBIAN_MODULES = pathlib.Path("/usr/lib/nginx/modules")
@@ -60,9 +60,12 @@ http {
 @dataclasses.dataclass
 class Config:
     """
-    The parts of a configuration. In each, @PREFIX@, @PORT@ and @SOCKET@ stand for the prefix, the port and the Unix
-    socket. main, events, http and server go into the block of that name; server has a listen on port and socket already.
-    modules are paths, or names of those in Debian's directory, such as "ngx_http_echo_module.so".
+    The parts of a configuration: main, events, http and server go into the block of that name; server has a listen on a
+    port and on a socket already. modules are paths, or names of those in Debian's directory, such as
+    "ngx_http_echo_module.so".
+
+    In each part, @PREFIX@, @PORT@ and @SOCKET@ stand for the prefix, the port and the Unix socket. @PORT_NAME@, with any
+    name of capitals, is one more free port: Nginx.ports["NAME"].
     """
 
     http: str = ""
@@ -75,7 +78,7 @@ class Config:
     modules: tuple = ()
     aisearch: bool = True  # load the module under test
 
-    def text(self, prefix: pathlib.Path, port: int) -> str:
+    def text(self, prefix: pathlib.Path, ports: "Ports") -> str:
         modules = ([MODULE] if self.aisearch else []) + [DEBIAN_MODULES / name for name in self.modules]
         values = {
             "WORKERS": self.workers, "CONNECTIONS": self.connections, "LEVEL": self.level, "MAIN": self.main,
@@ -84,8 +87,16 @@ class Config:
             "MODULES": "\n".join(f"load_module {module};" for module in modules),
         }
         text = re.sub("@([A-Z]+)@", lambda match: str(values.get(match[1], match[0])), _TEMPLATE)
-        places = {"PREFIX": prefix, "PORT": port, "SOCKET": prefix / "nginx.sock"}
-        return re.sub("@(PREFIX|PORT|SOCKET)@", lambda match: str(places[match[1]]), text)
+        text = text.replace("@PREFIX@", str(prefix)).replace("@SOCKET@", f"{prefix}/nginx.sock")
+        return re.sub("@PORT(?:_([A-Z]+))?@", lambda match: str(ports[match[1] or ""]), text)
+
+
+class Ports(dict):
+    """By name; a name that is new gets a free port. The one without a name is ""."""
+
+    def __missing__(self, name: str) -> int:
+        self[name] = net.free_port()
+        return self[name]
 
 
 @dataclasses.dataclass
@@ -98,15 +109,15 @@ def config_test(config: Config, tmp: pathlib.Path, option: str = "-t") -> Config
     """What nginx -t (or -T) says about a configuration. The file is @PREFIX@/nginx.conf."""
     prefix = _make_prefix(tmp)
     conf = prefix / "nginx.conf"
-    conf.write_text(config.text(prefix, net.free_port()))
-    run = subprocess.run([BINARY, option, "-e", "stderr", "-p", prefix, "-c", conf], env=_environment(prefix, []),
+    conf.write_text(config.text(prefix, Ports()))
+    run = subprocess.run([BINARY, option, "-e", "stderr", "-p", prefix, "-c", conf], env=memory.environment(_reports(prefix)),
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
     return ConfigTest(run.returncode == 0, run.stdout.decode("utf-8", "replace"))
 
 
 class Nginx:
     """
-    with Nginx(tmp, Config(http="aisearch_account docs { ... }", server="location / { ... }"), ) as nginx:
+    with Nginx(tmp, Config(http="aisearch_account docs { ... }", server="location / { ... }")) as nginx:
         assert nginx.get("/jobs/x").status == 200
 
     Leaving the block stops it gracefully (SIGQUIT), which has to take less than stop_timeout seconds, and checks the
@@ -121,7 +132,7 @@ class Nginx:
         self.socket = str(self.prefix / "nginx.sock")
         self.stop_timeout = stop_timeout
         self._conf = self.prefix / "nginx.conf"
-        self._environment = {**_environment(self.prefix, preload), **(env or {})}
+        self._environment = {**memory.environment(_reports(self.prefix), preload), **(env or {})}
         self._process: subprocess.Popen | None = None
         self._allowed: list[str] = []
 
@@ -143,18 +154,23 @@ class Nginx:
     def start(self) -> None:
         """Starts on a free port; takes another one where somebody was faster."""
         for _ in range(5):
-            self.port = net.free_port()
-            self._conf.write_text(self.config.text(self.prefix, self.port))
-            argv = [*_valgrind(self.prefix), BINARY, "-p", self.prefix, "-e", self.prefix / "error.log", "-c", self._conf]
-            self._process = process.start(argv, env=self._environment, stdin=subprocess.DEVNULL,
-                                          stderr=(self.prefix / "stderr").open("wb"))
+            self.ports = Ports()
+            self._conf.write_text(self.config.text(self.prefix, self.ports))
+            self._launch()
             if net.wait_until(self._up_or_gone, 15, "nginx to start") == "up":
                 return
             self._process.wait()
             if "Address already in use" not in self.stderr():
+                memory.check(_reports(self.prefix))
                 raise AssertionError(f"nginx did not start:\n{self.stderr()}")
             (self.prefix / "error.log").unlink()
         raise AssertionError("no free port found for nginx")
+
+    def _launch(self) -> None:
+        argv = [*memory.valgrind(_reports(self.prefix)), BINARY, "-p", self.prefix, "-e", self.prefix / "error.log",
+                "-c", self._conf]
+        with (self.prefix / "stderr").open("wb") as stderr:
+            self._process = process.start(argv, env=self._environment, stdin=subprocess.DEVNULL, stderr=stderr)
 
     def _up_or_gone(self) -> str | None:
         if self._process.poll() is not None:
@@ -190,7 +206,7 @@ class Nginx:
         """
         if config is not None:
             self.config = config
-            self._conf.write_text(config.text(self.prefix, self.port))
+            self._conf.write_text(config.text(self.prefix, self.ports))
         old = set(self.workers())
         self.signal(signal.SIGHUP)
         net.wait_until(lambda: len(set(self.workers()) - old) >= self.config.workers, 15, "new workers")
@@ -212,6 +228,10 @@ class Nginx:
         return [pid for pid in pids if b"worker process" in net.cmdline(pid)]
 
     # Requests.
+
+    @property
+    def port(self) -> int:
+        return self.ports[""]
 
     @property
     def address(self) -> net.Address:
@@ -249,10 +269,7 @@ class Nginx:
         lines = [line for line in self.error_log().splitlines() if _SUSPECT.search(line)]
         lines = [line for line in lines if not any(re.search(pattern, line) for pattern in self._allowed)]
         assert not lines, "nginx complained:\n" + "\n".join(lines)
-        reports = "".join(_text(path) for path in sorted(self.prefix.glob("sanitizer.*")))
-        assert not reports, f"sanitizer:\n{reports}"
-        leaks = "\n\n".join(block for path in self.prefix.glob("valgrind.*") for block in valgrind_faults(_text(path)))
-        assert not leaks, f"valgrind:\n{leaks}"
+        memory.check(_reports(self.prefix))
 
     def show_log(self, lines: int = 60) -> None:
         """Prints the end of the error log, for the one who has to find out."""
@@ -260,38 +277,17 @@ class Nginx:
         print(f"--- {self.prefix}/error.log", *tail, self.stderr(), sep="\n", file=sys.stderr)
 
 
-def valgrind_faults(log: str) -> list[str]:
-    """The blocks of a valgrind log that name our code."""
-    text = re.sub(r"^==\d+== ?", "", log, flags=re.MULTILINE)
-    return [block for block in text.split("\n\n") if " at 0x" in block and re.search(r"\bais_|aisearch", block)]
-
-
 def _make_prefix(tmp: pathlib.Path) -> pathlib.Path:
     prefix = pathlib.Path(tempfile.mkdtemp(prefix="ngx-", dir=tmp))
     prefix.chmod(0o755)
+    _reports(prefix).mkdir()
+    _reports(prefix).chmod(0o777)  # a worker writes there, as another user
     return prefix
 
 
-def _environment(prefix: pathlib.Path, preload: list) -> dict[str, str]:
-    """Sanitizers write into the prefix. Leaks are valgrind's to find: nginx leaves its own to the kernel."""
-    env = dict(os.environ)
-    libraries = [*PRELOAD, *map(str, preload)]
-    if libraries:
-        env["LD_PRELOAD"] = " ".join(libraries)
-    if PRELOAD:
-        report = f"log_path={prefix}/sanitizer"
-        env["ASAN_OPTIONS"] = ":".join(filter(None, [env.get("ASAN_OPTIONS"), "detect_leaks=0", report]))
-        env["UBSAN_OPTIONS"] = ":".join(filter(None, [env.get("UBSAN_OPTIONS"), "print_stacktrace=1", report]))
-    return env
-
-
-def _valgrind(prefix: pathlib.Path) -> list[str]:
-    if not VALGRIND:
-        return []
-    suppressions = TESTS / "valgrind.supp"
-    return ["valgrind", "--quiet", "--leak-check=full", "--show-leak-kinds=definite,indirect", "--keep-debuginfo=yes",
-            "--num-callers=40", f"--log-file={prefix}/valgrind.%p",
-            *([f"--suppressions={suppressions}"] if suppressions.exists() else [])]
+def _reports(prefix: pathlib.Path) -> pathlib.Path:
+    """Where sanitizers and valgrind write what they find."""
+    return prefix / "reports"
 
 
 def _accepting(pid: int, until_gone: bool) -> bool:

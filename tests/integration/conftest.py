@@ -5,6 +5,7 @@ import contextlib
 import pytest
 
 from harness import temp_dir
+from harness.edge import Certificates, Edge
 from harness.nginx import Config, Nginx
 from harness.simulator import Simulator
 
@@ -58,3 +59,17 @@ def nginx(tmp, request):
         if request.node.stash.get(_FAILED, False):
             for server in running:
                 server.show_log()
+
+
+@pytest.fixture(scope="session")
+def certificates():
+    """Of a test CA: good, wrong_host, expired, self_signed."""
+    with temp_dir() as path:
+        yield Certificates(path)
+
+
+@pytest.fixture
+def edge(tmp, certificates, simulator):
+    """TLS and HTTP/2 in front of the simulator."""
+    with Edge(tmp, certificates, simulator.unix) as running:
+        yield running

@@ -89,6 +89,8 @@ class ApiServer(web.Server):
                 response = await self._go_wrong(fault, request, peer, headers)
             status = None if isinstance(response, _Sent) else response.status
             return response
+        except ConnectionError:  # the client had enough of it
+            return _Sent(keep_alive=False)
         finally:
             self._record.end(entry, status)
 

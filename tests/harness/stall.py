@@ -1,0 +1,267 @@
+"""
+Upstreams that go wrong below HTTP or in the middle of it, on loopback, and a resolver that takes its time.
+
+    with stall.refusing() as address: ...       connections are refused
+    with stall.black_hole() as address: ...     a connect gets no answer
+    with stall.silent() as address: ...         accepts, and never says a word: no TLS handshake, no headers
+    with stall.speaking(script) as address: ... reads a request, and says what the script has
+
+A script is a list of steps, the same as in the simulator's faults; the functions below make some.
+"""
+
+import base64
+import contextlib
+import itertools
+import json
+import pathlib
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+from collections.abc import Iterator
+
+from . import TESTS
+
+HOUR = 3600
+
+# Scripts.
+
+
+def response(status: int = 200, body: str = "", headers: list[tuple[str, str]] = (), length: int | None = None) -> dict:
+    """A step: a whole answer, with a Content-Length that may be wrong."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    length = len(body.encode()) if length is None else length
+    return {"send": f"HTTP/1.1 {status} Whatever\r\nContent-Type: application/json\r\n"
+                    f"Content-Length: {length}\r\n{lines}\r\n{body}"}
+
+
+def a_job(job_id: str = "a") -> str:
+    """The body of an answer that is well-formed."""
+    return json.dumps({"success": True, "result": {"id": job_id, "source": "user"}})
+
+
+def no_headers() -> list[dict]:
+    return [{"sleep": HOUR}]
+
+
+def half_headers() -> list[dict]:
+    return [{"send": "HTTP/1.1 200 OK\r\nContent-Type: applic"}, {"sleep": HOUR}]
+
+
+def no_body() -> list[dict]:
+    return [response(length=200), {"sleep": HOUR}]
+
+
+def slow_body(every: float = 1.0) -> list[dict]:
+    return [response(length=100000), {"repeat": None, "every": every, "send": " "}]
+
+
+def endless_body() -> list[dict]:
+    head = {"send": "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"}
+    return [head, {"repeat": None, "send": "10000\r\n" + " " * 0x10000 + "\r\n"}]
+
+
+def endless_headers() -> list[dict]:
+    return [{"send": "HTTP/1.1 200 OK\r\n"}, {"repeat": None, "send": "X-More: " + "x" * 1000 + "\r\n"}]
+
+
+def truncated() -> list[dict]:
+    """Closes in the middle of the body."""
+    body = a_job()
+    return [response(body=body[:20], length=len(body)), {"close": True}]
+
+
+def reset_before_headers() -> list[dict]:
+    return [{"reset": True}]
+
+
+def reset_in_body() -> list[dict]:
+    body = a_job()
+    return [response(body=body[:20], length=len(body)), {"reset": True}]
+
+
+def close_at_once() -> list[dict]:
+    return [{"close": True}]
+
+
+def bad_chunks() -> list[dict]:
+    return [{"send": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nnonsense\r\n"}, {"close": True}]
+
+
+def not_http() -> list[dict]:
+    return [{"send": "220 mail.example ESMTP\r\n"}, {"close": True}]
+
+
+# Servers.
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[tuple[str, int]]:
+    """Nobody listens there, and nobody else can begin to."""
+    with _bound() as sock:
+        yield sock.getsockname()
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[tuple[str, int]]:
+    """The queue of the listening socket is full and never drained, so the kernel drops every further SYN."""
+    with contextlib.ExitStack() as stack:
+        sock = stack.enter_context(_bound())
+        sock.listen(0)
+        for _ in range(16):
+            filler = stack.enter_context(socket.socket())
+            filler.settimeout(0.1)
+            try:
+                filler.connect(sock.getsockname())
+            except TimeoutError:
+                yield sock.getsockname()
+                return
+        raise AssertionError("the kernel accepts more connections than a full queue has room for")
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[tuple[str, int]]:
+    with _Server(lambda connection: connection.sleep(HOUR)) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def speaking(script: list[dict], tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, int]]:
+    """Plays the script once for each request head it reads; the connection stays until the script closes it."""
+
+    def serve(connection: _Connection) -> None:
+        connection.handshake(tls)
+        while connection.read_head() and connection.play(script):
+            pass
+
+    with _Server(serve) as address:
+        yield address
+
+
+def server_context(certificate: pathlib.Path, key: pathlib.Path) -> ssl.SSLContext:
+    """For speaking(): TLS with this certificate, HTTP/1.1 only."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def _bound() -> socket.socket:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+class _Stopped(Exception):
+    pass
+
+
+class _Connection:
+    def __init__(self, sock: socket.socket, stop: threading.Event) -> None:
+        self.sock = sock
+        self._stop = stop
+
+    def handshake(self, tls: ssl.SSLContext | None) -> None:
+        if tls is not None:
+            self.sock = tls.wrap_socket(self.sock, server_side=True)
+
+    def sleep(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise _Stopped
+
+    def read_head(self) -> bool:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            data = self.sock.recv(65536)
+            if not data:
+                return False
+            head += data
+        return True
+
+    def play(self, script: list[dict]) -> bool:
+        """Returns whether the connection lives on."""
+        for step in script:
+            if "repeat" in step:
+                for _ in itertools.count() if step["repeat"] is None else range(step["repeat"]):
+                    self._send(step)
+                    self.sleep(step.get("every", 0))
+            elif "sleep" in step:
+                self.sleep(step["sleep"])
+            elif "reset" in step:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return False
+            elif "close" in step:
+                return False
+            else:
+                self._send(step)
+        return True
+
+    def _send(self, step: dict) -> None:
+        self.sock.sendall(base64.b64decode(step["send_b64"]) if "send_b64" in step else step["send"].encode("latin-1"))
+
+
+class _Server:
+    """A thread that accepts, and one for each connection. All have left, and all sockets are closed, at the end."""
+
+    def __init__(self, serve) -> None:
+        self._serve = serve
+        self._stop = threading.Event()
+        self._connections: list[_Connection] = []
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> tuple[str, int]:
+        self._listener = _bound()
+        self._listener.listen(1024)
+        self._start(self._accept)
+        return self._listener.getsockname()
+
+    def __exit__(self, *_exc) -> None:
+        self._stop.set()
+        _shut(self._listener)
+        self._threads[0].join()
+        for connection in self._connections:
+            _shut(connection.sock)
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+
+    def _start(self, target, *arguments) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._stop.is_set():
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            connection = _Connection(sock, self._stop)
+            self._connections.append(connection)
+            self._start(self._run, connection)
+
+    def _run(self, connection: _Connection) -> None:
+        with contextlib.suppress(OSError, _Stopped):
+            self._serve(connection)
+        connection.sock.close()
+
+
+def _shut(sock: socket.socket) -> None:
+    """Wakes whoever blocks on it, in whatever thread."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+# Names.
+
+
+def slow_dns(tmp: pathlib.Path) -> pathlib.Path:
+    """
+    Builds a library for LD_PRELOAD (Nginx's preload): names below .test become 127.0.0.1; those below .slow.test after
+    as many seconds as AIS_SLOW_DNS says in the environment.
+    """
+    library = tmp / "slow_dns.so"
+    if not library.exists():
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", library,
+                        TESTS / "harness" / "slow_dns.c", "-ldl"], check=True)
+    return library

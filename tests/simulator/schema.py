@@ -1,0 +1,117 @@
+"""
+What a proper answer of the API looks like, as JSON schemas (a few keywords of them), and a validator for these. Carried
+over by hand from the API's reference; the simulator does not use it: it is what the simulator's answers are held against.
+"""
+
+import re
+
+_TEXT_OR_NULL = {"type": ["string", "null"]}
+_TIME_OR_NULL = {
+    "type": ["string", "null"],
+    "pattern": r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d|T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))",
+}
+
+_JOB = {
+    "type": ["object"],
+    "required": ["id", "source"],
+    "properties": {
+        "id": {"type": ["string"]},
+        "source": {"type": ["string"], "enum": ["user", "schedule"]},
+        "description": _TEXT_OR_NULL,
+        "end_reason": _TEXT_OR_NULL,
+        "started_at": _TIME_OR_NULL,
+        "last_seen_at": _TIME_OR_NULL,
+        "ended_at": _TIME_OR_NULL,
+    },
+}
+
+_LOG_ENTRY = {
+    "type": ["object"],
+    "required": ["id", "created_at", "message", "message_type"],
+    "properties": {
+        "id": {"type": ["integer"]},
+        "created_at": {"type": ["integer", "number"]},
+        "message": {"type": ["string"]},
+        "message_type": {"type": ["integer"]},
+    },
+}
+
+_ERROR_ENTRY = {
+    "type": ["object"],
+    "required": ["code", "message"],
+    "properties": {"code": {"type": ["integer"]}, "message": {"type": ["string"]}},
+}
+
+_RESULT_INFO = {
+    "type": ["object"],
+    "required": ["count", "page", "per_page", "total_count"],
+    "properties": {name: {"type": ["integer"]} for name in ("count", "page", "per_page", "total_count")},
+}
+
+_EMPTY_ARRAY = {"type": ["array"], "maxItems": 0}
+
+
+def _success(result: dict, paged: bool) -> dict:
+    properties = {"success": {"enum": [True]}, "errors": _EMPTY_ARRAY, "messages": _EMPTY_ARRAY, "result": result}
+    required = ["success", "result"]
+    if paged:
+        properties["result_info"] = _RESULT_INFO
+        required.append("result_info")
+    return {"type": ["object"], "required": required, "properties": properties}
+
+
+JOB = _success(_JOB, paged=False)
+LIST = _success({"type": ["array"], "items": _JOB}, paged=True)
+LOGS = _success({"type": ["array"], "items": _LOG_ENTRY}, paged=True)
+ERROR = {
+    "type": ["object"],
+    "required": ["success", "errors"],
+    "properties": {
+        "success": {"enum": [False]},
+        "errors": {"type": ["array"], "minItems": 1, "items": _ERROR_ENTRY},
+        "messages": _EMPTY_ARRAY,
+        "result": {"type": ["null", "object"]},
+    },
+}
+
+_TYPES = {
+    "null": lambda value: value is None,
+    "string": lambda value: isinstance(value, str),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "number": lambda value: isinstance(value, float),
+    "array": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, dict),
+}
+
+
+def violations(schema: dict, value: object, where: str = "$") -> list[str]:
+    """Everything about value that the schema forbids; empty where it is valid."""
+    if "type" in schema and not any(_TYPES[name](value) for name in schema["type"]):
+        return [f"{where}: {value!r} is not of type {' or '.join(schema['type'])}"]
+    found = []
+    if "enum" in schema and not any(value is one or (value == one and type(value) is type(one)) for one in schema["enum"]):
+        found.append(f"{where}: {value!r} is none of {schema['enum']}")
+    if "pattern" in schema and isinstance(value, str) and not re.fullmatch(schema["pattern"], value):
+        found.append(f"{where}: {value!r} does not match {schema['pattern']}")
+    if isinstance(value, list):
+        found += _array_violations(schema, value, where)
+    if isinstance(value, dict):
+        found += _object_violations(schema, value, where)
+    return found
+
+
+def _array_violations(schema: dict, value: list, where: str) -> list[str]:
+    found = []
+    if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+        found.append(f"{where}: {len(value)} items")
+    for n, item in enumerate(value):
+        found += violations(schema.get("items", {}), item, f"{where}[{n}]")
+    return found
+
+
+def _object_violations(schema: dict, value: dict, where: str) -> list[str]:
+    found = [f"{where}: no {name}" for name in schema.get("required", []) if name not in value]
+    for name, part in schema.get("properties", {}).items():
+        if name in value:
+            found += violations(part, value[name], f"{where}.{name}")
+    return found
