@@ -1,0 +1,40 @@
+#ifndef UNIT_H
+#define UNIT_H
+
+/* What every unit test needs: cmocka with the headers it wants in front, and views of text. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ais_str.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static inline struct ais_str str(const char *s)
+{
+    return (struct ais_str){s, strlen(s)};
+}
+
+/* A copy that ends where its memory ends, so that a sanitizer or valgrind sees who reads on; freed by the caller. */
+static inline struct ais_str exact_copy(struct ais_str s)
+{
+    char *data = malloc(s.len > 0 ? s.len : 1);
+
+    assert_non_null(data);
+    memcpy(data, s.data, s.len);
+    return (struct ais_str){data, s.len};
+}
+
+static inline void exact_free(struct ais_str s)
+{
+    free((char *) s.data);
+}
+
+#endif
