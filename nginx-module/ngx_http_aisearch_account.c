@@ -1,0 +1,601 @@
+#include "ngx_http_aisearch_module.h"
+
+
+static char *ngx_http_aisearch_account_directive(ngx_conf_t *cf,
+    ngx_command_t *dummy, void *conf);
+static char *ngx_http_aisearch_account_set_instance(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+
+static ngx_int_t ngx_http_aisearch_account_check(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account);
+static ngx_int_t ngx_http_aisearch_account_id(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account);
+static ngx_int_t ngx_http_aisearch_account_target(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account);
+static ngx_int_t ngx_http_aisearch_account_credential(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account);
+static ngx_int_t ngx_http_aisearch_account_identity(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account);
+
+static void ngx_http_aisearch_account_cleanup(void *data);
+static void ngx_http_aisearch_account_error(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account, const char *text);
+
+
+#define NGX_HTTP_AISEARCH_API_URL  "https://api.cloudflare.com/client/v4"
+
+
+static ngx_command_t  ngx_http_aisearch_account_commands[] = {
+
+    { ngx_string("account_id"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, account_id),
+      NULL },
+
+    { ngx_string("token_file"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, token_file),
+      NULL },
+
+    { ngx_string("email"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, email),
+      NULL },
+
+    { ngx_string("key_file"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, key_file),
+      NULL },
+
+    { ngx_string("instance"),
+      NGX_CONF_1MORE,
+      ngx_http_aisearch_account_set_instance,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("api_url"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, api_url),
+      NULL },
+
+    { ngx_string("connect_timeout"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, connect_timeout),
+      NULL },
+
+    { ngx_string("timeout"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, timeout),
+      NULL },
+
+    { ngx_string("retries"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, retries),
+      NULL },
+
+    { ngx_string("trusted_certificate"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, trusted_certificate),
+      NULL },
+
+    { ngx_string("verify"),
+      NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, verify),
+      NULL },
+
+    { ngx_string("allow_plain_http"),
+      NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, allow_plain_http),
+      NULL },
+
+    { ngx_string("proxy"),
+      NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      0,
+      offsetof(ngx_http_aisearch_account_t, proxy),
+      NULL },
+
+      ngx_null_command
+};
+
+
+/* aisearch_account NAME { ... } */
+
+char *
+ngx_http_aisearch_account_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_aisearch_main_conf_t  *amcf = conf;
+
+    char                          *rv;
+    ngx_str_t                     *value;
+    ngx_conf_t                     save;
+    ngx_pool_cleanup_t            *cln;
+    ngx_http_aisearch_account_t   *account, *other, **p;
+
+    value = cf->args->elts;
+
+    other = ngx_http_aisearch_account_find(amcf, &value[1]);
+    if (other) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate aisearch_account \"%V\", "
+                           "the first is in %s:%ui; give one another name",
+                           &value[1], other->file, other->line);
+        return NGX_CONF_ERROR;
+    }
+
+    cln = ngx_pool_cleanup_add(cf->pool, sizeof(ngx_http_aisearch_account_t));
+    if (cln == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    account = cln->data;
+    ngx_memzero(account, sizeof(ngx_http_aisearch_account_t));
+
+    cln->handler = ngx_http_aisearch_account_cleanup;
+
+    account->name = value[1];
+    account->connect_timeout = NGX_CONF_UNSET_MSEC;
+    account->timeout = NGX_CONF_UNSET_MSEC;
+    account->retries = NGX_CONF_UNSET_UINT;
+    account->verify = NGX_CONF_UNSET;
+    account->allow_plain_http = NGX_CONF_UNSET;
+    account->file = cf->conf_file->file.name.data;
+    account->line = cf->conf_file->line;
+
+    save = *cf;
+
+    cf->handler = ngx_http_aisearch_account_directive;
+    cf->handler_conf = (char *) account;
+
+    rv = ngx_conf_parse(cf, NULL);
+
+    *cf = save;
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (ngx_http_aisearch_account_check(cf, account) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    p = ngx_array_push(&amcf->accounts);
+    if (p == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *p = account;
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_http_aisearch_account_t *
+ngx_http_aisearch_account_find(ngx_http_aisearch_main_conf_t *amcf,
+    ngx_str_t *name)
+{
+    ngx_uint_t                     i;
+    ngx_http_aisearch_account_t  **accounts;
+
+    accounts = amcf->accounts.elts;
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+
+        if (accounts[i]->name.len == name->len
+            && ngx_strncmp(accounts[i]->name.data, name->data, name->len) == 0)
+        {
+            return accounts[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+/*
+ * A name in the allow-list means the instance outside of namespaces, which is
+ * the one in the namespace "default", or the AutoRAG of that name; for another
+ * namespace it has to be NAMESPACE/NAME.
+ */
+
+ngx_int_t
+ngx_http_aisearch_account_allows(ngx_http_aisearch_account_t *account,
+    struct ais_resource *res)
+{
+    size_t      len;
+    u_char     *p;
+    ngx_str_t  *name;
+    ngx_uint_t  i;
+
+    if (account->instances == NULL) {
+        return 1;
+    }
+
+    len = res->instance.len;
+
+    if (res->generation == AIS_NAMESPACED
+        && !ais_str_eq(res->namespace, AIS_STR("default")))
+    {
+        len += res->namespace.len + 1;
+    }
+
+    name = account->instances->elts;
+
+    for (i = 0; i < account->instances->nelts; i++) {
+
+        if (name[i].len != len) {
+            continue;
+        }
+
+        p = name[i].data;
+
+        if (len != res->instance.len) {
+
+            if (ngx_memcmp(p, res->namespace.data, res->namespace.len) != 0
+                || p[res->namespace.len] != '/')
+            {
+                continue;
+            }
+
+            p += res->namespace.len + 1;
+        }
+
+        if (ngx_memcmp(p, res->instance.data, res->instance.len) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static char *
+ngx_http_aisearch_account_directive(ngx_conf_t *cf, ngx_command_t *dummy,
+    void *conf)
+{
+    char           *rv;
+    ngx_str_t      *value;
+    ngx_uint_t      takes_one;
+    ngx_command_t  *cmd;
+
+    value = cf->args->elts;
+
+    if (value[0].len == 7 && ngx_strncmp(value[0].data, "include", 7) == 0) {
+
+        if (cf->args->nelts != 2) {
+            return "invalid number of arguments in \"include\" directive";
+        }
+
+        return ngx_conf_include(cf, dummy, conf);
+    }
+
+    for (cmd = ngx_http_aisearch_account_commands; cmd->name.len; cmd++) {
+
+        if (cmd->name.len == value[0].len
+            && ngx_strncmp(cmd->name.data, value[0].data, value[0].len) == 0)
+        {
+            break;
+        }
+    }
+
+    if (cmd->name.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "unknown directive \"%V\" in aisearch_account "
+                           "\"%V\"", &value[0],
+                           &((ngx_http_aisearch_account_t *) conf)->name);
+        return NGX_CONF_ERROR;
+    }
+
+    takes_one = !(cmd->type & NGX_CONF_1MORE);
+
+    if (takes_one ? cf->args->nelts != 2 : cf->args->nelts < 2) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid number of arguments in \"%V\" directive",
+                           &value[0]);
+        return NGX_CONF_ERROR;
+    }
+
+    rv = cmd->set(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK && rv != NGX_CONF_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V\" directive %s",
+                           &value[0], rv);
+        return NGX_CONF_ERROR;
+    }
+
+    return rv;
+}
+
+
+static char *
+ngx_http_aisearch_account_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_aisearch_account_t  *account = conf;
+
+    ngx_str_t       *value, *name;
+    ngx_uint_t       i, valid;
+    struct ais_str   ns, id;
+    u_char          *p;
+
+    value = cf->args->elts;
+
+    if (account->instances == NULL) {
+        account->instances = ngx_array_create(cf->pool, 4, sizeof(ngx_str_t));
+        if (account->instances == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        p = (u_char *) ngx_strchr(value[i].data, '/');
+
+        ns.data = (char *) value[i].data;
+        ns.len = p ? (size_t) (p - value[i].data) : 0;
+
+        id.data = p ? (char *) p + 1 : (char *) value[i].data;
+        id.len = (char *) value[i].data + value[i].len - id.data;
+
+        valid = ais_instance_valid(id, AIS_INSTANCE)
+                && (p == NULL || ais_namespace_valid(ns));
+
+        if (!valid) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid instance \"%V\", it must be NAME or "
+                               "NAMESPACE/NAME, of lower case letters, digits, "
+                               "\"_\" and single \"-\" inside", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        name = ngx_array_push(account->instances);
+        if (name == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *name = value[i];
+
+        /* the namespace of plain instances is called "default" */
+
+        if (p && ais_str_eq(ns, AIS_STR("default"))) {
+            name->data = (u_char *) id.data;
+            name->len = id.len;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* the whole block, once it is read */
+
+static ngx_int_t
+ngx_http_aisearch_account_check(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account)
+{
+    ngx_conf_init_msec_value(account->connect_timeout, 5000);
+    ngx_conf_init_msec_value(account->timeout, 15000);
+    ngx_conf_init_uint_value(account->retries, 2);
+    ngx_conf_init_value(account->verify, 1);
+    ngx_conf_init_value(account->allow_plain_http, 0);
+
+    if (account->api_url.data == NULL) {
+        ngx_str_set(&account->api_url, NGX_HTTP_AISEARCH_API_URL);
+    }
+
+    if (ngx_http_aisearch_account_id(cf, account) != NGX_OK
+        || ngx_http_aisearch_account_target(cf, account) != NGX_OK
+        || ngx_http_aisearch_account_credential(cf, account) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_aisearch_account_identity(cf, account);
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_account_id(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account)
+{
+    struct ais_str  id;
+
+    if (account->account_id.data == NULL) {
+        ngx_http_aisearch_account_error(cf, account,
+                         "no \"account_id\", set it to the account's id, "
+                         "32 hexadecimal digits");
+        return NGX_ERROR;
+    }
+
+    id.data = (char *) account->account_id.data;
+    id.len = account->account_id.len;
+
+    if (!ais_account_id_valid(id)) {
+        ngx_http_aisearch_account_error(cf, account,
+                         "invalid \"account_id\", it must be 32 lower case "
+                         "hexadecimal digits");
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_account_target(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account)
+{
+    struct ais_error    err;
+    struct ais_target  *t;
+
+    t = &account->target;
+
+    if (ais_url_parse(&t->url, (char *) account->api_url.data, &err) != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "aisearch_account \"%V\": invalid \"api_url\": %s",
+                           &account->name, err.text);
+        return NGX_ERROR;
+    }
+
+    if (!t->url.tls && !t->url.loopback && !account->allow_plain_http) {
+        ngx_http_aisearch_account_error(cf, account,
+                         "\"api_url\" would send the credential over plain "
+                         "http to another host; use https, or set "
+                         "\"allow_plain_http on\"");
+        return NGX_ERROR;
+    }
+
+    if (account->proxy.data) {
+
+        if (ais_url_check_proxy((char *) account->proxy.data, &err) != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "aisearch_account \"%V\": invalid \"proxy\": %s",
+                               &account->name, err.text);
+            return NGX_ERROR;
+        }
+
+        t->proxy = (char *) account->proxy.data;
+    }
+
+    if (account->timeout == 0 || account->connect_timeout == 0) {
+        ngx_http_aisearch_account_error(cf, account,
+                         "\"timeout\" and \"connect_timeout\" must be greater "
+                         "than 0");
+        return NGX_ERROR;
+    }
+
+    if (account->retries > 10) {
+        ngx_http_aisearch_account_error(cf, account,
+                         "\"retries\" must be between 0 and 10");
+        return NGX_ERROR;
+    }
+
+    if (account->trusted_certificate.data
+        && ngx_conf_full_name(cf->cycle, &account->trusted_certificate, 1)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    t->verify_peer = account->verify;
+    t->verify_host = account->verify;
+    t->connect_timeout = account->connect_timeout;
+    t->timeout = account->timeout;
+    t->retries = account->retries;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_account_credential(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account)
+{
+    ngx_str_t         *file;
+    ngx_uint_t         token, key;
+    struct ais_error   err;
+
+    token = (account->token_file.data != NULL);
+    key = (account->email.data != NULL || account->key_file.data != NULL);
+
+    if (token == key) {
+        ngx_http_aisearch_account_error(cf, account,
+                         token ? "two credentials, set either \"token_file\", "
+                                 "or \"email\" and \"key_file\""
+                               : "no credential, set \"token_file\", "
+                                 "or \"email\" and \"key_file\"");
+        return NGX_ERROR;
+    }
+
+    if (key && (account->email.data == NULL || account->key_file.data == NULL))
+    {
+        ngx_http_aisearch_account_error(cf, account,
+                         "half a credential, \"email\" and \"key_file\" "
+                         "belong together");
+        return NGX_ERROR;
+    }
+
+    file = token ? &account->token_file : &account->key_file;
+
+    if (ngx_conf_full_name(cf->cycle, file, 1) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    account->credential = token
+                   ? ais_credential_token((char *) file->data, &err)
+                   : ais_credential_email_key((char *) account->email.data,
+                                              (char *) file->data, &err);
+
+    if (account->credential == NULL) {
+        ngx_http_aisearch_account_error(cf, account, err.text);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_account_identity(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(cf->pool, account->name.len + account->account_id.len
+                              + account->api_url.len + 2);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    account->identity.data = p;
+
+    /* neither a URL nor an id has a space in it */
+
+    p = ngx_sprintf(p, "%V %V %V", &account->account_id, &account->api_url,
+                    &account->name);
+
+    account->identity.len = p - account->identity.data;
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_aisearch_account_cleanup(void *data)
+{
+    ngx_http_aisearch_account_t  *account = data;
+
+    ais_credential_free(account->credential);
+}
+
+
+static void
+ngx_http_aisearch_account_error(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account, const char *text)
+{
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "aisearch_account \"%V\": %s",
+                       &account->name, text);
+}

@@ -1,0 +1,531 @@
+#include "ngx_http_aisearch_module.h"
+
+
+static ngx_int_t ngx_http_aisearch_preconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_aisearch_postconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_aisearch_resolve(ngx_conf_t *cf,
+    ngx_http_aisearch_main_conf_t *amcf);
+static void *ngx_http_aisearch_create_main_conf(ngx_conf_t *cf);
+static void *ngx_http_aisearch_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_aisearch_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+
+static char *ngx_http_aisearch_pass(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_aisearch_pass_resource(ngx_conf_t *cf,
+    ngx_http_aisearch_pass_t *pass, ngx_str_t *value);
+static char *ngx_http_aisearch_pass_prefix(ngx_conf_t *cf,
+    ngx_http_aisearch_pass_t *pass);
+static char *ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+static ngx_int_t ngx_http_aisearch_init_process(ngx_cycle_t *cycle);
+static void ngx_http_aisearch_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_command_t  ngx_http_aisearch_commands[] = {
+
+    { ngx_string("aisearch_shared_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_http_aisearch_cache_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("aisearch_account"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
+      ngx_http_aisearch_account_block,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("aisearch_pass"),
+      NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_HTTP_LMT_CONF|NGX_CONF_TAKE12,
+      ngx_http_aisearch_pass,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("aisearch_valid"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE23,
+      ngx_http_aisearch_valid,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("aisearch_intercept_errors"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_aisearch_loc_conf_t, intercept_errors),
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_aisearch_module_ctx = {
+    ngx_http_aisearch_preconfiguration,    /* preconfiguration */
+    ngx_http_aisearch_postconfiguration,   /* postconfiguration */
+
+    ngx_http_aisearch_create_main_conf,    /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_aisearch_create_loc_conf,     /* create location configuration */
+    ngx_http_aisearch_merge_loc_conf       /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_aisearch_module = {
+    NGX_MODULE_V1,
+    &ngx_http_aisearch_module_ctx,         /* module context */
+    ngx_http_aisearch_commands,            /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    ngx_http_aisearch_init_process,        /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_http_aisearch_exit_process,        /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+/* what "aisearch_valid" sets, by its first parameter */
+
+typedef struct {
+    ngx_str_t                      name;
+    size_t                         offset;
+} ngx_http_aisearch_valid_name_t;
+
+
+static ngx_http_aisearch_valid_name_t  ngx_http_aisearch_valid_names[] = {
+    { ngx_string("active"), offsetof(struct ais_valid, active) },
+    { ngx_string("ended"), offsetof(struct ais_valid, ended) },
+    { ngx_string("list"), offsetof(struct ais_valid, list) },
+    { ngx_string("logs"), offsetof(struct ais_valid, logs) },
+    { ngx_string("not_found"), offsetof(struct ais_valid, not_found) },
+    { ngx_string("error"), offsetof(struct ais_valid, error) },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_int_t
+ngx_http_aisearch_preconfiguration(ngx_conf_t *cf)
+{
+    return ngx_http_aisearch_add_variables(cf);
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_postconfiguration(ngx_conf_t *cf)
+{
+    ngx_uint_t                       i;
+    ngx_http_aisearch_account_t    **accounts;
+    ngx_http_aisearch_main_conf_t   *amcf;
+
+    amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_aisearch_module);
+
+    if (ngx_http_aisearch_resolve(cf, amcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (amcf->accounts.nelts == 0 && amcf->shm_zone == NULL) {
+        return NGX_OK;
+    }
+
+    if (amcf->shm_zone == NULL
+        && ngx_http_aisearch_cache_default_zone(cf, &amcf->shm_zone) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    amcf->shm_zone->data = amcf;
+
+    accounts = amcf->accounts.elts;
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+        accounts[i]->zone = amcf->shm_zone;
+    }
+
+    return ngx_http_aisearch_net_configure(cf, amcf);
+}
+
+
+/* an account may be used before its block */
+
+static ngx_int_t
+ngx_http_aisearch_resolve(ngx_conf_t *cf, ngx_http_aisearch_main_conf_t *amcf)
+{
+    ngx_uint_t                  i;
+    ngx_http_aisearch_pass_t  **passes;
+
+    passes = amcf->passes.elts;
+
+    for (i = 0; i < amcf->passes.nelts; i++) {
+
+        passes[i]->account = ngx_http_aisearch_account_find(amcf,
+                                                            &passes[i]->name);
+        if (passes[i]->account == NULL) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "unknown aisearch_account \"%V\", define it by an "
+                          "\"aisearch_account %V { ... }\" block at http level "
+                          "in %s:%ui", &passes[i]->name, &passes[i]->name,
+                          passes[i]->file, passes[i]->line);
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static void *
+ngx_http_aisearch_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_aisearch_main_conf_t  *amcf;
+
+    amcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_aisearch_main_conf_t));
+    if (amcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&amcf->accounts, cf->pool, 4,
+                       sizeof(ngx_http_aisearch_account_t *))
+        != NGX_OK
+        || ngx_array_init(&amcf->passes, cf->pool, 4,
+                          sizeof(ngx_http_aisearch_pass_t *))
+           != NGX_OK
+        || ngx_array_init(&amcf->nets, cf->pool, 4,
+                          sizeof(ngx_http_aisearch_net_t *))
+           != NGX_OK)
+    {
+        return NULL;
+    }
+
+    return amcf;
+}
+
+
+static void *
+ngx_http_aisearch_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_aisearch_loc_conf_t  *alcf;
+
+    alcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_aisearch_loc_conf_t));
+    if (alcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     alcf->pass = NULL;
+     *     alcf->valid_set = 0;
+     */
+
+    alcf->valid = ais_valid_default;
+    alcf->intercept_errors = NGX_CONF_UNSET;
+
+    return alcf;
+}
+
+
+static char *
+ngx_http_aisearch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_aisearch_loc_conf_t *prev = parent;
+    ngx_http_aisearch_loc_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    /* "if" and "limit_except" go on with what the location does */
+
+    if (clcf->noname && conf->pass == NULL) {
+        conf->pass = prev->pass;
+    }
+
+    if (clcf->lmt_excpt && clcf->handler == NULL && conf->pass) {
+        clcf->handler = ngx_http_aisearch_handler;
+    }
+
+    /* a level that sets any lifetime sets them all */
+
+    if (conf->valid_set == 0) {
+        conf->valid = prev->valid;
+        conf->valid_set = prev->valid_set;
+    }
+
+    ngx_conf_merge_value(conf->intercept_errors, prev->intercept_errors, 0);
+
+    return NGX_CONF_OK;
+}
+
+
+/* aisearch_pass ACCOUNT [RESOURCE] */
+
+static char *
+ngx_http_aisearch_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_aisearch_loc_conf_t  *alcf = conf;
+
+    char                            *rv;
+    ngx_str_t                       *value;
+    ngx_http_aisearch_pass_t        *pass, **p;
+    ngx_http_core_loc_conf_t        *clcf;
+    ngx_http_aisearch_main_conf_t   *amcf;
+
+    if (alcf->pass) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    pass = ngx_pcalloc(cf->pool, sizeof(ngx_http_aisearch_pass_t));
+    if (pass == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    pass->name = value[1];
+    pass->file = cf->conf_file->file.name.data;
+    pass->line = cf->conf_file->line;
+
+    rv = (cf->args->nelts == 3)
+         ? ngx_http_aisearch_pass_resource(cf, pass, &value[2])
+         : ngx_http_aisearch_pass_prefix(cf, pass);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_aisearch_module);
+
+    p = ngx_array_push(&amcf->passes);
+    if (p == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *p = pass;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = ngx_http_aisearch_handler;
+
+    alcf->pass = pass;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
+    ngx_str_t *value)
+{
+    struct ais_str                     path;
+    struct ais_resource                res;
+    enum ais_resource_status           status;
+    ngx_http_compile_complex_value_t   ccv;
+
+    pass->resource = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (pass->resource == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = value;
+    ccv.complex_value = pass->resource;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (pass->resource->lengths) {
+        return NGX_CONF_OK;
+    }
+
+    /* without variables it is as good now as it will ever be */
+
+    path.data = (char *) value->data;
+    path.len = value->len;
+
+    status = ais_resource_parse(&res, path, AIS_STR(""));
+
+    if (status != AIS_RESOURCE_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid resource \"%V\" in \"aisearch_pass\": %s; "
+                           "write it as \"instances/NAME/jobs/ID\"",
+                           value, ais_resource_status_text(status));
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* the rest of the URI is the resource, so there has to be a rest */
+
+static char *
+ngx_http_aisearch_pass_prefix(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
+{
+    const char                *where;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->lmt_excpt) {
+        where = "inside \"limit_except\" block";
+
+    } else if (clcf->noname) {
+        where = "inside \"if\" statement";
+
+    } else if (clcf->named) {
+        where = "inside named location";
+
+    } else if (clcf->exact_match) {
+        where = "in location with \"=\" modifier";
+
+#if (NGX_PCRE)
+    } else if (clcf->regex) {
+        where = "in location given by regular expression";
+#endif
+
+    } else {
+        pass->location = clcf->name;
+        return NGX_CONF_OK;
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "\"aisearch_pass\" needs a resource %s, such as "
+                       "\"aisearch_pass %V instances/$instance/jobs/$job\"",
+                       where, &pass->name);
+    return NGX_CONF_ERROR;
+}
+
+
+/* aisearch_valid WHAT TIME [MAX] */
+
+static char *
+ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_aisearch_loc_conf_t  *alcf = conf;
+
+    ngx_int_t                        time, max;
+    ngx_str_t                       *value;
+    ngx_uint_t                       i;
+    ngx_http_aisearch_valid_name_t  *names;
+
+    value = cf->args->elts;
+    names = ngx_http_aisearch_valid_names;
+
+    for (i = 0; names[i].name.len; i++) {
+
+        if (names[i].name.len == value[1].len
+            && ngx_strncmp(names[i].name.data, value[1].data, value[1].len)
+               == 0)
+        {
+            break;
+        }
+    }
+
+    if (names[i].name.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\", it must be \"active\", "
+                           "\"ended\", \"list\", \"logs\", \"not_found\" "
+                           "or \"error\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (alcf->valid_set & ((ngx_uint_t) 1 << i)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"aisearch_valid %V\" is duplicate", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    alcf->valid_set |= (ngx_uint_t) 1 << i;
+
+    time = ngx_parse_time(&value[2], 0);
+
+    if (time == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid time value \"%V\", write one such as "
+                           "\"30s\"", &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    *(int64_t *) ((char *) &alcf->valid + names[i].offset) = time;
+
+    if (names[i].offset != offsetof(struct ais_valid, active)) {
+
+        if (cf->args->nelts == 4) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"aisearch_valid %V\" takes one time, only "
+                               "\"active\" takes two", &value[1]);
+            return NGX_CONF_ERROR;
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    max = time;
+
+    if (cf->args->nelts == 4) {
+        max = ngx_parse_time(&value[3], 0);
+    }
+
+    if (max == NGX_ERROR || max < time) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid time value \"%V\", it must be at least "
+                           "\"%V\"", &value[3], &value[2]);
+        return NGX_CONF_ERROR;
+    }
+
+    alcf->valid.active_max = max;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_aisearch_main_conf_t  *amcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    amcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_aisearch_module);
+
+    if (amcf == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_http_aisearch_flight_init();
+    ngx_http_aisearch_net_init(cycle, amcf);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_aisearch_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_http_aisearch_main_conf_t  *amcf;
+
+    amcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_aisearch_module);
+
+    if (amcf == NULL) {
+        return;
+    }
+
+    ngx_http_aisearch_flight_done();
+    ngx_http_aisearch_net_done(amcf);
+}

@@ -1,0 +1,527 @@
+#include "ngx_http_aisearch_module.h"
+
+#include "ais_envelope.h"
+
+
+static ngx_int_t ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx,
+    ngx_uint_t status, ngx_str_t *body);
+static ngx_int_t ngx_http_aisearch_send_envelope(ngx_http_aisearch_ctx_t *ctx,
+    ngx_uint_t status, const char *text);
+static ngx_int_t ngx_http_aisearch_send_body(ngx_http_request_t *r,
+    ngx_str_t *body);
+static ngx_uint_t ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx,
+    ngx_uint_t status);
+
+static void ngx_http_aisearch_clear_headers(ngx_http_request_t *r);
+static ngx_int_t ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx);
+static ngx_int_t ngx_http_aisearch_set_retry_after(
+    ngx_http_aisearch_ctx_t *ctx);
+static ngx_table_elt_t *ngx_http_aisearch_add_header(ngx_http_request_t *r,
+    ngx_str_t *name, u_char *data, size_t len);
+static ngx_int_t ngx_http_aisearch_set_cache_control(ngx_http_request_t *r,
+    u_char *data, size_t len);
+static u_char *ngx_http_aisearch_digits(u_char *p, ngx_uint_t n);
+static u_char *ngx_http_aisearch_hex(u_char *p, uint64_t n);
+
+
+static ngx_str_t  ngx_http_aisearch_type = ngx_string("application/json");
+static ngx_str_t  ngx_http_aisearch_etag = ngx_string("ETag");
+static ngx_str_t  ngx_http_aisearch_age = ngx_string("Age");
+static ngx_str_t  ngx_http_aisearch_cache_control = ngx_string("Cache-Control");
+static ngx_str_t  ngx_http_aisearch_x_state = ngx_string("X-Aisearch-State");
+static ngx_str_t  ngx_http_aisearch_x_cache = ngx_string("X-Aisearch-Cache");
+static ngx_str_t  ngx_http_aisearch_retry_after = ngx_string("Retry-After");
+static ngx_str_t  ngx_http_aisearch_allow = ngx_string("Allow");
+static ngx_str_t  ngx_http_aisearch_allowed = ngx_string("GET, HEAD");
+
+
+/* headers about a body that is not sent now, of an X-Accel-Redirect mostly */
+
+static ngx_str_t  ngx_http_aisearch_foreign_headers[] = {
+    ngx_string("Accept-Ranges"),
+    ngx_string("Age"),
+    ngx_string("Cache-Control"),
+    ngx_string("Content-Disposition"),
+    ngx_string("Content-Encoding"),
+    ngx_string("Content-Range"),
+    ngx_string("ETag"),
+    ngx_string("Expires"),
+    ngx_string("Last-Modified"),
+    ngx_string("Retry-After"),
+    ngx_string("Set-Cookie"),
+    ngx_string("WWW-Authenticate"),
+    ngx_string("X-Aisearch-Cache"),
+    ngx_string("X-Aisearch-State"),
+    ngx_null_string
+};
+
+
+/* refuses what is not asked of the API at all */
+
+ngx_int_t
+ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
+    const char *text)
+{
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "aisearch account \"%V\": refused with %ui: %s",
+                  &ctx->account->name, status, text);
+
+    ctx->refused = 1;
+
+    if (r->background) {
+        r->headers_out.status = status;
+        return NGX_OK;
+    }
+
+    ngx_http_aisearch_clear_headers(r);
+
+    if (status == NGX_HTTP_NOT_ALLOWED
+        && ngx_http_aisearch_add_header(r, &ngx_http_aisearch_allow,
+                                        ngx_http_aisearch_allowed.data,
+                                        ngx_http_aisearch_allowed.len)
+           == NULL)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_aisearch_intercepted(ctx, status)) {
+        return status;
+    }
+
+    return ngx_http_aisearch_send_envelope(ctx, status, text);
+}
+
+
+/* answers with ctx->answer */
+
+ngx_int_t
+ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_uint_t                   status;
+    ngx_http_request_t          *r;
+    ngx_http_aisearch_answer_t  *answer;
+
+    r = ctx->request;
+    answer = &ctx->answer;
+
+    ctx->answered = 1;
+
+    status = answer->verdict.pass
+             ? answer->status
+             : (ngx_uint_t) ais_policy_client_status(answer->verdict.fault);
+
+    if (r->background) {
+        r->headers_out.status = status;
+        return NGX_OK;
+    }
+
+    ngx_http_aisearch_clear_headers(r);
+
+    if (status == NGX_HTTP_SERVICE_UNAVAILABLE
+        && ngx_http_aisearch_set_retry_after(ctx) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_aisearch_intercepted(ctx, status)) {
+        return status;
+    }
+
+    if (ngx_http_aisearch_set_headers(ctx) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (answer->verdict.pass) {
+        return ngx_http_aisearch_send(ctx, status, &answer->body);
+    }
+
+    return ngx_http_aisearch_send_envelope(ctx, status,
+                               ais_policy_client_text(answer->verdict.fault));
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_send_envelope(ngx_http_aisearch_ctx_t *ctx,
+    ngx_uint_t status, const char *text)
+{
+    ngx_str_t  body;
+
+    body.data = ngx_pnalloc(ctx->request->pool, AIS_ENVELOPE_MAX);
+    if (body.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body.len = ais_envelope_error((char *) body.data, (int) status, text);
+
+    return ngx_http_aisearch_send(ctx, status, &body);
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
+    ngx_str_t *body)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    r->headers_out.status = status;
+    r->headers_out.content_length_n = body->len;
+    r->headers_out.content_type = ngx_http_aisearch_type;
+    r->headers_out.content_type_len = ngx_http_aisearch_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    return ngx_http_aisearch_send_body(r, body);
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_send_body(ngx_http_request_t *r, ngx_str_t *body)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t   out;
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->pos = body->data;
+    b->last = body->data + body->len;
+    b->memory = 1;
+    b->last_buf = (r == r->main) ? 1 : 0;
+    b->last_in_chain = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    /*
+     * The size of our answers is bounded by ourselves: they need not fit into
+     * subrequest_output_buffer_size, which is there for unbounded ones.
+     */
+
+    if (r->subrequest_in_memory && r->out == NULL) {
+
+        r->out = ngx_alloc_chain_link(r->pool);
+        if (r->out == NULL) {
+            return NGX_ERROR;
+        }
+
+        r->out->buf = ngx_create_temp_buf(r->pool, body->len);
+        if (r->out->buf == NULL) {
+            return NGX_ERROR;
+        }
+
+        r->out->buf->last_buf = 1;
+        r->out->next = NULL;
+    }
+
+    return ngx_http_output_filter(r, &out);
+}
+
+
+static ngx_uint_t
+ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status)
+{
+    ngx_uint_t                 i;
+    ngx_http_err_page_t       *page;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    if (status < NGX_HTTP_BAD_REQUEST || !ctx->conf->intercept_errors) {
+        return 0;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_core_module);
+
+    if (clcf->error_pages == NULL) {
+        return 0;
+    }
+
+    page = clcf->error_pages->elts;
+
+    for (i = 0; i < clcf->error_pages->nelts; i++) {
+        if (page[i].status == (ngx_int_t) status) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* headers */
+
+
+static void
+ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
+{
+    ngx_str_t        *name;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    part = &r->headers_out.headers.part;
+
+    if (part->nelts == 0) {
+        return;
+    }
+
+    for ( /* void */ ; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            for (name = ngx_http_aisearch_foreign_headers; name->len; name++) {
+
+                if (h[i].key.len == name->len
+                    && ngx_strncasecmp(h[i].key.data, name->data, name->len)
+                       == 0)
+                {
+                    h[i].hash = 0;
+                    break;
+                }
+            }
+        }
+    }
+
+    ngx_memzero(&r->headers_out.cache_control,
+                sizeof(r->headers_out.cache_control));
+
+    r->headers_out.accept_ranges = NULL;
+    r->headers_out.content_encoding = NULL;
+    r->headers_out.content_range = NULL;
+    r->headers_out.etag = NULL;
+    r->headers_out.expires = NULL;
+    r->headers_out.last_modified = NULL;
+    r->headers_out.last_modified_time = -1;
+    r->headers_out.www_authenticate = NULL;
+
+    ngx_str_null(&r->headers_out.charset);
+
+    r->allow_ranges = 0;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
+{
+    u_char                      *p, *data;
+    ngx_str_t                   *name;
+    const char                  *state;
+    ngx_table_elt_t             *h;
+    ngx_http_request_t          *r;
+    ngx_http_aisearch_answer_t  *answer;
+
+    r = ctx->request;
+    answer = &ctx->answer;
+
+    name = ngx_http_aisearch_cache_status_name(ctx->cache_status);
+
+    if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_x_cache, name->data,
+                                     name->len)
+        == NULL)
+    {
+        return NGX_ERROR;
+    }
+
+    /* a failure is the moment's, ours to remember and nobody else's */
+
+    if (answer->verdict.fault != AIS_FAULT_NONE) {
+        return ngx_http_aisearch_set_cache_control(r, (u_char *) "no-store",
+                                                   sizeof("no-store") - 1);
+    }
+
+    data = ngx_pnalloc(r->pool, sizeof("private, max-age=") + 2 * NGX_INT_T_LEN
+                                + sizeof("\"0123456789abcdef\""));
+    if (data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_cpymem(data, "private, max-age=", sizeof("private, max-age=") - 1);
+    p = ngx_http_aisearch_digits(p,
+            ngx_http_aisearch_cache_lifetime(&ctx->conf->valid, answer)
+            / 1000);
+
+    if (ngx_http_aisearch_set_cache_control(r, data, p - data) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    data = p;
+    p = ngx_http_aisearch_digits(p, (ngx_current_msec - answer->fetched) / 1000);
+
+    if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_age, data, p - data)
+        == NULL)
+    {
+        return NGX_ERROR;
+    }
+
+    if (answer->status != NGX_HTTP_OK) {
+        return NGX_OK;
+    }
+
+    data = p;
+    *p++ = '"';
+    p = ngx_http_aisearch_hex(p, answer->etag);
+    *p++ = '"';
+
+    h = ngx_http_aisearch_add_header(r, &ngx_http_aisearch_etag, data,
+                                     p - data);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    r->headers_out.etag = h;
+
+    if (answer->verdict.class > AIS_CLASS_ENDED) {
+        return NGX_OK;
+    }
+
+    state = ais_state_name(answer->verdict.state);
+
+    h = ngx_http_aisearch_add_header(r, &ngx_http_aisearch_x_state,
+                                     (u_char *) state, ngx_strlen(state));
+
+    return h ? NGX_OK : NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_set_retry_after(ngx_http_aisearch_ctx_t *ctx)
+{
+    u_char                      *p, *data;
+    ngx_msec_int_t               left;
+    ngx_http_request_t          *r;
+    ngx_http_aisearch_answer_t  *answer;
+
+    r = ctx->request;
+    answer = &ctx->answer;
+
+    left = (ngx_msec_int_t) (answer->fetched
+                + ngx_http_aisearch_cache_lifetime(&ctx->conf->valid, answer)
+                - ngx_current_msec);
+
+    data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+    if (data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = ngx_http_aisearch_digits(data, left > 1000 ? (left + 999) / 1000 : 1);
+
+    if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_retry_after, data,
+                                     p - data)
+        == NULL)
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_table_elt_t *
+ngx_http_aisearch_add_header(ngx_http_request_t *r, ngx_str_t *name,
+    u_char *data, size_t len)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NULL;
+    }
+
+    h->hash = 1;
+    h->key = *name;
+    h->value.data = data;
+    h->value.len = len;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    return h;
+}
+
+
+/* in the place where "expires" and "add_header" look for one */
+
+static ngx_int_t
+ngx_http_aisearch_set_cache_control(ngx_http_request_t *r, u_char *data,
+    size_t len)
+{
+    ngx_table_elt_t  *h;
+#if (nginx_version < 1023000)
+    ngx_table_elt_t  **cc;
+#endif
+
+    h = ngx_http_aisearch_add_header(r, &ngx_http_aisearch_cache_control, data,
+                                     len);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+#if (nginx_version >= 1023000)
+
+    r->headers_out.cache_control = h;
+
+#else
+
+    if (ngx_array_init(&r->headers_out.cache_control, r->pool, 1,
+                       sizeof(ngx_table_elt_t *))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    cc = ngx_array_push(&r->headers_out.cache_control);
+    if (cc == NULL) {
+        return NGX_ERROR;
+    }
+
+    *cc = h;
+
+#endif
+
+    return NGX_OK;
+}
+
+
+/* on every hit, so without a format string */
+
+static u_char *
+ngx_http_aisearch_digits(u_char *p, ngx_uint_t n)
+{
+    u_char  *last, buf[NGX_INT_T_LEN];
+
+    last = buf + NGX_INT_T_LEN;
+
+    do {
+        *--last = (u_char) (n % 10 + '0');
+        n /= 10;
+    } while (n);
+
+    return ngx_cpymem(p, last, buf + NGX_INT_T_LEN - last);
+}
+
+
+static u_char *
+ngx_http_aisearch_hex(u_char *p, uint64_t n)
+{
+    ngx_int_t      shift;
+    static u_char  hex[] = "0123456789abcdef";
+
+    for (shift = 60; shift >= 0; shift -= 4) {
+        *p++ = hex[(n >> shift) & 0xf];
+    }
+
+    return p;
+}

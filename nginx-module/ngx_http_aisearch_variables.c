@@ -1,0 +1,311 @@
+#include "ngx_http_aisearch_module.h"
+
+
+typedef ngx_int_t (*ngx_http_aisearch_variable_pt)(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_variable_value_t *v);
+
+
+static ngx_int_t ngx_http_aisearch_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+static ngx_int_t ngx_http_aisearch_cache_status_variable(
+    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+static ngx_int_t ngx_http_aisearch_job_state_variable(
+    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+static ngx_int_t ngx_http_aisearch_job_id_variable(
+    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+static ngx_int_t ngx_http_aisearch_end_reason_variable(
+    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+static ngx_int_t ngx_http_aisearch_age_variable(
+    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+static ngx_int_t ngx_http_aisearch_fetch_time_variable(
+    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+static ngx_int_t ngx_http_aisearch_error_variable(
+    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+
+
+/*
+ * Never cached: a value may be of a subrequest, or of the time before a
+ * redirect.
+ */
+
+static ngx_http_variable_t  ngx_http_aisearch_vars[] = {
+
+    { ngx_string("aisearch_cache_status"), NULL, ngx_http_aisearch_variable,
+      (uintptr_t) ngx_http_aisearch_cache_status_variable,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aisearch_job_state"), NULL, ngx_http_aisearch_variable,
+      (uintptr_t) ngx_http_aisearch_job_state_variable,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aisearch_job_id"), NULL, ngx_http_aisearch_variable,
+      (uintptr_t) ngx_http_aisearch_job_id_variable,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aisearch_end_reason"), NULL, ngx_http_aisearch_variable,
+      (uintptr_t) ngx_http_aisearch_end_reason_variable,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aisearch_age"), NULL, ngx_http_aisearch_variable,
+      (uintptr_t) ngx_http_aisearch_age_variable,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aisearch_fetch_time"), NULL, ngx_http_aisearch_variable,
+      (uintptr_t) ngx_http_aisearch_fetch_time_variable,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aisearch_error"), NULL, ngx_http_aisearch_variable,
+      (uintptr_t) ngx_http_aisearch_error_variable,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+      ngx_http_null_variable
+};
+
+
+static ngx_str_t  ngx_http_aisearch_cache_statuses[] = {
+    ngx_null_string,
+    ngx_string("HIT"),
+    ngx_string("MISS"),
+    ngx_string("EXPIRED"),
+    ngx_string("COALESCED")
+};
+
+
+ngx_int_t
+ngx_http_aisearch_add_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t  *var, *v;
+
+    for (v = ngx_http_aisearch_vars; v->name.len; v++) {
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_str_t *
+ngx_http_aisearch_cache_status_name(ngx_http_aisearch_cache_status_e status)
+{
+    return &ngx_http_aisearch_cache_statuses[status];
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    uintptr_t data)
+{
+    ngx_http_aisearch_ctx_t        *ctx;
+    ngx_http_aisearch_variable_pt   get;
+
+    ctx = ngx_http_aisearch_get_ctx(r);
+
+    if (ctx == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    get = (ngx_http_aisearch_variable_pt) data;
+
+    switch (get(ctx, v)) {
+
+    case NGX_OK:
+        return NGX_OK;
+
+    case NGX_DECLINED:
+        v->valid = 0;
+        v->not_found = 1;
+        return NGX_OK;
+
+    default:
+        return NGX_ERROR;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_cache_status_variable(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_variable_value_t *v)
+{
+    ngx_str_t  *name;
+
+    if (ctx->cache_status == NGX_HTTP_AISEARCH_NONE) {
+        return NGX_DECLINED;
+    }
+
+    name = ngx_http_aisearch_cache_status_name(ctx->cache_status);
+
+    v->len = name->len;
+    v->data = name->data;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_job_state_variable(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_variable_value_t *v)
+{
+    const char          *state;
+    struct ais_verdict  *verdict;
+
+    verdict = &ctx->answer.verdict;
+
+    if (!ctx->answered
+        || verdict->fault != AIS_FAULT_NONE
+        || verdict->class > AIS_CLASS_ENDED)
+    {
+        return NGX_DECLINED;
+    }
+
+    state = ais_state_name(verdict->state);
+
+    v->len = ngx_strlen(state);
+    v->data = (u_char *) state;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_job_id_variable(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_variable_value_t *v)
+{
+    if (ctx->job_id.len == 0) {
+        return NGX_DECLINED;
+    }
+
+    v->len = ctx->job_id.len;
+    v->data = ctx->job_id.data;
+
+    return NGX_OK;
+}
+
+
+/* rarely asked for, so read from the body when it is */
+
+static ngx_int_t
+ngx_http_aisearch_end_reason_variable(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_variable_value_t *v)
+{
+    ngx_int_t          rc;
+    struct ais_str     body;
+    const char        *reason;
+    struct ais_answer  answer;
+
+    if (!ctx->answered
+        || ctx->answer.verdict.fault != AIS_FAULT_NONE
+        || ctx->answer.verdict.class != AIS_CLASS_ENDED)
+    {
+        return NGX_DECLINED;
+    }
+
+    body.data = (char *) ctx->answer.body.data;
+    body.len = ctx->answer.body.len;
+
+    if (ais_answer_parse(&answer, AIS_JOB, body, NULL) != 0) {
+        return NGX_DECLINED;
+    }
+
+    rc = NGX_DECLINED;
+    reason = answer.njobs ? answer.jobs[0].end_reason : NULL;
+
+    if (reason) {
+        rc = NGX_ERROR;
+
+        v->len = ngx_strlen(reason);
+        v->data = ngx_pnalloc(ctx->request->pool, v->len + 1);
+
+        if (v->data) {
+            ngx_memcpy(v->data, reason, v->len);
+            rc = NGX_OK;
+        }
+    }
+
+    ais_answer_free(&answer);
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_age_variable(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_variable_value_t *v)
+{
+    ngx_msec_t  age;
+
+    if (!ctx->answered) {
+        return NGX_DECLINED;
+    }
+
+    v->data = ngx_pnalloc(ctx->request->pool, NGX_INT_T_LEN);
+    if (v->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    age = (ngx_current_msec - ctx->answer.fetched) / 1000;
+
+    v->len = ngx_sprintf(v->data, "%M", age) - v->data;
+
+    return NGX_OK;
+}
+
+
+/* as $upstream_response_time, for those who waited for the API */
+
+static ngx_int_t
+ngx_http_aisearch_fetch_time_variable(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_variable_value_t *v)
+{
+    ngx_msec_t  ms;
+
+    if (!ctx->answered || ctx->cache_status == NGX_HTTP_AISEARCH_HIT) {
+        return NGX_DECLINED;
+    }
+
+    v->data = ngx_pnalloc(ctx->request->pool, NGX_TIME_T_LEN + 4);
+    if (v->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ms = ctx->answer.fetch_time;
+
+    v->len = ngx_sprintf(v->data, "%T.%03M", (time_t) ms / 1000, ms % 1000)
+             - v->data;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_error_variable(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_variable_value_t *v)
+{
+    const char  *name;
+
+    if (ctx->refused) {
+        name = "refused";
+
+    } else if (ctx->answered && ctx->answer.verdict.fault != AIS_FAULT_NONE) {
+        name = ais_fault_name(ctx->answer.verdict.fault);
+
+    } else {
+        return NGX_DECLINED;
+    }
+
+    v->len = ngx_strlen(name);
+    v->data = (u_char *) name;
+
+    return NGX_OK;
+}
