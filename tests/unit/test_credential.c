@@ -1,0 +1,355 @@
+/* Credentials: what a file may hold, what is said about one that does not do, and where the secret lives. */
+
+#include "unit.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ais_credential.h"
+
+#define CANARY "canary0Token-1.2_3~4+5/6="
+
+static char dir[] = "/tmp/ais-credential-XXXXXX";
+
+static int make_dir(void **state)
+{
+    (void) state;
+    return mkdtemp(dir) != NULL ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    (void) state;
+    return rmdir(dir);
+}
+
+static const char *path_of(const char *name)
+{
+    static char path[sizeof(dir) + 64];
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    return path;
+}
+
+static const char *write_file(const void *content, size_t len)
+{
+    const char *path = path_of("secret");
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(content, 1, len, f), len);
+    assert_int_equal(fclose(f), 0);
+    return path;
+}
+
+struct lines {
+    char text[3][4200];
+    const char *address; /* of the line that add() was given last */
+    int n;
+    int stop_after;
+};
+
+static int add(void *data, const char *header)
+{
+    struct lines *lines = data;
+
+    assert_true(lines->n < 3);
+    snprintf(lines->text[lines->n], sizeof(lines->text[0]), "%s", header);
+    lines->address = header;
+    lines->n++;
+    return lines->n == lines->stop_after ? 7 : 0;
+}
+
+static void expect_token(const void *content, size_t len, const char *header)
+{
+    struct ais_error err = {""};
+    struct lines *lines = calloc(1, sizeof(*lines));
+    struct ais_credential *cred = ais_credential_token(write_file(content, len), &err);
+
+    unlink(path_of("secret"));
+    if (cred == NULL) {
+        fail_msg("%s", err.text);
+    }
+    assert_string_equal(err.text, "");
+    assert_int_equal(ais_credential_headers(cred, add, lines), 0);
+    assert_int_equal(lines->n, 1);
+    assert_string_equal(lines->text[0], header);
+    ais_credential_free(cred);
+    free(lines);
+}
+
+static void test_token(void **state)
+{
+    (void) state;
+    expect_token(CANARY, strlen(CANARY), "Authorization: Bearer " CANARY);
+    expect_token(CANARY "\n", strlen(CANARY) + 1, "Authorization: Bearer " CANARY);
+    expect_token(CANARY "\r\n", strlen(CANARY) + 2, "Authorization: Bearer " CANARY);
+    expect_token("!", 1, "Authorization: Bearer !");
+    expect_token("~\n", 2, "Authorization: Bearer ~");
+}
+
+static void test_longest_token(void **state)
+{
+    char content[4096 + 2];
+    char header[4200] = "Authorization: Bearer ";
+
+    (void) state;
+    memset(content, 'x', 4096);
+    memset(header + strlen(header), 'x', 4096);
+    memcpy(content + 4096, "\r\n", 2);
+    expect_token(content, 4096, header);
+    expect_token(content, 4098, header);
+}
+
+/* The message names the file, the fault and the cure, and nothing of the content. */
+static void expect_refusal(const void *content, size_t len, const char *fault, const char *cure)
+{
+    struct ais_error err = {""};
+    const char *path = write_file(content, len);
+
+    assert_null(ais_credential_token(path, &err));
+    unlink(path);
+    assert_non_null(strstr(err.text, "token file \""));
+    assert_non_null(strstr(err.text, path));
+    assert_non_null(strstr(err.text, fault));
+    assert_non_null(strstr(err.text, cure));
+    assert_null(strstr(err.text, "canary"));
+    assert_null(strchr(err.text, '\n'));
+}
+
+#define ALONE "write the API token alone into it, on one line"
+
+static void test_bad_content(void **state)
+{
+    char too_long[5000];
+
+    (void) state;
+    expect_refusal("", 0, "empty", "write the API token into it");
+    expect_refusal("\n", 1, "empty", "write the API token into it");
+    expect_refusal("\r\n", 2, "empty", "write the API token into it");
+    expect_refusal("canary\n\n", 8, "a line break at offset 6", ALONE);
+    expect_refusal("canary\ncanary\n", 14, "a line break at offset 6", ALONE);
+    expect_refusal("canary\r", 7, "a line break at offset 6", ALONE);
+    expect_refusal("canary\r\r\n", 9, "a line break at offset 6", ALONE);
+    expect_refusal(" canary", 7, "white space at offset 0", ALONE);
+    expect_refusal("canary \n", 8, "white space at offset 6", ALONE);
+    expect_refusal("can\tary", 7, "white space at offset 3", ALONE);
+    expect_refusal("can\0ary", 7, "a byte that is not visible ASCII at offset 3", ALONE);
+    expect_refusal("canary\0", 7, "a byte that is not visible ASCII at offset 6", ALONE);
+    expect_refusal("\xef\xbb\xbf"
+                   "canary",
+                   9, "a byte that is not visible ASCII at offset 0", ALONE);
+    expect_refusal("canary\x7f", 7, "a byte that is not visible ASCII at offset 6", ALONE);
+
+    memset(too_long, 'c', sizeof(too_long));
+    expect_refusal(too_long, 4097, "longer than 4096 bytes", "write the API token alone into it");
+    expect_refusal(too_long, sizeof(too_long), "longer than 4096 bytes", "write the API token alone into it");
+    too_long[4097] = '\n';
+    expect_refusal(too_long, 4098, "longer than 4096 bytes", "write the API token alone into it");
+}
+
+static void expect_unreadable(const char *path, const char *fault)
+{
+    struct ais_error err = {""};
+
+    assert_null(ais_credential_token(path, &err));
+    assert_non_null(strstr(err.text, path));
+    assert_non_null(strstr(err.text, fault));
+}
+
+static void test_bad_file(void **state)
+{
+    (void) state;
+    expect_unreadable(path_of("missing"), "No such file or directory; check the path");
+    expect_unreadable(dir, "not a regular file");
+    expect_unreadable("/dev/null", "not a regular file");
+
+    /* Nobody ever writes into it: to open it must not block. */
+    assert_int_equal(mkfifo(path_of("fifo"), 0600), 0);
+    expect_unreadable(path_of("fifo"), "not a regular file");
+    unlink(path_of("fifo"));
+
+    assert_null(ais_credential_token(path_of("missing"), NULL));
+}
+
+static void test_no_permission(void **state)
+{
+    struct ais_error err = {""};
+    const char *path = write_file(CANARY, strlen(CANARY));
+    struct ais_credential *cred;
+    bool root = geteuid() == 0; /* who reads everything */
+
+    (void) state;
+    assert_int_equal(chmod(path, 0), 0);
+    assert_int_equal(chmod(dir, 0711), 0);
+    if (root && seteuid(65534) == -1) {
+        skip();
+    }
+    cred = ais_credential_token(path, &err);
+    if (root) {
+        assert_int_equal(seteuid(0), 0);
+    }
+    unlink(path);
+    assert_null(cred);
+    assert_non_null(strstr(err.text, "Permission denied; let the user that starts the daemon read it"));
+}
+
+static void test_symbolic_link(void **state)
+{
+    struct ais_error err = {""};
+    struct ais_credential *cred;
+
+    (void) state;
+    write_file(CANARY, strlen(CANARY));
+    assert_int_equal(symlink("secret", path_of("link")), 0);
+    cred = ais_credential_token(path_of("link"), &err);
+    assert_non_null(cred);
+    ais_credential_free(cred);
+    unlink(path_of("link"));
+    unlink(path_of("secret"));
+}
+
+static void test_email_and_key(void **state)
+{
+    struct ais_error err = {""};
+    struct lines *lines = calloc(1, sizeof(*lines));
+    struct ais_credential *cred;
+
+    (void) state;
+    cred = ais_credential_email_key("user@example.com", write_file("canaryKey\n", 10), &err);
+    assert_non_null(cred);
+    assert_int_equal(ais_credential_headers(cred, add, lines), 0);
+    assert_int_equal(lines->n, 2);
+    assert_string_equal(lines->text[0], "X-Auth-Email: user@example.com");
+    assert_string_equal(lines->text[1], "X-Auth-Key: canaryKey");
+    ais_credential_free(cred);
+
+    assert_null(ais_credential_email_key("user@example.com", write_file("", 0), &err));
+    assert_non_null(strstr(err.text, "key file \""));
+    assert_non_null(strstr(err.text, "empty; write the API key into it"));
+    unlink(path_of("secret"));
+    free(lines);
+}
+
+static void test_bad_email(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "user",
+        "@example.com",
+        "user@",
+        "us er@example.com",
+        "user@example.com\r\nX-Evil: 1",
+        "us\xc3\xa9r@example.com",
+    };
+    struct ais_error err;
+    char too_long[300];
+    size_t i;
+
+    (void) state;
+    for (i = 0; i < COUNT(bad); i++) {
+        err.text[0] = '\0';
+        assert_null(ais_credential_email_key(bad[i], "/nonexistent", &err));
+        assert_non_null(strstr(err.text, "not an email address; give"));
+    }
+    memset(too_long, 'a', sizeof(too_long) - 1);
+    too_long[sizeof(too_long) - 1] = '\0';
+    too_long[1] = '@';
+    assert_null(ais_credential_email_key(too_long, "/nonexistent", &err));
+    assert_non_null(strstr(err.text, "not an email address; give"));
+
+    too_long[254] = '\0'; /* just right: now it is the file that is missing */
+    assert_null(ais_credential_email_key(too_long, "/nonexistent", &err));
+    assert_non_null(strstr(err.text, "No such file"));
+}
+
+static void test_add_stops(void **state)
+{
+    struct lines *lines = calloc(1, sizeof(*lines));
+    struct ais_credential *cred = ais_credential_email_key("u@h", write_file("k", 1), NULL);
+
+    (void) state;
+    unlink(path_of("secret"));
+    assert_non_null(cred);
+    lines->stop_after = 1;
+    assert_int_equal(ais_credential_headers(cred, add, lines), 7);
+    assert_int_equal(lines->n, 1);
+    ais_credential_free(cred);
+    free(lines);
+}
+
+static void test_wipe(void **state)
+{
+    char buf[16];
+    size_t i;
+
+    (void) state;
+    memset(buf, 'x', sizeof(buf));
+    ais_wipe(buf + 1, sizeof(buf) - 2);
+    assert_int_equal(buf[0], 'x');
+    assert_int_equal(buf[sizeof(buf) - 1], 'x');
+    for (i = 1; i < sizeof(buf) - 1; i++) {
+        assert_int_equal(buf[i], 0);
+    }
+    ais_wipe(NULL, 0);
+    ais_credential_free(NULL);
+}
+
+/* The flags of the mapping that holds p, as /proc/self/smaps has them. */
+static void flags_of(const void *p, char *flags, size_t size)
+{
+    FILE *f = fopen("/proc/self/smaps", "r");
+    char line[512];
+    bool inside = false;
+
+    assert_non_null(f);
+    flags[0] = '\0';
+    while (fgets(line, sizeof(line), f) != NULL) {
+        unsigned long from;
+        unsigned long to;
+
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
+            inside = (unsigned long) p >= from && (unsigned long) p < to;
+        } else if (inside && strncmp(line, "VmFlags:", 8) == 0) {
+            snprintf(flags, size, "%s", line);
+        }
+    }
+    fclose(f);
+}
+
+static void test_not_in_core_dumps(void **state)
+{
+    struct ais_credential *cred = ais_credential_token(write_file(CANARY, strlen(CANARY)), NULL);
+    char flags[512];
+
+    (void) state;
+    unlink(path_of("secret"));
+    assert_non_null(cred);
+    flags_of(cred, flags, sizeof(flags));
+    if (flags[0] == '\0') {
+        ais_credential_free(cred);
+        skip(); /* a kernel without smaps */
+    }
+    assert_non_null(strstr(flags, " dd"));
+    ais_credential_free(cred);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_token),
+        cmocka_unit_test(test_longest_token),
+        cmocka_unit_test(test_bad_content),
+        cmocka_unit_test(test_bad_file),
+        cmocka_unit_test(test_no_permission),
+        cmocka_unit_test(test_symbolic_link),
+        cmocka_unit_test(test_email_and_key),
+        cmocka_unit_test(test_bad_email),
+        cmocka_unit_test(test_add_stops),
+        cmocka_unit_test(test_wipe),
+        cmocka_unit_test(test_not_in_core_dumps),
+    };
+
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
