@@ -72,7 +72,7 @@ static bool port_valid(struct ais_str s)
     return port >= 1 && port <= 65535;
 }
 
-/* A name or an IPv4 address: letters, digits, "-", "_" and ".", with something between the dots. */
+/* A name or an IPv4 address: letters, digits, "-", "_" and ".", with something in front of each dot. */
 static bool host_valid(const char *host)
 {
     bool label = false;
@@ -89,7 +89,7 @@ static bool host_valid(const char *host)
         }
     }
 
-    return label;
+    return true;
 }
 
 /* HOST[:PORT] at the front of text, up to a slash or the end. */

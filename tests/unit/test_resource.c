@@ -178,7 +178,9 @@ static void test_refused_paths(void **state)
         {"instances/docs /jobs", AIS_RESOURCE_BAD_INSTANCE},
         {"instances/docs\\jobs", AIS_RESOURCE_BAD_INSTANCE},
         {"instances/docs\r\n/jobs", AIS_RESOURCE_BAD_INSTANCE},
-        {"instances/d\xC3\xB6" "cs/jobs", AIS_RESOURCE_BAD_INSTANCE},
+        {"instances/d\xC3\xB6"
+         "cs/jobs",
+         AIS_RESOURCE_BAD_INSTANCE},
         {"instances/\xEF\xBD\x84ocs/jobs", AIS_RESOURCE_BAD_INSTANCE},
         {"instances/docs?x=/jobs", AIS_RESOURCE_BAD_INSTANCE},
         {"instances/docs;x/jobs", AIS_RESOURCE_BAD_INSTANCE},

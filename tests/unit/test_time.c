@@ -285,8 +285,8 @@ static void test_http_prefixes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_times),  cmocka_unit_test(test_refused_times), cmocka_unit_test(test_every_prefix),
-        cmocka_unit_test(test_calendar),     cmocka_unit_test(test_http_dates),    cmocka_unit_test(test_http_names),
+        cmocka_unit_test(test_known_times),   cmocka_unit_test(test_refused_times), cmocka_unit_test(test_every_prefix),
+        cmocka_unit_test(test_calendar),      cmocka_unit_test(test_http_dates),    cmocka_unit_test(test_http_names),
         cmocka_unit_test(test_http_prefixes),
     };
 
