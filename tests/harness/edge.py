@@ -45,7 +45,7 @@ class Certificates:
         self.ca_file = directory / "ca.pem"
         (directory / "index.txt").touch()
         (directory / "ca.cnf").write_text(_CA_CONF)
-        self._self_sign("ca", "/CN=Test CA", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
+        self._self_sign("ca", "/CN=Test CA", "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign")
         self._self_sign("self_signed", "/CN=localhost", f"subjectAltName={_NAMES}")
         self._issue("good", _NAMES, "20200101000000Z", "20991231235959Z")
         self._issue("wrong_host", "DNS:elsewhere.example", "20200101000000Z", "20991231235959Z")

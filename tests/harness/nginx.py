@@ -64,8 +64,8 @@ class Config:
     port and on a socket already. modules are paths, or names of those in Debian's directory, such as
     "ngx_http_echo_module.so".
 
-    In each part, @PREFIX@, @PORT@ and @SOCKET@ stand for the prefix, the port and the Unix socket. @PORT_NAME@, with any
-    name of capitals, is one more free port: Nginx.ports["NAME"].
+    In each part, @PREFIX@, @PORT@ and @SOCKET@ stand for the prefix, the port and the Unix socket. @PORT_NAME@, with
+    any name of capitals, is one more free port: Nginx.ports["NAME"].
     """
 
     http: str = ""
@@ -110,8 +110,10 @@ def config_test(config: Config, tmp: pathlib.Path, option: str = "-t") -> Config
     prefix = _make_prefix(tmp)
     conf = prefix / "nginx.conf"
     conf.write_text(config.text(prefix, Ports()))
-    run = subprocess.run([BINARY, option, "-e", "stderr", "-p", prefix, "-c", conf], env=memory.environment(_reports(prefix)),
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+    argv = [*memory.valgrind(_reports(prefix)), BINARY, option, "-e", "stderr", "-p", prefix, "-c", conf]
+    run = subprocess.run(argv, env=memory.environment(_reports(prefix)), stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, timeout=60, check=False)
+    memory.check(_reports(prefix))
     return ConfigTest(run.returncode == 0, run.stdout.decode("utf-8", "replace"))
 
 
@@ -201,8 +203,8 @@ class Nginx:
 
     def reload(self, config: Config | None = None, wait_old: bool = True) -> None:
         """
-        Sends SIGHUP, with a new configuration if there is one, and waits until the new workers run and the old ones have
-        left, or (without wait_old) at least accept no more.
+        Sends SIGHUP, with a new configuration if there is one, and waits until the new workers run and the old ones
+        have left, or (without wait_old) at least accept no more.
         """
         if config is not None:
             self.config = config
@@ -254,7 +256,7 @@ class Nginx:
         return _text(self.prefix / "error.log")
 
     def access_log(self, name: str = "access.log") -> list[str]:
-        """Lines of an access log in the prefix. nginx writes a line after the answer: wait for it with net.wait_until()."""
+        """Lines of an access log. nginx writes one a moment after the answer: wait for it with net.wait_until()."""
         return _text(self.prefix / name).splitlines()
 
     def stderr(self) -> str:

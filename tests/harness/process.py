@@ -23,9 +23,10 @@ def _die_with_parent(parent: int):
 def start(argv: list, **options) -> subprocess.Popen:
     """
     As subprocess.Popen, but the child gets SIGTERM when we die. Call it from a thread that stays: the kernel takes the
-    death of the thread for the death of the parent.
+    death of the thread for the death of the parent. A Ctrl-C on the terminal is for us alone, who then stop the child.
     """
-    return subprocess.Popen([str(arg) for arg in argv], preexec_fn=_die_with_parent(os.getpid()), **options)
+    return subprocess.Popen([str(arg) for arg in argv], preexec_fn=_die_with_parent(os.getpid()), process_group=0,
+                            **options)
 
 
 def stop(process: subprocess.Popen, signum: int = signal.SIGTERM, timeout: float = 10) -> int:

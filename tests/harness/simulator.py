@@ -53,7 +53,8 @@ class Simulator:
     An instance is named as in the API's paths: "instances/ID", "namespaces/NAME/instances/ID" or "rags/ID".
     """
 
-    def __init__(self, tmp: pathlib.Path, scenario: str = "empty", limit: int = 0, keepalive_timeout: float = 75):
+    def __init__(self, tmp: pathlib.Path, scenario: str = "empty", limit: int = 0, keepalive_timeout: float = 75,
+                 record: int = 200_000) -> None:
         self._scenario = scenario
         self.token = secrets.token_urlsafe(30)
         self.email = "user@example.com"
@@ -64,6 +65,7 @@ class Simulator:
         self._control_unix = str(tmp / "sim-control.sock")
         self._arguments = ["--scenario", scenario, "--limit", str(limit), "--unix", self.unix, "--leash",
                            "--control-unix", self._control_unix, "--keepalive-timeout", str(keepalive_timeout),
+                           "--record", str(record),
                            "--token-file", str(self.token_file),
                            "--email", self.email, "--key-file", str(self.key_file)]
         self._process: subprocess.Popen | None = None
@@ -136,8 +138,8 @@ class Simulator:
     def account(self, account: str = ACCOUNT, tokens: list[str] | None = None,
                 keys: list[tuple[str, str]] | None = None, user: str | None = None) -> None:
         """
-        Makes an account, or replaces its credentials: by default this simulator's token, and its email and key. Accounts
-        of one user share one rate limit.
+        Makes an account, or replaces its credentials: by default this simulator's token, and its email and key.
+        Accounts of one user share one rate limit.
         """
         order = {"id": account, "tokens": [self.token] if tokens is None else tokens,
                  "keys": [(self.email, self.key)] if keys is None else keys, "user": user or account}
@@ -147,9 +149,9 @@ class Simulator:
                  remove: list[str] = ()) -> None:
         """
         Makes an instance, or adds to it; a job whose id is there already is changed. Fields of a job: id, state (a
-        shorthand: queued, running, succeeded, failed, cancelled), starts_in, ends_in, silent_in (seconds from now; null:
-        never), source, description, end_reason, last_seen_every, times (rfc3339, fraction, offset, plain), missing
-        (null, absent), logs (list), extra (laid over the answer).
+        shorthand: queued, running, succeeded, failed, cancelled), starts_in, ends_in, silent_in (seconds from now;
+        None: never; silent: last_seen_at stands still), source, description, end_reason, last_seen_every, times
+        (rfc3339, fraction, offset, plain), missing (null, absent), logs (list), extra (laid over the answer).
         """
         part = {"name": name, "jobs": list(jobs), "replace": replace, "remove": list(remove)}
         self.control("POST", "/world", {"accounts": [{"id": account, "instances": [part]}]})
@@ -183,9 +185,9 @@ class Simulator:
 
     def fault(self, path: str = "", **order) -> int:
         """
-        Makes requests whose path and query match the regular expression go wrong, until it is removed or was hit `times`
-        times: delay, body_delay (seconds), status with headers ([[name, value]]) and body or body_b64, script (steps of
-        raw bytes), reused (only on a connection that carried a request before). Faults.add() of the simulator has it
+        Makes requests whose path and query match the regular expression go wrong, until it is removed or was hit
+        `times` times: delay, body_delay (seconds), status with headers ([[name, value]]) and body or body_b64, script (steps of
+        raw bytes), reused (only on a connection that carried a request before). The simulator's Faults.add() tells it
         all; harness.stall has scripts. Returns its id.
         """
         if isinstance(order.get("body"), bytes):

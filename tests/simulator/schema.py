@@ -1,6 +1,6 @@
 """
 What a proper answer of the API looks like, as JSON schemas (a few keywords of them), and a validator for these. Carried
-over by hand from the API's reference; the simulator does not use it: it is what the simulator's answers are held against.
+over by hand from the API's reference. The simulator does not use it: it is what its answers are held against.
 """
 
 import re
@@ -89,7 +89,7 @@ def violations(schema: dict, value: object, where: str = "$") -> list[str]:
     if "type" in schema and not any(_TYPES[name](value) for name in schema["type"]):
         return [f"{where}: {value!r} is not of type {' or '.join(schema['type'])}"]
     found = []
-    if "enum" in schema and not any(value is one or (value == one and type(value) is type(one)) for one in schema["enum"]):
+    if "enum" in schema and not any(value == one and type(value) is type(one) for one in schema["enum"]):
         found.append(f"{where}: {value!r} is none of {schema['enum']}")
     if "pattern" in schema and isinstance(value, str) and not re.fullmatch(schema["pattern"], value):
         found.append(f"{where}: {value!r} does not match {schema['pattern']}")

@@ -1,0 +1,241 @@
+"""The helpers that other tests trust blindly: upstreams that go wrong as they say, and logs that are really checked."""
+
+import os
+import socket
+import ssl
+import time
+
+import pytest
+
+from harness import memory, net, process, stall
+from harness.edge import Certificates, Edge
+from harness.nginx import Config, Nginx, config_test
+from harness.stall import HOUR
+
+HELLO = "location / { return 200 hello; }"
+
+
+def hello(workers=1, **parts):
+    return Config(aisearch=False, server=HELLO, workers=workers, **parts)
+
+
+# nginx.
+
+
+def test_nginx_answers_on_its_port_and_socket_and_leaves(tmp):
+    with Nginx(tmp, hello(workers=2)) as nginx:
+        assert [nginx.get("/").body, net.request(nginx.socket, "/").body] == [b"hello", b"hello"]
+        family = [nginx.pid, *nginx.workers()]
+        assert len(family) == 3
+    assert not any(map(net.alive, family))
+    net.wait_until(lambda: len(nginx.access_log()) == 2, what="the access log")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as somebody else")
+def test_workers_run_as_nobody(tmp):
+    with Nginx(tmp, hello()) as nginx:
+        assert all(os.stat(f"/proc/{pid}").st_uid != 0 for pid in nginx.workers())
+
+
+@pytest.mark.parametrize("wait_old", [True, False])
+def test_reload_waits_for_the_new_workers(tmp, wait_old):
+    with Nginx(tmp, hello()) as nginx, nginx.connect() as kept:
+        assert kept.request("/").body == b"hello"
+        old = nginx.workers()
+        nginx.reload(Config(aisearch=False, server="location / { return 200 again; }", workers=2), wait_old)
+        assert {nginx.get("/").body for _ in range(20)} == {b"again"}
+        assert len(set(nginx.workers()) - set(old)) == 2
+
+
+def test_more_ports(tmp):
+    http = "server { listen 127.0.0.1:@PORT_OTHER@; return 200 other; }"
+    with Nginx(tmp, Config(aisearch=False, http=http, server=HELLO)) as nginx:
+        assert net.request(("127.0.0.1", nginx.ports["OTHER"]), "/").body == b"other"
+
+
+def test_a_nginx_that_does_not_start_is_told_about(tmp):
+    with pytest.raises(AssertionError, match='unknown directive "nonsense"'):
+        Nginx(tmp, Config(aisearch=False, server="nonsense;")).start()
+
+
+def test_config_test_tells_what_nginx_says(tmp):
+    assert config_test(hello(), tmp).ok
+    refused = config_test(Config(aisearch=False, server="nonsense;"), tmp)
+    assert not refused.ok and "nonsense" in refused.output and "nginx.conf:" in refused.output
+
+
+@pytest.mark.parametrize("line", ["[alert] something", "[emerg] x", "[crit] y", "open socket #3 left in connection 4"])
+def test_a_suspect_log_fails_a_test_unless_it_says_so(tmp, line):
+    nginx = Nginx(tmp, hello())
+    nginx.start()
+    nginx.stop()
+    nginx.check_logs()
+    with open(nginx.prefix / "error.log", "a", encoding="utf-8") as log:
+        log.write(f"2026/11/23 12:00:00 {line}\n")
+    with pytest.raises(AssertionError, match="nginx complained"):
+        nginx.check_logs()
+    nginx.allow_log("something|x$|y$|left in connection")
+    nginx.check_logs()
+
+
+def test_reports_about_memory_fail_a_test(tmp):
+    memory.check(tmp)
+    ours = "==9== Invalid write of size 1\n==9==    at 0x1: ais_job_parse (ais_job.c:6)\n==9== \n"
+    theirs = "==9== Invalid write of size 1\n==9==    at 0x1: ngx_palloc (ngx_palloc.c:6)\n==9== \n"
+    (tmp / "valgrind.1").write_text(theirs)
+    memory.check(tmp)
+    (tmp / "valgrind.2").write_text(theirs + ours)
+    with pytest.raises(AssertionError, match="ais_job_parse"):
+        memory.check(tmp)
+    (tmp / "sanitizer.3").write_text("ERROR: AddressSanitizer\n")
+    with pytest.raises(AssertionError, match="AddressSanitizer"):
+        memory.check(tmp)
+
+
+def test_a_process_that_does_not_leave_is_killed_and_told_about():
+    stubborn = process.start(["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"])
+    time.sleep(0.2)
+    with pytest.raises(AssertionError, match="did not leave"):
+        process.stop(stubborn, timeout=0.2)
+    assert not net.alive(stubborn.pid)
+
+
+# Waiting.
+
+
+def test_waiting_is_bounded():
+    with pytest.raises(AssertionError, match="in vain for the moon"):
+        net.wait_until(lambda: False, timeout=0.05, what="the moon")
+
+
+# The edge.
+
+
+def handshake(edge, kind, cafile, name="localhost", alpn="h2"):
+    context = ssl.create_default_context(cafile=cafile)
+    context.set_alpn_protocols([alpn])
+    with socket.create_connection(("127.0.0.1", edge.port(kind)), 5) as sock:
+        with context.wrap_socket(sock, server_hostname=name) as tls:
+            return tls.selected_alpn_protocol()
+
+
+def test_the_good_certificate_is_good(edge, certificates):
+    assert handshake(edge, "good", certificates.ca_file) == "h2"
+    assert handshake(edge, "good", certificates.ca_file, "api.slow.test") == "h2"
+
+
+@pytest.mark.parametrize("kind, reason", [
+    ("wrong_host", "mismatch"),
+    ("expired", "expired"),
+    ("self_signed", "self.signed"),
+    ("old_tls", "legacy|protocol|handshake"),
+])
+def test_each_bad_certificate_is_bad_in_its_own_way(edge, certificates, kind, reason):
+    with pytest.raises(ssl.SSLError, match=f"(?i){reason}"):
+        handshake(edge, kind, certificates.ca_file)
+
+
+def test_the_edge_speaks_for_the_simulator_and_says_how(tmp, certificates, simulator):
+    simulator.job("instances/i", "a")
+    with Edge(tmp, certificates, simulator.unix, http2=False) as edge:
+        assert handshake(edge, "good", certificates.ca_file, alpn="http/1.1") == "http/1.1"
+        context = ssl.create_default_context(cafile=certificates.ca_file)
+        with net.Connection(("127.0.0.1", edge.port())) as connection:
+            connection.sock = context.wrap_socket(connection.sock, server_hostname="localhost")
+            answer = connection.request(simulator.path("instances/i", "a"), simulator.credential_headers)
+        assert answer.json()["result"]["id"] == "a"
+        seen = net.wait_until(edge.requests, what="the edge's log")[-1]
+        assert (seen["protocol"], seen["tls"], seen["sni"], seen["status"]) == ("HTTP/1.1", "TLSv1.3", "localhost", 200)
+
+
+def test_the_kinds_of_certificates(certificates):
+    for kind in Certificates.KINDS:
+        assert certificates.certificate(kind).exists() and certificates.key(kind).exists()
+
+
+# Upstreams that go wrong.
+
+
+def test_refusing():
+    with stall.refusing() as address:
+        with pytest.raises(ConnectionRefusedError):
+            net.request(address, "/")
+
+
+def test_black_hole():
+    with stall.black_hole() as address:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            net.Connection(address, 0.5)
+        assert time.monotonic() - began >= 0.5
+
+
+def test_silent():
+    with stall.silent() as address, net.Connection(address, 0.3) as connection:
+        connection.send(net.format_request("/"))
+        with pytest.raises(TimeoutError):
+            connection.read_response()
+
+
+@pytest.mark.parametrize("script, outcome", [
+    (stall.no_headers(), TimeoutError),
+    (stall.half_headers(), TimeoutError),
+    (stall.no_body(), TimeoutError),
+    (stall.truncated(), net.Closed),
+    (stall.reset_before_headers(), ConnectionResetError),
+    (stall.reset_in_body(), ConnectionResetError),
+    (stall.close_at_once(), net.Closed),
+    (stall.bad_chunks(), ValueError),
+    (stall.not_http(), (ValueError, net.Closed)),
+])
+def test_scripts_mean_the_same_to_the_simulator(simulator, script, outcome):
+    simulator.fault("", script=script)
+    with stall.speaking(script) as address:
+        for upstream in (address, simulator.address):
+            with pytest.raises(outcome):
+                net.request(upstream, "/", timeout=0.3)
+
+
+def test_slow_and_endless_bodies():
+    with stall.speaking(stall.slow_body(every=0.01)) as address, net.Connection(address) as connection:
+        connection.send(net.format_request("/"))
+        received = b""
+        while len(received.partition(b"\r\n\r\n")[2]) < 10:
+            received += connection.sock.recv(4096)
+        assert received.endswith(b"  ")
+    for script in (stall.endless_body(), stall.endless_headers()):
+        with stall.speaking(script) as address, net.Connection(address) as connection:
+            connection.send(net.format_request("/"))
+            received = 0
+            while received < 2_000_000:
+                received += len(connection.sock.recv(1 << 20))
+
+
+def test_speaking_again_on_one_connection_and_over_tls(certificates):
+    tls = stall.server_context(certificates.certificate("good"), certificates.key("good"))
+    with stall.speaking([stall.response(body=stall.a_job("x"))], tls) as address:
+        context = ssl.create_default_context(cafile=certificates.ca_file)
+        with net.Connection(address) as connection:
+            connection.sock = context.wrap_socket(connection.sock, server_hostname="localhost")
+            ids = [connection.request("/").json()["result"]["id"] for _ in range(2)]
+    assert ids == ["x", "x"]
+
+
+def test_nothing_of_a_stalled_upstream_stays():
+    before = len(net.open_fds(os.getpid()))
+    with stall.speaking([{"sleep": HOUR}]) as address, net.Connection(address) as connection:
+        connection.send(net.format_request("/"))
+    assert len(net.open_fds(os.getpid())) == before
+
+
+def test_slow_dns(tmp):
+    library = stall.slow_dns(tmp)
+    resolve = ("import socket, sys, time; began = time.monotonic()\n"
+               "address = socket.getaddrinfo(sys.argv[1], 80, socket.AF_INET)[0][4][0]\n"
+               "print(address, time.monotonic() - began)")
+    for name, at_least, at_most in (("api.test", 0, 0.4), ("api.slow.test", 0.4, 5), ("localhost", 0, 0.4)):
+        child = process.start(["/usr/bin/python3", "-c", resolve, name], stdout=-1,
+                              env={"LD_PRELOAD": str(library), "AIS_SLOW_DNS": "0.4"})
+        address, seconds = child.communicate(timeout=20)[0].split()
+        assert address == b"127.0.0.1"
+        assert at_least <= float(seconds) <= at_most, name

@@ -1,0 +1,675 @@
+"""The simulator is what the other tests stand on: it answers as the API's reference says, and obeys orders."""
+
+import base64
+import datetime
+import email.utils
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness import TESTS, net
+from harness.simulator import ACCOUNT, Simulator
+from simulator import schema
+
+PLAIN = "instances/my-ai-search"
+NAMESPACED = "namespaces/support/instances/tickets"
+AUTORAG = "rags/old-docs"
+GENERATIONS = (PLAIN, NAMESPACED, AUTORAG)
+MANY = "00000000000000000000000000000000"
+
+
+def get(simulator, instance, job=None, logs=False, query="", headers=None, account=ACCOUNT, **options):
+    target = simulator.path(instance, job, logs, account) + query
+    headers = simulator.credential_headers if headers is None else headers
+    return net.request(simulator.address, target, headers, **options)
+
+
+def result(simulator, instance, job=None, **options):
+    response = get(simulator, instance, job, **options)
+    assert response.status == 200, response
+    return response.json()["result"]
+
+
+def error(response):
+    """Status, code and message of a refusal, which has the envelope of one."""
+    assert schema.violations(schema.ERROR, response.json()) == []
+    assert response.header("Content-Type").startswith("application/json")
+    first = response.json()["errors"][0]
+    return response.status, first["code"], first["message"]
+
+
+# Form.
+
+
+@pytest.mark.parametrize("instance", GENERATIONS)
+@pytest.mark.parametrize("missing", ["null", "absent"])
+@pytest.mark.parametrize("times", ["rfc3339", "fraction", "offset", "plain"])
+def test_answers_follow_the_schema(simulator, instance, missing, times):
+    states = ("queued", "running", "succeeded", "failed", "cancelled")
+    look = {"missing": missing, "times": times, "source": "schedule"}
+    simulator.instance(instance, [{"id": state, "state": state, **look} for state in states])
+    for state in states:
+        assert schema.violations(schema.JOB, get(simulator, instance, state).json()) == []
+        assert schema.violations(schema.LOGS, get(simulator, instance, state, logs=True).json()) == []
+    assert schema.violations(schema.LIST, get(simulator, instance).json()) == []
+
+
+@pytest.mark.parametrize("spoilt", [
+    {"success": True},
+    {"success": False, "result": {"id": "a", "source": "user"}},
+    {"success": 1, "result": {"id": "a", "source": "user"}},
+    {"success": True, "result": []},
+    {"success": True, "result": {"id": "a"}},
+    {"success": True, "result": {"id": 1, "source": "user"}},
+    {"success": True, "result": {"id": "a", "source": "cron"}},
+    {"success": True, "result": {"id": "a", "source": "user", "ended_at": 5}},
+    {"success": True, "result": {"id": "a", "source": "user", "ended_at": "yesterday"}},
+    {"success": True, "result": {"id": "a", "source": "user"}, "errors": [{}]},
+])
+def test_the_schema_refuses_what_is_not_a_job(spoilt):
+    assert schema.violations(schema.JOB, {"success": True, "result": {"id": "a", "source": "user"}}) == []
+    assert schema.violations(schema.JOB, spoilt) != []
+
+
+def test_the_schema_refuses_a_list_without_result_info():
+    assert schema.violations(schema.LIST, {"success": True, "result": []}) != []
+
+
+def test_null_and_absent_fields(simulator):
+    simulator.job(PLAIN, "null", state="queued")
+    simulator.job(PLAIN, "absent", state="queued", missing="absent")
+    assert result(simulator, PLAIN, "null") == {
+        "id": "null", "source": "user", "description": None, "end_reason": None, "ended_at": None, "last_seen_at": None,
+        "started_at": None}
+    assert result(simulator, PLAIN, "absent") == {"id": "absent", "source": "user"}
+
+
+def test_autorag_has_no_description(simulator):
+    for instance in GENERATIONS:
+        simulator.job(instance, "a", description="words")
+    assert [result(simulator, instance, "a").get("description") for instance in GENERATIONS] == ["words", "words", None]
+    assert "description" not in result(simulator, AUTORAG, "a")
+
+
+def test_extra_fields_travel_along(simulator):
+    simulator.job(PLAIN, "a", extra={"new_field": {"x": [1]}, "source": "cron"})
+    assert result(simulator, PLAIN, "a")["new_field"] == {"x": [1]}
+    assert result(simulator, PLAIN, "a")["source"] == "cron"
+
+
+def test_plain_instances_are_those_of_the_default_namespace(simulator):
+    simulator.job(PLAIN, "a")
+    assert result(simulator, f"namespaces/default/{PLAIN}", "a")["id"] == "a"
+
+
+def test_head_has_the_headers_alone(simulator):
+    simulator.job(PLAIN, "a")
+    head = get(simulator, PLAIN, "a", method="HEAD")
+    assert (head.status, head.body) == (200, b"")
+    assert head.header("Content-Length") == get(simulator, PLAIN, "a").header("Content-Length")
+
+
+# What is not there.
+
+
+@pytest.mark.parametrize("instance, job, refusal", [
+    ("instances/other", "a", (404, 7002, "ai_search_not_found")),
+    ("instances/other", None, (404, 7002, "ai_search_not_found")),
+    ("rags/my-ai-search", "a", (404, 7002, "ai_search_not_found")),
+    ("namespaces/support/instances/my-ai-search", "a", (404, 7002, "ai_search_not_found")),
+    ("namespaces/other/instances/my-ai-search", "a", (404, 7063, "namespace_not_found")),
+    (PLAIN, "b", (404, 7021, "job_not_found")),
+    (NAMESPACED, "b", (404, 7021, "job_not_found")),
+    (AUTORAG, "b", (404, 7021, "job_not_found")),
+])
+def test_not_found(simulator, instance, job, refusal):
+    for existing in GENERATIONS:
+        simulator.job(existing, "a")
+    assert error(get(simulator, instance, job)) == refusal
+    if job is not None:
+        assert error(get(simulator, instance, job, logs=True)) == refusal
+
+
+@pytest.mark.parametrize("target", ["/", "/client/v4", "/client/v4/accounts", "/accounts/{}/ai-search/instances/i/jobs",
+                                    "/client/v4/accounts/{}/ai-search/instances/i/jobs/", "/client/v4//accounts/{}",
+                                    "/client/v4/accounts/{}/ai-search/instances/i/jobs/a/logs/b",
+                                    "/client/v4/accounts/{}/instances/i/jobs/a"])
+def test_no_route(simulator, target):
+    response = net.request(simulator.address, target.format(ACCOUNT), simulator.credential_headers)
+    assert error(response)[:2] == (404, 7000)
+
+
+def test_the_read_side_alone(simulator):
+    simulator.job(PLAIN, "a")
+    response = get(simulator, PLAIN, method="POST")
+    assert error(response)[0] == 405
+    assert response.header("Allow") == "GET, HEAD"
+
+
+# Credentials.
+
+
+def test_both_schemes_are_accepted(simulator):
+    simulator.job(PLAIN, "a")
+    both = [[("Authorization", f"Bearer {simulator.token}")],
+            [("X-Auth-Email", simulator.email), ("X-Auth-Key", simulator.key)]]
+    assert [get(simulator, PLAIN, "a", headers=headers).status for headers in both] == [200, 200]
+
+
+@pytest.mark.parametrize("headers", [
+    [],
+    [("Authorization", "Bearer")],
+    [("Authorization", "Bearer wrong")],
+    [("Authorization", "Basic {token}")],
+    [("Authorization", "Bearer {token}x")],
+    [("X-Auth-Email", "{email}")],
+    [("X-Auth-Key", "{key}")],
+    [("X-Auth-Email", "{email}"), ("X-Auth-Key", "wrong")],
+    [("X-Auth-Email", "other@example.com"), ("X-Auth-Key", "{key}")],
+])
+def test_other_credentials_are_refused(simulator, headers):
+    simulator.job(PLAIN, "a")
+    known = {"token": simulator.token, "email": simulator.email, "key": simulator.key}
+    sent = [(name, value.format(**known)) for name, value in headers]
+    assert error(get(simulator, PLAIN, "a", headers=sent)) == (401, 10000, "Authentication error")
+
+
+def test_schemes_do_not_mix(simulator):
+    simulator.job(PLAIN, "a")
+    twice = simulator.credential_headers * 2
+    mixed = simulator.credential_headers + [("X-Auth-Email", simulator.email), ("X-Auth-Key", simulator.key)]
+    assert [error(get(simulator, PLAIN, "a", headers=headers))[0] for headers in (twice, mixed)] == [400, 400]
+
+
+def test_a_credential_is_good_for_its_accounts_alone(simulator):
+    simulator.account(MANY, tokens=["another"], keys=[])
+    simulator.instance(PLAIN, [{"id": "a"}], account=MANY)
+    assert get(simulator, PLAIN, "a", account=MANY, headers=[("Authorization", "Bearer another")]).status == 200
+    assert error(get(simulator, PLAIN, "a", account=MANY)) == (403, 10000, "Authentication error")
+    assert error(get(simulator, PLAIN, "a", account="f" * 32))[:2] == (403, 10000)
+    assert error(get(simulator, PLAIN, "a", account="f" * 32, headers=[]))[:2] == (401, 10000)
+
+
+def test_credentials_can_be_replaced(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.account(tokens=["next"], keys=[])
+    assert get(simulator, PLAIN, "a").status == 401
+    assert get(simulator, PLAIN, "a", headers=[("Authorization", "Bearer next")]).status == 200
+
+
+# Pages.
+
+
+def pages(simulator, instance, per_page, job=None, logs=False):
+    """Page after page until one is empty, as the official SDKs do."""
+    page = 1
+    while True:
+        response = get(simulator, instance, job, logs, f"?page={page}&per_page={per_page}")
+        yield response.json()
+        if not response.json()["result"]:
+            return
+        page += 1
+
+
+@pytest.mark.parametrize("instance", GENERATIONS)
+@pytest.mark.parametrize("per_page", [1, 7, 40, 50])
+def test_a_list_to_its_end(simulator, instance, per_page):
+    ids = [f"job-{n:03}" for n in range(120)]
+    simulator.instance(instance, [{"id": job_id} for job_id in ids])
+    seen = []
+    for number, page in enumerate(pages(simulator, instance, per_page), 1):
+        assert schema.violations(schema.LIST, page) == []
+        assert page["result_info"] == {"count": len(page["result"]), "page": number, "per_page": per_page,
+                                       "total_count": 120}
+        seen += [job["id"] for job in page["result"]]
+    assert sorted(seen) == ids
+    assert seen != ids and seen[::-1] != ids, "a list that happens to be sorted hides who relies on it"
+
+
+def test_page_and_per_page_have_defaults(simulator):
+    simulator.instance(PLAIN, [{"id": f"{n}"} for n in range(30)])
+    first = get(simulator, PLAIN).json()
+    assert first["result_info"] == {"count": 20, "page": 1, "per_page": 20, "total_count": 30}
+    assert get(simulator, PLAIN, query="?page=2").json()["result_info"]["count"] == 10
+    assert get(simulator, PLAIN, query="?per_page=0").json()["result"] == []
+    assert get(simulator, PLAIN, query="?page=999").json()["result"] == []
+
+
+@pytest.mark.parametrize("query", ["page=0", "page=-1", "page=x", "page=", "page=1.5", "page=%2B1", "per_page=51",
+                                   "per_page=-1", "per_page=ten", "per_page="])
+def test_bad_pages(simulator, query):
+    simulator.job(PLAIN, "a")
+    assert error(get(simulator, PLAIN, query=f"?{query}"))[0] == 400
+    assert error(get(simulator, PLAIN, "a", logs=True, query=f"?{query}"))[0] == 400
+
+
+def test_logs_to_their_end(simulator):
+    simulator.job(PLAIN, "a", starts_in=-600, ends_in=-1)
+    entries = [entry for page in pages(simulator, PLAIN, 7, "a", logs=True) for entry in page["result"]]
+    assert [entry["id"] for entry in entries] == list(range(1, len(entries) + 1))
+    assert len(entries) == 1 + 599 // 15 + 1
+    assert entries == sorted(entries, key=lambda entry: entry["created_at"])
+
+
+# Time.
+
+
+def parsed(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+@pytest.mark.parametrize("end_reason", [None, "", "completed", "cancelled by user", "error: no memory", 'Ωmega "x"'])
+def test_a_life(simulator, end_reason):
+    simulator.freeze()
+    simulator.set_clock(1_800_000_000)
+    simulator.job(PLAIN, "a", starts_in=10, ends_in=100, end_reason=end_reason)
+
+    def told():
+        fields = result(simulator, PLAIN, "a")
+        return [fields[name] for name in ("started_at", "last_seen_at", "ended_at", "end_reason")]
+
+    assert told() == [None, None, None, None]
+    simulator.advance(9.5)
+    assert told() == [None, None, None, None]
+    simulator.advance(0.5)
+    assert told() == ["2027-01-15T08:00:10Z", "2027-01-15T08:00:10Z", None, None]
+    simulator.advance(9)
+    assert told() == ["2027-01-15T08:00:10Z", "2027-01-15T08:00:10Z", None, None]
+    simulator.advance(1)
+    assert told() == ["2027-01-15T08:00:10Z", "2027-01-15T08:00:20Z", None, None]
+    simulator.advance(80)
+    assert told() == ["2027-01-15T08:00:10Z", "2027-01-15T08:01:40Z", "2027-01-15T08:01:40Z", end_reason]
+    simulator.advance(86400)
+    assert told() == ["2027-01-15T08:00:10Z", "2027-01-15T08:01:40Z", "2027-01-15T08:01:40Z", end_reason]
+
+
+@pytest.mark.parametrize("times, text", [
+    ("rfc3339", "2027-01-15T08:00:00Z"),
+    ("fraction", "2027-01-15T08:00:00.500000Z"),
+    ("offset", "2027-01-15T10:00:00+02:00"),
+    ("plain", "2027-01-15 08:00:00"),
+])
+def test_forms_of_time(simulator, times, text):
+    simulator.freeze()
+    simulator.set_clock(1_800_000_000.5)
+    simulator.job(PLAIN, "a", starts_in=0, times=times)
+    assert result(simulator, PLAIN, "a")["started_at"] == text
+
+
+def test_a_stalled_job_is_not_seen_any_more(simulator):
+    simulator.freeze()
+    simulator.job(PLAIN, "a", starts_in=-100, silent_in=-50, last_seen_every=1)
+    before = result(simulator, PLAIN, "a")["last_seen_at"]
+    simulator.advance(1000)
+    assert result(simulator, PLAIN, "a")["last_seen_at"] == before
+    assert result(simulator, PLAIN, "a")["ended_at"] is None
+
+
+def test_real_time_by_default(simulator):
+    simulator.job(PLAIN, "a", starts_in=0, last_seen_every=0.05, times="fraction")
+    assert abs(parsed(result(simulator, PLAIN, "a")["started_at"]) - time.time()) < 5
+    before = result(simulator, PLAIN, "a")["last_seen_at"]
+    net.wait_until(lambda: result(simulator, PLAIN, "a")["last_seen_at"] != before, what="last_seen_at to go on")
+
+
+def test_a_frozen_clock_stands_and_a_thawed_one_goes_on(simulator):
+    simulator.freeze()
+    frozen = simulator.now()
+    simulator.advance(3600)
+    assert simulator.now() == frozen + 3600
+    simulator.thaw()
+    net.wait_until(lambda: simulator.now() > frozen + 3600, what="the clock to go")
+    assert simulator.now() < frozen + 3660
+
+
+def test_a_job_can_be_changed_ended_and_removed(simulator):
+    simulator.job(PLAIN, "a", state="running", description="kept")
+    simulator.job(PLAIN, "a", ends_in=0, end_reason="cancelled")
+    job = result(simulator, PLAIN, "a")
+    assert (job["end_reason"], job["description"], job["ended_at"] is None) == ("cancelled", "kept", False)
+    simulator.instance(PLAIN, remove=["a"])
+    assert get(simulator, PLAIN, "a").status == 404
+    assert result(simulator, PLAIN) == []
+
+
+def test_an_instance_can_be_replaced(simulator):
+    simulator.instance(PLAIN, [{"id": "a"}, {"id": "b"}])
+    simulator.instance(PLAIN, [{"id": "c"}], replace=True)
+    assert [job["id"] for job in result(simulator, PLAIN)] == ["c"]
+
+
+def test_logs_grow(simulator):
+    simulator.freeze()
+    simulator.job(PLAIN, "a", starts_in=10, ends_in=100)
+    lengths = []
+    for _ in range(4):
+        lengths.append(len(result(simulator, PLAIN, "a", logs=True)))
+        simulator.advance(30)
+    assert lengths == [0, 2, 4, 6]
+    simulator.job(PLAIN, "a", logs=[{"id": 5, "created_at": 1, "message": "m", "message_type": 2}])
+    assert result(simulator, PLAIN, "a", logs=True) == [{"id": 5, "created_at": 1, "message": "m", "message_type": 2}]
+
+
+def test_orders_that_make_no_sense_are_refused(simulator):
+    for order in ({"id": "a", "state": "lost"}, {"id": "a", "begins_in": 5}, {"state": "queued"},
+                  {"id": "a", "times": "x"}, {"id": "a", "missing": "x"}, {"id": "a", "last_seen_every": 0}):
+        with pytest.raises(ValueError):
+            simulator.instance(PLAIN, [order])
+    for name in ("my-ai-search", "instances/a/b", "rags/", ""):
+        with pytest.raises(ValueError):
+            simulator.instance(name)
+    for fault in ({"path": "("}, {"script": [{"dance": 1}]}, {"when": 1}):
+        with pytest.raises(ValueError):
+            simulator.fault(**fault)
+    with pytest.raises(ValueError):
+        simulator.advance(-1)
+
+
+# The limit.
+
+
+def limit_headers(response):
+    return [response.header(f"x-ratelimit-{name}") for name in ("limit", "remaining")]
+
+
+def test_no_limit_headers_without_a_limit(simulator):
+    simulator.job(PLAIN, "a")
+    assert limit_headers(get(simulator, PLAIN, "a")) == [None, None]
+
+
+def test_the_limit_closes_for_a_whole_period(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.limit(3, 300)
+    answers = [get(simulator, PLAIN, "a") for _ in range(3)]
+    assert [limit_headers(answer) for answer in answers] == [["3", "2"], ["3", "1"], ["3", "0"]]
+    reset = email.utils.parsedate_to_datetime(answers[0].header("x-ratelimit-reset")).timestamp()
+    assert 290 < reset - time.time() <= 301
+
+    refused = get(simulator, PLAIN, "a")
+    assert error(refused)[0] == 429 and error(refused)[2] == "Too Many Requests"
+    assert 290 < int(refused.header("Retry-After")) <= 300
+    assert limit_headers(refused) == ["3", "0"]
+
+    simulator.advance(200)
+    assert 90 < int(get(simulator, PLAIN, "a").header("Retry-After")) <= 100
+    simulator.advance(100)
+    assert limit_headers(get(simulator, PLAIN, "a")) == ["3", "2"]
+
+
+def test_the_limit_rolls(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.limit(2, 300)
+    assert get(simulator, PLAIN, "a").status == 200
+    simulator.advance(200)
+    assert get(simulator, PLAIN, "a").status == 200
+    simulator.advance(101)  # the first call is out of the window, the second is not
+    assert get(simulator, PLAIN, "a").status == 200
+    assert get(simulator, PLAIN, "a").status == 429
+
+
+def test_the_limit_is_the_users_not_the_accounts(simulator):
+    simulator.account(MANY, tokens=["many"], user=ACCOUNT)
+    simulator.instance(PLAIN, [{"id": "a"}], account=MANY)
+    simulator.job(PLAIN, "a")
+    simulator.limit(1)
+    assert get(simulator, PLAIN, "a").status == 200
+    assert get(simulator, PLAIN, "a", account=MANY, headers=[("Authorization", "Bearer many")]).status == 429
+
+
+def test_the_default_limit(tmp):
+    with Simulator(tmp, limit=1200) as simulator:
+        simulator.job(PLAIN, "a")
+        assert limit_headers(get(simulator, PLAIN, "a")) == ["1200", "1199"]
+
+
+# Faults.
+
+
+def test_a_fault_befalls_its_path_so_many_times(simulator):
+    simulator.instance(PLAIN, [{"id": "a"}, {"id": "b"}])
+    fault = simulator.fault("/jobs/a$", times=2, status=503, body="down", headers=[["Retry-After", "7"], ["X-Two", "1"],
+                                                                                  ["X-Two", "2"]])
+    assert [get(simulator, PLAIN, job).status for job in "abaabba"] == [503, 200, 503, 200, 200, 200, 200]
+    assert simulator.fault_hits(fault) == 2
+
+
+def test_a_fault_has_any_status_headers_and_body(simulator):
+    body = bytes(range(256))
+    simulator.fault("^/client/v4/", status=520, body_b64=base64.b64encode(body).decode(),
+                    headers=[["Content-Type", "text/html"], ["X-Two", "1"], ["X-Two", "2"]])
+    response = get(simulator, PLAIN, "a")
+    assert (response.status, response.body, response.all("X-Two")) == (520, body, ["1", "2"])
+    assert response.header("Content-Type") == "text/html"
+    simulator.clear_faults()
+    assert get(simulator, PLAIN, "a").status == 404
+
+
+def test_the_first_fault_that_fits_wins(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.control("POST", "/faults", {"prefix": simulator.path(PLAIN), "times": 1, "status": 500})
+    second = simulator.fault("", status=502)
+    assert [get(simulator, PLAIN, "a").status for _ in range(3)] == [500, 502, 502]
+    simulator.clear_fault(second)
+    assert get(simulator, PLAIN, "a").status == 200
+
+
+def test_latency_before_the_headers(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.fault("", delay=0.3, times=1)
+    with net.Connection(simulator.address) as connection:
+        slow, quick = [connection.request(simulator.path(PLAIN, "a"), simulator.credential_headers) for _ in range(2)]
+    assert slow.status == quick.status == 200
+    assert slow.elapsed >= 0.3 > quick.elapsed
+
+
+def test_latency_does_not_hold_others_up(simulator):
+    simulator.instance(PLAIN, [{"id": "a"}, {"id": "b"}])
+    simulator.fault("/a$", delay=0.5)
+    slow, quick = net.concurrent_gets(simulator.address, [simulator.path(PLAIN, job) for job in "ab"],
+                                      simulator.credential_headers)
+    assert slow.elapsed >= 0.5 > quick.elapsed
+
+
+def test_latency_between_headers_and_body(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.fault("", body_delay=0.3)
+    with net.Connection(simulator.unix) as connection:
+        connection.send(net.format_request(simulator.path(PLAIN, "a"), simulator.credential_headers))
+        began = time.monotonic()
+        head = connection.sock.recv(4096)
+        assert time.monotonic() - began < 0.3
+        assert head.startswith(b"HTTP/1.1 200") and head.endswith(b"\r\n\r\n")
+        body = connection.sock.recv(4096)
+        assert time.monotonic() - began >= 0.3
+        assert f"Content-Length: {len(body)}\r\n".encode() in head
+
+
+def test_a_script_says_exactly_its_bytes(simulator):
+    raw = bytes(range(256))
+    simulator.fault("", times=1, script=[{"send": "HTTP/1.1 200 OK\r\n"}, {"sleep": 0.05},
+                                         {"send_b64": base64.b64encode(raw).decode()},
+                                         {"repeat": 3, "every": 0.01, "send": "x"}, {"close": True}])
+    with net.Connection(simulator.address) as connection:
+        connection.send(net.format_request("/client/v4"))
+        received = b""
+        while data := connection.sock.recv(4096):
+            received += data
+    assert received == b"HTTP/1.1 200 OK\r\n" + raw + b"xxx"
+
+
+def test_a_script_that_does_not_close_leaves_the_connection_usable(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.fault("", times=1, script=[{"send": "HTTP/1.1 200 Fine\r\nContent-Length: 2\r\n\r\nhi"}])
+    with net.Connection(simulator.address) as connection:
+        first, second = [connection.request(simulator.path(PLAIN, "a"), simulator.credential_headers) for _ in range(2)]
+    assert (first.reason, first.body) == ("Fine", b"hi")
+    assert second.json()["result"]["id"] == "a"
+
+
+def test_a_script_can_end_with_the_real_answer(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.fault("", script=[{"send": "HTTP/1.1 103 Early Hints\r\n\r\n"}, {"answer": True}])
+    response = get(simulator, PLAIN, "a")
+    assert (response.interim, response.status, response.json()["result"]["id"]) == ([103], 200, "a")
+
+
+def test_resets(simulator):
+    simulator.fault("", times=1, script=[{"reset": True}])
+    with pytest.raises(ConnectionResetError):
+        get(simulator, PLAIN)
+
+
+def test_an_endless_body_ends_with_its_reader(simulator):
+    simulator.fault("", script=[{"send": "HTTP/1.1 200 OK\r\n\r\n"}, {"repeat": None, "send": "x" * 10000}])
+    with net.Connection(simulator.address) as connection:
+        connection.send(net.format_request("/client/v4"))
+        received = 0
+        while received < 5_000_000:
+            received += len(connection.sock.recv(1 << 20))
+        assert simulator.counters()["in_flight"] == 1
+    net.wait_until(lambda: simulator.counters()["in_flight"] == 0, what="the simulator to notice")
+
+
+def test_a_fault_of_reused_connections_spares_new_ones(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.fault("", reused=True, script=[{"close": True}])
+    with net.Connection(simulator.address) as connection:
+        assert connection.request(simulator.path(PLAIN, "a"), simulator.credential_headers).status == 200
+        with pytest.raises(net.Closed):
+            connection.request(simulator.path(PLAIN, "a"), simulator.credential_headers)
+    assert get(simulator, PLAIN, "a").status == 200
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_all_connections_can_be_dropped(simulator, reset):
+    simulator.job(PLAIN, "a")
+    with net.Connection(simulator.address) as connection:
+        assert connection.request(simulator.path(PLAIN, "a"), simulator.credential_headers).status == 200
+        simulator.drop_connections(reset)
+        assert connection.at_eof()
+
+
+# Counters.
+
+
+def test_requests_are_recorded_as_they_came(simulator):
+    simulator.job(PLAIN, "a")
+    target = simulator.path(PLAIN, "a") + "?x=%2F%00&page=2"
+    headers = [("Host", "here"), ("x-ODD-case", "1"), ("X-Odd-Case", "2"), *simulator.credential_headers]
+    before = time.monotonic()
+    with net.Connection(simulator.address) as first, net.Connection(simulator.unix) as second:
+        first.request(target, headers)
+        second.request(target, headers)
+        first.request(target, headers, method="DELETE", body=b"xyz")
+    after = time.monotonic()
+
+    seen = simulator.requests()
+    assert [(request.method, request.target, request.status, request.has_body) for request in seen] == [
+        ("GET", target, 200, False), ("GET", target, 200, False), ("DELETE", target, 405, True)]
+    assert [tuple(header) for header in seen[0].headers] == headers
+    assert seen[0].connection == seen[2].connection != seen[1].connection
+    moments = [moment for request in seen for moment in (request.began, request.ended)]
+    assert [before, *moments, after] == sorted([before, *moments, after])
+
+
+def test_counters(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.forget()
+    simulator.fault(r"/a\?", delay=0.2)
+    net.concurrent_gets(simulator.address, [simulator.path(PLAIN, "a") + f"?{n}" for n in range(10)],
+                        simulator.credential_headers)
+    get(simulator, PLAIN, "b")
+    net.wait_until(lambda: simulator.counters()["connections_open"] == 0, what="connections to close")
+    assert simulator.counters() == {
+        "total": 11, "by_path": {simulator.path(PLAIN, "a"): 10, simulator.path(PLAIN, "b"): 1},
+        "by_status": {"200": 10, "404": 1}, "malformed": 0, "connections": 11, "connections_open": 0,
+        "connections_max": 10, "in_flight": 0, "in_flight_max": 10}
+    assert simulator.count("/jobs/a") == 10
+
+    simulator.forget()
+    assert simulator.counters()["total"] == simulator.counters()["in_flight_max"] == simulator.count() == 0
+
+
+def test_what_is_no_http_is_counted(simulator):
+    with net.Connection(simulator.address) as connection:
+        connection.send(b"NOT HTTP\r\n\r\n")
+        assert connection.read_response().status == 400
+    assert (simulator.counters()["malformed"], simulator.counters()["total"]) == (1, 0)
+
+
+def test_the_record_has_a_cap_and_the_counters_have_none(tmp):
+    with Simulator(tmp, record=5) as simulator:
+        for _ in range(8):
+            get(simulator, PLAIN)
+        assert (simulator.count(), simulator.counters()["total"]) == (5, 8)
+
+
+# The demo, and the process.
+
+
+def test_the_demo_has_everything(tmp):
+    with Simulator(tmp, scenario="demo") as simulator:
+        states = set()
+        for instance in (PLAIN, "instances/handbook", NAMESPACED, AUTORAG):
+            listed = get(simulator, instance).json()
+            assert schema.violations(schema.LIST, listed) == []
+            states |= {state_of(job) for job in listed["result"]}
+        assert states == {"queued", "running", "succeeded", "cancelled", "failed"}
+
+        before = {job["id"]: state_of(job) for job in result(simulator, PLAIN)}
+        simulator.advance(60)
+        after = {job["id"]: state_of(job) for job in result(simulator, PLAIN)}
+        changes = {(before[job_id], after[job_id]) for job_id in before if before[job_id] != after[job_id]}
+        assert changes == {("running", "succeeded"), ("queued", "succeeded")}
+
+
+def state_of(job):
+    if job.get("ended_at") is None:
+        return "running" if job.get("started_at") else "queued"
+    reason = (job.get("end_reason") or "completed").lower()
+    return "cancelled" if "cancel" in reason else "succeeded" if reason in ("completed", "finished") else "failed"
+
+
+def test_it_comes_back_at_the_same_place(tmp):
+    with Simulator(tmp) as simulator:
+        port = simulator.port
+        simulator.stop()
+        with pytest.raises(ConnectionRefusedError):
+            net.request(("127.0.0.1", port), "/")
+        simulator.start(port)
+        assert simulator.port == port
+        assert error(get(simulator, PLAIN))[:2] == (404, 7002)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_it_leaves_when_told_whatever_is_under_way(tmp, signum):
+    with Simulator(tmp) as simulator:
+        simulator.fault("", delay=3600)
+        with net.Connection(simulator.address) as busy, net.Connection(simulator.unix):
+            busy.send(net.format_request("/client/v4"))
+            net.wait_until(lambda: simulator.counters()["in_flight"] == 1, what="the request to arrive")
+            os.kill(simulator.pid, signum)
+            net.wait_until(lambda: not net.alive(simulator.pid), 5, "the simulator to leave")
+    assert not os.path.exists(simulator.unix)
+
+
+def test_it_leaves_with_whoever_started_it(tmp):
+    orphan = (f"import sys, pathlib; sys.path.insert(0, {str(TESTS)!r})\n"
+              "from harness.simulator import Simulator\n"
+              f"simulator = Simulator(pathlib.Path({str(tmp)!r})); simulator.start()\n"
+              "print(simulator.pid, flush=True); sys.stdin.read()")
+    with subprocess.Popen([sys.executable, "-c", orphan], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        pid = int(parent.stdout.readline())
+        assert net.alive(pid)
+        parent.kill()
+    net.wait_until(lambda: not net.alive(pid), 5, "the simulator to leave")
+
+
+def test_secrets_are_not_on_the_command_line(tmp):
+    with Simulator(tmp) as simulator:
+        seen = net.cmdline(simulator.pid) + net.environ(simulator.pid)
+        assert simulator.token.encode() not in seen and simulator.key.encode() not in seen
