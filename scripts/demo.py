@@ -1,0 +1,369 @@
+"""
+A tour: a simulated API, a real nginx and a real collectd in front of it, on loopback, for as long as it takes. With
+--once it ends after the tour. Whatever it shows it checks as well, and fails where something is not as it should be.
+"""
+
+import argparse
+import contextlib
+import grp
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests"))
+
+from harness import net, temp_dir
+from harness.collectd import Collectd, Config as CollectdConfig
+from harness.nginx import Config as NginxConfig, Nginx
+from harness.simulator import ACCOUNT, Simulator
+
+JOB = "3f1e2d4c-5b6a-4789-8abc-000000000005"  # of the scenario: runs when the tour begins, and ends 20 s later
+
+NGINX_HTTP = """\
+aisearch_account docs {
+    account_id  @ACCOUNT@;
+    token_file  @TOKEN_FILE@;
+    api_url     @API_URL@;
+    instance    my-ai-search handbook;
+}
+"""
+
+NGINX_SERVER = """\
+aisearch_valid active 1s 5s;
+
+location /client/v4/ {
+    aisearch_pass docs;
+}
+location ~ ^/jobs/(?<inst>[^/]+)/(?<job>[^/]+)$ {
+    aisearch_pass docs instances/$inst/jobs/$job;
+}
+"""
+
+COLLECTD = """\
+<Account "docs">
+  AccountID "@ACCOUNT@"
+  APIURL "http://localhost/client/v4"
+  UnixSocket "@NGINX_SOCKET@"
+  <Instance "my-ai-search">
+  </Instance>
+  <Instance "handbook">
+  </Instance>
+</Account>
+<Account "direct">
+  AccountID "@ACCOUNT@"
+  APIURL "@API_URL@"
+  TokenFile "@TOKEN_FILE@"
+  <Instance "tickets">
+    Namespace "support"
+  </Instance>
+  <Instance "old-docs">
+    Generation "autorag"
+  </Instance>
+</Account>
+"""
+
+UNIXSOCK = """\
+LoadPlugin unixsock
+<Plugin unixsock>
+  SocketFile "@SOCKET@"
+  SocketGroup "@GROUP@"
+  SocketPerms "0600"
+</Plugin>
+"""
+
+
+class Wrong(Exception):
+    """Something that was shown is not as it should be."""
+
+
+class Stopped(BaseException):
+    """By a signal."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__()
+        self.signum = signum
+
+
+def expect(what: str, got: object, wanted: object) -> None:
+    if got != wanted:
+        raise Wrong(f"{what} is {got!r}, and should be {wanted!r}")
+
+
+# ---- what it prints -------------------------------------------------------------------------------------------------
+
+_steps = 0
+
+
+def step(text: str) -> None:
+    global _steps
+    _steps += 1
+    print(f"\n{_steps}. {text}\n", flush=True)
+
+
+def show(text: str) -> None:
+    print(textwrap.indent(text.rstrip("\n"), "    "), flush=True)
+
+
+def fill(template: str, **values: object) -> str:
+    for name, value in values.items():
+        template = template.replace(f"@{name}@", str(value))
+    return template
+
+
+# ---- what it asks ---------------------------------------------------------------------------------------------------
+
+
+class Answer:
+    def __init__(self, raw: str) -> None:
+        head, _, self.body = raw.partition("\n\n")
+        status, *lines = head.splitlines()
+        self.status = int(status.split()[1])
+        self.status_line = status
+        self.headers = dict(line.split(": ", 1) for line in lines)
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), None)
+
+    def json(self):
+        return json.loads(self.body)
+
+
+def curl(url: str, *options: str) -> Answer:
+    run = subprocess.run(["curl", "-si", "--noproxy", "*", "--max-time", "20", *options, url], capture_output=True,
+                         check=False, text=True)
+    if run.returncode != 0:
+        raise Wrong(f"curl {url} ended with {run.returncode}")
+    return Answer(run.stdout.replace("\r\n", "\n"))
+
+
+def show_curl(url: str, *options: str) -> Answer:
+    words = [f"'{word}'" if set(word) & set(" ?&") else word for word in (*options, url)]
+    show(f"$ curl -si {' '.join(words)}")
+    answer = curl(url, *options)
+    show(answer.status_line)
+    for name in ("Allow", "Cache-Control", "Age", "ETag", "X-Aisearch-State", "X-Aisearch-Cache"):
+        if answer.header(name) is not None:
+            show(f"{name}: {answer.header(name)}")
+    body = answer.body
+    show(body if len(body) <= 400 else f"{body[:400]}... ({len(body)} bytes)")
+    print()
+    return answer
+
+
+class UnixSock:
+    """Talks to collectd's unixsock plugin, as collectdctl does."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = str(path)
+
+    def _ask(self, command: str) -> list[str]:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(10)
+            sock.connect(self._path)
+            with sock.makefile("rw") as file:
+                file.write(command + "\n")
+                file.flush()
+                count, _, message = file.readline().strip().partition(" ")
+                if int(count) < 0:
+                    raise Wrong(f"{command}: {message}")
+                return [file.readline().strip() for _ in range(int(count))]
+
+    def values(self, prefix: str) -> dict[str, float]:
+        """The aisearch plugin's values whose identifier begins so."""
+        names = [line.split(" ", 1)[1] for line in self._ask("LISTVAL")]
+        values = {}
+        for name in sorted(names):
+            if name.startswith(prefix):
+                values[name] = float(self._ask(f'GETVAL "{name}"')[0].partition("=")[2])
+        return values
+
+
+# ---- the tour -------------------------------------------------------------------------------------------------------
+
+
+def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
+    job = f"{nginx.url}/jobs/my-ai-search/{JOB}"
+    instance = f"{nginx.url}/client/v4/accounts/{ACCOUNT}/ai-search/instances/my-ai-search"
+
+    step("A job. The client has no credential; nginx has it, and asks the API.")
+    answer = show_curl(job)
+    expect("the status", answer.status, 200)
+    expect("the job", answer.json()["result"]["id"], JOB)
+    expect("X-Aisearch-State", answer.header("X-Aisearch-State"), "running")
+    expect("X-Aisearch-Cache", answer.header("X-Aisearch-Cache"), "MISS")
+
+    step("The same job by the API's own path, as the official SDKs ask for it: from the cache, for it is the same job.")
+    answer = show_curl(f"{instance}/jobs/{JOB}", "-H", "Authorization: Bearer what-ever-the-client-says")
+    expect("the status", answer.status, 200)
+    expect("X-Aisearch-Cache", answer.header("X-Aisearch-Cache"), "HIT")
+
+    step("The list of an instance's jobs, and a job's log.")
+    answer = show_curl(f"{instance}/jobs?per_page=3")
+    expect("the status", answer.status, 200)
+    expect("the number of jobs", len(answer.json()["result"]), 3)
+    answer = show_curl(f"{instance}/jobs/{JOB}/logs")
+    expect("the status", answer.status, 200)
+    expect("success", answer.json()["success"], True)
+
+    step("A job that does not exist; a write; an instance that is not in the account's list.")
+    answer = show_curl(f"{nginx.url}/jobs/my-ai-search/no-such-job")
+    expect("the status", answer.status, 404)
+    expect("the error", answer.json()["errors"][0]["message"], "job_not_found")
+    answer = show_curl(f"{instance}/jobs", "-X", "POST")
+    expect("the status", answer.status, 405)
+    answer = show_curl(f"{nginx.url}/jobs/payroll/{JOB}")
+    expect("the status", answer.status, 403)
+
+    step("What the API saw of all this.")
+    seen = simulator.requests()
+    for request in seen:
+        ours = request.header("Authorization") == f"Bearer {simulator.token}"
+        credential = "nginx's token" if ours else "another one"
+        target = request.target.removeprefix(simulator.base)
+        show(f"{request.method} {target}  {request.status}  credential: {credential}")
+        expect("the credential of a request", credential, "nginx's token")
+        expect("the method of a request", request.method, "GET")
+    expect("the number of requests", len(seen), 4)
+
+
+def tour_collectd(unixsock: UnixSock) -> None:
+    step("What collectd reports: by way of nginx (docs, without a credential), and straight from the API (direct).")
+
+    def complete() -> dict[str, float] | None:
+        try:
+            values = unixsock.values("test/aisearch-")
+        except (FileNotFoundError, ConnectionRefusedError):  # the plugin is not up yet
+            return None
+        wanted = [f"test/aisearch-{instance}/gauge-state" for instance in
+                  ("docs-my-ai-search", "docs-handbook", "direct-tickets@support", "direct-old-docs")]
+        return values if all(name in values for name in wanted) else None
+
+    values = net.wait_until(complete, 15, "collectd to report all instances", every=0.2)
+    show_values(values)
+    expect("running jobs", values["test/aisearch-docs-my-ai-search/count-running"], 1)
+    expect("jobs in error", values["test/aisearch-docs-my-ai-search/count-failed"], 1)
+    for account in ("docs", "direct"):
+        errors = {name: value for name, value in values.items() if name.startswith(f"test/aisearch-{account}/errors-")}
+        expect("the errors", [name for name, value in errors.items() if value != 0], [])
+
+
+def show_values(values: dict[str, float]) -> None:
+    for name, value in values.items():
+        if "/errors-" not in name:
+            show(f"{name:60} {value:.6g}")
+
+
+def tour_end(nginx: Nginx, unixsock: UnixSock) -> None:
+    url = f"{nginx.url}/jobs/my-ai-search/{JOB}"
+    step("The job runs to its end. A client asks each second; nginx asks the API when its answer is no longer fresh.")
+    show(f"$ while sleep 1; do curl -si {url}; done")
+
+    deadline = time.monotonic() + 60
+    while True:
+        answer = curl(url)
+        expect("the status", answer.status, 200)
+        state = answer.header("X-Aisearch-State")
+        show(f"{time.strftime('%T')}  {state:9}  {answer.header('X-Aisearch-Cache'):7}  "
+             f"Age: {answer.header('Age')}  Cache-Control: {answer.header('Cache-Control')}")
+        if state != "running":
+            break
+        if time.monotonic() > deadline:
+            raise Wrong("the job never ended")
+        time.sleep(1)
+    expect("the state", state, "succeeded")
+    expect("Cache-Control of a job that has ended", answer.header("Cache-Control"), "private, max-age=86400")
+
+    print()
+    prefix = "test/aisearch-docs-my-ai-search/"
+    two_before = f"{prefix}count-succeeded"
+
+    def noticed() -> dict[str, float] | None:
+        values = unixsock.values(prefix)
+        return values if values.get(two_before, 0) > 2 else None
+
+    show_values(net.wait_until(noticed, 20, "collectd to notice", every=0.2))
+
+
+def stay(nginx: Nginx, socket_path: pathlib.Path) -> None:
+    print("\nAll of it stays up until Ctrl-C:\n")
+    show(f"curl -si {nginx.url}/jobs/my-ai-search/{JOB}\n"
+         f"curl -si {nginx.url}/client/v4/accounts/{ACCOUNT}/ai-search/instances/handbook/jobs\n"
+         f"collectdctl -s {socket_path} listval        (Debian: collectd-utils)\n"
+         f"{nginx.prefix}/nginx.conf, {nginx.prefix}/error.log")
+    try:
+        while True:
+            signal.pause()
+    except Stopped as stopped:
+        if stopped.signum != signal.SIGINT:
+            raise
+        print("\nStopping.", flush=True)
+
+
+# ---- and what it takes ----------------------------------------------------------------------------------------------
+
+
+def start_and_tour(stack: contextlib.ExitStack, tmp: pathlib.Path, once: bool) -> None:
+    simulator = stack.enter_context(Simulator(tmp, "demo", limit=1200))
+    places = {"ACCOUNT": ACCOUNT, "TOKEN_FILE": simulator.token_file, "API_URL": simulator.url}
+
+    http = fill(NGINX_HTTP, **places)
+    print("A simulated API, a real nginx and a real collectd, on loopback. nginx's configuration:\n")
+    show(f"{http}\n{NGINX_SERVER}")
+    nginx = stack.enter_context(Nginx(tmp, NginxConfig(http=http, server=NGINX_SERVER, workers=2)))
+
+    plugin = fill(COLLECTD, NGINX_SOCKET=nginx.socket, **places)
+    print("\nand collectd's:\n")
+    show(f"<Plugin aisearch>\n{textwrap.indent(plugin, '  ')}</Plugin>")
+
+    tour_nginx(nginx, simulator)
+
+    socket_path = tmp / "collectd.sock"
+    extra = fill(UNIXSOCK, SOCKET=socket_path, GROUP=grp.getgrgid(os.getegid()).gr_name)
+    stack.enter_context(Collectd(tmp, CollectdConfig(aisearch=plugin, extra=extra, interval=1)))
+    unixsock = UnixSock(socket_path)
+    tour_collectd(unixsock)
+    tour_end(nginx, unixsock)
+    print("\nAll of this is as it should be.", flush=True)
+
+    if not once:
+        stay(nginx, socket_path)
+
+
+def run(once: bool) -> int:
+    with temp_dir() as tmp, contextlib.ExitStack() as stack:
+        try:
+            start_and_tour(stack, tmp, once)
+        except Stopped as stopped:
+            print("\nStopping.", flush=True)
+            return 128 + stopped.signum
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--once", action="store_true", help="end after the tour")
+    arguments = parser.parse_args()
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def leave(signum: int, _frame) -> None:
+        for other in signals:  # once is enough: cleaning up takes a moment
+            signal.signal(other, signal.SIG_IGN)
+        raise Stopped(signum)
+
+    for signum in signals:
+        signal.signal(signum, leave)
+    try:
+        return run(arguments.once)
+    except (Wrong, AssertionError, OSError) as error:
+        print(f"\nWRONG: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
