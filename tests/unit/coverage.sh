@@ -1,0 +1,69 @@
+#!/bin/sh
+#
+# How much of the decisions the unit tests reach: builds resource, job and policy with gcov, runs for each the one test
+# that is about it, and prints lines and branches. Fails where a branch was never taken, and names it.
+#
+# usage: coverage.sh [DIRECTORY]      the directory for build products, build/coverage by default
+
+set -eu
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+dir=${1:-$root/build/coverage}
+status=0
+
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+
+# At -O0, where a branch of the program is a branch of the source.
+compile() {
+    ${CC:-gcc} -std=gnu11 -g -O0 -I"$root/common" -I"$root/tests/unit" $(pkg-config --cflags libcjson) "$@"
+}
+
+ldflags() {
+    sed -n 's,^/\* LDFLAGS: \(.*\) \*/$,\1,p' "$1"
+}
+
+# The measured file alone is instrumented; the rest of the library comes along as it is.
+measure() {
+    name=$1
+    work=$dir/$name
+
+    rm -rf "$work"
+    mkdir -p "$work"
+    cd "$work"
+
+    for source in error resource time json job policy; do
+        flags=
+        [ "$source" = "$name" ] && flags=--coverage
+        compile $flags -c -o "ais_$source.o" "$root/common/ais_$source.c"
+    done
+
+    # an archive, as the library is: its calls of calloc can be wrapped
+    test=$root/tests/unit/test_$name.c
+    ar rcs lib.a ais_*.o
+    compile -o test "$test" $(ldflags "$test") lib.a --coverage $(pkg-config --libs libcjson) -lcmocka
+    ./test > test.log 2>&1 || { cat test.log; return 1; }
+
+    ${GCOV:-gcov} -b -c "ais_$name.gcno" > summary
+    report=ais_$name.c.gcov
+    printf 'ais_%s.c: ' "$name"
+    awk '
+        /^ *#####:/ { missed = missed "\n" $0 }
+        /^ *[0-9]+\*?:/ || /^ *#####:/ { lines++; if ($1 !~ /^#####/) hit++; line = $0 }
+        /^branch/ {
+            branches++
+            if (/never executed/ || / taken 0( |$)/) missed = missed "\n" line "\n    " $0
+            else taken++
+        }
+        END {
+            printf "%d of %d lines, %d of %d branches%s\n", hit, lines, taken, branches, missed
+            exit !(lines > 0 && branches > 0 && missed == "")
+        }
+    ' "$report"
+}
+
+for name in resource job policy; do
+    (measure "$name") || status=1
+done
+
+exit $status

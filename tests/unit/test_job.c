@@ -1,0 +1,607 @@
+/* LDFLAGS: -Wl,--wrap=calloc */
+#include "unit.h"
+
+#include <cjson/cJSON.h>
+
+#include "ais_job.h"
+#include "ais_time.h"
+
+/* Memory that runs out: the fuse'th allocation from now fails; none where it is negative. */
+static int fuse = -1;
+
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+static bool burns_out(void)
+{
+    return fuse >= 0 && fuse-- == 0;
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return burns_out() ? NULL : __real_calloc(count, size);
+}
+
+static void *fusible_malloc(size_t size)
+{
+    return burns_out() ? NULL : malloc(size);
+}
+
+static void test_state_names(void **state)
+{
+    static const char *const names[AIS_STATES] = {"queued", "running", "succeeded", "failed", "cancelled"};
+
+    (void) state;
+    for (int s = 0; s < AIS_STATES; s++) {
+        assert_string_equal(ais_state_name(s), names[s]);
+        assert_int_equal(ais_state_active(s), s == AIS_QUEUED || s == AIS_RUNNING);
+    }
+}
+
+static void test_state(void **state)
+{
+    static const struct {
+        const char *started_at;
+        const char *ended_at;
+        const char *end_reason;
+        enum ais_state state;
+    } cases[] = {
+        {NULL, NULL, NULL, AIS_QUEUED},
+        {NULL, NULL, "failed", AIS_QUEUED},
+        {"t", NULL, NULL, AIS_RUNNING},
+        {"t", NULL, "cancelled", AIS_RUNNING},
+        {"", NULL, NULL, AIS_RUNNING},
+        {"t", "t", NULL, AIS_SUCCEEDED},
+        {NULL, "t", NULL, AIS_SUCCEEDED},
+        {NULL, "", NULL, AIS_SUCCEEDED},
+        {"t", "t", "", AIS_SUCCEEDED},
+        {"t", "t", "completed", AIS_SUCCEEDED},
+        {"t", "t", "complete", AIS_SUCCEEDED},
+        {"t", "t", "success", AIS_SUCCEEDED},
+        {"t", "t", "succeeded", AIS_SUCCEEDED},
+        {"t", "t", "finished", AIS_SUCCEEDED},
+        {"t", "t", "done", AIS_SUCCEEDED},
+        {"t", "t", "ok", AIS_SUCCEEDED},
+        {"t", "t", "OK", AIS_SUCCEEDED},
+        {"t", "t", "Finished", AIS_SUCCEEDED},
+        {"t", "t", "SUCCESS", AIS_SUCCEEDED},
+        {"t", "t", "cancelled", AIS_CANCELLED},
+        {"t", "t", "canceled", AIS_CANCELLED},
+        {"t", "t", "CANCEL", AIS_CANCELLED},
+        {"t", "t", "user_Cancelled_it", AIS_CANCELLED},
+        {"t", "t", "done, then caNCEl", AIS_CANCELLED},
+        {"t", "t", "cancancel", AIS_CANCELLED},
+        {"t", "t", "failed", AIS_FAILED},
+        {"t", "t", "error", AIS_FAILED},
+        {"t", "t", "timeout", AIS_FAILED},
+        {"t", "t", "cance", AIS_FAILED},
+        {"t", "t", "unsuccessful", AIS_FAILED},
+        {"t", "t", "successful", AIS_FAILED},
+        {"t", "t", "not done", AIS_FAILED},
+        {"t", "t", "okay", AIS_FAILED},
+        {"t", "t", "o", AIS_FAILED},
+        {"t", "t", " ", AIS_FAILED},
+        {"t", "t", " ok", AIS_FAILED},
+        {"t", "t", "ok ", AIS_FAILED},
+        {"t", "t", "[bad] @`{", AIS_FAILED},
+        {"t", "t", "\xC7\x8Ek", AIS_FAILED},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        if (ais_job_state(cases[i].started_at, cases[i].ended_at, cases[i].end_reason) != cases[i].state)
+            fail_msg("case %zu", i);
+    }
+}
+
+static int parse(struct ais_answer *answer, enum ais_kind kind, const char *text, struct ais_error *err)
+{
+    struct ais_str body = exact_copy(str(text));
+    int rc;
+
+    memset(answer, 0xAA, sizeof(*answer));
+    rc = ais_answer_parse(answer, kind, body, err);
+    exact_free(body); /* the answer has its own strings */
+    return rc;
+}
+
+static void assert_good(struct ais_answer *answer, enum ais_kind kind, const char *text)
+{
+    struct ais_error err = {""};
+
+    if (parse(answer, kind, text, &err) != 0)
+        fail_msg("%s: %s", text, err.text);
+    assert_string_equal(err.text, "");
+}
+
+/* Refused for that reason, with nothing left in the answer. */
+static void assert_bad(enum ais_kind kind, const char *text, const char *reason)
+{
+    static const struct ais_answer nothing;
+    struct ais_answer answer;
+    struct ais_error err = {""};
+
+    if (parse(&answer, kind, text, &err) != -1 || strstr(err.text, reason) == NULL)
+        fail_msg("%s: \"%s\"", text, err.text);
+    assert_memory_equal(&answer, &nothing, sizeof(answer));
+
+    assert_int_equal(parse(&answer, kind, text, NULL), -1);
+    assert_memory_equal(&answer, &nothing, sizeof(answer));
+}
+
+static int64_t ms(const char *text)
+{
+    int64_t t;
+
+    assert_true(ais_time_parse(str(text), &t));
+    return t;
+}
+
+static void test_job(void **state)
+{
+    struct ais_answer answer;
+
+    (void) state;
+    assert_good(&answer, AIS_JOB,
+                "{\"result\":{\"id\":\"3f1e-1\",\"source\":\"user\",\"description\":\"d\\u00e9j\\u00e0\","
+                "\"end_reason\":\"boom\",\"ended_at\":\"2026-11-23 12:50:00\","
+                "\"last_seen_at\":\"2026-11-23T12:49:59.5Z\",\"started_at\":\"2026-11-23T12:44:10Z\"},"
+                "\"success\":true,\"errors\":[],\"messages\":[]}");
+    assert_true(answer.success);
+    assert_int_equal(answer.njobs, 1);
+    assert_int_equal(answer.nlogs, 0);
+    assert_int_equal(answer.error_code, 0);
+    assert_null(answer.error_message);
+    assert_string_equal(answer.jobs->id, "3f1e-1");
+    assert_string_equal(answer.jobs->source, "user");
+    assert_string_equal(answer.jobs->description, "d\xC3\xA9j\xC3\xA0");
+    assert_string_equal(answer.jobs->end_reason, "boom");
+    assert_int_equal(answer.jobs->state, AIS_FAILED);
+    assert_int_equal(answer.jobs->started_at, ms("2026-11-23T12:44:10Z"));
+    assert_int_equal(answer.jobs->ended_at, ms("2026-11-23T12:50:00Z"));
+    assert_int_equal(answer.jobs->last_seen_at, ms("2026-11-23T12:49:59.5Z"));
+    ais_answer_free(&answer);
+    assert_null(answer.jobs);
+    assert_null(answer.document);
+}
+
+/* As little as the API has to send; null and absent are the same. */
+static void test_bare_job(void **state)
+{
+    static const char *const bodies[] = {
+        "{\"success\":true,\"result\":{\"id\":\"1\",\"source\":\"schedule\"}}",
+        " {\"result\" : "
+        "{\"source\":\"schedule\",\"id\":\"1\",\"description\":null,\"end_reason\":null,\"ended_at\":null,"
+        "\"last_seen_at\":null,\"started_at\":null},\"errors\":null,\"success\":true} \n",
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(bodies); i++) {
+        struct ais_answer answer;
+
+        assert_good(&answer, AIS_JOB, bodies[i]);
+        assert_string_equal(answer.jobs->source, "schedule");
+        assert_null(answer.jobs->description);
+        assert_null(answer.jobs->end_reason);
+        assert_int_equal(answer.jobs->state, AIS_QUEUED);
+        assert_true(answer.jobs->started_at == AIS_TIME_NONE);
+        assert_true(answer.jobs->ended_at == AIS_TIME_NONE);
+        assert_true(answer.jobs->last_seen_at == AIS_TIME_NONE);
+        ais_answer_free(&answer);
+    }
+}
+
+/* A time that cannot be read is there all the same. */
+static void test_unreadable_times(void **state)
+{
+    struct ais_answer answer;
+
+    (void) state;
+    assert_good(&answer, AIS_JOB,
+                "{\"success\":true,\"result\":{\"id\":\"1\",\"source\":\"user\",\"started_at\":\"yesterday\","
+                "\"last_seen_at\":\"\",\"ended_at\":\"2026-02-30T00:00:00Z\"}}");
+    assert_int_equal(answer.jobs->state, AIS_SUCCEEDED);
+    assert_true(answer.jobs->started_at == AIS_TIME_NONE);
+    assert_true(answer.jobs->ended_at == AIS_TIME_NONE);
+    assert_true(answer.jobs->last_seen_at == AIS_TIME_NONE);
+    ais_answer_free(&answer);
+}
+
+/* The API may add members, anywhere; names are told apart by case. */
+static void test_unknown_members(void **state)
+{
+    struct ais_answer answer;
+
+    (void) state;
+    assert_good(&answer, AIS_JOB,
+                "{\"SUCCESS\":0,\"success\":true,\"Result\":1,\"errors\":[],\"messages\":{\"x\":[1e999]},\"new\":null,"
+                "\"new\":1,\"result\":{\"ID\":7,\"id\":\"1\",\"source\":\"\",\"Started_At\":5,\"new\":{\"id\":1},"
+                "\"new\":[]}}");
+    assert_string_equal(answer.jobs->id, "1");
+    assert_int_equal(answer.jobs->state, AIS_QUEUED);
+    ais_answer_free(&answer);
+}
+
+#define JOB(members) "{\"success\":true,\"result\":{" members "}}"
+
+static void test_bad_job(void **state)
+{
+    static const struct {
+        const char *body;
+        const char *reason;
+    } cases[] = {
+        {JOB("\"source\":\"user\""), "no \"id\""},
+        {JOB("\"id\":\"1\""), "no \"source\""},
+        {JOB(""), "no \"id\""},
+        {JOB("\"id\":\"\",\"source\":\"user\""), "empty"},
+        {JOB("\"id\":null,\"source\":\"user\""), "\"id\" of the job is of the wrong type"},
+        {JOB("\"id\":1,\"source\":\"user\""), "wrong type"},
+        {JOB("\"id\":[\"1\"],\"source\":\"user\""), "wrong type"},
+        {JOB("\"id\":\"1\",\"source\":null"), "wrong type"},
+        {JOB("\"id\":\"1\",\"source\":{}"), "wrong type"},
+        {JOB("\"id\":\"1\",\"source\":\"u\",\"description\":1"), "wrong type"},
+        {JOB("\"id\":\"1\",\"source\":\"u\",\"end_reason\":false"), "wrong type"},
+        {JOB("\"id\":\"1\",\"source\":\"u\",\"started_at\":1763901850"), "wrong type"},
+        {JOB("\"id\":\"1\",\"source\":\"u\",\"ended_at\":{}"), "wrong type"},
+        {JOB("\"id\":\"1\",\"source\":\"u\",\"last_seen_at\":true"), "wrong type"},
+        {JOB("\"id\":\"1\",\"source\":\"u\",\"id\":\"1\""), "\"id\" twice"},
+        {JOB("\"id\":\"1\",\"source\":\"u\",\"ended_at\":null,\"ended_at\":\"t\""), "\"ended_at\" twice"},
+        {JOB("\"id\":\"1\",\"source\":\"u\",\"\\u0065nded_at\":null,\"ended_at\":\"t\""), "\"ended_at\" twice"},
+
+        {"{\"success\":true}", "not an object"},
+        {"{\"success\":true,\"result\":null}", "not an object"},
+        {"{\"success\":true,\"result\":[]}", "not an object"},
+        {"{\"success\":true,\"result\":[{\"id\":\"1\",\"source\":\"u\"}]}", "not an object"},
+        {"{\"success\":true,\"result\":\"1\"}", "not an object"},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++)
+        assert_bad(AIS_JOB, cases[i].body, cases[i].reason);
+}
+
+static void test_bad_envelope(void **state)
+{
+    static const struct {
+        const char *body;
+        const char *reason;
+    } cases[] = {
+        {"", "not JSON"},
+        {"null", "the answer is not an object"},
+        {"[]", "the answer is not an object"},
+        {"\"success\"", "the answer is not an object"},
+        {"1", "the answer is not an object"},
+        {"<html>502 Bad Gateway</html>", "not JSON"},
+        {"{}", "no \"success\""},
+        {"{\"result\":{\"id\":\"1\",\"source\":\"u\"}}", "no \"success\""},
+        {"{\"success\":1,\"result\":{\"id\":\"1\",\"source\":\"u\"}}", "wrong type"},
+        {"{\"success\":\"true\",\"result\":{\"id\":\"1\",\"source\":\"u\"}}", "wrong type"},
+        {"{\"success\":null,\"errors\":[]}", "wrong type"},
+        {"{\"success\":true,\"success\":true,\"result\":{\"id\":\"1\",\"source\":\"u\"}}", "\"success\" twice"},
+        {"{\"success\":true,\"result\":{},\"result\":{\"id\":\"1\",\"source\":\"u\"}}", "\"result\" twice"},
+        {"{\"success\":false,\"errors\":[],\"errors\":[]}", "\"errors\" twice"},
+        {"{\"success\":true,\"errors\":{},\"result\":{\"id\":\"1\",\"source\":\"u\"}}", "wrong type"},
+
+        {"{\"success\":false}", "neither"},
+        {"{\"success\":false,\"errors\":null}", "neither"},
+        {"{\"success\":false,\"errors\":{\"code\":1,\"message\":\"m\"}}", "wrong type"},
+        {"{\"success\":false,\"errors\":[1]}", "the error is not an object"},
+        {"{\"success\":false,\"errors\":[{\"code\":1}]}", "no \"message\""},
+        {"{\"success\":false,\"errors\":[{\"message\":\"m\"}]}", "no \"code\""},
+        {"{\"success\":false,\"errors\":[{\"code\":\"1\",\"message\":\"m\"}]}", "wrong type"},
+        {"{\"success\":false,\"errors\":[{\"code\":1,\"message\":null}]}", "wrong type"},
+        {"{\"success\":false,\"errors\":[{\"code\":1,\"code\":2,\"message\":\"m\"}]}", "twice"},
+        {"{\"success\":false,\"errors\":[{\"code\":1,\"message\":\"m\"},{}]}", "no \"code\""},
+
+        /* what a lenient reader lets pass */
+        {"\xEF\xBB\xBF" JOB("\"id\":\"1\",\"source\":\"u\""), "not JSON"},
+        {JOB("\"id\":\"1\",\"source\":\"u\"") "}", "bytes after the document"},
+        {JOB("\"id\":\"1\",\"source\":\"u\"") JOB("\"id\":\"2\",\"source\":\"u\""), "bytes after the document"},
+        {JOB("\"id\":\"1\\u0000\",\"source\":\"u\""), "a NUL"},
+        {JOB("\"id\":\"1\",\"source\":\"u\",\"x\\u0000\":1"), "a NUL"},
+        {JOB("\"id\":\"\\uZZZZ\",\"source\":\"u\""), "an invalid escape"},
+        {JOB("\"id\":\"1\xFF\",\"source\":\"u\""), "invalid UTF-8"},
+        {JOB("\"id\":\"1\n\",\"source\":\"u\""), "a control character"},
+        {JOB("\"id\":\"1\",\"source\":\"u\",\"n\":01"), "not JSON"},
+        {JOB("\"id\":\"1\",\"source\":\"u\",}"), "not JSON"},
+    };
+    static const enum ais_kind kinds[] = {AIS_JOB, AIS_LIST, AIS_LOGS};
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        for (size_t k = 0; k < COUNT(kinds); k++)
+            assert_bad(kinds[k], cases[i].body, cases[i].reason);
+    }
+}
+
+static void test_nul_byte(void **state)
+{
+    struct ais_answer answer;
+    struct ais_error err;
+
+    (void) state;
+    assert_int_equal(ais_answer_parse(&answer, AIS_JOB, AIS_STR(JOB("\"id\":\"1\",\"source\":\"u\"") "\0"), &err), -1);
+    assert_int_equal(ais_answer_parse(&answer, AIS_JOB, AIS_STR(JOB("\"id\":\"1\0\",\"source\":\"u\"")), &err), -1);
+    assert_non_null(strstr(err.text, "a NUL at byte 33"));
+}
+
+/* The message tells where, and none of the body. */
+static void test_message(void **state)
+{
+    struct ais_answer answer;
+    struct ais_error err;
+
+    (void) state;
+    assert_int_equal(parse(&answer, AIS_JOB, "<html>s3cret</html>", &err), -1);
+    assert_string_equal(err.text, "the answer is not JSON: an invalid value at byte 0");
+}
+
+/* Nested to the limit, and one deeper; a job stands on the second level. */
+static void test_depth(void **state)
+{
+    enum { BODY_MAX = 512 };
+
+    (void) state;
+    for (int depth = 1; depth <= 40; depth++) {
+        char body[BODY_MAX] = "{\"success\":true,\"result\":{\"id\":\"1\",\"source\":\"u\",\"x\":";
+        struct ais_answer answer;
+
+        for (int i = 0; i < depth; i++)
+            strcat(body, "[");
+        for (int i = 0; i < depth; i++)
+            strcat(body, "]");
+        strcat(body, "}}");
+
+        if (depth + 2 <= AIS_JSON_DEPTH_MAX) {
+            assert_good(&answer, AIS_JOB, body);
+            ais_answer_free(&answer);
+        } else {
+            assert_bad(AIS_JOB, body, "nesting too deep");
+        }
+    }
+}
+
+static void test_list(void **state)
+{
+    struct ais_answer answer;
+
+    (void) state;
+    assert_good(&answer, AIS_LIST,
+                "{\"result\":[{\"id\":\"a\",\"source\":\"user\",\"started_at\":\"2026-11-23 12:00:00\"},"
+                "{\"id\":\"b\",\"source\":\"schedule\",\"ended_at\":\"x\",\"end_reason\":\"cancelled by user\"}],"
+                "\"result_info\":{\"count\":2,\"page\":1,\"per_page\":20,\"total_count\":2},\"success\":true}");
+    assert_true(answer.success);
+    assert_int_equal(answer.njobs, 2);
+    assert_string_equal(answer.jobs[0].id, "a");
+    assert_int_equal(answer.jobs[0].state, AIS_RUNNING);
+    assert_string_equal(answer.jobs[1].id, "b");
+    assert_int_equal(answer.jobs[1].state, AIS_CANCELLED);
+    ais_answer_free(&answer);
+
+    assert_good(&answer, AIS_LIST, "{\"success\":true,\"result\":[]}");
+    assert_int_equal(answer.njobs, 0);
+    assert_null(answer.jobs);
+    ais_answer_free(&answer);
+
+    assert_bad(AIS_LIST, "{\"success\":true}", "\"result\" is not an array");
+    assert_bad(AIS_LIST, "{\"success\":true,\"result\":null}", "\"result\" is not an array");
+    assert_bad(AIS_LIST, JOB("\"id\":\"1\",\"source\":\"u\""), "\"result\" is not an array");
+    assert_bad(AIS_LIST, "{\"success\":true,\"result\":[{\"id\":\"1\",\"source\":\"u\"},null]}", "not an object");
+    assert_bad(AIS_LIST, "{\"success\":true,\"result\":[{\"id\":\"1\",\"source\":\"u\"},{\"id\":\"2\"}]}",
+               "no \"source\"");
+}
+
+/* No bound on the number of jobs but the size of the body. */
+static void test_long_list(void **state)
+{
+    enum { JOBS = 10000 };
+    char *body = malloc(64 + JOBS * 64);
+    struct ais_answer answer;
+    char *p = body;
+
+    (void) state;
+    assert_non_null(body);
+    p += sprintf(p, "{\"success\":true,\"result\":[");
+    for (int i = 0; i < JOBS; i++)
+        p += sprintf(p, "%s{\"id\":\"job-%d\",\"source\":\"user\"}", i > 0 ? "," : "", i);
+    sprintf(p, "]}");
+
+    assert_good(&answer, AIS_LIST, body);
+    assert_int_equal(answer.njobs, JOBS);
+    assert_string_equal(answer.jobs[JOBS - 1].id, "job-9999");
+    ais_answer_free(&answer);
+    free(body);
+}
+
+#define LOG(id, created_at, message, message_type)                                                                     \
+    "{\"id\":" id ",\"created_at\":" created_at ",\"message\":" message ",\"message_type\":" message_type "}"
+#define LOGS(entries) "{\"success\":true,\"result\":[" entries "]}"
+
+static void test_logs(void **state)
+{
+    struct ais_answer answer;
+
+    (void) state;
+    assert_good(&answer, AIS_LOGS, LOGS(LOG("1", "1763902700", "\"m\"", "0") "," LOG("-2", "1.5", "\"\"", "1e1")));
+    assert_int_equal(answer.nlogs, 2);
+    assert_int_equal(answer.njobs, 0);
+    assert_null(answer.jobs);
+    ais_answer_free(&answer);
+
+    assert_good(&answer, AIS_LOGS, LOGS(LOG("9007199254740992", "0", "\"m\"", "-9007199254740992")));
+    ais_answer_free(&answer);
+
+    assert_good(&answer, AIS_LOGS, LOGS(""));
+    assert_int_equal(answer.nlogs, 0);
+    ais_answer_free(&answer);
+}
+
+static void test_bad_logs(void **state)
+{
+    static const struct {
+        const char *body;
+        const char *reason;
+    } cases[] = {
+        {"{\"success\":true}", "\"result\" is not an array"},
+        {"{\"success\":true,\"result\":{}}", "\"result\" is not an array"},
+        {LOGS("1"), "the log entry is not an object"},
+        {LOGS("{}"), "no \"id\""},
+        {LOGS(LOG("\"1\"", "0", "\"m\"", "0")), "wrong type"},
+        {LOGS(LOG("1.5", "0", "\"m\"", "0")), "not an integer"},
+        {LOGS(LOG("1e999", "0", "\"m\"", "0")), "not an integer"},
+        {LOGS(LOG("-1e999", "0", "\"m\"", "0")), "not an integer"},
+        {LOGS(LOG("1", "null", "\"m\"", "0")), "wrong type"},
+        {LOGS(LOG("1", "\"2026\"", "\"m\"", "0")), "wrong type"},
+        {LOGS(LOG("1", "0", "null", "0")), "wrong type"},
+        {LOGS(LOG("1", "0", "\"m\"", "true")), "wrong type"},
+        {LOGS(LOG("1", "0", "\"m\"", "0.5")), "not an integer"},
+        {LOGS(LOG("1", "0", "\"m\"", "0") ",[]"), "not an object"},
+        {LOGS("{\"id\":1,\"id\":1}"), "\"id\" twice"},
+        {LOGS("{\"id\":1,\"created_at\":0,\"message\":\"m\"}"), "no \"message_type\""},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++)
+        assert_bad(AIS_LOGS, cases[i].body, cases[i].reason);
+}
+
+static void test_errors(void **state)
+{
+    static const struct {
+        const char *body;
+        int code;
+        const char *message;
+    } cases[] = {
+        {"{\"success\":false,\"errors\":[{\"code\":7021,\"message\":\"job_not_found\"}],\"result\":{}}", 7021,
+         "job_not_found"},
+        {"{\"success\":false,\"errors\":[{\"code\":7002,\"message\":\"a\"},{\"code\":1,\"message\":\"b\"}]}", 7002,
+         "a"},
+        {"{\"success\":false,\"errors\":[{\"code\":10000,\"message\":\"\",\"error_chain\":[]}],\"result\":null}", 10000,
+         ""},
+        {"{\"success\":false,\"errors\":[],\"result\":[1,2]}", 0, NULL},
+        {"{\"success\":false,\"errors\":[{\"code\":1e999,\"message\":\"m\"}]}", INT32_MAX, "m"},
+        {"{\"success\":false,\"errors\":[{\"code\":-1e999,\"message\":\"m\"}]}", INT32_MIN, "m"},
+    };
+    static const enum ais_kind kinds[] = {AIS_JOB, AIS_LIST, AIS_LOGS};
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        for (size_t k = 0; k < COUNT(kinds); k++) {
+            struct ais_answer answer;
+
+            assert_good(&answer, kinds[k], cases[i].body);
+            assert_false(answer.success);
+            assert_int_equal(answer.error_code, cases[i].code);
+            if (cases[i].message == NULL)
+                assert_null(answer.error_message);
+            else
+                assert_string_equal(answer.error_message, cases[i].message);
+            assert_null(answer.jobs);
+            assert_int_equal(answer.njobs, 0);
+            ais_answer_free(&answer);
+        }
+    }
+}
+
+/* Cut anywhere, an answer is none: never a half-filled job. */
+static void test_every_prefix(void **state)
+{
+    static const char body[] = "{\"success\":true,\"result\":[{\"id\":\"1\",\"source\":\"u\",\"ended_at\":null}]}";
+    struct ais_answer answer;
+
+    (void) state;
+    for (size_t len = 0; len < sizeof(body) - 1; len++) {
+        struct ais_str cut = exact_copy((struct ais_str){body, len});
+
+        assert_int_equal(ais_answer_parse(&answer, AIS_LIST, cut, NULL), -1);
+        assert_null(answer.jobs);
+        exact_free(cut);
+    }
+}
+
+/* Each allocation of a parse fails in turn: an error, nothing left behind. */
+static void test_out_of_memory(void **state)
+{
+    static const char body[] = "{\"success\":true,\"result\":[{\"id\":\"1\",\"source\":\"u\"}],\"x\":[1,\"y\"]}";
+    cJSON_Hooks hooks = {fusible_malloc, free};
+    struct ais_answer answer;
+    struct ais_error err;
+    int failures = 0;
+    int rc;
+
+    (void) state;
+    cJSON_InitHooks(&hooks);
+    do {
+        fuse = failures;
+        rc = ais_answer_parse(&answer, AIS_LIST, AIS_STR(body), &err);
+        if (rc != 0) {
+            assert_string_equal(err.text, "out of memory");
+            assert_null(answer.document);
+            assert_null(answer.jobs);
+            failures++;
+        }
+    } while (rc != 0);
+    fuse = -1;
+    ais_answer_free(&answer);
+    cJSON_InitHooks(NULL);
+
+    assert_true(failures > 10);
+}
+
+static void test_free_of_nothing(void **state)
+{
+    struct ais_answer answer = {0};
+
+    (void) state;
+    ais_answer_free(&answer);
+    ais_answer_free(&answer);
+    assert_null(answer.jobs);
+}
+
+static void test_newest(void **state)
+{
+    struct ais_job jobs[] = {
+        {.started_at = 5},  {.started_at = 9},
+        {.started_at = 9},  {.started_at = 7},
+        {.started_at = -1}, {.started_at = AIS_TIME_NONE},
+        {.started_at = 9},  {.started_at = AIS_TIME_NONE},
+    };
+
+    (void) state;
+    assert_null(ais_jobs_newest(jobs, 0));
+    assert_null(ais_jobs_newest(NULL, 0));
+    assert_ptr_equal(ais_jobs_newest(jobs, 1), &jobs[0]);
+    assert_ptr_equal(ais_jobs_newest(jobs, 2), &jobs[1]);
+    assert_ptr_equal(ais_jobs_newest(jobs, 5), &jobs[1]);
+    assert_ptr_equal(ais_jobs_newest(jobs, COUNT(jobs)), &jobs[5]);
+    assert_ptr_equal(ais_jobs_newest(jobs + 6, 2), &jobs[7]);
+    assert_ptr_equal(ais_jobs_newest(jobs + 4, 1), &jobs[4]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_state_names),
+        cmocka_unit_test(test_state),
+        cmocka_unit_test(test_job),
+        cmocka_unit_test(test_bare_job),
+        cmocka_unit_test(test_unreadable_times),
+        cmocka_unit_test(test_unknown_members),
+        cmocka_unit_test(test_bad_job),
+        cmocka_unit_test(test_bad_envelope),
+        cmocka_unit_test(test_nul_byte),
+        cmocka_unit_test(test_message),
+        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_long_list),
+        cmocka_unit_test(test_logs),
+        cmocka_unit_test(test_bad_logs),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_every_prefix),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_free_of_nothing),
+        cmocka_unit_test(test_newest),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

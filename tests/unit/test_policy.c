@@ -1,0 +1,411 @@
+#include "unit.h"
+
+#include <limits.h>
+
+#include "ais_policy.h"
+
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+
+/* 2026-11-23T12:44:10Z */
+#define NOW INT64_C(1795437850000)
+
+static const struct ais_resource job = {.kind = AIS_JOB, .job = {"j1", 2}};
+static const struct ais_resource list = {.kind = AIS_LIST};
+static const struct ais_resource logs = {.kind = AIS_LOGS, .job = {"j1", 2}};
+
+static struct ais_error why;
+
+static struct ais_verdict judge(const struct ais_resource *res, int status, const char *body)
+{
+    struct ais_verdict verdict, silent;
+
+    why.text[0] = '\0';
+    verdict = ais_policy_judge(res, status, str(body), NOW, &why);
+    silent = ais_policy_judge(res, status, str(body), NOW, NULL);
+
+    assert_int_equal(verdict.fault, silent.fault);
+    assert_int_equal(verdict.pass, silent.pass);
+    assert_int_equal(verdict.fault != AIS_FAULT_NONE, why.text[0] != '\0');
+    return verdict;
+}
+
+/* An answer of that class, which may be passed on. */
+static void assert_answer(struct ais_verdict verdict, enum ais_class class)
+{
+    if (verdict.fault != AIS_FAULT_NONE)
+        fail_msg("%s", why.text);
+    assert_true(verdict.pass);
+    assert_int_equal(verdict.class, class);
+}
+
+/* A fault, for that reason; it is never cached as an answer. */
+static void assert_fault(struct ais_verdict verdict, enum ais_fault fault, bool pass, const char *reason)
+{
+    assert_int_equal(verdict.fault, fault);
+    assert_int_equal(verdict.class, AIS_CLASS_ERROR);
+    assert_int_equal(verdict.pass, pass);
+    assert_false(verdict.has_state);
+    if (strstr(why.text, reason) == NULL)
+        fail_msg("\"%s\"", why.text);
+}
+
+#define JOB(members) "{\"success\":true,\"result\":{\"id\":\"j1\",\"source\":\"user\"" members "}}"
+#define ERROR(code) "{\"success\":false,\"errors\":[{\"code\":" code ",\"message\":\"s3cret\"}]}"
+
+static void test_fault_names(void **state)
+{
+    static const char *const names[AIS_FAULTS] = {"none",         "connect", "tls",  "timeout", "credential",
+                                                  "rate_limited", "server",  "body", "internal"};
+
+    (void) state;
+    for (int f = 0; f < AIS_FAULTS; f++)
+        assert_string_equal(ais_fault_name(f), names[f]);
+}
+
+static void test_judge_job(void **state)
+{
+    static const struct {
+        const char *body;
+        enum ais_class class;
+        enum ais_state state;
+        int64_t age;
+    } cases[] = {
+        {JOB(""), AIS_CLASS_ACTIVE, AIS_QUEUED, 0},
+        {JOB(",\"started_at\":\"2026-11-23T12:44:00Z\""), AIS_CLASS_ACTIVE, AIS_RUNNING, 10 * SECOND},
+        {JOB(",\"started_at\":\"2026-11-23 12:44:10\""), AIS_CLASS_ACTIVE, AIS_RUNNING, 0},
+        {JOB(",\"started_at\":\"2026-11-23T12:44:11Z\""), AIS_CLASS_ACTIVE, AIS_RUNNING, 0},
+        {JOB(",\"started_at\":\"2036-11-23T12:44:11Z\""), AIS_CLASS_ACTIVE, AIS_RUNNING, 0},
+        {JOB(",\"started_at\":\"yesterday\""), AIS_CLASS_ACTIVE, AIS_RUNNING, 0},
+        {JOB(",\"started_at\":\"2026-11-23T12:44:00Z\",\"ended_at\":\"2026-11-23T12:44:05Z\""), AIS_CLASS_ENDED,
+         AIS_SUCCEEDED, 0},
+        {JOB(",\"ended_at\":\"x\",\"end_reason\":\"boom\""), AIS_CLASS_ENDED, AIS_FAILED, 0},
+        {JOB(",\"ended_at\":\"x\",\"end_reason\":\"cancelled\""), AIS_CLASS_ENDED, AIS_CANCELLED, 0},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct ais_verdict verdict = judge(&job, 200, cases[i].body);
+
+        assert_answer(verdict, cases[i].class);
+        assert_true(verdict.has_state);
+        assert_int_equal(verdict.state, cases[i].state);
+        assert_int_equal(verdict.age, cases[i].age);
+    }
+}
+
+/* A job that was not asked for is never one that was. */
+static void test_judge_other_job(void **state)
+{
+    static const char *const ids[] = {"j2", "j", "j11", "J1", "j1 "};
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(ids); i++) {
+        char body[128];
+
+        snprintf(body, sizeof(body), "{\"success\":true,\"result\":{\"id\":\"%s\",\"source\":\"user\"}}", ids[i]);
+        assert_fault(judge(&job, 200, body), AIS_FAULT_BODY, false, "another job");
+    }
+}
+
+#define RUNNING(time) "{\"id\":\"r\",\"source\":\"u\",\"started_at\":\"2026-11-23T" time "Z\"}"
+#define QUEUED "{\"id\":\"q\",\"source\":\"u\"}"
+#define ENDED "{\"id\":\"e\",\"source\":\"u\",\"started_at\":\"2026-11-23T12:44:09Z\",\"ended_at\":\"x\"}"
+#define LIST(jobs) "{\"success\":true,\"result\":[" jobs "]}"
+
+static void test_judge_list(void **state)
+{
+    static const struct {
+        const char *body;
+        bool has_state;
+        enum ais_state state;
+        int64_t age;
+    } cases[] = {
+        {LIST(""), false, 0, 0},
+        {LIST(ENDED), false, 0, 0},
+        {LIST(RUNNING("12:44:00")), true, AIS_RUNNING, 10 * SECOND},
+        {LIST(RUNNING("12:00:10") "," ENDED "," RUNNING("12:43:10")), true, AIS_RUNNING, MINUTE},
+        {LIST(RUNNING("12:43:10") "," RUNNING("12:00:10")), true, AIS_RUNNING, MINUTE},
+        {LIST(RUNNING("12:43:10") "," QUEUED), true, AIS_QUEUED, 0},
+        {LIST(QUEUED "," RUNNING("12:44:10")), true, AIS_QUEUED, 0},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct ais_verdict verdict = judge(&list, 200, cases[i].body);
+
+        assert_answer(verdict, AIS_CLASS_LIST);
+        assert_int_equal(verdict.has_state, cases[i].has_state);
+        assert_int_equal(verdict.state, cases[i].state);
+        assert_int_equal(verdict.age, cases[i].age);
+    }
+}
+
+static void test_judge_logs(void **state)
+{
+    struct ais_verdict verdict;
+
+    (void) state;
+    verdict = judge(&logs, 200, LIST(""));
+    assert_answer(verdict, AIS_CLASS_LOGS);
+    assert_false(verdict.has_state);
+}
+
+static void test_judge_refusals(void **state)
+{
+    struct ais_verdict verdict;
+
+    (void) state;
+    assert_answer(judge(&job, 404, ERROR("7021")), AIS_CLASS_NOT_FOUND);
+    assert_answer(judge(&list, 404, ERROR("7002")), AIS_CLASS_NOT_FOUND);
+    assert_answer(judge(&logs, 404, "{\"success\":false,\"errors\":[]}"), AIS_CLASS_NOT_FOUND);
+
+    assert_answer(judge(&job, 400, ERROR("7000")), AIS_CLASS_ERROR);
+    assert_answer(judge(&job, 403, ERROR("9109")), AIS_CLASS_ERROR);
+    assert_answer(judge(&job, 410, ERROR("10000")), AIS_CLASS_ERROR);
+    verdict = judge(&job, 499, ERROR("1"));
+    assert_answer(verdict, AIS_CLASS_ERROR);
+    assert_false(verdict.has_state);
+}
+
+static void test_judge_faults(void **state)
+{
+    static const struct {
+        int status;
+        const char *body;
+        enum ais_fault fault;
+        bool pass;
+        const char *reason;
+    } cases[] = {
+        {401, ERROR("10000"), AIS_FAULT_CREDENTIAL, false, "credential"},
+        {401, "<html>", AIS_FAULT_CREDENTIAL, false, "credential"},
+        {403, ERROR("10000"), AIS_FAULT_CREDENTIAL, false, "credential"},
+        {403, "<html>", AIS_FAULT_BODY, false, "403: the answer is not JSON"},
+        {429, ERROR("7020"), AIS_FAULT_RATE_LIMITED, false, "rate limit"},
+        {429, "", AIS_FAULT_RATE_LIMITED, false, "rate limit"},
+
+        {200, "", AIS_FAULT_BODY, false, "not JSON"},
+        {200, "null", AIS_FAULT_BODY, false, "not an object"},
+        {200, "<html>", AIS_FAULT_BODY, false, "200: the answer is not JSON"},
+        {200, "{\"success\":true}", AIS_FAULT_BODY, false, "not an object"},
+        {200, LIST(""), AIS_FAULT_BODY, false, "not an object"},
+        {200, ERROR("7021"), AIS_FAULT_BODY, false, "200 with error code 7021"},
+        {404, "<html>", AIS_FAULT_BODY, false, "404: the answer is not JSON"},
+        {404, "", AIS_FAULT_BODY, false, "not JSON"},
+        {404, JOB(""), AIS_FAULT_BODY, false, "404 with \"success\":true"},
+        {400, "{\"success\":false}", AIS_FAULT_BODY, false, "neither"},
+
+        {500, ERROR("7001"), AIS_FAULT_SERVER, true, "500 with error code 7001"},
+        {503, ERROR("7017"), AIS_FAULT_SERVER, true, "503 with error code 7017"},
+        {599, ERROR("1"), AIS_FAULT_SERVER, true, "599"},
+        {500, JOB(""), AIS_FAULT_SERVER, false, "500 with \"success\":true"},
+        {502, "<html>502 Bad Gateway</html>", AIS_FAULT_SERVER, false, "502: the answer is not JSON"},
+        {520, "error code: 520", AIS_FAULT_SERVER, false, "520"},
+
+        {0, JOB(""), AIS_FAULT_SERVER, false, "no answer"},
+        {100, JOB(""), AIS_FAULT_SERVER, false, "no answer"},
+        {201, JOB(""), AIS_FAULT_SERVER, false, "no answer"},
+        {204, "", AIS_FAULT_SERVER, false, "no answer"},
+        {206, JOB(""), AIS_FAULT_SERVER, false, "no answer"},
+        {301, ERROR("1"), AIS_FAULT_SERVER, false, "301, which is no answer"},
+        {304, "", AIS_FAULT_SERVER, false, "no answer"},
+        {399, ERROR("1"), AIS_FAULT_SERVER, false, "no answer"},
+        {600, ERROR("1"), AIS_FAULT_SERVER, false, "no answer"},
+        {-1, JOB(""), AIS_FAULT_SERVER, false, "no answer"},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        assert_fault(judge(&job, cases[i].status, cases[i].body), cases[i].fault, cases[i].pass, cases[i].reason);
+        assert_null(strstr(why.text, "s3cret"));
+    }
+
+    assert_fault(judge(&list, 200, JOB("")), AIS_FAULT_BODY, false, "not an array");
+    assert_fault(judge(&logs, 200, JOB("")), AIS_FAULT_BODY, false, "not an array");
+    assert_fault(judge(&logs, 200, LIST(QUEUED)), AIS_FAULT_BODY, false, "wrong type");
+}
+
+static const struct ais_valid valid = {
+    .active = 2000, .active_max = 30000, .ended = 1, .list = 10000, .logs = 3, .not_found = 4, .error = 5};
+
+static int64_t lifetime(enum ais_class class, bool has_state, int64_t age)
+{
+    struct ais_verdict verdict = {.class = class, .has_state = has_state, .age = age};
+
+    return ais_policy_lifetime(&valid, &verdict);
+}
+
+static void test_lifetime(void **state)
+{
+    (void) state;
+    assert_int_equal(lifetime(AIS_CLASS_ENDED, true, 0), 1);
+    assert_int_equal(lifetime(AIS_CLASS_LOGS, false, 0), 3);
+    assert_int_equal(lifetime(AIS_CLASS_NOT_FOUND, false, 0), 4);
+    assert_int_equal(lifetime(AIS_CLASS_ERROR, false, 0), 5);
+
+    /* an active job: a tenth of its age, within its bounds */
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 0), 2000);
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 20000), 2000);
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 20010), 2001);
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 100000), 10000);
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 299999), 29999);
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 300000), 30000);
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, INT64_MAX), 30000);
+
+    /* a list: as its most active job, but no longer than a list */
+    assert_int_equal(lifetime(AIS_CLASS_LIST, false, 0), 10000);
+    assert_int_equal(lifetime(AIS_CLASS_LIST, true, 0), 2000);
+    assert_int_equal(lifetime(AIS_CLASS_LIST, true, 50000), 5000);
+    assert_int_equal(lifetime(AIS_CLASS_LIST, true, 300000), 10000);
+}
+
+static void test_lifetime_defaults(void **state)
+{
+    (void) state;
+    assert_int_equal(ais_valid_default.active, 2 * SECOND);
+    assert_int_equal(ais_valid_default.active_max, 30 * SECOND);
+    assert_int_equal(ais_valid_default.ended, DAY);
+    assert_int_equal(ais_valid_default.list, 10 * SECOND);
+    assert_int_equal(ais_valid_default.logs, 10 * SECOND);
+    assert_int_equal(ais_valid_default.not_found, 10 * SECOND);
+    assert_int_equal(ais_valid_default.error, 2 * SECOND);
+}
+
+static void test_retry(void **state)
+{
+    (void) state;
+    for (int fault = AIS_FAULT_NONE; fault < AIS_FAULTS; fault++) {
+        for (int status = 0; status < 700; status++) {
+            bool again =
+                status == 500 || status == 502 || status == 503 || status == 504 || (status >= 520 && status <= 530);
+
+            assert_int_equal(ais_policy_retry(fault, status, -1),
+                             fault == AIS_FAULT_CONNECT || (fault == AIS_FAULT_NONE && again));
+            assert_int_equal(ais_policy_retry(fault, status, 0), fault == AIS_FAULT_CONNECT);
+            assert_int_equal(ais_policy_retry(fault, status, 1000), fault == AIS_FAULT_CONNECT);
+        }
+    }
+}
+
+static void test_backoff(void **state)
+{
+    static const int64_t longest[] = {100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000};
+
+    (void) state;
+    for (unsigned attempt = 1; attempt <= COUNT(longest); attempt++) {
+        int64_t full = longest[attempt - 1];
+
+        assert_int_equal(ais_policy_backoff(attempt, 0), full / 2);
+        assert_in_range(ais_policy_backoff(attempt, UINT32_MAX / 2), full * 3 / 4 - 1, full * 3 / 4 + 1);
+        assert_int_equal(ais_policy_backoff(attempt, UINT32_MAX), full);
+    }
+
+    assert_int_equal(ais_policy_backoff(UINT_MAX, UINT32_MAX), 5000);
+    assert_int_equal(ais_policy_backoff(0, UINT32_MAX), 100);
+}
+
+/* The drawn half is uniform over its whole range: each pause is met about as often as any other. */
+static void test_backoff_uniform(void **state)
+{
+    enum { DRAWS = 51 * 1000 };
+    unsigned seen[51] = {0};
+
+    (void) state;
+    for (uint32_t i = 0; i < DRAWS; i++) {
+        int64_t pause = ais_policy_backoff(1, (uint32_t) (((uint64_t) i << 32) / DRAWS));
+
+        assert_in_range(pause, 50, 100);
+        seen[pause - 50]++;
+    }
+
+    for (size_t i = 0; i < COUNT(seen); i++)
+        assert_in_range(seen[i], 999, 1001);
+}
+
+static void test_retry_after(void **state)
+{
+    static const struct {
+        const char *value;
+        int64_t ms;
+    } cases[] = {
+        {"0", 0},
+        {"1", SECOND},
+        {"120", 2 * MINUTE},
+        {"00007", 7 * SECOND},
+        {"300", 5 * MINUTE},
+        {" 5\t", 5 * SECOND},
+        {"\t \t5", 5 * SECOND},
+        {"86400", DAY},
+        {"86401", DAY},
+        {"99999999999999999999999999999999999999", DAY},
+
+        {"Mon, 23 Nov 2026 12:44:40 GMT", 30 * SECOND},
+        {" Mon, 23 Nov 2026 12:44:40 GMT ", 30 * SECOND},
+        {"Monday, 23-Nov-26 12:45:10 GMT", MINUTE},
+        {"Mon Nov 23 12:49:10 2026", 5 * MINUTE},
+        {"Mon, 23 Nov 2026 12:44:10 GMT", 0},
+        {"Mon, 23 Nov 2026 12:44:09 GMT", 0},
+        {"Sun, 06 Nov 1994 08:49:37 GMT", 0},
+        {"Fri, 31 Dec 9999 23:59:59 GMT", DAY},
+
+        {"", -1},
+        {" ", -1},
+        {"-1", -1},
+        {"+1", -1},
+        {"1.5", -1},
+        {"1e3", -1},
+        {"1s", -1},
+        {"1 2", -1},
+        {"12,13", -1},
+        {"0x10", -1},
+        {"soon", -1},
+        {"\xD9\xA1", -1},
+        {"2026-11-23T12:44:40Z", -1},
+        {"Mon, 32 Nov 2026 12:44:40 GMT", -1},
+        {"\n5", -1},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct ais_str value = exact_copy(str(cases[i].value));
+
+        if (ais_policy_retry_after(value, NOW) != cases[i].ms)
+            fail_msg("\"%s\": %lld", cases[i].value, (long long) ais_policy_retry_after(value, NOW));
+        exact_free(value);
+    }
+
+    assert_int_equal(ais_policy_retry_after((struct ais_str){NULL, 0}, NOW), -1);
+    assert_int_equal(ais_policy_retry_after(AIS_STR("5\0"), NOW), -1);
+}
+
+static void test_client_status(void **state)
+{
+    (void) state;
+    for (int fault = 0; fault < AIS_FAULTS; fault++) {
+        int expected = fault == AIS_FAULT_TIMEOUT                                       ? 504
+                       : fault == AIS_FAULT_RATE_LIMITED || fault == AIS_FAULT_INTERNAL ? 503
+                                                                                        : 502;
+
+        assert_int_equal(ais_policy_client_status(fault), expected);
+        assert_true(strlen(ais_policy_client_text(fault)) > 0);
+        for (int other = 0; other < fault; other++)
+            assert_string_not_equal(ais_policy_client_text(fault), ais_policy_client_text(other));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fault_names),       cmocka_unit_test(test_judge_job),
+        cmocka_unit_test(test_judge_other_job),   cmocka_unit_test(test_judge_list),
+        cmocka_unit_test(test_judge_logs),        cmocka_unit_test(test_judge_refusals),
+        cmocka_unit_test(test_judge_faults),      cmocka_unit_test(test_lifetime),
+        cmocka_unit_test(test_lifetime_defaults), cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_backoff),           cmocka_unit_test(test_backoff_uniform),
+        cmocka_unit_test(test_retry_after),       cmocka_unit_test(test_client_status),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
