@@ -30,6 +30,7 @@ typedef struct {
     uint64_t                      etag;
     ngx_msec_t                    fetched;
     ngx_msec_t                    lease;       /* runs out then; 0: none */
+    uint64_t                      waiters;     /* workers to wake */
     ngx_pid_t                     leader;
 
     uint32_t                      body_len;
@@ -72,10 +73,11 @@ typedef struct {
 
 
 typedef struct {
-    ngx_http_aisearch_shctx_t    *sh;
-    ngx_slab_pool_t              *shpool;
-    uint32_t                      generation;  /* of this configuration */
-    time_t                        warned;
+    ngx_http_aisearch_shctx_t      *sh;
+    ngx_slab_pool_t                *shpool;
+    ngx_http_aisearch_main_conf_t  *amcf;
+    uint32_t                        generation;  /* of this configuration */
+    time_t                          warned;
 } ngx_http_aisearch_cache_t;
 
 
@@ -97,6 +99,7 @@ static void ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
 static ngx_uint_t ngx_http_aisearch_entry_usable(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, struct ais_valid *valid, ngx_msec_t since);
 static void ngx_http_aisearch_entry_lease(ngx_http_aisearch_entry_t *e);
+static uint64_t ngx_http_aisearch_entry_unlease(ngx_http_aisearch_entry_t *e);
 
 static size_t ngx_http_aisearch_inline_size(size_t key_len);
 static ngx_int_t ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
@@ -218,6 +221,7 @@ ngx_http_aisearch_cache_init(ngx_shm_zone_t *zone, void *data)
 
     zone->data = c;
 
+    c->amcf = amcf;
     c->shpool = (ngx_slab_pool_t *) zone->shm.addr;
 
     if (old) {
@@ -384,6 +388,7 @@ ngx_http_aisearch_cache_lookup(ngx_shm_zone_t *zone,
     }
 
     if (e->lease && (ngx_msec_int_t) (e->lease - ngx_current_msec) > 0) {
+        e->waiters |= ngx_http_aisearch_wakeup_bit();
         rc = NGX_HTTP_AISEARCH_WAIT;
         goto done;
     }
@@ -408,12 +413,14 @@ void
 ngx_http_aisearch_cache_store(ngx_shm_zone_t *zone,
     ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer)
 {
+    uint64_t                    waiters;
     ngx_int_t                   rc;
     ngx_http_aisearch_cache_t  *c;
     ngx_http_aisearch_entry_t  *e;
 
     c = zone->data;
     rc = NGX_OK;
+    waiters = 0;
 
     ngx_shmtx_lock(&c->shpool->mutex);
 
@@ -428,7 +435,7 @@ ngx_http_aisearch_cache_store(ngx_shm_zone_t *zone,
         goto done;
     }
 
-    e->lease = 0;
+    waiters = ngx_http_aisearch_entry_unlease(e);
 
     rc = ngx_http_aisearch_body_write(c, e, &answer->body);
 
@@ -455,6 +462,8 @@ ngx_http_aisearch_cache_store(ngx_shm_zone_t *zone,
 done:
 
     ngx_shmtx_unlock(&c->shpool->mutex);
+
+    ngx_http_aisearch_wakeup_send(c->amcf, waiters);
 
     if (rc != NGX_OK) {
         ngx_http_aisearch_cache_warn(c, "answer");
@@ -489,20 +498,24 @@ void
 ngx_http_aisearch_cache_release(ngx_shm_zone_t *zone,
     ngx_http_aisearch_key_t *key)
 {
+    uint64_t                    waiters;
     ngx_http_aisearch_cache_t  *c;
     ngx_http_aisearch_entry_t  *e;
 
     c = zone->data;
+    waiters = 0;
 
     ngx_shmtx_lock(&c->shpool->mutex);
 
     e = ngx_http_aisearch_entry_find(c, key);
 
     if (e && e->leader == ngx_pid) {
-        e->lease = 0;
+        waiters = ngx_http_aisearch_entry_unlease(e);
     }
 
     ngx_shmtx_unlock(&c->shpool->mutex);
+
+    ngx_http_aisearch_wakeup_send(c->amcf, waiters);
 }
 
 
@@ -563,6 +576,22 @@ ngx_http_aisearch_entry_lease(ngx_http_aisearch_entry_t *e)
     if (e->lease == 0) {
         e->lease = 1;
     }
+}
+
+
+/* returns the workers to wake, once the mutex is free */
+
+static uint64_t
+ngx_http_aisearch_entry_unlease(ngx_http_aisearch_entry_t *e)
+{
+    uint64_t  waiters;
+
+    waiters = e->waiters;
+
+    e->waiters = 0;
+    e->lease = 0;
+
+    return waiters;
 }
 
 

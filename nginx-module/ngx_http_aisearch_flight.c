@@ -3,9 +3,9 @@
 
 /*
  * A flight is this worker's interest in one entry: the requests that wait for
- * it, and either the fetch, where this worker holds the entry's lease, or a
- * timer that looks whether the worker that does has stored the answer.  It
- * belongs to no request: clients may go away, the fetch goes on for the others
+ * it, and the fetch, where this worker holds the entry's lease.  Else it follows
+ * the worker that does, which wakes this one when it has stored the answer, or
+ * else a timer does.  It belongs to no request: clients may go away, the fetch goes on for the others
  * and for the cache.
  */
 
@@ -14,12 +14,13 @@
 
 #define NGX_HTTP_AISEARCH_BLOB_SIZE  1024
 
-/* how often a follower looks, in ms */
-#define NGX_HTTP_AISEARCH_POLL     10
+/* how often a follower looks by itself, in ms */
+#define NGX_HTTP_AISEARCH_POLL       100
 
 
 struct ngx_http_aisearch_flight_s {
     ngx_queue_t                   queue;    /* in the bucket of the key */
+    ngx_queue_t                   follower; /* in the queue of followers */
     ngx_queue_t                   waiters;
     ngx_http_aisearch_account_t  *account;
     ngx_http_aisearch_query_t     query;
@@ -71,6 +72,7 @@ static void ngx_http_aisearch_blob_release(void *data);
 
 
 static ngx_queue_t  ngx_http_aisearch_flights[NGX_HTTP_AISEARCH_FLIGHTS];
+static ngx_queue_t  ngx_http_aisearch_followers;
 static ngx_uint_t   ngx_http_aisearch_flights_ready;
 
 
@@ -82,6 +84,8 @@ ngx_http_aisearch_flight_init(void)
     for (i = 0; i < NGX_HTTP_AISEARCH_FLIGHTS; i++) {
         ngx_queue_init(&ngx_http_aisearch_flights[i]);
     }
+
+    ngx_queue_init(&ngx_http_aisearch_followers);
 
     ngx_http_aisearch_flights_ready = 1;
 }
@@ -155,6 +159,7 @@ ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
         ngx_http_aisearch_flight_lead(f, lookup != NGX_HTTP_AISEARCH_NOMEM);
 
     } else if (!f->timer.timer_set) {
+        ngx_queue_insert_tail(&ngx_http_aisearch_followers, &f->follower);
         ngx_add_timer(&f->timer, NGX_HTTP_AISEARCH_POLL);
     }
 
@@ -176,6 +181,35 @@ ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx)
 
     if (f->fetch == NULL && !f->landing && ngx_queue_empty(&f->waiters)) {
         ngx_http_aisearch_flight_destroy(f);
+    }
+}
+
+
+/* another worker has stored an answer; of which entry, it does not say */
+
+void
+ngx_http_aisearch_flight_look(void)
+{
+    ngx_queue_t                  followers, *q;
+    ngx_http_aisearch_flight_t  *f;
+
+    if (ngx_queue_empty(&ngx_http_aisearch_followers)) {
+        return;
+    }
+
+    ngx_queue_init(&followers);
+    ngx_queue_add(&followers, &ngx_http_aisearch_followers);
+    ngx_queue_init(&ngx_http_aisearch_followers);
+
+    /* one that lands may end others: take nothing for granted but the head */
+
+    while (!ngx_queue_empty(&followers)) {
+        q = ngx_queue_head(&followers);
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&ngx_http_aisearch_followers, q);
+
+        f = ngx_queue_data(q, ngx_http_aisearch_flight_t, follower);
+        ngx_http_aisearch_flight_follow(f);
     }
 }
 
@@ -225,6 +259,7 @@ ngx_http_aisearch_flight_create(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_query_copy(&f->query, query);
 
     ngx_queue_init(&f->waiters);
+    ngx_queue_init(&f->follower);
 
     f->timer.handler = ngx_http_aisearch_flight_timer;
     f->timer.data = f;
@@ -251,6 +286,7 @@ ngx_http_aisearch_flight_destroy(ngx_http_aisearch_flight_t *f)
     }
 
     ngx_queue_remove(&f->queue);
+    ngx_queue_remove(&f->follower);
     ngx_free(f);
 }
 
@@ -265,6 +301,9 @@ ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f, ngx_uint_t leased)
     client = ngx_http_aisearch_net_client(account->net);
 
     f->leased = leased;
+
+    ngx_queue_remove(&f->follower);
+    ngx_queue_init(&f->follower);
 
     if (client) {
         f->fetch = ais_client_fetch(client, &account->target,
@@ -343,7 +382,9 @@ ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f)
         break;
 
     case NGX_HTTP_AISEARCH_WAIT:
-        ngx_add_timer(&f->timer, NGX_HTTP_AISEARCH_POLL);
+        if (!f->timer.timer_set) {
+            ngx_add_timer(&f->timer, NGX_HTTP_AISEARCH_POLL);
+        }
         break;
 
     default:
@@ -457,6 +498,9 @@ ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
 
     ngx_queue_remove(&f->queue);
     ngx_queue_init(&f->queue);
+
+    ngx_queue_remove(&f->follower);
+    ngx_queue_init(&f->follower);
 
     f->landing = 1;
 

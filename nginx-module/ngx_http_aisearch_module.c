@@ -19,6 +19,7 @@ static char *ngx_http_aisearch_pass_prefix(ngx_conf_t *cf,
 static char *ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+static ngx_int_t ngx_http_aisearch_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_aisearch_init_process(ngx_cycle_t *cycle);
 static void ngx_http_aisearch_exit_process(ngx_cycle_t *cycle);
 
@@ -85,7 +86,7 @@ ngx_module_t  ngx_http_aisearch_module = {
     ngx_http_aisearch_commands,            /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_http_aisearch_init_module,         /* init module */
     ngx_http_aisearch_init_process,        /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -493,6 +494,23 @@ ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 static ngx_int_t
+ngx_http_aisearch_init_module(ngx_cycle_t *cycle)
+{
+    ngx_http_aisearch_main_conf_t  *amcf;
+
+    amcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_aisearch_module);
+
+    if (amcf == NULL || amcf->shm_zone == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_http_aisearch_wakeup_create(cycle, amcf);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
 ngx_http_aisearch_init_process(ngx_cycle_t *cycle)
 {
     ngx_http_aisearch_main_conf_t  *amcf;
@@ -504,12 +522,14 @@ ngx_http_aisearch_init_process(ngx_cycle_t *cycle)
 
     amcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_aisearch_module);
 
-    if (amcf == NULL) {
+    if (amcf == NULL || amcf->shm_zone == NULL) {
         return NGX_OK;
     }
 
     ngx_http_aisearch_flight_init();
     ngx_http_aisearch_net_init(cycle, amcf);
+
+    ngx_http_aisearch_wakeup_listen(cycle, amcf);
 
     return NGX_OK;
 }
@@ -528,4 +548,5 @@ ngx_http_aisearch_exit_process(ngx_cycle_t *cycle)
 
     ngx_http_aisearch_flight_done();
     ngx_http_aisearch_net_done(amcf);
+    ngx_http_aisearch_wakeup_done();
 }

@@ -14,7 +14,8 @@
 #include "ngx_http_aisearch_cache.h"
 
 
-typedef struct ngx_http_aisearch_net_s  ngx_http_aisearch_net_t;
+typedef struct ngx_http_aisearch_net_s     ngx_http_aisearch_net_t;
+typedef struct ngx_http_aisearch_wakeup_s  ngx_http_aisearch_wakeup_t;
 
 
 /* one credential, one account of the API: an "aisearch_account" block */
@@ -55,6 +56,7 @@ typedef struct {
     ngx_array_t                    accounts;  /* of ngx_http_aisearch_account_t * */
     ngx_array_t                    passes;    /* of ngx_http_aisearch_pass_t * */
     ngx_array_t                    nets;      /* of ngx_http_aisearch_net_t * */
+    ngx_array_t                    wakeups;   /* of ngx_http_aisearch_wakeup_t */
     ngx_shm_zone_t                *shm_zone;
 } ngx_http_aisearch_main_conf_t;
 
@@ -138,6 +140,17 @@ void ngx_http_aisearch_net_init(ngx_cycle_t *cycle,
 void ngx_http_aisearch_net_done(ngx_http_aisearch_main_conf_t *amcf);
 struct ais_client *ngx_http_aisearch_net_client(ngx_http_aisearch_net_t *net);
 
+/* wakeup */
+
+void ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle,
+    ngx_http_aisearch_main_conf_t *amcf);
+void ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
+    ngx_http_aisearch_main_conf_t *amcf);
+void ngx_http_aisearch_wakeup_done(void);
+uint64_t ngx_http_aisearch_wakeup_bit(void);
+void ngx_http_aisearch_wakeup_send(ngx_http_aisearch_main_conf_t *amcf,
+    uint64_t workers);
+
 /* flight */
 
 void ngx_http_aisearch_flight_init(void);
@@ -145,6 +158,7 @@ void ngx_http_aisearch_flight_done(void);
 ngx_int_t ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_e lookup);
 void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
+void ngx_http_aisearch_flight_look(void);
 
 /* request */
 

@@ -1,0 +1,234 @@
+#include "ngx_http_aisearch_module.h"
+
+#if (NGX_HAVE_EVENTFD)
+#include <sys/eventfd.h>
+#endif
+
+
+/*
+ * A worker that has stored an answer wakes the workers that wait for it.  Each
+ * has one descriptor, made in the master so that all workers of the cycle have
+ * it.  What gets lost, since workers of another cycle do not have it, is found
+ * by the timers of the waiting ones; so a failure here is not one of nginx.
+ */
+
+
+struct ngx_http_aisearch_wakeup_s {
+    int                            fds[2];       /* to read, to write */
+};
+
+
+static ngx_int_t ngx_http_aisearch_wakeup_open(
+    ngx_http_aisearch_wakeup_t *wakeup, ngx_log_t *log);
+static void ngx_http_aisearch_wakeup_close(void *data);
+static void ngx_http_aisearch_wakeup_handler(ngx_event_t *ev);
+
+
+static ngx_connection_t  *ngx_http_aisearch_wakeup_connection;
+
+
+void
+ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle,
+    ngx_http_aisearch_main_conf_t *amcf)
+{
+    ngx_int_t                    i;
+    ngx_core_conf_t             *ccf;
+    ngx_pool_cleanup_t          *cln;
+    ngx_http_aisearch_wakeup_t  *wakeup;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+
+    if (ngx_array_init(&amcf->wakeups, cycle->pool, ccf->worker_processes,
+                       sizeof(ngx_http_aisearch_wakeup_t))
+        != NGX_OK)
+    {
+        return;
+    }
+
+    cln = ngx_pool_cleanup_add(cycle->pool, 0);
+    if (cln == NULL) {
+        return;
+    }
+
+    cln->handler = ngx_http_aisearch_wakeup_close;
+    cln->data = &amcf->wakeups;
+
+    for (i = 0; i < ccf->worker_processes; i++) {
+
+        wakeup = ngx_array_push(&amcf->wakeups);
+
+        if (ngx_http_aisearch_wakeup_open(wakeup, cycle->log) != NGX_OK) {
+            amcf->wakeups.nelts--;
+            return;
+        }
+    }
+}
+
+
+void
+ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
+    ngx_http_aisearch_main_conf_t *amcf)
+{
+    ngx_connection_t            *c;
+    ngx_http_aisearch_wakeup_t  *wakeups;
+
+    if (ngx_worker >= amcf->wakeups.nelts) {
+        return;
+    }
+
+    wakeups = amcf->wakeups.elts;
+
+    c = ngx_get_connection(wakeups[ngx_worker].fds[0], cycle->log);
+    if (c == NULL) {
+        return;
+    }
+
+    c->read->handler = ngx_http_aisearch_wakeup_handler;
+    c->read->log = cycle->log;
+
+    if (ngx_add_event(c->read, NGX_READ_EVENT, NGX_LEVEL_EVENT) != NGX_OK) {
+        ngx_free_connection(c);
+        c->fd = (ngx_socket_t) -1;
+        return;
+    }
+
+    ngx_http_aisearch_wakeup_connection = c;
+}
+
+
+void
+ngx_http_aisearch_wakeup_done(void)
+{
+    ngx_connection_t  *c;
+
+    c = ngx_http_aisearch_wakeup_connection;
+
+    if (c == NULL) {
+        return;
+    }
+
+    ngx_http_aisearch_wakeup_connection = NULL;
+
+    (void) ngx_del_event(c->read, NGX_READ_EVENT, 0);
+
+    ngx_free_connection(c);
+    c->fd = (ngx_socket_t) -1;
+}
+
+
+/* a bit for each worker, the 65th has that of the first again */
+
+uint64_t
+ngx_http_aisearch_wakeup_bit(void)
+{
+    return (uint64_t) 1 << (ngx_worker % 64);
+}
+
+
+void
+ngx_http_aisearch_wakeup_send(ngx_http_aisearch_main_conf_t *amcf,
+    uint64_t workers)
+{
+    ssize_t                      n;
+    uint64_t                     one;
+    ngx_uint_t                   i;
+    ngx_http_aisearch_wakeup_t  *wakeups;
+
+    wakeups = amcf->wakeups.elts;
+    one = 1;
+
+    for (i = 0; i < amcf->wakeups.nelts; i++) {
+
+        if (i == ngx_worker || !(workers & ((uint64_t) 1 << (i % 64)))) {
+            continue;
+        }
+
+        /* a descriptor that is full wakes its reader all the same */
+
+        n = write(wakeups[i].fds[1], &one, sizeof(uint64_t));
+
+        if (n == -1 && ngx_errno != NGX_EAGAIN) {
+            ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
+                          "aisearch: write() to wake a worker failed");
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_wakeup_open(ngx_http_aisearch_wakeup_t *wakeup,
+    ngx_log_t *log)
+{
+#if (NGX_HAVE_EVENTFD)
+
+    wakeup->fds[0] = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
+    wakeup->fds[1] = wakeup->fds[0];
+
+    if (wakeup->fds[0] == -1) {
+        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
+                      "aisearch: eventfd() failed");
+        return NGX_ERROR;
+    }
+
+#else
+
+    ngx_uint_t  i;
+
+    if (pipe(wakeup->fds) == -1) {
+        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno, "aisearch: pipe() failed");
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < 2; i++) {
+        if (ngx_nonblocking(wakeup->fds[i]) == -1
+            || fcntl(wakeup->fds[i], F_SETFD, FD_CLOEXEC) == -1)
+        {
+            ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
+                          "aisearch: fcntl() failed");
+            (void) close(wakeup->fds[0]);
+            (void) close(wakeup->fds[1]);
+            return NGX_ERROR;
+        }
+    }
+
+#endif
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_aisearch_wakeup_close(void *data)
+{
+    ngx_array_t  *a = data;
+
+    ngx_uint_t                   i;
+    ngx_http_aisearch_wakeup_t  *wakeups;
+
+    wakeups = a->elts;
+
+    for (i = 0; i < a->nelts; i++) {
+        (void) close(wakeups[i].fds[0]);
+
+        if (wakeups[i].fds[1] != wakeups[i].fds[0]) {
+            (void) close(wakeups[i].fds[1]);
+        }
+    }
+}
+
+
+static void
+ngx_http_aisearch_wakeup_handler(ngx_event_t *ev)
+{
+    ssize_t            n;
+    uint64_t           buf[64];
+    ngx_connection_t  *c;
+
+    c = ev->data;
+
+    do {
+        n = read(c->fd, buf, sizeof(buf));
+    } while (n == (ssize_t) sizeof(buf));
+
+    ngx_http_aisearch_flight_look();
+}
