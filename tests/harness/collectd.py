@@ -1,0 +1,239 @@
+"""Runs collectd with the plugin, in a directory of its own, and reads back what it reports."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+from . import BUILD, SLOWNESS, memory, net, process
+
+BINARY = os.environ.get("AIS_COLLECTD") or shutil.which("collectd", path=os.defpath + ":/usr/sbin:/sbin") or "collectd"
+PLUGIN_DIR = BUILD / "collectd"
+STOCK_PLUGIN_DIR = pathlib.Path("/usr/lib/collectd")
+
+# Short, so that tests are; long enough for a busy machine to answer within nine tenths of it.
+INTERVAL = 0.4 * SLOWNESS
+
+# One report: values by "PLUGIN_INSTANCE/TYPE[-TYPE_INSTANCE]".
+Report = dict[str, float]
+
+_TEMPLATE = """\
+Hostname "test"
+FQDNLookup false
+BaseDir "{prefix}"
+PIDFile "{prefix}/collectd.pid"
+Interval {global_interval}
+WriteThreads 1
+
+PluginDir "{stock}"
+LoadPlugin logfile
+<Plugin logfile>
+  LogLevel info
+  File "{prefix}/collectd.log"
+  PrintSeverity true
+</Plugin>
+LoadPlugin csv
+<Plugin csv>
+  DataDir "{prefix}/csv"
+</Plugin>
+{extra}
+
+PluginDir "{plugin_dir}"
+<LoadPlugin aisearch>
+  Interval {interval}
+</LoadPlugin>
+{plugin}
+"""
+
+
+@dataclasses.dataclass
+class Config:
+    """
+    aisearch is what stands in the <Plugin aisearch> block; None: there is no such block. extra comes before, where
+    plugins of collectd's own may be loaded.
+    """
+
+    aisearch: str | None
+    interval: float = INTERVAL
+    extra: str = ""
+    global_interval: float = 1.0
+
+    def text(self, prefix: pathlib.Path) -> str:
+        plugin = "" if self.aisearch is None else f"<Plugin aisearch>\n{self.aisearch}\n</Plugin>"
+        return _TEMPLATE.format(prefix=prefix, stock=STOCK_PLUGIN_DIR, plugin_dir=PLUGIN_DIR, extra=self.extra,
+                                interval=self.interval, global_interval=self.global_interval, plugin=plugin)
+
+
+@dataclasses.dataclass
+class Refusal:
+    status: int
+    log: str  # the log file and standard error
+
+
+def refusal(config: Config, tmp: pathlib.Path) -> Refusal:
+    """How collectd leaves that is started with a wrong configuration. Fails where it stays."""
+    collectd = Collectd(tmp, config)
+    try:
+        collectd.launch()
+        net.wait_until(lambda: collectd.exited() is not None, 5, "collectd to refuse its configuration")
+        return Refusal(collectd.exited(), collectd.log() + collectd.stderr())
+    finally:
+        with contextlib.suppress(AssertionError):
+            collectd.stop()
+
+
+class Collectd:
+    """
+    with Collectd(tmp, Config(aisearch='<Account "docs"> ... </Account>')) as collectd:
+        collectd.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1)
+
+    Leaving the block stops it (SIGTERM), which has to take less than stop_timeout seconds, and checks what sanitizers
+    and valgrind say about our code.
+    """
+
+    def __init__(self, tmp: pathlib.Path, config: Config, stop_timeout: float = 5,
+                 env: dict[str, str] | None = None, preload: list = ()) -> None:
+        self.prefix = pathlib.Path(tempfile.mkdtemp(prefix="collectd-", dir=tmp))
+        self.config = config
+        self.stop_timeout = stop_timeout
+        self._conf = self.prefix / "collectd.conf"
+        self._environment = {**memory.environment(self.prefix, preload), **(env or {})}
+        self._process: subprocess.Popen | None = None
+
+    # Life.
+
+    def __enter__(self) -> "Collectd":
+        self.start()
+        return self
+
+    def __exit__(self, exc_type, _exc, _traceback) -> None:
+        if exc_type is None:
+            self.stop()
+            self.check_memory()
+        else:
+            with contextlib.suppress(AssertionError):
+                self.stop()
+            self.show_log()
+
+    def start(self) -> None:
+        self.launch()
+        net.wait_until(self._up_or_gone, 15, "collectd to start")
+        if self.exited() is not None:
+            raise AssertionError(f"collectd did not start:\n{self.log()}{self.stderr()}")
+
+    def launch(self) -> None:
+        """Starts it, in the foreground, and does not wait."""
+        self._conf.write_text(self.config.text(self.prefix))
+        with (self.prefix / "stderr").open("wb") as stderr:
+            self._process = process.start([*memory.valgrind(self.prefix), BINARY, "-f", "-C", self._conf],
+                                          env=self._environment, stdin=subprocess.DEVNULL,
+                                          stdout=subprocess.DEVNULL, stderr=stderr)
+
+    def exited(self) -> int | None:
+        """Its exit status, or None while it runs."""
+        return self._process.poll()
+
+    def _up_or_gone(self) -> bool:
+        return self.exited() is not None or "Initialization complete" in self.log()
+
+    def stop(self) -> float:
+        """Sends SIGTERM and returns how many seconds it took to leave. Fails where that is more than stop_timeout."""
+        if self._process is None:
+            return 0.0
+        child, self._process = self._process, None
+        began = time.monotonic()
+        status = process.stop(child, signal.SIGTERM, self.stop_timeout)
+        assert status in (0, 1), f"collectd ended with status {status}:\n{self.stderr()}"
+        return time.monotonic() - began
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    # Values.
+
+    def series(self, name: str, plugin: str = "aisearch") -> list[tuple[float, float]]:
+        """(time, value) of one series, "PLUGIN_INSTANCE/TYPE[-TYPE_INSTANCE]", in the order of their times."""
+        plugin_instance, _, type_name = name.rpartition("/")
+        directory = self.prefix / "csv" / "test" / "-".join(filter(None, [plugin, plugin_instance]))
+        dated = re.compile(re.escape(type_name) + r"-\d{4}-\d\d-\d\d")
+        return sorted(row for path in _files(directory) if dated.fullmatch(path.name) for row in _rows(path))
+
+    def reports(self, account: str) -> list[tuple[float, Report]]:
+        """
+        All that was reported about an account, report by report. Values of one report carry one time. The last report
+        is left out: more of it may be to come.
+        """
+        by_time: dict[float, Report] = {}
+        for directory in _files(self.prefix / "csv" / "test"):
+            plugin, _, plugin_instance = directory.name.partition("-")
+            if plugin != "aisearch" or plugin_instance.partition("-")[0] != account:
+                continue
+            for path in _files(directory):
+                name = f"{plugin_instance}/{path.name[:-len('-2026-11-23')]}"
+                for when, value in _rows(path):
+                    by_time.setdefault(when, {})[name] = value
+        return sorted(by_time.items())[:-1]
+
+    def wait_report(self, account: str, condition: Callable[[Report], object] = lambda report: True,
+                    timeout: float = 5, since: float = 0.0, what: str = "a report") -> Report:
+        """Waits for a report, not older than since, that meets the condition."""
+        def look() -> Report | None:
+            return next((report for when, report in self.reports(account) if when >= since and condition(report)), None)
+
+        return net.wait_until(look, timeout, what, every=0.05)
+
+    def next_report(self, account: str, condition: Callable[[Report], object] = lambda report: True,
+                    timeout: float = 5, what: str = "a report") -> Report:
+        """Waits for a report, made from now on, that meets the condition."""
+        return self.wait_report(account, condition, timeout, time.time(), what)
+
+    # Logs.
+
+    def log(self) -> str:
+        return _text(self.prefix / "collectd.log")
+
+    def stderr(self) -> str:
+        return _text(self.prefix / "stderr")
+
+    def log_lines(self, pattern: str) -> list[str]:
+        """Lines of the log that match a regular expression."""
+        return [line for line in self.log().splitlines() if re.search(pattern, line)]
+
+    def wait_log(self, pattern: str, timeout: float = 5) -> str:
+        """Waits for the first line that matches."""
+        return net.wait_until(lambda: self.log_lines(pattern), timeout, f'"{pattern}" in the log')[0]
+
+    def check_memory(self) -> None:
+        memory.check(self.prefix)
+
+    def show_log(self, lines: int = 60) -> None:
+        """Prints the end of the log, for the one who has to find out."""
+        tail = self.log().splitlines()[-lines:]
+        print(f"--- {self.prefix}/collectd.log", *tail, self.stderr(), sep="\n", file=sys.stderr)
+
+
+def _files(directory: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def _rows(path: pathlib.Path) -> list[tuple[float, float]]:
+    """Of a file of the csv plugin: "epoch,value", and nothing that is still being written."""
+    text = _text(path)
+    lines = text[:text.rfind("\n") + 1].splitlines()[1:]
+    return [(float(when), float(value)) for when, value in (line.split(",") for line in lines)]
+
+
+def _text(path: pathlib.Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return ""

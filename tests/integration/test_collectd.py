@@ -1,0 +1,432 @@
+"""The collectd plugin in a real collectd: what it reports, what it asks, and what it does when things go wrong."""
+
+import itertools
+import re
+import time
+
+import pytest
+
+from harness import BUILD, SLOWNESS, net, stall
+from harness.collectd import INTERVAL, Collectd, Config, refusal
+from harness.simulator import ACCOUNT
+
+FAULTS = ("body", "connect", "credential", "rate_limited", "server", "timeout", "tls")
+
+OF_ACCOUNT = {f"errors-{fault}" for fault in FAULTS} | {"http_requests", "response_time-api"}
+COUNTS = {f"count-{state}" for state in ("queued", "running", "succeeded", "failed", "cancelled")}
+
+
+@pytest.fixture
+def collectd(tmp):
+    """A factory: collectd(account(...), ...) starts one with these accounts. Stopped and checked at the end."""
+    running: list[Collectd] = []
+
+    def factory(*accounts: str, stop_timeout: float = 5, env=None, preload=(), **parts) -> Collectd:
+        daemon = Collectd(tmp, Config("\n".join(accounts), **parts), stop_timeout, env, preload)
+        daemon.start()
+        running.append(daemon)
+        return daemon
+
+    try:
+        yield factory
+    finally:
+        for daemon in running:
+            daemon.show_log()
+            daemon.stop()
+    for daemon in running:
+        daemon.check_memory()
+
+
+def account(simulator, *instances: str, name: str = "docs", options: str = "") -> str:
+    """An Account block. instances are lines of configuration; options too, in the place of the credential and URL."""
+    options = options or f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"'
+    body = "\n".join(instances)
+    return f'<Account "{name}">\nAccountID "{ACCOUNT}"\n{options}\n{body}\n</Account>'
+
+
+def of_instance(report: dict[str, float], plugin_instance: str) -> dict[str, float]:
+    """Values of one plugin instance, by "TYPE[-TYPE_INSTANCE]"."""
+    return {name.partition("/")[2]: value for name, value in report.items()
+            if name.partition("/")[0] == plugin_instance}
+
+
+def errors(report: dict[str, float], name: str = "docs") -> dict[str, float]:
+    """The error counters that are not 0."""
+    values = of_instance(report, name)
+    return {fault: values[f"errors-{fault}"] for fault in FAULTS if values[f"errors-{fault}"] != 0}
+
+
+def has(name: str):
+    return lambda report: name in report
+
+
+def near(value: float, slack: float = 3.0):
+    return pytest.approx(value, abs=slack * SLOWNESS)
+
+
+# ---- values ---------------------------------------------------------------------------------------------------------
+
+# What is reported about the newest job, or a pinned one, in each of the simulator's states.
+BY_STATE = {
+    "queued": {"gauge-state": 0, "duration-job": 0},
+    "running": {"gauge-state": 1, "duration-job": near(60), "duration-last_seen": near(5, 8)},
+    "succeeded": {"gauge-state": 2, "duration-job": 300, "duration-since_success": near(300)},
+    "failed": {"gauge-state": 3, "duration-job": 300},
+    "cancelled": {"gauge-state": 4, "duration-job": 300},
+}
+
+
+def test_newest_job_of_a_list_in_each_state(simulator, collectd):
+    for state in BY_STATE:
+        simulator.instance(f"instances/{state}", [{"id": "a", "state": state}])
+    daemon = collectd(account(simulator, *(f'Instance "{state}"' for state in BY_STATE)))
+    report = daemon.wait_report("docs", lambda r: all(f"docs-{state}/gauge-state" in r for state in BY_STATE))
+
+    for state, values in BY_STATE.items():
+        counts = {name: float(name == f"count-{state}") for name in COUNTS}
+        assert of_instance(report, f"docs-{state}") == {
+            **values, **counts, "duration-since_read": near(INTERVAL, 1)}, state
+    assert set(of_instance(report, "docs")) == OF_ACCOUNT
+
+
+def test_pinned_job_in_each_state(simulator, collectd):
+    simulator.instance("instances/handbook", [{"id": f"id-{state}", "state": state} for state in BY_STATE])
+    jobs = "\n".join(f'Job "id-{state}"' for state in BY_STATE)
+    daemon = collectd(account(simulator, f'<Instance "handbook">\n{jobs}\n</Instance>'))
+    report = daemon.wait_report("docs", has("docs-handbook/gauge-state-id-cancelled"))
+
+    expected = {f"{name}-id-{state}": value for state, values in BY_STATE.items()
+                for name, value in {**values, "duration-since_read": near(INTERVAL, 1)}.items()}
+    assert of_instance(report, "docs-handbook") == expected
+    assert simulator.count(r"/jobs(\?|$)") == 0, "pinned jobs need no list"
+
+
+def test_list_counts_and_finds_the_newest(simulator, collectd):
+    """Whatever the order of the list: the newest is the one that started last."""
+    old = [{"id": f"s{n}", "state": "succeeded", "starts_in": -1000 - n, "ends_in": -500 - n} for n in range(20)]
+    failed = [{"id": f"f{n}", "state": "failed", "starts_in": -5000, "ends_in": -4000} for n in range(7)]
+    cancelled = [{"id": f"c{n}", "state": "cancelled", "starts_in": -5000, "ends_in": -4000} for n in range(3)]
+    running = [{"id": "r0", "state": "running", "starts_in": -100}, {"id": "r1", "state": "running", "starts_in": -40}]
+    simulator.instance("instances/handbook", old + failed + cancelled + running)
+    daemon = collectd(account(simulator, 'Instance "handbook"'))
+    report = of_instance(daemon.wait_report("docs", has("docs-handbook/gauge-state")), "docs-handbook")
+
+    assert {name: report[name] for name in COUNTS} == {
+        "count-queued": 0, "count-running": 2, "count-succeeded": 20, "count-failed": 7, "count-cancelled": 3}
+    assert (report["gauge-state"], report["duration-job"]) == (1, near(40))
+    assert report["duration-since_success"] == near(500)
+
+    simulator.job("instances/handbook", "q", state="queued")
+    report = of_instance(daemon.next_report("docs", lambda r: r["docs-handbook/count-queued"] == 1), "docs-handbook")
+    assert (report["gauge-state"], report["duration-job"]) == (0, 0), "a job that waits is newer than all that started"
+
+
+def test_empty_list(simulator, collectd):
+    simulator.instance("instances/handbook")
+    daemon = collectd(account(simulator, 'Instance "handbook"'))
+    report = of_instance(daemon.wait_report("docs", has("docs-handbook/duration-since_read")), "docs-handbook")
+    assert report == {**dict.fromkeys(COUNTS, 0), "duration-since_read": near(INTERVAL, 1)}
+
+
+def test_one_page_of_fifty(simulator, collectd):
+    simulator.instance("instances/handbook", [{"id": f"j{n}", "state": "succeeded"} for n in range(120)])
+    daemon = collectd(account(simulator, 'Instance "handbook"'))
+    report = daemon.wait_report("docs", has("docs-handbook/gauge-state"))
+    assert report["docs-handbook/count-succeeded"] == 50
+    assert {request.target for request in simulator.requests()} == {
+        simulator.path("instances/handbook") + "?per_page=50"}
+
+
+def test_life_of_a_job(simulator, collectd):
+    simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
+    daemon = collectd(account(simulator, 'Instance "handbook"', '<Instance "handbook2">\nJob "a"\n</Instance>'))
+    daemon.wait_report("docs", lambda r: r.get("docs-handbook/gauge-state") == 0)
+
+    simulator.job("instances/handbook", "a", starts_in=0)
+    daemon.next_report("docs", lambda r: r["docs-handbook/gauge-state"] == 1)
+    report = daemon.next_report("docs", lambda r: r["docs-handbook/duration-job"] > 0)
+    assert report["docs-handbook/duration-job"] < 10 * SLOWNESS
+
+    simulator.job("instances/handbook", "a", ends_in=0, end_reason="error: no space")
+    daemon.next_report("docs", lambda r: r["docs-handbook/gauge-state"] == 3)
+    assert not has("docs-handbook/duration-since_success")(daemon.next_report("docs")), "there was none yet"
+
+
+def test_both_forms_of_time(simulator, collectd):
+    forms = ("rfc3339", "fraction", "offset", "plain")
+    simulator.instance("instances/handbook", [
+        {"id": form, "state": "succeeded", "starts_in": -700, "ends_in": -600, "times": form} for form in forms])
+    jobs = "\n".join(f'Job "{form}"' for form in forms)
+    daemon = collectd(account(simulator, f'<Instance "handbook">\n{jobs}\n</Instance>'))
+    report = daemon.wait_report("docs", has("docs-handbook/gauge-state-plain"))
+    for form in forms:
+        assert report[f"docs-handbook/duration-job-{form}"] == near(100, 1)
+        assert report[f"docs-handbook/duration-since_success-{form}"] == near(600)
+
+
+def test_success_is_remembered(simulator, collectd):
+    simulator.instance("instances/handbook", [{"id": "s", "state": "succeeded"}])
+    daemon = collectd(account(simulator, 'Instance "handbook"'))
+    daemon.wait_report("docs", has("docs-handbook/duration-since_success"))
+
+    simulator.instance("instances/handbook", [{"id": "f", "state": "failed"}], replace=True)
+    report = daemon.next_report("docs", lambda r: r["docs-handbook/gauge-state"] == 3)
+    assert report["docs-handbook/count-succeeded"] == 0
+    assert report["docs-handbook/duration-since_success"] == near(300)
+
+
+def test_durations_are_never_negative(simulator, collectd):
+    """Where the API's clock is ahead of ours."""
+    simulator.advance(3600)
+    simulator.instance("instances/handbook", [
+        {"id": "r", "state": "running", "starts_in": -1},
+        {"id": "s", "state": "succeeded", "starts_in": -2, "ends_in": -1}])
+    daemon = collectd(account(simulator, '<Instance "handbook">\nJob "r"\nJob "s"\n</Instance>'))
+    report = daemon.wait_report("docs", has("docs-handbook/gauge-state-s"))
+    assert report["docs-handbook/duration-job-r"] == 0
+    assert report["docs-handbook/duration-last_seen-r"] == 0
+    assert report["docs-handbook/duration-since_success-s"] == 0
+
+
+# ---- identities, generations, credentials ----------------------------------------------------------------------------
+
+def test_generations_and_namespaces(simulator, collectd):
+    names = ("instances/handbook", "namespaces/default/instances/plain", "namespaces/support/instances/handbook",
+             "rags/old-docs")
+    for name in names:
+        simulator.instance(name, [{"id": "a", "state": "succeeded"}])
+    daemon = collectd(account(
+        simulator,
+        'Instance "handbook"',
+        '<Instance "plain">\nNamespace "default"\n</Instance>',
+        '<Instance "handbook">\nNamespace "support"\nGeneration "instance"\n</Instance>',
+        '<Instance "old-docs">\nGeneration "autorag"\n</Instance>'))
+    report = daemon.wait_report("docs", has("docs-old-docs/gauge-state"))
+
+    assert {name.partition("/")[0] for name in report} == {
+        "docs", "docs-handbook", "docs-plain", "docs-handbook@support", "docs-old-docs"}
+    assert {request.target.partition("?")[0] for request in simulator.requests()} == set(map(simulator.path, names))
+
+
+def test_longest_names(simulator, collectd):
+    """An identifier of collectd's has room for them all."""
+    name, instance, namespace, job = "A" * 28, "i" * 64, "n" * 32, "J" * 64
+    simulator.instance(f"namespaces/{namespace}/instances/{instance}", [{"id": job, "state": "running"}])
+    daemon = collectd(account(simulator, f'<Instance "{instance}">\nNamespace "{namespace}"\nJob "{job}"\n</Instance>',
+                              name=name))
+    report = daemon.wait_report(name, has(f"{name}-{instance}@{namespace}/gauge-state-{job}"))
+    assert report[f"{name}-{instance}@{namespace}/duration-last_seen-{job}"] == near(5, 8)
+
+
+def test_accounts_are_apart(simulator, collectd):
+    """Each has its own credential, counters and interval of reports."""
+    simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
+    by_key = f'Email "{simulator.email}"\nKeyFile "{simulator.key_file}"\nAPIURL "{simulator.url}/"'
+    daemon = collectd(account(simulator, 'Instance "handbook"'),
+                      account(simulator, 'Instance "handbook"', 'Instance "none"', name="by_key", options=by_key))
+    assert daemon.wait_report("docs", has("docs-handbook/gauge-state"))["docs-handbook/gauge-state"] == 2
+    assert daemon.wait_report("by_key", has("by_key-handbook/gauge-state"))["by_key-handbook/gauge-state"] == 2
+
+    schemes = {frozenset(request.header_names() & {"authorization", "x-auth-email", "x-auth-key"})
+               for request in simulator.requests()}
+    assert schemes == {frozenset({"authorization"}), frozenset({"x-auth-email", "x-auth-key"})}
+
+
+def test_request_carries_what_it_needs(simulator, collectd):
+    simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
+    daemon = collectd(account(simulator, 'Instance "handbook"'))
+    daemon.wait_report("docs", has("docs-handbook/gauge-state"))
+    request = simulator.requests()[0]
+    assert request.method == "GET" and not request.has_body
+    assert request.header_names() == {"host", "accept", "user-agent", "authorization"}
+    assert request.header("authorization") == f"Bearer {simulator.token}"
+    assert re.fullmatch(r"aisearch-jobs/[0-9.]+", request.header("user-agent"))
+
+
+def test_no_credential_needed_over_a_unix_socket(simulator, collectd):
+    """As through an nginx of this host; here nobody adds the credential, and the API says so."""
+    simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
+    options = f'APIURL "http://localhost{simulator.base}"\nUnixSocket "{simulator.unix}"'
+    daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
+    daemon.wait_report("docs", lambda r: r["docs/errors-credential"] > 0)
+    request = simulator.requests()[0]
+    assert request.header("host") == "localhost"
+    assert request.header_names() == {"host", "accept", "user-agent"}
+
+    options += f'\nTokenFile "{simulator.token_file}"'
+    daemon = collectd(account(simulator, 'Instance "handbook"', name="with_token", options=options))
+    assert daemon.wait_report("with_token", has("with_token-handbook/gauge-state"))["with_token-handbook/gauge-state"] == 2
+
+
+# ---- what goes wrong --------------------------------------------------------------------------------------------------
+
+# What befalls a look-up, what is counted, and what the log says about it.
+FAILURES = {
+    "server error": (dict(status=500, body="<html>oops</html>"), "server", "server: .*500"),
+    "redirect": (dict(status=301, headers=[["Location", "http://elsewhere.example/"]]), "server", "server: .*301"),
+    "HTML instead of JSON": (dict(status=200, body="<html>hello</html>"), "body", "body: "),
+    "a list that is none": (dict(status=200, body='{"success":true,"result":{}}'), "body", "body: "),
+    "cut short": (dict(script=stall.truncated()), "body", "body: "),
+    "no headers": (dict(script=stall.no_headers()), "timeout", "timeout: "),
+    "no body": (dict(script=stall.no_body()), "timeout", "timeout: "),
+    "connection reset": (dict(script=stall.reset_before_headers()), "connect", "connect: "),
+    "credential refused": (dict(status=401, body='{"success":false,"errors":[{"code":10000,"message":"no"}]}'),
+                           "credential", "credential: "),
+    "rate limit": (dict(status=429, body='{"success":false,"errors":[{"code":1,"message":"slow down"}]}'),
+                   "rate_limited", "rate_limited: "),
+    "not found": (dict(status=404, body='{"success":false,"errors":[{"code":7002,"message":"gone\\nfar"}]}'),
+                  None, r"the API answers 404: gone far \(code 7002\)"),
+    "refused": (dict(status=400, body='{"success":false,"errors":[{"code":1,"message":"nonsense"}]}'),
+                None, r"the API answers 400: nonsense \(code 1\)"),
+}
+
+
+def test_failing_instances(simulator, collectd):
+    """Each leaves a gap, logs once, counts, and comes back; its neighbours do not notice."""
+    simulator.instance("instances/good", [{"id": "a", "state": "running"}])
+    accounts = {f"a{n}": (f"bad{n}", *failure) for n, failure in enumerate(FAILURES.values())}
+    for bad, *_ in accounts.values():
+        simulator.instance(f"instances/{bad}", [{"id": "a", "state": "running"}])
+    daemon = collectd(*(account(simulator, f'Instance "{bad}"', 'Instance "good"', name=name)
+                        for name, (bad, *_) in accounts.items()))
+    for name, (bad, *_) in accounts.items():
+        report = daemon.wait_report(name, has(f"{name}-{bad}/gauge-state"))
+        assert errors(report, name) == {}
+
+    for bad, order, _, _ in accounts.values():
+        simulator.fault(f"/{bad}/", **order)
+    since = time.time()
+    for name, (bad, _, counted, _) in accounts.items():
+        gap = daemon.wait_report(name, lambda r: f"{name}-{bad}/gauge-state" not in r, since=since, what="a gap")
+        later = daemon.wait_report(name, lambda r: r[f"{name}-{bad}/duration-since_read"] > 3 * INTERVAL, since=since)
+        for report in (gap, later):
+            assert set(of_instance(report, f"{name}-{bad}")) == {"duration-since_read"}
+            assert report[f"{name}-good/gauge-state"] == 1
+            assert set(errors(report, name)) == ({counted} if counted else set())
+        if counted:
+            assert errors(later, name)[counted] > 1
+
+    simulator.clear_faults()
+    since = time.time()
+    for name, (bad, _, _, message) in accounts.items():
+        daemon.wait_report(name, has(f"{name}-{bad}/gauge-state"), since=since, what="the recovery")
+        lines = daemon.log_lines(f'"{name}", ')
+        assert len(lines) == 2, lines
+        what = f'aisearch plugin: Account "{name}", Instance "{bad}": '
+        assert re.search(rf"\[error\] {what}cannot be read: {message}", lines[0])
+        assert lines[1].endswith(f"[info] {what}can be read again.")
+
+
+def test_log_tells_each_change_of_a_fault_once(simulator, collectd):
+    simulator.instance("instances/handbook", [{"id": "a", "state": "running"}])
+    daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\n</Instance>'))
+    for status in (500, 429, 500):
+        simulator.clear_faults()
+        simulator.fault("/jobs/a$", status=status, body="")
+        seen = simulator.count()
+        net.wait_until(lambda: simulator.count() > seen + 12, what="a few look-ups")
+    lines = daemon.log_lines("cannot be read")
+    assert [re.search(r'Job "a": cannot be read: (\w+): ', line)[1] for line in lines] == [
+        "server", "rate_limited", "server"]
+
+
+def test_missing_job_is_not_another_ones_affair(simulator, collectd):
+    simulator.instance("instances/handbook", [{"id": "a", "state": "running"}])
+    daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\nJob "b"\n</Instance>'))
+    report = daemon.wait_report("docs", has("docs-handbook/gauge-state-a"))
+    assert not any(name.endswith("-b") for name in report), "what was never read has no values, not even an age"
+    assert re.search(r'Job "b": cannot be read: the API answers 404: job_not_found \(code 7021\)$', daemon.log(), re.M)
+
+
+def test_answer_about_another_job_is_refused(simulator, collectd):
+    simulator.instance("instances/handbook", [{"id": "a", "state": "running", "extra": {"id": "b"}}])
+    daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\n</Instance>'))
+    report = daemon.wait_report("docs", lambda r: r["docs/errors-body"] > 0)
+    assert of_instance(report, "docs-handbook") == {}
+
+
+def test_connection_refused(simulator, collectd):
+    with stall.refusing() as (host, port):
+        options = f'TokenFile "{simulator.token_file}"\nAPIURL "http://{host}:{port}"'
+        daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
+        report = daemon.wait_report("docs", lambda r: r["docs/errors-connect"] > 0)
+        assert set(errors(report)) == {"connect"}
+        assert "docs/response_time-api" not in report, "nothing has answered"
+
+
+def test_counters_begin_at_zero(simulator, collectd):
+    """A rate needs two values: the first one is there before anything has happened."""
+    simulator.instance("instances/handbook")
+    simulator.fault(delay=0.3 * INTERVAL)
+    daemon = collectd(account(simulator, 'Instance "handbook"'))
+    _, first = net.wait_until(lambda: daemon.reports("docs"))[0]
+    assert first == {f"docs/{name}": 0 for name in OF_ACCOUNT - {"response_time-api"}}
+
+
+def test_http_requests_and_response_time(simulator, collectd):
+    delay = 0.4 * INTERVAL
+    for name in ("handbook", "guide"):
+        simulator.instance(f"instances/{name}")
+    simulator.fault(delay=delay)
+    daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "guide"'))
+    report = daemon.wait_report("docs", lambda r: r["docs/http_requests"] >= 6)
+    assert report["docs/response_time-api"] == pytest.approx(delay, rel=0.5)
+    daemon.stop()
+    _, last = daemon.reports("docs")[-1]
+    assert last["docs/http_requests"] in range(simulator.count() - 6, simulator.count() + 1)
+
+
+def test_repeats_are_counted(simulator, collectd):
+    """A server's fault is worth another try within the look-up: two requests, no error."""
+    simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
+    simulator.fault(status=503, times=1)
+    daemon = collectd(account(simulator, 'Instance "handbook"'), interval=2 * SLOWNESS)
+    report = daemon.wait_report("docs", has("docs-handbook/gauge-state"))
+    assert (report["docs/http_requests"], errors(report)) == (2, {})
+
+
+def test_all_in_flight_together(simulator, collectd):
+    """However many there are, a round takes as long as one answer."""
+    jobs = [f"j{n}" for n in range(30)]
+    simulator.instance("instances/handbook", [{"id": job, "state": "queued"} for job in jobs])
+    simulator.fault(delay=0.4)
+    lines = "\n".join(f'Job "{job}"' for job in jobs)
+    collectd(account(simulator, f'<Instance "handbook">\n{lines}\n</Instance>'), interval=5 * SLOWNESS)
+    net.wait_until(lambda: simulator.counters()["by_status"].get("200") == len(jobs), what="a round")
+    requests = simulator.requests()
+    assert simulator.counters()["in_flight_max"] == len(jobs)
+    assert max(request.began for request in requests) < min(request.ended for request in requests)
+
+
+def test_look_ups_are_not_doubled(simulator, collectd):
+    """An answer that takes its time is waited for, up to Timeout, before the same is asked again."""
+    simulator.instance("instances/handbook")
+    simulator.fault(delay=0.7 * INTERVAL)
+    daemon = collectd(account(simulator, 'Instance "handbook"'))
+    daemon.wait_report("docs", lambda r: r["docs/http_requests"] >= 5)
+    assert simulator.counters()["in_flight_max"] == 1
+
+
+def test_interval_is_kept(simulator, collectd):
+    simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
+    daemon = collectd(account(simulator, 'Instance "handbook"'))
+    net.wait_until(lambda: len(daemon.reports("docs")) > 8)
+    daemon.stop()
+    reports = [when for when, report in daemon.reports("docs") if "docs-handbook/gauge-state" in report]
+    assert steps(reports) == pytest.approx([INTERVAL] * (len(reports) - 1), abs=0.5 * INTERVAL)
+    asked = [request.began for request in simulator.requests()][1:]
+    assert steps(asked) == pytest.approx([INTERVAL] * (len(asked) - 1), abs=0.5 * INTERVAL)
+
+
+def steps(times: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in itertools.pairwise(times)]
+
+
+def test_answers_are_fresh(simulator, collectd):
+    """A round begins Timeout before the report: no answer in it is older."""
+    simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
+    options = f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"\nTimeout {int(300 * SLOWNESS)}'
+    daemon = collectd(account(simulator, 'Instance "handbook"', options=options), interval=2 * SLOWNESS)
+    net.wait_until(lambda: len(daemon.series("docs-handbook/duration-since_read")) >= 4, timeout=15)
+    ages = [age for _, age in daemon.series("docs-handbook/duration-since_read")]
+    assert max(ages[2:]) < 0.6 * SLOWNESS, "that of the first round, begun with collectd, is in the first two reports"
