@@ -162,22 +162,39 @@ static void load_certificates(void) {
       (void)ais_client_load_ca(a->client, NULL);
 }
 
+/* How long before a report its round begins: every look-up is then over, one
+ * way or the other, and no answer is older than it need be. Timeouts are at
+ * most nine tenths of the interval; see config.c. */
+static cdtime_t head_start(cdtime_t interval) {
+  int64_t longest = 0;
+
+  for (account_t *a = fetch_accounts; a != NULL; a = a->next)
+    if (a->target.timeout > longest)
+      longest = a->target.timeout;
+
+  return MS_TO_CDTIME_T(longest) + interval / 20;
+}
+
+/* The first round begins at once, as collectd's first read does; the second one
+ * is that of the third read. */
 static void *fetch_main(void __attribute__((unused)) * arg) {
   cdtime_t interval = plugin_get_interval();
-  cdtime_t next_round = cdtime();
+  cdtime_t next_round = cdtime() + 2 * interval - head_start(interval);
 
   load_certificates();
+  start_round();
 
   while (!atomic_load(&fetch_thread_stop)) {
     cdtime_t now = cdtime();
 
-    /* The second: somebody has set the clock back. */
-    if (now >= next_round || next_round > now + interval) {
+    if (now >= next_round) {
       start_round();
       next_round += interval;
-      if (next_round <= now || next_round > now + interval)
-        next_round = now + interval;
     }
+
+    /* Late, or somebody has set the clock. */
+    if (next_round <= now || next_round > now + 2 * interval)
+      next_round = now + interval;
 
     ais_poll_wait(poll_loop, (int64_t)CDTIME_T_TO_MS(next_round - now) + 1);
   }
