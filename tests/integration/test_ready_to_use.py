@@ -1,0 +1,60 @@
+"""The ready-to-use configuration files, and the examples of the documentation: as they stand, but for their places."""
+
+import re
+
+import pytest
+
+from harness import ROOT, net
+from harness.collectd import Collectd, Config as CollectdConfig
+from harness.nginx import Config, config_test
+
+
+def place(text: str, simulator, nginx_socket: str = "@PREFIX@/aisearch.sock") -> str:
+    """Puts the files of a configuration where a test may have them, and the simulator in the API's place."""
+    for pattern, replacement in (
+        (r"/etc/aisearch/[a-z]+\.token;", f"{simulator.token_file};\napi_url {simulator.url};"),
+        (r"listen 127\.0\.0\.1:\d+;", f"listen 127.0.0.1:{net.free_port()};"),
+        (r"/run/nginx-aisearch\.sock", nginx_socket),
+        (r"/var/log/nginx/", "@PREFIX@/"),
+    ):
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def aisearch_block(text: str) -> str:
+    return re.search(r"<Plugin aisearch>\n(.*)</Plugin>", text, re.DOTALL)[1]
+
+
+def test_nginx_and_collectd_work_together(simulator, nginx, tmp):
+    simulator.instance("instances/my-ai-search", [{"id": "a", "state": "succeeded"}, {"id": "b", "state": "running"}])
+    simulator.instance("instances/handbook", [{"id": "c", "state": "failed"}])
+    socket = str(tmp / "aisearch.sock")
+
+    server = nginx(http=place((ROOT / "config/nginx.conf").read_text(), simulator, socket))
+    answer = net.request(socket, "/jobs/handbook/c")
+    assert (answer.status, answer.header("X-Aisearch-State")) == (200, "failed")
+    assert net.request(socket, "/").status == 404
+    line = net.wait_until(lambda: server.access_log("aisearch.log"), what="the access log")[0]
+    assert line.partition('" ')[2].startswith("200 MISS failed 0 0.0"), line
+
+    plugin = aisearch_block((ROOT / "config/collectd.conf").read_text()).replace("/run/nginx-aisearch.sock", socket)
+    with Collectd(tmp, CollectdConfig(plugin)) as collectd:
+        report = collectd.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report
+                                      and "docs-my-ai-search/gauge-state" in report)
+    assert report["docs-handbook/gauge-state"] == 3
+    assert report["docs-my-ai-search/count-running"] == 1
+    assert all(request.header("Authorization") == f"Bearer {simulator.token}" for request in simulator.requests())
+
+
+def documented() -> list[str]:
+    """The configuration files of nginx in the documentation: what has an account block in it."""
+    texts = [path.read_text() for path in (ROOT / "README.md", ROOT / "docs/nginx.md")]
+    blocks = [block for text in texts for block in re.findall(r"```nginx\n(.*?)```", text, re.DOTALL)]
+    return [block for block in blocks if "aisearch_account" in block]
+
+
+@pytest.mark.parametrize("block", documented())
+def test_documented_configuration_is_accepted(block, simulator, tmp):
+    http = re.search(r"^http \{\n(.*)^\}", block, re.DOTALL | re.MULTILINE)
+    result = config_test(Config(http=place(http[1] if http else block, simulator)), tmp)
+    assert result.ok, result.output
