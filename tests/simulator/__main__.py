@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -110,7 +111,8 @@ async def run(arguments: argparse.Namespace) -> None:
     await control.cleanup()
     for path in (arguments.unix, arguments.control_unix):
         if path is not None:
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):  # Python 3.13 takes it away by itself
+                os.unlink(path)
 
 
 if __name__ == "__main__":
