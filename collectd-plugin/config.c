@@ -670,5 +670,10 @@ int aisearch_config(oconfig_item_t *ci, account_t **accounts) {
   for (int i = 0; status == 0 && i < ci->children_num; i++)
     status = config_account(ci->children + i, accounts);
 
+  if (status == 0 && *accounts == NULL) {
+    ERROR("aisearch plugin: No account is configured. Add an <Account> block.");
+    return -1;
+  }
+
   return status;
 }

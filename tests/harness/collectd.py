@@ -129,13 +129,19 @@ class Collectd:
         if self.exited() is not None:
             raise AssertionError(f"collectd did not start:\n{self.log()}{self.stderr()}")
 
-    def launch(self) -> None:
+    def launch(self, *options: str) -> None:
         """Starts it, in the foreground, and does not wait."""
         self._conf.write_text(self.config.text(self.prefix))
         with (self.prefix / "stderr").open("wb") as stderr:
-            self._process = process.start([*memory.valgrind(self.prefix), BINARY, "-f", "-C", self._conf],
+            self._process = process.start([*memory.valgrind(self.prefix), BINARY, "-C", self._conf, "-f", *options],
                                           env=self._environment, stdin=subprocess.DEVNULL,
                                           stdout=subprocess.DEVNULL, stderr=stderr)
+
+    def read_once(self) -> int:
+        """Runs collectd -T, which reads once and leaves; returns its exit status."""
+        self.launch("-T")
+        net.wait_until(lambda: self.exited() is not None, 15, "collectd -T to leave")
+        return self.exited()
 
     def exited(self) -> int | None:
         """Its exit status, or None while it runs."""
@@ -221,15 +227,47 @@ class Collectd:
         print(f"--- {self.prefix}/collectd.log", *tail, self.stderr(), sep="\n", file=sys.stderr)
 
 
+class BackgroundCollectd(Collectd):
+    """One that goes to the background by itself, as without systemd."""
+
+    def launch(self) -> None:
+        self._conf.write_text(self.config.text(self.prefix))
+        self._pid: int | None = None
+        subprocess.run([*memory.valgrind(self.prefix), BINARY, "-C", self._conf], env=self._environment,
+                       stdin=subprocess.DEVNULL, check=True, timeout=15 * SLOWNESS)
+        pidfile = self.prefix / "collectd.pid"
+        self._pid = int(net.wait_until(lambda: _text(pidfile).strip(), 15, "collectd's PID file"))
+
+    def exited(self) -> int | None:
+        return None if net.alive(self._pid) else 0
+
+    def stop(self) -> float:
+        if self._pid is None:
+            return 0.0
+        pid, self._pid = self._pid, None
+        began = time.monotonic()
+        try:
+            os.kill(pid, signal.SIGTERM)
+            net.wait_until(lambda: not net.alive(pid), self.stop_timeout, "collectd to leave")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return time.monotonic() - began
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+
 def _files(directory: pathlib.Path) -> list[pathlib.Path]:
     return sorted(directory.iterdir()) if directory.is_dir() else []
 
 
 def _rows(path: pathlib.Path) -> list[tuple[float, float]]:
-    """Of a file of the csv plugin: "epoch,value", and nothing that is still being written."""
+    """Of a file of the csv plugin: time and (first) value of each line, but for one that is still being written."""
     text = _text(path)
     lines = text[:text.rfind("\n") + 1].splitlines()[1:]
-    return [(float(when), float(value)) for when, value in (line.split(",") for line in lines)]
+    return [(float(fields[0]), float(fields[1])) for fields in (line.split(",") for line in lines)]
 
 
 def _text(path: pathlib.Path) -> str:

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from harness import BUILD, SLOWNESS, net, stall
-from harness.collectd import INTERVAL, Collectd, Config, refusal
+from harness import SLOWNESS, net, stall
+from harness import nginx as nginx_harness
+from harness.collectd import INTERVAL, BackgroundCollectd, Collectd, Config, refusal
 from harness.simulator import ACCOUNT
 
 FAULTS = ("body", "connect", "credential", "rate_limited", "server", "timeout", "tls")
@@ -320,11 +321,12 @@ def test_failing_instances(simulator, collectd):
 def test_log_tells_each_change_of_a_fault_once(simulator, collectd):
     simulator.instance("instances/handbook", [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\n</Instance>'))
-    for status in (500, 429, 500):
+    report = daemon.wait_report("docs", has("docs/errors-server"))
+    for status, fault in ((500, "server"), (429, "rate_limited"), (500, "server")):
         simulator.clear_faults()
-        simulator.fault("/jobs/a$", status=status, body="")
-        seen = simulator.count()
-        net.wait_until(lambda: simulator.count() > seen + 12, what="a few look-ups")
+        simulator.fault("/jobs/a$", status=status)
+        enough = report[f"docs/errors-{fault}"] + 2
+        report = daemon.next_report("docs", lambda r: r[f"docs/errors-{fault}"] >= enough)
     lines = daemon.log_lines("cannot be read")
     assert [re.search(r'Job "a": cannot be read: (\w+): ', line)[1] for line in lines] == [
         "server", "rate_limited", "server"]
@@ -380,7 +382,7 @@ def test_repeats_are_counted(simulator, collectd):
     """A server's fault is worth another try within the look-up: two requests, no error."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     simulator.fault(status=503, times=1)
-    daemon = collectd(account(simulator, 'Instance "handbook"'), interval=2 * SLOWNESS)
+    daemon = collectd(account(simulator, 'Instance "handbook"'), interval=SLOWNESS)
     report = daemon.wait_report("docs", has("docs-handbook/gauge-state"))
     assert (report["docs/http_requests"], errors(report)) == (2, {})
 
@@ -426,7 +428,332 @@ def test_answers_are_fresh(simulator, collectd):
     """A round begins Timeout before the report: no answer in it is older."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     options = f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"\nTimeout {int(300 * SLOWNESS)}'
-    daemon = collectd(account(simulator, 'Instance "handbook"', options=options), interval=2 * SLOWNESS)
-    net.wait_until(lambda: len(daemon.series("docs-handbook/duration-since_read")) >= 4, timeout=15)
+    daemon = collectd(account(simulator, 'Instance "handbook"', options=options), interval=SLOWNESS)
+    net.wait_until(lambda: len(daemon.series("docs-handbook/duration-since_read")) >= 3, timeout=15)
     ages = [age for _, age in daemon.series("docs-handbook/duration-since_read")]
     assert max(ages[2:]) < 0.6 * SLOWNESS, "that of the first round, begun with collectd, is in the first two reports"
+
+
+# ---- TLS --------------------------------------------------------------------------------------------------------------
+
+def test_tls(simulator, edge, certificates, collectd):
+    """Over HTTP/2 and one connection; a peer that does not verify gets nothing."""
+    simulator.instance("instances/handbook", [{"id": name, "state": "queued"} for name in "abcdefgh"])
+    jobs = "\n".join(f'Job "{name}"' for name in "abcdefgh")
+    blocks = []
+    for kind in ("good", "wrong_host", "expired", "self_signed", "old_tls"):
+        options = f'TokenFile "{simulator.token_file}"\nAPIURL "{edge.url(kind)}"\nCACert "{certificates.ca_file}"'
+        blocks.append(account(simulator, f'<Instance "handbook">\n{jobs}\n</Instance>', name=kind, options=options))
+    daemon = collectd(*blocks, interval=2.5 * INTERVAL)
+
+    report = daemon.wait_report("good", has("good-handbook/gauge-state-h"))
+    assert errors(report, "good") == {}
+    for kind in ("wrong_host", "expired", "self_signed", "old_tls"):
+        report = daemon.wait_report(kind, lambda r: r[f"{kind}/errors-tls"] >= 8)
+        assert set(errors(report, kind)) == {"tls"}
+        assert of_instance(report, f"{kind}-handbook") == {}
+
+    seen = edge.requests()
+    assert {request["server"] for request in seen} == {"good"}
+    assert {request["protocol"] for request in seen} == {"HTTP/2.0"}
+    assert len({request["connection"] for request in seen}) == 1
+
+
+def test_tls_without_verification(simulator, edge, certificates, collectd):
+    simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
+    options = {
+        "peer": f'APIURL "{edge.url("self_signed")}"\nVerifyPeer false\nVerifyHost false',
+        "host": f'APIURL "{edge.url("wrong_host")}"\nVerifyHost false\nCACert "{certificates.ca_file}"',
+    }
+    daemon = collectd(*(account(simulator, 'Instance "handbook"', name=name,
+                                options=f'TokenFile "{simulator.token_file}"\n{lines}')
+                        for name, lines in options.items()))
+    for name in options:
+        daemon.wait_report(name, has(f"{name}-handbook/gauge-state"))
+        assert daemon.log_lines(rf'\[warning\] aisearch plugin: Account "{name}": Without VerifyPeer and VerifyHost')
+
+
+def test_plain_http_behind_https(simulator, collectd):
+    """The other end speaks no TLS at all."""
+    options = f'TokenFile "{simulator.token_file}"\nAPIURL "https://127.0.0.1:{simulator.port}"'
+    daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
+    report = daemon.wait_report("docs", lambda r: r["docs/errors-tls"] > 0)
+    assert set(errors(report)) == {"tls"}
+    assert simulator.count() == 0
+
+
+# ---- wrong configurations ----------------------------------------------------------------------------------------------
+
+def block(lines: str, name: str = "docs") -> str:
+    return f'<Account "{name}">\n{lines}\n</Account>'
+
+
+BASIC = f'AccountID "{ACCOUNT}"\nTokenFile "@TOKEN@"\n'
+VALID = BASIC + 'Instance "handbook"\n'
+THROUGH = f'AccountID "{ACCOUNT}"\nInstance "handbook"\n'  # without credential and URL
+
+# A configuration, and what the message has to say: what is wrong, and the cure. @TOKEN@ is a token's file, @EMPTY@ an
+# empty one, @TWO@ one of two lines, @TMP@ a directory, @NOCERT@ a file without a certificate.
+WRONG = {
+    "nothing": ("", r"No account.*Add an <Account> block"),
+    "unknown option": ('Acount "docs"', r"`Acount'.*Known ones: Account\."),
+    "unknown account option": (block(VALID + 'Budget 300 300'),
+                               r"`Budget'.*`Account'.*Known ones: AccountID, TokenFile,.*Timeout, Instance\."),
+    "unknown instance option": (block(BASIC + '<Instance "x">\nJobs "a"\n</Instance>'),
+                                r"`Jobs'.*`Instance'.*Known ones: Namespace, Generation, Job\."),
+    "option twice": (block(VALID + 'Timeout 1\ntimeout 2'), r"`timeout' is given twice.*Keep one"),
+    "no name": (f"<Account>\n{VALID}\n</Account>", r"`Account' option requires exactly one string"),
+    "number for a name": (f"<Account 7>\n{VALID}\n</Account>", r"`Account' option requires exactly one string"),
+    "dash in a name": (block(VALID, "my-docs"), r'"my-docs": The name .*Use 1 to 28 of A-Z, a-z, 0-9 and _'),
+    "name too long": (block(VALID, "a" * 29), r"The name .*Use 1 to 28"),
+    "empty name": (block(VALID, ""), r"The name .*Use 1 to 28"),
+    "name twice": (block(VALID) + "\n" + block(VALID, "DOCS"), r'"DOCS": Two Account blocks.*Rename one'),
+    "no AccountID": (block('TokenFile "@TOKEN@"\nInstance "x"'), r'"docs": AccountID is missing. Add'),
+    "bad AccountID": (block(VALID.replace(ACCOUNT, ACCOUNT.upper())), r"AccountID .*Use up to 32 of 0-9 and a-f"),
+    "AccountID with a slash": (block(VALID.replace(ACCOUNT, "../x")), r'AccountID "../x".*Use up to 32'),
+    "no credential": (block(THROUGH), r"credential is missing. Add TokenFile, or Email and KeyFile; or APIURL"),
+    "both schemes": (block(VALID + 'Email "u@example.com"\nKeyFile "@TOKEN@"'), r"TokenFile alone, or Email and KeyFile"),
+    "KeyFile alone": (block(THROUGH + 'KeyFile "@TOKEN@"'), r"Email is missing"),
+    "Email alone": (block(THROUGH + 'Email "u@example.com"'), r"KeyFile is missing"),
+    "bad Email": (block(THROUGH + 'Email "nobody"\nKeyFile "@TOKEN@"'), r"email address; give"),
+    "no such token file": (block(THROUGH + 'TokenFile "@TMP@/none"'), r'TokenFile: .*"@TMP@/none": No such file.*; '),
+    "directory for a token file": (block(THROUGH + 'TokenFile "@TMP@"'), r"TokenFile: .*not a regular file; write"),
+    "empty token file": (block(THROUGH + 'TokenFile "@EMPTY@"'), r"TokenFile: .*empty; write"),
+    "two lines in a token file": (block(THROUGH + 'TokenFile "@TWO@"'), r"TokenFile: .*line break.*; write"),
+    "two lines in a key file": (block(THROUGH + 'Email "u@example.com"\nKeyFile "@TWO@"'),
+                                r"KeyFile: .*line break.*; write"),
+    "relative token file": (block(THROUGH + 'TokenFile "token"'), r"TokenFile has to be an absolute path"),
+    "number for a token file": (block(THROUGH + "TokenFile 7"), r"`TokenFile' option requires exactly one string"),
+    "relative key file": (block(THROUGH + 'Email "u@example.com"\nKeyFile "key"'), r"KeyFile has to be an absolute"),
+    "bad APIURL": (block(VALID + 'APIURL "ftp://example.com/"'), r"APIURL: .*http"),
+    "APIURL with a user": (block(VALID + 'APIURL "https://u:p@example.com/"'), r"APIURL: "),
+    "APIURL with a query": (block(VALID + 'APIURL "https://example.com/?a=b"'), r"APIURL: "),
+    "plain http to another host": (block(VALID + 'APIURL "http://192.0.2.1/client/v4"'),
+                                   r"APIURL would send the credential over plain http.*Use https"),
+    "plain http through a proxy": (
+        block(VALID + 'APIURL "http://127.0.0.1/client/v4"\nProxy "http://192.0.2.1:3128"'),
+        r"APIURL would send the credential over plain http.*Use https"),
+    "UnixSocket without APIURL": (block(VALID + 'UnixSocket "/run/x.sock"'), r"UnixSocket needs an APIURL.*http://localhost"),
+    "UnixSocket with https": (block(VALID + 'APIURL "https://localhost"\nUnixSocket "/run/x.sock"'),
+                              r"UnixSocket goes with a plain APIURL.*Change APIURL, or remove UnixSocket"),
+    "UnixSocket twice": (block(VALID + 'APIURL "http://unix:/run/y.sock:/client/v4"\nUnixSocket "/run/x.sock"'),
+                         r"UnixSocket goes with a plain APIURL"),
+    "UnixSocket and Proxy": (
+        block(VALID + 'APIURL "http://localhost"\nUnixSocket "/run/x.sock"\nProxy "http://192.0.2.1:3128"'),
+        r"no Proxy on the way to a UnixSocket. Remove one"),
+    "relative UnixSocket": (block(VALID + 'APIURL "http://localhost"\nUnixSocket "x.sock"'), r"UnixSocket has to be"),
+    "long UnixSocket": (block(VALID + f'APIURL "http://localhost"\nUnixSocket "/{"x" * 108}"'),
+                        r"UnixSocket .*Use at most 107 bytes"),
+    "no such CACert": (block(VALID + 'CACert "@TMP@/none.pem"'), r'CACert: .*"@TMP@/none.pem": No such file'),
+    "CACert without a certificate": (block(VALID + 'CACert "@NOCERT@"'), r"CACert: .*PEM"),
+    "relative CACert": (block(VALID + 'CACert "ca.pem"'), r"CACert has to be an absolute path"),
+    "VerifyPeer is no boolean": (block(VALID + "VerifyPeer 7"), r"`VerifyPeer' option requires exactly one boolean"),
+    "VerifyHost is no boolean": (block(VALID + 'VerifyHost "maybe"'), r"`maybe' of the `VerifyHost' option"),
+    "bad Proxy": (block(VALID + 'Proxy "socks5://192.0.2.1"'), r"Proxy: "),
+    "Timeout of 0": (block(VALID + "Timeout 0"), r"Timeout 0 is out of range. Use 1 to 3600000 milliseconds"),
+    "negative Timeout": (block(VALID + "Timeout -5"), r"Timeout -5 is out of range. Use 1 to"),
+    "endless Timeout": (block(VALID + "Timeout 99999999999999999999"), r"Timeout 1e\+20 is out of range. Use 1 to"),
+    "Timeout is no number": (block(VALID + 'Timeout "5s"'), r"`Timeout' option requires exactly one numeric"),
+    "no Instance": (block(BASIC), r'"docs": Nothing to look at. Add an <Instance> block'),
+    "Instance without a name": (block(BASIC + '<Instance>\nJob "a"\n</Instance>'), r"`Instance' option requires exactly one string"),
+    "bad Instance": (block(BASIC + 'Instance "Hand-Book"'), r'Instance "Hand-Book" is no.*Use 1 to 64 of a-z'),
+    "long Instance": (block(BASIC + f'Instance "{"i" * 65}"'), r"is no instance's name. Use 1 to 64"),
+    "long autorag": (block(BASIC + f'<Instance "{"i" * 33}">\nGeneration "autorag"\n</Instance>'), r"Use 1 to 32 of a-z"),
+    "Instance with a slash": (block(BASIC + 'Instance "a/../b"'), r'Instance "a/../b" is no'),
+    "bad Namespace": (block(BASIC + '<Instance "x">\nNamespace "a@b"\n</Instance>'),
+                      r'Instance "x": Namespace "a@b" is no.*Use 1 to 32 of a-z'),
+    "bad Generation": (block(BASIC + '<Instance "x">\nGeneration "rag"\n</Instance>'),
+                       r'Generation "rag" is not known. Use "instance" or "autorag"'),
+    "autorag in a namespace": (block(BASIC + '<Instance "x">\nGeneration "autorag"\nNamespace "n"\n</Instance>'),
+                               r"AutoRAG has no namespaces. Remove Namespace or Generation"),
+    "bad Job": (block(BASIC + '<Instance "x">\nJob "a b"\n</Instance>'), r'Job "a b" is no.*Use 1 to 64 of A-Z'),
+    "long Job": (block(BASIC + f'<Instance "x">\nJob "{"j" * 65}"\n</Instance>'), r"is no job's id. Use 1 to 64"),
+    "Job twice": (block(BASIC + '<Instance "x">\nJob "a"\nJob "b"\nJob "a"\n</Instance>'),
+                  r'Job "a" is given twice. Remove one'),
+    "Instance twice": (block(VALID + 'Instance "handbook"'), r'both report as "docs-handbook". Put all Job options'),
+    "default namespace": (block(VALID + '<Instance "handbook">\nNamespace "default"\n</Instance>'),
+                          r'both report as "docs-handbook"'),
+    "autorag of the same name": (block(VALID + '<Instance "handbook">\nGeneration "autorag"\n</Instance>'),
+                                 r'both report as "docs-handbook".*two Account blocks'),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_configuration(tmp, wrong):
+    """collectd does not start, and says why."""
+    aisearch, message = WRONG[wrong]
+    files = {"TOKEN": "s3cret-token", "EMPTY": "", "TWO": "s3cret-token\nline", "NOCERT": "no certificate"}
+    for name, content in files.items():
+        (tmp / name.lower()).write_text(content)
+    for name in files:
+        aisearch = aisearch.replace(f"@{name}@", str(tmp / name.lower()))
+    refused = refusal(Config(aisearch.replace("@TMP@", str(tmp))), tmp)
+
+    assert refused.status == 1
+    assert "Initialization complete" not in refused.log
+    assert re.search("aisearch plugin: .*" + message.replace("@TMP@", str(tmp)), refused.log), refused.log
+    assert "s3cret" not in refused.log
+
+
+def test_token_in_the_place_of_its_file(tmp):
+    refused = refusal(Config(block(THROUGH + 'TokenFile "s3cret-token"')), tmp)
+    assert refused.status == 1
+    assert "TokenFile has to be an absolute path" in refused.log and "s3cret" not in refused.log
+
+
+def test_no_configuration_at_all(tmp):
+    """LoadPlugin alone. collectd goes on without the plugin, as with others, and says so."""
+    with Collectd(tmp, Config(None)) as daemon:
+        line = daemon.wait_log("No account is configured")
+        assert "[error] aisearch plugin:" in line and "Add a <Plugin aisearch> block" in line
+
+
+def test_two_plugin_blocks(simulator, collectd):
+    simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
+    daemon = collectd(account(simulator, 'Instance "handbook"') + "\n</Plugin>\n<Plugin aisearch>",
+                      account(simulator, 'Instance "handbook"', name="more"))
+    daemon.wait_report("docs", has("docs-handbook/gauge-state"))
+    daemon.wait_report("more", has("more-handbook/gauge-state"))
+
+
+def test_timeout_that_outlives_the_interval(simulator, collectd):
+    simulator.instance("instances/handbook")
+    simulator.fault(delay=10 * INTERVAL)
+    options = f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"\nTimeout 60000'
+    daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
+    assert daemon.log_lines(r'\[warning\] aisearch plugin: Account "docs": Timeout 60000 is too long for an interval')
+    report = daemon.wait_report("docs", lambda r: r["docs/errors-timeout"] >= 3)
+    assert report["docs/http_requests"] in range(3, 6), "one look-up for each interval"
+
+
+# ---- the daemon around it ----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("interval", (0.5, 10), ids=("they time out", "they are under way"))
+def test_silent_apis_hold_up_nobody(simulator, tmp, collectd, interval):
+    """Five accounts whose API never answers: other plugins keep their interval, and SIGTERM ends collectd at once."""
+    simulator.instance("instances/handbook")
+    simulator.fault(script=stall.no_body())
+    with stall.black_hole() as hole, stall.silent() as silent:
+        urls = {
+            "dns": "https://api.slow.test",
+            "connect": f"http://{hole[0]}:{hole[1]}",
+            "handshake": f"https://{silent[0]}:{silent[1]}",
+            "headers": f"http://{silent[0]}:{silent[1]}",
+            "body": simulator.url,
+        }
+        accounts = [account(simulator, 'Instance "handbook"', name=name,
+                            options=f'TokenFile "{simulator.token_file}"\nAPIURL "{url}"\nTimeout 9000')
+                    for name, url in urls.items()]
+        others = "\n".join(f"<LoadPlugin {name}>\nInterval 0.5\n</LoadPlugin>" for name in ("uptime", "load"))
+        daemon = collectd(*accounts, interval=interval * SLOWNESS, extra=others, stop_timeout=2,
+                          preload=[stall.slow_dns(tmp)], env={"AIS_SLOW_DNS": "30"})
+        for plugin in ("uptime", "load"):
+            net.wait_until(lambda: len(daemon.series(plugin, plugin)) > 6, 10)
+        for plugin in ("uptime", "load"):
+            assert max(steps([when for when, _ in daemon.series(plugin, plugin)])) < 0.5 + 0.3 * SLOWNESS
+
+        if interval < 1:
+            for name in urls:
+                report = daemon.wait_report(name, lambda r: r[f"{name}/errors-timeout"] > 1, timeout=10)
+                assert set(errors(report, name)) == {"timeout"}
+        assert daemon.stop() < 2 * SLOWNESS
+        assert not daemon.log_lines("above its read interval")
+
+
+def test_stop_in_the_middle_of_a_round(simulator, collectd):
+    simulator.instance("instances/handbook")
+    simulator.fault(delay=3600)
+    daemon = collectd(account(simulator, 'Instance "handbook"'), interval=10 * SLOWNESS)
+    net.wait_until(lambda: simulator.counters()["in_flight"] == 1)
+    assert daemon.stop() < 1 * SLOWNESS
+    net.wait_until(lambda: simulator.counters()["connections_open"] == 0, what="its connection to be closed")
+
+
+def test_in_the_background(simulator, tmp):
+    """collectd goes there by a fork, after it has read its configuration."""
+    simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
+    with BackgroundCollectd(tmp, Config(account(simulator, 'Instance "handbook"'))) as daemon:
+        daemon.wait_report("docs", has("docs-handbook/gauge-state"))
+
+
+def test_read_once(simulator, tmp):
+    """collectd -T reads once, at once, and leaves."""
+    simulator.instance("instances/handbook")
+    daemon = Collectd(tmp, Config(account(simulator, 'Instance "handbook"')))
+    assert daemon.read_once() == 0, daemon.log()
+    daemon.check_memory()
+
+
+def test_nothing_is_left_open(simulator, collectd):
+    """Round for round, failed or not, the same descriptors and no more."""
+    simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
+    daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "none"'))
+    daemon.wait_report("docs", has("docs-handbook/gauge-state"))
+    before = len(net.open_fds(daemon.pid))
+    for fault in (dict(script=stall.truncated()), dict(script=stall.reset_before_headers()), dict(delay=INTERVAL)):
+        simulator.clear_faults()
+        simulator.fault("/handbook/", **fault)
+        daemon.next_report("docs", lambda r: "docs-handbook/gauge-state" not in r)
+    simulator.clear_faults()
+    daemon.next_report("docs", has("docs-handbook/gauge-state"))
+    net.wait_until(lambda: len(net.open_fds(daemon.pid)) <= before + 1, what="descriptors to be closed")
+
+
+def test_secrets_stay_secret(simulator, collectd):
+    """The token and the key are in the requests, and in nothing that collectd writes or shows."""
+    simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
+    by_key = f'Email "{simulator.email}"\nKeyFile "{simulator.key_file}"\nAPIURL "{simulator.url}"'
+    daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "none"'),
+                      account(simulator, 'Instance "handbook"', name="by_key", options=by_key))
+    daemon.wait_report("by_key", has("by_key-handbook/gauge-state"))
+    for order in (dict(status=401), dict(status=500, body="no"), dict(script=stall.truncated())):
+        simulator.clear_faults()
+        simulator.fault(**order)
+        daemon.next_report("docs", lambda r: "docs-handbook/gauge-state" not in r)
+
+    requests = simulator.requests()
+    shown = [net.cmdline(daemon.pid), net.environ(daemon.pid), daemon.log().encode(), daemon.stderr().encode()]
+    shown += [path.read_bytes() + str(path).encode() for path in daemon.prefix.rglob("*") if path.is_file()]
+    for secret in (simulator.token, simulator.key):
+        assert any(secret in value for request in requests for _, value in request.headers)
+        assert not any(secret.encode() in text for text in shown)
+
+
+# ---- through nginx -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
+def test_through_nginx(simulator, nginx, collectd):
+    """nginx has the credential and the cache; the age of what it answers from there is the age of the reading."""
+    simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}, {"id": "r", "state": "running"}])
+    proxy = nginx(
+        http=f"""aisearch_account docs {{
+            account_id {ACCOUNT}; token_file {simulator.token_file}; api_url {simulator.unix_url};
+        }}""",
+        server="location /client/v4/ { aisearch_pass docs; aisearch_valid active 1h 1h; aisearch_valid list 1h; }")
+    options = f'APIURL "http://localhost/client/v4"\nUnixSocket "{proxy.socket}"'
+    daemon = collectd(account(simulator, 'Instance "handbook"', '<Instance "none">\nJob "a"\n</Instance>',
+                              options=options))
+    report = daemon.wait_report("docs", lambda r: r.get("docs-handbook/duration-since_read", 0) > 2)
+    values = of_instance(report, "docs-handbook")
+    assert (values["gauge-state"], values["count-running"], values["count-succeeded"]) == (1, 1, 1)
+    assert values["duration-job"] == near(60), "as of the time of the answer, not of the reading"
+    assert simulator.count("/handbook/jobs") == 1
+    assert simulator.requests()[0].header("authorization") == f"Bearer {simulator.token}"
+    assert errors(report) == {}
+    assert daemon.log_lines('Instance "none", Job "a": cannot be read: the API answers 404')
+
+
+@pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
+def test_through_nginx_that_is_gone(simulator, nginx, collectd):
+    simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
+    proxy = nginx(
+        http=f"""aisearch_account docs {{
+            account_id {ACCOUNT}; token_file {simulator.token_file}; api_url {simulator.unix_url};
+        }}""",
+        server="location /client/v4/ { aisearch_pass docs; }")
+    options = f'APIURL "http://localhost/client/v4"\nUnixSocket "{proxy.socket}"'
+    daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
+    daemon.wait_report("docs", has("docs-handbook/gauge-state"))
+    proxy.stop()
+    report = daemon.next_report("docs", lambda r: "docs-handbook/gauge-state" not in r)
+    assert set(errors(report)) == {"connect"}
