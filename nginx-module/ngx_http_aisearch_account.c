@@ -3,16 +3,28 @@
 
 static char *ngx_http_aisearch_account_directive(ngx_conf_t *cf,
     ngx_command_t *dummy, void *conf);
+static char *ngx_http_aisearch_account_set_id(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_aisearch_account_set_credential(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 static char *ngx_http_aisearch_account_set_instance(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_aisearch_account_set_api_url(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_aisearch_account_set_time(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_aisearch_account_set_retries(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_aisearch_account_set_trusted(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_aisearch_account_set_proxy(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 
 static ngx_int_t ngx_http_aisearch_account_check(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
-static ngx_int_t ngx_http_aisearch_account_id(ngx_conf_t *cf,
+static ngx_int_t ngx_http_aisearch_account_complete(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
 static ngx_int_t ngx_http_aisearch_account_target(ngx_conf_t *cf,
-    ngx_http_aisearch_account_t *account);
-static ngx_int_t ngx_http_aisearch_account_credential(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
 static ngx_int_t ngx_http_aisearch_account_identity(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
@@ -24,33 +36,35 @@ static void ngx_http_aisearch_account_error(ngx_conf_t *cf,
 
 #define NGX_HTTP_AISEARCH_API_URL  "https://api.cloudflare.com/client/v4"
 
+#define NGX_HTTP_AISEARCH_RETRIES  10
+
 
 static ngx_command_t  ngx_http_aisearch_account_commands[] = {
 
     { ngx_string("account_id"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_aisearch_account_set_id,
       0,
       offsetof(ngx_http_aisearch_account_t, account_id),
       NULL },
 
     { ngx_string("token_file"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_aisearch_account_set_credential,
       0,
       offsetof(ngx_http_aisearch_account_t, token_file),
       NULL },
 
     { ngx_string("email"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_aisearch_account_set_credential,
       0,
       offsetof(ngx_http_aisearch_account_t, email),
       NULL },
 
     { ngx_string("key_file"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_aisearch_account_set_credential,
       0,
       offsetof(ngx_http_aisearch_account_t, key_file),
       NULL },
@@ -64,35 +78,35 @@ static ngx_command_t  ngx_http_aisearch_account_commands[] = {
 
     { ngx_string("api_url"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_aisearch_account_set_api_url,
       0,
       offsetof(ngx_http_aisearch_account_t, api_url),
       NULL },
 
     { ngx_string("connect_timeout"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_http_aisearch_account_set_time,
       0,
       offsetof(ngx_http_aisearch_account_t, connect_timeout),
       NULL },
 
     { ngx_string("timeout"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
+      ngx_http_aisearch_account_set_time,
       0,
       offsetof(ngx_http_aisearch_account_t, timeout),
       NULL },
 
     { ngx_string("retries"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
+      ngx_http_aisearch_account_set_retries,
       0,
       offsetof(ngx_http_aisearch_account_t, retries),
       NULL },
 
     { ngx_string("trusted_certificate"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_aisearch_account_set_trusted,
       0,
       offsetof(ngx_http_aisearch_account_t, trusted_certificate),
       NULL },
@@ -113,7 +127,7 @@ static ngx_command_t  ngx_http_aisearch_account_commands[] = {
 
     { ngx_string("proxy"),
       NGX_CONF_TAKE1,
-      ngx_conf_set_str_slot,
+      ngx_http_aisearch_account_set_proxy,
       0,
       offsetof(ngx_http_aisearch_account_t, proxy),
       NULL },
@@ -164,6 +178,8 @@ ngx_http_aisearch_account_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     account->allow_plain_http = NGX_CONF_UNSET;
     account->file = cf->conf_file->file.name.data;
     account->line = cf->conf_file->line;
+    account->trusted_file = account->file;
+    account->trusted_line = account->line;
 
     save = *cf;
 
@@ -330,6 +346,90 @@ ngx_http_aisearch_account_directive(ngx_conf_t *cf, ngx_command_t *dummy,
 }
 
 
+/*
+ * What is wrong in a directive is told where the directive stands, so each is
+ * checked when it is set.
+ */
+
+static char *
+ngx_http_aisearch_account_set_id(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_aisearch_account_t  *account = conf;
+
+    char            *rv;
+    struct ais_str   id;
+
+    rv = ngx_conf_set_str_slot(cf, cmd, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    id.data = (char *) account->account_id.data;
+    id.len = account->account_id.len;
+
+    if (!ais_account_id_valid(id)) {
+        ngx_http_aisearch_account_error(cf, account,
+                         "invalid \"account_id\", it must be 32 lower case "
+                         "hexadecimal digits");
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* "token_file", "email" and "key_file" */
+
+static char *
+ngx_http_aisearch_account_set_credential(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_aisearch_account_t  *account = conf;
+
+    char              *rv;
+    ngx_str_t         *file;
+    ngx_uint_t         token;
+    struct ais_error   err;
+
+    rv = ngx_conf_set_str_slot(cf, cmd, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    token = (account->token_file.data != NULL);
+
+    if (token && (account->email.data || account->key_file.data)) {
+        ngx_http_aisearch_account_error(cf, account,
+                         "two credentials, set either \"token_file\", "
+                         "or \"email\" and \"key_file\"");
+        return NGX_CONF_ERROR;
+    }
+
+    if (!token && !(account->email.data && account->key_file.data)) {
+        /* the other half is still to come */
+        return NGX_CONF_OK;
+    }
+
+    file = token ? &account->token_file : &account->key_file;
+
+    if (ngx_conf_full_name(cf->cycle, file, 1) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    account->credential = token
+                   ? ais_credential_token((char *) file->data, &err)
+                   : ais_credential_email_key((char *) account->email.data,
+                                              (char *) file->data, &err);
+
+    if (account->credential == NULL) {
+        ngx_http_aisearch_account_error(cf, account, err.text);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 static char *
 ngx_http_aisearch_account_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf)
@@ -390,7 +490,155 @@ ngx_http_aisearch_account_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
 }
 
 
-/* the whole block, once it is read */
+static char *
+ngx_http_aisearch_account_set_api_url(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_aisearch_account_t  *account = conf;
+
+    char              *rv;
+    struct ais_error   err;
+
+    rv = ngx_conf_set_str_slot(cf, cmd, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (ais_url_parse(&account->target.url, (char *) account->api_url.data,
+                      &err)
+        != 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "aisearch_account \"%V\": invalid \"api_url\": %s",
+                           &account->name, err.text);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* "connect_timeout" and "timeout" */
+
+static char *
+ngx_http_aisearch_account_set_time(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    char  *p = conf;
+
+    ngx_int_t    ms;
+    ngx_str_t   *value;
+    ngx_msec_t  *field;
+
+    field = (ngx_msec_t *) (p + cmd->offset);
+
+    if (*field != NGX_CONF_UNSET_MSEC) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    ms = ngx_parse_time(&value[1], 0);
+
+    if (ms == NGX_ERROR || ms == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid time \"%V\" in \"%V\" directive, it must "
+                           "be one greater than 0, such as \"5s\"",
+                           &value[1], &value[0]);
+        return NGX_CONF_ERROR;
+    }
+
+    *field = ms;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_aisearch_account_set_retries(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_aisearch_account_t  *account = conf;
+
+    ngx_int_t   n;
+    ngx_str_t  *value;
+
+    if (account->retries != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    n = ngx_atoi(value[1].data, value[1].len);
+
+    if (n == NGX_ERROR || n > NGX_HTTP_AISEARCH_RETRIES) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid number \"%V\" in \"retries\" directive, "
+                           "it must be between 0 and %d",
+                           &value[1], NGX_HTTP_AISEARCH_RETRIES);
+        return NGX_CONF_ERROR;
+    }
+
+    account->retries = n;
+
+    return NGX_CONF_OK;
+}
+
+
+/* what is in the file is checked when it is known whether it is needed */
+
+static char *
+ngx_http_aisearch_account_set_trusted(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_aisearch_account_t  *account = conf;
+
+    char  *rv;
+
+    rv = ngx_conf_set_str_slot(cf, cmd, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (ngx_conf_full_name(cf->cycle, &account->trusted_certificate, 1)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    account->trusted_file = cf->conf_file->file.name.data;
+    account->trusted_line = cf->conf_file->line;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_aisearch_account_set_proxy(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_aisearch_account_t  *account = conf;
+
+    char              *rv;
+    struct ais_error   err;
+
+    rv = ngx_conf_set_str_slot(cf, cmd, conf);
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    if (ais_url_check_proxy((char *) account->proxy.data, &err) != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "aisearch_account \"%V\": invalid \"proxy\": %s",
+                           &account->name, err.text);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* the whole block, once it is read: what is missing, what does not agree */
 
 static ngx_int_t
 ngx_http_aisearch_account_check(ngx_conf_t *cf,
@@ -402,13 +650,8 @@ ngx_http_aisearch_account_check(ngx_conf_t *cf,
     ngx_conf_init_value(account->verify, 1);
     ngx_conf_init_value(account->allow_plain_http, 0);
 
-    if (account->api_url.data == NULL) {
-        ngx_str_set(&account->api_url, NGX_HTTP_AISEARCH_API_URL);
-    }
-
-    if (ngx_http_aisearch_account_id(cf, account) != NGX_OK
-        || ngx_http_aisearch_account_target(cf, account) != NGX_OK
-        || ngx_http_aisearch_account_credential(cf, account) != NGX_OK)
+    if (ngx_http_aisearch_account_complete(cf, account) != NGX_OK
+        || ngx_http_aisearch_account_target(cf, account) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -418,29 +661,32 @@ ngx_http_aisearch_account_check(ngx_conf_t *cf,
 
 
 static ngx_int_t
-ngx_http_aisearch_account_id(ngx_conf_t *cf,
+ngx_http_aisearch_account_complete(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account)
 {
-    struct ais_str  id;
+    const char  *text;
 
     if (account->account_id.data == NULL) {
-        ngx_http_aisearch_account_error(cf, account,
-                         "no \"account_id\", set it to the account's id, "
-                         "32 hexadecimal digits");
-        return NGX_ERROR;
+        text = "no \"account_id\", set it to the account's id, "
+               "32 hexadecimal digits";
+
+    } else if (account->credential) {
+        return NGX_OK;
+
+    } else if (account->email.data) {
+        text = "half a credential, \"email\" needs a \"key_file\"";
+
+    } else if (account->key_file.data) {
+        text = "half a credential, \"key_file\" needs an \"email\"";
+
+    } else {
+        text = "no credential, set \"token_file\", "
+               "or \"email\" and \"key_file\"";
     }
 
-    id.data = (char *) account->account_id.data;
-    id.len = account->account_id.len;
+    ngx_http_aisearch_account_error(cf, account, text);
 
-    if (!ais_account_id_valid(id)) {
-        ngx_http_aisearch_account_error(cf, account,
-                         "invalid \"account_id\", it must be 32 lower case "
-                         "hexadecimal digits");
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
+    return NGX_ERROR;
 }
 
 
@@ -448,111 +694,45 @@ static ngx_int_t
 ngx_http_aisearch_account_target(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account)
 {
-    struct ais_error    err;
     struct ais_target  *t;
 
     t = &account->target;
 
-    if (ais_url_parse(&t->url, (char *) account->api_url.data, &err) != 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "aisearch_account \"%V\": invalid \"api_url\": %s",
-                           &account->name, err.text);
-        return NGX_ERROR;
+    if (account->api_url.data == NULL) {
+        ngx_str_set(&account->api_url, NGX_HTTP_AISEARCH_API_URL);
+
+        if (ais_url_parse(&t->url, NGX_HTTP_AISEARCH_API_URL, NULL) != 0) {
+            return NGX_ERROR;
+        }
     }
 
-    if (!t->url.tls && !t->url.loopback && !account->allow_plain_http) {
-        ngx_http_aisearch_account_error(cf, account,
+    if (!t->url.tls && !account->allow_plain_http) {
+
+        if (!t->url.loopback) {
+            ngx_http_aisearch_account_error(cf, account,
                          "\"api_url\" would send the credential over plain "
                          "http to another host; use https, or set "
                          "\"allow_plain_http on\"");
-        return NGX_ERROR;
-    }
-
-    if (account->proxy.data) {
-
-        if (ais_url_check_proxy((char *) account->proxy.data, &err) != 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "aisearch_account \"%V\": invalid \"proxy\": %s",
-                               &account->name, err.text);
             return NGX_ERROR;
         }
 
-        t->proxy = (char *) account->proxy.data;
+        /* the proxy's loopback is not ours; a socket needs no proxy */
+
+        if (account->proxy.data && t->url.unix_socket[0] == '\0') {
+            ngx_http_aisearch_account_error(cf, account,
+                         "the proxy would see the credential, since "
+                         "\"api_url\" is plain http; remove \"proxy\", use "
+                         "https, or set \"allow_plain_http on\"");
+            return NGX_ERROR;
+        }
     }
 
-    if (account->timeout == 0 || account->connect_timeout == 0) {
-        ngx_http_aisearch_account_error(cf, account,
-                         "\"timeout\" and \"connect_timeout\" must be greater "
-                         "than 0");
-        return NGX_ERROR;
-    }
-
-    if (account->retries > 10) {
-        ngx_http_aisearch_account_error(cf, account,
-                         "\"retries\" must be between 0 and 10");
-        return NGX_ERROR;
-    }
-
-    if (account->trusted_certificate.data
-        && ngx_conf_full_name(cf->cycle, &account->trusted_certificate, 1)
-           != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
+    t->proxy = (char *) account->proxy.data;
     t->verify_peer = account->verify;
     t->verify_host = account->verify;
     t->connect_timeout = account->connect_timeout;
     t->timeout = account->timeout;
     t->retries = account->retries;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_aisearch_account_credential(ngx_conf_t *cf,
-    ngx_http_aisearch_account_t *account)
-{
-    ngx_str_t         *file;
-    ngx_uint_t         token, key;
-    struct ais_error   err;
-
-    token = (account->token_file.data != NULL);
-    key = (account->email.data != NULL || account->key_file.data != NULL);
-
-    if (token == key) {
-        ngx_http_aisearch_account_error(cf, account,
-                         token ? "two credentials, set either \"token_file\", "
-                                 "or \"email\" and \"key_file\""
-                               : "no credential, set \"token_file\", "
-                                 "or \"email\" and \"key_file\"");
-        return NGX_ERROR;
-    }
-
-    if (key && (account->email.data == NULL || account->key_file.data == NULL))
-    {
-        ngx_http_aisearch_account_error(cf, account,
-                         "half a credential, \"email\" and \"key_file\" "
-                         "belong together");
-        return NGX_ERROR;
-    }
-
-    file = token ? &account->token_file : &account->key_file;
-
-    if (ngx_conf_full_name(cf->cycle, file, 1) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    account->credential = token
-                   ? ais_credential_token((char *) file->data, &err)
-                   : ais_credential_email_key((char *) account->email.data,
-                                              (char *) file->data, &err);
-
-    if (account->credential == NULL) {
-        ngx_http_aisearch_account_error(cf, account, err.text);
-        return NGX_ERROR;
-    }
 
     return NGX_OK;
 }

@@ -5,6 +5,8 @@ static ngx_int_t ngx_http_aisearch_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_aisearch_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_aisearch_resolve(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf);
+static ngx_int_t ngx_http_aisearch_check_literal(ngx_conf_t *cf,
+    ngx_http_aisearch_pass_t *pass);
 static void *ngx_http_aisearch_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_aisearch_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_aisearch_merge_loc_conf(ngx_conf_t *cf, void *parent,
@@ -179,9 +181,55 @@ ngx_http_aisearch_resolve(ngx_conf_t *cf, ngx_http_aisearch_main_conf_t *amcf)
                           passes[i]->file, passes[i]->line);
             return NGX_ERROR;
         }
+
+        if (passes[i]->resource && passes[i]->resource->lengths == NULL
+            && ngx_http_aisearch_check_literal(cf, passes[i]) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
     }
 
     return NGX_OK;
+}
+
+
+/* a resource without variables that its account would always refuse */
+
+static ngx_int_t
+ngx_http_aisearch_check_literal(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
+{
+    ngx_str_t            *value;
+    const char           *text;
+    struct ais_str        path, id;
+    struct ais_resource   res;
+
+    value = &pass->resource->value;
+
+    path.data = (char *) value->data;
+    path.len = value->len;
+
+    id.data = (char *) pass->account->account_id.data;
+    id.len = pass->account->account_id.len;
+
+    /* its form was checked with the directive */
+    (void) ais_resource_parse(&res, path, AIS_STR(""));
+
+    if (res.account.len && !ais_str_eq(res.account, id)) {
+        text = "is of another \"account_id\"";
+
+    } else if (!ngx_http_aisearch_account_allows(pass->account, &res)) {
+        text = "is of none of the instances that its \"instance\" allows";
+
+    } else {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                  "resource \"%V\" in \"aisearch_pass\" %s, correct it or "
+                  "aisearch_account \"%V\" in %s:%ui",
+                  value, text, &pass->name, pass->file, pass->line);
+
+    return NGX_ERROR;
 }
 
 

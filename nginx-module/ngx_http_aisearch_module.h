@@ -49,6 +49,8 @@ typedef struct {
 
     u_char                        *file;
     ngx_uint_t                     line;
+    u_char                        *trusted_file;  /* of the directive, */
+    ngx_uint_t                     trusted_line;  /* or else as above */
 } ngx_http_aisearch_account_t;
 
 

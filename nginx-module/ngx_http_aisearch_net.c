@@ -101,8 +101,9 @@ ngx_http_aisearch_net_configure(ngx_conf_t *cf,
         if (client == NULL) {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                           "aisearch_account \"%V\": %s in %s:%ui",
-                          &accounts[i]->name, err.text, accounts[i]->file,
-                          accounts[i]->line);
+                          &accounts[i]->name, err.text,
+                          accounts[i]->trusted_file,
+                          accounts[i]->trusted_line);
             return NGX_ERROR;
         }
 

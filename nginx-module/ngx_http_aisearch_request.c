@@ -222,7 +222,9 @@ ngx_http_aisearch_resource(ngx_http_aisearch_ctx_t *ctx, ngx_str_t *path)
         path->data += pass->location.len;
         path->len -= pass->location.len;
 
-        if (pass->location.data[pass->location.len - 1] == '/') {
+        if (pass->location.len
+            && pass->location.data[pass->location.len - 1] == '/')
+        {
             return NGX_OK;
         }
     }
