@@ -1,7 +1,7 @@
 #include "ais_client.h"
 
 #include <curl/curl.h>
-#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +128,9 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *s
     }
     if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT) {
         events |= AIS_OUT;
+    }
+    if (events == 0 && fcntl(fd, F_GETFD) == -1) {
+        fd = -1;
     }
     if (client->driver.watch(client->driver.data, fd, events, &kept) == -1 && events != 0) {
         /* Told to libcurl, this would end all transfers. */

@@ -34,8 +34,10 @@ struct ais_driver {
 
     /*
      * Watch fd for these events (AIS_IN, AIS_OUT or both) instead of those before; 0 ends the watch, before the
-     * descriptor is closed or put to rest. *slot belongs to the driver: NULL at first, kept for this fd until the watch
-     * ends. Returns 0, or -1 where the descriptor cannot be watched; the fetch then fails, and a last call with 0 still
+     * descriptor is closed or put to rest. fd is -1 then where it has been closed already, as libcurl 7.88 does when it
+     * gives up a connect. *slot belongs to the driver: NULL at first, kept for this fd until the watch ends.
+     *
+     * Returns 0, or -1 where the descriptor cannot be watched; the fetch then fails, and a last call with 0 still
      * comes.
      */
     int (*watch)(void *data, int fd, unsigned events, void **slot);

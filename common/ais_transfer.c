@@ -405,6 +405,9 @@ static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
     case CURLE_FILESIZE_EXCEEDED:
         return AIS_FAULT_BODY;
 
+    case CURLE_OUT_OF_MEMORY: /* libcurl 7.88 says so of a line in the header that is beyond its limit, too */
+        return t->header_begun && !t->header_done ? AIS_FAULT_SERVER : AIS_FAULT_INTERNAL;
+
     default:
         return AIS_FAULT_INTERNAL;
     }
@@ -421,6 +424,8 @@ static void set_message(struct ais_transfer *t, CURLcode code)
         snprintf(t->message, sizeof(t->message), "out of memory");
     } else if (code == CURLE_OK) {
         snprintf(t->message, sizeof(t->message), "the connection was closed inside the header of the answer");
+    } else if (code == CURLE_OUT_OF_MEMORY && t->header_begun && !t->header_done) {
+        snprintf(t->message, sizeof(t->message), "the header of the answer is too large");
     } else if (t->message[0] == '\0') {
         snprintf(t->message, sizeof(t->message), "%s", curl_easy_strerror(code));
     }

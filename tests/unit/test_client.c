@@ -1,0 +1,1507 @@
+/*
+ * The client over plain HTTP: what is sent, what is read, how long it takes, and that every fetch ends exactly once
+ * whatever the server, the caller and the clock do.
+ */
+/* LDFLAGS: -ldl */
+
+#define _GNU_SOURCE /* RTLD_NEXT */
+#include <dlfcn.h>
+#include <netdb.h>
+
+#include "driver.h"
+#include "server.h"
+
+#include <curl/curl.h>
+
+#include "ais_credential.h"
+#include "ais_version.h"
+
+#define TOKEN "canary-token-0123456789"
+
+#define OK_BODY "{\"success\":true}"
+#define OK "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n" OK_BODY
+#define UNAVAILABLE "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"
+#define TOO_MANY "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nbusy"
+
+/* At the end of a reply: what the server does next, where that is not to wait for the next request. */
+#define CLOSE "\001"
+#define STALL "\002"
+
+static char dir[] = "/tmp/ais-client-XXXXXX";
+
+/* ---- names: the test stands between libcurl and the resolver ------------------------------------------------------
+ */
+
+static atomic_bool resolver_stalls;
+static atomic_int resolver_threads;
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **res)
+{
+    static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+    if (node != NULL && strcmp(node, "unknown.test") == 0) {
+        return EAI_NONAME;
+    }
+    if (node != NULL && strcmp(node, "stall.test") == 0) {
+        resolver_threads++;
+        while (resolver_stalls) {
+            usleep(1000);
+        }
+        resolver_threads--;
+        return EAI_NONAME;
+    }
+    if (real == NULL) {
+        *(void **) &real = dlsym(RTLD_NEXT, "getaddrinfo");
+    }
+    return real(node, service, hints, res);
+}
+
+/* ---- libcurl's memory: the test sees how headers with a credential are freed --------------------------------------
+ */
+
+static void *header_blocks[64];
+static unsigned headers_made;
+static unsigned headers_freed;
+static unsigned headers_freed_unwiped;
+
+static bool is_secret(const char *text)
+{
+    return strncmp(text, "Authorization: ", 15) == 0 || strncmp(text, "X-Auth-", 7) == 0;
+}
+
+static char *memory_strdup(const char *text)
+{
+    char *copy = strdup(text);
+
+    if (copy != NULL && is_secret(text)) {
+        header_blocks[headers_made++ % COUNT(header_blocks)] = copy;
+    }
+    return copy;
+}
+
+static void memory_free(void *p)
+{
+    size_t i;
+
+    for (i = 0; p != NULL && i < COUNT(header_blocks); i++) {
+        if (header_blocks[i] == p) {
+            header_blocks[i] = NULL;
+            headers_freed++;
+            headers_freed_unwiped += ((const char *) p)[0] != '\0' || ((const char *) p)[15] != '\0';
+        }
+    }
+    free(p);
+}
+
+/* ---- what every test needs ----------------------------------------------------------------------------------------
+ */
+
+static struct ais_credential *credential;
+
+static const char *path_of(const char *name)
+{
+    static char path[sizeof(dir) + 64];
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    return path;
+}
+
+static int set_up(void **state)
+{
+    struct ais_error err = {""};
+    FILE *f;
+
+    (void) state;
+    if (mkdtemp(dir) == NULL) {
+        return -1;
+    }
+    f = fopen(path_of("token"), "w");
+    if (f == NULL || fputs(TOKEN "\n", f) == EOF || fclose(f) != 0) {
+        return -1;
+    }
+    credential = ais_credential_token(path_of("token"), &err);
+    unlink(path_of("token"));
+
+    /* Nothing of the environment may matter. */
+    setenv("http_proxy", "http://127.0.0.1:1", 1);
+    setenv("https_proxy", "http://127.0.0.1:1", 1);
+    setenv("all_proxy", "http://127.0.0.1:1", 1);
+    setenv("no_proxy", "nowhere", 1);
+
+    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, memory_free, realloc, memory_strdup, calloc) != CURLE_OK) {
+        return -1;
+    }
+    return credential != NULL && ais_client_global_init() == 0 ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void) state;
+    ais_client_global_cleanup();
+    curl_global_cleanup();
+    ais_credential_free(credential);
+    return rmdir(dir);
+}
+
+/* Answers the server's nth request with the nth of server->data, and all others with the last. */
+static void serve_script(struct server *server, int fd, unsigned nth)
+{
+    const char *const *script = server->data;
+
+    (void) nth;
+    while (server_request(server, fd)) {
+        unsigned last = 0;
+        unsigned n = server->requests - 1;
+        const char *reply;
+        char end;
+
+        while (script[last + 1] != NULL) {
+            last++;
+        }
+        reply = script[n < last ? n : last];
+        end = reply[0] != '\0' ? reply[strlen(reply) - 1] : '\0';
+        if (end == CLOSE[0] || end == STALL[0]) {
+            char *text = strndup(reply, strlen(reply) - 1);
+
+            server_send(fd, text);
+            free(text);
+            if (end == STALL[0]) {
+                server_linger(server, fd);
+            }
+            return;
+        }
+        server_send(fd, reply);
+    }
+}
+
+#define SCRIPT(...) ((void *) (const char *const[]){__VA_ARGS__, NULL})
+
+static struct server *script_start(void *script)
+{
+    struct server *server = server_bind(serve_script);
+
+    server->data = script;
+    server_run(server);
+    return server;
+}
+
+static struct ais_target target_at(const struct server *server)
+{
+    char url[64];
+
+    snprintf(url, sizeof(url), "http://127.0.0.1:%d/client/v4", server->port);
+    return target_of(url);
+}
+
+/* One fetch from a server that follows the script. */
+static void fetch_script(struct result *result, void *script, unsigned retries, size_t body_max)
+{
+    struct server *server = script_start(script);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+
+    target.retries = retries;
+    target.body_max = body_max;
+    fetch_whole(driver, result, &target, credential, "/x");
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void expect_ok(const struct result *result)
+{
+    assert_int_equal(result->done, 1);
+    assert_string_equal(result->message, "");
+    assert_int_equal(result->fault, AIS_FAULT_NONE);
+    assert_int_equal(result->status, 200);
+    assert_string_equal(result->body, OK_BODY);
+}
+
+static void expect_fault(const struct result *result, enum ais_fault fault, const char *message)
+{
+    assert_int_equal(result->done, 1);
+    if (result->fault != fault || strstr(result->message, message) == NULL) {
+        fail_msg("%s: %s; not %s: %s", ais_fault_name(result->fault), result->message, ais_fault_name(fault), message);
+    }
+    assert_int_equal(result->body_len, 0);
+    assert_null(strstr(result->message, "canary"));
+}
+
+/* ---- the request --------------------------------------------------------------------------------------------------
+ */
+
+/* Exactly these lines, in whatever order. */
+static void expect_request(const char *request, const char *const *lines, size_t n)
+{
+    size_t total = 2; /* the empty line */
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        const char *at = strstr(request, lines[i]);
+
+        if (at == NULL || (at != request && at[-1] != '\n') || strncmp(at + strlen(lines[i]), "\r\n", 2) != 0) {
+            fail_msg("no line \"%s\" in:\n%s", lines[i], request);
+        }
+        total += strlen(lines[i]) + 2;
+    }
+    if (strlen(request) != total) {
+        fail_msg("more than that in:\n%s", request);
+    }
+}
+
+static void test_request(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+    char host[64];
+    const char *lines[] = {
+        "GET /client/v4/accounts/0/ai-search/instances/a/jobs?page=2&per_page=50 HTTP/1.1",
+        host,
+        "User-Agent: aisearch-jobs/" AIS_VERSION,
+        "Accept: application/json",
+        "Authorization: Bearer " TOKEN,
+    };
+
+    (void) state;
+    snprintf(host, sizeof(host), "Host: 127.0.0.1:%d", server->port);
+    fetch_whole(driver, &result, &target, credential, "/accounts/0/ai-search/instances/a/jobs?page=2&per_page=50");
+    expect_ok(&result);
+    assert_int_equal(result.calls, 1);
+    expect_request(server->last, lines, COUNT(lines));
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_request_without_credential(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+    char host[64];
+    const char *lines[] = {
+        "GET /client/v4/a/../b HTTP/1.1",
+        host,
+        "User-Agent: aisearch-jobs/" AIS_VERSION,
+        "Accept: application/json",
+    };
+
+    (void) state;
+    snprintf(host, sizeof(host), "Host: 127.0.0.1:%d", server->port);
+    fetch_whole(driver, &result, &target, NULL, "/a/../b");
+    expect_ok(&result);
+    expect_request(server->last, lines, COUNT(lines));
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_request_with_email_and_key(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct ais_credential *key;
+    struct result result;
+    char host[64];
+    const char *lines[] = {
+        "GET /client/v4/x HTTP/1.1",
+        host,
+        "User-Agent: aisearch-jobs/" AIS_VERSION,
+        "Accept: application/json",
+        "X-Auth-Email: user@example.com",
+        "X-Auth-Key: " TOKEN,
+    };
+    FILE *f = fopen(path_of("key"), "w");
+
+    (void) state;
+    assert_non_null(f);
+    fputs(TOKEN, f);
+    fclose(f);
+    key = ais_credential_email_key("user@example.com", path_of("key"), NULL);
+    unlink(path_of("key"));
+    assert_non_null(key);
+
+    snprintf(host, sizeof(host), "Host: 127.0.0.1:%d", server->port);
+    fetch_whole(driver, &result, &target, key, "/x");
+    ais_credential_free(key);
+    expect_ok(&result);
+    expect_request(server->last, lines, COUNT(lines));
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_unix_socket(void **state)
+{
+    struct server *server = server_start_unix(serve_script, path_of("api.sock"));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target;
+    struct result result;
+    char url[256];
+
+    (void) state;
+    server->data = SCRIPT(OK);
+    snprintf(url, sizeof(url), "http://unix:%s:/base", path_of("api.sock"));
+    target = target_of(url);
+    target.proxy = "http://127.0.0.1:1"; /* makes no sense, and does no harm */
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_ok(&result);
+    assert_non_null(strstr(server->last, "GET /base/x HTTP/1.1\r\nHost: localhost\r\n"));
+    driver_free(driver);
+    server_stop(server);
+    unlink(path_of("api.sock"));
+}
+
+/* ---- the answer ---------------------------------------------------------------------------------------------------
+ */
+
+static void test_answer_fields(void **state)
+{
+    struct result result;
+
+    (void) state;
+    fetch_script(&result,
+                 SCRIPT("HTTP/1.1 103 Early Hints\r\nAge: 77\r\nRetry-After: 78\r\n\r\n"
+                        "HTTP/1.1 404 Not Found\r\nage:  12 \r\nRETRY-AFTER: 30\r\nx-RateLimit-Remaining: 1187\r\n"
+                        "X-RateLimit-Reset: Mon, 23 Nov 2026 12:00:00 GMT\r\nX-Aisearch-Cache: HIT\r\n"
+                        "Transfer-Encoding: chunked\r\n\r\n"
+                        "7\r\nabc\ndef\r\n0\r\nAge: 99\r\nX-Aisearch-Cache: MISS\r\n\r\n"),
+                 2, 0);
+    assert_int_equal(result.fault, AIS_FAULT_NONE);
+    assert_int_equal(result.status, 404);
+    assert_string_equal(result.body, "abc\ndef");
+    assert_int_equal(result.age, 12000);
+    assert_int_equal(result.retry_after, 30000);
+    assert_int_equal(result.ratelimit_remaining, 1187);
+    assert_int_equal(result.ratelimit_reset, INT64_C(1795435200000));
+    assert_string_equal(result.cache, "HIT");
+    assert_int_equal(result.calls, 1);
+}
+
+static void test_no_answer_fields(void **state)
+{
+    struct result result;
+
+    (void) state;
+    fetch_script(&result, SCRIPT("HTTP/1.1 103 Early Hints\r\nAge: 7\r\nX-Aisearch-Cache: HIT\r\n\r\n" OK), 0, 0);
+    expect_ok(&result);
+    assert_int_equal(result.age, -1);
+    assert_int_equal(result.retry_after, -1);
+    assert_int_equal(result.ratelimit_remaining, -1);
+    assert_int_equal(result.ratelimit_reset, -1);
+    assert_string_equal(result.cache, "");
+}
+
+static void test_odd_answer_fields(void **state)
+{
+    static const char *const fields[] = {
+        "Age: -1\r\nX-Ratelimit-Remaining: 1e3\r\nX-Ratelimit-Reset: soon\r\nRetry-After: never\r\n",
+        "Age:\r\nX-Ratelimit-Remaining: \r\nX-Ratelimit-Reset:\r\nRetry-After:\r\nX-Aisearch-Cache:\r\n",
+        "Age: 1 2\r\nX-Aisearch-Cache: hit\r\nAgent: 7\r\n",
+        "X-Age: 1\r\nX-Aisearch-Cache: ABCDEFGHIJKLMNOP\r\n",
+    };
+    size_t i;
+
+    (void) state;
+    for (i = 0; i < COUNT(fields); i++) {
+        struct result result;
+        char reply[1024];
+
+        snprintf(reply, sizeof(reply), "HTTP/1.1 200 OK\r\n%sContent-Length: 16\r\n\r\n" OK_BODY, fields[i]);
+        fetch_script(&result, SCRIPT(reply), 0, 0);
+        expect_ok(&result);
+        assert_int_equal(result.age, -1);
+        assert_int_equal(result.retry_after, -1);
+        assert_int_equal(result.ratelimit_remaining, -1);
+        assert_int_equal(result.ratelimit_reset, -1);
+        assert_string_equal(result.cache, "");
+    }
+}
+
+static void test_great_answer_fields(void **state)
+{
+    struct result result;
+
+    (void) state;
+    fetch_script(&result,
+                 SCRIPT("HTTP/1.1 200 OK\r\nAge: 99999999999999999999999999\r\nX-Ratelimit-Remaining: "
+                        "99999999999999999999\r\nRetry-After: 99999999999999999999\r\nX-Aisearch-Cache: "
+                        "ABCDEFGHIJKLMNO\r\nContent-Length: 16\r\n\r\n" OK_BODY),
+                 0, 0);
+    expect_ok(&result);
+    assert_int_equal(result.age, (INT64_C(1) << 31) * 1000);
+    assert_int_equal(result.ratelimit_remaining, INT32_MAX);
+    assert_int_equal(result.retry_after, 24 * 3600 * 1000);
+    assert_string_equal(result.cache, "ABCDEFGHIJKLMNO");
+}
+
+static void test_statuses(void **state)
+{
+    static const int statuses[] = {200, 201, 204, 206, 301, 302, 304, 307, 308, 400, 401, 403, 404, 407, 418, 429, 511};
+    size_t i;
+
+    (void) state;
+    for (i = 0; i < COUNT(statuses); i++) {
+        struct result result;
+        char reply[256];
+
+        snprintf(reply, sizeof(reply), "HTTP/1.1 %d Whatever\r\nContent-Length: 0\r\n\r\n", statuses[i]);
+        fetch_script(&result, SCRIPT(reply), 2, 0);
+        assert_int_equal(result.fault, AIS_FAULT_NONE);
+        assert_int_equal(result.status, statuses[i]);
+        assert_int_equal(result.calls, 1);
+        assert_int_equal(result.body_len, 0);
+    }
+}
+
+static void test_redirect_is_not_followed(void **state)
+{
+    struct server *other = script_start(SCRIPT(OK));
+    struct result result;
+    char reply[256];
+
+    (void) state;
+    snprintf(reply, sizeof(reply), "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n",
+             other->port);
+    fetch_script(&result, SCRIPT(reply), 2, 0);
+    assert_int_equal(result.status, 302);
+    assert_int_equal(other->connections, 0);
+    server_stop(other);
+}
+
+static void test_body_of_any_bytes(void **state)
+{
+    struct result result;
+
+    (void) state;
+    /* No length: until the connection ends. */
+    fetch_script(&result, SCRIPT("HTTP/1.1 200 OK\r\n\r\n\x7f\xff{}" CLOSE), 0, 0);
+    assert_int_equal(result.fault, AIS_FAULT_NONE);
+    assert_string_equal(result.body, "\x7f\xff{}");
+
+    /* An encoding that was not asked for is passed on as it is. */
+    fetch_script(&result, SCRIPT("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08"),
+                 0, 0);
+    assert_int_equal(result.fault, AIS_FAULT_NONE);
+    assert_string_equal(result.body, "\x1f\x8b\x08");
+}
+
+static void test_body_cap(void **state)
+{
+    struct result result;
+
+    (void) state;
+    fetch_script(&result, SCRIPT(OK), 0, 16);
+    expect_ok(&result);
+    fetch_script(&result, SCRIPT(OK), 2, 15);
+    expect_fault(&result, AIS_FAULT_BODY, "the answer is larger than 15 bytes");
+    assert_int_equal(result.calls, 1);
+
+    fetch_script(&result, SCRIPT("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"), 0, 3);
+    assert_string_equal(result.body, "abc");
+    fetch_script(&result, SCRIPT("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n" STALL),
+                 2, 3);
+    expect_fault(&result, AIS_FAULT_BODY, "the answer is larger than 3 bytes");
+    assert_int_equal(result.calls, 1);
+
+    fetch_script(&result, SCRIPT("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n" STALL), 0, 0);
+    expect_fault(&result, AIS_FAULT_BODY, "the answer is larger than 1048576 bytes");
+}
+
+/* A body without an end. */
+static void serve_flood(struct server *server, int fd, unsigned nth)
+{
+    static const char chunk[] = "4\r\nabcd\r\n";
+
+    (void) nth;
+    if (server_request(server, fd)) {
+        server_send(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while (send(fd, chunk, strlen(chunk), MSG_NOSIGNAL) > 0) {
+        }
+    }
+}
+
+static void test_endless_body(void **state)
+{
+    struct server *server = server_start(serve_flood);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+
+    (void) state;
+    target.body_max = 100000;
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_fault(&result, AIS_FAULT_BODY, "the answer is larger than 100000 bytes");
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_large_body(void **state)
+{
+    struct result result;
+    size_t len = AIS_BODY_MAX;
+    char *reply = malloc(len + 256);
+    int header;
+
+    (void) state;
+    assert_non_null(reply);
+    header = sprintf(reply, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", len);
+    memset(reply + header, 'x', len);
+    reply[(size_t) header + len] = '\0';
+    fetch_script(&result, SCRIPT(reply), 0, 0);
+    assert_int_equal(result.fault, AIS_FAULT_NONE);
+    assert_int_equal(result.body_len, len);
+    free(reply);
+}
+
+static void test_broken_answers(void **state)
+{
+    static const struct {
+        const char *reply;
+        enum ais_fault fault;
+    } cases[] = {
+        {CLOSE, AIS_FAULT_CONNECT},
+        {"HTTP/1.1 200 OK\r\nContent-Le" CLOSE, AIS_FAULT_SERVER},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n" CLOSE, AIS_FAULT_SERVER},
+        {"HTTP/1.1 103 Early Hints\r\n\r\n" CLOSE, AIS_FAULT_SERVER},
+        {"SSH-2.0-OpenSSH_9.2\r\n" CLOSE, AIS_FAULT_SERVER},
+        {"\x15\x03\x01\x00\x02\x02\x16" CLOSE, AIS_FAULT_SERVER},
+        {"<html>Hello</html>" STALL, AIS_FAULT_SERVER},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc" CLOSE, AIS_FAULT_BODY},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" CLOSE, AIS_FAULT_BODY},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc" CLOSE, AIS_FAULT_BODY},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n" CLOSE, AIS_FAULT_BODY},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n" STALL, AIS_FAULT_BODY},
+        {"HTTP/1.1 200 OK\r\nContent-Length: minus\r\n\r\nabc" STALL, AIS_FAULT_SERVER},
+        {"HTTP/3.7 200 OK\r\n\r\n" STALL, AIS_FAULT_SERVER},
+    };
+    size_t i;
+
+    (void) state;
+    for (i = 0; i < COUNT(cases); i++) {
+        struct result result;
+
+        fetch_script(&result, SCRIPT(cases[i].reply), 0, 0);
+        if (result.fault != cases[i].fault) {
+            fail_msg("case %zu: %s: %s", i, ais_fault_name(result.fault), result.message);
+        }
+        expect_fault(&result, cases[i].fault, "");
+        assert_int_equal(result.calls, 1);
+    }
+}
+
+static void serve_header_flood(struct server *server, int fd, unsigned nth)
+{
+    (void) nth;
+    if (server_request(server, fd)) {
+        server_send(fd, "HTTP/1.1 200 OK\r\n");
+        while (send(fd, "X-Filler: abcdefghijklmnopqrstuvwxyz\r\n", 38, MSG_NOSIGNAL) > 0) {
+        }
+    }
+}
+
+static void serve_long_header(struct server *server, int fd, unsigned nth)
+{
+    (void) nth;
+    if (server_request(server, fd)) {
+        server_send(fd, "HTTP/1.1 200 OK\r\nX-Filler: ");
+        while (send(fd, "abcdefghijklmnopqrstuvwxyz", 26, MSG_NOSIGNAL) > 0) {
+        }
+    }
+}
+
+static void serve_interim_flood(struct server *server, int fd, unsigned nth)
+{
+    (void) nth;
+    if (server_request(server, fd)) {
+        while (send(fd, "HTTP/1.1 103 Early Hints\r\nX-A: b\r\n\r\n", 36, MSG_NOSIGNAL) > 0) {
+        }
+    }
+}
+
+static void test_endless_headers(void **state)
+{
+    static const serve_fn floods[] = {serve_header_flood, serve_long_header, serve_interim_flood};
+    size_t i;
+
+    (void) state;
+    for (i = 0; i < COUNT(floods); i++) {
+        struct server *server = server_start(floods[i]);
+        struct driver *driver = driver_new(NULL);
+        struct ais_target target = target_at(server);
+        struct result result;
+
+        target.timeout = 500;
+        fetch_whole(driver, &result, &target, credential, "/x");
+        if (result.fault != AIS_FAULT_SERVER && result.fault != AIS_FAULT_TIMEOUT) {
+            fail_msg("flood %zu: %s: %s", i, ais_fault_name(result.fault), result.message);
+        }
+        driver_free(driver);
+        server_stop(server);
+    }
+}
+
+/* ---- connections --------------------------------------------------------------------------------------------------
+ */
+
+static void test_kept_connection(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+    int i;
+
+    (void) state;
+    for (i = 0; i < 20; i++) {
+        fetch_whole(driver, &result, &target, credential, "/x");
+        expect_ok(&result);
+        assert_int_equal(result.calls, 1);
+        assert_int_equal(driver_watched(driver), 0); /* nobody watches an idle connection */
+        assert_int_equal(ais_client_inflight(driver->client), 0);
+    }
+    assert_int_equal(server->connections, 1);
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_connection_limit(void **state)
+{
+    enum { N = 200 };
+    struct ais_client_options options = {.max_host_connections = 4};
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(&options);
+    struct ais_target target = target_at(server);
+    struct result *results = calloc(N, sizeof(*results));
+    int i;
+
+    (void) state;
+    for (i = 0; i < N; i++) {
+        fetch(driver, &results[i], &target, credential, "/x");
+    }
+    assert_int_equal(ais_client_inflight(driver->client), N);
+    DRIVE_UNTIL(driver, ais_client_inflight(driver->client) == 0);
+    for (i = 0; i < N; i++) {
+        expect_ok(&results[i]);
+    }
+    assert_true(server->connections <= 4);
+    driver_free(driver);
+    server_stop(server);
+    free(results);
+}
+
+/* Many at once, then one after the other: the connections of the burst are kept, as many as is sensible. */
+static void test_burst(void **state)
+{
+    enum { N = 30 };
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result *results = calloc(N, sizeof(*results));
+    int round;
+    int i;
+
+    (void) state;
+    for (round = 0; round < 3; round++) {
+        for (i = 0; i < N; i++) {
+            fetch(driver, &results[i], &target, credential, "/x");
+        }
+        DRIVE_UNTIL(driver, ais_client_inflight(driver->client) == 0);
+        for (i = 0; i < N; i++) {
+            expect_ok(&results[i]);
+        }
+    }
+    assert_true(server->connections <= N);
+    driver_free(driver);
+    server_stop(server);
+    free(results);
+}
+
+/* The second request on the first connection is read, and the connection closed without an answer. */
+static void serve_dead_connection(struct server *server, int fd, unsigned nth)
+{
+    while (server_request(server, fd)) {
+        if (nth == 1 && server->requests == 2) {
+            return;
+        }
+        server_send(fd, OK);
+    }
+}
+
+static void test_dead_connection_is_counted(void **state)
+{
+    struct server *server = server_start(serve_dead_connection);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+
+    (void) state;
+    fetch_whole(driver, &result, &target, credential, "/x");
+    assert_int_equal(result.calls, 1);
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_ok(&result);
+    assert_int_equal(result.calls, 2);
+    assert_int_equal(server->requests, 3);
+    assert_int_equal(server->connections, 2);
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_closed_connection_is_noticed(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK CLOSE));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+    int i;
+
+    (void) state;
+    for (i = 1; i <= 3; i++) {
+        fetch_whole(driver, &result, &target, credential, "/x");
+        expect_ok(&result);
+        usleep(20000); /* for the end of the connection to arrive; should it be late, there is a repeat */
+    }
+    assert_int_equal(server->connections, server->requests);
+    driver_free(driver);
+    server_stop(server);
+}
+
+/* ---- retries ------------------------------------------------------------------------------------------------------
+ */
+
+static void test_retry(void **state)
+{
+    struct result result;
+
+    (void) state;
+    fetch_script(&result, SCRIPT(UNAVAILABLE, UNAVAILABLE, OK), 2, 0);
+    expect_ok(&result);
+    assert_int_equal(result.calls, 3);
+    assert_true(result.elapsed >= 50 + 100); /* half of 100 and of 200 are fixed */
+
+    fetch_script(&result, SCRIPT(CLOSE, "HTTP/1.1 200 OK\r\nConte" CLOSE, OK), 2, 0);
+    assert_int_equal(result.calls, 2); /* the second is a server fault without a status: not repeated */
+    expect_fault(&result, AIS_FAULT_SERVER, "");
+}
+
+static void test_retries_spent(void **state)
+{
+    struct result result;
+
+    (void) state;
+    fetch_script(&result, SCRIPT(CLOSE, UNAVAILABLE), 1, 0);
+    assert_int_equal(result.fault, AIS_FAULT_NONE);
+    assert_int_equal(result.status, 503);
+    assert_string_equal(result.body, "busy");
+    assert_int_equal(result.calls, 2);
+
+    fetch_script(&result, SCRIPT(UNAVAILABLE, CLOSE), 1, 0);
+    expect_fault(&result, AIS_FAULT_CONNECT, "");
+    assert_int_equal(result.status, 0);
+    assert_int_equal(result.calls, 3); /* one of them by libcurl: the connection was a kept one */
+
+    fetch_script(&result, SCRIPT(UNAVAILABLE), 0, 0);
+    assert_int_equal(result.calls, 1);
+}
+
+static void test_no_retry(void **state)
+{
+    struct result result;
+
+    (void) state;
+    fetch_script(&result, SCRIPT("HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n", OK), 2, 0);
+    assert_int_equal(result.status, 503);
+    assert_int_equal(result.calls, 1);
+    assert_int_equal(result.retry_after, 0);
+
+    fetch_script(&result, SCRIPT(TOO_MANY, OK), 2, 0);
+    assert_int_equal(result.status, 429);
+    assert_int_equal(result.calls, 1);
+
+    fetch_script(&result, SCRIPT("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc" CLOSE, OK), 2, 0);
+    expect_fault(&result, AIS_FAULT_BODY, "");
+    assert_int_equal(result.calls, 1);
+}
+
+/* A pause that would end after the deadline is not made: the answer that is there is delivered at once. */
+static void test_retry_does_not_fit(void **state)
+{
+    struct server *server = script_start(SCRIPT(UNAVAILABLE, OK));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+
+    (void) state;
+    target.retries = 2;
+    target.timeout = 45;
+    fetch_whole(driver, &result, &target, credential, "/x");
+    if (result.fault != AIS_FAULT_TIMEOUT) { /* on a machine too busy for a single call */
+        assert_int_equal(result.status, 503);
+        assert_int_equal(result.calls, 1);
+        assert_true(result.elapsed < 45);
+    }
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_refused_then_there(void **state)
+{
+    struct server *server = server_bind(serve_script);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+
+    (void) state;
+    server->data = SCRIPT(OK);
+    target.retries = 5;
+    fetch(driver, &result, &target, credential, "/x");
+    drive_for(driver, 40); /* refused by now, and waiting for at least 50 ms */
+    assert_int_equal(result.done, 0);
+    assert_int_equal(driver_watched(driver), 0);
+    assert_int_equal(ais_client_inflight(driver->client), 1);
+    server_run(server);
+    DRIVE_UNTIL(driver, result.done > 0);
+    expect_ok(&result);
+    assert_int_equal(result.calls, 1); /* the others were not sent */
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_refused(void **state)
+{
+    struct server *server = server_bind(serve_script);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+
+    (void) state;
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_fault(&result, AIS_FAULT_CONNECT, "Failed to connect");
+    assert_int_equal(result.calls, 0);
+
+    target = target_of("http://unix:/nonexistent/api.sock:/");
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_fault(&result, AIS_FAULT_CONNECT, "");
+    driver_free(driver);
+    server_stop(server);
+}
+
+/* ---- time ---------------------------------------------------------------------------------------------------------
+ */
+
+static void expect_elapsed(const struct result *result, int64_t from)
+{
+    assert_true(result->elapsed >= from);
+    assert_true(result->elapsed < from + 1000);
+}
+
+static void serve_stall(struct server *server, int fd, unsigned nth)
+{
+    (void) nth;
+    server_linger(server, fd);
+}
+
+/* A listener with a full queue: the kernel drops what else arrives. */
+struct black_hole {
+    struct server *server;
+    int fds[8];
+};
+
+static void black_hole_open(struct black_hole *hole)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    size_t i;
+
+    hole->server = server_bind(serve_stall);
+    assert_int_equal(listen(hole->server->fd, 0), 0);
+    addr.sin_port = htons((uint16_t) hole->server->port);
+    for (i = 0; i < COUNT(hole->fds); i++) {
+        hole->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        assert_true(hole->fds[i] != -1);
+        (void) connect(hole->fds[i], (struct sockaddr *) &addr, sizeof(addr));
+    }
+}
+
+static void black_hole_close(struct black_hole *hole)
+{
+    size_t i;
+
+    for (i = 0; i < COUNT(hole->fds); i++) {
+        close(hole->fds[i]);
+    }
+    server_stop(hole->server);
+}
+
+static void test_connect_timeout(void **state)
+{
+    struct black_hole hole;
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target;
+    struct result result;
+
+    (void) state;
+    black_hole_open(&hole);
+    target = target_at(hole.server);
+    target.retries = 2;
+    target.connect_timeout = 150;
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_fault(&result, AIS_FAULT_TIMEOUT, "");
+    expect_elapsed(&result, 150);
+    assert_int_equal(result.calls, 0);
+
+    /* The whole is shorter. */
+    target.connect_timeout = 5000;
+    target.timeout = 150;
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_fault(&result, AIS_FAULT_TIMEOUT, "");
+    expect_elapsed(&result, 150);
+    driver_free(driver);
+    black_hole_close(&hole);
+}
+
+static void test_handshake_timeout(void **state)
+{
+    struct server *server = server_start(serve_stall);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target;
+    struct result result;
+    char url[64];
+
+    (void) state;
+    snprintf(url, sizeof(url), "https://127.0.0.1:%d", server->port);
+    target = target_of(url);
+    target.connect_timeout = 150;
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_fault(&result, AIS_FAULT_TIMEOUT, "");
+    expect_elapsed(&result, 150);
+    driver_free(driver);
+    server_stop(server);
+}
+
+/* A byte every few milliseconds, for ever. */
+static void serve_trickle(struct server *server, int fd, unsigned nth)
+{
+    (void) nth;
+    if (server_request(server, fd)) {
+        server_send(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
+        while (send(fd, "x", 1, MSG_NOSIGNAL) == 1) {
+            usleep(5000);
+        }
+    }
+}
+
+static void expect_timeout(serve_fn serve, void *script, int64_t timeout, unsigned calls, const char *message)
+{
+    struct server *server = server_bind(serve);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+
+    server->data = script;
+    server_run(server);
+    target.timeout = timeout;
+    target.retries = 2;
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_fault(&result, AIS_FAULT_TIMEOUT, message);
+    expect_elapsed(&result, timeout);
+    assert_int_equal(result.calls, calls);
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_total_timeout(void **state)
+{
+    (void) state;
+    expect_timeout(serve_stall, NULL, 150, 1, "timeout of 150 ms passed waiting for the answer");
+    expect_timeout(serve_script, SCRIPT("HTTP/1.1 200 OK\r\nContent-" STALL), 150, 1,
+                   "timeout of 150 ms passed waiting for the answer");
+    expect_timeout(serve_script, SCRIPT("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc" STALL), 150, 1,
+                   "timeout of 150 ms passed inside the body of the answer");
+    expect_timeout(serve_trickle, NULL, 150, 1, "timeout of 150 ms passed inside the body of the answer");
+    expect_timeout(serve_script, SCRIPT(UNAVAILABLE, STALL), 600, 2, "timeout of 600 ms passed waiting for the answer");
+}
+
+/* A fetch that waits in line for a connection has its deadline too. */
+static void test_timeout_in_line(void **state)
+{
+    struct ais_client_options options = {.max_host_connections = 1};
+    struct server *server = server_start(serve_stall);
+    struct driver *driver = driver_new(&options);
+    struct ais_target slow = target_at(server);
+    struct ais_target quick = slow;
+    struct result first;
+    struct result others[3];
+    size_t i;
+
+    (void) state;
+    slow.timeout = 600;
+    quick.timeout = 150;
+    fetch(driver, &first, &slow, credential, "/x");
+    for (i = 0; i < COUNT(others); i++) {
+        fetch(driver, &others[i], &quick, credential, "/x");
+    }
+    DRIVE_UNTIL(driver, others[0].done && others[1].done && others[2].done);
+    for (i = 0; i < COUNT(others); i++) {
+        expect_fault(&others[i], AIS_FAULT_TIMEOUT, "timeout of 150 ms passed before the request could be sent");
+        expect_elapsed(&others[i], 150);
+        assert_int_equal(others[i].calls, 0);
+    }
+    assert_int_equal(first.done, 0);
+    DRIVE_UNTIL(driver, first.done);
+    expect_elapsed(&first, 600);
+    assert_int_equal(server->connections, 1);
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_timer_is_left_alone(void **state)
+{
+    struct server *server = server_start(serve_stall);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+    unsigned calls;
+
+    (void) state;
+    fetch(driver, &result, &target, credential, "/x");
+    assert_true(driver->timer_set);
+    drive_for(driver, 300);
+    calls = driver->timer_calls;
+    drive_for(driver, 200);
+    assert_int_equal(driver->timer_calls, calls);
+    assert_true(driver->timer_at - clock_ms() > 1000); /* nothing but deadlines is left */
+
+    /* Too early, or for nothing: no harm. */
+    driver->timer_set = false;
+    driver->inside = true;
+    ais_client_timeout(driver->client);
+    ais_client_socket(driver->client, 9999, AIS_IN | AIS_OUT);
+    driver->inside = false;
+    assert_int_equal(result.done, 0);
+    assert_true(driver->timer_set);
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_name_resolution_stalls(void **state)
+{
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_of("http://stall.test:1/");
+    struct result result;
+    struct result dropped;
+    int64_t start;
+
+    (void) state;
+    resolver_stalls = true;
+    target.connect_timeout = 150;
+    start = clock_ms();
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_fault(&result, AIS_FAULT_TIMEOUT, "Resolving timed out");
+    expect_elapsed(&result, 150);
+    assert_true(clock_ms() - start < 1000);
+
+    /* Neither a cancel nor the end of the client waits for the threads. */
+    target.connect_timeout = 5000;
+    fetch(driver, &result, &target, credential, "/x");
+    fetch(driver, &dropped, &target, credential, "/x");
+    DRIVE_UNTIL(driver, resolver_threads == 3);
+    start = clock_ms();
+    ais_fetch_cancel(dropped.fetch);
+    driver_free(driver);
+    assert_true(clock_ms() - start < 100);
+    assert_int_equal(resolver_threads, 3);
+
+    resolver_stalls = false;
+    while (resolver_threads > 0) {
+        usleep(1000);
+    }
+}
+
+static void test_name_unknown(void **state)
+{
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_of("http://unknown.test:1/");
+    struct result result;
+
+    (void) state;
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_fault(&result, AIS_FAULT_CONNECT, "Could not resolve host: unknown.test");
+    assert_int_equal(result.calls, 0);
+    driver_free(driver);
+}
+
+/* ---- the caller drops a fetch -------------------------------------------------------------------------------------
+ */
+
+static void test_cancel_in_every_phase(void **state)
+{
+    static const char *const replies[] = {
+        STALL, "HTTP/1.1 200 OK\r\nContent-" STALL, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc" STALL,
+        UNAVAILABLE, /* the pause before the next try */
+    };
+    struct result result;
+    size_t i;
+
+    (void) state;
+    for (i = 0; i < COUNT(replies); i++) {
+        struct server *server = script_start(SCRIPT(replies[i]));
+        struct driver *driver = driver_new(NULL);
+        struct ais_target target = target_at(server);
+
+        target.retries = 2;
+
+        fetch(driver, &result, &target, credential, "/x");
+        ais_fetch_cancel(result.fetch); /* before anything has happened */
+        assert_int_equal(ais_client_inflight(driver->client), 0);
+        assert_false(driver->timer_set);
+        drive_for(driver, 5);
+
+        fetch(driver, &result, &target, credential, "/x");
+        driver_round(driver, 100); /* in the middle of the connect, if it is in no hurry */
+        ais_fetch_cancel(result.fetch);
+
+        fetch(driver, &result, &target, credential, "/x");
+        DRIVE_UNTIL(driver, server->requests > 0);
+        drive_for(driver, 10);
+        ais_fetch_cancel(result.fetch);
+        assert_int_equal(result.done, 0);
+        assert_int_equal(driver_watched(driver), 0);
+        assert_false(driver->timer_set);
+        driver_free(driver);
+        server_stop(server);
+    }
+}
+
+static void test_cancel_hangs_up(void **state)
+{
+    struct server *server = server_start(serve_stall);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+
+    (void) state;
+    fetch(driver, &result, &target, credential, "/x");
+    DRIVE_UNTIL(driver, server->connections == 1);
+    drive_for(driver, 10);
+    ais_fetch_cancel(result.fetch);
+    DRIVE_UNTIL(driver, server->closed == 1);
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_cancel_in_line(void **state)
+{
+    struct ais_client_options options = {.max_host_connections = 1};
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(&options);
+    struct ais_target target = target_at(server);
+    struct result results[3];
+
+    (void) state;
+    fetch(driver, &results[0], &target, credential, "/x");
+    fetch(driver, &results[1], &target, credential, "/x");
+    fetch(driver, &results[2], &target, credential, "/x");
+    driver_round(driver, 0);
+    ais_fetch_cancel(results[1].fetch);
+    DRIVE_UNTIL(driver, results[0].done && results[2].done);
+    expect_ok(&results[0]);
+    expect_ok(&results[2]);
+    assert_int_equal(results[1].done, 0);
+    assert_int_equal(server->connections, 1);
+    driver_free(driver);
+    server_stop(server);
+}
+
+/* A group of fetches, of which the first to end cancels all the others. */
+struct group {
+    struct driver *driver;
+    struct ais_fetch *fetches[8];
+    unsigned done;
+    bool restart;
+    struct ais_target target;
+    struct result restarted;
+};
+
+struct group_member {
+    struct group *group;
+    size_t index;
+};
+
+static void on_group_done(void *data, const struct ais_response *response)
+{
+    struct group_member *member = data;
+    struct group *group = member->group;
+    size_t i;
+
+    (void) response;
+    group->done++;
+    for (i = 0; i < COUNT(group->fetches); i++) {
+        if (i != member->index) {
+            ais_fetch_cancel(group->fetches[i]);
+        }
+    }
+    if (group->restart) {
+        fetch(group->driver, &group->restarted, &group->target, credential, "/x");
+    }
+}
+
+static void run_group(struct driver *driver, const struct ais_target *target, bool restart, struct ais_target again)
+{
+    struct group group = {.driver = driver, .restart = restart, .target = again};
+    struct group_member members[COUNT(group.fetches)];
+    size_t i;
+
+    for (i = 0; i < COUNT(members); i++) {
+        members[i] = (struct group_member){&group, i};
+        group.fetches[i] = ais_client_fetch(driver->client, target, credential, "/x", on_group_done, &members[i]);
+        assert_non_null(group.fetches[i]);
+    }
+    DRIVE_UNTIL(driver, group.done > 0 && (!restart || group.restarted.done));
+    drive_for(driver, 20);
+    assert_int_equal(group.done, 1);
+    assert_int_equal(ais_client_inflight(driver->client), 0);
+    if (restart) {
+        expect_ok(&group.restarted);
+    }
+}
+
+static void test_cancel_from_callback(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target good = target_at(server);
+    struct ais_target refused = target_of("http://unix:/nonexistent/api.sock:/");
+    struct server *silent = server_start(serve_stall);
+    struct ais_target stalled = target_at(silent);
+    int restart;
+
+    (void) state;
+    stalled.timeout = 50;
+    for (restart = 0; restart < 2; restart++) {
+        run_group(driver, &good, restart, good);
+        run_group(driver, &refused, restart, good); /* all end in one call of libcurl */
+        run_group(driver, &stalled, restart, good); /* all have the same deadline */
+    }
+    driver_free(driver);
+    server_stop(silent);
+    server_stop(server);
+}
+
+/* One fetch after the other, each started by the callback of the one before. */
+struct chain {
+    struct driver *driver;
+    struct ais_target target;
+    unsigned left;
+    unsigned ok;
+};
+
+static void on_link_done(void *data, const struct ais_response *response)
+{
+    struct chain *chain = data;
+
+    chain->ok += response->fault == AIS_FAULT_NONE && response->status == 200;
+    if (--chain->left > 0) {
+        assert_non_null(ais_client_fetch(chain->driver->client, &chain->target, credential, "/x", on_link_done, chain));
+    }
+}
+
+static void test_fetch_from_callback(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(NULL);
+    struct chain chain = {.driver = driver, .target = target_at(server), .left = 100};
+
+    (void) state;
+    assert_non_null(ais_client_fetch(driver->client, &chain.target, credential, "/x", on_link_done, &chain));
+    DRIVE_UNTIL(driver, chain.left == 0);
+    assert_int_equal(chain.ok, 100);
+    assert_int_equal(server->connections, 1);
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void on_aborted(void *data, const struct ais_response *response)
+{
+    struct group *group = data;
+
+    assert_int_equal(response->fault, AIS_FAULT_INTERNAL);
+    assert_string_equal(response->message, "given up: the process is leaving");
+    group->done++;
+    if (group->restart && group->restarted.fetch == NULL) {
+        fetch(group->driver, &group->restarted, &group->target, credential, "/x");
+    }
+}
+
+static void test_abort(void **state)
+{
+    struct ais_client_options options = {.max_host_connections = 2};
+    struct server *server = script_start(SCRIPT(UNAVAILABLE, STALL, STALL, STALL));
+    struct server *good = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(&options);
+    struct group group = {.driver = driver, .restart = true, .target = target_at(good)};
+    struct ais_target target = target_at(server);
+    int i;
+
+    (void) state;
+    target.retries = 1;
+    for (i = 0; i < 5; i++) {
+        assert_non_null(ais_client_fetch(driver->client, &target, credential, "/x", on_aborted, &group));
+    }
+    DRIVE_UNTIL(driver, server->requests >= 3);
+    ais_client_abort(driver->client);
+    assert_int_equal(group.done, 5);
+    assert_int_equal(ais_client_inflight(driver->client), 1); /* the one that a callback started */
+    DRIVE_UNTIL(driver, group.restarted.done);
+    expect_ok(&group.restarted);
+
+    ais_client_abort(driver->client); /* nothing to do */
+    assert_false(driver->timer_set);
+    driver_free(driver);
+    server_stop(good);
+    server_stop(server);
+}
+
+static void test_destroy(void **state)
+{
+    struct server *server =
+        script_start(SCRIPT(UNAVAILABLE, STALL, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc" STALL));
+    struct ais_client_options options = {.max_host_connections = 3};
+    struct driver *driver = driver_new(&options);
+    struct ais_target target = target_at(server);
+    struct result results[6];
+    size_t i;
+
+    (void) state;
+    ais_client_destroy(NULL);
+    target.retries = 1;
+    for (i = 0; i < COUNT(results); i++) {
+        fetch(driver, &results[i], &target, credential, "/x");
+    }
+    DRIVE_UNTIL(driver, server->requests >= 3);
+    driver_free(driver);
+    for (i = 0; i < COUNT(results); i++) {
+        assert_int_equal(results[i].done, 0);
+    }
+    server_stop(server);
+}
+
+/* ---- the driver's troubles ----------------------------------------------------------------------------------------
+ */
+
+static void test_unwatchable_socket(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result kept;
+    struct result result;
+    struct result after;
+    unsigned n;
+
+    (void) state;
+    target.retries = 2;
+    /* The nth watch fails: to connect, to read, and more that may not come. */
+    for (n = 1; n <= 4; n++) {
+        fetch(driver, &kept, &target, credential, "/x");
+        while (driver_watched(driver) == 0 && !kept.done) {
+            driver_round(driver, 5);
+        }
+        driver->refuse_from = driver->watch_calls + n;
+        driver->refuse_to = driver->refuse_from;
+        fetch(driver, &result, &target, credential, "/x");
+        DRIVE_UNTIL(driver, result.done && kept.done);
+        assert_int_equal(kept.done, 1);
+        assert_int_equal(result.done, 1);
+        if (n == 1) {
+            assert_true(kept.fault == AIS_FAULT_INTERNAL || result.fault == AIS_FAULT_INTERNAL);
+        }
+        if (result.fault != AIS_FAULT_NONE) {
+            expect_fault(&result, AIS_FAULT_INTERNAL, "out of connections");
+            assert_int_equal(result.calls <= 1, 1);
+        }
+        driver->refuse_from = 0;
+        fetch_whole(driver, &after, &target, credential, "/x");
+        expect_ok(&after);
+    }
+    driver_free(driver);
+    server_stop(server);
+}
+
+/* ---- the credential -----------------------------------------------------------------------------------------------
+ */
+
+static void test_headers_are_wiped(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+    unsigned made = headers_made;
+    unsigned freed = headers_freed;
+
+    (void) state;
+    fetch_whole(driver, &result, &target, credential, "/x");
+    assert_true(headers_made - made >= 1);
+    assert_int_equal(headers_freed - freed, headers_made - made);
+
+    fetch(driver, &result, &target, credential, "/x");
+    ais_fetch_cancel(result.fetch);
+    assert_int_equal(headers_freed - freed, headers_made - made);
+
+    fetch(driver, &result, &target, credential, "/x");
+    driver_free(driver);
+    assert_int_equal(headers_freed - freed, headers_made - made);
+    assert_int_equal(headers_freed_unwiped, 0); /* by all tests so far */
+    server_stop(server);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_request),
+        cmocka_unit_test(test_request_without_credential),
+        cmocka_unit_test(test_request_with_email_and_key),
+        cmocka_unit_test(test_unix_socket),
+        cmocka_unit_test(test_answer_fields),
+        cmocka_unit_test(test_no_answer_fields),
+        cmocka_unit_test(test_odd_answer_fields),
+        cmocka_unit_test(test_great_answer_fields),
+        cmocka_unit_test(test_statuses),
+        cmocka_unit_test(test_redirect_is_not_followed),
+        cmocka_unit_test(test_body_of_any_bytes),
+        cmocka_unit_test(test_body_cap),
+        cmocka_unit_test(test_endless_body),
+        cmocka_unit_test(test_large_body),
+        cmocka_unit_test(test_broken_answers),
+        cmocka_unit_test(test_endless_headers),
+        cmocka_unit_test(test_kept_connection),
+        cmocka_unit_test(test_connection_limit),
+        cmocka_unit_test(test_burst),
+        cmocka_unit_test(test_dead_connection_is_counted),
+        cmocka_unit_test(test_closed_connection_is_noticed),
+        cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_retries_spent),
+        cmocka_unit_test(test_no_retry),
+        cmocka_unit_test(test_retry_does_not_fit),
+        cmocka_unit_test(test_refused_then_there),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_connect_timeout),
+        cmocka_unit_test(test_handshake_timeout),
+        cmocka_unit_test(test_total_timeout),
+        cmocka_unit_test(test_timeout_in_line),
+        cmocka_unit_test(test_timer_is_left_alone),
+        cmocka_unit_test(test_name_resolution_stalls),
+        cmocka_unit_test(test_name_unknown),
+        cmocka_unit_test(test_cancel_in_every_phase),
+        cmocka_unit_test(test_cancel_hangs_up),
+        cmocka_unit_test(test_cancel_in_line),
+        cmocka_unit_test(test_cancel_from_callback),
+        cmocka_unit_test(test_fetch_from_callback),
+        cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_destroy),
+        cmocka_unit_test(test_unwatchable_socket),
+        cmocka_unit_test(test_headers_are_wiped),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
