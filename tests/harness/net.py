@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import json
 import os
+import selectors
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -73,6 +74,7 @@ class Connection:
             self.sock.close()
             raise
         self._buffer = b""
+        self._ended = False
 
     def __enter__(self) -> "Connection":
         return self
@@ -96,15 +98,23 @@ class Connection:
         return response
 
     def read_response(self, method: str = "GET") -> Response:
-        interim = []
-        while True:
-            status, reason, headers = self._read_head()
-            if status >= 200 or status == 101:
-                break
-            interim.append(status)
-        response = Response(status, reason, headers, b"", interim)
-        if method != "HEAD" and status not in (101, 204, 304):
-            response.body = self._read_body(response)
+        while (response := self.take_response(method)) is None:
+            self.receive()
+        return response
+
+    def receive(self) -> None:
+        data = self.sock.recv(262144)
+        self._ended = not data
+        self._buffer += data
+
+    def take_response(self, method: str = "GET") -> Response | None:
+        """An answer from what was received; None where more has to come."""
+        parsed = parse_response(self._buffer, method, self._ended)
+        if parsed is None:
+            if self._ended:
+                raise Closed("the connection ended early")
+            return None
+        response, self._buffer = parsed
         return response
 
     def at_eof(self) -> bool:
@@ -114,54 +124,56 @@ class Connection:
         except ConnectionResetError:
             return True
 
-    def _receive(self) -> None:
-        data = self.sock.recv(65536)
-        if not data:
-            raise Closed("the connection ended early")
-        self._buffer += data
 
-    def _read_head(self) -> tuple[int, str, list[tuple[str, str]]]:
-        while b"\r\n\r\n" not in self._buffer:
-            self._receive()
-        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-        status_line, *lines = head.decode("latin-1").split("\r\n")
-        _, status, *reason = status_line.split(" ", 2)
-        headers = [tuple(line.split(": ", 1)) if ": " in line else (line.rstrip(":"), "") for line in lines]
-        return int(status), " ".join(reason), headers
+def parse_response(data: bytes, method: str, ended: bool) -> tuple[Response, bytes] | None:
+    """The first answer in data and what is behind it, or None where it is not whole. ended: nothing more will come."""
+    interim = []
+    while True:
+        head, separator, rest = data.partition(b"\r\n\r\n")
+        if not separator:
+            return None
+        response = _parse_head(head)
+        response.interim = interim
+        if response.status >= 200 or response.status == 101:
+            break
+        interim.append(response.status)
+        data = rest
 
-    def _read_body(self, response: Response) -> bytes:
-        if (response.header("Transfer-Encoding") or "").lower() == "chunked":
-            return self._read_chunks()
-        length = response.header("Content-Length")
-        if length is not None:
-            return self._read_exactly(int(length))
-        try:
-            while True:
-                self._receive()
-        except Closed:
-            body, self._buffer = self._buffer, b""
-            return body
+    if method == "HEAD" or response.status in (101, 204, 304):
+        return response, rest
+    if (response.header("Transfer-Encoding") or "").lower() == "chunked":
+        return _parse_chunks(response, rest)
+    length = response.header("Content-Length")
+    if length is None:
+        response.body = rest
+        return (response, b"") if ended else None
+    response.body = rest[:int(length)]
+    return (response, rest[int(length):]) if len(rest) >= int(length) else None
 
-    def _read_exactly(self, length: int) -> bytes:
-        while len(self._buffer) < length:
-            self._receive()
-        data, self._buffer = self._buffer[:length], self._buffer[length:]
-        return data
 
-    def _read_line(self) -> bytes:
-        while b"\r\n" not in self._buffer:
-            self._receive()
-        line, _, self._buffer = self._buffer.partition(b"\r\n")
-        return line
+def _parse_head(head: bytes) -> Response:
+    status_line, *lines = head.decode("latin-1").split("\r\n")
+    _, status, *reason = status_line.split(" ", 2)
+    headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    return Response(int(status), " ".join(reason), headers, b"")
 
-    def _read_chunks(self) -> bytes:
-        body = b""
-        while size := int(self._read_line().split(b";")[0], 16):
-            body += self._read_exactly(size)
-            self._read_line()
-        while self._read_line():
-            pass
-        return body
+
+def _parse_chunks(response: Response, data: bytes) -> tuple[Response, bytes] | None:
+    while True:
+        line, separator, data = data.partition(b"\r\n")
+        if not separator:
+            return None
+        size = int(line.split(b";")[0], 16)
+        if size == 0:
+            break
+        if len(data) < size + 2:
+            return None
+        response.body += data[:size]
+        data = data[size + 2:]
+    trailer, separator, rest = data.partition(b"\r\n")
+    while trailer:
+        trailer, separator, rest = rest.partition(b"\r\n")
+    return (response, rest) if separator else None
 
 
 def format_request(target: str | bytes, headers: Iterable[tuple[str, str]] = (), method: str = "GET",
@@ -193,15 +205,41 @@ def concurrently(count: int, job: Callable[[int], object]) -> list:
 def concurrent_gets(address: Address, targets: Iterable[str], headers: Iterable[tuple[str, str]] = (),
                     timeout: float = 10) -> list[Response]:
     """
-    One GET for each target, all at the same time: every connection is made before the first request is sent.
+    One GET for each target, all at the same time: every connection is made before the first request is sent, and one
+    thread waits for all answers, so that `elapsed` is what the server took even for a thousand of them.
     """
     targets, headers = list(targets), list(headers)
-    connections = [Connection(address, timeout) for _ in targets]
+    connections: list[Connection] = []
     try:
-        return concurrently(len(targets), lambda n: connections[n].request(targets[n], headers))
+        for _ in targets:
+            connections.append(Connection(address, timeout))
+        return _exchange(connections, [format_request(target, headers) for target in targets], timeout)
     finally:
         for connection in connections:
             connection.close()
+
+
+def _exchange(connections: list[Connection], requests: list[bytes], timeout: float) -> list[Response]:
+    responses: list = [None] * len(connections)
+    began = []
+    with selectors.DefaultSelector() as selector:
+        for n, (connection, data) in enumerate(zip(connections, requests)):
+            selector.register(connection.sock, selectors.EVENT_READ, n)
+            began.append(time.monotonic())
+            connection.send(data)
+        deadline = time.monotonic() + timeout * SLOWNESS
+        while selector.get_map():
+            ready = selector.select(max(deadline - time.monotonic(), 0))
+            if not ready:
+                raise TimeoutError(f"{len(selector.get_map())} of {len(connections)} without an answer")
+            for key, _ in ready:
+                connections[key.data].receive()
+                response = connections[key.data].take_response()
+                if response is not None:
+                    response.elapsed = time.monotonic() - began[key.data]
+                    responses[key.data] = response
+                    selector.unregister(key.fileobj)
+    return responses
 
 
 def alive(pid: int) -> bool:

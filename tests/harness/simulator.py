@@ -1,16 +1,17 @@
 """Runs the API simulator and gives it orders."""
 
+import base64
 import dataclasses
 import http.client
 import json
 import os
 import pathlib
-import re
 import secrets
 import select
 import socket
 import subprocess
 import sys
+import urllib.parse
 
 from . import SLOWNESS, TESTS, process
 from .net import Address
@@ -54,7 +55,7 @@ class Simulator:
     """
 
     def __init__(self, tmp: pathlib.Path, scenario: str = "empty", limit: int = 0, keepalive_timeout: float = 75,
-                 record: int = 200_000) -> None:
+                 record: int = 50_000) -> None:
         self._scenario = scenario
         self.token = secrets.token_urlsafe(30)
         self.email = "user@example.com"
@@ -186,12 +187,12 @@ class Simulator:
     def fault(self, path: str = "", **order) -> int:
         """
         Makes requests whose path and query match the regular expression go wrong, until it is removed or was hit
-        `times` times: delay, body_delay (seconds), status with headers ([[name, value]]) and body or body_b64, script (steps of
-        raw bytes), reused (only on a connection that carried a request before). The simulator's Faults.add() tells it
-        all; harness.stall has scripts. Returns its id.
+        `times` times: delay, body_delay (seconds), status with headers ([[name, value]]) and body (str or bytes),
+        script (steps of raw bytes), reused (only on a connection that carried a request before). The simulator's
+        Faults.add() tells it all; harness.stall has scripts. Returns its id.
         """
         if isinstance(order.get("body"), bytes):
-            order["body"] = order["body"].decode()
+            order["body_b64"] = base64.b64encode(order.pop("body")).decode()
         return self.control("POST", "/faults", {"path": path, **order})["id"]
 
     def fault_hits(self, fault_id: int) -> int:
@@ -210,9 +211,13 @@ class Simulator:
     # What it saw.
 
     def requests(self, path: str = "") -> list[Request]:
-        """Those whose path and query match the regular expression, in the order of their arrival."""
-        seen = (Request(**entry) for entry in self.control("GET", "/requests"))
-        return [request for request in seen if re.search(path, request.target)]
+        """
+        Those whose path and query match the regular expression, in the order of their arrival. Only as many are
+        remembered as `record` says; counters() has no such limit.
+        """
+        seen = self.control("GET", "/requests?" + urllib.parse.urlencode({"path": path}))
+        assert seen["forgotten"] == 0, "more requests than are recorded"
+        return [Request(**entry) for entry in seen["requests"]]
 
     def count(self, path: str = "") -> int:
         return len(self.requests(path))

@@ -10,6 +10,7 @@ import pytest
 from harness import memory, net, process, stall
 from harness.edge import Certificates, Edge
 from harness.nginx import Config, Nginx, config_test
+from harness.proxy import ForwardProxy
 from harness.stall import HOUR
 
 HELLO = "location / { return 200 hello; }"
@@ -106,6 +107,63 @@ def test_a_process_that_does_not_leave_is_killed_and_told_about():
 def test_waiting_is_bounded():
     with pytest.raises(AssertionError, match="in vain for the moon"):
         net.wait_until(lambda: False, timeout=0.05, what="the moon")
+
+
+# The raw client.
+
+
+@pytest.mark.parametrize("data, method, body, rest", [
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP", "GET", b"hi", b"HTTP"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "HEAD", b"", b""),
+    (b"HTTP/1.1 304 Not Modified\r\n\r\n", "GET", b"", b""),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n1\r\n!\r\n0\r\nA: b\r\n\r\nX", "GET",
+     b"hi!", b"X"),
+    (b"HTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "GET", b"x", b""),
+])
+def test_answers_are_parsed_once_they_are_whole(data, method, body, rest):
+    response, behind = net.parse_response(data, method, False)
+    assert (response.body, behind) == (body, rest)
+    whole = len(data) - len(rest)
+    assert all(net.parse_response(data[:length], method, False) is None for length in range(whole))
+
+
+def test_a_body_without_a_length_ends_with_the_connection():
+    data = b"HTTP/1.1 200 OK\r\n\r\nhi"
+    assert net.parse_response(data, "GET", False) is None
+    assert net.parse_response(data, "GET", True)[0].body == b"hi"
+
+
+def test_a_thousand_at_once(tmp, simulator):
+    simulator.fault("", delay=0.2, status=200, body="x")
+    http = f"upstream simulator {{ server unix:{simulator.unix}; }}"
+    server = "location / { proxy_pass http://simulator; }"
+    with Nginx(tmp, Config(aisearch=False, http=http, server=server, connections=8192)) as nginx:
+        responses = net.concurrent_gets(nginx.address, [f"/{n}" for n in range(1000)])
+    assert [response.body for response in responses] == [b"x"] * 1000
+    assert min(response.elapsed for response in responses) >= 0.2
+    assert simulator.counters()["in_flight_max"] > 100
+
+
+# The forward proxy.
+
+
+def test_the_proxy_forwards_and_tunnels(edge, certificates, simulator):
+    simulator.job("instances/i", "a")
+    target = simulator.path("instances/i", "a")
+    context = ssl.create_default_context(cafile=certificates.ca_file)
+    with ForwardProxy() as proxy:
+        plain = net.request(("127.0.0.1", proxy.port), f"http://api.test:{simulator.port}{target}",
+                            simulator.credential_headers)
+        with net.Connection(("127.0.0.1", proxy.port)) as connection:
+            connection.send(f"CONNECT api.test:{edge.port()} HTTP/1.1\r\nHost: api.test\r\n\r\n".encode())
+            assert connection.sock.recv(4096).startswith(b"HTTP/1.1 200")
+            connection.sock = context.wrap_socket(connection.sock, server_hostname="localhost")
+            tunnelled = connection.request(target, simulator.credential_headers)
+        closed = net.request(("127.0.0.1", proxy.port), "http://api.test:1/")
+    assert plain.json()["result"]["id"] == tunnelled.json()["result"]["id"] == "a"
+    assert closed.status == 502
+    assert [request.method for request in proxy.requests] == ["GET", "CONNECT", "GET"]
+    assert [name for name, _ in proxy.requests[1].headers] == ["Host"]
 
 
 # The edge.

@@ -3,6 +3,7 @@
 import base64
 import datetime
 import email.utils
+import json
 import os
 import signal
 import subprocess
@@ -439,7 +440,7 @@ def test_a_fault_befalls_its_path_so_many_times(simulator):
 
 def test_a_fault_has_any_status_headers_and_body(simulator):
     body = bytes(range(256))
-    simulator.fault("^/client/v4/", status=520, body_b64=base64.b64encode(body).decode(),
+    simulator.fault("^/client/v4/", status=520, body=body,
                     headers=[["Content-Type", "text/html"], ["X-Two", "1"], ["X-Two", "2"]])
     response = get(simulator, PLAIN, "a")
     assert (response.status, response.body, response.all("X-Two")) == (520, body, ["1", "2"])
@@ -594,6 +595,18 @@ def test_counters(simulator):
     assert simulator.counters()["total"] == simulator.counters()["in_flight_max"] == simulator.count() == 0
 
 
+def test_what_was_under_way_does_not_count_after_a_reset(simulator):
+    simulator.fault("", delay=3600)
+    with net.Connection(simulator.address) as connection:
+        connection.send(net.format_request("/client/v4"))
+        net.wait_until(lambda: simulator.counters()["in_flight"] == 1, what="the request to arrive")
+        simulator.reset()
+        assert connection.at_eof()
+    assert simulator.counters() == {
+        "total": 0, "by_path": {}, "by_status": {}, "malformed": 0, "connections": 0, "connections_open": 0,
+        "connections_max": 0, "in_flight": 0, "in_flight_max": 0}
+
+
 def test_what_is_no_http_is_counted(simulator):
     with net.Connection(simulator.address) as connection:
         connection.send(b"NOT HTTP\r\n\r\n")
@@ -605,7 +618,11 @@ def test_the_record_has_a_cap_and_the_counters_have_none(tmp):
     with Simulator(tmp, record=5) as simulator:
         for _ in range(8):
             get(simulator, PLAIN)
-        assert (simulator.count(), simulator.counters()["total"]) == (5, 8)
+        assert simulator.counters()["total"] == 8
+        seen = simulator.control("GET", "/requests")
+        assert (seen["forgotten"], len(seen["requests"])) == (3, 5)
+        with pytest.raises(AssertionError, match="more requests"):
+            simulator.count()
 
 
 # The demo, and the process.
@@ -667,6 +684,17 @@ def test_it_leaves_with_whoever_started_it(tmp):
         assert net.alive(pid)
         parent.kill()
     net.wait_until(lambda: not net.alive(pid), 5, "the simulator to leave")
+
+
+def test_unix_sockets_alone(tmp):
+    argv = [sys.executable, "-m", "simulator", "--no-tcp", "--unix", tmp / "a", "--control-unix", tmp / "c", "--leash"]
+    with subprocess.Popen(argv, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        ready = json.loads(child.stdout.readline())
+        assert (ready["api"], ready["control"]) == ({"unix": str(tmp / "a")}, {"unix": str(tmp / "c")})
+        assert net.request(str(tmp / "a"), "/client/v4").status == 404
+        assert net.request(str(tmp / "c"), "/counters").json()["total"] == 1
+        child.stdin.close()
+        assert child.wait(10) == 0
 
 
 def test_secrets_are_not_on_the_command_line(tmp):

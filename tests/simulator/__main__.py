@@ -36,7 +36,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--base", default=BASE, help="path in front of every resource (%(default)s)")
     parser.add_argument("--limit", type=int, default=1200, help="calls in five minutes; 0: no limit (%(default)s)")
     parser.add_argument("--keepalive-timeout", type=float, default=75, help="seconds (%(default)s)")
-    parser.add_argument("--record", type=int, default=200000, help="requests to remember (%(default)s)")
+    parser.add_argument("--record", type=int, default=50000, help="requests to remember (%(default)s)")
     parser.add_argument("--leash", action="store_true", help="leave when standard input ends")
     arguments = parser.parse_args()
     if arguments.no_tcp and not (arguments.unix and arguments.control_unix):

@@ -10,7 +10,7 @@ Orders to the simulator, as JSON over HTTP on a listener of its own:
     POST   /faults                         one fault: Faults.add(); answers its id
     DELETE /faults, /faults/{id}
     GET    /counters
-    GET    /requests                       every request seen since the last reset
+    GET    /requests?path=REGEX            requests since the last reset: Record.requests()
     DELETE /requests                       resets the counters too
     POST   /connections                    {"close": true} or {"reset": true}: all of them
     POST   /reset                          as if just started, without a scenario and without a limit
@@ -105,8 +105,8 @@ class Control:
     async def _get_counters(self, _request: web.Request) -> web.Response:
         return web.json_response(self._record.counters())
 
-    async def _get_requests(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._record.requests())
+    async def _get_requests(self, request: web.Request) -> web.Response:
+        return web.json_response(self._record.requests(request.query.get("path", "")))
 
     async def _delete_requests(self, _request: web.Request) -> web.Response:
         self._record.reset()
@@ -114,12 +114,19 @@ class Control:
 
     async def _post_connections(self, request: web.Request) -> web.Response:
         self._server.drop_connections(reset=bool((await request.json()).get("reset")))
-        await asyncio.sleep(0)
+        await self._settle()
         return web.json_response({})
+
+    async def _settle(self) -> None:
+        """Waits a moment for dropped connections, and what was under way on them, to be over."""
+        for _ in range(200):
+            if not (self._record.connections_open or self._record.in_flight):
+                return
+            await asyncio.sleep(0.001)
 
     async def _post_reset(self, _request: web.Request) -> web.Response:
         self._server.drop_connections(reset=True)
-        await asyncio.sleep(0)
+        await self._settle()
         self._world.accounts.clear()
         self._world.clock.reset()
         self._api.set_limit(None)

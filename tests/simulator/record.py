@@ -1,6 +1,7 @@
 """What the simulator was asked: every request up to a cap, and counts of all."""
 
 import collections
+import re
 import time
 
 
@@ -13,6 +14,7 @@ class Record:
 
     def reset(self) -> None:
         """Forgets what was; what is open or under way stays counted."""
+        self._since = time.monotonic()
         self._requests: collections.deque[dict] = collections.deque(maxlen=self._cap)
         self._total = 0
         self._by_path: collections.Counter[str] = collections.Counter()
@@ -55,10 +57,14 @@ class Record:
         self.in_flight -= 1
         entry["ended"] = time.monotonic()
         entry["status"] = status
-        self._by_status[status] += 1
+        if entry["began"] >= self._since:
+            self._by_status[status] += 1
 
-    def requests(self) -> list[dict]:
-        return list(self._requests)
+    def requests(self, path: str) -> dict:
+        """Those whose path and query match the regular expression, and how many of all are forgotten already."""
+        pattern = re.compile(path)
+        found = [entry for entry in self._requests if pattern.search(entry["target"])]
+        return {"forgotten": self._total - len(self._requests), "requests": found}
 
     def counters(self) -> dict:
         return {
