@@ -26,8 +26,9 @@ static void ngx_http_aisearch_net_global_cleanup(void *data);
 static int ngx_http_aisearch_net_watch(void *data, int fd, unsigned events,
     void **slot);
 static ngx_int_t ngx_http_aisearch_net_want(ngx_event_t *ev, ngx_int_t event,
-    ngx_uint_t wanted);
-static void ngx_http_aisearch_net_unwatch(ngx_connection_t *c);
+    ngx_uint_t wanted, ngx_uint_t flags);
+static void ngx_http_aisearch_net_unwatch(ngx_connection_t *c,
+    ngx_uint_t flags);
 static void ngx_http_aisearch_net_socket_handler(ngx_event_t *ev);
 
 static void ngx_http_aisearch_net_set_timer(void *data, int64_t ms);
@@ -243,7 +244,7 @@ ngx_http_aisearch_net_watch(void *data, int fd, unsigned events, void **slot)
 
     if (events == 0) {
         if (c) {
-            ngx_http_aisearch_net_unwatch(c);
+            ngx_http_aisearch_net_unwatch(c, fd == -1 ? NGX_CLOSE_EVENT : 0);
             *slot = NULL;
         }
 
@@ -266,13 +267,13 @@ ngx_http_aisearch_net_watch(void *data, int fd, unsigned events, void **slot)
         *slot = c;
     }
 
-    if (ngx_http_aisearch_net_want(c->read, NGX_READ_EVENT, events & AIS_IN)
+    if (ngx_http_aisearch_net_want(c->read, NGX_READ_EVENT, events & AIS_IN, 0)
         != NGX_OK
         || ngx_http_aisearch_net_want(c->write, NGX_WRITE_EVENT,
-                                      events & AIS_OUT)
+                                      events & AIS_OUT, 0)
            != NGX_OK)
     {
-        ngx_http_aisearch_net_unwatch(c);
+        ngx_http_aisearch_net_unwatch(c, 0);
         *slot = NULL;
         return -1;
     }
@@ -282,27 +283,31 @@ ngx_http_aisearch_net_watch(void *data, int fd, unsigned events, void **slot)
 
 
 static ngx_int_t
-ngx_http_aisearch_net_want(ngx_event_t *ev, ngx_int_t event, ngx_uint_t wanted)
+ngx_http_aisearch_net_want(ngx_event_t *ev, ngx_int_t event, ngx_uint_t wanted,
+    ngx_uint_t flags)
 {
     if (wanted && !ev->active) {
         return ngx_add_event(ev, event, NGX_LEVEL_EVENT);
     }
 
     if (!wanted && ev->active) {
-        return ngx_del_event(ev, event, 0);
+        return ngx_del_event(ev, event, flags);
     }
 
     return NGX_OK;
 }
 
 
-/* the descriptor stays open: it is libcurl's, and may be used again */
+/*
+ * The descriptor is libcurl's: it stays open, and may be used again, unless
+ * the flags say that it is closed already.
+ */
 
 static void
-ngx_http_aisearch_net_unwatch(ngx_connection_t *c)
+ngx_http_aisearch_net_unwatch(ngx_connection_t *c, ngx_uint_t flags)
 {
-    (void) ngx_http_aisearch_net_want(c->read, NGX_READ_EVENT, 0);
-    (void) ngx_http_aisearch_net_want(c->write, NGX_WRITE_EVENT, 0);
+    (void) ngx_http_aisearch_net_want(c->read, NGX_READ_EVENT, 0, flags);
+    (void) ngx_http_aisearch_net_want(c->write, NGX_WRITE_EVENT, 0, flags);
 
     if (c->read->posted) {
         ngx_delete_posted_event(c->read);
