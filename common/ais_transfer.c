@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "ais_ca.h"
@@ -45,6 +46,14 @@ static void wipe_headers(struct curl_slist *headers)
         ais_wipe(h->data, strlen(h->data));
     }
     curl_slist_free_all(headers);
+}
+
+/* As libcurl does it, but closed on exec: what the process starts must not get hold of a connection. */
+static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void) data;
+    (void) purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
 /* libcurl calls this before each request that it sends, those that it repeats by itself included. */
@@ -263,6 +272,7 @@ static CURLcode set_connection(struct ais_transfer *t, const struct ais_target *
     SET(t, CURLOPT_NOSIGNAL, 1L);
     SET(t, CURLOPT_QUICK_EXIT, 1L);
 
+    SET(t, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(t, CURLOPT_PIPEWAIT, target->url.tls ? 1L : 0L);
     SET(t, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(t, CURLOPT_MAXAGE_CONN, 60L);        /* idle: before most servers drop it */
@@ -380,7 +390,6 @@ static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
 
     case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 */
     case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_BAD_CONTENT_ENCODING:
         return t->header_done ? AIS_FAULT_BODY : AIS_FAULT_SERVER;
 
     case CURLE_SSL_CONNECT_ERROR:
@@ -408,8 +417,8 @@ static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
     case CURLE_OUT_OF_MEMORY: /* libcurl 7.88 says so of a line in the header that is beyond its limit, too */
         return t->header_begun && !t->header_done ? AIS_FAULT_SERVER : AIS_FAULT_INTERNAL;
 
-    default:
-        return AIS_FAULT_INTERNAL;
+    default: /* some codes are newer than the headers that this was built with */
+        return t->header_begun ? broken(t) : AIS_FAULT_INTERNAL;
     }
 }
 

@@ -573,7 +573,6 @@ static void test_broken_answers(void **state)
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n" CLOSE, AIS_FAULT_BODY},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n" STALL, AIS_FAULT_BODY},
         {"HTTP/1.1 200 OK\r\nContent-Length: minus\r\n\r\nabc" STALL, AIS_FAULT_SERVER},
-        {"HTTP/3.7 200 OK\r\n\r\n" STALL, AIS_FAULT_SERVER},
     };
     size_t i;
 
