@@ -183,7 +183,9 @@ ngx_http_aisearch_net_find(ngx_http_aisearch_main_conf_t *amcf,
         s = &nets[i]->trusted_certificate;
 
         if (s->len == trusted_certificate->len
-            && ngx_strncmp(s->data, trusted_certificate->data, s->len) == 0)
+            && (s->len == 0
+                || ngx_strncmp(s->data, trusted_certificate->data, s->len)
+                   == 0))
         {
             return nets[i];
         }
