@@ -563,7 +563,7 @@ ngx_http_aisearch_entry_usable(ngx_http_aisearch_cache_t *c,
 
     lifetime = ngx_http_aisearch_cache_lifetime(valid, &answer);
 
-    return ngx_current_msec - e->fetched < lifetime;
+    return ngx_http_aisearch_cache_age(e->fetched) < lifetime;
 }
 
 

@@ -80,6 +80,20 @@ void ngx_http_aisearch_cache_renew(ngx_shm_zone_t *zone,
 void ngx_http_aisearch_cache_release(ngx_shm_zone_t *zone,
     ngx_http_aisearch_key_t *key);
 
+/*
+ * How long ago an answer came, in ms.  The clock of a worker stands still while
+ * it is busy, so that an answer of another may come from its future.
+ */
+static ngx_inline ngx_msec_t
+ngx_http_aisearch_cache_age(ngx_msec_t fetched)
+{
+    ngx_msec_int_t  age;
+
+    age = (ngx_msec_int_t) (ngx_current_msec - fetched);
+
+    return age > 0 ? (ngx_msec_t) age : 0;
+}
+
 /* how long the answer stays fresh, from answer->fetched on, in ms */
 ngx_msec_t ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,
     ngx_http_aisearch_answer_t *answer);

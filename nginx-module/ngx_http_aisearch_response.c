@@ -358,7 +358,8 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
     }
 
     data = p;
-    p = ngx_http_aisearch_digits(p, (ngx_current_msec - answer->fetched) / 1000);
+    p = ngx_http_aisearch_digits(p,
+            ngx_http_aisearch_cache_age(answer->fetched) / 1000);
 
     if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_age, data, p - data)
         == NULL)

@@ -254,7 +254,7 @@ ngx_http_aisearch_age_variable(ngx_http_aisearch_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    age = (ngx_current_msec - ctx->answer.fetched) / 1000;
+    age = ngx_http_aisearch_cache_age(ctx->answer.fetched) / 1000;
 
     v->len = ngx_sprintf(v->data, "%M", age) - v->data;
 
