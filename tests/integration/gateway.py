@@ -1,0 +1,109 @@
+"""What the tests of the nginx module share: an account on the simulator, an access log of all variables, and workers."""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+from harness import net
+from harness.nginx import Nginx
+from harness.simulator import ACCOUNT, Simulator
+
+GENERATIONS = ("instances/docs", "namespaces/team/instances/docs", "rags/docs")
+
+# Tells of each request what the variables tell of its look-up, as JSON.
+_LOGGED = {name: f"aisearch_{name}" for name in
+           ("cache_status", "job_state", "job_id", "end_reason", "age", "fetch_time", "error")}
+_LOGGED |= {name: name for name in ("request", "uri", "status", "pid")}
+_FORMAT = ",".join(f'"{name}":"${variable}"' for name, variable in _LOGGED.items())
+ACCESS_LOG = f"""
+    log_format lookups escape=json '{{{_FORMAT}}}';
+    access_log @PREFIX@/lookups.log lookups;
+"""
+
+# Who answers, and how many requests are being answered.
+WORKERS = """
+    location = /pid { access_log off; return 200 $pid; }
+    location = /status { access_log off; stub_status; }
+"""
+
+
+def account(simulator: Simulator, *directives: str, name: str = "docs", api_url: str | None = None,
+            credential: str | None = None) -> str:
+    """An account block with the simulator's account and token."""
+    lines = [f"account_id {ACCOUNT};", credential or f"token_file {simulator.token_file};",
+             f"api_url {api_url or simulator.url};", *directives]
+    return f"aisearch_account {name} {{ {' '.join(lines)} }}\n"
+
+
+def resource(instance: str, job: str | None = None, logs: bool = False) -> str:
+    """As the grammar has it, in its shortest form."""
+    return f"{instance}/jobs" + (f"/{job}" if job else "") + ("/logs" if logs else "")
+
+
+def direct(simulator: Simulator, target: str) -> net.Response:
+    """What the API itself answers to the account's credential. It counts as a request there."""
+    return net.request(simulator.address, target, simulator.credential_headers)
+
+
+def lookups(nginx: Nginx, count: int) -> list[dict]:
+    """The first lines of the access log, once there are so many; for ACCESS_LOG."""
+    def lines():
+        found = nginx.access_log("lookups.log")
+        return len(found) >= count and found
+
+    return [json.loads(line) for line in net.wait_until(lines, what=f"{count} lines in the access log")]
+
+
+def reported(nginx: Nginx) -> list[str]:
+    """The lines of the error log about faults of the API."""
+    return [line for line in nginx.error_log().splitlines() if "[error]" in line and "aisearch account" in line]
+
+
+@contextlib.contextmanager
+def held(simulator: Simulator) -> Iterator[None]:
+    """The API takes connections and requests, but answers none of them until the end of the block."""
+    os.kill(simulator.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(simulator.pid, signal.SIGCONT)
+
+
+def wait_for_requests(nginx: Nginx, count: int) -> None:
+    """Until so many requests are being answered, by all workers; for WORKERS."""
+    def busy() -> bool:
+        status = nginx.get("/status").body.decode().split()
+        return int(status[status.index("Writing:") + 1]) - 1 >= count
+
+    net.wait_until(busy, 20, f"{count} requests to be under way")
+
+
+@contextlib.contextmanager
+def connections(nginx: Nginx) -> Iterator[dict[int, net.Connection]]:
+    """A kept-alive connection to each worker, by its process id; for WORKERS."""
+    with contextlib.ExitStack() as stack:
+        yield {pid: stack.enter_context(_connect(nginx, pid)) for pid in nginx.workers()}
+
+
+def _connect(nginx: Nginx, pid: int) -> net.Connection:
+    """While all others are stopped, this worker is the one to accept."""
+    with contextlib.ExitStack() as stack:
+        for other in nginx.workers():
+            if other != pid:
+                stack.callback(os.kill, other, signal.SIGCONT)
+                os.kill(other, signal.SIGSTOP)
+                net.wait_until(lambda: "(stopped)" in _state(other), what="the worker to stop")
+        connection = nginx.connect()
+        assert connection.request("/pid").body == str(pid).encode()
+    return connection
+
+
+def _state(pid: int) -> str:
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return next(line for line in file if line.startswith("State:"))
+
+
+def open_sockets(pid: int) -> list[str]:
+    return [target for target in net.open_fds(pid).values() if target.startswith("socket:")]
