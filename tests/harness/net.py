@@ -288,12 +288,22 @@ def open_fds(pid: int) -> dict[int, str]:
     return fds
 
 
+def uid(pid: int) -> int:
+    """Whom a process runs as."""
+    return int(_status(pid, "Uid").split()[1])
+
+
 def rss(pid: int) -> int:
     """Resident memory of a process, in bytes."""
+    return int(_status(pid, "VmRSS").split()[0]) * 1024
+
+
+def _status(pid: int, name: str) -> str:
+    """A line of /proc/pid/status."""
     for line in _read(f"/proc/{pid}/status").decode().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    return 0
+        if line.startswith(name + ":"):
+            return line.partition(":")[2]
+    raise ProcessLookupError(f"no {name} of process {pid}")
 
 
 def cpu_seconds(pid: int) -> float:

@@ -204,7 +204,7 @@ class Nginx:
     def reload(self, config: Config | None = None, wait_old: bool = True) -> None:
         """
         Sends SIGHUP, with a new configuration if there is one, and waits until the new workers run and the old ones
-        have left, or (without wait_old) at least accept no more.
+        have left, or (without wait_old; needs a log of level info) at least accept no more.
         """
         if config is not None:
             self.config = config
@@ -212,7 +212,14 @@ class Nginx:
         old = set(self.workers())
         self.signal(signal.SIGHUP)
         net.wait_until(lambda: len(set(self.workers()) - old) >= self.config.workers, 15, "new workers")
-        net.wait_until(lambda: not any(_accepting(pid, wait_old) for pid in old), 15, "the old workers")
+        over = self._gone if wait_old else self._accepts_no_more
+        net.wait_until(lambda: all(map(over, old)), 15, "the old workers")
+
+    def _gone(self, pid: int) -> bool:
+        return not net.alive(pid)
+
+    def _accepts_no_more(self, pid: int) -> bool:
+        return f"{pid}#{pid}: gracefully shutting down" in self.error_log() or self._gone(pid)
 
     def signal(self, signum: int) -> None:
         """To the master."""
@@ -290,12 +297,6 @@ def _make_prefix(tmp: pathlib.Path) -> pathlib.Path:
 def _reports(prefix: pathlib.Path) -> pathlib.Path:
     """Where sanitizers and valgrind write what they find."""
     return prefix / "reports"
-
-
-def _accepting(pid: int, until_gone: bool) -> bool:
-    if not net.alive(pid):
-        return False
-    return until_gone or not (VALGRIND or b"shutting down" in net.cmdline(pid))
 
 
 def _text(path: pathlib.Path) -> str:
