@@ -35,6 +35,7 @@ def test_nginx_answers_on_its_port_and_socket_and_leaves(tmp):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as somebody else")
 def test_workers_run_as_nobody(tmp):
     with Nginx(tmp, hello()) as nginx:
+        assert nginx.get("/").status == 200  # so the worker is past its start
         assert all(net.uid(pid) != 0 for pid in nginx.workers())
 
 
