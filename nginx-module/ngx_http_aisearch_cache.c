@@ -746,6 +746,10 @@ ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
 
     ngx_http_aisearch_body_free(c, e);
 
+    if (body->len == 0) {
+        return NGX_OK;
+    }
+
     /* one answer is not worth all the others */
 
     if (body->len > (size_t) (c->shpool->end - c->shpool->start) / 4) {
