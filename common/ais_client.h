@@ -52,7 +52,8 @@ struct ais_fetch;
 
 struct ais_client_options {
     const char *ca_file;           /* PEM; NULL: the system's. Copied. */
-    unsigned max_host_connections; /* 0: no limit. More fetches than they carry wait in line. */
+    unsigned max_host_connections; /* More fetches than they carry wait in line. 0: no limit; each fetch that finds all
+                                      streams of all connections taken then opens a connection of its own. */
     unsigned max_streams;          /* of one HTTP/2 connection; 0: 100 */
 };
 

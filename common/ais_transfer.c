@@ -1,5 +1,6 @@
 #include "ais_transfer.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,9 +52,14 @@ static void wipe_headers(struct curl_slist *headers)
 /* As libcurl does it, but closed on exec: what the process starts must not get hold of a connection. */
 static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    (void) data;
+    struct ais_transfer *t = data;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
     (void) purpose;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+        t->no_socket = true;
+    }
+    return fd;
 }
 
 /* libcurl calls this before each request that it sends, those that it repeats by itself included. */
@@ -273,6 +279,7 @@ static CURLcode set_connection(struct ais_transfer *t, const struct ais_target *
     SET(t, CURLOPT_QUICK_EXIT, 1L);
 
     SET(t, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(t, CURLOPT_OPENSOCKETDATA, t);
     SET(t, CURLOPT_PIPEWAIT, target->url.tls ? 1L : 0L);
     SET(t, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(t, CURLOPT_MAXAGE_CONN, 60L);        /* idle: before most servers drop it */
@@ -348,6 +355,7 @@ void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout)
     forget_header(t);
     t->too_large = false;
     t->no_memory = false;
+    t->no_socket = false;
     t->body_len = 0;
     t->message[0] = '\0';
     (void) curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, (long) connect_timeout);
@@ -378,7 +386,7 @@ static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
     case CURLE_PROXY:
-        return AIS_FAULT_CONNECT;
+        return t->no_socket ? AIS_FAULT_INTERNAL : AIS_FAULT_CONNECT;
 
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
@@ -431,6 +439,8 @@ static void set_message(struct ais_transfer *t, CURLcode code)
         snprintf(t->message, sizeof(t->message), "the answer is larger than %zu bytes", t->body_max);
     } else if (t->no_memory) {
         snprintf(t->message, sizeof(t->message), "out of memory");
+    } else if (t->no_socket && code == CURLE_COULDNT_CONNECT) {
+        snprintf(t->message, sizeof(t->message), "no socket: too many open files, or out of memory");
     } else if (code == CURLE_OK) {
         snprintf(t->message, sizeof(t->message), "the connection was closed inside the header of the answer");
     } else if (code == CURLE_OUT_OF_MEMORY && t->header_begun && !t->header_done) {

@@ -21,6 +21,7 @@ struct ais_transfer {
     bool header_done;  /* all of it, and it is not an interim (1xx) answer's */
     bool too_large;
     bool no_memory;
+    bool no_socket; /* the process has too many open files */
     char *body;
     size_t body_len;
     size_t body_size;

@@ -42,7 +42,8 @@ struct server {
     atomic_uint closed; /* by the client, as far as server_request() has seen it */
     atomic_uint requests;
     pthread_mutex_t mutex;
-    char last[8192];
+    char last[8192]; /* request; server_last() reads it */
+    char seen[8192];
     struct connection all[SERVER_CONNECTIONS];
 };
 
@@ -66,6 +67,14 @@ static inline bool server_request(struct server *server, int fd)
     pthread_mutex_unlock(&server->mutex);
     server->requests++;
     return true;
+}
+
+static inline const char *server_last(struct server *server)
+{
+    pthread_mutex_lock(&server->mutex);
+    memcpy(server->seen, server->last, sizeof(server->seen));
+    pthread_mutex_unlock(&server->mutex);
+    return server->seen;
 }
 
 static inline void server_send(int fd, const char *text)

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE /* RTLD_NEXT */
 #include <dlfcn.h>
 #include <netdb.h>
+#include <sys/resource.h>
 
 #include "driver.h"
 #include "server.h"
@@ -60,6 +61,7 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
  */
 
 static void *header_blocks[64];
+static pthread_t main_thread; /* libcurl has others, which know no headers */
 static unsigned headers_made;
 static unsigned headers_freed;
 static unsigned headers_freed_unwiped;
@@ -73,7 +75,7 @@ static char *memory_strdup(const char *text)
 {
     char *copy = strdup(text);
 
-    if (copy != NULL && is_secret(text)) {
+    if (copy != NULL && pthread_equal(pthread_self(), main_thread) && is_secret(text)) {
         header_blocks[headers_made++ % COUNT(header_blocks)] = copy;
     }
     return copy;
@@ -83,7 +85,7 @@ static void memory_free(void *p)
 {
     size_t i;
 
-    for (i = 0; p != NULL && i < COUNT(header_blocks); i++) {
+    for (i = 0; p != NULL && pthread_equal(pthread_self(), main_thread) && i < COUNT(header_blocks); i++) {
         if (header_blocks[i] == p) {
             header_blocks[i] = NULL;
             headers_freed++;
@@ -121,6 +123,8 @@ static int set_up(void **state)
     }
     credential = ais_credential_token(path_of("token"), &err);
     unlink(path_of("token"));
+
+    main_thread = pthread_self();
 
     /* Nothing of the environment may matter. */
     setenv("http_proxy", "http://127.0.0.1:1", 1);
@@ -268,7 +272,7 @@ static void test_request(void **state)
     fetch_whole(driver, &result, &target, credential, "/accounts/0/ai-search/instances/a/jobs?page=2&per_page=50");
     expect_ok(&result);
     assert_int_equal(result.calls, 1);
-    expect_request(server->last, lines, COUNT(lines));
+    expect_request(server_last(server), lines, COUNT(lines));
     driver_free(driver);
     server_stop(server);
 }
@@ -291,7 +295,7 @@ static void test_request_without_credential(void **state)
     snprintf(host, sizeof(host), "Host: 127.0.0.1:%d", server->port);
     fetch_whole(driver, &result, &target, NULL, "/a/../b");
     expect_ok(&result);
-    expect_request(server->last, lines, COUNT(lines));
+    expect_request(server_last(server), lines, COUNT(lines));
     driver_free(driver);
     server_stop(server);
 }
@@ -326,7 +330,7 @@ static void test_request_with_email_and_key(void **state)
     fetch_whole(driver, &result, &target, key, "/x");
     ais_credential_free(key);
     expect_ok(&result);
-    expect_request(server->last, lines, COUNT(lines));
+    expect_request(server_last(server), lines, COUNT(lines));
     driver_free(driver);
     server_stop(server);
 }
@@ -346,7 +350,7 @@ static void test_unix_socket(void **state)
     target.proxy = "http://127.0.0.1:1"; /* makes no sense, and does no harm */
     fetch_whole(driver, &result, &target, credential, "/x");
     expect_ok(&result);
-    assert_non_null(strstr(server->last, "GET /base/x HTTP/1.1\r\nHost: localhost\r\n"));
+    assert_non_null(strstr(server_last(server), "GET /base/x HTTP/1.1\r\nHost: localhost\r\n"));
     driver_free(driver);
     server_stop(server);
     unlink(path_of("api.sock"));
@@ -1426,6 +1430,33 @@ static void test_unwatchable_socket(void **state)
     server_stop(server);
 }
 
+static void test_no_descriptors(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+    struct rlimit limit;
+    struct rlimit none;
+
+    (void) state;
+    target.retries = 2;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = limit;
+    none.rlim_cur = 0;
+    fetch(driver, &result, &target, credential, "/x");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    driver_round(driver, 0);
+    driver_round(driver, 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    expect_fault(&result, AIS_FAULT_INTERNAL, "too many open files");
+
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_ok(&result);
+    driver_free(driver);
+    server_stop(server);
+}
+
 /* ---- the credential -----------------------------------------------------------------------------------------------
  */
 
@@ -1499,6 +1530,7 @@ int main(void)
         cmocka_unit_test(test_abort),
         cmocka_unit_test(test_destroy),
         cmocka_unit_test(test_unwatchable_socket),
+        cmocka_unit_test(test_no_descriptors),
         cmocka_unit_test(test_headers_are_wiped),
     };
 
