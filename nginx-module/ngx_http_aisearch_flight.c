@@ -122,7 +122,7 @@ ngx_http_aisearch_flight_done(void)
 
 
 /*
- * Lets the request wait for the answer; a background request only sees to it
+ * Lets the request wait for the answer; an unattended one only sees to it
  * that somebody fetches.  "lookup" is what the cache said to do.
  */
 
@@ -136,7 +136,9 @@ ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
 
     if (f == NULL) {
 
-        if (lookup == NGX_HTTP_AISEARCH_WAIT && ctx->request->background) {
+        if (lookup == NGX_HTTP_AISEARCH_WAIT
+            && ngx_http_aisearch_unattended(ctx->request))
+        {
             return NGX_OK;
         }
 
@@ -146,7 +148,7 @@ ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
         }
     }
 
-    if (!ctx->request->background) {
+    if (!ngx_http_aisearch_unattended(ctx->request)) {
         ctx->flight = f;
         ngx_queue_insert_tail(&f->waiters, &ctx->queue);
     }

@@ -124,6 +124,18 @@ typedef struct {
 } ngx_http_aisearch_ctx_t;
 
 
+/*
+ * Nobody waits for the answer of a mirror, or of a detached subrequest of njs.
+ * Its other subrequests are background ones, too, but have a handler.
+ */
+
+static ngx_inline ngx_uint_t
+ngx_http_aisearch_unattended(ngx_http_request_t *r)
+{
+    return r->background && r->post_subrequest == NULL;
+}
+
+
 /* account */
 
 char *ngx_http_aisearch_account_block(ngx_conf_t *cf, ngx_command_t *cmd,

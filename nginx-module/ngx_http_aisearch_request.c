@@ -35,7 +35,9 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
 
     /* a mirror of a write is a hint that a job changes, not a write */
 
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD)) && !r->background) {
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
+        && !ngx_http_aisearch_unattended(r))
+    {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_NOT_ALLOWED,
                                   "only GET and HEAD are possible here");
     }
@@ -252,7 +254,7 @@ ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (r->background) {
+    if (ngx_http_aisearch_unattended(r)) {
         r->headers_out.status = NGX_HTTP_OK;
         return NGX_OK;
     }

@@ -72,7 +72,7 @@ ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
 
     ctx->refused = 1;
 
-    if (r->background) {
+    if (ngx_http_aisearch_unattended(r)) {
         r->headers_out.status = status;
         return NGX_OK;
     }
@@ -114,7 +114,7 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
              ? answer->status
              : (ngx_uint_t) ais_policy_client_status(answer->verdict.fault);
 
-    if (r->background) {
+    if (ngx_http_aisearch_unattended(r)) {
         r->headers_out.status = status;
         return NGX_OK;
     }
