@@ -20,7 +20,7 @@ PLUGIN_DIR = BUILD / "collectd"
 STOCK_PLUGIN_DIR = pathlib.Path("/usr/lib/collectd")
 
 # Short, so that tests are; long enough for a busy machine to answer within nine tenths of it.
-INTERVAL = 0.4 * SLOWNESS
+INTERVAL = 0.4 * SLOWNESS ** 0.5
 
 # One report: values by "PLUGIN_INSTANCE/TYPE[-TYPE_INSTANCE]".
 Report = dict[str, float]
@@ -117,7 +117,6 @@ class Collectd:
     def __exit__(self, exc_type, _exc, _traceback) -> None:
         if exc_type is None:
             self.stop()
-            self.check_memory()
         else:
             with contextlib.suppress(AssertionError):
                 self.stop()
@@ -140,8 +139,10 @@ class Collectd:
     def read_once(self) -> int:
         """Runs collectd -T, which reads once and leaves; returns its exit status."""
         self.launch("-T")
-        net.wait_until(lambda: self.exited() is not None, 15, "collectd -T to leave")
-        return self.exited()
+        try:
+            return net.wait_until(lambda: self.exited() is not None, 15, "collectd -T to leave") and self.exited()
+        finally:
+            self.stop()
 
     def exited(self) -> int | None:
         """Its exit status, or None while it runs."""
@@ -151,14 +152,19 @@ class Collectd:
         return self.exited() is not None or "Initialization complete" in self.log()
 
     def stop(self) -> float:
-        """Sends SIGTERM and returns how many seconds it took to leave. Fails where that is more than stop_timeout."""
+        """
+        Sends SIGTERM and returns how many seconds it took to leave. Fails where that is more than stop_timeout, or where
+        sanitizers or valgrind have something to say about our code.
+        """
         if self._process is None:
             return 0.0
         child, self._process = self._process, None
         began = time.monotonic()
         status = process.stop(child, signal.SIGTERM, self.stop_timeout)
+        elapsed = time.monotonic() - began
+        memory.check(self.prefix)
         assert status in (0, 1), f"collectd ended with status {status}:\n{self.stderr()}"
-        return time.monotonic() - began
+        return elapsed
 
     @property
     def pid(self) -> int:
@@ -218,9 +224,6 @@ class Collectd:
         """Waits for the first line that matches."""
         return net.wait_until(lambda: self.log_lines(pattern), timeout, f'"{pattern}" in the log')[0]
 
-    def check_memory(self) -> None:
-        memory.check(self.prefix)
-
     def show_log(self, lines: int = 60) -> None:
         """Prints the end of the log, for the one who has to find out."""
         tail = self.log().splitlines()[-lines:]
@@ -252,7 +255,9 @@ class BackgroundCollectd(Collectd):
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return time.monotonic() - began
+        elapsed = time.monotonic() - began
+        memory.check(self.prefix)
+        return elapsed
 
     @property
     def pid(self) -> int:
