@@ -271,6 +271,13 @@ ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
+    /* these come without a header of their own */
+
+    ngx_str_null(&r->headers_out.charset);
+    r->headers_out.override_charset = NULL;
+    r->headers_out.last_modified_time = -1;
+    r->allow_ranges = 0;
+
     part = &r->headers_out.headers.part;
 
     if (part->nelts == 0) {
@@ -304,12 +311,7 @@ ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
     r->headers_out.etag = NULL;
     r->headers_out.expires = NULL;
     r->headers_out.last_modified = NULL;
-    r->headers_out.last_modified_time = -1;
     r->headers_out.www_authenticate = NULL;
-
-    ngx_str_null(&r->headers_out.charset);
-
-    r->allow_ranges = 0;
 }
 
 
