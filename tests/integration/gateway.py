@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import struct
 from collections.abc import Iterator
 
 from harness import net
@@ -107,3 +109,8 @@ def _state(pid: int) -> str:
 
 def open_sockets(pid: int) -> list[str]:
     return [target for target in net.open_fds(pid).values() if target.startswith("socket:")]
+
+
+def reset_on_close(connection: net.Connection) -> None:
+    """Its end will be an RST."""
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
