@@ -1,0 +1,384 @@
+#include "ais_budget.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#define GROUPS AIS_BUDGET_GROUPS
+#define SLOTS AIS_BUDGET_SLOTS
+
+#define SECOND INT64_C(1000)
+#define HOUR (3600 * SECOND)
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* n / m, rounded up; without overflow. */
+static int64_t divide_up(int64_t n, int64_t m)
+{
+    return n / m + (n % m != 0);
+}
+
+static uint32_t saturate(uint64_t n)
+{
+    return n < UINT32_MAX ? (uint32_t) n : UINT32_MAX;
+}
+
+/* The calls that have ended. */
+
+/* The ring's group number i, 0 being the oldest. */
+static uint32_t group(const struct ais_budget_window *w, uint32_t i)
+{
+    return (w->first + i) % GROUPS;
+}
+
+/*
+ * How long ago the last call of group number i ended. The times are kept modulo 2^32: a group leaves at an age of 2^31
+ * at most, and tell() sees to it that none gets much older unseen.
+ */
+static int64_t age(const struct ais_budget_window *w, uint32_t i, int64_t now)
+{
+    return (uint32_t) ((uint32_t) now - w->ended[group(w, i)]);
+}
+
+static void forget_old(struct ais_budget_window *w, int64_t now)
+{
+    while (w->groups > 0 && age(w, 0, now) > w->limit.interval) {
+        w->first = group(w, 1);
+        w->groups--;
+    }
+}
+
+/*
+ * Adds calls that ended so long ago to the newest group, or to a new one where that has its share: all but the newest
+ * have it, so that the ring is only ever full after the limit was lowered. Groups are in the order of time: who comes
+ * late is taken for newer than it is.
+ */
+static void count_ended(struct ais_budget_window *w, uint64_t calls, int64_t ago, int64_t now)
+{
+    uint32_t share = (uint32_t) divide_up(w->limit.calls, GROUPS - 1);
+    uint32_t newest = w->groups - 1;
+    uint32_t i;
+
+    if (calls == 0 || ago > w->limit.interval)
+        return;
+
+    if (w->groups > 0)
+        ago = min64(ago, age(w, newest, now));
+
+    if (w->groups > 0 && (w->groups == GROUPS || w->calls[group(w, newest)] < share)) {
+        i = group(w, newest);
+        calls += w->calls[i];
+    } else {
+        i = group(w, w->groups);
+        w->groups++;
+    }
+
+    w->ended[i] = (uint32_t) (now - ago);
+    w->calls[i] = saturate(calls);
+}
+
+static uint64_t count_window(const struct ais_budget_window *w)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < w->groups; i++)
+        sum += w->calls[group(w, i)];
+
+    return sum;
+}
+
+/* The calls under way. */
+
+static uint64_t count_flying(const struct ais_budget *b)
+{
+    uint64_t sum = 0;
+
+    for (int i = 0; i < SLOTS; i++)
+        sum += b->flying[i];
+
+    return sum;
+}
+
+/* Calls under way have ended, so long ago. */
+static void land(struct ais_budget *b, uint32_t *flying, uint32_t calls, int64_t ago)
+{
+    for (uint32_t i = 0; i < b->nwindows; i++)
+        count_ended(&b->windows[i], calls, ago, b->now);
+
+    /* the compiler shall not forget them first */
+    atomic_signal_fence(memory_order_seq_cst);
+    *flying -= calls;
+}
+
+/* Those whose hold has passed. */
+static void land_overdue(struct ais_budget *b)
+{
+    int64_t now_slot = b->now / b->width;
+
+    for (int i = 0; i < SLOTS && b->slot < now_slot; i++, b->slot++) {
+        uint32_t *flying = &b->flying[b->slot % SLOTS];
+
+        land(b, flying, *flying, b->now - ((b->slot + 1) * b->width - 1));
+    }
+
+    b->slot = now_slot;
+}
+
+/* Makes the slots so wide that the ring holds a hold. Calls under way must be found again in wider ones. */
+static void set_hold(struct ais_budget *b, int64_t hold)
+{
+    uint32_t old[SLOTS];
+    int64_t old_slot = b->slot;
+    int64_t width = divide_up(hold, SLOTS - 1);
+    int64_t times = 1;
+
+    b->hold = hold;
+
+    if (count_flying(b) > 0) {
+        times = max64(1, divide_up(width, b->width));
+        width = times * b->width;
+    }
+
+    memcpy(old, b->flying, sizeof(old));
+    memset(b->flying, 0, sizeof(b->flying));
+    for (int64_t slot = old_slot; slot < old_slot + SLOTS; slot++)
+        b->flying[slot / times % SLOTS] += old[slot % SLOTS];
+
+    b->width = width;
+    b->slot = b->now / width;
+}
+
+/* All of it. */
+
+static void tell(struct ais_budget *b, int64_t now)
+{
+    int64_t before = b->now;
+    bool is_long_ago;
+
+    b->now = max64(before, now);
+    is_long_ago = b->now - before > AIS_BUDGET_INTERVAL_MAX;
+    if (b->nwindows == 0)
+        return;
+
+    for (uint32_t i = 0; i < b->nwindows; i++) {
+        if (is_long_ago)
+            b->windows[i].groups = 0;
+        forget_old(&b->windows[i], b->now);
+    }
+    land_overdue(b);
+}
+
+/* What one limit leaves. */
+static uint32_t room(const struct ais_budget_window *w, uint64_t flying)
+{
+    uint64_t spent = count_window(w) + flying;
+
+    return spent < w->limit.calls ? (uint32_t) (w->limit.calls - spent) : 0;
+}
+
+static bool is_closed(const struct ais_budget *b)
+{
+    return b->now < b->closed_until;
+}
+
+/* Whether it is known what the API's own limit leaves. */
+static bool is_observed(const struct ais_budget *b)
+{
+    return b->now < b->reset_at;
+}
+
+/* The window that knows most about the last interval: the shortest that is long enough, else the longest. */
+static const struct ais_budget_window *best_window(const struct ais_budget *b, int64_t interval)
+{
+    const struct ais_budget_window *best = &b->windows[0];
+
+    for (uint32_t i = 1; i < b->nwindows; i++) {
+        const struct ais_budget_window *w = &b->windows[i];
+        bool is_shorter = w->limit.interval < best->limit.interval;
+
+        if (best->limit.interval >= interval ? is_shorter && w->limit.interval >= interval : !is_shorter)
+            best = w;
+    }
+
+    return best;
+}
+
+/* Fills the window of a new limit with what the old ones know. */
+static void derive_window(struct ais_budget_window *w, const struct ais_budget *old)
+{
+    const struct ais_budget_window *source = best_window(old, w->limit.interval);
+    uint64_t known = count_flying(old) + count_window(source);
+
+    /* All others had left the source before; it may be that they have not left this window. */
+    if (source->limit.interval < w->limit.interval && known < old->taken)
+        count_ended(w, old->taken - known, source->limit.interval + 1, old->now);
+
+    for (uint32_t i = 0; i < source->groups; i++)
+        count_ended(w, source->calls[group(source, i)], age(source, i, old->now), old->now);
+}
+
+static bool has_limits(const struct ais_budget *b, const struct ais_budget_limit *limits, size_t n)
+{
+    if (b->nwindows != n)
+        return false;
+
+    for (size_t i = 0; i < n; i++) {
+        if (b->windows[i].limit.calls != limits[i].calls || b->windows[i].limit.interval != limits[i].interval)
+            return false;
+    }
+
+    return true;
+}
+
+void ais_budget_configure(struct ais_budget *b, const struct ais_budget_limit *limits, size_t n, int64_t hold,
+                          int64_t now)
+{
+    struct ais_budget old;
+
+    tell(b, now);
+    if (hold != b->hold)
+        set_hold(b, hold);
+    if (has_limits(b, limits, n))
+        return;
+
+    old = *b;
+    memset(b->windows, 0, sizeof(b->windows));
+    for (size_t i = 0; i < n; i++) {
+        b->windows[i].limit = limits[i];
+        derive_window(&b->windows[i], &old);
+    }
+    b->nwindows = (uint32_t) n;
+}
+
+ais_ticket ais_budget_take(struct ais_budget *b, int64_t now)
+{
+    int64_t latest_end;
+
+    if (ais_budget_left(b, now) == 0)
+        return AIS_TICKET_NONE;
+
+    latest_end = b->now + b->hold;
+    b->flying[latest_end / b->width % SLOTS]++;
+    b->taken++;
+    b->remaining--;
+    return (ais_ticket) latest_end;
+}
+
+void ais_budget_end(struct ais_budget *b, ais_ticket ticket, int64_t now)
+{
+    int64_t latest_end = (int64_t) ticket;
+    uint32_t *flying;
+
+    tell(b, now);
+    if (ticket == AIS_TICKET_NONE || latest_end < b->now)
+        return; /* land_overdue() sees to it, or has done so */
+
+    flying = &b->flying[latest_end / b->width % SLOTS];
+    if (*flying > 0)
+        land(b, flying, 1, 0);
+}
+
+/* How long until the limit leaves a call again. */
+static int64_t wait_window(const struct ais_budget_window *w, uint64_t flying, int64_t now)
+{
+    uint64_t spent = count_window(w) + flying;
+
+    if (spent < w->limit.calls)
+        return 0;
+
+    for (uint32_t i = 0; i < w->groups; i++) {
+        spent -= w->calls[group(w, i)];
+        if (spent < w->limit.calls)
+            return w->limit.interval + 1 - age(w, i, now);
+    }
+
+    return w->limit.interval + 1;
+}
+
+int64_t ais_budget_wait(struct ais_budget *b, int64_t now)
+{
+    int64_t wait = 0;
+    uint64_t flying;
+
+    tell(b, now);
+    flying = count_flying(b);
+    for (uint32_t i = 0; i < b->nwindows; i++)
+        wait = max64(wait, wait_window(&b->windows[i], flying, b->now));
+
+    if (is_observed(b) && b->remaining == 0)
+        wait = max64(wait, b->reset_at - b->now);
+
+    return max64(wait, b->closed_until - b->now);
+}
+
+uint32_t ais_budget_left(struct ais_budget *b, int64_t now)
+{
+    uint32_t left = b->nwindows > 0 ? UINT32_MAX : 0;
+    uint64_t flying;
+
+    tell(b, now);
+    if (is_closed(b))
+        return 0;
+
+    flying = count_flying(b);
+    for (uint32_t i = 0; i < b->nwindows; i++)
+        left = (uint32_t) min64(left, room(&b->windows[i], flying));
+
+    return is_observed(b) ? (uint32_t) min64(left, b->remaining) : left;
+}
+
+double ais_budget_share(struct ais_budget *b, int64_t now)
+{
+    uint32_t greatest = 0;
+    uint64_t flying;
+    double share = 1.0;
+
+    if (ais_budget_left(b, now) == 0)
+        return 0.0;
+
+    flying = count_flying(b);
+    for (uint32_t i = 0; i < b->nwindows; i++) {
+        const struct ais_budget_window *w = &b->windows[i];
+        double part = (double) room(w, flying) / w->limit.calls;
+
+        share = part < share ? part : share;
+        greatest = w->limit.calls > greatest ? w->limit.calls : greatest;
+    }
+
+    if (is_observed(b) && (double) b->remaining / greatest < share)
+        share = (double) b->remaining / greatest;
+
+    return share;
+}
+
+void ais_budget_close(struct ais_budget *b, int64_t until, int64_t now)
+{
+    tell(b, now);
+    b->closed_until = max64(b->closed_until, until);
+}
+
+void ais_budget_observe(struct ais_budget *b, int64_t remaining, int64_t reset_at, int64_t now)
+{
+    tell(b, now);
+    if (remaining < 0 || reset_at <= b->now || reset_at - b->now > HOUR)
+        return;
+
+    /* from here on one second later, as b->reset_at is */
+    reset_at += SECOND;
+    remaining = max64(0, remaining - (int64_t) count_flying(b));
+
+    if (!is_observed(b) || reset_at > b->reset_at + SECOND) {
+        b->remaining = remaining;
+        b->reset_at = reset_at;
+
+    } else if (reset_at >= b->reset_at - SECOND) {
+        b->remaining = min64(b->remaining, remaining);
+    }
+}

@@ -1,0 +1,113 @@
+#ifndef AIS_BUDGET_H
+#define AIS_BUDGET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * The calls that may be sent to the API: at most so many in any rolling interval of that length, for each of several
+ * limits at once. (A token bucket would let nearly twice as many through: a full bucket, and what it is refilled with
+ * meanwhile.)
+ *
+ * A call counts from the moment it is sent until one interval after it ended, since nobody knows when in between the
+ * API counted it. Calls that ended one after the other are kept in groups, and a group leaves as a whole, an interval
+ * after its newest: so the budget errs low, by less than 1 in AIS_BUDGET_GROUPS - 1 calls, and not at all for limits
+ * of up to that many. A call whose end is never told (its process was killed) counts as one that ended when it had to,
+ * one hold after it was sent, or up to a fifteenth of a hold later.
+ *
+ * Plain data without pointers, in memory that the caller provides and may share between processes; the caller holds a
+ * lock around each call. All-zero memory is a budget that has no calls until it is configured. Nothing in it is stored
+ * twice, and what moves is added before it is taken away: a process that is killed in the middle of a call leaves, at
+ * worst, a call counted twice. Pure otherwise: no clock, no I/O, no allocation.
+ *
+ * Time is milliseconds, from 0 to 2^61, of any one clock that does not run backwards (if it does, it is taken to stand
+ * still). The more exactly the end of a call is told, the better: a clock that is late there lets a call go too early.
+ */
+
+#define AIS_BUDGET_LIMITS 4
+#define AIS_BUDGET_GROUPS 40
+#define AIS_BUDGET_SLOTS 16
+
+struct ais_budget_limit {
+    uint32_t calls;
+    int64_t interval; /* ms, from 1 to AIS_BUDGET_INTERVAL_MAX */
+};
+
+#define AIS_BUDGET_INTERVAL_MAX INT32_MAX /* 24 days */
+
+/* The calls that ended in the last interval, as far as one limit needs to know. */
+struct ais_budget_window {
+    struct ais_budget_limit limit;
+    uint32_t first;                    /* the oldest group, in a ring */
+    uint32_t groups;                   /* in use */
+    uint32_t ended[AIS_BUDGET_GROUPS]; /* when the newest call of each did, modulo 2^32 */
+    uint32_t calls[AIS_BUDGET_GROUPS]; /* how many there are in each */
+};
+
+struct ais_budget {
+    int64_t now;          /* the latest time told */
+    int64_t hold;         /* how long a call may take at most */
+    int64_t closed_until; /* 0: never was closed */
+    int64_t remaining;    /* what the API said is left, less what was sent since... */
+    int64_t reset_at;     /* ...and until when that holds */
+    uint64_t taken;       /* since ever */
+    int64_t width;        /* of the slots below */
+    int64_t slot;         /* the present one */
+    uint32_t nwindows;
+    uint32_t flying[AIS_BUDGET_SLOTS]; /* calls under way, by the slot of their latest end, in a ring */
+    struct ais_budget_window windows[AIS_BUDGET_LIMITS];
+};
+
+/* A call that was taken and has not ended. */
+typedef uint64_t ais_ticket;
+
+#define AIS_TICKET_NONE 0
+
+/*
+ * Sets an all-zero budget up, or gives one that is in use other limits: what was spent stays spent, never too little,
+ * whatever the new limits are. (A longer interval than any before takes all calls of which it cannot be told when they
+ * were sent to be as recent as they can be.) Calls under way keep the hold they were taken with. With limits that are
+ * the same as before, nothing changes.
+ *
+ * n is 1 to AIS_BUDGET_LIMITS. hold is the longest time that a call may take, at least 1.
+ */
+void ais_budget_configure(struct ais_budget *b, const struct ais_budget_limit *limits, size_t n, int64_t hold,
+                          int64_t now);
+
+/*
+ * Takes one call. Returns its ticket, to be given back by ais_budget_end() once, or AIS_TICKET_NONE where there is none
+ * left, or the budget is closed.
+ */
+ais_ticket ais_budget_take(struct ais_budget *b, int64_t now);
+
+/* The call has ended, well or not. A ticket whose hold has passed, or AIS_TICKET_NONE, is fine. */
+void ais_budget_end(struct ais_budget *b, ais_ticket ticket, int64_t now);
+
+/* How long until a call may be had: 0 for now; else the first time that it can be, if all under way end at once. */
+int64_t ais_budget_wait(struct ais_budget *b, int64_t now);
+
+/*
+ * How many more calls may be sent now, by all limits and by what the API said; 0 while it is closed. And the share that
+ * this is of the tightest limit, 0.0 to 1.0, by which refreshes are slowed down; what the API said counts there as part
+ * of the greatest limit.
+ */
+uint32_t ais_budget_left(struct ais_budget *b, int64_t now);
+double ais_budget_share(struct ais_budget *b, int64_t now);
+
+/* No calls until then: the API said so (429). Never shortens what was said before. */
+void ais_budget_close(struct ais_budget *b, int64_t until, int64_t now);
+
+/*
+ * What an answer said of the API's own limit, which others may spend too: x-ratelimit-remaining, and the time (same
+ * clock) of x-ratelimit-reset. Not believed where one is negative, or the reset is in the past or over an hour away.
+ *
+ * Call it after the ais_budget_end() of the answer's own call. What remains is taken to be that less all calls still
+ * under way, which the API may not have counted yet, and less each call taken from now on. As answers overtake each
+ * other, it only falls until its reset time; with a reset over a second later a new period has begun, and an answer
+ * whose reset is over a second earlier comes from a period that is past. It holds until a second after the reset, since
+ * that is a date without a fraction.
+ */
+void ais_budget_observe(struct ais_budget *b, int64_t remaining, int64_t reset_at, int64_t now);
+
+#endif

@@ -1,0 +1,816 @@
+/*
+ * The budget, on a clock of the test's own. Most of it by random schedules that an oracle follows, which remembers each
+ * call and knows nothing of groups, rings and slots.
+ */
+
+#include "unit.h"
+
+#include "ais_budget.h"
+
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+
+#define HOLD (15 * SECOND)
+
+/* ---- the oracle ----------------------------------------------------------------------------------------------------
+ */
+
+#define CALLS 2000
+
+struct call {
+    ais_ticket ticket;
+    int64_t start;
+    int64_t end; /* where it is still under way: its latest */
+    bool flying;
+    bool crashed; /* nobody will tell its end */
+};
+
+struct oracle {
+    uint64_t random;
+    struct ais_budget budget;
+    struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
+    size_t nlimits;
+    int64_t hold;
+    int64_t now;
+    struct call calls[CALLS];
+    size_t ncalls;
+};
+
+/* xorshift64*. */
+static uint32_t draw(struct oracle *o, uint32_t below)
+{
+    o->random ^= o->random >> 12;
+    o->random ^= o->random << 25;
+    o->random ^= o->random >> 27;
+    return (uint32_t) (((o->random * UINT64_C(2685821657736338717)) >> 32) % below);
+}
+
+#define PICK(o, ...) (((const int64_t[]){__VA_ARGS__})[draw(o, COUNT(((const int64_t[]){__VA_ARGS__})))])
+
+/* Calls that may have been counted by the API in the interval that ends now, or will be. */
+static uint64_t oracle_count(const struct oracle *o, int64_t interval)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < o->ncalls; i++) {
+        const struct call *call = &o->calls[i];
+
+        n += (call->flying && !call->crashed) || call->end >= o->now - interval;
+    }
+    return n;
+}
+
+/* A call that was refused must have been so for a limit that is spent, but for the last group. */
+static bool oracle_is_spent(const struct oracle *o)
+{
+    for (size_t i = 0; i < o->nlimits; i++) {
+        uint32_t share = (o->limits[i].calls + AIS_BUDGET_GROUPS - 2) / (AIS_BUDGET_GROUPS - 1);
+
+        if (oracle_count(o, o->limits[i].interval) + share - 1 >= o->limits[i].calls)
+            return true;
+    }
+    return false;
+}
+
+static void oracle_configure(struct oracle *o)
+{
+    o->nlimits = 1 + draw(o, AIS_BUDGET_LIMITS);
+    for (size_t i = 0; i < o->nlimits; i++) {
+        o->limits[i].calls = 1 + draw(o, (uint32_t) PICK(o, 3, 30, 100, 300));
+        o->limits[i].interval = PICK(o, 1, 50, 65, 1000, 1000, 2500, 10000, 10000, 20000);
+    }
+    o->hold = PICK(o, 1, 31, 100, 1000, 3000, 15000);
+    ais_budget_configure(&o->budget, o->limits, o->nlimits, o->hold, o->now);
+}
+
+static void oracle_start(struct oracle *o, uint64_t seed)
+{
+    memset(o, 0, sizeof(*o));
+    o->random = seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
+    o->now = PICK(o, 0, 1, 12345678, INT64_C(1) << 61);
+    oracle_configure(o);
+}
+
+/* Where no call can be had, says the budget, none can be had until then; and then one can. */
+static void oracle_check_wait(const struct oracle *o, bool exact)
+{
+    struct ais_budget copy = o->budget;
+    int64_t wait = ais_budget_wait(&copy, o->now);
+
+    assert_true(wait > 0);
+    assert_int_equal(ais_budget_left(&copy, o->now + wait - 1), 0);
+
+    for (size_t i = 0; i < o->ncalls; i++)
+        exact = exact && !o->calls[i].flying;
+    if (exact)
+        assert_true(ais_budget_left(&copy, o->now + wait) > 0);
+}
+
+static void oracle_take(struct oracle *o, bool exact)
+{
+    uint32_t left = ais_budget_left(&o->budget, o->now);
+    double share = ais_budget_share(&o->budget, o->now);
+    ais_ticket ticket = ais_budget_take(&o->budget, o->now);
+    struct call *call = &o->calls[o->ncalls];
+
+    assert_int_equal(ticket != AIS_TICKET_NONE, left > 0);
+    assert_true(left > 0 ? share > 0.0 && share <= 1.0 : share == 0.0);
+
+    if (ticket == AIS_TICKET_NONE) {
+        oracle_check_wait(o, exact);
+        if (exact)
+            assert_true(oracle_is_spent(o));
+        return;
+    }
+
+    assert_int_equal(ais_budget_left(&o->budget, o->now), left - 1);
+    for (size_t i = 0; i < o->nlimits; i++)
+        assert_true(oracle_count(o, o->limits[i].interval) < o->limits[i].calls);
+
+    *call = (struct call){.ticket = ticket, .start = o->now, .end = o->now + o->hold, .flying = true};
+    o->ncalls++;
+}
+
+/* Any of those under way. */
+static struct call *oracle_pick(struct oracle *o)
+{
+    uint32_t first = draw(o, (uint32_t) o->ncalls + 1);
+
+    for (size_t i = 0; i < o->ncalls; i++) {
+        struct call *call = &o->calls[(first + i) % o->ncalls];
+
+        if (call->flying && !call->crashed)
+            return call;
+    }
+    return NULL;
+}
+
+static void oracle_end(struct oracle *o, struct call *call)
+{
+    ais_budget_end(&o->budget, call->ticket, o->now);
+    call->flying = false;
+    call->end = o->now;
+}
+
+/* Time passes; a call that would take longer than its hold ends before. */
+static void oracle_pass(struct oracle *o, int64_t ms)
+{
+    for (size_t i = 0; i < o->ncalls; i++) {
+        struct call *call = &o->calls[i];
+
+        if (call->flying && call->end < o->now + ms) {
+            if (call->crashed)
+                call->flying = false;
+            else
+                oracle_end(o, call);
+        }
+    }
+    o->now += ms;
+}
+
+/*
+ * Every call is counted by the API at some moment between its start and its end, to the microsecond; whatever moments
+ * these are, no interval holds more than the limit.
+ */
+static int compare_instants(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *) a, y = *(const int64_t *) b;
+
+    return (x > y) - (x < y);
+}
+
+static void oracle_check_instants(struct oracle *o)
+{
+    static int64_t instants[CALLS];
+    int64_t origin = o->ncalls > 0 ? o->calls[0].start : 0;
+
+    for (size_t i = 0; i < o->ncalls; i++) {
+        const struct call *call = &o->calls[i];
+        int64_t span = (call->end - call->start) * 1000 + 999;
+        int64_t at = PICK(o, 0, span, draw(o, (uint32_t) span + 1));
+
+        instants[i] = (call->start - origin) * 1000 + at;
+    }
+    qsort(instants, o->ncalls, sizeof(instants[0]), compare_instants);
+
+    for (size_t l = 0; l < o->nlimits; l++) {
+        for (size_t i = o->limits[l].calls; i < o->ncalls; i++)
+            assert_true(instants[i] - instants[i - o->limits[l].calls] > o->limits[l].interval * 1000);
+    }
+}
+
+struct mix {
+    uint32_t crash;       /* of 1000 steps, so many */
+    uint32_t reconfigure; /* ... */
+};
+
+static void run_schedule(struct oracle *o, uint64_t seed, struct mix mix)
+{
+    uint32_t takes;
+    int64_t pace;
+    struct call *call;
+
+    oracle_start(o, seed);
+    takes = (uint32_t) PICK(o, 300, 500, 700);
+    pace = PICK(o, 2, 20, 200, 2000);
+
+    for (int step = 0; step < 600; step++) {
+        uint32_t what = draw(o, 1000);
+
+        if (what < takes) {
+            oracle_take(o, mix.crash == 0 && mix.reconfigure == 0);
+        } else if (what < 900) {
+            if ((call = oracle_pick(o)) != NULL)
+                oracle_end(o, call);
+        } else if (what < 980) {
+            oracle_pass(o, draw(o, (uint32_t) pace));
+        } else {
+            oracle_pass(o, draw(o, (uint32_t) PICK(o, 1000, 30000, 100000)));
+        }
+
+        if (draw(o, 1000) < mix.crash && (call = oracle_pick(o)) != NULL)
+            call->crashed = true;
+        if (draw(o, 1000) < mix.reconfigure)
+            oracle_configure(o);
+        if (draw(o, 100) == 0)
+            ais_budget_configure(&o->budget, o->limits, o->nlimits, o->hold, o->now); /* a reload */
+    }
+
+    oracle_pass(o, HOUR); /* all have ended, each when it did */
+    if (mix.reconfigure == 0)
+        oracle_check_instants(o);
+}
+
+static void run_schedules(unsigned n, struct mix mix)
+{
+    struct oracle *o = malloc(sizeof(*o));
+
+    assert_non_null(o);
+    for (unsigned seed = 1; seed <= n; seed++)
+        run_schedule(o, seed, mix);
+    free(o);
+}
+
+static void test_random_schedules(void **state)
+{
+    (void) state;
+    run_schedules(2000, (struct mix){0, 0});
+}
+
+static void test_random_crashes(void **state)
+{
+    (void) state;
+    run_schedules(2000, (struct mix){.crash = 30});
+}
+
+static void test_random_reloads(void **state)
+{
+    (void) state;
+    run_schedules(2000, (struct mix){.reconfigure = 20});
+    run_schedules(2000, (struct mix){.crash = 30, .reconfigure = 10});
+}
+
+/* ---- how much of a limit can be used -------------------------------------------------------------------------------
+ */
+
+static void set_up(struct ais_budget *b, uint32_t calls, int64_t interval)
+{
+    struct ais_budget_limit limit = {calls, interval};
+
+    memset(b, 0, sizeof(*b));
+    ais_budget_configure(b, &limit, 1, HOLD, 0);
+}
+
+/* Takes n calls that end at once. */
+static void spend(struct ais_budget *b, unsigned n, int64_t now)
+{
+    for (unsigned i = 0; i < n; i++) {
+        ais_ticket ticket = ais_budget_take(b, now);
+
+        assert_true(ticket != AIS_TICKET_NONE);
+        ais_budget_end(b, ticket, now);
+    }
+}
+
+/* With a demand of one call every so many microseconds, each of which takes that long. */
+static void run_demand(uint32_t calls, int64_t interval, int64_t every_us, int64_t duration)
+{
+    enum { INTERVALS = 20 };
+    static int64_t taken[60000];
+    static ais_ticket tickets[COUNT(taken)];
+    struct ais_budget b;
+    size_t n = 0;
+    size_t ended = 0;
+    size_t from = 0;
+
+    set_up(&b, calls, interval);
+    for (int64_t us = 0; us < INTERVALS * interval * 1000; us += every_us) {
+        int64_t now = us / 1000;
+
+        for (; ended < n && taken[ended] + duration <= now; ended++)
+            ais_budget_end(&b, tickets[ended], taken[ended] + duration);
+
+        assert_true(n < COUNT(taken));
+        tickets[n] = ais_budget_take(&b, now);
+        if (tickets[n] != AIS_TICKET_NONE)
+            taken[n++] = now;
+
+        /* the interval that ends now: never more, and not much less once it is a full one */
+        while (from < n && taken[from] < now - interval)
+            from++;
+        assert_true(n - from <= calls);
+        if (now > interval && n - from < (uint64_t) calls * 85 / 100)
+            fail_msg("%zu of %u at %lld", n - from, calls, (long long) now);
+    }
+
+    if (n * 100 < (uint64_t) calls * INTERVALS * 97)
+        fail_msg("%zu of %d", n, (int) calls * INTERVALS);
+    assert_true(n <= (uint64_t) calls * INTERVALS);
+}
+
+static void test_throughput(void **state)
+{
+    (void) state;
+    run_demand(100, 10 * SECOND, 6000, 5); /* 166 a second */
+    run_demand(100, 10 * SECOND, 6000, 50);
+    run_demand(100, 10 * SECOND, 90000, 5); /* hardly more than there is */
+    run_demand(100, 10 * SECOND, 1000, 5);
+    run_demand(100, SECOND, 1000, 4);
+    run_demand(100, SECOND, 9500, 4);
+    run_demand(900, 5 * MINUTE, 100000, 100);
+    run_demand(900, 5 * MINUTE, 330000, 100);
+    run_demand(AIS_BUDGET_GROUPS - 1, SECOND, 1000, 1);
+    run_demand(AIS_BUDGET_GROUPS, SECOND, 1000, 1);
+    run_demand(7, SECOND, 1000, 1);
+    run_demand(1, SECOND, 1000, 1);
+    run_demand(1200, 5 * MINUTE, 200000, 200);
+}
+
+/* A limit of few calls is kept to the millisecond. */
+static void test_exact_for_few_calls(void **state)
+{
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, AIS_BUDGET_GROUPS - 1, SECOND);
+    for (int i = 0; i < AIS_BUDGET_GROUPS - 1; i++)
+        spend(&b, 1, 10 * i);
+
+    for (int i = 0; i < AIS_BUDGET_GROUPS - 1; i++) {
+        assert_int_equal(ais_budget_left(&b, 10 * i + SECOND), 0);
+        assert_int_equal(ais_budget_wait(&b, 10 * i + SECOND), 1);
+        spend(&b, 1, 10 * i + SECOND + 1);
+    }
+}
+
+/* ---- one thing at a time -------------------------------------------------------------------------------------------
+ */
+
+static void test_zero(void **state)
+{
+    struct ais_budget b = {.now = 0};
+
+    (void) state;
+    assert_true(sizeof(b) <= 1536);
+    assert_int_equal(ais_budget_take(&b, 1), AIS_TICKET_NONE);
+    assert_int_equal(ais_budget_left(&b, 1), 0);
+    assert_true(ais_budget_share(&b, 1) == 0.0);
+    assert_int_equal(ais_budget_wait(&b, 1), 0);
+    ais_budget_end(&b, AIS_TICKET_NONE, 1);
+
+    set_up(&b, 5, SECOND);
+    assert_int_equal(ais_budget_left(&b, 0), 5);
+    assert_int_equal(ais_budget_wait(&b, 0), 0);
+    assert_true(ais_budget_share(&b, 0) == 1.0);
+    ais_budget_end(&b, AIS_TICKET_NONE, 0);
+    assert_int_equal(ais_budget_left(&b, 0), 5);
+}
+
+static void test_call_counts_until_after_its_end(void **state)
+{
+    struct ais_budget b;
+    ais_ticket ticket;
+
+    (void) state;
+    set_up(&b, 1, SECOND);
+    ticket = ais_budget_take(&b, 100);
+    assert_int_equal(ais_budget_take(&b, 100), AIS_TICKET_NONE);
+    assert_int_equal(ais_budget_take(&b, 5000), AIS_TICKET_NONE);
+    assert_int_equal(ais_budget_wait(&b, 5000), SECOND + 1);
+
+    ais_budget_end(&b, ticket, 6000);
+    assert_int_equal(ais_budget_wait(&b, 6400), 601);
+    assert_int_equal(ais_budget_take(&b, 7000), AIS_TICKET_NONE);
+    assert_true(ais_budget_take(&b, 7001) != AIS_TICKET_NONE);
+}
+
+static void test_each_limit_holds(void **state)
+{
+    static const struct ais_budget_limit limits[] = {{10, 10 * SECOND}, {3, SECOND}};
+    struct ais_budget b = {.now = 0};
+
+    (void) state;
+    ais_budget_configure(&b, limits, COUNT(limits), HOLD, 0);
+    assert_int_equal(ais_budget_left(&b, 0), 3);
+    spend(&b, 1, 0);
+    assert_true(ais_budget_share(&b, 0) > 0.66 && ais_budget_share(&b, 0) < 0.67);
+    spend(&b, 2, 0);
+    assert_int_equal(ais_budget_wait(&b, 0), 1001);
+    spend(&b, 3, 2000);
+    spend(&b, 3, 4000);
+    assert_int_equal(ais_budget_left(&b, 6000), 1);
+    assert_true(ais_budget_share(&b, 6000) == 0.1);
+    spend(&b, 1, 6000);
+    assert_int_equal(ais_budget_wait(&b, 6000), 4001);
+    assert_true(ais_budget_share(&b, 6000) == 0.0);
+}
+
+/* The process that had them was killed: they count for a hold, and then for an interval. */
+static void test_crash(void **state)
+{
+    struct ais_budget b;
+    int64_t latest = HOLD + HOLD / 15 + 1;
+
+    (void) state;
+    set_up(&b, 4, 10 * SECOND);
+    assert_true(ais_budget_take(&b, 0) != AIS_TICKET_NONE);
+    assert_true(ais_budget_take(&b, 0) != AIS_TICKET_NONE);
+    assert_true(ais_budget_take(&b, 0) != AIS_TICKET_NONE);
+    spend(&b, 1, 0);
+
+    assert_int_equal(ais_budget_left(&b, HOLD), 1);
+    assert_int_equal(ais_budget_left(&b, HOLD + 10 * SECOND), 1);
+    assert_int_equal(ais_budget_left(&b, latest + 10 * SECOND), 4);
+
+    /* as well when nobody looked in between, be it for days */
+    set_up(&b, 4, 10 * SECOND);
+    ais_budget_take(&b, 0);
+    assert_int_equal(ais_budget_left(&b, latest + 10 * SECOND), 4);
+    ais_budget_take(&b, HOUR);
+    assert_int_equal(ais_budget_left(&b, 1000 * HOUR), 4);
+}
+
+static void test_end_too_late_or_twice(void **state)
+{
+    struct ais_budget b;
+    ais_ticket first, second;
+
+    (void) state;
+    set_up(&b, 2, 10 * SECOND);
+    first = ais_budget_take(&b, 0);
+    second = ais_budget_take(&b, 14 * SECOND);
+    ais_budget_end(&b, first, 16 * SECOND); /* its hold has passed: it has ended before */
+    assert_int_equal(ais_budget_left(&b, 26 * SECOND), 1);
+    ais_budget_end(&b, second, 26 * SECOND);
+    ais_budget_end(&b, second, 26 * SECOND);
+    assert_int_equal(ais_budget_left(&b, 26 * SECOND), 1);
+    assert_int_equal(ais_budget_left(&b, 36 * SECOND), 1);
+    assert_int_equal(ais_budget_left(&b, 36 * SECOND + 1), 2);
+}
+
+/* To the last moment that it may take. */
+static void test_end_in_time(void **state)
+{
+    struct ais_budget b;
+    ais_ticket ticket;
+
+    (void) state;
+    set_up(&b, 1, SECOND);
+    ticket = ais_budget_take(&b, 0);
+    ais_budget_end(&b, ticket, HOLD);
+    assert_int_equal(ais_budget_left(&b, HOLD + SECOND), 0);
+    assert_int_equal(ais_budget_left(&b, HOLD + SECOND + 1), 1);
+}
+
+/* Intervals as long as can be, and times that are the same modulo 2^32. */
+static void test_long_times(void **state)
+{
+    static const int64_t gaps[] = {INT64_C(1) << 31, INT64_C(1) << 32, (INT64_C(1) << 32) + 5, INT64_C(1) << 61};
+    struct ais_budget b;
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(gaps); i++) {
+        set_up(&b, 100, 10 * SECOND);
+        spend(&b, 99, 100);
+        assert_int_equal(ais_budget_left(&b, 100 + gaps[i]), 100);
+        spend(&b, 99, 100 + gaps[i]);
+        assert_int_equal(ais_budget_left(&b, 100 + gaps[i] + 10 * SECOND), 1);
+
+        set_up(&b, 100, AIS_BUDGET_INTERVAL_MAX);
+        spend(&b, 50, 0);
+        spend(&b, 49, 1000);
+        assert_int_equal(ais_budget_left(&b, AIS_BUDGET_INTERVAL_MAX), 1);
+        assert_int_equal(ais_budget_wait(&b, AIS_BUDGET_INTERVAL_MAX), 0);
+        assert_in_range(ais_budget_left(&b, INT64_C(1) << 31), 49, 51);
+        assert_int_equal(ais_budget_left(&b, AIS_BUDGET_INTERVAL_MAX + gaps[i]), 100);
+    }
+}
+
+static void test_clock_backwards(void **state)
+{
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 2, SECOND);
+    spend(&b, 1, 5000);
+    spend(&b, 1, 3000); /* it is still 5000 */
+    assert_int_equal(ais_budget_left(&b, -1), 0);
+    assert_int_equal(ais_budget_left(&b, INT64_MIN), 0);
+    assert_int_equal(ais_budget_wait(&b, 4500), 1001);
+    assert_int_equal(ais_budget_left(&b, 6000), 0);
+    assert_int_equal(ais_budget_left(&b, 6001), 2);
+}
+
+static void test_close(void **state)
+{
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 10, SECOND);
+    ais_budget_close(&b, 300 * SECOND, 1000);
+    ais_budget_close(&b, 200 * SECOND, 2000);
+    ais_budget_close(&b, -1, 2000);
+    assert_int_equal(ais_budget_take(&b, 2000), AIS_TICKET_NONE);
+    assert_int_equal(ais_budget_wait(&b, 2000), 298 * SECOND);
+    assert_int_equal(ais_budget_left(&b, 299999), 0);
+    assert_true(ais_budget_share(&b, 299999) == 0.0);
+    assert_int_equal(ais_budget_left(&b, 300 * SECOND), 10);
+    assert_int_equal(ais_budget_wait(&b, 300 * SECOND), 0);
+
+    /* closed already when it is configured for the first time */
+    memset(&b, 0, sizeof(b));
+    ais_budget_close(&b, 5000, 0);
+    ais_budget_configure(&b, &(struct ais_budget_limit){10, SECOND}, 1, HOLD, 0);
+    assert_int_equal(ais_budget_left(&b, 4999), 0);
+    assert_int_equal(ais_budget_left(&b, 5000), 10);
+}
+
+/* Groups that hold more than can be counted, as after limits that are as great as can be. */
+static void test_counters_do_not_overflow(void **state)
+{
+    static const struct ais_budget_limit longer = {UINT32_MAX, 10 * SECOND};
+    struct ais_budget b;
+    ais_ticket ticket;
+
+    (void) state;
+    set_up(&b, UINT32_MAX, SECOND);
+    assert_int_equal(ais_budget_left(&b, 0), UINT32_MAX);
+    spend(&b, 1, 0);
+    b.windows[0].calls[0] = UINT32_MAX - 2;
+    assert_int_equal(ais_budget_left(&b, 0), 2);
+    ticket = ais_budget_take(&b, 0);
+    spend(&b, 1, 0);
+    assert_int_equal(ais_budget_take(&b, 0), AIS_TICKET_NONE);
+    assert_int_equal(ais_budget_left(&b, 1001), UINT32_MAX - 1);
+
+    /* more calls in the past than a group can hold, and one more that ends */
+    b.taken = UINT64_MAX - 5;
+    ais_budget_configure(&b, &longer, 1, HOLD, 1001);
+    ais_budget_end(&b, ticket, 1001);
+    assert_int_equal(ais_budget_left(&b, 1001), 0);
+    assert_int_equal(b.windows[0].groups, 2);
+    b.windows[0].groups = 1;
+    b.windows[0].limit.calls = 7; /* so that the group is taken as it is */
+    b.windows[0].calls[0] = 0;
+    assert_int_equal(ais_budget_left(&b, 1001), 7);
+    spend(&b, 1, 1001);
+    b.windows[0].limit.calls = UINT32_MAX;
+    b.windows[0].calls[0] = 100;
+    ticket = ais_budget_take(&b, 1001);
+    b.windows[0].calls[0] = UINT32_MAX;
+    b.windows[0].groups = AIS_BUDGET_GROUPS;
+    b.windows[0].first = 1;
+    ais_budget_end(&b, ticket, 1001);
+    assert_int_equal(b.windows[0].calls[0], UINT32_MAX);
+    assert_int_equal(ais_budget_left(&b, 1001), 0);
+}
+
+/* ---- what the API says ---------------------------------------------------------------------------------------------
+ */
+
+static void test_observe(void **state)
+{
+    struct ais_budget b;
+    ais_ticket tickets[3];
+
+    (void) state;
+    set_up(&b, 100, SECOND);
+    for (int i = 0; i < 3; i++)
+        tickets[i] = ais_budget_take(&b, 0);
+
+    /* 10 are left, but the two under way may not be counted in that */
+    ais_budget_end(&b, tickets[1], 10);
+    ais_budget_observe(&b, 10, MINUTE, 10);
+    assert_int_equal(ais_budget_left(&b, 10), 8);
+    assert_true(ais_budget_share(&b, 10) == 0.08);
+
+    /* each call takes one away */
+    ais_budget_end(&b, ais_budget_take(&b, 10), 10);
+    assert_int_equal(ais_budget_left(&b, 10), 7);
+    assert_int_equal(ais_budget_wait(&b, 10), 0);
+
+    /* answers overtake each other: what remains only falls */
+    ais_budget_end(&b, tickets[0], 20);
+    ais_budget_observe(&b, 11, MINUTE, 20);
+    assert_int_equal(ais_budget_left(&b, 20), 7);
+    ais_budget_end(&b, tickets[2], 20);
+    ais_budget_observe(&b, 9, MINUTE, 20);
+    assert_int_equal(ais_budget_left(&b, 20), 7);
+    ais_budget_observe(&b, 3, MINUTE + SECOND, 20); /* others spend it too; the second is a matter of rounding */
+    assert_int_equal(ais_budget_left(&b, 20), 3);
+    ais_budget_observe(&b, 2, MINUTE - SECOND, 20);
+    assert_int_equal(ais_budget_left(&b, 20), 2);
+
+    /* until a second after the reset, whose date has no fraction */
+    spend(&b, 2, 20);
+    assert_int_equal(ais_budget_take(&b, 20), AIS_TICKET_NONE);
+    assert_int_equal(ais_budget_wait(&b, 20), MINUTE + SECOND - 20);
+    assert_int_equal(ais_budget_left(&b, MINUTE + 999), 0);
+    assert_int_equal(ais_budget_left(&b, MINUTE + SECOND), 100);
+    assert_int_equal(ais_budget_wait(&b, MINUTE + SECOND), 0);
+    assert_true(ais_budget_share(&b, MINUTE + SECOND) == 1.0);
+}
+
+static void test_observe_periods(void **state)
+{
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, SECOND);
+    ais_budget_observe(&b, 5, MINUTE, 0);
+    ais_budget_observe(&b, 50, 6 * MINUTE, 100); /* a new one */
+    assert_int_equal(ais_budget_left(&b, 100), 50);
+    ais_budget_observe(&b, 4, MINUTE, 100); /* this answer was overtaken */
+    assert_int_equal(ais_budget_left(&b, 100), 50);
+    assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 50);
+    ais_budget_observe(&b, 1000, 6 * MINUTE + 1001, 2 * MINUTE);
+    assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 100); /* our own limit is tighter now */
+    assert_true(ais_budget_share(&b, 2 * MINUTE) == 1.0);
+
+    /* less than what is under way */
+    ais_budget_take(&b, 2 * MINUTE);
+    ais_budget_take(&b, 2 * MINUTE);
+    ais_budget_observe(&b, 1, 7 * MINUTE, 2 * MINUTE);
+    assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 0);
+    assert_true(ais_budget_share(&b, 2 * MINUTE) == 0.0);
+}
+
+static void test_observe_nonsense(void **state)
+{
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, SECOND);
+    ais_budget_observe(&b, -1, 10 * SECOND, SECOND);
+    ais_budget_observe(&b, 0, -1, SECOND);
+    ais_budget_observe(&b, 0, SECOND, SECOND);
+    ais_budget_observe(&b, 0, SECOND + HOUR + 1, SECOND);
+    ais_budget_observe(&b, 0, INT64_C(1) << 61, SECOND);
+    assert_int_equal(ais_budget_left(&b, SECOND), 100);
+    ais_budget_observe(&b, INT64_MAX, SECOND + HOUR, SECOND);
+    assert_int_equal(ais_budget_left(&b, SECOND), 100);
+    ais_budget_observe(&b, 0, SECOND + HOUR, SECOND);
+    assert_int_equal(ais_budget_left(&b, SECOND), 0);
+}
+
+/* ---- a reload ------------------------------------------------------------------------------------------------------
+ */
+
+static void test_reload_changes_nothing(void **state)
+{
+    static const struct ais_budget_limit limits[] = {{900, 5 * MINUTE}, {100, SECOND}};
+    struct ais_budget b = {.now = 0};
+    struct ais_budget before;
+
+    (void) state;
+    ais_budget_configure(&b, limits, 2, HOLD, 0);
+    spend(&b, 77, 100);
+    ais_budget_take(&b, 150);
+    ais_budget_close(&b, 4000, 150);
+    ais_budget_observe(&b, 600, MINUTE, 200);
+    before = b;
+    ais_budget_configure(&b, limits, 2, HOLD, 200);
+    assert_memory_equal(&b, &before, sizeof(b));
+}
+
+static void test_reload_with_other_calls(void **state)
+{
+    static const struct ais_budget_limit few = {50, 10 * SECOND}, many = {400, 10 * SECOND};
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, 10 * SECOND);
+    for (int i = 0; i < 80; i++)
+        spend(&b, 1, 10 * i);
+    ais_budget_configure(&b, &many, 1, HOLD, 1000);
+    assert_int_equal(ais_budget_left(&b, 1000), 320);
+
+    /* more than are allowed now: as they leave, calls come back, one by one or nearly */
+    ais_budget_configure(&b, &few, 1, HOLD, 1000);
+    assert_int_equal(ais_budget_left(&b, 1000), 0);
+    assert_int_equal(ais_budget_left(&b, 10 * SECOND + 300), 0);
+    assert_in_range(ais_budget_left(&b, 10 * SECOND + 401), 1, 11);
+    assert_int_equal(ais_budget_left(&b, 10 * SECOND + 791), 50);
+}
+
+static void test_reload_with_a_shorter_interval(void **state)
+{
+    static const struct ais_budget_limit shorter[] = {{100, 5 * SECOND}, {100, 2 * SECOND}};
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 31, 10 * SECOND);
+    for (int i = 0; i < 10; i++)
+        spend(&b, 1, i * SECOND);
+    ais_budget_configure(&b, shorter, 2, HOLD, 9 * SECOND);
+    assert_int_equal(ais_budget_left(&b, 9 * SECOND), 94);
+    ais_budget_configure(&b, &shorter[1], 1, HOLD, 9 * SECOND);
+    assert_int_equal(ais_budget_left(&b, 9 * SECOND), 97);
+    ais_budget_configure(&b, shorter, 2, HOLD, 9 * SECOND); /* it may have been all ten */
+    assert_int_equal(ais_budget_left(&b, 9 * SECOND), 90);
+    assert_int_equal(ais_budget_left(&b, 12 * SECOND), 97);
+}
+
+/* What had left the longest interval before is not forgotten, unless it was too long ago for any. */
+static void test_reload_with_a_longer_interval(void **state)
+{
+    static const struct ais_budget_limit longer[] = {{100, 10 * SECOND}, {20, 500}, {30, 700}};
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 20, SECOND);
+    spend(&b, 20, 0);
+    spend(&b, 20, 2000);
+    spend(&b, 5, 4000);
+    assert_true(ais_budget_take(&b, 4000) != AIS_TICKET_NONE);
+    ais_budget_configure(&b, longer, 3, HOLD, 4000);
+    assert_int_equal(ais_budget_left(&b, 4501), 19);
+    assert_int_equal(ais_budget_left(&b, 5000), 19);
+    assert_int_equal(100 - 46, ais_budget_left(&b, 5000) + 35); /* all 46 are there */
+    spend(&b, 19, 5000);
+    spend(&b, 19, 6000);
+    assert_int_equal(ais_budget_left(&b, 7000), 100 - 46 - 38);
+    assert_int_equal(ais_budget_left(&b, 3000 - 1 + 10 * SECOND), 16);
+    assert_int_equal(ais_budget_left(&b, 3000 + 10 * SECOND), 19);
+}
+
+/* Calls under way keep what they have, and their tickets hold. */
+static void test_reload_with_another_hold(void **state)
+{
+    static const struct ais_budget_limit limit = {10, SECOND};
+    static const int64_t holds[] = {1, 30, 31, 32, 100, 900, 15000, 60000, 15000, 100, 1};
+    struct ais_budget b = {.now = 0};
+    ais_ticket tickets[4] = {0};
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(holds); i++) {
+        for (size_t j = 0; j < COUNT(holds); j++) {
+            int64_t start = b.now + HOUR;
+            int64_t latest = start + holds[i] - 1;
+
+            ais_budget_configure(&b, &limit, 1, holds[i], start);
+            for (size_t k = 0; k < COUNT(tickets); k++)
+                tickets[k] = ais_budget_take(&b, start);
+            ais_budget_configure(&b, &limit, 1, holds[j], start);
+            assert_int_equal(ais_budget_left(&b, latest), 6);
+            ais_budget_end(&b, tickets[0], latest);
+            ais_budget_end(&b, tickets[1], latest);
+            ais_budget_end(&b, tickets[2], latest);
+            assert_int_equal(ais_budget_left(&b, latest + SECOND), 6);
+            assert_int_equal(ais_budget_left(&b, latest + SECOND + 1), 9);
+            assert_int_equal(ais_budget_left(&b, latest + 4 * SECOND + 60000 / 15), 10);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_schedules),
+        cmocka_unit_test(test_random_crashes),
+        cmocka_unit_test(test_random_reloads),
+        cmocka_unit_test(test_throughput),
+        cmocka_unit_test(test_exact_for_few_calls),
+        cmocka_unit_test(test_zero),
+        cmocka_unit_test(test_call_counts_until_after_its_end),
+        cmocka_unit_test(test_each_limit_holds),
+        cmocka_unit_test(test_crash),
+        cmocka_unit_test(test_end_too_late_or_twice),
+        cmocka_unit_test(test_end_in_time),
+        cmocka_unit_test(test_long_times),
+        cmocka_unit_test(test_clock_backwards),
+        cmocka_unit_test(test_close),
+        cmocka_unit_test(test_counters_do_not_overflow),
+        cmocka_unit_test(test_observe),
+        cmocka_unit_test(test_observe_periods),
+        cmocka_unit_test(test_observe_nonsense),
+        cmocka_unit_test(test_reload_changes_nothing),
+        cmocka_unit_test(test_reload_with_other_calls),
+        cmocka_unit_test(test_reload_with_a_shorter_interval),
+        cmocka_unit_test(test_reload_with_a_longer_interval),
+        cmocka_unit_test(test_reload_with_another_hold),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
