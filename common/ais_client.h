@@ -57,16 +57,30 @@ struct ais_client_options {
     unsigned max_streams;          /* of one HTTP/2 connection; 0: 100 */
 };
 
+/*
+ * Who may send a request now. enter() is called right before each request is sent: that of each try, and those that
+ * libcurl sends again by itself when a kept connection turns out to be dead. Where it returns false, nothing is sent
+ * and the fetch ends with AIS_FAULT_BUDGET. For each enter() that returned true leave() is called once, with what it
+ * left in *ticket, as soon as that request is over: answered, failed, out of time, cancelled or dropped with the
+ * client, and before the fetch's callback. Neither may call the client; enter() and leave() come from inside of it.
+ */
+struct ais_gate {
+    void *data;
+    bool (*enter)(void *data, uint64_t *ticket);
+    void (*leave)(void *data, uint64_t ticket);
+};
+
 /* Where to ask, and how long. Owned by the caller, who keeps it until the last fetch with it is over. */
 struct ais_target {
     struct ais_url url;
-    const char *proxy;       /* http://HOST:PORT, or NULL */
-    bool verify_peer;        /* the certificate's chain */
-    bool verify_host;        /* the name in it */
-    int64_t connect_timeout; /* ms, for DNS, connect and TLS together, of each try */
-    int64_t timeout;         /* ms, for the whole fetch, retries and their pauses included */
-    unsigned retries;        /* tries after the first */
-    size_t body_max;         /* bytes; 0: AIS_BODY_MAX */
+    const char *proxy;           /* http://HOST:PORT, or NULL */
+    bool verify_peer;            /* the certificate's chain */
+    bool verify_host;            /* the name in it */
+    int64_t connect_timeout;     /* ms, for DNS, connect and TLS together, of each try */
+    int64_t timeout;             /* ms, for the whole fetch, retries and their pauses included */
+    unsigned retries;            /* tries after the first */
+    size_t body_max;             /* bytes; 0: AIS_BODY_MAX */
+    const struct ais_gate *gate; /* NULL: always open */
 };
 
 #define AIS_BODY_MAX ((size_t) 1024 * 1024)

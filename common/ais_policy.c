@@ -36,6 +36,7 @@ const char *ais_fault_name(enum ais_fault fault)
         [AIS_FAULT_RATE_LIMITED] = "rate_limited",
         [AIS_FAULT_SERVER] = "server",
         [AIS_FAULT_BODY] = "body",
+        [AIS_FAULT_BUDGET] = "budget",
         [AIS_FAULT_INTERNAL] = "internal",
     };
 
@@ -285,6 +286,7 @@ int ais_policy_client_status(enum ais_fault fault)
     case AIS_FAULT_TIMEOUT:
         return 504;
     case AIS_FAULT_RATE_LIMITED:
+    case AIS_FAULT_BUDGET:
     case AIS_FAULT_INTERNAL:
         return 503;
     default:
@@ -303,6 +305,7 @@ const char *ais_policy_client_text(enum ais_fault fault)
         [AIS_FAULT_RATE_LIMITED] = "the rate limit of the API is reached",
         [AIS_FAULT_SERVER] = "the API failed",
         [AIS_FAULT_BODY] = "the API gave no valid answer",
+        [AIS_FAULT_BUDGET] = "the budget for calls to the API is spent",
         [AIS_FAULT_INTERNAL] = "this gateway cannot ask the API now",
     };
 

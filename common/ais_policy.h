@@ -22,12 +22,13 @@ enum ais_fault {
     AIS_FAULT_RATE_LIMITED, /* 429 */
     AIS_FAULT_SERVER,       /* 5xx, a redirect, or another status that is no answer */
     AIS_FAULT_BODY,         /* an answer that is cut short, too large, not JSON, or not what was asked for */
+    AIS_FAULT_BUDGET,       /* no call was to be had, so none was sent */
     AIS_FAULT_INTERNAL,     /* ours: out of memory, out of connections, shutting down */
 };
 
-#define AIS_FAULTS 9
+#define AIS_FAULTS 10
 
-/* "none", "connect", "tls", "timeout", "credential", "rate_limited", "server", "body", "internal". */
+/* "none", "connect", "tls", "timeout", "credential", "rate_limited", "server", "body", "budget", "internal". */
 const char *ais_fault_name(enum ais_fault fault);
 
 /* What an answer is to a cache. */
@@ -90,7 +91,7 @@ int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verd
 /*
  * Whether the same request may succeed when it is sent again at once: a connection that failed, and 500, 502, 503, 504
  * and 520 to 530 unless the server said when to come back. Never a timeout (the time is spent), TLS, a credential, a
- * rate limit or a malformed body.
+ * rate limit, a spent budget or a malformed body.
  *
  * fault is the transport's own verdict; status is 0 where no answer came; retry_after is negative where there was none.
  */
@@ -108,8 +109,8 @@ int64_t ais_policy_backoff(unsigned attempt, uint32_t random);
  */
 int64_t ais_policy_retry_after(struct ais_str value, int64_t now);
 
-/* The status that a client gets for a fault with no answer to pass on: 502, 503 (rate limit, shutdown) or 504
- * (timeout). */
+/* The status that a client gets for a fault with no answer to pass on: 502, 503 (rate limit, budget, shutdown) or
+ * 504 (timeout). */
 int ais_policy_client_status(enum ais_fault fault);
 
 /* What to tell that client, in a few words that give nothing away; a constant string. */

@@ -62,6 +62,25 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_s
     return fd;
 }
 
+static void leave_gate(struct ais_transfer *t)
+{
+    if (t->entered) {
+        t->entered = false;
+        t->gate->leave(t->gate->data, t->ticket);
+    }
+}
+
+static bool enter_gate(struct ais_transfer *t)
+{
+    if (t->gate == NULL) {
+        return true;
+    }
+    leave_gate(t); /* for the request that libcurl repeats now */
+    t->entered = t->gate->enter(t->gate->data, &t->ticket);
+    t->gate_closed = !t->entered;
+    return t->entered;
+}
+
 /* libcurl calls this before each request that it sends, those that it repeats by itself included. */
 static int on_request(void *data, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
@@ -71,6 +90,9 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
     (void) local_ip;
     (void) remote_port;
     (void) local_port;
+    if (!enter_gate(t)) {
+        return CURL_PREREQFUNC_ABORT;
+    }
     t->calls++;
     return CURL_PREREQFUNC_OK;
 }
@@ -340,6 +362,7 @@ int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, c
 {
     memset(t, 0, sizeof(*t));
     t->body_max = target->body_max > 0 ? target->body_max : AIS_BODY_MAX;
+    t->gate = target->gate;
     t->easy = curl_easy_init();
     if (t->easy == NULL || add_header(t, "Accept: application/json") == -1 ||
         (cred != NULL && ais_credential_headers(cred, add_header, t) != 0) ||
@@ -353,6 +376,7 @@ int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, c
 void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout)
 {
     forget_header(t);
+    t->gate_closed = false;
     t->too_large = false;
     t->no_memory = false;
     t->no_socket = false;
@@ -372,6 +396,9 @@ static enum ais_fault broken(const struct ais_transfer *t)
 
 static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
 {
+    if (t->gate_closed) {
+        return AIS_FAULT_BUDGET;
+    }
     if (t->too_large) {
         return AIS_FAULT_BODY;
     }
@@ -435,7 +462,9 @@ static void set_message(struct ais_transfer *t, CURLcode code)
 {
     char *p;
 
-    if (t->too_large || code == CURLE_FILESIZE_EXCEEDED) {
+    if (t->gate_closed) {
+        snprintf(t->message, sizeof(t->message), "%s", ais_policy_client_text(AIS_FAULT_BUDGET));
+    } else if (t->too_large || code == CURLE_FILESIZE_EXCEEDED) {
         snprintf(t->message, sizeof(t->message), "the answer is larger than %zu bytes", t->body_max);
     } else if (t->no_memory) {
         snprintf(t->message, sizeof(t->message), "out of memory");
@@ -459,6 +488,7 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
 {
     long status = 0;
 
+    leave_gate(t);
     memset(response, 0, sizeof(*response));
     response->fault = fault_of(t, code);
     if (t->header_done) {
@@ -483,6 +513,7 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
 
 void ais_transfer_free(struct ais_transfer *t)
 {
+    leave_gate(t);
     curl_easy_cleanup(t->easy);
     wipe_headers(t->headers);
     free(t->body);

@@ -15,10 +15,14 @@ struct ais_transfer {
     struct curl_slist *headers; /* with the credential: wiped when freed */
     size_t body_max;
     unsigned calls; /* requests sent, over all tries */
+    const struct ais_gate *gate;
+    bool entered; /* a request has passed the gate and is not over */
+    uint64_t ticket;
 
     /* The answer of the present try. */
     bool header_begun; /* a part of it has come */
     bool header_done;  /* all of it, and it is not an interim (1xx) answer's */
+    bool gate_closed;
     bool too_large;
     bool no_memory;
     bool no_socket; /* the process has too many open files */

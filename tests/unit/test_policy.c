@@ -58,7 +58,7 @@ static void assert_fault(struct ais_verdict verdict, enum ais_fault fault, bool 
 static void test_fault_names(void **state)
 {
     static const char *const names[AIS_FAULTS] = {"none",         "connect", "tls",  "timeout", "credential",
-                                                  "rate_limited", "server",  "body", "internal"};
+                                                  "rate_limited", "server",  "body", "budget",  "internal"};
 
     (void) state;
     for (int f = 0; f < AIS_FAULTS; f++)
@@ -201,6 +201,7 @@ static void test_judge_faults(void **state)
         {503, ERROR("7017"), AIS_FAULT_SERVER, true, "503 with error code 7017"},
         {599, ERROR("1"), AIS_FAULT_SERVER, true, "599"},
         {500, JOB(""), AIS_FAULT_SERVER, false, "500 with \"success\":true"},
+        {500, "", AIS_FAULT_SERVER, false, "500: the answer is not JSON"},
         {502, "<html>502 Bad Gateway</html>", AIS_FAULT_SERVER, false, "502: the answer is not JSON"},
         {520, "error code: 520", AIS_FAULT_SERVER, false, "520"},
 
@@ -384,15 +385,17 @@ static void test_client_status(void **state)
 {
     (void) state;
     for (int fault = 0; fault < AIS_FAULTS; fault++) {
-        int expected = fault == AIS_FAULT_TIMEOUT                                       ? 504
-                       : fault == AIS_FAULT_RATE_LIMITED || fault == AIS_FAULT_INTERNAL ? 503
-                                                                                        : 502;
+        int expected = fault == AIS_FAULT_TIMEOUT ? 504
+                       : fault == AIS_FAULT_RATE_LIMITED || fault == AIS_FAULT_BUDGET || fault == AIS_FAULT_INTERNAL
+                           ? 503
+                           : 502;
 
         assert_int_equal(ais_policy_client_status(fault), expected);
         assert_true(strlen(ais_policy_client_text(fault)) > 0);
         for (int other = 0; other < fault; other++)
             assert_string_not_equal(ais_policy_client_text(fault), ais_policy_client_text(other));
     }
+    assert_string_equal(ais_policy_client_text(AIS_FAULT_BUDGET), "the budget for calls to the API is spent");
 }
 
 int main(void)
