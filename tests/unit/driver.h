@@ -181,10 +181,10 @@ static inline void driver_round(struct driver *driver, int ms)
     driver->inside = false;
 }
 
-/* Runs the loop until condition holds, at most 10 s. */
+/* Runs the loop until condition holds, at most 30 s. */
 #define DRIVE_UNTIL(driver, condition)                                                                                 \
     do {                                                                                                               \
-        int64_t until_ = clock_ms() + 10000;                                                                           \
+        int64_t until_ = clock_ms() + 30000;                                                                           \
         while (!(condition)) {                                                                                         \
             if (clock_ms() > until_) {                                                                                 \
                 fail_msg("waited in vain for %s", #condition);                                                         \
@@ -249,7 +249,7 @@ static inline void fetch_whole(struct driver *driver, struct result *result, con
 static inline struct ais_target target_of(const char *url)
 {
     struct ais_target target = {
-        .verify_peer = true, .verify_host = true, .connect_timeout = 2000, .timeout = 5000, .retries = 0};
+        .verify_peer = true, .verify_host = true, .connect_timeout = 10000, .timeout = 20000, .retries = 0};
     struct ais_error err = {""};
 
     if (ais_url_parse(&target.url, url, &err) != 0) {

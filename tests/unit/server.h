@@ -122,15 +122,14 @@ static inline void *server_accept(void *data)
         if (fd == -1) {
             return NULL; /* server_stop() */
         }
-        c = &server->all[server->connections];
         if (server->connections == SERVER_CONNECTIONS) {
             abort();
         }
-        *c = (struct connection){.server = server, .nth = server->connections + 1, .fd = fd};
+        c = &server->all[server->connections++];
+        *c = (struct connection){.server = server, .nth = server->connections, .fd = fd};
         if (pthread_create(&c->thread, NULL, server_connection, c) != 0) {
             abort();
         }
-        server->connections++;
     }
 }
 

@@ -30,8 +30,7 @@
 
 static char dir[] = "/tmp/ais-client-XXXXXX";
 
-/* ---- names: the test stands between libcurl and the resolver ------------------------------------------------------
- */
+/* ---- names: the test stands between libcurl and the resolver ------------------------------------------------- */
 
 static atomic_bool resolver_stalls;
 static atomic_int resolver_threads;
@@ -57,8 +56,7 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
     return real(node, service, hints, res);
 }
 
-/* ---- libcurl's memory: the test sees how headers with a credential are freed --------------------------------------
- */
+/* ---- libcurl's memory: the test sees how headers with a credential are freed --------------------------------- */
 
 static void *header_blocks[64];
 static pthread_t main_thread; /* libcurl has others, which know no headers */
@@ -81,22 +79,28 @@ static char *memory_strdup(const char *text)
     return copy;
 }
 
-static void memory_free(void *p)
+static void note_free(const char *block)
 {
     size_t i;
 
-    for (i = 0; p != NULL && pthread_equal(pthread_self(), main_thread) && i < COUNT(header_blocks); i++) {
-        if (header_blocks[i] == p) {
+    for (i = 0; i < COUNT(header_blocks); i++) {
+        if (header_blocks[i] == block) {
             header_blocks[i] = NULL;
             headers_freed++;
-            headers_freed_unwiped += ((const char *) p)[0] != '\0' || ((const char *) p)[15] != '\0';
+            headers_freed_unwiped += block[0] != '\0' || block[15] != '\0';
         }
+    }
+}
+
+static void memory_free(void *p)
+{
+    if (p != NULL && pthread_equal(pthread_self(), main_thread)) {
+        note_free(p);
     }
     free(p);
 }
 
-/* ---- what every test needs ----------------------------------------------------------------------------------------
- */
+/* ---- what every test needs ----------------------------------------------------------------------------------- */
 
 static struct ais_credential *credential;
 
@@ -230,8 +234,7 @@ static void expect_fault(const struct result *result, enum ais_fault fault, cons
     assert_null(strstr(result->message, "canary"));
 }
 
-/* ---- the request --------------------------------------------------------------------------------------------------
- */
+/* ---- the request --------------------------------------------------------------------------------------------- */
 
 /* Exactly these lines, in whatever order. */
 static void expect_request(const char *request, const char *const *lines, size_t n)
@@ -356,8 +359,7 @@ static void test_unix_socket(void **state)
     unlink(path_of("api.sock"));
 }
 
-/* ---- the answer ---------------------------------------------------------------------------------------------------
- */
+/* ---- the answer ---------------------------------------------------------------------------------------------- */
 
 static void test_answer_fields(void **state)
 {
@@ -644,8 +646,7 @@ static void test_endless_headers(void **state)
     }
 }
 
-/* ---- connections --------------------------------------------------------------------------------------------------
- */
+/* ---- connections --------------------------------------------------------------------------------------------- */
 
 static void test_kept_connection(void **state)
 {
@@ -769,8 +770,7 @@ static void test_closed_connection_is_noticed(void **state)
     server_stop(server);
 }
 
-/* ---- retries ------------------------------------------------------------------------------------------------------
- */
+/* ---- retries ------------------------------------------------------------------------------------------------- */
 
 static void test_retry(void **state)
 {
@@ -889,13 +889,12 @@ static void test_refused(void **state)
     server_stop(server);
 }
 
-/* ---- time ---------------------------------------------------------------------------------------------------------
- */
+/* ---- time ---------------------------------------------------------------------------------------------------- */
 
 static void expect_elapsed(const struct result *result, int64_t from)
 {
     assert_true(result->elapsed >= from);
-    assert_true(result->elapsed < from + 1000);
+    assert_true(result->elapsed < from + 2000);
 }
 
 static void serve_stall(struct server *server, int fd, unsigned nth)
@@ -973,6 +972,7 @@ static void test_handshake_timeout(void **state)
     (void) state;
     snprintf(url, sizeof(url), "https://127.0.0.1:%d", server->port);
     target = target_of(url);
+    target.verify_peer = false; /* no certificates to read, which takes its time */
     target.connect_timeout = 150;
     fetch_whole(driver, &result, &target, credential, "/x");
     expect_fault(&result, AIS_FAULT_TIMEOUT, "");
@@ -1133,8 +1133,7 @@ static void test_name_unknown(void **state)
     driver_free(driver);
 }
 
-/* ---- the caller drops a fetch -------------------------------------------------------------------------------------
- */
+/* ---- the caller drops a fetch -------------------------------------------------------------------------------- */
 
 static void test_cancel_in_every_phase(void **state)
 {
@@ -1388,8 +1387,7 @@ static void test_destroy(void **state)
     server_stop(server);
 }
 
-/* ---- the driver's troubles ----------------------------------------------------------------------------------------
- */
+/* ---- the driver's troubles ----------------------------------------------------------------------------------- */
 
 static void test_unwatchable_socket(void **state)
 {
@@ -1457,8 +1455,7 @@ static void test_no_descriptors(void **state)
     server_stop(server);
 }
 
-/* ---- the credential -----------------------------------------------------------------------------------------------
- */
+/* ---- the credential ------------------------------------------------------------------------------------------ */
 
 static void test_headers_are_wiped(void **state)
 {

@@ -38,8 +38,7 @@ static void write_file(const char *name, const char *text)
     }
 }
 
-/* ---- certificates and nginx ---------------------------------------------------------------------------------------
- */
+/* ---- certificates and nginx ---------------------------------------------------------------------------------- */
 
 static bool run(const char *command)
 {
@@ -201,8 +200,7 @@ static void expect_tls_fault(const struct result *result, const char *message)
     assert_int_equal(result->calls, 0); /* so the credential has not left */
 }
 
-/* ---- trust --------------------------------------------------------------------------------------------------------
- */
+/* ---- trust --------------------------------------------------------------------------------------------------- */
 
 static void test_https(void **state)
 {
@@ -364,8 +362,7 @@ static void test_load_system_ca(void **state)
     driver_free(driver);
 }
 
-/* ---- HTTP/2 -------------------------------------------------------------------------------------------------------
- */
+/* ---- HTTP/2 -------------------------------------------------------------------------------------------------- */
 
 #define MANY 300
 
@@ -521,8 +518,7 @@ static void test_cancel_what_has_ended(void **state)
     driver_free(driver);
 }
 
-/* ---- proxies ------------------------------------------------------------------------------------------------------
- */
+/* ---- proxies ------------------------------------------------------------------------------------------------- */
 
 /* Copies both ways until one side hangs up. */
 static void relay(int a, int b)

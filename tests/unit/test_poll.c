@@ -89,7 +89,7 @@ static void on_counted(void *data, const struct ais_response *response)
 
 static void test_clients_side_by_side(void **state)
 {
-    enum { CLIENTS = 5, FETCHES = 40 };
+    enum { CLIENTS = 4, FETCHES = 20 };
     struct server *good = server_start(serve_ok);
     struct server *bad = server_start(serve_stall);
     struct ais_target quick = target_at(good);
@@ -111,7 +111,7 @@ static void test_clients_side_by_side(void **state)
         assert_non_null(ais_client_fetch(client, &slow, NULL, "/x", on_counted, &counts));
     }
     while (counts.ok + counts.timeouts + counts.others < CLIENTS * (FETCHES + 1)) {
-        assert_true(clock_ms() - start < 10000);
+        assert_true(clock_ms() - start < 30000);
         ais_poll_wait(loop, -1); /* the timers alone have to end it */
     }
     assert_int_equal(counts.ok, CLIENTS * FETCHES);
@@ -235,7 +235,7 @@ static void test_destroy_under_way(void **state)
     int i;
 
     (void) state;
-    for (i = 0; i < 100; i++) {
+    for (i = 0; i < 50; i++) {
         assert_non_null(ais_client_fetch(client_of(loop), &target, NULL, "/x", on_counted, &counts));
     }
     for (i = 0; i < 20; i++) {
@@ -292,7 +292,7 @@ static void test_fetch_for_another_client(void **state)
         if (inflight == 0) {
             break;
         }
-        assert_true(clock_ms() - start < 10000);
+        assert_true(clock_ms() - start < 30000);
         ais_poll_wait(relay.loop, 1000);
     }
     assert_int_equal(relay.left, 0);
