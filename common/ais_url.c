@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -194,8 +193,9 @@ static int check_path(const char *path, struct ais_error *err)
 static int set_base(struct ais_url *url, const char *scheme, struct ais_str authority, const char *path,
                     struct ais_error *err)
 {
+    size_t scheme_len = strlen(scheme);
     size_t path_len = strlen(path);
-    int len;
+    char *p = url->base;
 
     if (check_path(path, err) != 0)
         return -1;
@@ -203,14 +203,13 @@ static int set_base(struct ais_url *url, const char *scheme, struct ais_str auth
     while (path_len > 0 && path[path_len - 1] == '/')
         path_len--;
 
-    if (authority.len + path_len > sizeof(url->base))
+    if (scheme_len + authority.len + path_len >= sizeof(url->base))
         return wrong(err, "the URL is too long; at most 1023 bytes can be used");
 
-    len = snprintf(url->base, sizeof(url->base), "%s%.*s%.*s", scheme, (int) authority.len, authority.data,
-                   (int) path_len, path);
-    if ((size_t) len >= sizeof(url->base))
-        return wrong(err, "the URL is too long; at most 1023 bytes can be used");
-
+    memcpy(p, scheme, scheme_len);
+    memcpy(p + scheme_len, authority.data, authority.len);
+    memcpy(p + scheme_len + authority.len, path, path_len);
+    p[scheme_len + authority.len + path_len] = '\0';
     return 0;
 }
 

@@ -71,6 +71,8 @@ static void test_cut(void **state)
                 assert_memory_equal(answer.error_message, message, strlen(answer.error_message));
             if (n < 50)
                 assert_int_equal(strlen(answer.error_message), n * (units[u][0] == '\xFF' ? 3 : strlen(units[u])));
+            if (u == 0 && n == AIS_ENVELOPE_MAX)
+                assert_int_equal(strlen(buf), AIS_ENVELOPE_MAX - 1);
             ais_answer_free(&answer);
             free(buf);
         }

@@ -457,6 +457,9 @@ static void test_bad_logs(void **state)
         {LOGS(LOG("1", "0", "\"m\"", "0.5")), "not an integer"},
         {LOGS(LOG("1", "0", "\"m\"", "0") ",[]"), "not an object"},
         {LOGS("{\"id\":1,\"id\":1}"), "\"id\" twice"},
+        {LOGS("{\"created_at\":0,\"message\":\"m\",\"message_type\":0}"), "no \"id\""},
+        {LOGS("{\"id\":1,\"message\":\"m\",\"message_type\":0}"), "no \"created_at\""},
+        {LOGS("{\"id\":1,\"created_at\":0,\"message_type\":0}"), "no \"message\""},
         {LOGS("{\"id\":1,\"created_at\":0,\"message\":\"m\"}"), "no \"message_type\""},
     };
 
@@ -479,6 +482,7 @@ static void test_errors(void **state)
         {"{\"success\":false,\"errors\":[{\"code\":10000,\"message\":\"\",\"error_chain\":[]}],\"result\":null}", 10000,
          ""},
         {"{\"success\":false,\"errors\":[],\"result\":[1,2]}", 0, NULL},
+        {"{\"success\":false,\"errors\":[],\"result\":false}", 0, NULL},
         {"{\"success\":false,\"errors\":[{\"code\":1e999,\"message\":\"m\"}]}", INT32_MAX, "m"},
         {"{\"success\":false,\"errors\":[{\"code\":-1e999,\"message\":\"m\"}]}", INT32_MIN, "m"},
     };
@@ -533,6 +537,7 @@ static void test_out_of_memory(void **state)
     cJSON_InitHooks(&hooks);
     do {
         fuse = failures;
+        err.text[0] = '\0';
         rc = ais_answer_parse(&answer, AIS_LIST, AIS_STR(body), &err);
         if (rc != 0) {
             assert_string_equal(err.text, "out of memory");
@@ -542,6 +547,8 @@ static void test_out_of_memory(void **state)
         }
     } while (rc != 0);
     fuse = -1;
+    assert_int_equal(answer.njobs, 1);
+    assert_string_equal(answer.jobs->id, "1");
     ais_answer_free(&answer);
     cJSON_InitHooks(NULL);
 

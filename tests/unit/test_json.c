@@ -63,9 +63,10 @@ static void test_good(void **state)
         "[1,2 , 3]",
         "{\"a\":1,\"b\" : [ {} , [ ] , null , true , false , \"x\" , -1e1 ] }",
         "{\"\":\"\"}",
+        "{ \"a\":1,\n\"b\":2}",
         "{\"a\":1,\"a\":2}",
         "\"\\\" \\\\ \\/ \\b \\f \\n \\r \\t\"",
-        "\"\\u0001 \\u00e9 \\uFFFF \\uabCD\"",
+        "\"\\u0001 \\u00e9 \\uFFFF \\uabCD \\u0A0f\"",
         "\"\\ud834\\udd1e \\uD800\\uDC00 \\uDBFF\\uDFFF\"",
         "\"\x7f\"",
         "\"\xC2\x80 \xDF\xBF\"",
@@ -73,6 +74,7 @@ static void test_good(void **state)
         "\"\xF0\x90\x80\x80 \xF3\xBF\xBF\xBF \xF4\x8F\xBF\xBF\"",
         "[[[[[[[[]]]]]]]]",
         "[[[[[[[{}]]]]]]]",
+        "[[],[],[],[],[],[],[],[],[],{},{}]",
         "[[[[[[[[]]]]]]],[[[[[[[]]]]]]]]",
     };
 
@@ -155,6 +157,7 @@ static void test_bad(void **state)
         {"\"\x1f\"", "a control character inside a string"},
         {"\"\\", "an invalid escape"},
         {"\"\\x\"", "an invalid escape"},
+        {"\"\\\x01\"", "an invalid escape"},
         {"\"\\'\"", "an invalid escape"},
         {"\"\\U0041\"", "an invalid escape"},
         {"\"\\u\"", "an invalid escape"},
@@ -172,6 +175,7 @@ static void test_bad(void **state)
         {"\"\\ud800\\ue000\"", "half of a surrogate pair"},
         {"\"\\ud800\\uxyzz\"", "half of a surrogate pair"},
         {"\"\\udc00\"", "half of a surrogate pair"},
+        {"\"\\udfff\"", "half of a surrogate pair"},
         {"\"\\udfff\\ud800\"", "half of a surrogate pair"},
 
         {"\"\x80\"", "invalid UTF-8"},
@@ -195,6 +199,7 @@ static void test_bad(void **state)
         {"[[[[[[[[[]]]]]]]]]", "nesting too deep"},
         {"[[[[[[[[{}]]]]]]]]", "nesting too deep"},
         {"{\"a\":[[[[[[[[", "nesting too deep"},
+        {"[[],[[]],[[[[[[[[[", "nesting too deep"},
     };
 
     (void) state;

@@ -294,6 +294,22 @@ static void test_every_byte(void **state)
     }
 }
 
+/* A dot is nowhere in the grammar, however long the part that it stands in. */
+static void test_every_position(void **state)
+{
+    static const char path[] = "accounts/" ACCOUNT "/namespaces/" X32 "/instances/" X64 "/jobs/" X64 "/logs";
+    struct ais_resource res;
+
+    (void) state;
+    for (size_t i = 0; i < sizeof(path) - 1; i++) {
+        char text[sizeof(path)];
+
+        memcpy(text, path, sizeof(path));
+        text[i] = '.';
+        assert_int_not_equal(parse(&res, text, ""), AIS_RESOURCE_OK);
+    }
+}
+
 /* Cut anywhere, a path is either refused or a resource of its own; nothing behind its end is read. */
 static void test_every_prefix(void **state)
 {
@@ -494,19 +510,13 @@ static void test_status_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_api_path),
-        cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_refused_paths),
-        cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_longest),
-        cmocka_unit_test(test_every_byte),
-        cmocka_unit_test(test_every_prefix),
-        cmocka_unit_test(test_query),
-        cmocka_unit_test(test_query_with_nul),
-        cmocka_unit_test(test_no_query),
-        cmocka_unit_test(test_parts_against_patterns),
-        cmocka_unit_test(test_part_lengths),
-        cmocka_unit_test(test_part_with_nul),
+        cmocka_unit_test(test_api_path),       cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_refused_paths),  cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_longest),        cmocka_unit_test(test_every_byte),
+        cmocka_unit_test(test_every_position), cmocka_unit_test(test_every_prefix),
+        cmocka_unit_test(test_query),          cmocka_unit_test(test_query_with_nul),
+        cmocka_unit_test(test_no_query),       cmocka_unit_test(test_parts_against_patterns),
+        cmocka_unit_test(test_part_lengths),   cmocka_unit_test(test_part_with_nul),
         cmocka_unit_test(test_status_text),
     };
 

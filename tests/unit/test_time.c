@@ -164,7 +164,7 @@ static void test_every_prefix(void **state)
 /* Days of all years and months against the C library; those around the end of February in each year. */
 static void test_calendar(void **state)
 {
-    char text[32];
+    char text[64];
 
     (void) state;
     for (int year = 1970; year <= 9999; year++) {
@@ -173,6 +173,17 @@ static void test_calendar(void **state)
 
             snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02dZ", year, month, day, day % 24, day, day * 2);
             assert_int_equal(parse_with(ais_time_parse, text), utc(year, month, day, day % 24, day, day * 2));
+        }
+
+        /* the last day of each month, and no day after it */
+        for (int month = 1; month <= 12; month++) {
+            int last = utc(year, month, 31, 0, 0, 0) < utc(year, month + 1, 1, 0, 0, 0) ? 31 : 30;
+
+            snprintf(text, sizeof(text), "%04d-%02d-%02d 00:00:00", year, month, last);
+            if (month != 2)
+                assert_int_equal(parse_with(ais_time_parse, text), utc(year, month, last, 0, 0, 0));
+            snprintf(text, sizeof(text), "%04d-%02d-%02d 00:00:00", year, month, last + 1);
+            assert_int_equal(parse_with(ais_time_parse, text), UNTOUCHED);
         }
 
         /* the C library turns the 29 February of a common year into 1 March: it is no date then */

@@ -36,6 +36,8 @@ static void test_good(void **state)
         {"http://my_host-1.example./x", "http://my_host-1.example./x", "", false, false},
         {"http://h/a-b._~!$&'()*+,;=:@%41/c..d/...", "http://h/a-b._~!$&'()*+,;=:@%41/c..d/...", "", false, false},
 
+        {"http://azAZ09:9/%af%FA%09/zZ", "http://azAZ09:9/%af%FA%09/zZ", "", false, false},
+
         {"http://unix:/run/nginx/api.sock:/client/v4", "http://localhost/client/v4", "/run/nginx/api.sock", false,
          true},
         {"http://unix:/run/api.sock", "http://localhost", "/run/api.sock", false, true},
@@ -115,7 +117,9 @@ static void test_bad(void **state)
         {"http://h:8o", "port"},
         {"http://h:-1", "port"},
         {"http://h:80:80", "port"},
+        {"http://h:000080", "port"},
         {"http://[::1]x", "port"},
+        {"http://[::1]x80", "port"},
         {"http://[::1]]", "port"},
 
         {"http://[::1", "closing"},
@@ -143,6 +147,7 @@ static void test_bad(void **state)
         {"http://h/%", "two hex"},
         {"http://h/%4", "two hex"},
         {"http://h/%g0", "two hex"},
+        {"http://h/%G0", "two hex"},
         {"http://h/%0g", "two hex"},
 
         {"https://unix:/run/api.sock:/x", "without TLS"},
