@@ -43,7 +43,7 @@ PLAIN = 'keepalive_requests 1000000;\nlocation = /plain { return 200 "as ever"; 
 
 def steady(nginx: Nginx, during: Callable[[], object], attempts: int = 3) -> object:
     """
-    Checks that a paced client of the worker sees no step in its latency during the call, and returns what that returned.
+    Checks that a paced client of the worker sees no step in its latency during the call, and returns what that did.
     Others use this machine too: once is enough, since what is looked for would be there every time.
     """
     with Pace(nginx.address, "/plain", RATE) as pace:
@@ -91,8 +91,8 @@ class Stalled:
                 server += location(name)
         simulator.fault("/instances/headers/", delay=STALL)
         simulator.fault("/instances/body/", body_delay=STALL)
-        self.nginx = nginx(main=MAIN, http=http, server=server, preload=[stall.slow_dns(tmp)], env={"AIS_SLOW_DNS": str(STALL)},
-                           stop_timeout=15)
+        self.nginx = nginx(main=MAIN, http=http, server=server, preload=[stall.slow_dns(tmp)],
+                           env={"AIS_SLOW_DNS": str(STALL)}, stop_timeout=15)
 
     def look_up(self, mood: str, phase: str, job: str) -> net.Response:
         return net.request(self.nginx.address, f"/{mood}_{phase}/instances/{phase}/jobs/{job}", timeout=20)
@@ -180,7 +180,8 @@ def test_worker_goes_on_while_it_makes_tls_connections(tmp, simulator, tls_edge,
     assert [response.status for response in steady(server, look_up_twenty)] == [status] * 20
 
     if status == 200:
-        requests = net.wait_until(lambda: len(tls_edge.requests()) == asked and tls_edge.requests(), 5, "the edge's log")
+        net.wait_until(lambda: len(tls_edge.requests()) == asked, 5, "the edge's log")
+        requests = tls_edge.requests()
         assert len({request["connection"] for request in requests}) == asked
         assert {request["resumed"] for request in requests} == {"."}
     else:
