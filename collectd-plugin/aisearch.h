@@ -66,6 +66,8 @@ struct account_s {
   account_t *next;
 };
 
+#pragma GCC visibility push(hidden)
+
 /* config.c: reads a <Plugin aisearch> block and adds its accounts to the
  * list. Returns non-zero, after a message, where something is wrong; collectd
  * does not start then. */
@@ -78,5 +80,7 @@ void aisearch_fetch_stop(void);
 
 /* report.c: dispatches the values of one account and its look-ups. */
 void aisearch_report(account_t *account);
+
+#pragma GCC visibility pop
 
 #endif

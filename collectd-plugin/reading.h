@@ -35,6 +35,8 @@ typedef struct {
 
 #define READING_VALUES_MAX (AIS_STATES + 5)
 
+#pragma GCC visibility push(hidden)
+
 /* Nothing is known yet. */
 void aisearch_reading_init(reading_t *reading);
 
@@ -55,5 +57,7 @@ void aisearch_reading_fail(reading_t *reading);
 size_t aisearch_reading_values(const reading_t *reading, int64_t now,
                                int64_t patience,
                                reading_value_t values[READING_VALUES_MAX]);
+
+#pragma GCC visibility pop
 
 #endif

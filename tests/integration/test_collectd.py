@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import SLOWNESS, net, stall
+from harness import SLOWNESS, VALGRIND, net, stall
 from harness import nginx as nginx_harness
 from harness.collectd import INTERVAL, BackgroundCollectd, Collectd, Config, refusal
 from harness.simulator import ACCOUNT
@@ -435,20 +435,22 @@ def test_answers_are_fresh(simulator, collectd):
 
 # ---- TLS --------------------------------------------------------------------------------------------------------------
 
+@pytest.mark.skipif(VALGRIND, reason="so many handshakes take longer there than a round")
 def test_tls(simulator, edge, certificates, collectd):
     """Over HTTP/2 and one connection; a peer that does not verify gets nothing."""
-    simulator.instance("instances/handbook", [{"id": name, "state": "queued"} for name in "abcdefgh"])
-    jobs = "\n".join(f'Job "{name}"' for name in "abcdefgh")
-    blocks = []
-    for kind in ("good", "wrong_host", "expired", "self_signed", "old_tls"):
-        options = f'TokenFile "{simulator.token_file}"\nAPIURL "{edge.url(kind)}"\nCACert "{certificates.ca_file}"'
-        blocks.append(account(simulator, f'<Instance "handbook">\n{jobs}\n</Instance>', name=kind, options=options))
-    daemon = collectd(*blocks, interval=2.5 * INTERVAL)
+    jobs = "abcd"
+    simulator.instance("instances/handbook", [{"id": job, "state": "queued"} for job in jobs])
+    bad = ("wrong_host", "expired", "self_signed", "old_tls")
+    instances = {"good": '<Instance "handbook">\n' + "\n".join(f'Job "{job}"' for job in jobs) + "\n</Instance>",
+                 **dict.fromkeys(bad, 'Instance "handbook"')}
+    options = f'TokenFile "{simulator.token_file}"\nCACert "{certificates.ca_file}"\n'
+    daemon = collectd(*(account(simulator, lines, name=kind, options=options + f'APIURL "{edge.url(kind)}"')
+                        for kind, lines in instances.items()), interval=max(1, SLOWNESS / 2))
 
-    report = daemon.wait_report("good", has("good-handbook/gauge-state-h"))
+    report = daemon.wait_report("good", has(*(f"good-handbook/gauge-state-{job}" for job in jobs)))
     assert errors(report, "good") == {}
-    for kind in ("wrong_host", "expired", "self_signed", "old_tls"):
-        report = daemon.wait_report(kind, lambda r: r[f"{kind}/errors-tls"] >= 8)
+    for kind in bad:
+        report = daemon.wait_report(kind, lambda r: r[f"{kind}/errors-tls"] > 0)
         assert set(errors(report, kind)) == {"tls"}
         assert of_instance(report, f"{kind}-handbook") == {}
 
@@ -514,7 +516,7 @@ WRONG = {
     "both schemes": (block(VALID + 'Email "u@example.com"\nKeyFile "@TOKEN@"'), r"TokenFile alone, or Email and KeyFile"),
     "KeyFile alone": (block(THROUGH + 'KeyFile "@TOKEN@"'), r"Email is missing"),
     "Email alone": (block(THROUGH + 'Email "u@example.com"'), r"KeyFile is missing"),
-    "bad Email": (block(THROUGH + 'Email "nobody"\nKeyFile "@TOKEN@"'), r"email address; give"),
+    "bad Email": (block(THROUGH + 'Email "nobody"\nKeyFile "@TOKEN@"'), r"Email and KeyFile: .*email address; give"),
     "no such token file": (block(THROUGH + 'TokenFile "@TMP@/none"'), r'TokenFile: .*"@TMP@/none": No such file.*; '),
     "directory for a token file": (block(THROUGH + 'TokenFile "@TMP@"'), r"TokenFile: .*not a regular file; write"),
     "empty token file": (block(THROUGH + 'TokenFile "@EMPTY@"'), r"TokenFile: .*empty; write"),
@@ -539,7 +541,7 @@ WRONG = {
                          r"UnixSocket goes with a plain APIURL"),
     "UnixSocket and Proxy": (
         block(VALID + 'APIURL "http://localhost"\nUnixSocket "/run/x.sock"\nProxy "http://192.0.2.1:3128"'),
-        r"no Proxy on the way to a UnixSocket. Remove one"),
+        r"No Proxy is on the way to a Unix socket. Remove one"),
     "relative UnixSocket": (block(VALID + 'APIURL "http://localhost"\nUnixSocket "x.sock"'), r"UnixSocket has to be"),
     "long UnixSocket": (block(VALID + f'APIURL "http://localhost"\nUnixSocket "/{"x" * 108}"'),
                         r"UnixSocket .*Use at most 107 bytes"),
