@@ -37,6 +37,10 @@ PACKAGES   := libcurl libcjson
 PKG_CFLAGS  = $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 PKG_LIBS    = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 
+# What takes many steps runs in parallel, also where nobody said -j.
+CORES    := $(shell nproc 2>/dev/null || echo 1)
+PARALLEL  = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(CORES))
+
 # V=1 shows the commands.
 Q   := $(if $(V),,@)
 SAY  = $(if $(V),,@echo '  $(1)  $(2)')
@@ -124,7 +128,8 @@ $(NGINX_TREE)/objs/Makefile: $(NGINX_CONFIG) $(BUILD)/flags $(BUILD)/nginx/sourc
 
 $(NGINX_SO): $(NGINX_TREE)/objs/Makefile $(NGINX_DEPS)
 	$(call SAY,MAKE,$@)
-	$(Q)env -u MAKEFLAGS -u MFLAGS -u CFLAGS $(MAKE) $(if $(V),,-s) -C $(NGINX_TREE) -f objs/Makefile modules
+	$(Q)env -u MAKEFLAGS -u MFLAGS -u CFLAGS $(MAKE) -j$(CORES) $(if $(V),,-s) -C $(NGINX_TREE) \
+	    -f objs/Makefile modules
 	$(Q)cp $(NGINX_TREE)/objs/$(@F) $@
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
@@ -145,7 +150,7 @@ PYTEST_ARGS ?=
 .PHONY: check test test-unit test-integration
 check:
 	scripts/install-deps check
-	$(MAKE) --no-print-directory test
+	$(MAKE) --no-print-directory $(PARALLEL) test
 
 test: all unit
 	@rm -rf $(RESULTS)
@@ -166,14 +171,14 @@ test-integration: nginx collectd
 .PHONY: asan
 asan:
 	scripts/install-deps check
-	$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined test
+	$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/asan SANITIZE=address,undefined test
 
 # All unit tests, and the integration tests that fit into the time that valgrind takes.
 VALGRIND_TESTS ?=
 .PHONY: valgrind
 valgrind:
 	scripts/install-deps gates
-	AIS_VALGRIND=1 $(MAKE) --no-print-directory RESULTS=$(BUILD)/results-valgrind PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
+	AIS_VALGRIND=1 $(MAKE) --no-print-directory $(PARALLEL) RESULTS=$(BUILD)/results-valgrind PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
 	    UNIT_WRAP='valgrind --quiet --leak-check=full --error-exitcode=1' test
 
 # ---- the rest -------------------------------------------------------------------------------------------------------
@@ -181,7 +186,7 @@ valgrind:
 .PHONY: demo
 demo:
 	scripts/install-deps demo
-	@$(MAKE) --no-print-directory nginx collectd
+	@$(MAKE) --no-print-directory $(PARALLEL) nginx collectd
 	@AIS_BUILD='$(abspath $(BUILD))' PYTHONDONTWRITEBYTECODE=1 $(PYTHON) scripts/demo.py $(if $(ONCE),--once)
 
 .PHONY: install uninstall
