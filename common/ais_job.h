@@ -67,7 +67,7 @@ struct ais_answer {
  * Parses the body of an answer to a request for kind.
  *
  * Either the whole body is an envelope of the right form, or it is an error: bytes after the document, a byte order
- * mark, a NUL (also as \u0000), nesting deeper than AIS_JSON_DEPTH_MAX, a member given twice in a job, a required
+ * mark, a NUL (also as \u0000), nesting deeper than AIS_JSON_DEPTH_MAX, a known member given twice, a required
  * member missing, or a known member of the wrong type. Unknown members are passed over, as the API may add some.
  * {"success":false} with errors is a well-formed answer for each kind.
  *

@@ -81,7 +81,8 @@ const char *ais_resource_status_text(enum ais_resource_status status);
 /*
  * Writes the API path below the base URL, "/accounts/{account_id}/.../jobs...", with the query where page or per_page
  * are given, and a NUL. The same resource has the same path always, however it was spelled, so it serves as a cache
- * key. account is used where the resource names none; where both are given they must be equal (the caller checks).
+ * key. account, which has passed ais_account_id_valid(), is used where the resource names none; where both are given
+ * they must be equal (the caller checks).
  *
  * buf has AIS_RESOURCE_PATH_MAX bytes. Returns the length without the NUL.
  */

@@ -24,7 +24,10 @@ struct ais_url {
 /* Returns 0, or -1 with what is wrong and the cure in *err. */
 int ais_url_parse(struct ais_url *url, const char *text, struct ais_error *err);
 
-/* Checks the URL of a forward proxy: http://HOST[:PORT], nothing more. Returns 0, or -1 with the reason in *err. */
+/*
+ * Checks the URL of a forward proxy: http://HOST[:PORT], nothing more. Without a port libcurl takes 1080. Returns 0, or
+ * -1 with the reason in *err.
+ */
 int ais_url_check_proxy(const char *text, struct ais_error *err);
 
 #endif
