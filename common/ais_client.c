@@ -212,12 +212,12 @@ static int64_t due(const struct ais_fetch *fetch)
 static int begin_try(struct ais_fetch *fetch, int64_t now)
 {
     struct ais_client *client = fetch->client;
-    int64_t left = max64(1, fetch->deadline - now);
+    int64_t connect_timeout = min64(fetch->target->connect_timeout, fetch->deadline - now);
 
     fetch->tries++;
     fetch->retry_at = NEVER;
     client->due_at = min64(client->due_at, due(fetch));
-    ais_transfer_begin(&fetch->transfer, min64(fetch->target->connect_timeout, left));
+    ais_transfer_begin(&fetch->transfer, max64(1, connect_timeout));
     return curl_multi_add_handle(client->multi, fetch->transfer.easy) == CURLM_OK ? 0 : -1;
 }
 
@@ -247,10 +247,7 @@ static void fail(struct ais_fetch *fetch, enum ais_fault fault, const char *mess
 {
     struct ais_response response;
 
-    ais_transfer_begin(&fetch->transfer, 1);
-    ais_transfer_end(&fetch->transfer, CURLE_OK, &response);
-    response.fault = fault;
-    response.message = message;
+    ais_transfer_fail(&fetch->transfer, fault, message, &response);
     deliver(fetch, &response);
 }
 
@@ -260,7 +257,9 @@ static void time_out(struct ais_fetch *fetch)
     char message[128];
     const char *phase;
 
-    if (t->calls == 0) {
+    if (fetch->retry_at != NEVER) {
+        phase = "before the next try";
+    } else if (!t->sent) {
         phase = "before the request could be sent";
     } else if (!t->header_done) {
         phase = "waiting for the answer";

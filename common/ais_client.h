@@ -113,7 +113,7 @@ struct ais_client *ais_client_create(const struct ais_driver *driver, const stru
 /*
  * Reads and parses the trusted certificates now rather than in the first fetch, because it takes tens of milliseconds.
  * Blocks for that long; uses no network. Call it when a process starts, or to check a configuration, before the first
- * fetch. Returns 0, or -1 with the file and the reason in *err.
+ * fetch. They are kept for the life of the client. Returns 0, or -1 with the file and the reason in *err.
  */
 int ais_client_load_ca(struct ais_client *client, struct ais_error *err);
 

@@ -94,6 +94,7 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
         return CURL_PREREQFUNC_ABORT;
     }
     t->calls++;
+    t->sent = true;
     return CURL_PREREQFUNC_OK;
 }
 
@@ -377,6 +378,7 @@ void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout)
 {
     forget_header(t);
     t->gate_closed = false;
+    t->sent = false;
     t->too_large = false;
     t->no_memory = false;
     t->no_socket = false;
@@ -509,6 +511,21 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
         set_message(t, code);
         response->message = t->message;
     }
+}
+
+void ais_transfer_fail(const struct ais_transfer *t, enum ais_fault fault, const char *message,
+                       struct ais_response *response)
+{
+    *response = (struct ais_response){
+        .fault = fault,
+        .body = AIS_STR(""),
+        .retry_after = -1,
+        .ratelimit_remaining = -1,
+        .ratelimit_reset = -1,
+        .age = -1,
+        .calls = t->calls,
+        .message = message,
+    };
 }
 
 void ais_transfer_free(struct ais_transfer *t)

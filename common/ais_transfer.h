@@ -19,7 +19,8 @@ struct ais_transfer {
     bool entered; /* a request has passed the gate and is not over */
     uint64_t ticket;
 
-    /* The answer of the present try. */
+    /* The present try, and its answer. */
+    bool sent;         /* the request, or a part of it */
     bool header_begun; /* a part of it has come */
     bool header_done;  /* all of it, and it is not an interim (1xx) answer's */
     bool gate_closed;
@@ -47,6 +48,10 @@ void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout);
 
 /* After each try: fills all of *response but elapsed. It points into t. */
 void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response *response);
+
+/* The same for a fetch that ends for another reason; what there is of an answer is dropped. */
+void ais_transfer_fail(const struct ais_transfer *t, enum ais_fault fault, const char *message,
+                       struct ais_response *response);
 
 /* Wipes the credential and frees all but t itself. The easy handle must not be part of a multi handle. */
 void ais_transfer_free(struct ais_transfer *t);

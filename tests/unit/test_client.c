@@ -69,9 +69,32 @@ static bool is_secret(const char *text)
     return strncmp(text, "Authorization: ", 15) == 0 || strncmp(text, "X-Auth-", 7) == 0;
 }
 
+/* Counts down to an allocation that fails; 0: none does. */
+static unsigned memory_fails_in;
+
+static bool memory_fails(void)
+{
+    return pthread_equal(pthread_self(), main_thread) && memory_fails_in > 0 && --memory_fails_in == 0;
+}
+
+static void *memory_malloc(size_t size)
+{
+    return memory_fails() ? NULL : malloc(size);
+}
+
+static void *memory_calloc(size_t n, size_t size)
+{
+    return memory_fails() ? NULL : calloc(n, size);
+}
+
+static void *memory_realloc(void *p, size_t size)
+{
+    return memory_fails() ? NULL : realloc(p, size);
+}
+
 static char *memory_strdup(const char *text)
 {
-    char *copy = strdup(text);
+    char *copy = memory_fails() ? NULL : strdup(text);
 
     if (copy != NULL && pthread_equal(pthread_self(), main_thread) && is_secret(text)) {
         header_blocks[headers_made++ % COUNT(header_blocks)] = copy;
@@ -136,7 +159,8 @@ static int set_up(void **state)
     setenv("all_proxy", "http://127.0.0.1:1", 1);
     setenv("no_proxy", "nowhere", 1);
 
-    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, memory_free, realloc, memory_strdup, calloc) != CURLE_OK) {
+    if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, memory_malloc, memory_free, memory_realloc, memory_strdup,
+                             memory_calloc) != CURLE_OK) {
         return -1;
     }
     return credential != NULL && ais_client_global_init() == 0 ? 0 : -1;
@@ -1482,6 +1506,40 @@ static void test_headers_are_wiped(void **state)
     server_stop(server);
 }
 
+/* ---- memory -------------------------------------------------------------------------------------------------- */
+
+/* Each allocation that libcurl makes for a fetch fails once: the fetch may fail, but it has to end. */
+static void test_out_of_memory(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK));
+    unsigned failed = 0;
+    unsigned n = 0;
+    bool all = false;
+
+    (void) state;
+    while (!all) {
+        struct driver *driver = driver_new(NULL);
+        struct ais_target target = target_at(server);
+        struct result result = {.driver = driver};
+
+        target.timeout = 200;
+        memory_fails_in = ++n;
+        result.fetch = ais_client_fetch(driver->client, &target, credential, "/x", on_done, &result);
+        if (result.fetch != NULL) {
+            DRIVE_UNTIL(driver, result.done);
+        } else {
+            failed += result.done == 0;
+        }
+        all = memory_fails_in > 0;
+        memory_fails_in = 0;
+        failed += result.done > 0 && result.fault != AIS_FAULT_NONE;
+        assert_int_equal(ais_client_inflight(driver->client), 0);
+        driver_free(driver);
+    }
+    assert_true(n > 30 && failed > 20);
+    server_stop(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1529,6 +1587,7 @@ int main(void)
         cmocka_unit_test(test_unwatchable_socket),
         cmocka_unit_test(test_no_descriptors),
         cmocka_unit_test(test_headers_are_wiped),
+        cmocka_unit_test(test_out_of_memory),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
