@@ -513,9 +513,9 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
     }
 }
 
-void ais_transfer_fail(const struct ais_transfer *t, enum ais_fault fault, const char *message,
-                       struct ais_response *response)
+void ais_transfer_fail(struct ais_transfer *t, enum ais_fault fault, const char *message, struct ais_response *response)
 {
+    leave_gate(t);
     *response = (struct ais_response){
         .fault = fault,
         .body = AIS_STR(""),

@@ -50,7 +50,7 @@ void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout);
 void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response *response);
 
 /* The same for a fetch that ends for another reason; what there is of an answer is dropped. */
-void ais_transfer_fail(const struct ais_transfer *t, enum ais_fault fault, const char *message,
+void ais_transfer_fail(struct ais_transfer *t, enum ais_fault fault, const char *message,
                        struct ais_response *response);
 
 /* Wipes the credential and frees all but t itself. The easy handle must not be part of a multi handle. */
