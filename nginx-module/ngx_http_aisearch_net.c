@@ -14,6 +14,8 @@ struct ngx_http_aisearch_net_s {
     ngx_uint_t                     tls;
     struct ais_client             *client;
     ngx_event_t                    timer;
+    ngx_connection_t              *sentinel;
+    ngx_uint_t                     closed;
 };
 
 
@@ -22,6 +24,8 @@ static ngx_http_aisearch_net_t *ngx_http_aisearch_net_find(
 static struct ais_client *ngx_http_aisearch_net_open(
     ngx_http_aisearch_net_t *net, struct ais_error *err);
 static void ngx_http_aisearch_net_global_cleanup(void *data);
+static ngx_connection_t *ngx_http_aisearch_net_sentinel(
+    ngx_http_aisearch_net_t *net, ngx_log_t *log);
 
 static int ngx_http_aisearch_net_watch(void *data, int fd, unsigned events,
     void **slot);
@@ -137,7 +141,11 @@ ngx_http_aisearch_net_init(ngx_cycle_t *cycle,
             /* the rest of the server is not to suffer from it */
             ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                           "aisearch: could not open a client: %s", err.text);
+            continue;
         }
+
+        nets[i]->sentinel = ngx_http_aisearch_net_sentinel(nets[i],
+                                                           cycle->log);
     }
 }
 
@@ -158,6 +166,11 @@ ngx_http_aisearch_net_done(ngx_http_aisearch_main_conf_t *amcf)
         if (nets[i]->timer.timer_set) {
             ngx_del_timer(&nets[i]->timer);
         }
+
+        if (nets[i]->sentinel) {
+            ngx_close_connection(nets[i]->sentinel);
+            nets[i]->sentinel = NULL;
+        }
     }
 }
 
@@ -165,7 +178,7 @@ ngx_http_aisearch_net_done(ngx_http_aisearch_main_conf_t *amcf)
 struct ais_client *
 ngx_http_aisearch_net_client(ngx_http_aisearch_net_t *net)
 {
-    return net->client;
+    return net->closed ? NULL : net->client;
 }
 
 
@@ -229,6 +242,42 @@ static void
 ngx_http_aisearch_net_global_cleanup(void *data)
 {
     ais_client_global_cleanup();
+}
+
+
+/*
+ * worker_shutdown_timeout tells open connections, while a fetch that pauses
+ * before its next try has none.  So there is always this one, which leads
+ * nowhere.
+ */
+
+static ngx_connection_t *
+ngx_http_aisearch_net_sentinel(ngx_http_aisearch_net_t *net, ngx_log_t *log)
+{
+    ngx_fd_t           fd;
+    ngx_connection_t  *c;
+
+    fd = ngx_open_file("/dev/null", NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
+
+    if (fd == NGX_INVALID_FILE) {
+        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
+                      ngx_open_file_n " \"/dev/null\" failed");
+        return NULL;
+    }
+
+    c = ngx_get_connection(fd, log);
+
+    if (c == NULL) {
+        (void) ngx_close_file(fd);
+        return NULL;
+    }
+
+    c->data = net;
+    c->read->log = log;
+    c->write->log = log;
+    c->read->handler = ngx_http_aisearch_net_socket_handler;
+
+    return c;
 }
 
 
@@ -336,6 +385,7 @@ ngx_http_aisearch_net_socket_handler(ngx_event_t *ev)
 
     if (c->close) {
         /* worker_shutdown_timeout has passed */
+        net->closed = 1;
         ais_client_abort(net->client);
         return;
     }
