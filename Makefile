@@ -181,6 +181,24 @@ valgrind:
 	AIS_VALGRIND=1 $(MAKE) --no-print-directory $(PARALLEL) RESULTS=$(BUILD)/results-valgrind PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
 	    UNIT_WRAP='valgrind --quiet --leak-check=full --error-exitcode=1' test
 
+# ---- the bench ------------------------------------------------------------------------------------------------------
+
+BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
+
+$(BUILD)/bench/%: tests/bench/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call SAY,LD,$@)
+	$(Q)$(CC) -std=gnu11 $(WARN) $(CFLAGS) -o $@ $<
+
+# All of it takes about ten minutes, and wants a machine that does nothing else. Some rows: BENCH='instructions cold';
+# less of each: BENCH=--quick; what else there is: BENCH=--help.
+BENCH ?=
+.PHONY: bench
+bench:
+	scripts/install-deps bench
+	@$(MAKE) --no-print-directory nginx $(BENCH_TOOLS)
+	@$(TEST_ENV) PYTHONPATH=tests $(PYTHON) -m bench $(BENCH)
+
 # ---- the rest -------------------------------------------------------------------------------------------------------
 
 .PHONY: demo
@@ -205,7 +223,7 @@ uninstall:
 
 .PHONY: format
 format:
-	clang-format -i $(wildcard common/*.[ch] nginx-module/*.[ch] collectd-plugin/*.[ch] tests/unit/*.[ch])
+	clang-format -i $(wildcard common/*.[ch] nginx-module/*.[ch] collectd-plugin/*.[ch] tests/unit/*.[ch] tests/bench/*.c)
 
 .PHONY: clean
 clean:
@@ -218,12 +236,13 @@ help:
 	@echo 'make check      build and run all tests'
 	@echo 'make asan       the same with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
 	@echo 'make valgrind   the unit tests, and some of the others, under valgrind'
+	@echo 'make bench      what the module costs and saves, beside what else one would use: docs/benchmarks.md'
 	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, docdir'
 	@echo 'make uninstall  the reverse'
 	@echo 'make format     clang-format'
 	@echo 'make clean      remove build/'
 	@echo
-	@echo 'demo, check and asan install the Debian packages that are missing. Variables: V=1, CC, CFLAGS, LDFLAGS, BUILD,'
+	@echo 'demo, check, asan and bench install the Debian packages that are missing. Variables: V=1, CC, CFLAGS, LDFLAGS, BUILD,'
 	@echo 'SANITIZE=address,undefined, NGINX_SRC=/path/to/nginx, NGINX=/path/to/sbin/nginx, PYTEST_ARGS="-k name".'
 
 -include $(LIB_OBJ:.o=.d) $(COLLECTD_OBJ:.o=.d) $(UNIT:=.d)

@@ -1,0 +1,97 @@
+"""Runs the rows, prints the table, and writes it down."""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+
+from harness import BUILD, temp_dir
+
+from . import budget, contenders, hits, memory, polling, report, tools, trouble, waits
+
+ROWS: dict[str, Callable] = {
+    "instructions": hits.instructions,
+    "throughput": hits.throughput,
+    "burst": waits.burst,
+    "cold": waits.cold,
+    "density": memory.density,
+    "polling": polling.polling,
+    "budget": budget.budget,
+    "down": trouble.down,
+    "kill": trouble.kill,
+    "reloads": trouble.reloads,
+    "churn": memory.churn,
+}
+
+
+class Bench:
+    """What a row works with."""
+
+    def __init__(self, tmp: pathlib.Path, quick: bool) -> None:
+        self.tmp = tmp
+        self.quick = quick
+        self.profiles: dict[str, dict[str, float]] = {}
+
+    def scale(self, full: float, quick: float) -> float:
+        return quick if self.quick else full
+
+    def judge(self, met: bool) -> bool | None:
+        """For a bar that says something of a full run only."""
+        return None if self.quick else met
+
+    def keep_profile(self, name: str, profile: dict[str, float]) -> None:
+        """Instructions by function."""
+        self.profiles[name] = {function: spent for function, spent in profile.items() if abs(spent) >= 0.5}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description="Measures the module beside what else one would use.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="less of each: to see that it works")
+    parser.add_argument("--output", type=pathlib.Path, default=BUILD / "bench" / "results.json", help="%(default)s")
+    parser.add_argument("--markdown", type=pathlib.Path, help="write the table here too")
+    parser.add_argument("--profile", action="store_true", help="show where the instructions of a hit go")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    return arguments
+
+
+def show_profiles(profiles: dict[str, dict[str, float]]) -> None:
+    for name, profile in profiles.items():
+        print(f"\n{name}: {sum(profile.values()):.0f} instructions")
+        for function, spent in list(profile.items())[:40]:
+            print(f"{spent:10.0f}  {function}")
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    if missing := tools.missing():
+        sys.exit(f"bench: there is no {', '.join(missing)}")
+    if report.LUA not in contenders.available():
+        print("bench: without lua, for libnginx-mod-http-lua is not installed", file=sys.stderr)
+
+    machine = report.machine()
+    lines: list[report.Line] = []
+    with temp_dir() as tmp:
+        bench = Bench(tmp, arguments.quick)
+        for name in arguments.rows or ROWS:
+            began = time.monotonic()
+            lines += ROWS[name](bench)
+            print(f"bench: {name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+
+    print(report.table(lines))
+    if arguments.profile:
+        show_profiles(bench.profiles)
+    results = report.as_json(lines, machine, arguments.quick) | {"profiles": bench.profiles}
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if arguments.markdown:
+        arguments.markdown.write_text(report.table(lines, markdown=True) + "\n", encoding="utf-8")
+    return 1 if any(line.met is False for line in lines) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""
+Instructions of a request, by callgrind: nginx as one process answers N requests on one connection, and then, in another
+run, 2 N. The difference is free of everything that happens once, and repeatable to a few instructions.
+"""
+
+import collections
+import pathlib
+import re
+import signal
+import tempfile
+
+from harness import net, process
+from harness.nginx import BINARY, Config, Ports
+
+Profile = dict[str, int]  # instructions by function, without those of the functions that it calls
+
+
+def per_request(tmp: pathlib.Path, config: Config, target: str, requests: int) -> dict[str, float]:
+    """Instructions of one request, by function."""
+    once, twice = (run(tmp, config, target, count) for count in (requests, 2 * requests))
+    names = once.keys() | twice.keys()
+    profile = {name: (twice.get(name, 0) - once.get(name, 0)) / requests for name in names}
+    return dict(sorted(profile.items(), key=lambda item: -item[1]))
+
+
+def run(tmp: pathlib.Path, config: Config, target: str, requests: int) -> Profile:
+    prefix = pathlib.Path(tempfile.mkdtemp(prefix="callgrind-", dir=tmp))
+    with Valgrind(prefix, config, "--tool=callgrind", f"--callgrind-out-file={prefix}/out") as nginx:
+        nginx.ask(target, requests)
+    return _parse(prefix / "out")
+
+
+class Valgrind:
+    """nginx as one process, under a tool of valgrind's."""
+
+    def __init__(self, prefix: pathlib.Path, config: Config, *options: str) -> None:
+        self._prefix = prefix
+        self._config = config
+        self._options = options
+
+    def __enter__(self) -> "Valgrind":
+        self._ports = Ports()
+        conf = self._prefix / "nginx.conf"
+        text = self._config.text(self._prefix, self._ports)
+        conf.write_text(text.replace("master_process on;", "master_process off;"))
+        self._process = process.start(["valgrind", "--quiet", *self._options, BINARY, "-p", self._prefix,
+                                       "-e", self._prefix / "error.log", "-c", conf])
+        self._connection = net.wait_until(self._connect, 60, "nginx to start under valgrind", every=0.1)
+        return self
+
+    def _connect(self) -> net.Connection | None:
+        assert self._process.poll() is None, (self._prefix / "error.log").read_text("utf-8", "replace")
+        try:
+            return net.Connection(("127.0.0.1", self._ports[""]), 60)
+        except ConnectionRefusedError:
+            return None
+
+    def ask(self, target: str, requests: int) -> net.Response:
+        """One after the other; the last answer."""
+        for _ in range(requests):
+            response = self._connection.request(target)
+            assert response.status == 200, response
+        return response
+
+    def __exit__(self, *_exc) -> None:
+        self._connection.close()
+        process.stop(self._process, signal.SIGQUIT, 60)
+
+
+def _parse(out: pathlib.Path) -> Profile:
+    """A file of callgrind's (its manual, "Callgrind Format Specification"), as far as it tells who spent what himself."""
+    names: dict[str, str] = {}
+    profile: Profile = collections.Counter()
+    function, called = "", False
+    for line in out.read_text("utf-8", "replace").splitlines():
+        if match := re.match(r"c?fn=\((\d+)\)(?: (.*))?$", line):
+            if match[2]:
+                names[match[1]] = match[2]
+            if line.startswith("fn="):
+                function = names[match[1]]
+        elif line.startswith("calls="):
+            called = True  # the next line is what the call cost, all inclusive
+        elif line[:1] in ("+", "-", "*") or line[:1].isdigit():
+            if not called:
+                profile[function] += int(line.split()[1])
+            called = False
+    return profile

@@ -1,0 +1,104 @@
+"""What was measured: lines, as a table for people and as JSON for programs."""
+
+import dataclasses
+import os
+import pathlib
+import platform
+import re
+import subprocess
+
+AISEARCH, RETURN, PROXY, LUA = CONTENDERS = ("aisearch", "return 200", "proxy_cache", "lua")
+
+
+@dataclasses.dataclass
+class Line:
+    """
+    One thing that was measured, for one or several contenders. compared is what is held against the bar, in words; met
+    is None where there is no bar, or where a quick run says nothing about it.
+    """
+
+    row: str
+    what: str
+    unit: str
+    values: dict[str, float]
+    compared: str = ""
+    bar: str = ""
+    met: bool | None = None
+
+
+def ratio(line: Line, to: str, limit: float, at_most: bool = True) -> Line:
+    """The same line, as a ratio of aisearch to another contender."""
+    value = line.values[AISEARCH] / line.values[to]
+    return dataclasses.replace(line, compared=f"{value:.3f} x {to}", bar=f"{'<=' if at_most else '>='} {limit:g}",
+                               met=value <= limit if at_most else value >= limit)
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+_HEAD = ("what", *CONTENDERS, "compared", "bar", "")
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    verdict = "" if line.met is None else "met" if line.met else "MISSED"
+    values = (number(line.values.get(name)) for name in CONTENDERS)
+    what = f"{line.what}, {line.unit}" if line.unit else line.what
+    return (what, *values, line.compared, line.bar, verdict)
+
+
+def table(lines: list[Line], markdown: bool = False) -> str:
+    rows = [_HEAD, *map(_cells, lines)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    right = set(range(1, 1 + len(CONTENDERS)))
+
+    def show(row: tuple[str, ...]) -> str:
+        cells = [cell.rjust(width) if n in right else cell.ljust(width)
+                 for n, (cell, width) in enumerate(zip(row, widths))]
+        return f"| {' | '.join(cells)} |" if markdown else "  ".join(cells).rstrip()
+
+    dashes = ["-" * (width - 1) + ":" if n in right else "-" * width for n, width in enumerate(widths)]
+    rule = f"| {' | '.join(dashes)} |" if markdown else "  ".join("-" * width for width in widths)
+    return "\n".join([show(rows[0]), rule, *map(show, rows[1:])])
+
+
+def as_json(lines: list[Line], machine: dict, quick: bool) -> dict:
+    return {"machine": machine, "quick": quick, "lines": [dataclasses.asdict(line) for line in lines]}
+
+
+def machine() -> dict:
+    """Where it was measured."""
+    cpuinfo = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    model = re.search(r"model name\s*: (.*)", cpuinfo)
+    os_release = platform.freedesktop_os_release()
+    return {
+        "cpu": model[1] if model else platform.processor(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+        "kernel": platform.release(),
+        "system": os_release.get("PRETTY_NAME", ""),
+        "load": os.getloadavg()[0],
+        "versions": {name: _version(*command) for name, command in _VERSIONS.items()},
+    }
+
+
+_VERSIONS = {
+    "nginx": ("nginx", "-v"),
+    "lua module": ("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-http-lua"),
+    "libcurl": ("curl-config", "--version"),
+    "gcc": ("gcc", "-dumpfullversion"),
+    "valgrind": ("valgrind", "--version"),
+}
+
+
+def _version(*command: str) -> str:
+    path = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
+    try:
+        run = subprocess.run(command, env=path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    except FileNotFoundError:
+        return ""
+    return run.stdout.decode().strip().rpartition("/")[2] if run.returncode == 0 else ""

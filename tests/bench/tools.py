@@ -1,0 +1,173 @@
+"""The programs that load and are loaded, and on which CPUs they run."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+from harness import BUILD, process
+
+CLIENT = BUILD / "bench" / "client"
+UPSTREAM = BUILD / "bench" / "upstream"
+
+CPUS = sorted(os.sched_getaffinity(0))
+
+
+def cpus(*wanted: int) -> list[str]:
+    """Puts a command on these of our CPUs; where there are fewer, on the last of them."""
+    chosen = sorted({CPUS[min(n, len(CPUS) - 1)] for n in wanted})
+    return ["taskset", "-c", ",".join(map(str, chosen))]
+
+
+class Upstream:
+    """upstream.c: an API that is never what takes the time."""
+
+    def __init__(self, delay: float = 0, size: int = 300) -> None:
+        self._delay = delay
+        self._size = size
+        self.port = 0
+
+    def __enter__(self) -> "Upstream":
+        self.start()
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Also again, after stop(), where it was before."""
+        self._process = process.start([*cpus(*range(len(CPUS))), UPSTREAM, self.port, self._delay * 1000, self._size],
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.port = int(self._process.stdout.readline())
+
+    def stop(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+    def _order(self, order: str) -> str:
+        self._process.stdin.write(order.encode() + b"\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().decode().strip()
+
+    def delay(self, seconds: float) -> None:
+        """From the next request on."""
+        self._delay = seconds
+        self._order(f"delay {seconds * 1000}")
+
+    def size(self, size: int) -> None:
+        self._size = size
+        self._order(f"size {size}")
+
+    def count(self) -> int:
+        return int(self._order("count"))
+
+    def forget(self) -> None:
+        self._order("forget")
+
+    def times(self) -> list[float]:
+        """When each request came, on time.monotonic()'s clock."""
+        return [float(self._process.stdout.readline()) for _ in range(int(self._order("times")))]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of a client's requests; latencies are milliseconds."""
+
+    seconds: float
+    answers: int
+    statuses: dict[str, int]
+    caches: dict[str, int]
+    retry_after: int
+    connect_errors: int
+    kept_closed: int
+    cut_short: int
+    timeouts: int
+    latency: dict[str, float]
+
+    @property
+    def failed(self) -> int:
+        """All that is not an answer of 200."""
+        return self.answers - self.statuses.get("200", 0) + self.unanswered
+
+    @property
+    def unanswered(self) -> int:
+        return self.connect_errors + self.kept_closed + self.cut_short + self.timeouts
+
+
+class Client:
+    """client.c at work, in the background. Options are its own."""
+
+    def __init__(self, port: int, target: str, *options: object, on: tuple[int, ...] | None = None) -> None:
+        where = cpus(*(range(len(CPUS)) if on is None else on))
+        self._process = process.start([*where, CLIENT, *options, port, target], stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        with contextlib.suppress(AssertionError):
+            process.stop(self._process, timeout=1)
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def ready(self) -> None:
+        """For -g: until all connections are open."""
+        assert self._process.stdout.readline() == b"ready\n", "the client did not get its connections"
+
+    def go(self) -> None:
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+
+    def outcome(self) -> Outcome:
+        text = self._process.stdout.read()
+        assert self._process.wait() == 0 and text, "the client failed; its message is on standard error"
+        return Outcome(**json.loads(text))
+
+
+def client(port: int, target: str, *options: object, on: tuple[int, ...] | None = None) -> Outcome:
+    with Client(port, target, *options, on=on) as running:
+        return running.outcome()
+
+
+_WRK_SCRIPT = """\
+local requests = {}
+function init(args)
+    math.randomseed(1)
+    for n = 0, %(jobs)d - 1 do
+        requests[n + 1] = wrk.format("GET", (("%(target)s"):gsub("{}", ("%%012d"):format(n))))
+    end
+end
+function request()
+    return requests[math.random(%(jobs)d)]
+end
+"""
+
+
+def wrk(tmp: pathlib.Path, port: int, target: str, jobs: int, connections: int, seconds: float,
+        on: tuple[int, ...]) -> float:
+    """Answers per second; all of them have to be 200."""
+    script = tmp / "wrk.lua"
+    script.write_text(_WRK_SCRIPT % {"jobs": jobs, "target": target})
+    run = subprocess.run([*cpus(*on), "wrk", "-t", str(len(set(on))), "-c", str(connections), "-d", f"{seconds:g}s",
+                          "-s", script, f"http://127.0.0.1:{port}/"], stdout=subprocess.PIPE, check=True)
+    text = run.stdout.decode()
+    assert "Non-2xx" not in text and "Socket errors" not in text, text
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
+
+
+def missing() -> list[str]:
+    """What has to be installed first."""
+    return [name for name in ("wrk", "valgrind", "taskset") if shutil.which(name) is None] + [
+        str(path) for path in (CLIENT, UPSTREAM) if not path.exists()]
+
+
