@@ -8,8 +8,10 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from harness import net
-from harness.nginx import Nginx
+import pytest
+
+from harness import net, temp_dir
+from harness.nginx import Config, Nginx, config_test
 from harness.simulator import ACCOUNT, Simulator
 
 GENERATIONS = ("instances/docs", "namespaces/team/instances/docs", "rags/docs")
@@ -29,6 +31,17 @@ WORKERS = """
     location = /pid { access_log off; return 200 $pid; }
     location = /status { access_log off; stub_status; }
 """
+
+
+NJS = "ngx_http_js_module.so"
+
+
+def _has_njs() -> bool:
+    with temp_dir() as tmp:
+        return config_test(Config(aisearch=False, modules=(NJS,)), tmp).ok
+
+
+needs_njs = pytest.mark.skipif(not _has_njs(), reason=f"no {NJS} that this nginx loads")
 
 
 def account(simulator: Simulator, *directives: str, name: str = "docs", api_url: str | None = None,

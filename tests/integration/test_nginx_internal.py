@@ -230,7 +230,12 @@ def test_auth_request_and_what_it_learnt(nginx, api):
 def test_auth_request_of_a_missing_job(nginx, api):
     server = start(nginx, api, GUARDED + """
         location = /_guard { internal; aisearch_pass docs instances/docs/jobs/$guard; }
-        location ~ ^/strict/(?<job>[^/]+)$ { auth_request /_strict; proxy_pass http://unix:@PREFIX@/app.sock:; }
+        location ~ ^/strict/(?<job>[^/]+)$ {
+            auth_request /_strict;
+            auth_request_set $told "$aisearch_cache_status,$aisearch_job_state,$aisearch_error";
+            add_header X-Told $told always;
+            proxy_pass http://unix:@PREFIX@/app.sock:;
+        }
         location = /_strict {
             internal;
             aisearch_pass docs instances/docs/jobs/$job;
@@ -242,8 +247,10 @@ def test_auth_request_of_a_missing_job(nginx, api):
         location @denied { return 200; }
     """)
     assert [request(server, target).status for target in ("/guarded/nope", "/guarded/nope", "/guarded/a%20b")] == [500] * 3
-    assert [request(server, target).status for target in ("/strict/nope", "/strict/nope", "/strict/a%20b")] == [403] * 3
-    assert request(server, "/strict/a").status == 200
+    for job, status, told in (("nope", 403, "HIT,,"), ("nope", 403, "HIT,,"), ("a%20b", 403, ",,refused"),
+                              ("a", 200, "MISS,running,")):
+        response = request(server, f"/strict/{job}")
+        assert (response.status, response.header("X-Told")) == (status, told)
     assert_logged(server, "/_denied", (403, "HIT", "", "nope"), (403, "HIT", "", "nope"), count=14)
     server.allow_log("auth request unexpected status")
 
@@ -355,9 +362,10 @@ def start_njs(nginx, api, tmp, more=""):
     names = ("one", "two", "detached")
     locations = "".join(f"location = /{name} {{ js_content tests.{name}; }}" for name in names)
     return start(nginx, api, locations + more, http=f"js_import tests from {tmp}/tests.js;",
-                 modules=("ngx_http_js_module.so",))
+                 modules=(gateway.NJS,))
 
 
+@gateway.needs_njs
 def test_njs_subrequest(nginx, api, tmp):
     server = start_njs(nginx, api, tmp)
     for cache in ("MISS", "HIT"):
@@ -380,6 +388,7 @@ def test_njs_subrequest(nginx, api, tmp):
                   (405, "", "", ""), count=15)
 
 
+@gateway.needs_njs
 def test_njs_subrequest_may_be_larger_than_the_buffer_for_subrequests(nginx, api, tmp):
     api.instance("instances/many", [{"id": f"job-{n}", "description": "ö" * 500} for n in range(50)])
     expected = gateway.direct(api, api.path("instances/many") + "?per_page=50").body
@@ -389,6 +398,7 @@ def test_njs_subrequest_may_be_larger_than_the_buffer_for_subrequests(nginx, api
         assert (status, body.encode()) == (200, expected)
 
 
+@gateway.needs_njs
 def test_njs_detached_subrequest_fetches_and_nobody_waits_for_it(nginx, api, tmp):
     server = start_njs(nginx, api, tmp)
     with gateway.held(api):
@@ -502,6 +512,20 @@ def test_an_error_page_that_is_a_look_up_itself(nginx, api):
     response = request(server, "/first/instances/docs/jobs/nope")
     assert (response.status, response.header("X-Aisearch-State"), response.json()["result"]["id"]) == (200, "failed", "b")
     assert_logged(server, "/second/instances/docs/jobs/b", (200, "MISS", "failed", "b"))
+
+
+def test_error_pages_that_go_round_in_circles_end(nginx, api):
+    server = start(nginx, api, """
+        location / {
+            aisearch_pass docs;
+            aisearch_intercept_errors on;
+            recursive_error_pages on;
+            error_page 404 = /instances/docs/jobs/nope;
+        }
+    """)
+    assert request(server, "/instances/docs/jobs/never").status in (404, 500)
+    assert api.count() == 2
+    assert_job(request(server, "/instances/docs/jobs/a"), api)
 
 
 # Around an answer.

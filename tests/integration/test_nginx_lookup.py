@@ -10,7 +10,7 @@ import pytest
 
 import gateway
 from gateway import ACCESS_LOG, ACCOUNT, GENERATIONS, WORKERS, account, resource
-from harness import SLOWNESS, net, stall
+from harness import PRELOAD, SLOWNESS, VALGRIND, net, stall
 
 SERVER = "location /client/v4/ { aisearch_pass docs; }" + WORKERS
 HEADERS = {"server", "date", "content-type", "content-length", "connection"}  # nginx's own
@@ -345,6 +345,7 @@ def test_many_requests_for_many_entries_at_once_cost_one_call_each(nginx, simula
         simulator.path("instances/docs", job) for job in jobs)
 
 
+@gateway.needs_njs
 def test_an_entry_newer_than_the_clock_of_a_busy_worker_is_fresh(nginx, simulator, tmp):
     """A worker takes the time once for each round of its event loop, so that an entry may come from its future."""
     simulator.job("instances/docs", "a", state="succeeded")
@@ -358,7 +359,7 @@ def test_an_entry_newer_than_the_clock_of_a_busy_worker_is_fresh(nginx, simulato
         export default { busy };
     """)
     server = start(nginx, simulator, http=f"js_import busy from {script};", workers=2,
-                   server=SERVER + "location = /busy { js_content busy.busy; }", modules=("ngx_http_js_module.so",))
+                   server=SERVER + "location = /busy { js_content busy.busy; }", modules=(gateway.NJS,))
     with gateway.connections(server) as workers:
         late, early = workers.values()
         late.send(net.format_request("/busy"))
@@ -795,3 +796,127 @@ def test_a_killed_leader_is_succeeded_by_another_worker(nginx, simulator):
     assert simulator.count() == 2
     net.wait_until(lambda: len(server.workers()) == 3, what="a new worker")
     assert server.get(job_target()).header("X-Aisearch-Cache") == "HIT"
+
+
+# Short of something.
+
+
+def test_a_connection_to_the_api_that_died_while_idle_is_made_anew(nginx, simulator):
+    jobs = [f"job-{n}" for n in range(4)]
+    simulator.instance("instances/docs", [{"id": job} for job in jobs])
+    server = start(nginx, simulator, "retries 0;")
+    assert server.get(job_target(jobs[0])).status == 200
+    for job, reset in zip(jobs[1:3], (False, True)):
+        simulator.drop_connections(reset)
+        assert server.get(job_target(job)).status == 200
+    simulator.fault("/jobs/", reused=True, times=1, script=stall.close_at_once())
+    assert server.get(job_target(jobs[3])).status == 200
+    assert gateway.reported(server) == []
+
+
+def test_a_request_whose_body_comes_later_than_its_answer(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a"}, {"id": "b"}])
+    server = start(nginx, simulator)
+    with server.connect() as connection:
+        with gateway.held(simulator):
+            connection.send(net.format_request(job_target("a"), [("Content-Length", "10")]) + b"12345")
+            gateway.wait_for_requests(server, 1)
+            connection.send(b"67")
+        assert connection.read_response().json()["result"]["id"] == "a"
+        connection.send(b"890" + net.format_request(job_target("b")))
+        assert connection.read_response().json()["result"]["id"] == "b"
+
+
+def test_out_of_connections_some_look_ups_fail_and_none_for_long(nginx, simulator):
+    jobs = [f"job-{n}" for n in range(12)]
+    simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in jobs])
+    simulator.fault("/jobs/", times=len(jobs), delay=0.3)
+    server = start(nginx, simulator, connections=20)
+    server.allow_log("worker_connections are not enough")
+
+    def look_up(n):
+        try:
+            return server.get(job_target(jobs[n]))
+        except ConnectionError:  # nginx closes idle connections first, and does not accept more
+            return None
+
+    answered = [response for response in net.concurrently(len(jobs), look_up) if response is not None]
+    failed = [response for response in answered if response.status != 200]
+    assert 0 < len(failed) < len(answered)
+    for response in failed:
+        assert (response.status, error_of(response)["code"], response.header("Retry-After")) == (503, 503, "2")
+    logged = gateway.lookups(server, len(answered))
+    assert [entry["error"] for entry in logged].count("internal") == len(failed)
+    assert [server.get(job_target(job)).status for job in jobs] == [200] * len(jobs)
+
+
+def test_a_small_zone_drops_what_was_not_used_for_the_longest_time(nginx, simulator):
+    simulator.freeze()
+    jobs = [f"job-{n}" for n in range(300)]
+    simulator.instance("instances/docs", [{"id": job, "state": "failed", "description": job * (n % 70)}
+                                          for n, job in enumerate(jobs)])
+    expected = {job: gateway.direct(simulator, simulator.path("instances/docs", job)).body for job in jobs}
+    simulator.forget()
+    server = start(nginx, simulator, http="aisearch_shared_zone zone=small:64k;", workers=2)
+    with server.connect() as connection:
+        for job in jobs + jobs[::-1] + jobs[::7]:
+            response = connection.request(job_target(job))
+            assert (response.status, response.body) == (200, expected[job])
+        assert connection.request(job_target(jobs[0])).header("X-Aisearch-Cache") == "HIT"
+    calls = simulator.count()
+    assert len(jobs) * 1.2 < calls < len(jobs) * 2.2
+
+    too_large = server.get("/client/v4/instances/docs/jobs?per_page=50")
+    again = server.get("/client/v4/instances/docs/jobs?per_page=50")
+    assert len(too_large.body) > 16384 and too_large.body == again.body
+    assert simulator.count() == calls + 2
+    assert any("[warn]" in line and "make the zone larger" in line for line in server.error_log().splitlines())
+
+
+def test_thousands_of_fetches_leave_nothing_behind(nginx, simulator):
+    simulator.job("instances/docs", "a", state="failed")
+    simulator.fault("/jobs/broken$", status=404, body="<html>")
+    server = start(nginx, simulator, http="aisearch_valid ended 0; aisearch_valid not_found 0; aisearch_valid error 0;",
+                   level="alert")
+    [worker] = server.workers()
+
+    def fetch(rounds):
+        for _ in range(rounds):
+            with server.connect() as connection:
+                for job in ("a", "missing", "broken") * 100:
+                    connection.request(job_target(job))
+        return net.rss(worker)
+
+    files = len(net.open_fds(worker)) + 1  # the connection to the API
+    memory = fetch(3)
+    grown = fetch(7) - memory
+    assert simulator.count() == 3000
+    if not (PRELOAD or VALGRIND):  # these keep what is freed, to find who still uses it
+        assert grown < 500_000
+    net.wait_until(lambda: len(net.open_fds(worker)) <= files, what="the connections to be closed")
+
+
+# TLS and HTTP/2.
+
+
+def test_many_look_ups_on_one_http_2_connection_over_tls(edge, nginx, simulator, certificates):
+    jobs = [f"job-{n}" for n in range(30)]
+    simulator.instance("instances/docs", [{"id": job} for job in jobs])
+    server = nginx(http=account(simulator, f"trusted_certificate {certificates.ca_file};", api_url=edge.url()),
+                   server=SERVER)
+    assert server.get(job_target(jobs[0])).status == 200
+    responses = net.concurrent_gets(server.address, [job_target(job) for job in jobs])
+    assert [response.json()["result"]["id"] for response in responses] == jobs
+    seen = net.wait_until(lambda: len(found := edge.requests()) == len(jobs) and found, what="the edge's log")
+    assert {request["protocol"] for request in seen} == {"HTTP/2.0"}
+    assert len({request["connection"] for request in seen}) == 1
+
+
+@pytest.mark.parametrize("kind", ["wrong_host", "expired", "self_signed", "old_tls"])
+def test_an_api_that_cannot_be_verified_gets_no_request(nginx, simulator, edge, certificates, kind):
+    server = nginx(http=ACCESS_LOG + account(simulator, f"trusted_certificate {certificates.ca_file};",
+                                             api_url=edge.url(kind)), server=SERVER)
+    response = server.get(job_target())
+    assert (response.status, error_of(response)["message"]) == (502, "the API cannot be reached securely")
+    assert gateway.lookups(server, 1)[0]["error"] == "tls"
+    assert edge.requests() == [] and simulator.count() == 0
