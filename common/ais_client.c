@@ -24,6 +24,13 @@
    fetches, and close after each burst what the next one needs. */
 #define MAX_CONNECTIONS 32
 
+/*
+ * libcurl before 8.4 does not go on to the next address of a name until something else wakes the transfer up, which may
+ * be the end of its time. So a transfer that is not connected yet is woken up every now and then.
+ */
+#define NUDGE_UNTIL_VERSION 0x080400
+#define NUDGE_MS 100
+
 struct ais_fetch {
     struct ais_fetch *prev;
     struct ais_fetch *next;
@@ -34,23 +41,28 @@ struct ais_fetch {
     int64_t started;
     int64_t deadline;
     int64_t retry_at; /* NEVER while a try is under way */
-    unsigned tries;   /* begun so far */
-    bool unwatched;   /* the driver could not watch its socket */
-    bool doomed;      /* by ais_client_abort() */
+    int64_t nudge_at;
+    unsigned tries; /* begun so far */
+    bool unwatched; /* the driver could not watch its socket */
+    bool doomed;    /* by ais_client_abort() */
     struct ais_transfer transfer;
 };
 
 struct ais_client {
-    CURLM *multi;
+    CURLM *multi; /* NULL where there was no memory for a new one */
     struct ais_driver driver;
+    struct ais_client_options options;
     char *ca_file;
     uint64_t random;
+    bool nudges;
 
     struct ais_fetch *first; /* under way, in the order they were started */
     struct ais_fetch *last;
     struct ais_fetch *cursor; /* the next one of a walk over them; unlink() keeps it valid */
     size_t inflight;
-    bool unwatched; /* one of them is */
+    bool unwatched;   /* one of them is */
+    bool broken;      /* libcurl has run out of memory */
+    const char *doom; /* why they fail */
 
     /* All in ms of CLOCK_MONOTONIC. */
     int64_t curl_at;  /* when libcurl wants to be called */
@@ -206,7 +218,7 @@ static void walk(struct ais_client *client, void (*act)(struct ais_fetch *fetch,
 
 static int64_t due(const struct ais_fetch *fetch)
 {
-    return min64(fetch->deadline, fetch->retry_at);
+    return min64(fetch->deadline, min64(fetch->retry_at, fetch->nudge_at));
 }
 
 static int begin_try(struct ais_fetch *fetch, int64_t now)
@@ -216,6 +228,7 @@ static int begin_try(struct ais_fetch *fetch, int64_t now)
 
     fetch->tries++;
     fetch->retry_at = NEVER;
+    fetch->nudge_at = client->nudges ? now + NUDGE_MS : NEVER;
     client->due_at = min64(client->due_at, due(fetch));
     ais_transfer_begin(&fetch->transfer, max64(1, connect_timeout));
     return curl_multi_add_handle(client->multi, fetch->transfer.easy) == CURLM_OK ? 0 : -1;
@@ -285,6 +298,7 @@ static void conclude(struct ais_fetch *fetch, CURLcode code)
         retry_at = now_ms() + ais_policy_backoff(fetch->tries, draw(client));
         if (retry_at < fetch->deadline) {
             fetch->retry_at = retry_at;
+            fetch->nudge_at = NEVER;
             client->due_at = min64(client->due_at, retry_at);
             return;
         }
@@ -304,19 +318,91 @@ static void fail_doomed(struct ais_fetch *fetch, int64_t now)
 {
     (void) now;
     if (fetch->doomed) {
-        fail(fetch, AIS_FAULT_INTERNAL, "given up: the process is leaving");
+        fail(fetch, AIS_FAULT_INTERNAL, fetch->client->doom);
     }
+}
+
+/* Fails all that are under way, but not those that their callbacks start. */
+static void fail_all(struct ais_client *client, const char *message)
+{
+    struct ais_fetch *fetch;
+
+    for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
+        fetch->doomed = true;
+    }
+    client->doom = message;
+    walk(client, fail_doomed);
+}
+
+/* A change of what is paused, and back: libcurl then looks at the transfer again. */
+static void nudge(struct ais_fetch *fetch, int64_t now)
+{
+    if (fetch->transfer.sent) {
+        fetch->nudge_at = NEVER;
+        return;
+    }
+    (void) curl_easy_pause(fetch->transfer.easy, CURLPAUSE_SEND);
+    (void) curl_easy_pause(fetch->transfer.easy, CURLPAUSE_CONT);
+    fetch->nudge_at = now + NUDGE_MS;
 }
 
 static void act_if_due(struct ais_fetch *fetch, int64_t now)
 {
     if (fetch->deadline <= now) {
         time_out(fetch);
-    } else if (fetch->retry_at > now) {
-        fetch->client->due_at = min64(fetch->client->due_at, due(fetch));
-    } else if (begin_try(fetch, now) == -1) {
-        fail(fetch, AIS_FAULT_INTERNAL, "out of memory");
+        return;
     }
+    if (fetch->retry_at <= now && begin_try(fetch, now) == -1) {
+        fail(fetch, AIS_FAULT_INTERNAL, "out of memory");
+        return;
+    }
+    if (fetch->nudge_at <= now) {
+        nudge(fetch, now);
+    }
+    fetch->client->due_at = min64(fetch->client->due_at, due(fetch));
+}
+
+/* The multi handle. */
+
+static void set_callbacks(struct ais_client *client)
+{
+    curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
+    curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
+}
+
+static int open_multi(struct ais_client *client)
+{
+    const struct ais_client_options *options = &client->options;
+    long host = (long) options->max_host_connections;
+
+    client->multi = curl_multi_init();
+    if (client->multi == NULL) {
+        return -1;
+    }
+    set_callbacks(client);
+    curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+    curl_multi_setopt(client->multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
+                      options->max_streams > 0 ? (long) options->max_streams : MAX_STREAMS);
+    curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, host);
+    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, host > 0 ? host : MAX_CONNECTIONS);
+    return 0;
+}
+
+/* Out of memory, libcurl 7.88 may leave a damaged table of sockets behind, and crash on it later. */
+static void start_over(struct ais_client *client)
+{
+    struct ais_fetch *fetch;
+
+    client->broken = false;
+    for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
+        (void) curl_multi_remove_handle(client->multi, fetch->transfer.easy);
+    }
+    (void) curl_multi_cleanup(client->multi);
+    client->curl_at = NEVER;
+    (void) open_multi(client);
+    fail_all(client, "out of memory");
 }
 
 /* Acts on what libcurl has noted. A callback may cancel any fetch, which takes its message out of the queue. */
@@ -335,6 +421,17 @@ static void settle(struct ais_client *client)
         client->unwatched = false;
         walk(client, fail_unwatched);
     }
+    if (client->broken) {
+        start_over(client);
+    }
+}
+
+static void run_libcurl(struct ais_client *client, curl_socket_t fd, int events)
+{
+    int running;
+
+    client->broken = curl_multi_socket_action(client->multi, fd, events, &running) != CURLM_OK;
+    settle(client);
 }
 
 static void expire(struct ais_client *client)
@@ -357,14 +454,6 @@ void ais_client_global_cleanup(void)
     curl_global_cleanup();
 }
 
-static void set_callbacks(struct ais_client *client)
-{
-    curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
-    curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
-}
-
 static int check_libcurl(struct ais_error *err)
 {
     const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
@@ -374,29 +463,6 @@ static int check_libcurl(struct ais_error *err)
                       v->version);
         return -1;
     }
-    return 0;
-}
-
-static int set_up(struct ais_client *client, const struct ais_client_options *options)
-{
-    long host = (long) options->max_host_connections;
-
-    client->multi = curl_multi_init();
-    if (client->multi == NULL) {
-        return -1;
-    }
-    if (options->ca_file != NULL) {
-        client->ca_file = strdup(options->ca_file);
-        if (client->ca_file == NULL) {
-            return -1;
-        }
-    }
-    set_callbacks(client);
-    curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-    curl_multi_setopt(client->multi, CURLMOPT_MAX_CONCURRENT_STREAMS,
-                      options->max_streams > 0 ? (long) options->max_streams : MAX_STREAMS);
-    curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, host);
-    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, host > 0 ? host : MAX_CONNECTIONS);
     return 0;
 }
 
@@ -415,8 +481,11 @@ struct ais_client *ais_client_create(const struct ais_driver *driver, const stru
     }
     client->driver = *driver;
     client->random = seed();
+    client->nudges = curl_version_info(CURLVERSION_NOW)->version_num < NUDGE_UNTIL_VERSION;
     client->curl_at = client->due_at = client->armed_at = NEVER;
-    if (set_up(client, options) == -1) {
+    client->options = *options;
+    client->ca_file = options->ca_file != NULL ? strdup(options->ca_file) : NULL;
+    if ((options->ca_file != NULL && client->ca_file == NULL) || open_multi(client) == -1) {
         ais_error_set(err, "out of memory");
         ais_client_destroy(client);
         return NULL;
@@ -458,10 +527,14 @@ void ais_client_destroy(struct ais_client *client)
 struct ais_fetch *ais_client_fetch(struct ais_client *client, const struct ais_target *target,
                                    const struct ais_credential *cred, const char *path, ais_fetch_done done, void *data)
 {
-    struct ais_fetch *fetch = calloc(1, sizeof(*fetch));
+    struct ais_fetch *fetch;
     int64_t now = now_ms();
     int rc;
 
+    if (client->multi == NULL && open_multi(client) == -1) {
+        return NULL;
+    }
+    fetch = calloc(1, sizeof(*fetch));
     if (fetch == NULL) {
         return NULL;
     }
@@ -500,13 +573,8 @@ void ais_fetch_cancel(struct ais_fetch *fetch)
 
 void ais_client_abort(struct ais_client *client)
 {
-    struct ais_fetch *fetch;
-
     enter(client);
-    for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
-        fetch->doomed = true; /* but not those that the callbacks start */
-    }
-    walk(client, fail_doomed);
+    fail_all(client, "given up: the process is leaving");
     leave(client);
 }
 
@@ -518,24 +586,19 @@ size_t ais_client_inflight(const struct ais_client *client)
 void ais_client_socket(struct ais_client *client, int fd, unsigned events)
 {
     int select = ((events & AIS_IN) ? CURL_CSELECT_IN : 0) | ((events & AIS_OUT) ? CURL_CSELECT_OUT : 0);
-    int running;
 
     enter(client);
-    (void) curl_multi_socket_action(client->multi, fd, select, &running);
-    settle(client);
+    run_libcurl(client, fd, select);
     leave(client);
 }
 
 void ais_client_timeout(struct ais_client *client)
 {
-    int running;
-
     enter(client);
     client->armed_at = NEVER; /* the driver's timer has run out */
     if (client->curl_at <= now_ms()) {
         client->curl_at = NEVER;
-        (void) curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-        settle(client);
+        run_libcurl(client, CURL_SOCKET_TIMEOUT, 0);
     }
     expire(client);
     leave(client);

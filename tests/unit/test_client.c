@@ -35,12 +35,30 @@ static char dir[] = "/tmp/ais-client-XXXXXX";
 static atomic_bool resolver_stalls;
 static atomic_int resolver_threads;
 
+static int real_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **res)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+    *(void **) &real = dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(node, service, hints, res);
+}
+
+/* 127.0.0.2, then 127.0.0.1. */
+static int two_addresses(const char *service, struct addrinfo **res)
+{
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
+    int rc = real_getaddrinfo("127.0.0.2", service, &hints, res);
+
+    return rc != 0 ? rc : real_getaddrinfo("127.0.0.1", service, &hints, &(*res)->ai_next);
+}
+
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **res)
 {
-    static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
-
     if (node != NULL && strcmp(node, "unknown.test") == 0) {
         return EAI_NONAME;
+    }
+    if (node != NULL && strcmp(node, "two.test") == 0) {
+        return two_addresses(service, res);
     }
     if (node != NULL && strcmp(node, "stall.test") == 0) {
         resolver_threads++;
@@ -50,10 +68,7 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
         resolver_threads--;
         return EAI_NONAME;
     }
-    if (real == NULL) {
-        *(void **) &real = dlsym(RTLD_NEXT, "getaddrinfo");
-    }
-    return real(node, service, hints, res);
+    return real_getaddrinfo(node, service, hints, res);
 }
 
 /* ---- libcurl's memory: the test sees how headers with a credential are freed --------------------------------- */
@@ -69,12 +84,17 @@ static bool is_secret(const char *text)
     return strncmp(text, "Authorization: ", 15) == 0 || strncmp(text, "X-Auth-", 7) == 0;
 }
 
-/* Counts down to an allocation that fails; 0: none does. */
+/* Counts down to the allocation that fails, and all after it if there is a shortage; 0: none does. */
 static unsigned memory_fails_in;
+static bool memory_shortage;
 
 static bool memory_fails(void)
 {
-    return pthread_equal(pthread_self(), main_thread) && memory_fails_in > 0 && --memory_fails_in == 0;
+    if (!pthread_equal(pthread_self(), main_thread) || memory_fails_in == 0 || --memory_fails_in > 0) {
+        return false;
+    }
+    memory_fails_in = memory_shortage;
+    return true;
 }
 
 static void *memory_malloc(size_t size)
@@ -933,14 +953,14 @@ struct black_hole {
     int fds[8];
 };
 
-static void black_hole_open(struct black_hole *hole)
+static void black_hole_open(struct black_hole *hole, struct server *server, in_addr_t address)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(address)};
     size_t i;
 
-    hole->server = server_bind(serve_stall);
-    assert_int_equal(listen(hole->server->fd, 0), 0);
-    addr.sin_port = htons((uint16_t) hole->server->port);
+    hole->server = server;
+    assert_int_equal(listen(server->fd, 0), 0);
+    addr.sin_port = htons((uint16_t) server->port);
     for (i = 0; i < COUNT(hole->fds); i++) {
         hole->fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         assert_true(hole->fds[i] != -1);
@@ -966,7 +986,7 @@ static void test_connect_timeout(void **state)
     struct result result;
 
     (void) state;
-    black_hole_open(&hole);
+    black_hole_open(&hole, server_bind(serve_stall), INADDR_LOOPBACK);
     target = target_at(hole.server);
     target.retries = 2;
     target.connect_timeout = 150;
@@ -983,6 +1003,35 @@ static void test_connect_timeout(void **state)
     expect_elapsed(&result, 150);
     driver_free(driver);
     black_hole_close(&hole);
+}
+
+/* The first address of a name swallows everything: the next one is tried when half of the time has passed. */
+static void test_next_address(void **state)
+{
+    struct server *server = script_start(SCRIPT(OK));
+    struct server *deaf = server_new(serve_stall, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1)};
+    struct driver *driver = driver_new(NULL);
+    struct black_hole hole;
+    struct ais_target target;
+    struct result result;
+    char url[64];
+
+    (void) state;
+    deaf->port = server->port;
+    addr.sin_port = htons((uint16_t) server->port);
+    assert_int_equal(bind(deaf->fd, (struct sockaddr *) &addr, sizeof(addr)), 0);
+    black_hole_open(&hole, deaf, INADDR_LOOPBACK + 1);
+
+    snprintf(url, sizeof(url), "http://two.test:%d", server->port);
+    target = target_of(url);
+    target.connect_timeout = 1000;
+    fetch_whole(driver, &result, &target, credential, "/x");
+    expect_ok(&result);
+    assert_true(result.elapsed >= 400 && result.elapsed < 1000);
+    driver_free(driver);
+    black_hole_close(&hole);
+    server_stop(server);
 }
 
 static void test_handshake_timeout(void **state)
@@ -1508,35 +1557,43 @@ static void test_headers_are_wiped(void **state)
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
-/* Each allocation that libcurl makes for a fetch fails once: the fetch may fail, but it has to end. */
+/* From the nth allocation of libcurl on, one or all fail: the fetch may fail, it has to end, and the next to work. */
+static bool fetch_short_of_memory(const struct ais_target *target, unsigned n, bool shortage)
+{
+    struct driver *driver = driver_new(NULL);
+    struct ais_target hurried = *target;
+    struct result result = {.driver = driver};
+    bool failed;
+
+    hurried.timeout = 200;
+    memory_shortage = shortage;
+    memory_fails_in = n;
+    result.fetch = ais_client_fetch(driver->client, &hurried, credential, "/x", on_done, &result);
+    if (result.fetch != NULL) {
+        DRIVE_UNTIL(driver, result.done);
+    }
+    memory_fails_in = 0;
+    failed = result.done == 0 || result.fault != AIS_FAULT_NONE;
+    assert_int_equal(ais_client_inflight(driver->client), 0);
+
+    fetch_whole(driver, &result, target, credential, "/x");
+    expect_ok(&result);
+    driver_free(driver);
+    return failed;
+}
+
 static void test_out_of_memory(void **state)
 {
     struct server *server = script_start(SCRIPT(OK));
-    unsigned failed = 0;
-    unsigned n = 0;
-    bool all = false;
+    struct ais_target target = target_at(server);
+    unsigned n;
 
     (void) state;
-    while (!all) {
-        struct driver *driver = driver_new(NULL);
-        struct ais_target target = target_at(server);
-        struct result result = {.driver = driver};
-
-        target.timeout = 200;
-        memory_fails_in = ++n;
-        result.fetch = ais_client_fetch(driver->client, &target, credential, "/x", on_done, &result);
-        if (result.fetch != NULL) {
-            DRIVE_UNTIL(driver, result.done);
-        } else {
-            failed += result.done == 0;
-        }
-        all = memory_fails_in > 0;
-        memory_fails_in = 0;
-        failed += result.done > 0 && result.fault != AIS_FAULT_NONE;
-        assert_int_equal(ais_client_inflight(driver->client), 0);
-        driver_free(driver);
+    assert_true(fetch_short_of_memory(&target, 1, false));
+    for (n = 1; fetch_short_of_memory(&target, n, true); n++) {
+        (void) fetch_short_of_memory(&target, n, false);
     }
-    assert_true(n > 30 && failed > 20);
+    assert_true(n > 30);
     server_stop(server);
 }
 
@@ -1571,6 +1628,7 @@ int main(void)
         cmocka_unit_test(test_refused_then_there),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_connect_timeout),
+        cmocka_unit_test(test_next_address),
         cmocka_unit_test(test_handshake_timeout),
         cmocka_unit_test(test_total_timeout),
         cmocka_unit_test(test_timeout_in_line),
