@@ -56,32 +56,26 @@ static void forget_old(struct ais_budget_window *w, int64_t now)
 }
 
 /*
- * Adds calls that ended so long ago to the newest group, or to a new one where that has its share: all but the newest
- * have it, so that the ring is only ever full after the limit was lowered. Groups are in the order of time: who comes
- * late is taken for newer than it is.
+ * Adds calls that ended so long ago, and after all that were added before, to the newest group, or to a new one where
+ * that has its share. All but the newest have it, so that the ring is only ever full after the limit was lowered.
  */
 static void count_ended(struct ais_budget_window *w, uint64_t calls, int64_t ago, int64_t now)
 {
     uint32_t share = (uint32_t) divide_up(w->limit.calls, GROUPS - 1);
-    uint32_t newest = w->groups - 1;
-    uint32_t i;
+    uint32_t newest = group(w, w->groups + GROUPS - 1);
 
     if (calls == 0 || ago > w->limit.interval)
         return;
 
-    if (w->groups > 0)
-        ago = min64(ago, age(w, newest, now));
-
-    if (w->groups > 0 && (w->groups == GROUPS || w->calls[group(w, newest)] < share)) {
-        i = group(w, newest);
-        calls += w->calls[i];
+    if (w->groups > 0 && (w->groups == GROUPS || w->calls[newest] < share)) {
+        calls += w->calls[newest];
     } else {
-        i = group(w, w->groups);
+        newest = group(w, w->groups);
         w->groups++;
     }
 
-    w->ended[i] = (uint32_t) (now - ago);
-    w->calls[i] = saturate(calls);
+    w->ended[newest] = (uint32_t) (now - ago);
+    w->calls[newest] = saturate(calls);
 }
 
 static uint64_t count_window(const struct ais_budget_window *w)

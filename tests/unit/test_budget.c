@@ -378,6 +378,8 @@ static void test_zero(void **state)
     assert_true(ais_budget_share(&b, 1) == 0.0);
     assert_int_equal(ais_budget_wait(&b, 1), 0);
     ais_budget_end(&b, AIS_TICKET_NONE, 1);
+    memset(&b, 0, sizeof(b));
+    ais_budget_end(&b, AIS_TICKET_NONE, 0);
 
     set_up(&b, 5, SECOND);
     assert_int_equal(ais_budget_left(&b, 0), 5);
@@ -656,6 +658,22 @@ static void test_observe_periods(void **state)
     assert_true(ais_budget_share(&b, 2 * MINUTE) == 0.0);
 }
 
+/* What remains is measured by the greatest limit. */
+static void test_observe_share(void **state)
+{
+    static const struct ais_budget_limit limits[] = {{50, SECOND}, {400, MINUTE}, {100, SECOND}};
+    struct ais_budget b = {.now = 0};
+
+    (void) state;
+    ais_budget_configure(&b, limits, COUNT(limits), HOLD, 0);
+    ais_budget_observe(&b, 100, MINUTE, 0);
+    assert_true(ais_budget_share(&b, 0) == 0.25);
+    spend(&b, 40, 0);
+    assert_true(ais_budget_share(&b, 0) == 0.15);
+    ais_budget_observe(&b, 1200, 10 * MINUTE, 0);
+    assert_true(ais_budget_share(&b, 0) == 0.2);
+}
+
 static void test_observe_nonsense(void **state)
 {
     struct ais_budget b;
@@ -712,6 +730,83 @@ static void test_reload_with_other_calls(void **state)
     assert_int_equal(ais_budget_left(&b, 10 * SECOND + 300), 0);
     assert_in_range(ais_budget_left(&b, 10 * SECOND + 401), 1, 11);
     assert_int_equal(ais_budget_left(&b, 10 * SECOND + 791), 50);
+}
+
+/* There are more groups then than there would be with the new limit alone. */
+static void test_reload_with_few_calls_under_way(void **state)
+{
+    static const struct ais_budget_limit few = {10, 10 * SECOND};
+    ais_ticket tickets[20];
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 117, 10 * SECOND);
+    for (int i = 0; i < 97; i++)
+        spend(&b, 1, 10 * i);
+    for (size_t i = 0; i < COUNT(tickets); i++)
+        tickets[i] = ais_budget_take(&b, 970);
+    ais_budget_configure(&b, &few, 1, HOLD, 1000);
+    for (size_t i = 0; i < COUNT(tickets); i++)
+        ais_budget_end(&b, tickets[i], 1000 + 10 * (int64_t) i);
+    assert_int_equal(b.windows[0].groups, AIS_BUDGET_GROUPS);
+    assert_int_equal(ais_budget_left(&b, 1000 + 10 * SECOND), 0);
+    assert_int_equal(ais_budget_left(&b, 1190 + 10 * SECOND), 0);
+    assert_int_equal(ais_budget_left(&b, 1191 + 10 * SECOND), 10);
+}
+
+static void test_reload_with_fewer_limits(void **state)
+{
+    static const struct ais_budget_limit limits[] = {{100, 10 * SECOND}, {3, SECOND}};
+    struct ais_budget b = {.now = 0};
+
+    (void) state;
+    ais_budget_configure(&b, limits, 2, HOLD, 0);
+    spend(&b, 3, 0);
+    ais_budget_configure(&b, limits, 1, HOLD, 0);
+    assert_int_equal(ais_budget_left(&b, 0), 97);
+    spend(&b, 2, 500);
+    ais_budget_configure(&b, limits, 2, HOLD, 500);
+    assert_int_equal(ais_budget_left(&b, 500), 0);
+    assert_int_equal(ais_budget_left(&b, 1001), 1);
+}
+
+/* Of several windows, the one that knows best. */
+static void test_reload_with_an_interval_between(void **state)
+{
+    static const struct ais_budget_limit old[] = {{1000, 2 * SECOND}, {390, 60 * SECOND}, {1000, 10 * SECOND}};
+    static const struct ais_budget_limit reverse[] = {{390, 60 * SECOND}, {1000, 2 * SECOND}};
+    static const struct ais_budget_limit middle = {50, 5 * SECOND}, longest = {50, 70 * SECOND};
+    struct ais_budget b = {.now = 0};
+
+    (void) state;
+    ais_budget_configure(&b, old, COUNT(old), HOLD, 0);
+    for (int i = 0; i < 30; i++)
+        spend(&b, 1, i * SECOND);
+
+    /* all of which are in three groups of ten for the second, and in two for the third */
+    ais_budget_configure(&b, &middle, 1, HOLD, 34 * SECOND);
+    assert_in_range(ais_budget_left(&b, 34 * SECOND), 39, 49);
+
+    memset(&b, 0, sizeof(b));
+    ais_budget_configure(&b, reverse, COUNT(reverse), HOLD, 0);
+    spend(&b, 20, 0);
+    spend(&b, 5, 14 * SECOND);
+    ais_budget_configure(&b, &middle, 1, HOLD, 20 * SECOND); /* not the shortest, which would not know when */
+    assert_int_equal(ais_budget_left(&b, 20 * SECOND), 50);
+
+    memset(&b, 0, sizeof(b));
+    ais_budget_configure(&b, old, COUNT(old), HOLD, 0);
+    spend(&b, 9, 0);
+    spend(&b, 1, 12 * SECOND);
+    ais_budget_configure(&b, &middle, 1, HOLD, 16 * SECOND); /* nor the longest, where all are one group */
+    assert_int_equal(ais_budget_left(&b, 16 * SECOND), 49);
+
+    memset(&b, 0, sizeof(b));
+    ais_budget_configure(&b, old, COUNT(old), HOLD, 0);
+    spend(&b, 20, 0);
+    ais_budget_configure(&b, &longest, 1, HOLD, 30 * SECOND); /* the longest remembers them all, and when they were */
+    assert_int_equal(ais_budget_left(&b, 70 * SECOND), 30);
+    assert_int_equal(ais_budget_left(&b, 70 * SECOND + 1), 50);
 }
 
 static void test_reload_with_a_shorter_interval(void **state)
@@ -804,9 +899,13 @@ int main(void)
         cmocka_unit_test(test_counters_do_not_overflow),
         cmocka_unit_test(test_observe),
         cmocka_unit_test(test_observe_periods),
+        cmocka_unit_test(test_observe_share),
         cmocka_unit_test(test_observe_nonsense),
         cmocka_unit_test(test_reload_changes_nothing),
         cmocka_unit_test(test_reload_with_other_calls),
+        cmocka_unit_test(test_reload_with_few_calls_under_way),
+        cmocka_unit_test(test_reload_with_fewer_limits),
+        cmocka_unit_test(test_reload_with_an_interval_between),
         cmocka_unit_test(test_reload_with_a_shorter_interval),
         cmocka_unit_test(test_reload_with_a_longer_interval),
         cmocka_unit_test(test_reload_with_another_hold),
