@@ -46,9 +46,10 @@ struct ais_resource {
     struct ais_str account;   /* empty where the resource names none */
     struct ais_str namespace; /* empty outside AIS_NAMESPACED */
     struct ais_str instance;
-    struct ais_str job; /* empty for AIS_LIST */
-    int page;           /* 1 to 999999999, or AIS_PAGE_NONE */
-    int per_page;       /* 0 to 50, or AIS_PAGE_NONE */
+    struct ais_str job;  /* empty for AIS_LIST */
+    struct ais_str tail; /* all from the generation's own word on: "instances/ID/jobs/JOB" */
+    int page;            /* 1 to 999999999, or AIS_PAGE_NONE */
+    int per_page;        /* 0 to 50, or AIS_PAGE_NONE */
 };
 
 enum ais_resource_status {
@@ -87,6 +88,13 @@ const char *ais_resource_status_text(enum ais_resource_status status);
  * buf has AIS_RESOURCE_PATH_MAX bytes. Returns the length without the NUL.
  */
 size_t ais_resource_path(const struct ais_resource *res, struct ais_str account, char *buf);
+
+/*
+ * What caches know a parsed resource by, within its account: the same text for all its spellings. It is the tail, where
+ * it lies, or where page or per_page are given, a copy in buf, which has AIS_RESOURCE_PATH_MAX bytes, with these
+ * behind. At least 11 bytes long; not NUL-terminated.
+ */
+struct ais_str ais_resource_key(const struct ais_resource *res, char *buf);
 
 /* The grammar of single parts, for configuration files. */
 bool ais_account_id_valid(struct ais_str s);

@@ -16,7 +16,15 @@ static enum ais_resource_status parse(struct ais_resource *res, const char *path
     return ais_resource_parse(res, str(path), str(query));
 }
 
-/* Each resource, in each of its spellings, has one API path. */
+/* The key is how the API path goes on behind the account, without the word that the generation says anyway. */
+static const char *key_in(const char *api_path)
+{
+    const char *p = strstr(api_path, "/ai-search/");
+
+    return p != NULL ? p + strlen("/ai-search/") : strstr(api_path, "rags/");
+}
+
+/* Each resource, in each of its spellings, has one API path, and one key. */
 static void test_api_path(void **state)
 {
     static const struct {
@@ -64,6 +72,8 @@ static void test_api_path(void **state)
         assert_int_equal(parse(&res, cases[i].path, cases[i].query), AIS_RESOURCE_OK);
         assert_int_equal(ais_resource_path(&res, AIS_STR(ACCOUNT), buf), strlen(cases[i].api_path));
         assert_string_equal(buf, cases[i].api_path);
+        assert_true(ais_str_eq(ais_resource_key(&res, buf), str(key_in(cases[i].api_path))));
+        strcpy(buf, cases[i].api_path);
 
         /* what was written is a spelling of the same resource */
         buf[strcspn(buf, "?")] = '\0';
