@@ -2,6 +2,11 @@
 
 #include "ais_time.h"
 
+#define STRETCH_BELOW 0.5
+#define STRETCH_MAX 8.0
+
+#define CLOSED_WITHOUT_RETRY_AFTER (5 * 60 * 1000)
+
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
 #define HOUR (60 * MINUTE)
@@ -197,6 +202,15 @@ static int64_t active_lifetime(const struct ais_valid *valid, int64_t age)
     return max(valid->active, min(age / 10, valid->active_max));
 }
 
+/* Nothing is added to the log of a job that has ended. */
+static int64_t logs_lifetime(const struct ais_valid *valid, const struct ais_verdict *verdict)
+{
+    if (!verdict->has_state)
+        return valid->logs;
+
+    return ais_state_active(verdict->state) ? min(valid->logs, active_lifetime(valid, verdict->age)) : valid->ended;
+}
+
 int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verdict *verdict)
 {
     switch (verdict->class) {
@@ -207,12 +221,28 @@ int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verd
     case AIS_CLASS_LIST:
         return verdict->has_state ? min(valid->list, active_lifetime(valid, verdict->age)) : valid->list;
     case AIS_CLASS_LOGS:
-        return valid->logs;
+        return logs_lifetime(valid, verdict);
     case AIS_CLASS_NOT_FOUND:
         return valid->not_found;
     default:
         return valid->error;
     }
+}
+
+double ais_policy_stretch(double share)
+{
+    if (share >= STRETCH_BELOW)
+        return 1.0;
+
+    if (share < 0.0)
+        share = 0.0;
+
+    return 1.0 + (STRETCH_MAX - 1.0) * (STRETCH_BELOW - share) / STRETCH_BELOW;
+}
+
+int64_t ais_policy_closed(int64_t retry_after)
+{
+    return retry_after >= 0 ? retry_after : CLOSED_WITHOUT_RETRY_AFTER;
 }
 
 bool ais_policy_retry(enum ais_fault fault, int status, int64_t retry_after)

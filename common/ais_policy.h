@@ -84,9 +84,22 @@ struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, 
 
 /*
  * How long the answer stays fresh from the moment it was answered. An active job's lifetime is a tenth of its age,
- * within active and active_max. A list is as fresh as its most active job, and at most list.
+ * within active and active_max. A list is as fresh as its most active job, and at most list. Logs, too, where the
+ * caller knows their job and has set has_state, state and age to the job's; those of an ended job last as it does.
  */
 int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verdict *verdict);
+
+/*
+ * By how much the lifetimes of active jobs are stretched when only this share (0.0 to 1.0) of the budget for calls is
+ * left: not at all down to a half, then more and more, up to 8 times, so that refreshes become rare before they stop.
+ */
+double ais_policy_stretch(double share);
+
+/*
+ * For how long no call at all may be made after a 429: as long as its Retry-After says, and without one (negative) for
+ * five minutes, which is how long the API stays closed.
+ */
+int64_t ais_policy_closed(int64_t retry_after);
 
 /*
  * Whether the same request may succeed when it is sent again at once: a connection that failed, and 500, 502, 503, 504

@@ -262,6 +262,49 @@ static void test_lifetime(void **state)
     assert_int_equal(lifetime(AIS_CLASS_LIST, true, 300000), 10000);
 }
 
+static void test_lifetime_of_logs(void **state)
+{
+    struct ais_valid v = valid;
+    struct ais_verdict verdict = {.class = AIS_CLASS_LOGS, .has_state = true, .age = 50000};
+
+    (void) state;
+    v.logs = 6000;
+    verdict.state = AIS_RUNNING;
+    assert_int_equal(ais_policy_lifetime(&v, &verdict), 5000);
+    verdict.age = 100000;
+    assert_int_equal(ais_policy_lifetime(&v, &verdict), 6000);
+    verdict.state = AIS_FAILED;
+    assert_int_equal(ais_policy_lifetime(&v, &verdict), v.ended);
+}
+
+static void test_stretch(void **state)
+{
+    double last = 8.0;
+
+    (void) state;
+    assert_true(ais_policy_stretch(1.0) == 1.0);
+    assert_true(ais_policy_stretch(0.5) == 1.0);
+    assert_true(ais_policy_stretch(0.25) == 4.5);
+    assert_true(ais_policy_stretch(0.0) == 8.0);
+    assert_true(ais_policy_stretch(-1.0) == 8.0);
+
+    /* without a step */
+    for (double share = 0.001; share < 0.6; share += 0.001) {
+        double now = ais_policy_stretch(share);
+
+        assert_true(now <= last && last - now < 0.02);
+        last = now;
+    }
+}
+
+static void test_closed(void **state)
+{
+    (void) state;
+    assert_int_equal(ais_policy_closed(-1), 300 * SECOND);
+    assert_int_equal(ais_policy_closed(0), 0);
+    assert_int_equal(ais_policy_closed(7 * SECOND), 7 * SECOND);
+}
+
 static void test_lifetime_defaults(void **state)
 {
     (void) state;
@@ -401,13 +444,23 @@ static void test_client_status(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fault_names),       cmocka_unit_test(test_judge_job),
-        cmocka_unit_test(test_judge_other_job),   cmocka_unit_test(test_judge_list),
-        cmocka_unit_test(test_judge_logs),        cmocka_unit_test(test_judge_refusals),
-        cmocka_unit_test(test_judge_faults),      cmocka_unit_test(test_lifetime),
-        cmocka_unit_test(test_lifetime_defaults), cmocka_unit_test(test_retry),
-        cmocka_unit_test(test_backoff),           cmocka_unit_test(test_backoff_uniform),
-        cmocka_unit_test(test_retry_after),       cmocka_unit_test(test_client_status),
+        cmocka_unit_test(test_fault_names),
+        cmocka_unit_test(test_judge_job),
+        cmocka_unit_test(test_judge_other_job),
+        cmocka_unit_test(test_judge_list),
+        cmocka_unit_test(test_judge_logs),
+        cmocka_unit_test(test_judge_refusals),
+        cmocka_unit_test(test_judge_faults),
+        cmocka_unit_test(test_lifetime),
+        cmocka_unit_test(test_lifetime_of_logs),
+        cmocka_unit_test(test_stretch),
+        cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_lifetime_defaults),
+        cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_backoff_uniform),
+        cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_client_status),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
