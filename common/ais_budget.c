@@ -328,19 +328,24 @@ uint32_t ais_budget_left(struct ais_budget *b, int64_t now)
     return is_observed(b) ? (uint32_t) min64(left, b->remaining) : left;
 }
 
-double ais_budget_share(struct ais_budget *b, int64_t now)
+double ais_budget_share(struct ais_budget *b, int64_t shortest, int64_t now)
 {
     uint32_t greatest = 0;
     uint64_t flying;
     double share = 1.0;
 
-    if (ais_budget_left(b, now) == 0)
+    tell(b, now);
+
+    if (is_closed(b) || b->nwindows == 0)
         return 0.0;
 
     flying = count_flying(b);
     for (uint32_t i = 0; i < b->nwindows; i++) {
         const struct ais_budget_window *w = &b->windows[i];
         double part = (double) room(w, flying) / w->limit.calls;
+
+        if (w->limit.interval < shortest)
+            continue;
 
         share = part < share ? part : share;
         greatest = w->limit.calls > greatest ? w->limit.calls : greatest;

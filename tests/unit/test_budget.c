@@ -110,7 +110,7 @@ static void oracle_check_wait(const struct oracle *o, bool exact)
 static void oracle_take(struct oracle *o, bool exact)
 {
     uint32_t left = ais_budget_left(&o->budget, o->now);
-    double share = ais_budget_share(&o->budget, o->now);
+    double share = ais_budget_share(&o->budget, 0, o->now);
     ais_ticket ticket = ais_budget_take(&o->budget, o->now);
     struct call *call = &o->calls[o->ncalls];
 
@@ -375,7 +375,7 @@ static void test_zero(void **state)
     assert_true(sizeof(b) <= 1536);
     assert_int_equal(ais_budget_take(&b, 1), AIS_TICKET_NONE);
     assert_int_equal(ais_budget_left(&b, 1), 0);
-    assert_true(ais_budget_share(&b, 1) == 0.0);
+    assert_true(ais_budget_share(&b, 0, 1) == 0.0);
     assert_int_equal(ais_budget_wait(&b, 1), 0);
     ais_budget_end(&b, AIS_TICKET_NONE, 1);
     memset(&b, 0, sizeof(b));
@@ -384,7 +384,7 @@ static void test_zero(void **state)
     set_up(&b, 5, SECOND);
     assert_int_equal(ais_budget_left(&b, 0), 5);
     assert_int_equal(ais_budget_wait(&b, 0), 0);
-    assert_true(ais_budget_share(&b, 0) == 1.0);
+    assert_true(ais_budget_share(&b, 0, 0) == 1.0);
     ais_budget_end(&b, AIS_TICKET_NONE, 0);
     assert_int_equal(ais_budget_left(&b, 0), 5);
 }
@@ -416,16 +416,16 @@ static void test_each_limit_holds(void **state)
     ais_budget_configure(&b, limits, COUNT(limits), HOLD, 0);
     assert_int_equal(ais_budget_left(&b, 0), 3);
     spend(&b, 1, 0);
-    assert_true(ais_budget_share(&b, 0) > 0.66 && ais_budget_share(&b, 0) < 0.67);
+    assert_true(ais_budget_share(&b, 0, 0) > 0.66 && ais_budget_share(&b, 0, 0) < 0.67);
     spend(&b, 2, 0);
     assert_int_equal(ais_budget_wait(&b, 0), 1001);
     spend(&b, 3, 2000);
     spend(&b, 3, 4000);
     assert_int_equal(ais_budget_left(&b, 6000), 1);
-    assert_true(ais_budget_share(&b, 6000) == 0.1);
+    assert_true(ais_budget_share(&b, 0, 6000) == 0.1);
     spend(&b, 1, 6000);
     assert_int_equal(ais_budget_wait(&b, 6000), 4001);
-    assert_true(ais_budget_share(&b, 6000) == 0.0);
+    assert_true(ais_budget_share(&b, 0, 6000) == 0.0);
 }
 
 /* The process that had them was killed: they count for a hold, and then for an interval. */
@@ -536,7 +536,7 @@ static void test_close(void **state)
     assert_int_equal(ais_budget_take(&b, 2000), AIS_TICKET_NONE);
     assert_int_equal(ais_budget_wait(&b, 2000), 298 * SECOND);
     assert_int_equal(ais_budget_left(&b, 299999), 0);
-    assert_true(ais_budget_share(&b, 299999) == 0.0);
+    assert_true(ais_budget_share(&b, 0, 299999) == 0.0);
     assert_int_equal(ais_budget_left(&b, 300 * SECOND), 10);
     assert_int_equal(ais_budget_wait(&b, 300 * SECOND), 0);
 
@@ -605,7 +605,7 @@ static void test_observe(void **state)
     ais_budget_end(&b, tickets[1], 10);
     ais_budget_observe(&b, 10, MINUTE, 10);
     assert_int_equal(ais_budget_left(&b, 10), 8);
-    assert_true(ais_budget_share(&b, 10) == 0.08);
+    assert_true(ais_budget_share(&b, 0, 10) == 0.08);
 
     /* each call takes one away */
     ais_budget_end(&b, ais_budget_take(&b, 10), 10);
@@ -631,7 +631,7 @@ static void test_observe(void **state)
     assert_int_equal(ais_budget_left(&b, MINUTE + 999), 0);
     assert_int_equal(ais_budget_left(&b, MINUTE + SECOND), 100);
     assert_int_equal(ais_budget_wait(&b, MINUTE + SECOND), 0);
-    assert_true(ais_budget_share(&b, MINUTE + SECOND) == 1.0);
+    assert_true(ais_budget_share(&b, 0, MINUTE + SECOND) == 1.0);
 }
 
 static void test_observe_periods(void **state)
@@ -648,14 +648,14 @@ static void test_observe_periods(void **state)
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 50);
     ais_budget_observe(&b, 1000, 6 * MINUTE + 1001, 2 * MINUTE);
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 100); /* our own limit is tighter now */
-    assert_true(ais_budget_share(&b, 2 * MINUTE) == 1.0);
+    assert_true(ais_budget_share(&b, 0, 2 * MINUTE) == 1.0);
 
     /* less than what is under way */
     ais_budget_take(&b, 2 * MINUTE);
     ais_budget_take(&b, 2 * MINUTE);
     ais_budget_observe(&b, 1, 7 * MINUTE, 2 * MINUTE);
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 0);
-    assert_true(ais_budget_share(&b, 2 * MINUTE) == 0.0);
+    assert_true(ais_budget_share(&b, 0, 2 * MINUTE) == 0.0);
 }
 
 /* What remains is measured by the greatest limit. */
