@@ -62,6 +62,21 @@ void ais_credential_free(struct ais_credential *cred)
     }
 }
 
+bool ais_credential_equal(const struct ais_credential *a, const struct ais_credential *b)
+{
+    size_t len = strlen(a->secret);
+    unsigned char differ = 0;
+    size_t i;
+
+    if (strcmp(a->email, b->email) != 0 || len != strlen(b->secret))
+        return false;
+
+    for (i = 0; i < len; i++) {
+        differ |= (unsigned char) (a->secret[i] ^ b->secret[i]);
+    }
+    return differ == 0;
+}
+
 static const char *open_cure(int error)
 {
     switch (error) {

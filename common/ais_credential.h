@@ -1,6 +1,7 @@
 #ifndef AIS_CREDENTIAL_H
 #define AIS_CREDENTIAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "ais_error.h"
@@ -24,6 +25,9 @@ struct ais_credential *ais_credential_token(const char *file, struct ais_error *
 
 /* The same for the previous scheme: the key from a file, and the email address it belongs to. */
 struct ais_credential *ais_credential_email_key(const char *email, const char *key_file, struct ais_error *err);
+
+/* Whether two credentials are the same; how long that takes tells nothing about where they differ. */
+bool ais_credential_equal(const struct ais_credential *a, const struct ais_credential *b);
 
 /* Wipes and frees; NULL is fine. */
 void ais_credential_free(struct ais_credential *cred);

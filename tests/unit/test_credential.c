@@ -232,6 +232,49 @@ static void test_email_and_key(void **state)
     free(lines);
 }
 
+static struct ais_credential *load(const char *email, const char *secret)
+{
+    struct ais_error err = {""};
+    const char *file = write_file(secret, strlen(secret));
+    struct ais_credential *cred =
+        email ? ais_credential_email_key(email, file, &err) : ais_credential_token(file, &err);
+
+    assert_non_null(cred);
+    unlink(path_of("secret"));
+    return cred;
+}
+
+static void test_equal(void **state)
+{
+    static const struct {
+        const char *email;
+        const char *secret;
+    } other[] = {
+        {NULL, "tokeN"}, {NULL, "Token"}, {NULL, "toke"}, {NULL, "token2"}, {"a@example.com", "token"},
+    };
+    struct ais_credential *token = load(NULL, "token");
+    struct ais_credential *same = load(NULL, "token\n");
+    struct ais_credential *key = load("b@example.com", "token");
+
+    (void) state;
+    assert_true(ais_credential_equal(token, token));
+    assert_true(ais_credential_equal(token, same));
+    assert_true(ais_credential_equal(key, key));
+
+    for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
+        struct ais_credential *cred = load(other[i].email, other[i].secret);
+
+        assert_false(ais_credential_equal(token, cred));
+        assert_false(ais_credential_equal(cred, token));
+        assert_false(ais_credential_equal(cred, key));
+        ais_credential_free(cred);
+    }
+
+    ais_credential_free(token);
+    ais_credential_free(same);
+    ais_credential_free(key);
+}
+
 static void test_bad_email(void **state)
 {
     static const char *const bad[] = {
@@ -338,17 +381,12 @@ static void test_not_in_core_dumps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_token),
-        cmocka_unit_test(test_longest_token),
-        cmocka_unit_test(test_bad_content),
-        cmocka_unit_test(test_bad_file),
-        cmocka_unit_test(test_no_permission),
-        cmocka_unit_test(test_symbolic_link),
-        cmocka_unit_test(test_email_and_key),
-        cmocka_unit_test(test_bad_email),
-        cmocka_unit_test(test_add_stops),
-        cmocka_unit_test(test_wipe),
-        cmocka_unit_test(test_not_in_core_dumps),
+        cmocka_unit_test(test_token),         cmocka_unit_test(test_longest_token),
+        cmocka_unit_test(test_bad_content),   cmocka_unit_test(test_bad_file),
+        cmocka_unit_test(test_no_permission), cmocka_unit_test(test_symbolic_link),
+        cmocka_unit_test(test_email_and_key), cmocka_unit_test(test_equal),
+        cmocka_unit_test(test_bad_email),     cmocka_unit_test(test_add_stops),
+        cmocka_unit_test(test_wipe),          cmocka_unit_test(test_not_in_core_dumps),
     };
 
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
