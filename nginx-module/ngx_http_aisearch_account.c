@@ -104,6 +104,13 @@ static ngx_command_t  ngx_http_aisearch_account_commands[] = {
       offsetof(ngx_http_aisearch_account_t, retries),
       NULL },
 
+    { ngx_string("budget"),
+      NGX_CONF_TAKE2,
+      ngx_http_aisearch_budget_directive,
+      0,
+      0,
+      NULL },
+
     { ngx_string("trusted_certificate"),
       NGX_CONF_TAKE1,
       ngx_http_aisearch_account_set_trusted,
@@ -294,7 +301,7 @@ ngx_http_aisearch_account_directive(ngx_conf_t *cf, ngx_command_t *dummy,
 {
     char           *rv;
     ngx_str_t      *value;
-    ngx_uint_t      takes_one;
+    ngx_uint_t      valid;
     ngx_command_t  *cmd;
 
     value = cf->args->elts;
@@ -325,9 +332,21 @@ ngx_http_aisearch_account_directive(ngx_conf_t *cf, ngx_command_t *dummy,
         return NGX_CONF_ERROR;
     }
 
-    takes_one = !(cmd->type & NGX_CONF_1MORE);
+    switch (cmd->type) {
 
-    if (takes_one ? cf->args->nelts != 2 : cf->args->nelts < 2) {
+    case NGX_CONF_1MORE:
+        valid = cf->args->nelts > 1;
+        break;
+
+    case NGX_CONF_TAKE2:
+        valid = cf->args->nelts == 3;
+        break;
+
+    default:
+        valid = cf->args->nelts == 2;
+    }
+
+    if (!valid) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid number of arguments in \"%V\" directive",
                            &value[0]);
@@ -758,6 +777,17 @@ ngx_http_aisearch_account_identity(ngx_conf_t *cf,
                     &account->name);
 
     account->identity.len = p - account->identity.data;
+
+    p = ngx_pnalloc(cf->pool, sizeof("accounts//") + account->account_id.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    account->prefix.data = p;
+
+    p = ngx_sprintf(p, "accounts/%V/", &account->account_id);
+
+    account->prefix.len = p - account->prefix.data;
 
     return NGX_OK;
 }

@@ -17,6 +17,8 @@ struct ngx_http_aisearch_chunk_s {
 
 
 /*
+ * An entry has the last answer, and the failure to get a later one, if any.
+ *
  * An entry and its key are one block, whose size the slab rounds up to a power
  * of two; what is left of it takes the beginning of the body.  The rest is in
  * chunks, cut so that little is lost to rounding.
@@ -27,8 +29,8 @@ typedef struct {
     ngx_queue_t                   queue;
 
     ngx_http_aisearch_chunk_t    *chunks;
-    uint64_t                      etag;
     ngx_msec_t                    fetched;
+    ngx_msec_t                    failed;      /* 0: did not fail since */
     ngx_msec_t                    lease;       /* runs out then; 0: none */
     uint64_t                      waiters;     /* workers to wake */
     ngx_pid_t                     leader;
@@ -39,15 +41,17 @@ typedef struct {
     uint32_t                      retry_after; /* ms */
     uint32_t                      generation;
 
+    u_char                        etag[NGX_HTTP_AISEARCH_ETAG_LEN];
+
     uint16_t                      status;
     uint16_t                      account;
     uint16_t                      key_len;
     unsigned                      answered:1;
-    unsigned                      pass:1;
     unsigned                      has_state:1;
-    unsigned                      fault:4;
-    unsigned                      class:4;
-    unsigned                      state:4;
+    unsigned                      fault:4;     /* of the answer */
+    unsigned                      failure:4;
+    unsigned                      class:3;
+    unsigned                      state:3;
 
     u_char                        data[1];     /* the key, then the body */
 } ngx_http_aisearch_entry_t;
@@ -68,6 +72,8 @@ typedef struct {
     ngx_rbtree_node_t             sentinel;
     ngx_queue_t                   lru;
     ngx_http_aisearch_identity_t *identities;
+    ngx_uint_t                    entries;
+    ngx_uint_t                    evictions;
     uint32_t                      generation;
 } ngx_http_aisearch_shctx_t;
 
@@ -96,8 +102,19 @@ static ngx_http_aisearch_entry_t *ngx_http_aisearch_entry_create(
     ngx_http_aisearch_cache_t *c, ngx_http_aisearch_key_t *key);
 static void ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
-static ngx_uint_t ngx_http_aisearch_entry_usable(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *e, struct ais_valid *valid, ngx_msec_t since);
+static ngx_http_aisearch_lookup_t ngx_http_aisearch_entry_decide(
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_freshness_t *freshness, double stretch,
+    ngx_msec_t since, ngx_uint_t flags);
+static ngx_msec_t ngx_http_aisearch_entry_lifetime(ngx_http_aisearch_entry_t *e,
+    struct ais_valid *valid, double stretch);
+static ngx_int_t ngx_http_aisearch_entry_read(ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_serve_e serve, ngx_pool_t *pool,
+    ngx_http_aisearch_answer_t *answer);
+static ngx_int_t ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_answer_t *answer);
+static void ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_key_t *logs, struct ais_verdict *verdict);
 static void ngx_http_aisearch_entry_lease(ngx_http_aisearch_entry_t *e);
 static uint64_t ngx_http_aisearch_entry_unlease(ngx_http_aisearch_entry_t *e);
 
@@ -328,89 +345,66 @@ ngx_http_aisearch_cache_identify(ngx_http_aisearch_cache_t *c,
 /* what requests and fetches do */
 
 
-ngx_http_aisearch_lookup_e
-ngx_http_aisearch_cache_lookup(ngx_shm_zone_t *zone,
-    ngx_http_aisearch_key_t *key, struct ais_valid *valid, ngx_msec_t since,
-    ngx_pool_t *pool, ngx_http_aisearch_answer_t *answer)
+ngx_http_aisearch_lookup_t
+ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_key_t *key, ngx_http_aisearch_freshness_t *freshness,
+    ngx_msec_t since, ngx_uint_t flags, ngx_pool_t *pool,
+    ngx_http_aisearch_answer_t *answer)
 {
+    double                       stretch;
     ngx_http_aisearch_cache_t   *c;
     ngx_http_aisearch_entry_t   *e;
-    ngx_http_aisearch_lookup_e   rc;
+    ngx_http_aisearch_lookup_t   lookup;
 
-    c = zone->data;
+    ngx_memzero(&lookup, sizeof(ngx_http_aisearch_lookup_t));
+
+    c = account->zone->data;
+    stretch = ngx_http_aisearch_budget_stretch(account->budget);
 
     ngx_shmtx_lock(&c->shpool->mutex);
 
     e = ngx_http_aisearch_entry_find(c, key);
 
-    if (e == NULL) {
+    if (e) {
+        ngx_queue_remove(&e->queue);
+        ngx_queue_insert_head(&c->sh->lru, &e->queue);
+
+        lookup = ngx_http_aisearch_entry_decide(c, e, freshness, stretch,
+                                                since, flags);
+
+        if (lookup.serve != NGX_HTTP_AISEARCH_NOTHING
+            && ngx_http_aisearch_entry_read(e, lookup.serve, pool, answer)
+               != NGX_OK)
+        {
+            lookup.serve = NGX_HTTP_AISEARCH_NOTHING;
+            lookup.fetch = NGX_HTTP_AISEARCH_LONER;
+        }
+
+    } else if (!(flags & NGX_HTTP_AISEARCH_PEEK)) {
         e = ngx_http_aisearch_entry_create(c, key);
 
-        if (e == NULL) {
-            rc = NGX_HTTP_AISEARCH_NOMEM;
-            goto done;
-        }
+        lookup.fetch = e ? NGX_HTTP_AISEARCH_LEADER : NGX_HTTP_AISEARCH_LONER;
+    }
 
+    if (lookup.fetch == NGX_HTTP_AISEARCH_LEADER) {
         ngx_http_aisearch_entry_lease(e);
-        rc = NGX_HTTP_AISEARCH_FETCH;
-        goto done;
-    }
 
-    ngx_queue_remove(&e->queue);
-    ngx_queue_insert_head(&c->sh->lru, &e->queue);
-
-    if (ngx_http_aisearch_entry_usable(c, e, valid, since)) {
-
-        answer->body.len = e->body_len;
-        answer->body.data = ngx_pnalloc(pool, e->body_len + 1);
-
-        if (answer->body.data == NULL) {
-            rc = NGX_HTTP_AISEARCH_NOMEM;
-            goto done;
-        }
-
-        ngx_http_aisearch_body_read(e, answer->body.data);
-
-        answer->verdict.fault = e->fault;
-        answer->verdict.class = e->class;
-        answer->verdict.pass = e->pass;
-        answer->verdict.has_state = e->has_state;
-        answer->verdict.state = e->state;
-        answer->verdict.age = (int64_t) e->age * 1000;
-        answer->status = e->status;
-        answer->etag = e->etag;
-        answer->fetched = e->fetched;
-        answer->fetch_time = e->fetch_time;
-        answer->retry_after = e->retry_after;
-
-        rc = NGX_HTTP_AISEARCH_FRESH;
-        goto done;
-    }
-
-    if (e->lease && (ngx_msec_int_t) (e->lease - ngx_current_msec) > 0) {
+    } else if (lookup.fetch == NGX_HTTP_AISEARCH_OTHER) {
         e->waiters |= ngx_http_aisearch_wakeup_bit();
-        rc = NGX_HTTP_AISEARCH_WAIT;
-        goto done;
     }
-
-    ngx_http_aisearch_entry_lease(e);
-
-    rc = e->answered ? NGX_HTTP_AISEARCH_REFETCH : NGX_HTTP_AISEARCH_FETCH;
-
-done:
 
     ngx_shmtx_unlock(&c->shpool->mutex);
 
-    if (rc == NGX_HTTP_AISEARCH_NOMEM) {
+    if (lookup.fetch == NGX_HTTP_AISEARCH_LONER) {
         ngx_http_aisearch_cache_warn(c, "entry");
     }
 
-    return rc;
+    return lookup;
 }
 
 
 void
-ngx_http_aisearch_cache_store(ngx_shm_zone_t *zone,
+ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer)
 {
     uint64_t                    waiters;
@@ -418,7 +412,7 @@ ngx_http_aisearch_cache_store(ngx_shm_zone_t *zone,
     ngx_http_aisearch_cache_t  *c;
     ngx_http_aisearch_entry_t  *e;
 
-    c = zone->data;
+    c = account->zone->data;
     rc = NGX_OK;
     waiters = 0;
 
@@ -437,27 +431,30 @@ ngx_http_aisearch_cache_store(ngx_shm_zone_t *zone,
 
     waiters = ngx_http_aisearch_entry_unlease(e);
 
-    rc = ngx_http_aisearch_body_write(c, e, &answer->body);
+    if (answer->verdict.fault != AIS_FAULT_NONE) {
+        e->failed = answer->fetched ? answer->fetched : 1;
+        e->failure = answer->verdict.fault;
+        e->retry_after = (uint32_t) answer->retry_after;
+        e->generation = c->generation;
 
-    if (rc != NGX_OK) {
-        /* the old answer went with its body */
-        e->answered = 0;
-        goto done;
+        /* a good answer, even an old one, is worth more than the API's own
+           words for its failure */
+
+        if (!answer->verdict.pass
+            || (e->answered && e->fault == AIS_FAULT_NONE))
+        {
+            goto done;
+        }
+
+    } else {
+        e->failed = 0;
+
+        if (answer->verdict.class == AIS_CLASS_LOGS) {
+            ngx_http_aisearch_entry_follow_job(c, key, &answer->verdict);
+        }
     }
 
-    e->answered = 1;
-    e->generation = c->generation;
-    e->fault = answer->verdict.fault;
-    e->class = answer->verdict.class;
-    e->pass = answer->verdict.pass;
-    e->has_state = answer->verdict.has_state;
-    e->state = answer->verdict.state;
-    e->age = (uint32_t) (answer->verdict.age / 1000);
-    e->status = (uint16_t) answer->status;
-    e->etag = answer->etag;
-    e->fetched = answer->fetched;
-    e->fetch_time = (uint32_t) answer->fetch_time;
-    e->retry_after = (uint32_t) answer->retry_after;
+    rc = ngx_http_aisearch_entry_write(c, e, answer);
 
 done:
 
@@ -472,13 +469,13 @@ done:
 
 
 void
-ngx_http_aisearch_cache_renew(ngx_shm_zone_t *zone,
+ngx_http_aisearch_cache_renew(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key)
 {
     ngx_http_aisearch_cache_t  *c;
     ngx_http_aisearch_entry_t  *e;
 
-    c = zone->data;
+    c = account->zone->data;
 
     ngx_shmtx_lock(&c->shpool->mutex);
 
@@ -495,14 +492,14 @@ ngx_http_aisearch_cache_renew(ngx_shm_zone_t *zone,
 
 
 void
-ngx_http_aisearch_cache_release(ngx_shm_zone_t *zone,
+ngx_http_aisearch_cache_release(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key)
 {
     uint64_t                    waiters;
     ngx_http_aisearch_cache_t  *c;
     ngx_http_aisearch_entry_t  *e;
 
-    c = zone->data;
+    c = account->zone->data;
     waiters = 0;
 
     ngx_shmtx_lock(&c->shpool->mutex);
@@ -511,6 +508,10 @@ ngx_http_aisearch_cache_release(ngx_shm_zone_t *zone,
 
     if (e && e->leader == ngx_pid) {
         waiters = ngx_http_aisearch_entry_unlease(e);
+
+        if (!e->answered && e->failed == 0) {
+            ngx_http_aisearch_entry_delete(c, e);
+        }
     }
 
     ngx_shmtx_unlock(&c->shpool->mutex);
@@ -519,51 +520,291 @@ ngx_http_aisearch_cache_release(ngx_shm_zone_t *zone,
 }
 
 
+void
+ngx_http_aisearch_cache_snapshot(ngx_shm_zone_t *zone,
+    ngx_http_aisearch_cache_state_t *state)
+{
+    ngx_http_aisearch_cache_t  *c;
+
+    c = zone->data;
+
+    ngx_shmtx_lock(&c->shpool->mutex);
+
+    state->entries = c->sh->entries;
+    state->evictions = c->sh->evictions;
+    state->free = c->shpool->pfree * ngx_pagesize;
+    state->used = c->shpool->end - c->shpool->start - state->free;
+
+    ngx_shmtx_unlock(&c->shpool->mutex);
+}
+
+
 ngx_msec_t
 ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,
-    ngx_http_aisearch_answer_t *answer)
+    struct ais_verdict *verdict, double stretch)
 {
-    ngx_msec_t  lifetime;
+    int64_t  lifetime;
 
-    lifetime = (ngx_msec_t) ais_policy_lifetime(valid, &answer->verdict);
+    lifetime = ais_policy_lifetime(valid, verdict);
 
-    return ngx_max(lifetime, answer->retry_after);
+    /* what has ended is not asked for again anyway */
+
+    if (stretch > 1 && verdict->has_state && ais_state_active(verdict->state)) {
+        lifetime = (int64_t) ((double) lifetime * stretch);
+    }
+
+    return (ngx_msec_t) lifetime;
+}
+
+
+/*
+ * Eight bytes at a time, on each look-up, which costs a third of
+ * ngx_murmur_hash2().  Keys that collide cost a comparison, no more: the tree
+ * stays balanced.
+ */
+
+void
+ngx_http_aisearch_cache_hash(ngx_http_aisearch_key_t *key)
+{
+    u_char    *p;
+    size_t     len;
+    uint64_t   hash, word;
+
+    p = key->path.data;
+    len = key->path.len;
+    hash = key->account;
+
+    for ( /* void */ ; len >= 8; p += 8, len -= 8) {
+        ngx_memcpy(&word, p, 8);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+        hash ^= hash >> 32;
+    }
+
+    /* no key is shorter than a word, so the last one may overlap */
+
+    ngx_memcpy(&word, p + len - 8, 8);
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+
+    key->hash = (uint32_t) (hash >> 32);
 }
 
 
 /* entries; the mutex is held */
 
 
-static ngx_uint_t
-ngx_http_aisearch_entry_usable(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *e, struct ais_valid *valid, ngx_msec_t since)
+/* what to answer with, and who fetches; changes nothing */
+
+static ngx_http_aisearch_lookup_t
+ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_freshness_t *freshness,
+    double stretch, ngx_msec_t since, ngx_uint_t flags)
 {
-    ngx_msec_t                  lifetime;
-    ngx_http_aisearch_answer_t  answer;
+    ngx_uint_t                   good, failed, answered, refused, may_fetch;
+    ngx_msec_t                   now, age, lifetime;
+    ngx_http_aisearch_lookup_t   lookup;
 
-    if (!e->answered) {
-        return 0;
+    now = ngx_current_msec;
+    age = ngx_http_aisearch_cache_age(e->fetched);
+
+    lookup.serve = NGX_HTTP_AISEARCH_NOTHING;
+    lookup.fetch = NGX_HTTP_AISEARCH_NOBODY;
+    lookup.expired = e->answered || e->failed;
+
+    good = e->answered && e->fault == AIS_FAULT_NONE;
+    failed = e->failed != 0;
+
+    /* a new configuration may have brought another credential */
+
+    if (e->generation != c->generation) {
+
+        if (good && e->status == NGX_HTTP_FORBIDDEN) {
+            good = 0;
+        }
+
+        if (failed && e->failure == AIS_FAULT_CREDENTIAL) {
+            failed = 0;
+        }
     }
 
-    /* a new configuration may have brought the credential that was missing */
+    lifetime = good ? ngx_http_aisearch_entry_lifetime(e, &freshness->valid,
+                                                       stretch)
+                    : 0;
 
-    if (e->fault == AIS_FAULT_CREDENTIAL && e->generation != c->generation) {
-        return 0;
+    lookup.lifetime = lifetime;
+
+    answered = since && (ngx_msec_int_t) (e->fetched - since) >= 0;
+    refused = since && (ngx_msec_int_t) (e->failed - since) >= 0;
+
+    if (flags & NGX_HTTP_AISEARCH_BYPASS) {
+        good = good && answered;
+        failed = failed && refused;
     }
 
-    if (since && (ngx_msec_int_t) (e->fetched - since) >= 0) {
-        return 1;
+    if (good && (age < lifetime || answered)) {
+        lookup.serve = NGX_HTTP_AISEARCH_FRESH;
+        return lookup;
     }
 
-    answer.verdict.class = e->class;
-    answer.verdict.has_state = e->has_state;
-    answer.verdict.state = e->state;
-    answer.verdict.age = (int64_t) e->age * 1000;
-    answer.retry_after = e->retry_after;
+    /* while the API is known to fail, it is asked in the background */
 
-    lifetime = ngx_http_aisearch_cache_lifetime(valid, &answer);
+    may_fetch = 1;
 
-    return ngx_http_aisearch_cache_age(e->fetched) < lifetime;
+    if (failed) {
+        if (refused
+            || ngx_http_aisearch_cache_age(e->failed)
+               < ngx_max((ngx_msec_t) freshness->valid.error, e->retry_after))
+        {
+            lookup.serve = NGX_HTTP_AISEARCH_FAILED;
+            may_fetch = 0;
+        }
+    }
+
+    if (good && (failed || (flags & NGX_HTTP_AISEARCH_PEEK))) {
+
+        if (age < lifetime + freshness->stale_error) {
+            lookup.serve = NGX_HTTP_AISEARCH_STALE;
+        }
+
+    } else if (good
+               && lifetime > 0
+               && e->class < AIS_CLASS_NOT_FOUND
+               && age < lifetime + freshness->stale_updating)
+    {
+        lookup.serve = NGX_HTTP_AISEARCH_UPDATING;
+    }
+
+    if (!may_fetch || (flags & NGX_HTTP_AISEARCH_PEEK)) {
+        return lookup;
+    }
+
+    if (e->lease && (ngx_msec_int_t) (e->lease - now) > 0) {
+        lookup.fetch = NGX_HTTP_AISEARCH_OTHER;
+
+    } else {
+        lookup.fetch = NGX_HTTP_AISEARCH_LEADER;
+    }
+
+    return lookup;
+}
+
+
+static ngx_msec_t
+ngx_http_aisearch_entry_lifetime(ngx_http_aisearch_entry_t *e,
+    struct ais_valid *valid, double stretch)
+{
+    struct ais_verdict  verdict;
+
+    verdict.class = e->class;
+    verdict.has_state = e->has_state;
+    verdict.state = e->state;
+    verdict.age = (int64_t) e->age * 1000;
+
+    return ngx_http_aisearch_cache_lifetime(valid, &verdict, stretch);
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_entry_read(ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_serve_e serve, ngx_pool_t *pool,
+    ngx_http_aisearch_answer_t *answer)
+{
+    if (serve == NGX_HTTP_AISEARCH_FAILED
+        && !(e->answered && e->fault == e->failure))
+    {
+        ngx_memzero(answer, sizeof(ngx_http_aisearch_answer_t));
+
+        answer->verdict.fault = e->failure;
+        answer->verdict.class = AIS_CLASS_ERROR;
+        answer->fetched = e->failed;
+        answer->retry_after = e->retry_after;
+        return NGX_OK;
+    }
+
+    answer->body.len = e->body_len;
+    answer->body.data = ngx_pnalloc(pool, e->body_len + 1);
+
+    if (answer->body.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_aisearch_body_read(e, answer->body.data);
+
+    answer->verdict.fault = e->fault;
+    answer->verdict.class = e->class;
+    answer->verdict.pass = 1;
+    answer->verdict.has_state = e->has_state;
+    answer->verdict.state = e->state;
+    answer->verdict.age = (int64_t) e->age * 1000;
+    answer->failure = e->failed ? e->failure : AIS_FAULT_NONE;
+    answer->status = e->status;
+    ngx_memcpy(answer->etag, e->etag, NGX_HTTP_AISEARCH_ETAG_LEN);
+    answer->fetched = e->fetched;
+    answer->fetch_time = e->fetch_time;
+    answer->retry_after = e->failed ? e->retry_after : 0;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_answer_t *answer)
+{
+    /* the old answer goes with its body */
+
+    e->answered = 0;
+
+    if (ngx_http_aisearch_body_write(c, e, &answer->body) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    e->answered = 1;
+    e->generation = c->generation;
+    e->fault = answer->verdict.fault;
+    e->class = answer->verdict.class;
+    e->has_state = answer->verdict.has_state;
+    e->state = answer->verdict.state;
+    e->age = (uint32_t) (answer->verdict.age / 1000);
+    e->status = (uint16_t) answer->status;
+    ngx_memcpy(e->etag, answer->etag, NGX_HTTP_AISEARCH_ETAG_LEN);
+    e->fetched = answer->fetched;
+    e->fetch_time = (uint32_t) answer->fetch_time;
+
+    return NGX_OK;
+}
+
+
+/* logs are as fresh as their job was when they were fetched, where it is here */
+
+static void
+ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_key_t *logs, struct ais_verdict *verdict)
+{
+    u_char                     *p;
+    ngx_http_aisearch_key_t     key;
+    ngx_http_aisearch_entry_t  *e;
+
+    key = *logs;
+
+    p = ngx_strlchr(key.path.data, key.path.data + key.path.len, '?');
+
+    if (p) {
+        key.path.len = p - key.path.data;
+    }
+
+    key.path.len -= sizeof("/logs") - 1;
+
+    ngx_http_aisearch_cache_hash(&key);
+
+    e = ngx_http_aisearch_entry_find(c, &key);
+
+    if (e == NULL || !e->answered || e->class > AIS_CLASS_ENDED) {
+        return;
+    }
+
+    verdict->has_state = 1;
+    verdict->state = e->state;
+    verdict->age = (int64_t) e->age * 1000;
 }
 
 
@@ -603,7 +844,11 @@ ngx_http_aisearch_entry_cmp(ngx_http_aisearch_entry_t *e, ngx_uint_t account,
         return account < e->account ? -1 : 1;
     }
 
-    return ngx_memn2cmp(path, e->data, len, e->key_len);
+    if (e->key_len != len) {
+        return len < e->key_len ? -1 : 1;
+    }
+
+    return ngx_memcmp(path, e->data, len);
 }
 
 
@@ -699,6 +944,8 @@ ngx_http_aisearch_entry_create(ngx_http_aisearch_cache_t *c,
     e->key_len = (uint16_t) key->path.len;
     ngx_memcpy(e->data, key->path.data, key->path.len);
 
+    c->sh->entries++;
+
     ngx_rbtree_insert(&c->sh->rbtree, &e->node);
     ngx_queue_insert_head(&c->sh->lru, &e->queue);
 
@@ -710,6 +957,8 @@ static void
 ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e)
 {
+    c->sh->entries--;
+
     ngx_queue_remove(&e->queue);
     ngx_rbtree_delete(&c->sh->rbtree, &e->node);
 
@@ -889,6 +1138,8 @@ ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
         }
 
         ngx_http_aisearch_entry_delete(c, e);
+
+        c->sh->evictions++;
 
         p = ngx_slab_alloc_locked(c->shpool, size);
     }

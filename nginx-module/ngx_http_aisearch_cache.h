@@ -23,62 +23,86 @@
 #define NGX_HTTP_AISEARCH_RENEWAL    500  /* ms */
 
 
+/* of the entity tag without its quotes: 64 bits in hexadecimal */
+#define NGX_HTTP_AISEARCH_ETAG_LEN  16
+
+
 /* what is asked for, within an account */
 
 typedef struct {
     uint32_t                   hash;
     ngx_uint_t                 account;   /* cache_id */
-    ngx_str_t                  path;      /* the API path after the account */
+    ngx_str_t                  path;      /* of ais_resource_key() */
 } ngx_http_aisearch_key_t;
 
 
 /*
  * What the API answered, or why it did not.  Where the verdict has a fault and
- * may not be passed on, there is neither status nor body.
+ * may not be passed on, there is neither status nor body.  "failure" is the
+ * fault for which a stale answer is served.
  */
 
 typedef struct {
     struct ais_verdict         verdict;
+    enum ais_fault             failure;
     ngx_uint_t                 status;
     ngx_str_t                  body;
-    uint64_t                   etag;
+    u_char                     etag[NGX_HTTP_AISEARCH_ETAG_LEN];
     ngx_msec_t                 fetched;      /* on ngx_current_msec's clock */
     ngx_msec_t                 fetch_time;
     ngx_msec_t                 retry_after;  /* from fetched on, 0 for none */
 } ngx_http_aisearch_answer_t;
 
 
+/* how long an answer is good for: what a location says */
+
+typedef struct {
+    struct ais_valid           valid;
+    ngx_msec_t                 stale_updating;
+    ngx_msec_t                 stale_error;
+} ngx_http_aisearch_freshness_t;
+
+
+/* what to answer with */
+
 typedef enum {
-    NGX_HTTP_AISEARCH_FRESH,   /* the answer may be used */
-    NGX_HTTP_AISEARCH_WAIT,    /* somebody else fetches it */
-    NGX_HTTP_AISEARCH_FETCH,   /* the caller holds the lease now */
-    NGX_HTTP_AISEARCH_REFETCH, /* the same; an expired answer was there */
-    NGX_HTTP_AISEARCH_NOMEM    /* no entry: fetch, without a lease */
-} ngx_http_aisearch_lookup_e;
+    NGX_HTTP_AISEARCH_NOTHING = 0,
+    NGX_HTTP_AISEARCH_FRESH,
+    NGX_HTTP_AISEARCH_UPDATING,  /* stale, while it is fetched again */
+    NGX_HTTP_AISEARCH_STALE,     /* stale, since the API fails */
+    NGX_HTTP_AISEARCH_FAILED     /* the failure: there is nothing else */
+} ngx_http_aisearch_serve_e;
 
 
-char *ngx_http_aisearch_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-ngx_int_t ngx_http_aisearch_cache_default_zone(ngx_conf_t *cf,
-    ngx_shm_zone_t **zone);
+/* and who fetches */
 
-/*
- * Looks an entry up and says what to do.  An answer is taken when it is fresh
- * by "valid", or when it came at or after "since" (where that is not 0), that
- * is, while the caller waited for it.  The body is copied into "pool".
- */
-ngx_http_aisearch_lookup_e ngx_http_aisearch_cache_lookup(ngx_shm_zone_t *zone,
-    ngx_http_aisearch_key_t *key, struct ais_valid *valid, ngx_msec_t since,
-    ngx_pool_t *pool, ngx_http_aisearch_answer_t *answer);
+typedef enum {
+    NGX_HTTP_AISEARCH_NOBODY = 0,
+    NGX_HTTP_AISEARCH_OTHER,     /* somebody else: wait for it */
+    NGX_HTTP_AISEARCH_LEADER,    /* the caller, who holds the lease now */
+    NGX_HTTP_AISEARCH_LONER      /* the caller, for there is no entry */
+} ngx_http_aisearch_fetch_e;
 
-/* stores what the holder of the lease fetched, and ends the lease */
-void ngx_http_aisearch_cache_store(ngx_shm_zone_t *zone,
-    ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer);
 
-void ngx_http_aisearch_cache_renew(ngx_shm_zone_t *zone,
-    ngx_http_aisearch_key_t *key);
-void ngx_http_aisearch_cache_release(ngx_shm_zone_t *zone,
-    ngx_http_aisearch_key_t *key);
+typedef struct {
+    ngx_http_aisearch_serve_e  serve;
+    ngx_http_aisearch_fetch_e  fetch;
+    ngx_uint_t                 expired;      /* an answer was there */
+    ngx_msec_t                 lifetime;     /* of that */
+} ngx_http_aisearch_lookup_t;
+
+
+typedef struct {
+    ngx_uint_t                 entries;
+    ngx_uint_t                 evictions;
+    size_t                     used;         /* bytes */
+    size_t                     free;
+} ngx_http_aisearch_cache_state_t;
+
+
+#define NGX_HTTP_AISEARCH_BYPASS  0x01  /* take nothing that is there */
+#define NGX_HTTP_AISEARCH_PEEK    0x02  /* take no lease: nobody can fetch */
+
 
 /*
  * How long ago an answer came, in ms.  The clock of a worker stands still while
@@ -93,10 +117,6 @@ ngx_http_aisearch_cache_age(ngx_msec_t fetched)
 
     return age > 0 ? (ngx_msec_t) age : 0;
 }
-
-/* how long the answer stays fresh, from answer->fetched on, in ms */
-ngx_msec_t ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,
-    ngx_http_aisearch_answer_t *answer);
 
 
 #endif /* _NGX_HTTP_AISEARCH_CACHE_H_INCLUDED_ */

@@ -23,11 +23,14 @@ struct ngx_http_aisearch_flight_s {
     ngx_queue_t                   follower; /* in the queue of followers */
     ngx_queue_t                   waiters;
     ngx_http_aisearch_account_t  *account;
-    ngx_http_aisearch_query_t     query;
+    ngx_http_aisearch_query_t     query;    /* its views are into the path */
+    char                          path[AIS_RESOURCE_PATH_MAX];
 
     struct ais_fetch             *fetch;    /* NULL: somebody else's */
     ngx_event_t                   timer;
     ngx_msec_t                    start;
+    ngx_msec_t                    wait;     /* for the budget */
+    ngx_uint_t                    flags;    /* to look up with */
 
     unsigned                      leased:1;
     unsigned                      failed:1;
@@ -44,28 +47,41 @@ typedef struct {
 } ngx_http_aisearch_blob_t;
 
 
+static ngx_http_aisearch_flight_t *ngx_http_aisearch_flight_get(
+    ngx_http_aisearch_account_t *account, ngx_http_aisearch_query_t *query,
+    ngx_http_aisearch_fetch_e fetch);
 static ngx_http_aisearch_flight_t *ngx_http_aisearch_flight_find(
     ngx_http_aisearch_key_t *key);
 static ngx_http_aisearch_flight_t *ngx_http_aisearch_flight_create(
     ngx_http_aisearch_account_t *account, ngx_http_aisearch_query_t *query);
+static void ngx_http_aisearch_flight_query(ngx_http_aisearch_flight_t *f,
+    ngx_http_aisearch_query_t *query);
 static void ngx_http_aisearch_flight_destroy(ngx_http_aisearch_flight_t *f);
 
 static void ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f,
     ngx_uint_t leased);
 static void ngx_http_aisearch_flight_timer(ngx_event_t *ev);
+static ngx_uint_t ngx_http_aisearch_flight_spent(ngx_http_aisearch_flight_t *f);
+static void ngx_http_aisearch_flight_fail(ngx_http_aisearch_flight_t *f);
 static void ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f);
 
 static void ngx_http_aisearch_flight_fetched(void *data,
     const struct ais_response *response);
-static ngx_int_t ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
+static void ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, ngx_http_aisearch_blob_t *blob);
+static void ngx_http_aisearch_flight_count(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, ngx_http_aisearch_answer_t *answer);
 static void ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_blob_t *blob);
+static void ngx_http_aisearch_flight_deliver(ngx_http_aisearch_flight_t *f,
+    ngx_http_aisearch_ctx_t *ctx, ngx_http_aisearch_blob_t *blob);
 static void ngx_http_aisearch_flight_log(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, enum ais_fault fault,
     const char *reason);
 
 static ngx_http_aisearch_blob_t *ngx_http_aisearch_blob_create(void);
+static void ngx_http_aisearch_blob_fail(ngx_http_aisearch_blob_t *blob,
+    enum ais_fault fault, ngx_msec_t retry_after);
 static ngx_int_t ngx_http_aisearch_blob_share(ngx_http_aisearch_blob_t *blob,
     ngx_pool_t *pool);
 static void ngx_http_aisearch_blob_release(void *data);
@@ -121,51 +137,42 @@ ngx_http_aisearch_flight_done(void)
 }
 
 
-/*
- * Lets the request wait for the answer; an unattended one only sees to it
- * that somebody fetches.  "lookup" is what the cache said to do.
- */
+/* lets the request wait for the answer; "fetch" is who the cache says fetches */
 
 ngx_int_t
 ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_e lookup)
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_fetch_e fetch)
 {
     ngx_http_aisearch_flight_t  *f;
 
-    f = ngx_http_aisearch_flight_find(&query->key);
-
+    f = ngx_http_aisearch_flight_get(ctx->account, query, fetch);
     if (f == NULL) {
-
-        if (lookup == NGX_HTTP_AISEARCH_WAIT
-            && ngx_http_aisearch_unattended(ctx->request))
-        {
-            return NGX_OK;
-        }
-
-        f = ngx_http_aisearch_flight_create(ctx->account, query);
-        if (f == NULL) {
-            return NGX_ERROR;
-        }
+        return NGX_ERROR;
     }
 
-    if (!ngx_http_aisearch_unattended(ctx->request)) {
-        ctx->flight = f;
-        ngx_queue_insert_tail(&f->waiters, &ctx->queue);
+    ctx->flight = f;
+    ngx_queue_insert_tail(&f->waiters, &ctx->queue);
+
+    if (ctx->bypass) {
+        f->flags |= NGX_HTTP_AISEARCH_BYPASS;
     }
 
-    if (f->fetch || f->failed) {
-        return NGX_OK;
-    }
-
-    if (lookup != NGX_HTTP_AISEARCH_WAIT) {
-        ngx_http_aisearch_flight_lead(f, lookup != NGX_HTTP_AISEARCH_NOMEM);
-
-    } else if (!f->timer.timer_set) {
+    if (f->fetch == NULL && !f->timer.timer_set) {
         ngx_queue_insert_tail(&ngx_http_aisearch_followers, &f->follower);
         ngx_add_timer(&f->timer, NGX_HTTP_AISEARCH_POLL);
     }
 
     return NGX_OK;
+}
+
+
+/* fetches for the cache alone */
+
+void
+ngx_http_aisearch_flight_start(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_fetch_e fetch)
+{
+    (void) ngx_http_aisearch_flight_get(ctx->account, query, fetch);
 }
 
 
@@ -217,6 +224,34 @@ ngx_http_aisearch_flight_look(void)
 
 
 static ngx_http_aisearch_flight_t *
+ngx_http_aisearch_flight_get(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_fetch_e fetch)
+{
+    ngx_http_aisearch_flight_t  *f;
+
+    f = ngx_http_aisearch_flight_find(&query->key);
+
+    if (f == NULL) {
+        f = ngx_http_aisearch_flight_create(account, query);
+
+        if (f == NULL) {
+            if (fetch == NGX_HTTP_AISEARCH_LEADER) {
+                ngx_http_aisearch_cache_release(account, &query->key);
+            }
+
+            return NULL;
+        }
+    }
+
+    if (fetch != NGX_HTTP_AISEARCH_OTHER && f->fetch == NULL && !f->failed) {
+        ngx_http_aisearch_flight_lead(f, fetch == NGX_HTTP_AISEARCH_LEADER);
+    }
+
+    return f;
+}
+
+
+static ngx_http_aisearch_flight_t *
 ngx_http_aisearch_flight_find(ngx_http_aisearch_key_t *key)
 {
     ngx_queue_t                 *bucket, *q;
@@ -258,7 +293,7 @@ ngx_http_aisearch_flight_create(ngx_http_aisearch_account_t *account,
     }
 
     f->account = account;
-    ngx_http_aisearch_query_copy(&f->query, query);
+    ngx_http_aisearch_flight_query(f, query);
 
     ngx_queue_init(&f->waiters);
     ngx_queue_init(&f->follower);
@@ -276,6 +311,40 @@ ngx_http_aisearch_flight_create(ngx_http_aisearch_account_t *account,
 }
 
 
+/* takes the query out of the request's memory, which it may outlive */
+
+static void
+ngx_http_aisearch_flight_query(ngx_http_aisearch_flight_t *f,
+    ngx_http_aisearch_query_t *query)
+{
+    size_t                len;
+    struct ais_str        account;
+    struct ais_resource  *res;
+
+    account.data = (char *) f->account->account_id.data;
+    account.len = f->account->account_id.len;
+
+    len = ais_resource_path(&query->resource, account, f->path);
+
+    /* the key is how the path ends */
+
+    f->query.key = query->key;
+    f->query.key.path.data = (u_char *) f->path + len - query->key.path.len;
+
+    /* of the resource only what an answer is judged by */
+
+    res = &f->query.resource;
+
+    res->generation = query->resource.generation;
+    res->kind = query->resource.kind;
+
+    if (res->kind == AIS_JOB) {
+        res->job.len = query->resource.job.len;
+        res->job.data = f->path + len - res->job.len;
+    }
+}
+
+
 static void
 ngx_http_aisearch_flight_destroy(ngx_http_aisearch_flight_t *f)
 {
@@ -284,7 +353,7 @@ ngx_http_aisearch_flight_destroy(ngx_http_aisearch_flight_t *f)
     }
 
     if (f->leased) {
-        ngx_http_aisearch_cache_release(f->account->zone, &f->query.key);
+        ngx_http_aisearch_cache_release(f->account, &f->query.key);
     }
 
     ngx_queue_remove(&f->queue);
@@ -304,12 +373,16 @@ ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f, ngx_uint_t leased)
 
     f->leased = leased;
 
+    if (ngx_http_aisearch_flight_spent(f)) {
+        client = NULL;
+    }
+
     ngx_queue_remove(&f->follower);
     ngx_queue_init(&f->follower);
 
     if (client) {
         f->fetch = ais_client_fetch(client, &account->target,
-                                    account->credential, f->query.path,
+                                    account->credential, f->path,
                                     ngx_http_aisearch_flight_fetched, f);
     }
 
@@ -333,10 +406,7 @@ ngx_http_aisearch_flight_timer(ngx_event_t *ev)
     f = ev->data;
 
     if (f->failed) {
-        ngx_log_error(NGX_LOG_ERR, ev->log, 0,
-                      "aisearch account \"%V\": could not start a fetch",
-                      &f->account->name);
-        ngx_http_aisearch_flight_land(f, NULL);
+        ngx_http_aisearch_flight_fail(f);
         return;
     }
 
@@ -346,10 +416,71 @@ ngx_http_aisearch_flight_timer(ngx_event_t *ev)
     }
 
     if (f->leased) {
-        ngx_http_aisearch_cache_renew(f->account->zone, &f->query.key);
+        ngx_http_aisearch_cache_renew(f->account, &f->query.key);
     }
 
     ngx_add_timer(&f->timer, NGX_HTTP_AISEARCH_RENEWAL);
+}
+
+
+/* one request that goes on the API's nerves costs five minutes for all */
+
+static ngx_uint_t
+ngx_http_aisearch_flight_spent(ngx_http_aisearch_flight_t *f)
+{
+    ngx_http_aisearch_budget_t  *budget;
+
+    budget = f->account->budget;
+
+    f->wait = ngx_http_aisearch_budget_wait(budget);
+
+    if (f->wait == 0) {
+        return 0;
+    }
+
+    if (ngx_time() - budget->warned >= 60) {
+        budget->warned = ngx_time();
+
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "aisearch account \"%V\": no call to the API for the "
+                      "next %Mms: its budget is spent, or the API asked for "
+                      "a pause; look-ups get stale answers, or 503",
+                      &f->account->name, f->wait);
+    }
+
+    return 1;
+}
+
+
+/* no fetch was started */
+
+static void
+ngx_http_aisearch_flight_fail(ngx_http_aisearch_flight_t *f)
+{
+    enum ais_fault             fault;
+    ngx_http_aisearch_blob_t  *blob;
+
+    fault = f->wait ? AIS_FAULT_BUDGET : AIS_FAULT_INTERNAL;
+
+    if (fault == AIS_FAULT_INTERNAL) {
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "aisearch account \"%V\": could not start a fetch",
+                      &f->account->name);
+    }
+
+    ngx_http_aisearch_count(f->account->stats->fetches[fault]);
+
+    blob = ngx_http_aisearch_blob_create();
+
+    if (blob) {
+        ngx_http_aisearch_blob_fail(blob, fault, f->wait);
+    }
+
+    ngx_http_aisearch_flight_land(f, blob);
+
+    if (blob) {
+        ngx_http_aisearch_blob_release(blob);
+    }
 }
 
 
@@ -360,7 +491,7 @@ ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f)
 {
     ngx_http_aisearch_ctx_t     *ctx;
     ngx_http_aisearch_blob_t    *blob;
-    ngx_http_aisearch_lookup_e   lookup;
+    ngx_http_aisearch_lookup_t   lookup;
 
     blob = ngx_http_aisearch_blob_create();
     if (blob == NULL) {
@@ -374,23 +505,29 @@ ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f)
     ctx = ngx_queue_data(ngx_queue_head(&f->waiters), ngx_http_aisearch_ctx_t,
                          queue);
 
-    lookup = ngx_http_aisearch_cache_lookup(f->account->zone, &f->query.key,
-                                            &ctx->conf->valid, f->start,
-                                            blob->pool, &blob->answer);
-    switch (lookup) {
+    lookup = ngx_http_aisearch_cache_lookup(f->account, &f->query.key,
+                                            &ctx->conf->freshness, f->start,
+                                            f->flags, blob->pool,
+                                            &blob->answer);
 
-    case NGX_HTTP_AISEARCH_FRESH:
-        ngx_http_aisearch_flight_land(f, blob);
-        break;
+    if (lookup.serve != NGX_HTTP_AISEARCH_NOTHING) {
+        f->leased = (lookup.fetch == NGX_HTTP_AISEARCH_LEADER);
 
-    case NGX_HTTP_AISEARCH_WAIT:
-        if (!f->timer.timer_set) {
-            ngx_add_timer(&f->timer, NGX_HTTP_AISEARCH_POLL);
+        /* whether a stale answer will do is for each to say */
+
+        if (lookup.serve == NGX_HTTP_AISEARCH_STALE) {
+            blob->answer.verdict.fault = blob->answer.failure;
+            blob->answer.verdict.pass = 0;
         }
-        break;
 
-    default:
-        ngx_http_aisearch_flight_lead(f, lookup != NGX_HTTP_AISEARCH_NOMEM);
+        ngx_http_aisearch_flight_land(f, blob);
+
+    } else if (lookup.fetch != NGX_HTTP_AISEARCH_OTHER) {
+        ngx_http_aisearch_flight_lead(f,
+                                    lookup.fetch == NGX_HTTP_AISEARCH_LEADER);
+
+    } else if (!f->timer.timer_set) {
+        ngx_add_timer(&f->timer, NGX_HTTP_AISEARCH_POLL);
     }
 
     ngx_http_aisearch_blob_release(blob);
@@ -406,13 +543,22 @@ ngx_http_aisearch_flight_fetched(void *data, const struct ais_response *response
 
     f->fetch = NULL;
 
+    ngx_http_aisearch_budget_observe(f->account->budget, response);
+
     blob = ngx_http_aisearch_blob_create();
 
+    if (blob) {
+        ngx_http_aisearch_flight_answer(f, response, blob);
+        ngx_http_aisearch_flight_count(f, response, &blob->answer);
+    }
+
+    /* what is ours says nothing about the API; others may do better */
+
     if (blob
-        && ngx_http_aisearch_flight_answer(f, response, blob) == NGX_OK
-        && blob->answer.verdict.fault != AIS_FAULT_INTERNAL)
+        && blob->answer.verdict.fault != AIS_FAULT_INTERNAL
+        && blob->answer.verdict.fault != AIS_FAULT_BUDGET)
     {
-        ngx_http_aisearch_cache_store(f->account->zone, &f->query.key,
+        ngx_http_aisearch_cache_store(f->account, &f->query.key,
                                       &blob->answer);
         f->leased = 0;
     }
@@ -425,65 +571,89 @@ ngx_http_aisearch_flight_fetched(void *data, const struct ais_response *response
 }
 
 
-static ngx_int_t
+static void
 ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, ngx_http_aisearch_blob_t *blob)
 {
     ngx_time_t                  *tp;
     struct ais_error             err;
+    struct ais_verdict           verdict;
     ngx_http_aisearch_answer_t  *answer;
 
-    answer = &blob->answer;
-
-    answer->fetched = ngx_current_msec;
-    answer->fetch_time = (ngx_msec_t) response->elapsed;
-
     if (response->fault != AIS_FAULT_NONE) {
-        answer->verdict.fault = response->fault;
-        answer->verdict.class = AIS_CLASS_ERROR;
-
         ngx_http_aisearch_flight_log(f, response, response->fault,
                                      response->message);
-        return NGX_OK;
+
+        ngx_http_aisearch_blob_fail(blob, response->fault,
+                   response->fault == AIS_FAULT_BUDGET
+                   ? ngx_http_aisearch_budget_wait(f->account->budget) : 0);
+        return;
     }
 
     tp = ngx_timeofday();
 
-    answer->verdict = ais_policy_judge(&f->query.resource, response->status,
-                                       response->body,
-                                       (int64_t) tp->sec * 1000 + tp->msec,
-                                       &err);
+    verdict = ais_policy_judge(&f->query.resource, response->status,
+                               response->body,
+                               (int64_t) tp->sec * 1000 + tp->msec, &err);
 
-    if (answer->verdict.fault != AIS_FAULT_NONE) {
-        ngx_http_aisearch_flight_log(f, response, answer->verdict.fault,
-                                     err.text);
+    if (verdict.fault != AIS_FAULT_NONE) {
+        ngx_http_aisearch_flight_log(f, response, verdict.fault, err.text);
 
-        if (response->retry_after > 0) {
-            answer->retry_after = (ngx_msec_t) response->retry_after;
-        }
+        ngx_http_aisearch_blob_fail(blob, verdict.fault,
+                   (verdict.fault == AIS_FAULT_RATE_LIMITED)
+                   ? (ngx_msec_t) ais_policy_closed(response->retry_after)
+                   : (ngx_msec_t) ngx_max(response->retry_after, 0));
     }
 
-    if (!answer->verdict.pass) {
-        return NGX_OK;
+    if (!verdict.pass) {
+        return;
     }
 
-    answer->status = response->status;
+    answer = &blob->answer;
+
     answer->body.len = response->body.len;
     answer->body.data = ngx_pnalloc(blob->pool, response->body.len + 1);
 
     if (answer->body.data == NULL) {
-        ngx_memzero(answer, sizeof(ngx_http_aisearch_answer_t));
-        answer->verdict.fault = AIS_FAULT_INTERNAL;
-        return NGX_ERROR;
+        ngx_http_aisearch_blob_fail(blob, AIS_FAULT_INTERNAL, 0);
+        return;
     }
 
     ngx_memcpy(answer->body.data, response->body.data, response->body.len);
 
-    answer->etag = (uint64_t) ngx_murmur_hash2(answer->body.data,
-                                               answer->body.len) << 32
-                   | ngx_crc32_long(answer->body.data, answer->body.len);
+    answer->verdict = verdict;
+    answer->status = response->status;
+    answer->fetched = ngx_current_msec;
+    answer->fetch_time = (ngx_msec_t) response->elapsed;
 
-    return NGX_OK;
+    ngx_sprintf(answer->etag, "%08xD%08xD",
+                ngx_murmur_hash2(answer->body.data, answer->body.len),
+                ngx_crc32_long(answer->body.data, answer->body.len));
+}
+
+
+static void
+ngx_http_aisearch_flight_count(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, ngx_http_aisearch_answer_t *answer)
+{
+    ngx_uint_t                  i;
+    ngx_msec_t                  ms;
+    ngx_http_aisearch_stats_t  *stats;
+
+    stats = f->account->stats;
+    ms = (ngx_msec_t) response->elapsed;
+
+    for (i = 0; i < NGX_HTTP_AISEARCH_LATENCIES - 1; i++) {
+        if (ms <= ngx_http_aisearch_latency_bounds[i]) {
+            break;
+        }
+    }
+
+    ngx_http_aisearch_count(stats->latencies[i]);
+    ngx_http_aisearch_count(stats->fetches[answer->verdict.fault]);
+
+    (void) ngx_atomic_fetch_add(&stats->latency_sum, ms);
+    (void) ngx_atomic_fetch_add(&stats->calls, response->calls);
 }
 
 
@@ -514,20 +684,59 @@ ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
         ctx = ngx_queue_data(q, ngx_http_aisearch_ctx_t, queue);
         ctx->flight = NULL;
 
-        if (blob == NULL
-            || ngx_http_aisearch_blob_share(blob, ctx->request->pool)
-               != NGX_OK)
-        {
-            ctx->answer.verdict.fault = AIS_FAULT_INTERNAL;
+        ngx_http_aisearch_flight_deliver(f, ctx, blob);
 
-        } else {
-            ctx->answer = blob->answer;
+        if (ctx->cache_status == NGX_HTTP_AISEARCH_CACHE_COALESCED) {
+            ngx_http_aisearch_count(f->account->stats->woken);
         }
 
         ngx_http_aisearch_resume(ctx);
     }
 
     ngx_http_aisearch_flight_destroy(f);
+}
+
+
+/* a failure may mean a stale answer, to each by its own configuration */
+
+static void
+ngx_http_aisearch_flight_deliver(ngx_http_aisearch_flight_t *f,
+    ngx_http_aisearch_ctx_t *ctx, ngx_http_aisearch_blob_t *blob)
+{
+    enum ais_fault               fault;
+    ngx_http_request_t          *r;
+    ngx_http_aisearch_lookup_t   lookup;
+
+    r = ctx->request;
+
+    fault = blob ? blob->answer.verdict.fault : AIS_FAULT_INTERNAL;
+
+    if (fault != AIS_FAULT_NONE) {
+
+        lookup = ngx_http_aisearch_cache_lookup(f->account, &f->query.key,
+                                                &ctx->conf->freshness, 0,
+                                                NGX_HTTP_AISEARCH_PEEK,
+                                                r->pool, &ctx->answer);
+
+        if (lookup.serve == NGX_HTTP_AISEARCH_STALE
+            || lookup.serve == NGX_HTTP_AISEARCH_FRESH)
+        {
+            ctx->cache_status = NGX_HTTP_AISEARCH_CACHE_STALE;
+            ctx->answer.failure = fault;
+            return;
+        }
+    }
+
+    if (blob && ngx_http_aisearch_blob_share(blob, r->pool) == NGX_OK) {
+        ctx->answer = blob->answer;
+        return;
+    }
+
+    ngx_memzero(&ctx->answer, sizeof(ngx_http_aisearch_answer_t));
+
+    ctx->answer.verdict.fault = AIS_FAULT_INTERNAL;
+    ctx->answer.verdict.class = AIS_CLASS_ERROR;
+    ctx->answer.fetched = ngx_current_msec;
 }
 
 
@@ -539,6 +748,7 @@ ngx_http_aisearch_flight_log(ngx_http_aisearch_flight_t *f,
     const char *reason)
 {
     ngx_log_t                *log;
+    ngx_uint_t                level;
     ngx_http_request_t       *r;
     ngx_http_aisearch_ctx_t  *ctx;
 
@@ -552,11 +762,13 @@ ngx_http_aisearch_flight_log(ngx_http_aisearch_flight_t *f,
         ngx_http_set_log_request(log, r);
     }
 
-    ngx_log_error(NGX_LOG_ERR, log, 0,
+    level = (fault == AIS_FAULT_BUDGET) ? NGX_LOG_INFO : NGX_LOG_ERR;
+
+    ngx_log_error(level, log, 0,
                   "aisearch account \"%V\": %s fault: %s, "
                   "API request: \"GET %s\", status: %d, calls: %ui",
                   &f->account->name, ais_fault_name(fault), reason,
-                  f->query.path, response->status,
+                  f->path, response->status,
                   (ngx_uint_t) response->calls);
 }
 
@@ -582,6 +794,19 @@ ngx_http_aisearch_blob_create(void)
     blob->refs = 1;
 
     return blob;
+}
+
+
+static void
+ngx_http_aisearch_blob_fail(ngx_http_aisearch_blob_t *blob,
+    enum ais_fault fault, ngx_msec_t retry_after)
+{
+    ngx_memzero(&blob->answer, sizeof(ngx_http_aisearch_answer_t));
+
+    blob->answer.verdict.fault = fault;
+    blob->answer.verdict.class = AIS_CLASS_ERROR;
+    blob->answer.fetched = ngx_current_msec;
+    blob->answer.retry_after = retry_after;
 }
 
 

@@ -21,6 +21,9 @@ static char *ngx_http_aisearch_pass_prefix(ngx_conf_t *cf,
 static char *ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+static char *ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
 static ngx_int_t ngx_http_aisearch_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_aisearch_init_process(ngx_cycle_t *cycle);
 static void ngx_http_aisearch_exit_process(ngx_cycle_t *cycle);
@@ -54,6 +57,27 @@ static ngx_command_t  ngx_http_aisearch_commands[] = {
       ngx_http_aisearch_valid,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("aisearch_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_aisearch_status,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("aisearch_use_stale"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_aisearch_use_stale,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("aisearch_cache_bypass"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_set_predicate_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_aisearch_loc_conf_t, bypass),
       NULL },
 
     { ngx_string("aisearch_intercept_errors"),
@@ -153,6 +177,10 @@ ngx_http_aisearch_postconfiguration(ngx_conf_t *cf)
 
     for (i = 0; i < amcf->accounts.nelts; i++) {
         accounts[i]->zone = amcf->shm_zone;
+    }
+
+    if (ngx_http_aisearch_state_configure(cf, amcf) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     return ngx_http_aisearch_net_configure(cf, amcf);
@@ -275,9 +303,13 @@ ngx_http_aisearch_create_loc_conf(ngx_conf_t *cf)
      *
      *     alcf->pass = NULL;
      *     alcf->valid_set = 0;
+     *     alcf->stale_set = 0;
      */
 
-    alcf->valid = ais_valid_default;
+    alcf->freshness.valid = ais_valid_default;
+    alcf->freshness.stale_updating = 30 * 1000;
+    alcf->freshness.stale_error = 60 * 60 * 1000;
+    alcf->bypass = NGX_CONF_UNSET_PTR;
     alcf->intercept_errors = NGX_CONF_UNSET;
 
     return alcf;
@@ -307,9 +339,17 @@ ngx_http_aisearch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     /* a level that sets any lifetime sets them all */
 
     if (conf->valid_set == 0) {
-        conf->valid = prev->valid;
+        conf->freshness.valid = prev->freshness.valid;
         conf->valid_set = prev->valid_set;
     }
+
+    if (conf->stale_set == 0) {
+        conf->freshness.stale_updating = prev->freshness.stale_updating;
+        conf->freshness.stale_error = prev->freshness.stale_error;
+        conf->stale_set = prev->stale_set;
+    }
+
+    ngx_conf_merge_ptr_value(conf->bypass, prev->bypass, NULL);
 
     ngx_conf_merge_value(conf->intercept_errors, prev->intercept_errors, 0);
 
@@ -508,7 +548,7 @@ ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    *(int64_t *) ((char *) &alcf->valid + names[i].offset) = time;
+    *(int64_t *) ((char *) &alcf->freshness.valid + names[i].offset) = time;
 
     if (names[i].offset != offsetof(struct ais_valid, active)) {
 
@@ -535,7 +575,72 @@ ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    alcf->valid.active_max = max;
+    alcf->freshness.valid.active_max = max;
+
+    return NGX_CONF_OK;
+}
+
+
+/* aisearch_use_stale [updating=TIME] [error=TIME] | off */
+
+static char *
+ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_aisearch_loc_conf_t  *alcf = conf;
+
+    ngx_int_t    time;
+    ngx_str_t   *value, s;
+    ngx_uint_t   i;
+    ngx_msec_t  *slot;
+
+    if (alcf->stale_set) {
+        return "is duplicate";
+    }
+
+    alcf->stale_set = 1;
+
+    /* what is not named is off */
+
+    alcf->freshness.stale_updating = 0;
+    alcf->freshness.stale_error = 0;
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
+        return NGX_CONF_OK;
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "updating=", 9) == 0) {
+            slot = &alcf->freshness.stale_updating;
+            s.data = value[i].data + 9;
+
+        } else if (ngx_strncmp(value[i].data, "error=", 6) == 0) {
+            slot = &alcf->freshness.stale_error;
+            s.data = value[i].data + 6;
+
+        } else {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\", it must be "
+                               "\"updating=TIME\", \"error=TIME\" or, "
+                               "alone, \"off\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        s.len = value[i].data + value[i].len - s.data;
+
+        time = ngx_parse_time(&s, 0);
+
+        if (time == NGX_ERROR) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid time value \"%V\", write one such "
+                               "as \"30s\"", &s);
+            return NGX_CONF_ERROR;
+        }
+
+        *slot = (ngx_msec_t) time;
+    }
 
     return NGX_CONF_OK;
 }

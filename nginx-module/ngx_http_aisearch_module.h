@@ -12,6 +12,7 @@
 #include "ais_resource.h"
 
 #include "ngx_http_aisearch_cache.h"
+#include "ngx_http_aisearch_state.h"
 
 
 typedef struct ngx_http_aisearch_net_s     ngx_http_aisearch_net_t;
@@ -36,16 +37,22 @@ typedef struct {
     ngx_flag_t                     verify;
     ngx_flag_t                     allow_plain_http;
     ngx_str_t                      proxy;
+    struct ais_budget_limit        limits[AIS_BUDGET_LIMITS];
+    ngx_uint_t                     nlimits;
 
     struct ais_target              target;
+    struct ais_gate                gate;
     struct ais_credential         *credential;
 
     /* differs wherever answers may differ: stands for the account in keys */
     ngx_str_t                      identity;
+    ngx_str_t                      prefix;         /* "accounts/ID/" */
     ngx_uint_t                     cache_id;
 
     ngx_shm_zone_t                *zone;
     ngx_http_aisearch_net_t       *net;
+    ngx_http_aisearch_budget_t    *budget;         /* of the credential */
+    ngx_http_aisearch_stats_t     *stats;          /* in shared memory */
 
     u_char                        *file;
     ngx_uint_t                     line;
@@ -78,8 +85,10 @@ typedef struct {
 
 typedef struct {
     ngx_http_aisearch_pass_t      *pass;
-    struct ais_valid               valid;
+    ngx_http_aisearch_freshness_t  freshness;
     ngx_uint_t                     valid_set; /* a bit for each class */
+    ngx_uint_t                     stale_set;
+    ngx_array_t                   *bypass;    /* ngx_http_complex_value_t */
     ngx_flag_t                     intercept_errors;
 } ngx_http_aisearch_loc_conf_t;
 
@@ -87,24 +96,32 @@ typedef struct {
 /* values of $aisearch_cache_status */
 
 typedef enum {
-    NGX_HTTP_AISEARCH_NONE = 0,
-    NGX_HTTP_AISEARCH_HIT,
-    NGX_HTTP_AISEARCH_MISS,
-    NGX_HTTP_AISEARCH_EXPIRED,
-    NGX_HTTP_AISEARCH_COALESCED
+    NGX_HTTP_AISEARCH_CACHE_NONE = 0,
+    NGX_HTTP_AISEARCH_CACHE_HIT,
+    NGX_HTTP_AISEARCH_CACHE_MISS,
+    NGX_HTTP_AISEARCH_CACHE_EXPIRED,
+    NGX_HTTP_AISEARCH_CACHE_UPDATING,
+    NGX_HTTP_AISEARCH_CACHE_STALE,
+    NGX_HTTP_AISEARCH_CACHE_COALESCED,
+    NGX_HTTP_AISEARCH_CACHE_BYPASS
 } ngx_http_aisearch_cache_status_e;
 
 
-/* what a request asks for; the views are into the path */
+/* what a request asks for; it consists of views into the request's memory */
 
 typedef struct {
     struct ais_resource                resource;
     ngx_http_aisearch_key_t            key;
-    char                               path[AIS_RESOURCE_PATH_MAX];
 } ngx_http_aisearch_query_t;
 
 
 typedef struct ngx_http_aisearch_flight_s  ngx_http_aisearch_flight_t;
+
+
+/* the values of Cache-Control, Age and ETag */
+#define NGX_HTTP_AISEARCH_HEADERS_LEN                                         \
+    (sizeof("private, max-age=") + 2 * NGX_INT_T_LEN                          \
+     + NGX_HTTP_AISEARCH_ETAG_LEN + 2)
 
 
 typedef struct {
@@ -114,13 +131,23 @@ typedef struct {
 
     ngx_http_aisearch_cache_status_e   cache_status;
     ngx_http_aisearch_answer_t         answer;
+    ngx_msec_t                         lifetime;
     ngx_str_t                          job_id;
 
     ngx_http_aisearch_flight_t        *flight; /* that we wait for, if any */
     ngx_queue_t                        queue;  /* in flight->waiters */
 
+    unsigned                           bypass:1;
     unsigned                           answered:1;
     unsigned                           refused:1;
+    unsigned                           kept:1;
+
+    /* one allocation instead of four */
+
+    ngx_buf_t                          buf;
+    ngx_table_elt_t                   *cache_control;
+    u_char                             headers[
+                                           NGX_HTTP_AISEARCH_HEADERS_LEN];
 } ngx_http_aisearch_ctx_t;
 
 
@@ -144,6 +171,61 @@ ngx_http_aisearch_account_t *ngx_http_aisearch_account_find(
     ngx_http_aisearch_main_conf_t *amcf, ngx_str_t *name);
 ngx_int_t ngx_http_aisearch_account_allows(ngx_http_aisearch_account_t *account,
     struct ais_resource *res);
+
+/* cache */
+
+char *ngx_http_aisearch_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_aisearch_cache_default_zone(ngx_conf_t *cf,
+    ngx_shm_zone_t **zone);
+
+/* sets key->hash by the rest of the key */
+void ngx_http_aisearch_cache_hash(ngx_http_aisearch_key_t *key);
+
+/*
+ * Looks an entry up and says what to do.  What came at or after "since" (where
+ * that is not 0), that is, while the caller waited for it, is taken in any
+ * case.  A body is copied into "pool".
+ */
+ngx_http_aisearch_lookup_t ngx_http_aisearch_cache_lookup(
+    ngx_http_aisearch_account_t *account, ngx_http_aisearch_key_t *key,
+    ngx_http_aisearch_freshness_t *freshness, ngx_msec_t since,
+    ngx_uint_t flags, ngx_pool_t *pool, ngx_http_aisearch_answer_t *answer);
+
+/* stores what the holder of the lease fetched, and ends the lease */
+void ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer);
+
+void ngx_http_aisearch_cache_renew(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_key_t *key);
+void ngx_http_aisearch_cache_release(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_key_t *key);
+
+/* how long an answer stays fresh, with a budget that stretches it */
+ngx_msec_t ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,
+    struct ais_verdict *verdict, double stretch);
+void ngx_http_aisearch_cache_snapshot(ngx_shm_zone_t *zone,
+    ngx_http_aisearch_cache_state_t *state);
+
+/* state */
+
+char *ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_aisearch_state_configure(ngx_conf_t *cf,
+    ngx_http_aisearch_main_conf_t *amcf);
+ngx_msec_t ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b);
+void ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,
+    const struct ais_response *response);
+double ngx_http_aisearch_budget_stretch(ngx_http_aisearch_budget_t *b);
+void ngx_http_aisearch_budget_snapshot(ngx_http_aisearch_budget_t *b,
+    ngx_http_aisearch_budget_state_t *state);
+
+#define ngx_http_aisearch_count(counter)                                      \
+    (void) ngx_atomic_fetch_add(&(counter), 1)
+
+/* status */
+
+char *ngx_http_aisearch_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* net */
 
@@ -170,7 +252,9 @@ void ngx_http_aisearch_wakeup_send(ngx_http_aisearch_main_conf_t *amcf,
 void ngx_http_aisearch_flight_init(void);
 void ngx_http_aisearch_flight_done(void);
 ngx_int_t ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_e lookup);
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_fetch_e fetch);
+void ngx_http_aisearch_flight_start(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_fetch_e fetch);
 void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
 void ngx_http_aisearch_flight_look(void);
 
@@ -178,9 +262,8 @@ void ngx_http_aisearch_flight_look(void);
 
 ngx_int_t ngx_http_aisearch_handler(ngx_http_request_t *r);
 void ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx);
+ngx_int_t ngx_http_aisearch_keep_ctx(ngx_http_aisearch_ctx_t *ctx);
 ngx_http_aisearch_ctx_t *ngx_http_aisearch_get_ctx(ngx_http_request_t *r);
-void ngx_http_aisearch_query_copy(ngx_http_aisearch_query_t *dst,
-    ngx_http_aisearch_query_t *src);
 
 /* response */
 
@@ -191,6 +274,7 @@ ngx_int_t ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx);
 /* variables */
 
 ngx_int_t ngx_http_aisearch_add_variables(ngx_conf_t *cf);
+ngx_str_t *ngx_http_aisearch_job_state_name(enum ais_state state);
 ngx_str_t *ngx_http_aisearch_cache_status_name(
     ngx_http_aisearch_cache_status_e status);
 

@@ -1,27 +1,30 @@
 #include "ngx_http_aisearch_module.h"
 
 
-#define NGX_HTTP_AISEARCH_PATH_PREFIX  (sizeof("/accounts/") - 1)
-
-
 static ngx_http_aisearch_ctx_t *ngx_http_aisearch_create_ctx(
     ngx_http_request_t *r);
 static void ngx_http_aisearch_cleanup(void *data);
 static ngx_int_t ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query);
+    ngx_http_aisearch_query_t *query, char *buf);
 static ngx_int_t ngx_http_aisearch_resource(ngx_http_aisearch_ctx_t *ctx,
     ngx_str_t *path);
+static ngx_http_aisearch_cache_status_e ngx_http_aisearch_cache_status(
+    ngx_http_aisearch_ctx_t *ctx, ngx_http_aisearch_lookup_t *lookup);
+static ngx_int_t ngx_http_aisearch_serve(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
 static ngx_int_t ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_e lookup);
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
 
 
 ngx_int_t
 ngx_http_aisearch_handler(ngx_http_request_t *r)
 {
+    char                         buf[AIS_RESOURCE_PATH_MAX];
     ngx_int_t                    rc;
+    ngx_uint_t                   flags;
     ngx_http_aisearch_ctx_t     *ctx;
     ngx_http_aisearch_query_t    query;
-    ngx_http_aisearch_lookup_e   lookup;
+    ngx_http_aisearch_lookup_t   lookup;
 
     ctx = ngx_http_aisearch_create_ctx(r);
     if (ctx == NULL) {
@@ -42,57 +45,59 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
                                   "only GET and HEAD are possible here");
     }
 
-    rc = ngx_http_aisearch_query(ctx, &query);
+    rc = ngx_http_aisearch_query(ctx, &query, buf);
     if (rc != NGX_DECLINED) {
         return rc;
     }
 
-    lookup = ngx_http_aisearch_cache_lookup(ctx->account->zone, &query.key,
-                                            &ctx->conf->valid, 0, r->pool,
-                                            &ctx->answer);
-    switch (lookup) {
+    flags = ctx->bypass ? NGX_HTTP_AISEARCH_BYPASS : 0;
 
-    case NGX_HTTP_AISEARCH_FRESH:
-        ctx->cache_status = NGX_HTTP_AISEARCH_HIT;
-        return ngx_http_aisearch_respond(ctx);
+    lookup = ngx_http_aisearch_cache_lookup(ctx->account, &query.key,
+                                            &ctx->conf->freshness, 0, flags,
+                                            r->pool, &ctx->answer);
 
-    case NGX_HTTP_AISEARCH_WAIT:
-        ctx->cache_status = NGX_HTTP_AISEARCH_COALESCED;
-        break;
+    ctx->cache_status = ngx_http_aisearch_cache_status(ctx, &lookup);
+    ctx->lifetime = lookup.lifetime;
 
-    case NGX_HTTP_AISEARCH_REFETCH:
-        ctx->cache_status = NGX_HTTP_AISEARCH_EXPIRED;
-        break;
-
-    default:
-        ctx->cache_status = NGX_HTTP_AISEARCH_MISS;
+    if (lookup.serve != NGX_HTTP_AISEARCH_NOTHING
+        || ngx_http_aisearch_unattended(r))
+    {
+        return ngx_http_aisearch_serve(ctx, &query, &lookup);
     }
 
-    return ngx_http_aisearch_wait(ctx, &query, lookup);
+    return ngx_http_aisearch_wait(ctx, &query, &lookup);
 }
 
 
 static ngx_http_aisearch_ctx_t *
 ngx_http_aisearch_create_ctx(ngx_http_request_t *r)
 {
-    ngx_pool_cleanup_t       *cln;
     ngx_http_aisearch_ctx_t  *ctx;
 
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_aisearch_ctx_t));
-    if (cln == NULL) {
+    ctx = ngx_palloc(r->pool, sizeof(ngx_http_aisearch_ctx_t));
+    if (ctx == NULL) {
         return NULL;
     }
 
-    ctx = cln->data;
-    ngx_memzero(ctx, sizeof(ngx_http_aisearch_ctx_t));
-
-    cln->handler = ngx_http_aisearch_cleanup;
+    ngx_memzero(ctx, offsetof(ngx_http_aisearch_ctx_t, headers));
 
     ctx->request = r;
     ctx->conf = ngx_http_get_module_loc_conf(r, ngx_http_aisearch_module);
     ctx->account = ctx->conf->pass->account;
 
     ngx_http_set_ctx(r, ctx, ngx_http_aisearch_module);
+
+    if (ctx->conf->bypass) {
+
+        switch (ngx_http_test_predicates(r, ctx->conf->bypass)) {
+
+        case NGX_ERROR:
+            return NULL;
+
+        case NGX_DECLINED:
+            ctx->bypass = 1;
+        }
+    }
 
     return ctx;
 }
@@ -110,9 +115,33 @@ ngx_http_aisearch_cleanup(void *data)
 
 
 /*
- * An internal redirect clears the contexts of a request, while its variables
- * should tell of the look-up all the same.
+ * A cleanup takes the request out of a flight.  It also is where the context
+ * is found again once an internal redirect has cleared those of the request:
+ * its variables should tell of the look-up all the same.
  */
+
+ngx_int_t
+ngx_http_aisearch_keep_ctx(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    if (ctx->kept) {
+        return NGX_OK;
+    }
+
+    cln = ngx_pool_cleanup_add(ctx->request->pool, 0);
+    if (cln == NULL) {
+        return NGX_ERROR;
+    }
+
+    cln->handler = ngx_http_aisearch_cleanup;
+    cln->data = ctx;
+
+    ctx->kept = 1;
+
+    return NGX_OK;
+}
+
 
 ngx_http_aisearch_ctx_t *
 ngx_http_aisearch_get_ctx(ngx_http_request_t *r)
@@ -147,11 +176,11 @@ ngx_http_aisearch_get_ctx(ngx_http_request_t *r)
 
 static ngx_int_t
 ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query)
+    ngx_http_aisearch_query_t *query, char *buf)
 {
-    size_t                         len, prefix;
     ngx_str_t                      path;
-    struct ais_str                 account;
+    ngx_uint_t                     named;
+    struct ais_str                 key;
     ngx_http_request_t            *r;
     struct ais_resource           *res;
     enum ais_resource_status       status;
@@ -165,9 +194,23 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    /* our own account is recognized faster than it is parsed */
+
+    named = path.len > acc->prefix.len
+            && ngx_memcmp(path.data, acc->prefix.data, acc->prefix.len) == 0;
+
+    if (named) {
+        path.data += acc->prefix.len;
+        path.len -= acc->prefix.len;
+    }
+
     status = ais_resource_parse(res,
                  (struct ais_str) { (char *) path.data, path.len },
                  (struct ais_str) { (char *) r->args.data, r->args.len });
+
+    if (named && status == AIS_RESOURCE_OK && res->account.len) {
+        status = AIS_RESOURCE_BAD_PATH;
+    }
 
     if (status != AIS_RESOURCE_OK) {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_BAD_REQUEST,
@@ -177,10 +220,7 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
     ctx->job_id.data = (u_char *) res->job.data;
     ctx->job_id.len = res->job.len;
 
-    account.data = (char *) acc->account_id.data;
-    account.len = acc->account_id.len;
-
-    if (res->account.len && !ais_str_eq(res->account, account)) {
+    if (res->account.len) {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_FORBIDDEN,
                                         "this account is not served here");
     }
@@ -190,16 +230,13 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
                                         "this instance is not served here");
     }
 
-    len = ais_resource_path(res, account, query->path);
-
-    prefix = NGX_HTTP_AISEARCH_PATH_PREFIX + account.len;
+    key = ais_resource_key(res, buf);
 
     query->key.account = acc->cache_id;
-    query->key.path.data = (u_char *) query->path + prefix;
-    query->key.path.len = len - prefix;
-    query->key.hash = ngx_murmur_hash2(query->key.path.data,
-                                       query->key.path.len)
-                      ^ (uint32_t) acc->cache_id;
+    query->key.path.data = (u_char *) key.data;
+    query->key.path.len = key.len;
+
+    ngx_http_aisearch_cache_hash(&query->key);
 
     return NGX_DECLINED;
 }
@@ -242,21 +279,73 @@ ngx_http_aisearch_resource(ngx_http_aisearch_ctx_t *ctx, ngx_str_t *path)
 }
 
 
+static ngx_http_aisearch_cache_status_e
+ngx_http_aisearch_cache_status(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_lookup_t *lookup)
+{
+    switch (lookup->serve) {
+
+    case NGX_HTTP_AISEARCH_FRESH:
+    case NGX_HTTP_AISEARCH_FAILED:
+        /* a failure is remembered too */
+        return NGX_HTTP_AISEARCH_CACHE_HIT;
+
+    case NGX_HTTP_AISEARCH_UPDATING:
+        return NGX_HTTP_AISEARCH_CACHE_UPDATING;
+
+    case NGX_HTTP_AISEARCH_STALE:
+        return NGX_HTTP_AISEARCH_CACHE_STALE;
+
+    case NGX_HTTP_AISEARCH_NOTHING:
+        break;
+    }
+
+    if (ctx->bypass) {
+        return NGX_HTTP_AISEARCH_CACHE_BYPASS;
+    }
+
+    if (lookup->fetch == NGX_HTTP_AISEARCH_OTHER) {
+        return NGX_HTTP_AISEARCH_CACHE_COALESCED;
+    }
+
+    return lookup->expired ? NGX_HTTP_AISEARCH_CACHE_EXPIRED
+                           : NGX_HTTP_AISEARCH_CACHE_MISS;
+}
+
+
+/* nobody waits: what has to be fetched is fetched in the background */
+
+static ngx_int_t
+ngx_http_aisearch_serve(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
+{
+    if (lookup->fetch == NGX_HTTP_AISEARCH_LEADER
+        || lookup->fetch == NGX_HTTP_AISEARCH_LONER)
+    {
+        ngx_http_aisearch_flight_start(ctx, query, lookup->fetch);
+    }
+
+    if (lookup->serve == NGX_HTTP_AISEARCH_NOTHING) {
+        ctx->request->headers_out.status = NGX_HTTP_OK;
+        return NGX_OK;
+    }
+
+    return ngx_http_aisearch_respond(ctx);
+}
+
+
 static ngx_int_t
 ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_e lookup)
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
 {
     ngx_http_request_t  *r;
 
     r = ctx->request;
 
-    if (ngx_http_aisearch_flight_join(ctx, query, lookup) != NGX_OK) {
+    if (ngx_http_aisearch_keep_ctx(ctx) != NGX_OK
+        || ngx_http_aisearch_flight_join(ctx, query, lookup->fetch) != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (ngx_http_aisearch_unattended(r)) {
-        r->headers_out.status = NGX_HTTP_OK;
-        return NGX_OK;
     }
 
     if (r == r->main && !r->discard_body) {
@@ -287,34 +376,4 @@ ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx)
     ngx_http_finalize_request(r, ngx_http_aisearch_respond(ctx));
 
     ngx_http_run_posted_requests(c);
-}
-
-
-void
-ngx_http_aisearch_query_copy(ngx_http_aisearch_query_t *dst,
-    ngx_http_aisearch_query_t *src)
-{
-    size_t         len, prefix;
-    struct ais_str  job;
-
-    prefix = (char *) src->key.path.data - src->path;
-    len = prefix + src->key.path.len;
-    job = src->resource.job;
-
-    ngx_memcpy(dst->path, src->path, len + 1);
-
-    dst->key = src->key;
-    dst->key.path.data = (u_char *) dst->path + prefix;
-
-    /* the views into the request's memory stay behind, but for the job */
-
-    ngx_memzero(&dst->resource, sizeof(struct ais_resource));
-
-    dst->resource.generation = src->resource.generation;
-    dst->resource.kind = src->resource.kind;
-
-    if (src->resource.kind == AIS_JOB) {
-        dst->resource.job.data = dst->path + len - job.len;
-        dst->resource.job.len = job.len;
-    }
 }

@@ -7,7 +7,7 @@ static ngx_int_t ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, ngx_str_t *body);
 static ngx_int_t ngx_http_aisearch_send_envelope(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, const char *text);
-static ngx_int_t ngx_http_aisearch_send_body(ngx_http_request_t *r,
+static ngx_int_t ngx_http_aisearch_send_body(ngx_http_aisearch_ctx_t *ctx,
     ngx_str_t *body);
 static ngx_uint_t ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status);
@@ -18,10 +18,9 @@ static ngx_int_t ngx_http_aisearch_set_retry_after(
     ngx_http_aisearch_ctx_t *ctx);
 static ngx_table_elt_t *ngx_http_aisearch_add_header(ngx_http_request_t *r,
     ngx_str_t *name, u_char *data, size_t len);
-static ngx_int_t ngx_http_aisearch_set_cache_control(ngx_http_request_t *r,
-    u_char *data, size_t len);
+static ngx_int_t ngx_http_aisearch_set_cache_control(
+    ngx_http_aisearch_ctx_t *ctx, u_char *data, size_t len);
 static u_char *ngx_http_aisearch_digits(u_char *p, ngx_uint_t n);
-static u_char *ngx_http_aisearch_hex(u_char *p, uint64_t n);
 
 
 static ngx_str_t  ngx_http_aisearch_type = ngx_string("application/json");
@@ -72,6 +71,8 @@ ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
 
     ctx->refused = 1;
 
+    ngx_http_aisearch_count(ctx->account->stats->refused);
+
     if (ngx_http_aisearch_unattended(r)) {
         r->headers_out.status = status;
         return NGX_OK;
@@ -109,6 +110,8 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
     answer = &ctx->answer;
 
     ctx->answered = 1;
+
+    ngx_http_aisearch_count(ctx->account->stats->lookups[ctx->cache_status]);
 
     status = answer->verdict.pass
              ? answer->status
@@ -182,20 +185,20 @@ ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
         return rc;
     }
 
-    return ngx_http_aisearch_send_body(r, body);
+    return ngx_http_aisearch_send_body(ctx, body);
 }
 
 
 static ngx_int_t
-ngx_http_aisearch_send_body(ngx_http_request_t *r, ngx_str_t *body)
+ngx_http_aisearch_send_body(ngx_http_aisearch_ctx_t *ctx, ngx_str_t *body)
 {
-    ngx_buf_t    *b;
-    ngx_chain_t   out;
+    ngx_buf_t           *b;
+    ngx_chain_t          out;
+    ngx_http_request_t  *r;
 
-    b = ngx_calloc_buf(r->pool);
-    if (b == NULL) {
-        return NGX_ERROR;
-    }
+    r = ctx->request;
+
+    b = &ctx->buf;
 
     b->pos = body->data;
     b->last = body->data + body->len;
@@ -252,6 +255,7 @@ ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status)
 
     for (i = 0; i < clcf->error_pages->nelts; i++) {
         if (page[i].status == (ngx_int_t) status) {
+            (void) ngx_http_aisearch_keep_ctx(ctx);
             return 1;
         }
     }
@@ -319,8 +323,8 @@ static ngx_int_t
 ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
 {
     u_char                      *p, *data;
+    ngx_msec_t                   lifetime;
     ngx_str_t                   *name;
-    const char                  *state;
     ngx_table_elt_t             *h;
     ngx_http_request_t          *r;
     ngx_http_aisearch_answer_t  *answer;
@@ -340,22 +344,33 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
     /* a failure is the moment's, ours to remember and nobody else's */
 
     if (answer->verdict.fault != AIS_FAULT_NONE) {
-        return ngx_http_aisearch_set_cache_control(r, (u_char *) "no-store",
+        return ngx_http_aisearch_set_cache_control(ctx, (u_char *) "no-store",
                                                    sizeof("no-store") - 1);
     }
 
-    data = ngx_pnalloc(r->pool, sizeof("private, max-age=") + 2 * NGX_INT_T_LEN
-                                + sizeof("\"0123456789abcdef\""));
-    if (data == NULL) {
-        return NGX_ERROR;
+    switch (ctx->cache_status) {
+
+    case NGX_HTTP_AISEARCH_CACHE_HIT:
+        lifetime = ctx->lifetime;
+        break;
+
+    case NGX_HTTP_AISEARCH_CACHE_UPDATING:
+    case NGX_HTTP_AISEARCH_CACHE_STALE:
+        lifetime = 0;
+        break;
+
+    default:
+        lifetime = ngx_http_aisearch_cache_lifetime(
+                       &ctx->conf->freshness.valid, &answer->verdict,
+                       ngx_http_aisearch_budget_stretch(ctx->account->budget));
     }
 
-    p = ngx_cpymem(data, "private, max-age=", sizeof("private, max-age=") - 1);
-    p = ngx_http_aisearch_digits(p,
-            ngx_http_aisearch_cache_lifetime(&ctx->conf->valid, answer)
-            / 1000);
+    data = ctx->headers;
 
-    if (ngx_http_aisearch_set_cache_control(r, data, p - data) != NGX_OK) {
+    p = ngx_cpymem(data, "private, max-age=", sizeof("private, max-age=") - 1);
+    p = ngx_http_aisearch_digits(p, lifetime / 1000);
+
+    if (ngx_http_aisearch_set_cache_control(ctx, data, p - data) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -375,7 +390,7 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
 
     data = p;
     *p++ = '"';
-    p = ngx_http_aisearch_hex(p, answer->etag);
+    p = ngx_cpymem(p, answer->etag, NGX_HTTP_AISEARCH_ETAG_LEN);
     *p++ = '"';
 
     h = ngx_http_aisearch_add_header(r, &ngx_http_aisearch_etag, data,
@@ -390,10 +405,10 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
         return NGX_OK;
     }
 
-    state = ais_state_name(answer->verdict.state);
+    name = ngx_http_aisearch_job_state_name(answer->verdict.state);
 
-    h = ngx_http_aisearch_add_header(r, &ngx_http_aisearch_x_state,
-                                     (u_char *) state, ngx_strlen(state));
+    h = ngx_http_aisearch_add_header(r, &ngx_http_aisearch_x_state, name->data,
+                                     name->len);
 
     return h ? NGX_OK : NGX_ERROR;
 }
@@ -410,9 +425,11 @@ ngx_http_aisearch_set_retry_after(ngx_http_aisearch_ctx_t *ctx)
     r = ctx->request;
     answer = &ctx->answer;
 
-    left = (ngx_msec_int_t) (answer->fetched
-                + ngx_http_aisearch_cache_lifetime(&ctx->conf->valid, answer)
-                - ngx_current_msec);
+    left = (ngx_msec_int_t)
+           (answer->fetched
+            + ngx_max((ngx_msec_t) ctx->conf->freshness.valid.error,
+                      answer->retry_after)
+            - ngx_current_msec);
 
     data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
     if (data == NULL) {
@@ -458,13 +475,13 @@ ngx_http_aisearch_add_header(ngx_http_request_t *r, ngx_str_t *name,
 /* in the place where "expires" and "add_header" look for one */
 
 static ngx_int_t
-ngx_http_aisearch_set_cache_control(ngx_http_request_t *r, u_char *data,
+ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx, u_char *data,
     size_t len)
 {
-    ngx_table_elt_t  *h;
-#if (nginx_version < 1023000)
-    ngx_table_elt_t  **cc;
-#endif
+    ngx_table_elt_t     *h;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
 
     h = ngx_http_aisearch_add_header(r, &ngx_http_aisearch_cache_control, data,
                                      len);
@@ -478,19 +495,13 @@ ngx_http_aisearch_set_cache_control(ngx_http_request_t *r, u_char *data,
 
 #else
 
-    if (ngx_array_init(&r->headers_out.cache_control, r->pool, 1,
-                       sizeof(ngx_table_elt_t *))
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
+    ctx->cache_control = h;
 
-    cc = ngx_array_push(&r->headers_out.cache_control);
-    if (cc == NULL) {
-        return NGX_ERROR;
-    }
-
-    *cc = h;
+    r->headers_out.cache_control.elts = &ctx->cache_control;
+    r->headers_out.cache_control.nelts = 1;
+    r->headers_out.cache_control.size = sizeof(ngx_table_elt_t *);
+    r->headers_out.cache_control.nalloc = 1;
+    r->headers_out.cache_control.pool = r->pool;
 
 #endif
 
@@ -513,18 +524,4 @@ ngx_http_aisearch_digits(u_char *p, ngx_uint_t n)
     } while (n);
 
     return ngx_cpymem(p, last, buf + NGX_INT_T_LEN - last);
-}
-
-
-static u_char *
-ngx_http_aisearch_hex(u_char *p, uint64_t n)
-{
-    ngx_int_t      shift;
-    static u_char  hex[] = "0123456789abcdef";
-
-    for (shift = 60; shift >= 0; shift -= 4) {
-        *p++ = hex[(n >> shift) & 0xf];
-    }
-
-    return p;
 }

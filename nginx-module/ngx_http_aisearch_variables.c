@@ -68,14 +68,30 @@ static ngx_str_t  ngx_http_aisearch_cache_statuses[] = {
     ngx_string("HIT"),
     ngx_string("MISS"),
     ngx_string("EXPIRED"),
-    ngx_string("COALESCED")
+    ngx_string("UPDATING"),
+    ngx_string("STALE"),
+    ngx_string("COALESCED"),
+    ngx_string("BYPASS")
 };
+
+
+/* the library's, with their lengths */
+
+static ngx_str_t  ngx_http_aisearch_job_states[AIS_STATES];
 
 
 ngx_int_t
 ngx_http_aisearch_add_variables(ngx_conf_t *cf)
 {
+    ngx_str_t            *state;
+    ngx_uint_t            i;
     ngx_http_variable_t  *var, *v;
+
+    for (i = 0; i < AIS_STATES; i++) {
+        state = &ngx_http_aisearch_job_states[i];
+        state->data = (u_char *) ais_state_name(i);
+        state->len = ngx_strlen(state->data);
+    }
 
     for (v = ngx_http_aisearch_vars; v->name.len; v++) {
         var = ngx_http_add_variable(cf, &v->name, v->flags);
@@ -95,6 +111,13 @@ ngx_str_t *
 ngx_http_aisearch_cache_status_name(ngx_http_aisearch_cache_status_e status)
 {
     return &ngx_http_aisearch_cache_statuses[status];
+}
+
+
+ngx_str_t *
+ngx_http_aisearch_job_state_name(enum ais_state state)
+{
+    return &ngx_http_aisearch_job_states[state];
 }
 
 
@@ -140,7 +163,7 @@ ngx_http_aisearch_cache_status_variable(ngx_http_aisearch_ctx_t *ctx,
 {
     ngx_str_t  *name;
 
-    if (ctx->cache_status == NGX_HTTP_AISEARCH_NONE) {
+    if (ctx->cache_status == NGX_HTTP_AISEARCH_CACHE_NONE) {
         return NGX_DECLINED;
     }
 
@@ -157,7 +180,7 @@ static ngx_int_t
 ngx_http_aisearch_job_state_variable(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_variable_value_t *v)
 {
-    const char          *state;
+    ngx_str_t           *state;
     struct ais_verdict  *verdict;
 
     verdict = &ctx->answer.verdict;
@@ -169,10 +192,10 @@ ngx_http_aisearch_job_state_variable(ngx_http_aisearch_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    state = ais_state_name(verdict->state);
+    state = ngx_http_aisearch_job_state_name(verdict->state);
 
-    v->len = ngx_strlen(state);
-    v->data = (u_char *) state;
+    v->len = state->len;
+    v->data = state->data;
 
     return NGX_OK;
 }
@@ -270,8 +293,19 @@ ngx_http_aisearch_fetch_time_variable(ngx_http_aisearch_ctx_t *ctx,
 {
     ngx_msec_t  ms;
 
-    if (!ctx->answered || ctx->cache_status == NGX_HTTP_AISEARCH_HIT) {
+    if (!ctx->answered) {
         return NGX_DECLINED;
+    }
+
+    switch (ctx->cache_status) {
+
+    case NGX_HTTP_AISEARCH_CACHE_HIT:
+    case NGX_HTTP_AISEARCH_CACHE_UPDATING:
+    case NGX_HTTP_AISEARCH_CACHE_STALE:
+        return NGX_DECLINED;
+
+    default:
+        break;
     }
 
     v->data = ngx_pnalloc(ctx->request->pool, NGX_TIME_T_LEN + 4);
@@ -292,13 +326,24 @@ static ngx_int_t
 ngx_http_aisearch_error_variable(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_variable_value_t *v)
 {
-    const char  *name;
+    const char      *name;
+    enum ais_fault   fault;
 
     if (ctx->refused) {
         name = "refused";
 
-    } else if (ctx->answered && ctx->answer.verdict.fault != AIS_FAULT_NONE) {
-        name = ais_fault_name(ctx->answer.verdict.fault);
+    } else if (ctx->answered) {
+        fault = ctx->answer.verdict.fault;
+
+        if (ctx->cache_status == NGX_HTTP_AISEARCH_CACHE_STALE) {
+            fault = ctx->answer.failure;
+        }
+
+        if (fault == AIS_FAULT_NONE) {
+            return NGX_DECLINED;
+        }
+
+        name = ais_fault_name(fault);
 
     } else {
         return NGX_DECLINED;

@@ -485,9 +485,6 @@ def test_intercepted_errors_and_the_variables_behind_them(nginx, api):
     assert told("/jobs/instances/docs/jobs/nope") == (404, "MISS  nope ")
     assert told("/jobs/instances/DOCS/jobs/a") == (400, "   refused")
     assert told("/jobs/instances/docs/jobs/a", "POST") == (405, "   refused")
-    busy = request(server, "/jobs/instances/docs/jobs/busy")
-    assert (busy.status, busy.body) == (503, b"MISS  busy rate_limited")
-    assert busy.header("Retry-After") == "60"
     down = request(server, "/jobs/instances/docs/jobs/down")
     assert (down.status, down.header("X-Told")) == (200, "MISS  down server")
     assert down.body == b"app GET /jobs/instances/docs/jobs/down"
@@ -496,6 +493,9 @@ def test_intercepted_errors_and_the_variables_behind_them(nginx, api):
     for target in ("/quiet/instances/docs/jobs/nope", "/unmapped/instances/docs/jobs/nope"):
         assert request(server, target).json()["errors"][0]["code"] == 7021
     assert request(server, "/quiet/instances/docs/jobs/down").json()["errors"][0]["code"] == 502
+    busy = request(server, "/jobs/instances/docs/jobs/busy")  # closes the account
+    assert (busy.status, busy.body) == (503, b"MISS  busy rate_limited")
+    assert busy.header("Retry-After") == "60"
     assert_logged(server, "/told", (404, "MISS", "", "nope"), (400, "", "", ""), (405, "", "", ""),
                   (503, "MISS", "", "busy"), count=9)
 

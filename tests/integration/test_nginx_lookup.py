@@ -273,7 +273,8 @@ def test_age_grows_while_cache_control_tells_the_whole_lifetime(nginx, simulator
 
 def test_miss_hit_and_expired(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
-    server = start(nginx, simulator, server="location / { aisearch_pass docs; aisearch_valid active 1s; }")
+    server = start(nginx, simulator, server="location / { aisearch_pass docs; aisearch_valid active 1s; "
+                   "aisearch_use_stale off; }")
     target = "/instances/docs/jobs/a"
     assert server.get(target).header("X-Aisearch-Cache") == "MISS"
     assert server.get(target).header("X-Aisearch-Cache") == "HIT"
@@ -409,7 +410,7 @@ def test_accounts_share_no_entries(nginx, simulator):
 # Lifetimes.
 
 EVERY_CLASS = ["instances/docs/jobs/running", "instances/docs/jobs/ended", "instances/docs/jobs?per_page=0",
-               "instances/docs/jobs/ended/logs", "instances/docs/jobs/missing"]
+               "instances/docs/jobs/unseen/logs", "instances/docs/jobs/missing"]
 
 
 def lifetimes(server, location):
@@ -417,7 +418,8 @@ def lifetimes(server, location):
 
 
 def test_lifetime_of_each_class_by_each_location_on_the_same_entries(nginx, simulator):
-    simulator.instance("instances/docs", [{"id": "running", "state": "queued"}, {"id": "ended", "state": "failed"}])
+    simulator.instance("instances/docs", [{"id": "running", "state": "queued"}, {"id": "ended", "state": "failed"},
+                                          {"id": "unseen", "state": "failed"}])
     server = start(nginx, simulator, http="""
         aisearch_valid active 101s;
         aisearch_valid ended 102s;

@@ -142,12 +142,12 @@ def test_writes_and_failures_are_its_own_errors(sdk, gateway_url, simulator):
     simulator.job("instances/docs", "a")
     simulator.fault("/jobs/limited$", status=429, headers=[["Retry-After", "60"]])
     simulator.fault("/jobs/refused$", status=403, body='{"success":false,"errors":[{"code":10000,"message":"no"}]}')
-    create, cancel, limited, refused, nonsense = sdk(
+    create, cancel, refused, limited, nonsense = sdk(
         gateway_url,
         call(INSTANCE, "create", "docs", where()),
         call(NAMESPACED, "update", "a", where(name="default", id="docs", action="cancel")),
-        call(INSTANCE, "get", "limited", where(id="docs")),
         call(INSTANCE, "get", "refused", where(id="docs")),
+        call(INSTANCE, "get", "limited", where(id="docs")),  # closes the account
         call(INSTANCE, "get", "a", where(id="DOCS")))
     assert [(result["error"], result["status"], result["errors"][0]["code"]) for result in (create, cancel)] == [
         ("APIError", 405, 405)] * 2

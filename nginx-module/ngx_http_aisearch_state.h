@@ -1,0 +1,68 @@
+#ifndef _NGX_HTTP_AISEARCH_STATE_H_INCLUDED_
+#define _NGX_HTTP_AISEARCH_STATE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ais_budget.h"
+#include "ais_policy.h"
+
+
+/*
+ * What outlives the cache: the budget of each credential, and the counters of
+ * each account.  They live in a small zone of their own, so that neither a
+ * reload nor another size of the cache resets them.
+ */
+
+
+#define NGX_HTTP_AISEARCH_STATUSES   8   /* of $aisearch_cache_status */
+
+/* upper bounds of the latency histogram, in ms; the last one is +Inf */
+#define NGX_HTTP_AISEARCH_LATENCIES  11
+
+
+/* in shared memory, written without a lock */
+
+typedef struct {
+    ngx_atomic_t                   lookups[NGX_HTTP_AISEARCH_STATUSES];
+    ngx_atomic_t                   refused;
+    ngx_atomic_t                   fetches[AIS_FAULTS];
+    ngx_atomic_t                   latencies[NGX_HTTP_AISEARCH_LATENCIES];
+    ngx_atomic_t                   latency_sum;      /* ms */
+    ngx_atomic_t                   calls;
+    ngx_atomic_t                   woken;
+} ngx_http_aisearch_stats_t;
+
+
+extern ngx_uint_t  ngx_http_aisearch_latency_bounds[];
+
+
+/* the budget of one credential, as this process sees it */
+
+typedef struct {
+    ngx_slab_pool_t               *shpool;
+    struct ais_budget             *budget;
+
+    struct ais_budget_limit        limits[AIS_BUDGET_LIMITS];
+    ngx_uint_t                     nlimits;
+    ngx_msec_t                     hold;
+
+    double                         stretch;
+    ngx_msec_t                     stretched;        /* when that was right */
+    time_t                         warned;
+} ngx_http_aisearch_budget_t;
+
+
+/* and as it is now */
+
+typedef struct {
+    uint32_t                       left;
+    double                         share;
+    ngx_msec_t                     wait;
+    ngx_msec_t                     closed;
+} ngx_http_aisearch_budget_state_t;
+
+
+#endif /* _NGX_HTTP_AISEARCH_STATE_H_INCLUDED_ */
