@@ -335,7 +335,6 @@ double ais_budget_share(struct ais_budget *b, int64_t shortest, int64_t now)
     double share = 1.0;
 
     tell(b, now);
-
     if (is_closed(b) || b->nwindows == 0)
         return 0.0;
 
@@ -344,11 +343,10 @@ double ais_budget_share(struct ais_budget *b, int64_t shortest, int64_t now)
         const struct ais_budget_window *w = &b->windows[i];
         double part = (double) room(w, flying) / w->limit.calls;
 
-        if (w->limit.interval < shortest)
-            continue;
-
-        share = part < share ? part : share;
-        greatest = w->limit.calls > greatest ? w->limit.calls : greatest;
+        if (w->limit.interval >= shortest && part < share)
+            share = part;
+        if (w->limit.calls > greatest)
+            greatest = w->limit.calls;
     }
 
     if (is_observed(b) && (double) b->remaining / greatest < share)

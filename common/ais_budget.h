@@ -30,7 +30,7 @@
 #define AIS_BUDGET_SLOTS 16
 
 struct ais_budget_limit {
-    uint32_t calls;
+    uint32_t calls;   /* at least 1 */
     int64_t interval; /* ms, from 1 to AIS_BUDGET_INTERVAL_MAX */
 };
 
@@ -90,8 +90,8 @@ int64_t ais_budget_wait(struct ais_budget *b, int64_t now);
 /*
  * How many more calls may be sent now, by all limits and by what the API said; 0 while it is closed. And the share that
  * this is of the tightest limit, 0.0 to 1.0, by which refreshes are slowed down; what the API said counts there as part
- * of the greatest limit. Limits of an interval below shortest do not count there: they are full again before a refresh
- * that is put off is due.
+ * of the greatest limit. Limits of an interval below shortest do not count as the tightest: they are full again before
+ * a refresh that is put off is due.
  */
 uint32_t ais_budget_left(struct ais_budget *b, int64_t now);
 double ais_budget_share(struct ais_budget *b, int64_t shortest, int64_t now);

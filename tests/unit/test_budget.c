@@ -667,11 +667,23 @@ static void test_observe_share(void **state)
     (void) state;
     ais_budget_configure(&b, limits, COUNT(limits), HOLD, 0);
     ais_budget_observe(&b, 100, MINUTE, 0);
-    assert_true(ais_budget_share(&b, 0) == 0.25);
+    assert_true(ais_budget_share(&b, 0, 0) == 0.25);
     spend(&b, 40, 0);
-    assert_true(ais_budget_share(&b, 0) == 0.15);
+    assert_true(ais_budget_share(&b, 0, 0) == 0.15);
     ais_budget_observe(&b, 1200, 10 * MINUTE, 0);
-    assert_true(ais_budget_share(&b, 0) == 0.2);
+    assert_true(ais_budget_share(&b, 0, 0) == 0.2);
+
+    /* of the limits that are long enough, if there are any */
+    assert_true(ais_budget_share(&b, SECOND, 0) == 0.2);
+    assert_true(ais_budget_share(&b, SECOND + 1, 0) == 0.9);
+    assert_true(ais_budget_share(&b, MINUTE + 1, 0) == 1.0);
+    spend(&b, 10, 0);
+    assert_true(ais_budget_share(&b, 0, 0) == 0.0);
+    assert_true(ais_budget_share(&b, MINUTE, 0) == 0.875);
+    ais_budget_observe(&b, 200, 20 * MINUTE, 0);
+    assert_true(ais_budget_share(&b, MINUTE + 1, 0) == 0.5);
+    ais_budget_close(&b, SECOND, 0);
+    assert_true(ais_budget_share(&b, MINUTE, 0) == 0.0);
 }
 
 static void test_observe_nonsense(void **state)
