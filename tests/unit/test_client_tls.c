@@ -138,8 +138,9 @@ static int set_up(void **state)
     setenv("no_proxy", "*", 1); /* must not switch the proxy off either */
 
     if (!make_certificate("good", "localhost") || !make_certificate("other", "elsewhere.test") || !start_nginx()) {
-        (void) chdir(dir);
-        run("cat *.log >&2");
+        if (chdir(dir) == 0) {
+            run("cat *.log >&2");
+        }
         return -1;
     }
     return credential != NULL ? 0 : -1;
@@ -462,6 +463,58 @@ static void test_streams_are_independent(void **state)
     unlink(path_of("stall.sock"));
 }
 
+/* Lets one request through. */
+static bool gate_enter(void *data, uint64_t *ticket)
+{
+    unsigned *entered = data;
+
+    *ticket = 1;
+    return (*entered)++ == 0;
+}
+
+static void gate_leave(void *data, uint64_t ticket)
+{
+    (void) data;
+    assert_int_equal(ticket, 1);
+}
+
+/* A request that the gate refuses takes neither the connection nor the streams of others with it. */
+static void test_gate_refuses_a_stream(void **state)
+{
+    struct server *stall = server_start_unix(serve_stall, path_of("stall.sock"));
+    struct driver *driver = driver_trusting("good.pem", 1);
+    unsigned entered = 0;
+    struct ais_gate gate = {.data = &entered, .enter = gate_enter, .leave = gate_leave};
+    struct ais_target target = target_on("h2.sock");
+    struct ais_target gated = target;
+    struct ais_target quick = target;
+    struct result slow;
+    struct result refused[2];
+    struct result ok[2];
+
+    (void) state;
+    gated.gate = &gate;
+    quick.timeout = 300;
+    fetch_whole(driver, &ok[0], &gated, credential, "/x");
+    fetch(driver, &slow, &quick, credential, "/stall");
+    DRIVE_UNTIL(driver, stall->requests == 1);
+    fetch_whole(driver, &refused[0], &gated, credential, "/x");
+    fetch_whole(driver, &refused[1], &gated, credential, "/x");
+    assert_int_equal(refused[0].fault, AIS_FAULT_BUDGET);
+    assert_int_equal(refused[1].fault, AIS_FAULT_BUDGET);
+    assert_int_equal(refused[1].calls, 0);
+    assert_int_equal(entered, 3);
+
+    fetch_whole(driver, &ok[1], &target, credential, "/x");
+    expect_answer(&ok[1], "HTTP/2.0");
+    assert_int_equal(connections_of(ok, COUNT(ok)), 1);
+    DRIVE_UNTIL(driver, slow.done);
+    assert_int_equal(slow.fault, AIS_FAULT_TIMEOUT);
+    driver_free(driver);
+    server_stop(stall);
+    unlink(path_of("stall.sock"));
+}
+
 /* Answers that arrive together: the callback of the first cancels the others, whose ends libcurl has noted already. */
 struct group {
     struct ais_fetch *fetches[50];
@@ -678,6 +731,7 @@ int main(void)
         cmocka_unit_test(test_load_system_ca),
         cmocka_unit_test(test_many_on_one_connection),
         cmocka_unit_test(test_streams_are_independent),
+        cmocka_unit_test(test_gate_refuses_a_stream),
         cmocka_unit_test(test_cancel_what_has_ended),
         cmocka_unit_test(test_proxy),
         cmocka_unit_test(test_proxy_refuses),
