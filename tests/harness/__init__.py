@@ -4,11 +4,13 @@ context managers, without pytest; tests/integration/conftest.py makes fixtures o
 
     simulator.Simulator   the API simulator, and orders to it
     nginx.Nginx           nginx with the module; nginx.config_test()
+    collectd.Collectd     collectd with the plugin, and what it reports; collectd.refusal()
     edge.Edge             a second nginx: TLS and HTTP/2 in front of the simulator
     stall                 upstreams that refuse, stall or break, and slow DNS
     proxy.ForwardProxy    a forward proxy between a daemon and its upstream
     memory                sanitizers and valgrind around a daemon, and what they report
     net                   a raw HTTP client, polling, what a process holds
+    memory                sanitizers and valgrind around a daemon
     process               start and stop child processes that never outlive us
 """
 

@@ -283,12 +283,13 @@ FAILURES = {
 
 def test_failing_instances(simulator, collectd):
     """Each leaves a gap, logs once, counts, and comes back; its neighbours do not notice."""
+    interval = max(INTERVAL, SLOWNESS / 4)
     simulator.instance("instances/good", [{"id": "a", "state": "running"}])
     accounts = {f"a{n}": (f"bad{n}", *failure) for n, failure in enumerate(FAILURES.values())}
     for bad, *_ in accounts.values():
         simulator.instance(f"instances/{bad}", [{"id": "a", "state": "running"}])
     daemon = collectd(*(account(simulator, f'Instance "{bad}"', 'Instance "good"', name=name)
-                        for name, (bad, *_) in accounts.items()))
+                        for name, (bad, *_) in accounts.items()), interval=interval)
     for name, (bad, *_) in accounts.items():
         report = daemon.wait_report(name, has(f"{name}-{bad}/gauge-state"))
         assert errors(report, name) == {}
@@ -298,7 +299,7 @@ def test_failing_instances(simulator, collectd):
     since = time.time()
     for name, (bad, _, counted, _) in accounts.items():
         gap = daemon.wait_report(name, lambda r: f"{name}-{bad}/gauge-state" not in r, since=since, what="a gap")
-        later = daemon.wait_report(name, lambda r: r[f"{name}-{bad}/duration-since_read"] > 3 * INTERVAL, since=since)
+        later = daemon.wait_report(name, lambda r: r[f"{name}-{bad}/duration-since_read"] > 3 * interval, since=since)
         for report in (gap, later):
             assert set(of_instance(report, f"{name}-{bad}")) == {"duration-since_read"}
             assert report[f"{name}-good/gauge-state"] == 1
