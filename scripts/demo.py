@@ -43,6 +43,9 @@ location /client/v4/ {
 location ~ ^/jobs/(?<inst>[^/]+)/(?<job>[^/]+)$ {
     aisearch_pass docs instances/$inst/jobs/$job;
 }
+location = /aisearch_status {
+    aisearch_status;
+}
 """
 
 COLLECTD = """\
@@ -220,7 +223,7 @@ def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
     answer = show_curl(f"{nginx.url}/jobs/payroll/{JOB}")
     expect("the status", answer.status, 403)
 
-    step("What the API saw of all this.")
+    step("What the API saw of all this, and what nginx counted.")
     seen = simulator.requests()
     for request in seen:
         ours = request.header("Authorization") == f"Bearer {simulator.token}"
@@ -230,6 +233,9 @@ def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
         expect("the credential of a request", credential, "nginx's token")
         expect("the method of a request", request.method, "GET")
     expect("the number of requests", len(seen), 4)
+    print()
+    answer = show_curl(f"{nginx.url}/aisearch_status")
+    expect("the number of calls that nginx counted", answer.json()["accounts"]["docs"]["calls"], 4)
 
 
 def tour_collectd(unixsock: UnixSock) -> None:
@@ -261,7 +267,7 @@ def show_values(values: dict[str, float]) -> None:
 
 def tour_end(nginx: Nginx, unixsock: UnixSock) -> None:
     url = f"{nginx.url}/jobs/my-ai-search/{JOB}"
-    step("The job runs to its end. A client asks each second; nginx asks the API when its answer is no longer fresh.")
+    step("The job runs to its end. A client asks each second and never waits: nginx asks the API in between.")
     show(f"$ while sleep 1; do curl -si {url}; done")
 
     deadline = time.monotonic() + 60
@@ -269,7 +275,7 @@ def tour_end(nginx: Nginx, unixsock: UnixSock) -> None:
         answer = curl(url)
         expect("the status", answer.status, 200)
         state = answer.header("X-Aisearch-State")
-        show(f"{time.strftime('%T')}  {state:9}  {answer.header('X-Aisearch-Cache'):7}  "
+        show(f"{time.strftime('%T')}  {state:9}  {answer.header('X-Aisearch-Cache'):8}  "
              f"Age: {answer.header('Age')}  Cache-Control: {answer.header('Cache-Control')}")
         if state != "running":
             break
@@ -294,6 +300,7 @@ def stay(nginx: Nginx, socket_path: pathlib.Path) -> None:
     print("\nAll of it stays up until Ctrl-C:\n")
     show(f"curl -si {nginx.url}/jobs/my-ai-search/{JOB}\n"
          f"curl -si {nginx.url}/client/v4/accounts/{ACCOUNT}/ai-search/instances/handbook/jobs\n"
+         f"curl -s '{nginx.url}/aisearch_status?format=prometheus'\n"
          f"collectdctl -s {socket_path} listval        (Debian: collectd-utils)\n"
          f"{nginx.prefix}/nginx.conf, {nginx.prefix}/error.log")
     try:
