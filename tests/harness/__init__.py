@@ -10,7 +10,6 @@ context managers, without pytest; tests/integration/conftest.py makes fixtures o
     proxy.ForwardProxy    a forward proxy between a daemon and its upstream
     memory                sanitizers and valgrind around a daemon, and what they report
     net                   a raw HTTP client, polling, what a process holds
-    memory                sanitizers and valgrind around a daemon
     process               start and stop child processes that never outlive us
 """
 
