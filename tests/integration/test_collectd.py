@@ -9,6 +9,7 @@ import pytest
 from harness import SLOWNESS, VALGRIND, net, stall
 from harness import nginx as nginx_harness
 from harness.collectd import INTERVAL, BackgroundCollectd, Collectd, Config, refusal
+from harness.proxy import ForwardProxy
 from harness.simulator import ACCOUNT
 
 FAULTS = ("body", "connect", "credential", "rate_limited", "server", "timeout", "tls")
@@ -473,6 +474,20 @@ def test_tls_without_verification(simulator, edge, certificates, collectd):
     for name in options:
         daemon.wait_report(name, has(f"{name}-handbook/gauge-state"))
         assert daemon.log_lines(rf'\[warning\] aisearch plugin: Account "{name}": Without VerifyPeer and VerifyHost')
+
+
+def test_through_a_forward_proxy(simulator, edge, certificates, collectd):
+    """A tunnel: the proxy sees where it leads, and no credential."""
+    simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
+    with ForwardProxy() as proxy:
+        options = (f'TokenFile "{simulator.token_file}"\nAPIURL "{edge.url()}"\nCACert "{certificates.ca_file}"\n'
+                   f'Proxy "{proxy.url}"')
+        daemon = collectd(account(simulator, 'Instance "handbook"', options=options), interval=2.5 * INTERVAL)
+        daemon.wait_report("docs", has("docs-handbook/gauge-state"))
+        assert {(request.method, request.target) for request in proxy.requests} == {
+            ("CONNECT", f"localhost:{edge.port()}")}
+        assert simulator.token not in repr(proxy.requests)
+        daemon.stop()
 
 
 def test_plain_http_behind_https(simulator, collectd):
