@@ -7,17 +7,16 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/types.h>
-#include <time.h>
 #include <unistd.h>
 
-#define NEVER INT64_MAX
+#include "ais_clock.h"
 
 /* A client and its timer. */
 struct member {
     struct member *next;
     struct ais_poll *loop;
     struct ais_client *client;
-    int64_t deadline; /* ms of CLOCK_MONOTONIC, or NEVER */
+    int64_t deadline; /* ms of CLOCK_MONOTONIC, or AIS_NEVER */
 };
 
 /* A watched socket: the driver's slot. */
@@ -43,14 +42,6 @@ struct ais_poll {
     size_t size;
     int wake;
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static int grow(struct ais_poll *loop)
 {
@@ -146,7 +137,7 @@ static void on_timer(void *data, int64_t ms)
 {
     struct member *member = data;
 
-    member->deadline = ms < 0 ? NEVER : now_ms() + ms;
+    member->deadline = ms < 0 ? AIS_NEVER : ais_clock() + ms;
 }
 
 /* The loop. */
@@ -204,7 +195,7 @@ struct ais_client *ais_poll_client(struct ais_poll *loop, const struct ais_clien
         return NULL;
     }
     member->loop = loop;
-    member->deadline = NEVER;
+    member->deadline = AIS_NEVER;
     member->client = ais_client_create(&driver, options, err);
     if (member->client == NULL) {
         free(member);
@@ -219,22 +210,16 @@ struct ais_client *ais_poll_client(struct ais_poll *loop, const struct ais_clien
 static int sleep_ms(const struct ais_poll *loop, int64_t timeout)
 {
     const struct member *member;
-    int64_t deadline = NEVER;
-    int64_t left = timeout < 0 ? NEVER : timeout;
+    int64_t deadline = AIS_NEVER;
+    int64_t left = timeout < 0 ? AIS_NEVER : timeout;
 
     for (member = loop->members; member != NULL; member = member->next) {
-        if (member->deadline < deadline) {
-            deadline = member->deadline;
-        }
+        deadline = ais_earlier(deadline, member->deadline);
     }
-    if (deadline != NEVER) {
-        int64_t until = deadline - now_ms();
-
-        if (until < left) {
-            left = until > 0 ? until : 0;
-        }
+    if (deadline != AIS_NEVER) {
+        left = ais_earlier(left, ais_clock_until(deadline));
     }
-    if (left == NEVER) {
+    if (left == AIS_NEVER) {
         return -1;
     }
     return left < INT_MAX ? (int) left : INT_MAX;
@@ -267,11 +252,11 @@ static size_t collect_ready(struct ais_poll *loop)
 static void run_timers(struct ais_poll *loop)
 {
     struct member *member;
-    int64_t now = now_ms();
+    int64_t now = ais_clock();
 
     for (member = loop->members; member != NULL; member = member->next) {
         if (member->deadline <= now) {
-            member->deadline = NEVER;
+            member->deadline = AIS_NEVER;
             ais_client_timeout(member->client);
         }
     }

@@ -56,10 +56,22 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_s
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 
     (void) purpose;
+    t->connecting = true;
     if (fd == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
         t->no_socket = true;
     }
     return fd;
+}
+
+/* libcurl calls this before it has a name looked up. */
+static int on_resolve(void *resolver, void *reserved, void *data)
+{
+    struct ais_transfer *t = data;
+
+    (void) resolver;
+    (void) reserved;
+    t->connecting = true;
+    return 0;
 }
 
 static void leave_gate(struct ais_transfer *t)
@@ -94,6 +106,7 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
         return CURL_PREREQFUNC_ABORT;
     }
     t->calls++;
+    t->connecting = true;
     t->sent = true;
     return CURL_PREREQFUNC_OK;
 }
@@ -301,6 +314,8 @@ static CURLcode set_connection(struct ais_transfer *t, const struct ais_target *
     SET(t, CURLOPT_NOSIGNAL, 1L);
     SET(t, CURLOPT_QUICK_EXIT, 1L);
 
+    SET(t, CURLOPT_RESOLVER_START_FUNCTION, on_resolve);
+    SET(t, CURLOPT_RESOLVER_START_DATA, t);
     SET(t, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(t, CURLOPT_OPENSOCKETDATA, t);
     SET(t, CURLOPT_PIPEWAIT, target->url.tls ? 1L : 0L);
@@ -378,6 +393,7 @@ void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout)
 {
     forget_header(t);
     t->gate_closed = false;
+    t->connecting = false;
     t->sent = false;
     t->too_large = false;
     t->no_memory = false;

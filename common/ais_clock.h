@@ -1,0 +1,32 @@
+#ifndef AIS_CLOCK_H
+#define AIS_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+/* Time for deadlines: milliseconds of a clock that nobody sets. Private to the client and the poll loop. */
+
+#define AIS_NEVER INT64_MAX
+
+static inline int64_t ais_clock(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static inline int64_t ais_earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* From now until then, never negative. */
+static inline int64_t ais_clock_until(int64_t then)
+{
+    int64_t left = then - ais_clock();
+
+    return left > 0 ? left : 0;
+}
+
+#endif

@@ -1,0 +1,81 @@
+#ifndef AIS_FETCH_H
+#define AIS_FETCH_H
+
+#include <curl/curl.h>
+
+#include "ais_client.h"
+#include "ais_transfer.h"
+
+/*
+ * The life of a fetch: its tries, its deadline, its end. Private to the client.
+ *
+ * libcurl must not be entered from its own callbacks, and a done callback may do as it likes with other fetches. So all
+ * that libcurl reports is only noted while it runs, and acted upon afterwards, one fetch at a time.
+ */
+
+struct ais_fetch {
+    struct ais_fetch *prev;
+    struct ais_fetch *next;
+    struct ais_client *client;
+    const struct ais_target *target;
+    ais_fetch_done done;
+    void *data;
+    int64_t started;
+    int64_t deadline;
+    int64_t retry_at; /* AIS_NEVER while a try is under way */
+    int64_t nudge_at;
+    unsigned tries;   /* begun so far */
+    const char *doom; /* noted: it has to end, and why */
+    CURLcode verdict; /* noted: how the try ends, without a message from libcurl; CURLE_OK: not yet */
+    struct ais_transfer transfer;
+};
+
+struct ais_client {
+    CURLM *multi; /* NULL where there was no memory for a new one */
+    bool broken;  /* it has run out of memory */
+    struct ais_driver driver;
+    char *ca_file;
+    long max_host_connections;
+    long max_streams;
+    uint64_t random;
+
+    /* The fetches under way, in the order they were started. */
+    struct ais_fetch *first;
+    struct ais_fetch *last;
+    struct ais_fetch *cursor; /* the next one of ais_fetch_walk(), which stays valid whatever is freed */
+    size_t inflight;
+    bool noted; /* something, in one of them */
+
+    int64_t curl_at;  /* when libcurl wants to be called */
+    int64_t due_at;   /* no fetch has anything to do before; may be too early, never too late */
+    int64_t armed_at; /* what the driver was told last */
+    unsigned depth;   /* of calls into the client; only the outermost sets the timer */
+};
+
+/* Returns NULL where memory runs out. The fetch is not part of the client yet. */
+struct ais_fetch *ais_fetch_create(struct ais_client *client, const struct ais_target *target,
+                                   const struct ais_credential *cred, const char *path, ais_fetch_done done,
+                                   void *data);
+
+/* Adds it to the client and begins its first try. Returns 0, or -1 where memory runs out; it is then freed. */
+int ais_fetch_start(struct ais_fetch *fetch);
+
+/* Takes it out of the client and frees it, without a callback. */
+void ais_fetch_drop(struct ais_fetch *fetch);
+
+/* A try has ended: tries again after a pause, or ends the fetch. */
+void ais_fetch_conclude(struct ais_fetch *fetch, CURLcode code);
+
+/* Notes that a fetch has to end with AIS_FAULT_INTERNAL. reason is a constant. */
+void ais_fetch_doom(struct ais_fetch *fetch, const char *reason);
+
+/* The same for all that are under way, but not for those that their callbacks will start. */
+void ais_fetch_doom_all(struct ais_client *client, const char *reason);
+
+/* Acts on all that was noted. */
+void ais_fetch_settle(struct ais_client *client);
+
+/* Acts on the time, where it has come for a fetch. */
+void ais_fetch_expire(struct ais_client *client);
+
+#endif
