@@ -170,6 +170,7 @@ static int set_url(account_t *account, const account_settings_t *settings) {
   if (url->unix_socket[0] != '\0' && account->proxy != NULL)
     return config_refuse(account, "No Proxy is on the way to a Unix socket. "
                                   "Remove one of them.");
+  account->target.proxy = account->proxy;
 
   if (account->credential != NULL && !url->tls &&
       (!url->loopback || account->proxy != NULL))
