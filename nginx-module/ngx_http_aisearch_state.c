@@ -34,6 +34,9 @@ static ngx_int_t ngx_http_aisearch_state_init(ngx_shm_zone_t *zone,
 static ngx_int_t ngx_http_aisearch_state_attach(
     ngx_http_aisearch_main_conf_t *amcf, ngx_slab_pool_t *shpool,
     ngx_http_aisearch_state_shctx_t *sh);
+static struct ais_budget *ngx_http_aisearch_state_claim(
+    ngx_http_aisearch_main_conf_t *amcf, ngx_slab_pool_t *shpool,
+    struct ais_budget *budget);
 static ngx_http_aisearch_record_t *ngx_http_aisearch_state_record(
     ngx_slab_pool_t *shpool, ngx_http_aisearch_state_shctx_t *sh,
     ngx_str_t *name);
@@ -321,9 +324,13 @@ ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
 
         b = accounts[i]->budget;
 
-        if (b->budget == NULL) {
+        if (b->budget == NULL && record->budget) {
             b->shpool = shpool;
-            b->budget = record->budget;
+            b->budget = ngx_http_aisearch_state_claim(amcf, shpool,
+                                                      record->budget);
+            if (b->budget == NULL) {
+                return NGX_ERROR;
+            }
         }
     }
 
@@ -349,6 +356,36 @@ ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
     }
 
     return NGX_OK;
+}
+
+
+/* accounts that shared a credential, and do not any more, both spent it */
+
+static struct ais_budget *
+ngx_http_aisearch_state_claim(ngx_http_aisearch_main_conf_t *amcf,
+    ngx_slab_pool_t *shpool, struct ais_budget *budget)
+{
+    ngx_uint_t                     i;
+    struct ais_budget             *copy;
+    ngx_http_aisearch_account_t  **accounts;
+
+    accounts = amcf->accounts.elts;
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+
+        if (accounts[i]->budget->budget == budget) {
+
+            copy = ngx_slab_alloc_locked(shpool, sizeof(struct ais_budget));
+
+            if (copy) {
+                *copy = *budget;
+            }
+
+            return copy;
+        }
+    }
+
+    return budget;
 }
 
 
