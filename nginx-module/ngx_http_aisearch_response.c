@@ -179,6 +179,14 @@ ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
     r->headers_out.content_type_len = ngx_http_aisearch_type.len;
     r->headers_out.content_type_lowcase = NULL;
 
+    /* a condition that does not hold makes another answer of it: 412 */
+
+    if ((r->headers_in.if_match || r->headers_in.if_unmodified_since)
+        && ngx_http_aisearch_keep_ctx(ctx) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     rc = ngx_http_send_header(r);
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
