@@ -1,4 +1,4 @@
-"""What the tests of the nginx module share: an account on the simulator, an access log of all variables, and workers."""
+"""What the tests of the nginx module share: an account on the simulator, an access log of all variables, workers."""
 
 import contextlib
 import json
@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -104,15 +104,21 @@ def connections(nginx: Nginx) -> Iterator[dict[int, net.Connection]]:
 
 def _connect(nginx: Nginx, pid: int) -> net.Connection:
     """While all others are stopped, this worker is the one to accept."""
-    with contextlib.ExitStack() as stack:
-        for other in nginx.workers():
-            if other != pid:
-                stack.callback(os.kill, other, signal.SIGCONT)
-                os.kill(other, signal.SIGSTOP)
-                net.wait_until(lambda: "(stopped)" in _state(other), what="the worker to stop")
+    with stopped(other for other in nginx.workers() if other != pid):
         connection = nginx.connect()
         assert connection.request("/pid").body == str(pid).encode()
     return connection
+
+
+@contextlib.contextmanager
+def stopped(workers: Iterable[int]) -> Iterator[None]:
+    """These do nothing until the end of the block."""
+    with contextlib.ExitStack() as stack:
+        for pid in workers:
+            stack.callback(os.kill, pid, signal.SIGCONT)
+            os.kill(pid, signal.SIGSTOP)
+            net.wait_until(lambda: "(stopped)" in _state(pid), what="the worker to stop")
+        yield
 
 
 def _state(pid: int) -> str:

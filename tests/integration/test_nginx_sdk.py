@@ -33,8 +33,8 @@ def install() -> None:
         trial.mkdir()
         for name in PACKAGE_FILES:
             shutil.copy(SOURCE / name, trial)
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--logs-max=0",
-                        "--fetch-retries=0", "--fetch-timeout=60000", f"--cache={cache}"],
+        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier",
+                        "--logs-max=0", "--fetch-retries=0", "--fetch-timeout=60000", f"--cache={cache}"],
                        cwd=trial, check=True, capture_output=True, timeout=180)
         trial.rename(HOME)
     finally:
@@ -60,8 +60,9 @@ def sdk():
 
 def make_calls(base_url: str, *calls: dict) -> list[dict]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(("CLOUDFLARE_", "npm_"))}
+    env["NODE_PATH"] = str(HOME / "node_modules")
     run = subprocess.run(["node", SOURCE / "calls.js", base_url], input=json.dumps(calls).encode(), check=False,
-                         capture_output=True, timeout=60 * SLOWNESS, env={**env, "NODE_PATH": str(HOME / "node_modules")})
+                         capture_output=True, timeout=60 * SLOWNESS, env=env)
     assert run.returncode == 0, run.stderr.decode()
     return json.loads(run.stdout)
 
@@ -104,7 +105,8 @@ def test_get_a_job_and_its_logs(sdk, gateway_url, simulator):
 
     assert job["value"] == upstream("instances/docs", "a")
     assert job["value"]["end_reason"] == "error: could not read the source"
-    assert logs["value"] == upstream("instances/docs", "a", True, query="?page=1&per_page=2") and len(logs["value"]) == 2
+    assert logs["value"] == upstream("instances/docs", "a", True, query="?page=1&per_page=2")
+    assert len(logs["value"]) == 2
     assert namespaced["value"] == upstream("namespaces/team/instances/docs", "a")
     assert namespaced_logs["value"] == upstream("namespaces/team/instances/docs", "a", True)
     assert_only_our_token(simulator)
