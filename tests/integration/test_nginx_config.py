@@ -96,6 +96,10 @@ def wrong_valid(parameters: str, message: str) -> Wrong:
     return Wrong(f"valid {parameters}", f"{account()}aisearch_valid {parameters}; #!\n", PASS, message)
 
 
+def wrong_stale(parameters: str, message: str) -> Wrong:
+    return Wrong(f"stale {parameters}", f"{account()}aisearch_use_stale {parameters}; #!\n", PASS, message)
+
+
 def duplicate(line: str) -> Wrong:
     return in_account(f"duplicate {line}", f"{line}\n{line}", f'"{line.split()[0]}" directive is duplicate')
 
@@ -218,6 +222,14 @@ WRONG = [
       for name in ("timeout", "connect_timeout") for value in ("0", "0s", "5x", "-1s", "soon", "1M", "9" * 20)),
     *(in_account(f"retries {value}", f"retries {value};", f'invalid number "{value}" in {RETRIES}')
       for value in ("-1", "11", "two", "1.5", "9" * 20)),
+    *(in_account(f"budget {value}", f"budget {value};", f'invalid number of calls ".*" in "budget" .* between 1 and 1000000')
+      for value in ("0 5m", "-1 5m", "many 5m", "1000001 5m", "0.5 1s")),
+    *(in_account(f"budget {value}", f"budget {value};", f'invalid time ".*" in "budget" .* between "1s" and "1d"')
+      for value in ("900 0", "900 500ms", "900 2d", "900 soon", "900 -5m")),
+    in_account("budget without a time", "budget 900;", 'invalid number of arguments in "budget" directive'),
+    in_account("budget twice", "budget 900 5m;\nbudget 100 300s;", 'duplicate "budget" for the time "300s"'),
+    in_account("five budgets", "budget 1 1s;\nbudget 2 2s;\nbudget 3 3s;\nbudget 4 4s;\nbudget 5 5s;",
+               'too many "budget" directives, an account takes up to 4'),
     *(in_account(f"{name} {value}", f"{name} {value};", f'invalid value "{value}" in "{name}" directive, it must be "on" or')
       for name in ("verify", "allow_plain_http") for value in ("yes", "1")),
     in_account("duplicate account_id", "account_id 00;", '"account_id" directive is duplicate'),
@@ -280,6 +292,14 @@ WRONG = [
     wrong_valid("ended 1s 2s", '"aisearch_valid ended" takes one time, only "active" takes two'),
     wrong_valid("active", "invalid number of arguments"),
     wrong_valid("list 1s; aisearch_valid list 2s", '"aisearch_valid list" is duplicate'),
+    *(wrong_stale(value, 'invalid parameter ".*", it must be "updating=TIME", "error=TIME" or, alone, "off"')
+      for value in ("on", "updating", "error", "off error=1s", "error=1s off", "timeout=1s")),
+    *(wrong_stale(value, 'invalid time value ".*", write one such as "30s"')
+      for value in ("updating=", "updating=soon", "error=-1s", "updating=1s error=1q")),
+    wrong_stale("off; aisearch_use_stale off", '"aisearch_use_stale" directive is duplicate'),
+    wrong_stale("updating=1s error=1s error=2s", "invalid number of arguments"),
+    Wrong("bypass without a condition", f"{account()}aisearch_cache_bypass; #!\n", PASS, "invalid number of arguments"),
+    Wrong("status with an argument", account(), location("aisearch_status on; #!"), "invalid number of arguments"),
     Wrong("intercept_errors maybe", f"{account()}aisearch_intercept_errors maybe; #!\n", PASS,
           'invalid value "maybe" in "aisearch_intercept_errors" directive, it must be "on" or "off"'),
 ]
@@ -364,6 +384,8 @@ EVERYTHING = """
         connect_timeout     500ms;
         timeout             1m;
         retries             0;
+        budget              900 5m;
+        budget              1000000 1d;
         trusted_certificate /etc/ssl/certs/ca-certificates.crt;
         verify              on;
         proxy               http://proxy.example:3128;
@@ -388,12 +410,16 @@ EVERYTHING = """
 
     aisearch_valid active 0 0;
     aisearch_valid ended 1d;
+    aisearch_use_stale updating=0 error=1d;
+    aisearch_cache_bypass $http_pragma $arg_fresh;
     aisearch_intercept_errors on;
 """ % (ACCOUNT, ACCOUNT, OTHER_ACCOUNT)
 
 EVERYWHERE = """
     aisearch_valid not_found 0;
     aisearch_intercept_errors off;
+    aisearch_use_stale off;
+    location = /status { aisearch_status; }
     location / { aisearch_pass docs; }
     location "" { aisearch_pass docs; }
     location ^~ /jobs { aisearch_pass docs; aisearch_valid list 1s; aisearch_valid logs 1s; aisearch_valid error 1s; }

@@ -30,10 +30,12 @@ HTTP = """
     aisearch_valid logs 0;
     aisearch_valid not_found 0;
     aisearch_valid error 0;
+    aisearch_use_stale off;
 
     aisearch_account docs {
         account_id %(account)s; token_file %(token_file)s; api_url %(url)s;
         instance docs team/notes;
+        budget 1000000 1s;
     }
     aisearch_account open {
         account_id %(account)s; token_file %(token_file)s; api_url %(url)s;

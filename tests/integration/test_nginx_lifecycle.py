@@ -30,7 +30,7 @@ SERVER = """
 
 def account(simulator, url: str | None = None, options: str = "", token_file: object = None) -> str:
     return (f"aisearch_account docs {{ account_id {ACCOUNT}; token_file {token_file or simulator.token_file};"
-            f" api_url {url or simulator.url}; {options} }}\n")
+            f" api_url {url or simulator.url}; budget 1000000 1s; {options} }}\n")
 
 
 def config(simulator, *more: str, **parts) -> dict:

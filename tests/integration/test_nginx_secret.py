@@ -52,7 +52,7 @@ def credential_headers(simulator: Simulator, scheme: str) -> dict[str, str]:
 
 def account(simulator: Simulator, url: str, scheme: str = "token", options: str = "", name: str = "docs") -> str:
     return (f"aisearch_account {name} {{ account_id {ACCOUNT}; {credential(simulator, scheme)} api_url {url};"
-            f" retries 0; {options} }}\n")
+            f" retries 0; budget 1000000 1s; {options} }}\n")
 
 
 PASS = "location /docs/ { aisearch_pass docs; }\n"

@@ -31,7 +31,7 @@ MAIN = f"worker_priority {PRIORITY};" if os.geteuid() == 0 else ""
 
 def account(name: str, simulator, url: str, options: str) -> str:
     return (f"aisearch_account {name} {{ account_id {ACCOUNT}; token_file {simulator.token_file}; api_url {url};"
-            f" {options} }}\n")
+            f" budget 1000000 1s; {options} }}\n")
 
 
 def location(name: str) -> str:
