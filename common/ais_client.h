@@ -62,12 +62,13 @@ struct ais_client_options {
  * libcurl sends again by itself when a kept connection turns out to be dead. Where it returns false, nothing is sent
  * and the fetch ends with AIS_FAULT_BUDGET. For each enter() that returned true leave() is called once, with what it
  * left in *ticket, as soon as that request is over: answered, failed, out of time, cancelled or dropped with the
- * client, and before the fetch's callback. Neither may call the client; enter() and leave() come from inside of it.
+ * client, and before the fetch's callback. given_up says that we stopped waiting before any of an answer had come: the
+ * API may still get the request, and count it. Neither may call the client; they are called from inside of it.
  */
 struct ais_gate {
     void *data;
     bool (*enter)(void *data, uint64_t *ticket);
-    void (*leave)(void *data, uint64_t ticket);
+    void (*leave)(void *data, uint64_t ticket, bool given_up);
 };
 
 /* Where to ask, and how long. Owned by the caller, who keeps it until the last fetch with it is over. */

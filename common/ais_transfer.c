@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "ais_ca.h"
+#include "ais_clock.h"
 #include "ais_time.h"
 #include "ais_version.h"
 
@@ -49,6 +50,13 @@ static void wipe_headers(struct curl_slist *headers)
     curl_slist_free_all(headers);
 }
 
+static void note_connecting(struct ais_transfer *t)
+{
+    if (t->connecting_since == AIS_NEVER) {
+        t->connecting_since = ais_clock();
+    }
+}
+
 /* As libcurl does it, but closed on exec: what the process starts must not get hold of a connection. */
 static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
@@ -56,7 +64,7 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_s
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 
     (void) purpose;
-    t->connecting = true;
+    note_connecting(t);
     if (fd == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
         t->no_socket = true;
     }
@@ -70,15 +78,15 @@ static int on_resolve(void *resolver, void *reserved, void *data)
 
     (void) resolver;
     (void) reserved;
-    t->connecting = true;
+    note_connecting(t);
     return 0;
 }
 
-static void leave_gate(struct ais_transfer *t)
+static void leave_gate(struct ais_transfer *t, bool stopped)
 {
     if (t->entered) {
         t->entered = false;
-        t->gate->leave(t->gate->data, t->ticket);
+        t->gate->leave(t->gate->data, t->ticket, stopped && !t->header_begun);
     }
 }
 
@@ -87,7 +95,7 @@ static bool enter_gate(struct ais_transfer *t)
     if (t->gate == NULL) {
         return true;
     }
-    leave_gate(t); /* for the request that libcurl repeats now */
+    leave_gate(t, false); /* for the request that libcurl repeats now: its connection was dead */
     t->entered = t->gate->enter(t->gate->data, &t->ticket);
     t->gate_closed = !t->entered;
     return t->entered;
@@ -106,7 +114,6 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
         return CURL_PREREQFUNC_ABORT;
     }
     t->calls++;
-    t->connecting = true;
     t->sent = true;
     return CURL_PREREQFUNC_OK;
 }
@@ -393,7 +400,7 @@ void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout)
 {
     forget_header(t);
     t->gate_closed = false;
-    t->connecting = false;
+    t->connecting_since = AIS_NEVER;
     t->sent = false;
     t->too_large = false;
     t->no_memory = false;
@@ -506,7 +513,7 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
 {
     long status = 0;
 
-    leave_gate(t);
+    leave_gate(t, code == CURLE_OPERATION_TIMEDOUT);
     memset(response, 0, sizeof(*response));
     response->fault = fault_of(t, code);
     if (t->header_done) {
@@ -531,7 +538,7 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
 
 void ais_transfer_fail(struct ais_transfer *t, enum ais_fault fault, const char *message, struct ais_response *response)
 {
-    leave_gate(t);
+    leave_gate(t, true);
     *response = (struct ais_response){
         .fault = fault,
         .body = AIS_STR(""),
@@ -546,7 +553,7 @@ void ais_transfer_fail(struct ais_transfer *t, enum ais_fault fault, const char 
 
 void ais_transfer_free(struct ais_transfer *t)
 {
-    leave_gate(t);
+    leave_gate(t, true);
     curl_easy_cleanup(t->easy);
     wipe_headers(t->headers);
     free(t->body);

@@ -47,7 +47,8 @@ static ngx_int_t ngx_http_aisearch_budget_limit(
     ngx_http_aisearch_budget_t *budget, struct ais_budget_limit *limit);
 static int64_t ngx_http_aisearch_budget_now(void);
 static bool ngx_http_aisearch_budget_enter(void *data, uint64_t *ticket);
-static void ngx_http_aisearch_budget_leave(void *data, uint64_t ticket);
+static void ngx_http_aisearch_budget_leave(void *data, uint64_t ticket,
+    bool given_up);
 
 
 /* its address is the tag of the zone, which is not that of the cache */
@@ -455,9 +456,15 @@ ngx_http_aisearch_budget_enter(void *data, uint64_t *ticket)
 
 
 static void
-ngx_http_aisearch_budget_leave(void *data, uint64_t ticket)
+ngx_http_aisearch_budget_leave(void *data, uint64_t ticket, bool given_up)
 {
     ngx_http_aisearch_budget_t  *b = data;
+
+    /* the API may count it at any time now: it ends when it has to */
+
+    if (given_up) {
+        return;
+    }
 
     ngx_shmtx_lock(&b->shpool->mutex);
 

@@ -16,6 +16,7 @@ struct counter {
     unsigned open; /* so many requests may pass; then it is closed */
     unsigned entered;
     unsigned left;
+    unsigned given_up;
     unsigned refused;
     uint64_t inside; /* a bit for each ticket */
     struct ais_gate gate;
@@ -34,7 +35,7 @@ static bool counter_enter(void *data, uint64_t *ticket)
     return true;
 }
 
-static void counter_leave(void *data, uint64_t ticket)
+static void counter_leave(void *data, uint64_t ticket, bool given_up)
 {
     struct counter *counter = data;
 
@@ -42,6 +43,7 @@ static void counter_leave(void *data, uint64_t ticket)
     assert_true(counter->inside & UINT64_C(1) << ticket);
     counter->inside &= ~(UINT64_C(1) << ticket);
     counter->left++;
+    counter->given_up += given_up;
 }
 
 static void counter_init(struct counter *counter, unsigned open)
@@ -219,6 +221,7 @@ static void test_each_try_is_asked_for(void **state)
     assert_int_equal(bench.result.status, 503);
     assert_int_equal(bench.result.calls, 3);
     expect_gate(&bench.counter, 3, 0);
+    assert_int_equal(bench.counter.given_up, 0);
     bench_stop(&bench);
 
     bench_start(&bench, serve, UNAVAILABLE, 2);
@@ -267,6 +270,7 @@ static void test_dead_connection(void **state)
     assert_int_equal(bench.result.fault, AIS_FAULT_NONE);
     assert_int_equal(bench.result.calls, 2);
     expect_gate(&bench.counter, 3, 0);
+    assert_int_equal(bench.counter.given_up, 0);
     assert_int_equal(bench.server->requests, 3);
     bench_stop(&bench);
 
@@ -292,6 +296,7 @@ static void test_timeout(void **state)
     fetch_one(&bench);
     assert_int_equal(bench.result.fault, AIS_FAULT_TIMEOUT);
     expect_gate(&bench.counter, bench.result.calls, 0);
+    assert_int_equal(bench.counter.given_up, bench.result.calls);
     bench_stop(&bench);
 }
 
@@ -305,6 +310,7 @@ static void test_too_large(void **state)
     fetch_one(&bench);
     assert_int_equal(bench.result.fault, AIS_FAULT_BODY);
     expect_gate(&bench.counter, 1, 0);
+    assert_int_equal(bench.counter.given_up, 0);
     bench_stop(&bench);
 }
 
@@ -323,6 +329,7 @@ static void test_cancel(void **state)
     assert_int_equal(bench.counter.inside, 1);
     ais_fetch_cancel(bench.result.fetch);
     expect_gate(&bench.counter, 1, 0);
+    assert_int_equal(bench.counter.given_up, 1);
     bench_stop(&bench);
     expect_gate(&bench.counter, 1, 0);
 }

@@ -472,8 +472,9 @@ static bool gate_enter(void *data, uint64_t *ticket)
     return (*entered)++ == 0;
 }
 
-static void gate_leave(void *data, uint64_t ticket)
+static void gate_leave(void *data, uint64_t ticket, bool given_up)
 {
+    (void) given_up;
     (void) data;
     assert_int_equal(ticket, 1);
 }
