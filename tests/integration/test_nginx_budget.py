@@ -1,0 +1,393 @@
+"""The budget: never one call over, whatever clients, retries, accounts and reloads there are, and what clients get then."""
+
+import json
+import threading
+import time
+from email.utils import formatdate
+
+import pytest
+
+import gateway
+from gateway import ACCESS_LOG, account
+from harness import SLOWNESS, net, stall
+from harness.nginx import Config
+
+SERVER = """
+    keepalive_requests 1000000;
+    location /client/v4/ { aisearch_pass docs; }
+    location /other/ { aisearch_pass other; }
+    location = /aisearch_status { aisearch_status; }
+"""
+ENVELOPE = json.dumps({"success": False, "errors": [{"code": 10429, "message": "Too Many Requests"}], "result": None})
+
+
+def config(simulator, *directives, http="", **parts):
+    """Two accounts, "docs" and "other"; by default with the same credential. The other has the same directives."""
+    other = parts.pop("other", None)
+    credential = parts.pop("credential", None)
+    accounts = account(simulator, *directives)
+    accounts += account(simulator, *(directives if other is None else [other]), name="other", credential=credential)
+    return Config(http=accounts + ACCESS_LOG + http, server=SERVER, **parts)
+
+
+def start(nginx, simulator, *directives, **parts):
+    return nginx(**vars(config(simulator, *directives, **parts)))
+
+
+def target(job, location="/client/v4/"):
+    return f"{location}instances/docs/jobs/{job}"
+
+
+def budget(server, name="docs"):
+    return server.get("/aisearch_status").json()["accounts"][name]["budget"]
+
+
+def make_jobs(simulator, count, state="failed"):
+    jobs = [f"job-{n}" for n in range(count)]
+    simulator.instance("instances/docs", [{"id": job, "state": state} for job in jobs])
+    return jobs
+
+
+def ask(server, jobs, location="/client/v4/"):
+    """The statuses, in order; those that are refused have to say when to come back."""
+    statuses = []
+    with server.connect(30) as connection:
+        for job in jobs:
+            response = connection.request(target(job, location))
+            assert (response.status == 503) == (response.header("Retry-After") is not None)
+            statuses.append(response.status)
+    return statuses
+
+
+def check_rolling(simulator, calls, interval):
+    """Any calls + 1 of the requests that the API saw lie further apart than the interval."""
+    times = sorted(request.began for request in simulator.requests())
+    apart = [late - early for early, late in zip(times, times[calls:])]
+    assert not apart or min(apart) > interval, f"{calls + 1} calls within {min(apart):.3f} s"
+    return times
+
+
+# Never one call over.
+
+
+def flood(server, seconds, clients=4):
+    """Look-ups of jobs that were not asked for before, from several clients; the statuses."""
+    end = time.monotonic() + seconds
+
+    def client(n):
+        statuses, count = [], 0
+        while time.monotonic() < end:
+            statuses += ask(server, [f"job-{n}-{count + more}" for more in range(5)])
+            count += 5
+            time.sleep(0.03)
+        return statuses
+
+    return [status for statuses in net.concurrently(clients, client) for status in statuses]
+
+
+def test_never_more_than_the_budget_in_any_rolling_interval(nginx, simulator):
+    simulator.instance("instances/docs")
+    server = start(nginx, simulator, "budget 20 2s;", workers=4)
+    statuses = flood(server, 6.5)
+    times = check_rolling(simulator, 20, 2)
+    assert set(statuses) == {404, 503}
+    assert statuses.count(404) == len(times) >= 3 * 17
+    assert statuses.count(503) > 50
+
+
+def test_all_limits_hold(nginx, simulator):
+    simulator.instance("instances/docs")
+    server = start(nginx, simulator, "budget 5 1s;", "budget 12 4s;", workers=2)
+    flood(server, 5, clients=2)
+    times = check_rolling(simulator, 12, 4)
+    check_rolling(simulator, 5, 1)
+    assert sum(when < times[0] + 3.9 for when in times) == 12
+
+
+def test_while_workers_are_reloaded(nginx, simulator):
+    simulator.instance("instances/docs")
+    parts = config(simulator, "budget 10 2s;", workers=2)
+    server = nginx(**vars(parts), stop_timeout=10)
+    over = threading.Event()
+
+    def reload():
+        while not over.is_set():
+            server.reload(wait_old=False)
+
+    thread = threading.Thread(target=reload)
+    thread.start()
+    try:
+        flood_until = time.monotonic() + 5
+        n = 0
+        while time.monotonic() < flood_until:
+            n += 1
+            assert server.get(target(f"job-{n}")).status in (404, 503)
+    finally:
+        over.set()
+        thread.join()
+    times = check_rolling(simulator, 10, 2)
+    assert len(times) >= 2 * 9
+
+
+def test_retries_are_calls(nginx, simulator):
+    simulator.fault("/jobs/", status=503, body="down")
+    server = start(nginx, simulator, "budget 10 1h;", "retries 5;", "timeout 10s;")
+    jobs = [f"job-{n}" for n in range(8)]
+    responses = net.concurrent_gets(server.address, map(target, jobs), timeout=30)
+    assert {response.status for response in responses} <= {502, 503}
+    assert simulator.count() == 10
+    assert budget(server)["left"] == 0
+    assert set(ask(server, ["one", "more"])) == {503}
+    assert simulator.count() == 10
+
+
+def test_what_libcurl_repeats_are_calls(nginx, simulator):
+    """A GET on a connection that turns out to be dead is sent again, by libcurl itself."""
+    jobs = make_jobs(simulator, 20)
+    simulator.fault("/jobs/", reused=True, script=stall.reset_before_headers())
+    server = start(nginx, simulator, "budget 12 1h;", "retries 2;")
+    ask(server, jobs)
+    seen = simulator.count()
+    assert 10 <= seen <= 12
+    state = server.get("/aisearch_status").json()["accounts"]["docs"]
+    assert state["calls"] == seen
+    assert state["budget"]["left"] == 12 - seen
+
+
+def test_accounts_with_one_credential_share_one_budget(nginx, simulator):
+    jobs = make_jobs(simulator, 10)
+    server = start(nginx, simulator, "budget 10 1h;", other="budget 12 1h;")
+    assert ask(server, jobs[:6]) == [200] * 6
+    assert budget(server, "docs")["left"] == budget(server, "other")["left"] == 4
+    assert ask(server, jobs[:6], "/other/") == [200] * 4 + [503] * 2
+    assert ask(server, jobs[6:]) == [503] * 4
+    assert simulator.count() == 10
+
+
+def test_another_credential_has_a_budget_of_its_own(nginx, simulator):
+    jobs = make_jobs(simulator, 10)
+    key = f"email {simulator.email}; key_file {simulator.key_file};"
+    server = start(nginx, simulator, "budget 5 1h;", credential=key)
+    assert ask(server, jobs[:6]) == [200] * 5 + [503]
+    assert ask(server, jobs[:6], "/other/") == [200] * 5 + [503]
+
+
+def test_by_default_900_in_five_minutes_and_100_in_a_second(nginx, simulator):
+    jobs = make_jobs(simulator, 105)
+    server = start(nginx, simulator)
+    assert budget(server)["left"] == 100
+    with gateway.held(simulator):
+        clients = [server.connect(30) for _ in jobs]
+        for client, job in zip(clients, jobs):
+            client.send(net.format_request(target(job)))
+        refused = [client for client in clients[100:] if client.read_response().status == 503]
+    assert len(refused) == 5
+    assert {client.read_response().status for client in clients[:100]} == {200}
+    for client in clients:
+        client.close()
+    net.wait_until(lambda: budget(server)["left"] == 100, what="a second to pass", every=0.05)
+    assert budget(server)["share"] == pytest.approx(800 / 900, abs=0.001)
+
+
+# What it holds over.
+
+
+def test_a_reload_does_not_reset_it(nginx, simulator, tmp):
+    jobs = make_jobs(simulator, 20)
+    server = start(nginx, simulator, "budget 10 1h;")
+    assert ask(server, jobs[:4]) == [200] * 4
+    server.reload()
+    assert budget(server)["left"] == 6
+    assert ask(server, jobs[4:8]) == [200] * 4
+
+    # The cache gets another size, and starts empty.
+    resized = config(simulator, "budget 10 1h;", http="aisearch_shared_zone zone=aisearch:1m;")
+    server.reload(resized)
+    assert budget(server)["left"] == 2
+    assert ask(server, jobs[:4]) == [200] * 2 + [503] * 2
+    assert simulator.count() == 10
+
+
+def test_other_limits_after_a_reload(nginx, simulator):
+    jobs = make_jobs(simulator, 40)
+    server = start(nginx, simulator, "budget 10 1h;")
+    assert ask(server, jobs[:6]) == [200] * 6
+
+    for calls, left in ((4, 0), (20, 14), (8, 2)):
+        server.reload(config(simulator, f"budget {calls} 1h;"))
+        assert budget(server)["left"] == left, calls
+    server.reload(config(simulator, "budget 8 2h;", "budget 3 30m;"))
+    assert budget(server)["left"] == 0
+    server.reload(config(simulator, "budget 7 2h;"))
+    assert ask(server, jobs[6:10]) == [200] + [503] * 3
+    assert simulator.count() == 7
+
+
+def test_another_token_of_the_same_account_goes_on_with_its_budget(nginx, simulator, tmp):
+    jobs = make_jobs(simulator, 10)
+    token = tmp / "own.token"
+    token.write_text(simulator.token + "\n", encoding="ascii")
+    own = account(simulator, "budget 5 1h;", credential=f"token_file {token};")
+    server = nginx(http=own, server=SERVER.replace("location /other/ { aisearch_pass other; }", ""))
+    assert ask(server, jobs[:3]) == [200] * 3
+    simulator.account(tokens=["another-token"])
+    token.write_text("another-token\n", encoding="ascii")
+    server.reload()
+    assert ask(server, jobs[3:7]) == [200] * 2 + [503] * 2
+
+
+def test_a_call_that_is_under_way_during_a_reload_is_counted_once(nginx, simulator):
+    jobs = make_jobs(simulator, 4)
+    server = start(nginx, simulator, "budget 3 1h;")
+    simulator.fault("/job-0$", delay=1.5)
+    with server.connect(20) as connection:
+        connection.send(net.format_request(target(jobs[0])))
+        net.wait_until(simulator.count, what="the call")
+        server.reload(wait_old=False)
+        assert budget(server)["left"] == 2
+        assert connection.read_response().status == 200
+    assert budget(server)["left"] == 2
+    assert ask(server, jobs[1:]) == [200] * 2 + [503]
+
+
+# What clients get.
+
+
+def test_look_ups_are_refused_with_the_time_to_come_back(nginx, simulator):
+    jobs = make_jobs(simulator, 4)
+    server = start(nginx, simulator, "budget 2 3s;")
+    assert ask(server, jobs[:2]) == [200] * 2
+    spent = time.monotonic()
+    response = server.get(target(jobs[2]))
+    assert response.status == 503
+    assert response.json()["errors"][0]["code"] == 503
+    assert response.header("Cache-Control") == "no-store"
+    assert 1 <= int(response.header("Retry-After")) <= 4
+    assert gateway.lookups(server, 3)[-1]["error"] == "budget"
+    assert simulator.count() == 2
+
+    # What is cached is there all the same, and so is the rest when it was said.
+    assert server.get(target(jobs[0])).header("X-Aisearch-Cache") == "HIT"
+    net.wait_until(lambda: server.get(target(jobs[2])).status == 200, 5, "a call to be had", every=0.05)
+    assert time.monotonic() - spent < int(response.header("Retry-After")) + 1 * SLOWNESS
+
+
+@pytest.mark.parametrize("use_stale, status", [("updating=1h", "UPDATING"), ("error=1h", "STALE")])
+def test_an_old_answer_is_better_than_none(nginx, simulator, use_stale, status):
+    jobs = make_jobs(simulator, 4, state="running")
+    server = start(nginx, simulator, "budget 2 1h;",
+                   http=f"aisearch_valid active 200ms; aisearch_use_stale {use_stale};")
+    assert ask(server, jobs[:2]) == [200] * 2
+
+    def old():
+        response = server.get(target(jobs[0]))
+        assert response.status == 200
+        return response.header("X-Aisearch-Cache") == status and response
+
+    # (the nearer the end of the budget, the longer an answer stays fresh)
+    response = net.wait_until(old, what="the answer to get old", every=0.05)
+    assert response.header("Cache-Control") == "private, max-age=0"
+    assert server.get(target(jobs[0])).header("X-Aisearch-Cache") == status
+    assert ask(server, jobs[2:]) == [503] * 2
+    assert simulator.count() == 2
+
+
+def test_refreshes_slow_down_before_the_end(nginx, simulator):
+    """Of active jobs only, and the more the less is left."""
+    jobs = make_jobs(simulator, 30)
+    simulator.instance("instances/docs", [{"id": f"run-{n}", "state": "queued"} for n in range(4)])
+    server = start(nginx, simulator, "budget 40 1h;", http="aisearch_valid active 10s; aisearch_valid not_found 10s;")
+
+    def lifetime(job):
+        response = server.get(target(job))
+        return int(response.header("Cache-Control").partition("max-age=")[2])
+
+    lifetimes = [lifetime("run-0")]
+    for n, count in ((1, 20), (2, 6), (3, 4)):
+        ask(server, jobs[:count])
+        del jobs[:count]
+        time.sleep(0.15)  # a worker looks at the budget ten times a second
+        lifetimes.append(lifetime(f"run-{n}"))
+        # What was answered before stays fresh for longer, too.
+        assert server.get(target("run-0")).header("X-Aisearch-Cache") == "HIT"
+    assert lifetimes[0] == 10
+    assert 10 < lifetimes[1] < lifetimes[2] < lifetimes[3] <= 80
+    assert lifetime("nope") == 10
+    assert lifetime("job-0") == 86400
+
+
+# What the API says.
+
+
+def too_many(retry_after=None):
+    headers = [] if retry_after is None else [["Retry-After", retry_after]]
+    return {"status": 429, "body": ENVELOPE, "headers": headers}
+
+
+@pytest.mark.parametrize("retry_after, seconds", [
+    ("120", 120),
+    (lambda: formatdate(time.time() + 90, usegmt=True), 90),
+    (None, 300),
+    ("soon", 300),
+    ("86400", 86400),
+])
+def test_429_closes_the_account(nginx, simulator, retry_after, seconds):
+    jobs = make_jobs(simulator, 3)
+    server = start(nginx, simulator, workers=2)
+    assert ask(server, jobs[:1]) == [200]
+    simulator.fault("/job-1$", **too_many(retry_after() if callable(retry_after) else retry_after))
+    told = server.get(target(jobs[1]))
+    refused = server.get(target(jobs[2]))
+    for response in (told, refused):
+        assert response.status == 503
+        assert seconds - 2 * SLOWNESS <= int(response.header("Retry-After")) <= seconds + 1
+    for name in ("docs", "other"):
+        state = budget(server, name)
+        assert state["left"] == 0
+        assert seconds - 2 * SLOWNESS < state["closed_milliseconds"] / 1000 <= seconds
+        assert state["wait_milliseconds"] >= state["closed_milliseconds"] - 1000
+    assert ask(server, jobs[1:2], "/other/") == [503]
+    assert ask(server, jobs[:1]) == [200]
+    assert simulator.count() == 2
+
+    server.reload()
+    assert ask(server, jobs[2:]) == [503]
+    assert simulator.count() == 2
+
+
+def test_after_its_time_the_account_is_open_again(nginx, simulator):
+    jobs = make_jobs(simulator, 2)
+    server = start(nginx, simulator)
+    simulator.fault("/job-0$", **too_many("1"))
+    assert ask(server, jobs) == [503, 503]
+    closed = time.monotonic()
+    net.wait_until(lambda: ask(server, jobs[1:]) == [200], 4, "the account to open", every=0.05)
+    assert time.monotonic() - closed > 0.7
+    assert budget(server)["closed_milliseconds"] == 0
+
+
+def test_the_api_may_have_less_left_than_we_think(nginx, simulator):
+    """Others spend the same limit. Nobody is to see a 429."""
+    jobs = make_jobs(simulator, 20)
+    simulator.limit(10, 300)
+    server = start(nginx, simulator)
+    assert ask(server, jobs[:1]) == [200]
+    assert budget(server)["left"] == 9
+    for _ in range(4):
+        gateway.direct(simulator, simulator.path("instances/docs"))
+    assert ask(server, jobs[1:2]) == [200]
+    assert budget(server)["left"] == 4
+    assert ask(server, jobs[2:8]) == [200] * 4 + [503] * 2
+    assert simulator.counters()["by_status"] == {"200": 10}
+
+
+def test_what_the_api_has_left_comes_back_at_its_reset(nginx, simulator):
+    jobs = make_jobs(simulator, 3)
+    body = gateway.direct(simulator, simulator.path("instances/docs", jobs[0])).body
+    reset = formatdate(time.time() + 2, usegmt=True)
+    simulator.fault("/job-0$", status=200, body=body, headers=[
+        ["x-ratelimit-limit", "1200"], ["x-ratelimit-remaining", "0"], ["x-ratelimit-reset", reset]])
+    server = start(nginx, simulator)
+    assert ask(server, jobs[:2]) == [200, 503]
+    net.wait_until(lambda: ask(server, jobs[1:2]) == [200], 6, "the reset", every=0.1)
+    assert ask(server, jobs[2:]) == [200]

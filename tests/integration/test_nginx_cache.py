@@ -1,0 +1,522 @@
+"""The cache: one fetch for all, nobody waits who need not, and a zone that gets full or is made anew."""
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+
+import pytest
+
+import gateway
+from gateway import ACCESS_LOG, WORKERS, account
+from harness import SLOWNESS, net, stall
+from harness.nginx import Config
+from harness.simulator import Simulator
+
+STATUS = "location = /aisearch_status { aisearch_status; }"
+SERVER = "keepalive_requests 1000000; location /client/v4/ { aisearch_pass docs; }" + WORKERS + STATUS
+PLENTY = "budget 100000 1s;"  # where the budget is not what the test is about
+
+
+def start(nginx, simulator, *directives, server=SERVER, http="", **parts):
+    """nginx with one account, "docs", and /client/v4/ in front of it."""
+    return nginx(http=account(simulator, PLENTY, *directives) + ACCESS_LOG + http, server=server, **parts)
+
+
+def target(job="a", location="/client/v4/"):
+    return f"{location}instances/docs/jobs/{job}"
+
+
+def cache(response):
+    return response.header("X-Aisearch-Cache")
+
+
+def max_age(response):
+    return int(re.fullmatch(r"private, max-age=(\d+)", response.header("Cache-Control"))[1])
+
+
+def description(response):
+    return response.json()["result"]["description"]
+
+
+def until(server, path, status, **options):
+    """The first answer with this cache status."""
+    def look():
+        response = server.get(path, **options)
+        return cache(response) == status and response
+
+    return net.wait_until(look, what=f"{status} of {path}", every=0.02)
+
+
+def zone(server):
+    return server.get("/aisearch_status").json()["zone"]
+
+
+# One fetch for all.
+
+
+def test_many_clients_of_a_cold_entry_wait_for_the_api_and_little_more(nginx, simulator):
+    simulator.job("instances/docs", "a", state="running")
+    simulator.fault("/jobs/a$", delay=0.1)
+    server = start(nginx, simulator, workers=4)
+    responses = net.concurrent_gets(server.address, [target()] * 300, timeout=30)
+    assert simulator.count() == 1
+    assert {response.status for response in responses} == {200}
+    assert max(response.elapsed for response in responses) < 0.1 + 0.3 * SLOWNESS
+    waited = [cache(response) for response in responses].count("COALESCED")
+    assert server.get("/aisearch_status").json()["accounts"]["docs"]["waiters_woken"] == waited > 200
+
+
+def test_a_killed_leader_and_many_who_wait_for_it(nginx, simulator):
+    simulator.job("instances/docs", "a", state="failed")
+    simulator.fault("/jobs/a$", times=1, delay=60)
+    server = start(nginx, simulator, workers=4)
+    server.allow_log("exited on signal 9")
+    leader, *others = server.workers()
+    waiters = []
+    try:
+        with gateway.stopped([leader]):
+            for _ in range(200):
+                waiters.append(server.connect(30))
+                assert waiters[-1].request("/pid").body != str(leader).encode()
+        with gateway.stopped(others):
+            waiters.append(server.connect(30))
+            assert waiters[-1].request("/pid").body == str(leader).encode()
+        first = waiters.pop()
+        first.send(net.format_request(target()))
+        net.wait_until(simulator.count, what="the first fetch")
+        for waiter in waiters:
+            waiter.send(net.format_request(target()))
+        gateway.wait_for_requests(server, len(waiters) + 1)
+        os.kill(leader, signal.SIGKILL)
+        killed = time.monotonic()
+        responses = [waiter.read_response() for waiter in waiters]
+        assert time.monotonic() - killed < 3 * SLOWNESS
+        first.close()
+    finally:
+        for waiter in waiters:
+            waiter.close()
+    assert {(response.status, response.body) for response in responses} == {(200, responses[0].body)}
+    assert simulator.count() == 2
+
+
+def test_a_leader_that_is_stuck_loses_its_lease(nginx, simulator):
+    simulator.job("instances/docs", "a", state="failed")
+    simulator.fault("/jobs/a$", times=1, delay=60)
+    server = start(nginx, simulator, "timeout 4s;", workers=2)
+    with gateway.connections(server) as workers:
+        (stuck, first), (_, second) = workers.items()
+        first.send(net.format_request(target()))
+        net.wait_until(simulator.count, what="the first fetch")
+        second.send(net.format_request(target()))
+        gateway.wait_for_requests(server, 2)
+        with gateway.stopped([stuck]):
+            began = time.monotonic()
+            assert second.read_response().status == 200
+            assert time.monotonic() - began < 3 * SLOWNESS
+        # It comes to, and its own fetch ends in vain: its client gets what is in the cache meanwhile.
+        assert first.read_response().status == 200
+    assert simulator.count() == 2
+
+
+# Freshness.
+
+
+def test_max_age_less_age_is_what_is_left_to_the_second(nginx, simulator):
+    simulator.job("instances/docs", "a", state="running")
+    server = start(nginx, simulator, http="aisearch_valid active 3s; aisearch_use_stale off;")
+    first = server.get(target())
+    fetched = time.monotonic()
+    tag = first.header("ETag")
+    assert (cache(first), first.header("Age"), max_age(first)) == ("MISS", "0", 3)
+
+    def expired():
+        response = server.get(target())
+        if cache(response) == "EXPIRED":
+            return response
+        asked = time.monotonic() - fetched
+        assert (cache(response), max_age(response)) == ("HIT", 3)
+        assert int(response.header("Age")) in (int(max(asked - 0.3 * SLOWNESS, 0)), int(asked + 0.1))
+        assert int(response.header("Age")) < 3
+        same = server.get(target(), [("If-None-Match", tag)])
+        if cache(same) == "HIT":
+            assert (same.status, same.body, max_age(same)) == (304, b"", 3)
+            assert int(same.header("Age")) - int(response.header("Age")) in (0, 1)
+        return None
+
+    response = net.wait_until(expired, 6, "the entry to expire", every=0.05)
+    assert 2.9 < time.monotonic() - fetched < 3.6 * SLOWNESS
+    assert response.header("Age") == "0"
+
+
+def test_logs_follow_their_job_where_it_is_cached(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "failed", "state": "failed"}, {"id": "young", "state": "running"},
+                                          {"id": "unseen", "state": "failed"}])
+    server = start(nginx, simulator, http="aisearch_valid logs 20s;")
+    for job in ("failed", "young"):
+        assert server.get(target(job)).status == 200
+    assert [max_age(server.get(target(f"{job}/logs"))) for job in ("failed", "young", "unseen")] == [86400, 6, 20]
+    assert max_age(server.get(target("failed/logs?page=1&per_page=5"))) == 86400
+
+
+# Stale answers.
+
+LIFE = 0.2  # s
+
+
+def warm(server, simulator, *jobs):
+    """Entries with the description "old", and an API that says "new"."""
+    simulator.instance("instances/docs", [{"id": job, "state": "running", "description": "old"} for job in jobs])
+    for job in jobs:
+        assert description(server.get(target(job))) == "old"
+    simulator.instance("instances/docs", [{"id": job, "description": "new"} for job in jobs])
+    time.sleep(LIFE + 0.02)
+    simulator.forget()
+
+
+def test_while_one_is_fetched_again_nobody_waits(nginx, simulator):
+    server = start(nginx, simulator, http="aisearch_valid active 200ms;", workers=2)
+    warm(server, simulator, "a")
+    simulator.fault("/jobs/a$", delay=1)
+    responses = net.concurrent_gets(server.address, [target()] * 50)
+    assert {(cache(response), description(response)) for response in responses} == {("UPDATING", "old")}
+    assert max(response.elapsed for response in responses) < 0.5 * SLOWNESS
+    assert {max_age(response) for response in responses} == {0}
+    assert all(int(response.header("Age")) <= 1 * SLOWNESS for response in responses)
+    assert simulator.count() == 1
+    net.wait_until(lambda: description(server.get(target())) == "new", what="the new answer")
+    assert {entry["cache_status"] for entry in gateway.lookups(server, 50)} >= {"UPDATING"}
+
+
+def test_updating_ends_after_its_time(nginx, simulator):
+    server = start(nginx, simulator, http="aisearch_valid active 200ms; aisearch_use_stale updating=300ms;")
+    warm(server, simulator, "a")
+    time.sleep(0.4)
+    response = server.get(target())
+    assert (cache(response), description(response), response.header("Age")) == ("EXPIRED", "new", "0")
+
+
+def test_without_stale_answers_one_waits(nginx, simulator):
+    server = start(nginx, simulator, http="aisearch_valid active 200ms; aisearch_use_stale off;")
+    warm(server, simulator, "a")
+    response = server.get(target())
+    assert (cache(response), description(response)) == ("EXPIRED", "new")
+    time.sleep(LIFE + 0.05)
+    simulator.fault("/jobs/a$", status=503, body="down")
+    assert server.get(target()).status == 502
+
+
+ENVELOPE = json.dumps({"success": False, "errors": [{"code": 7001, "message": "Internal Error"}], "result": None})
+AUTHENTICATION = ENVELOPE.replace("7001", "10000")
+
+FAILURES = {
+    "500 with an envelope": ({"status": 500, "body": ENVELOPE}, "server"),
+    "502 with HTML": ({"status": 502, "body": "<html>"}, "server"),
+    "200 with HTML": ({"status": 200, "body": "<html>"}, "body"),
+    "429": ({"status": 429, "body": ENVELOPE, "headers": [["Retry-After", "60"]]}, "rate_limited"),
+    "401": ({"status": 401, "body": AUTHENTICATION}, "credential"),
+    "reset": ({"script": stall.reset_before_headers()}, "connect"),
+    "timeout": ({"delay": 60}, "timeout"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_of_the_api_is_hidden_by_an_old_answer(nginx, simulator, name):
+    fault, error = FAILURES[name]
+    server = start(nginx, simulator, "retries 0;", "timeout 500ms;", http="""
+        aisearch_valid active 200ms;
+        aisearch_use_stale error=1h;
+    """)
+    warm(server, simulator, "a")
+    simulator.fault("/jobs/a$", **fault)
+    waited, at_once = server.get(target()), server.get(target())
+    for response in (waited, at_once):
+        assert (response.status, cache(response), description(response)) == (200, "STALE", "old")
+        assert (max_age(response), response.header("X-Aisearch-State")) == (0, "running")
+    # (libcurl itself repeats a GET on a connection that breaks where it was used before)
+    assert simulator.count() == (2 if name == "reset" else 1)
+    assert [entry["error"] for entry in gateway.lookups(server, 3)[1:]] == [error, error]
+    [line] = gateway.reported(server)
+    assert f"{error} fault" in line
+
+
+def test_an_error_is_hidden_for_its_time_only(nginx, simulator):
+    server = start(nginx, simulator, "retries 0;", http="""
+        aisearch_valid active 200ms;
+        aisearch_valid error 100ms;
+        aisearch_use_stale error=1s;
+    """)
+    warm(server, simulator, "a")
+    simulator.fault("/jobs/a$", status=503, body="down")
+    assert cache(server.get(target())) == "STALE"
+    net.wait_until(lambda: server.get(target()).status == 502, what="the error", every=0.05)
+    simulator.clear_faults()
+    net.wait_until(lambda: server.get(target()).status == 200, what="the new answer", every=0.05)
+    assert description(server.get(target())) == "new"
+
+
+def test_while_the_api_fails_it_is_asked_again_in_the_background(nginx, simulator):
+    server = start(nginx, simulator, "retries 0;", http="""
+        aisearch_valid active 200ms;
+        aisearch_valid error 200ms;
+        aisearch_use_stale error=1h;
+    """)
+    warm(server, simulator, "a")
+    simulator.fault("/jobs/a$", times=1, status=503, body="down")
+    assert cache(server.get(target())) == "STALE"
+    simulator.fault("/jobs/a$", delay=0.5)
+    time.sleep(0.25)
+    response = server.get(target())
+    assert (cache(response), description(response)) == ("STALE", "old")
+    assert response.elapsed < 0.4 * SLOWNESS
+    net.wait_until(lambda: description(server.get(target())) == "new", what="the new answer", every=0.05)
+
+
+def test_each_location_has_its_own_say(nginx, simulator):
+    server = start(nginx, simulator, "retries 0;", http="""
+        aisearch_valid active 200ms;
+        aisearch_use_stale off;
+    """, server="""
+        location /client/v4/ { aisearch_pass docs; }
+        location /error/ {
+            aisearch_pass docs;
+            aisearch_use_stale error=1h;
+            location /error/nested/ { aisearch_pass docs; }
+            location /error/off/ { aisearch_pass docs; aisearch_use_stale off; }
+        }
+        location /updating/ { aisearch_pass docs; aisearch_use_stale updating=1h; }
+    """)
+    warm(server, simulator, "a")
+    simulator.fault("/jobs/a$", status=503, body="down")
+    assert cache(server.get(target("a", "/updating/"))) == "UPDATING"
+    # From here on it is known that the API fails.
+    net.wait_until(simulator.count, what="the fetch")
+    net.wait_until(lambda: server.get(target("a", "/updating/")).status == 502, what="the failure", every=0.02)
+    for location, status in (("/client/v4/", 502), ("/error/", 200), ("/error/nested/", 200), ("/error/off/", 502)):
+        response = server.get(target("a", location))
+        assert (location, response.status) == (location, status)
+        assert cache(response) == ("STALE" if status == 200 else "HIT")
+    assert simulator.count() == 1
+
+
+def test_by_default_both_are_on(nginx, simulator):
+    server = start(nginx, simulator, "retries 0;", http="aisearch_valid active 200ms;")
+    warm(server, simulator, "a")
+    simulator.fault("/jobs/a$", status=503, body="down")
+    assert cache(server.get(target())) == "UPDATING"
+    assert until(server, target(), "STALE").status == 200
+
+
+def test_what_was_not_found_is_never_served_stale(nginx, simulator):
+    """It may be there by now: a job that was just made has to be seen."""
+    simulator.instance("instances/docs")
+    server = start(nginx, simulator, http="aisearch_valid not_found 200ms;")
+    assert server.get(target("new")).status == 404
+    simulator.job("instances/docs", "new", state="queued")
+    time.sleep(0.25)
+    response = server.get(target("new"))
+    assert (response.status, cache(response)) == (200, "EXPIRED")
+
+
+def test_nobody_sees_an_error_while_the_api_is_down(nginx, tmp):
+    jobs = [(f"{state}-{n}", state) for n in range(20) for state in ("running", "failed")]
+    with Simulator(tmp) as own:
+        own.instance("instances/docs", [{"id": job, "state": state} for job, state in jobs])
+        server = start(nginx, own, http="aisearch_valid active 500ms; aisearch_valid error 500ms;", workers=2)
+        for job, _ in jobs:
+            assert server.get(target(job)).status == 200
+        over = threading.Event()
+
+        def client(n):
+            seen = set()
+            with server.connect() as connection:
+                while not over.is_set():
+                    for job, _ in jobs[n::4]:
+                        response = connection.request(target(job))
+                        seen.add((response.status, cache(response)))
+                    time.sleep(0.01)
+            return seen
+
+        timer = threading.Timer(4, over.set)
+        own.stop()
+        timer.start()
+        seen = set().union(*net.concurrently(4, client))
+        assert {status for status, _ in seen} == {200}
+        assert {"HIT", "STALE"} <= {how for _, how in seen}
+
+        own.start(own.port)
+        own.instance("instances/docs", [{"id": job, "state": "failed"} for job, _ in jobs])
+        net.wait_until(lambda: server.get(target("running-1")).header("X-Aisearch-State") == "failed",
+                       what="the API to be asked again", every=0.1)
+
+
+# Bypass.
+
+
+def test_bypass(nginx, simulator):
+    simulator.job("instances/docs", "a", state="failed", description="old")
+    server = start(nginx, simulator, server="""
+        location / {
+            aisearch_pass docs;
+            aisearch_cache_bypass $arg_fresh $http_x_fresh;
+            location /never/ { aisearch_pass docs; aisearch_cache_bypass ""; }
+            location /inherits/ { aisearch_pass docs; }
+        }
+    """)
+    path = target("a", "/")
+    assert cache(server.get(path)) == "MISS"
+    simulator.job("instances/docs", "a", description="new")
+    for suffix in ("", "?fresh=", "?fresh=0"):
+        assert (cache(server.get(path + suffix)), description(server.get(path))) == ("HIT", "old")
+    assert cache(server.get(target("a", "/never/") + "?fresh=1")) == "HIT"
+
+    response = server.get(path + "?fresh=1")
+    assert (cache(response), description(response), response.header("Age")) == ("BYPASS", "new", "0")
+    assert (cache(server.get(path)), description(server.get(path))) == ("HIT", "new")
+    assert cache(server.get(path, [("X-Fresh", "yes")])) == "BYPASS"
+    assert cache(server.get(target("a", "/inherits/") + "?fresh=1")) == "BYPASS"
+    assert cache(server.get(target("b", "/") + "?fresh=1")) == "BYPASS"
+    assert simulator.count("/jobs/a$") == 4
+
+
+def test_many_bypasses_at_once_cost_one_call(nginx, simulator):
+    simulator.job("instances/docs", "a", state="failed", description="old")
+    server = start(nginx, simulator, workers=2, http="aisearch_cache_bypass $arg_fresh;")
+    assert server.get(target()).status == 200
+    simulator.job("instances/docs", "a", description="new")
+    simulator.forget()
+    clients = [server.connect(30) for _ in range(30)]
+    try:
+        with gateway.held(simulator):
+            for client in clients:
+                client.send(net.format_request(target() + "?fresh=1"))
+            gateway.wait_for_requests(server, len(clients))
+        responses = [client.read_response() for client in clients]
+    finally:
+        for client in clients:
+            client.close()
+    assert {(cache(response), description(response)) for response in responses} == {("BYPASS", "new")}
+    assert simulator.count() == 1
+
+
+def test_a_bypass_that_fails_gets_what_is_there(nginx, simulator):
+    simulator.job("instances/docs", "a", state="failed")
+    server = start(nginx, simulator, "retries 0;", http="aisearch_cache_bypass $arg_fresh;")
+    assert server.get(target()).status == 200
+    simulator.fault("/jobs/a$", status=503, body="down")
+    response = server.get(target() + "?fresh=1")
+    assert (response.status, cache(response)) == (200, "STALE")
+    assert cache(server.get(target())) == "HIT"
+
+
+# The zone.
+
+
+def test_a_full_zone_still_answers_and_warns_once(nginx, simulator):
+    """Entries that are being fetched cannot make room."""
+    jobs = [f"job-{n}" for n in range(250)]
+    simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in jobs])
+    server = start(nginx, simulator, http="aisearch_shared_zone zone=small:32k;", workers=2)
+    clients = [server.connect(30) for _ in jobs]
+    try:
+        with gateway.held(simulator):
+            for client, job in zip(clients, jobs):
+                client.send(net.format_request(target(job)))
+            gateway.wait_for_requests(server, len(clients))
+        responses = [client.read_response() for client in clients]
+    finally:
+        for client in clients:
+            client.close()
+    assert [response.json()["result"]["id"] for response in responses] == jobs
+    assert {cache(response) for response in responses} == {"MISS"}
+    warnings = [line for line in server.error_log().splitlines() if "[warn]" in line]
+    assert 1 <= len(warnings) <= 2 and all('in aisearch zone "small"' in line for line in warnings), warnings
+    assert len({line.split("#")[0] for line in warnings}) == len(warnings), "a worker warned twice"
+
+    # And it is at work again.
+    assert server.get(target("job-1")).status == 200
+    assert cache(server.get(target("job-1"))) == "HIT"
+
+
+def test_an_answer_too_large_for_the_zone_passes_through(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "small", "state": "failed"},
+                                          {"id": "large", "state": "failed", "description": "x" * 60_000}])
+    server = start(nginx, simulator, http="aisearch_shared_zone zone=aisearch:96k;")
+    assert cache(server.get(target("small"))) == "MISS"
+    expected = gateway.direct(simulator, simulator.path("instances/docs", "large")).body
+    simulator.forget()
+    for _ in range(3):
+        response = server.get(target("large"))
+        assert (response.status, cache(response)) == (200, "MISS")
+        assert response.body == expected
+    assert simulator.count() == 3
+    assert cache(server.get(target("small"))) == "HIT"
+    assert server.error_log().count("[warn]") <= 1
+
+
+def test_the_least_recently_used_make_way(nginx, simulator):
+    jobs = [f"job-{n}" for n in range(600)]
+    simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in ["first", "loved", *jobs]])
+    server = start(nginx, simulator, http="aisearch_shared_zone zone=aisearch:128k;")
+    size = 128 * 1024
+    with server.connect() as connection:
+        for job in ("first", "loved"):
+            connection.request(target(job))
+        for job in jobs:
+            assert connection.request(target(job)).status == 200
+            assert cache(connection.request(target("loved"))) == "HIT"
+        state = zone(server)
+        assert cache(connection.request(target(jobs[-1]))) == "HIT"
+        assert cache(connection.request(target("first"))) == "MISS"
+        assert cache(connection.request(target(jobs[0]))) == "MISS"
+    assert state["entries"] + state["evictions"] == len(jobs) + 2
+    assert state["evictions"] > 100 and state["entries"] > 100
+    assert state["bytes_used"] + state["bytes_free"] <= size
+    assert server.error_log().count("[warn]") == 0
+
+
+def test_a_reload_keeps_the_cache_and_another_size_starts_empty(nginx, simulator):
+    simulator.job("instances/docs", "a", state="failed")
+
+    def config(size):
+        return Config(http=account(simulator, PLENTY) + f"aisearch_shared_zone zone=aisearch:{size};", server=SERVER)
+
+    server = nginx(**vars(config("1m")))
+    assert cache(server.get(target())) == "MISS"
+    server.reload(config("1m"))
+    assert cache(server.get(target())) == "HIT"
+    assert zone(server)["entries"] == 1
+    server.reload(config("2m"))
+    assert zone(server)["entries"] == 0
+    assert cache(server.get(target())) == "MISS"
+    assert simulator.count() == 2
+
+
+@pytest.mark.parametrize("status, code, client", [(401, 10000, 502), (403, 10000, 502), (403, 7003, 403)])
+def test_a_refusal_does_not_outlive_a_reload(nginx, simulator, status, code, client):
+    simulator.instance("instances/docs", [{"id": "a", "state": "failed"}, {"id": "b", "state": "failed"}])
+    server = start(nginx, simulator, http="aisearch_valid error 1h;")
+    assert server.get(target("b")).status == 200
+    simulator.fault("/jobs/a$", times=1, status=status, body=ENVELOPE.replace("7001", str(code)))
+    for how in ("MISS", "HIT"):
+        response = server.get(target())
+        assert (response.status, cache(response)) == (client, how)
+    server.reload()
+    response = server.get(target())
+    assert (response.status, cache(response)) == (200, "EXPIRED")
+    assert cache(server.get(target("b"))) == "HIT"
+
+
+def test_a_new_token_works_from_the_reload_on(nginx, simulator, tmp):
+    simulator.job("instances/docs", "a", state="failed")
+    token = tmp / "other.token"
+    token.write_text("wrong\n", encoding="ascii")
+    server = nginx(http=account(simulator, credential=f"token_file {token};") + "aisearch_valid error 1h;",
+                   server=SERVER)
+    assert server.get(target()).status == 502
+    token.write_text(simulator.token + "\n", encoding="ascii")
+    assert server.get(target()).status == 502
+    server.reload()
+    assert server.get(target()).status == 200
