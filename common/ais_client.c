@@ -122,6 +122,7 @@ static void run_libcurl(struct ais_client *client, curl_socket_t fd, int events)
     CURLMsg *msg;
     int n;
 
+    client->called_at = ais_clock();
     client->broken = curl_multi_socket_action(client->multi, fd, events, &n) != CURLM_OK;
 
     /* One at a time: a callback may cancel any fetch, which takes its message out of the queue. */

@@ -206,8 +206,14 @@ static bool plan_retry(struct ais_fetch *fetch, const struct ais_response *respo
 /* Whether a try has ended for want of a connection, which was being made for it. */
 static bool unconnected(const struct ais_transfer *t, enum ais_fault fault)
 {
-    return t->connecting && !t->sent &&
+    return t->connecting_since != AIS_NEVER && !t->sent &&
            (fault == AIS_FAULT_CONNECT || fault == AIS_FAULT_TLS || fault == AIS_FAULT_TIMEOUT);
+}
+
+/* Whether a fetch has a connection, or tries to make one. That it took its place in line just now does not count. */
+static bool may_connect(const struct ais_fetch *fetch)
+{
+    return fetch->transfer.sent || fetch->transfer.connecting_since < fetch->client->called_at;
 }
 
 /*
@@ -220,9 +226,8 @@ static void share_verdict(const struct ais_fetch *leader, CURLcode code)
     struct ais_fetch *fetch;
 
     for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
-        if (fetch != leader && fetch->target == leader->target && fetch->retry_at == AIS_NEVER &&
-            fetch->transfer.connecting) {
-            return; /* there is another connection, or will be */
+        if (fetch != leader && fetch->target == leader->target && fetch->retry_at == AIS_NEVER && may_connect(fetch)) {
+            return;
         }
     }
     for (fetch = client->first; fetch != NULL; fetch = fetch->next) {

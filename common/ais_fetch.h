@@ -46,10 +46,11 @@ struct ais_client {
     size_t inflight;
     bool noted; /* something, in one of them */
 
-    int64_t curl_at;  /* when libcurl wants to be called */
-    int64_t due_at;   /* no fetch has anything to do before; may be too early, never too late */
-    int64_t armed_at; /* what the driver was told last */
-    unsigned depth;   /* of calls into the client; only the outermost sets the timer */
+    int64_t called_at; /* when libcurl was called last */
+    int64_t curl_at;   /* when libcurl wants to be called */
+    int64_t due_at;    /* no fetch has anything to do before; may be too early, never too late */
+    int64_t armed_at;  /* what the driver was told last */
+    unsigned depth;    /* of calls into the client; only the outermost sets the timer */
 };
 
 /* Returns NULL where memory runs out. The fetch is not part of the client yet. */

@@ -20,10 +20,10 @@ struct ais_transfer {
     uint64_t ticket;
 
     /* The present try, and its answer. */
-    bool connecting;   /* libcurl makes a connection for it, or has it use one; it does not wait in line */
-    bool sent;         /* the request, or a part of it */
-    bool header_begun; /* a part of it has come */
-    bool header_done;  /* all of it, and it is not an interim (1xx) answer's */
+    int64_t connecting_since; /* by ais_clock(); AIS_NEVER while it waits in line for a connection of another */
+    bool sent;                /* the request, or a part of it */
+    bool header_begun;        /* a part of it has come */
+    bool header_done;         /* all of it, and it is not an interim (1xx) answer's */
     bool gate_closed;
     bool too_large;
     bool no_memory;

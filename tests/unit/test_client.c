@@ -1056,11 +1056,11 @@ static void test_handshake_timeout(void **state)
     DRIVE_UNTIL(driver, ais_client_inflight(driver->client) == 0);
     for (i = 0; i < COUNT(results); i++) {
         expect_fault(&results[i], AIS_FAULT_TIMEOUT, results[0].message);
-        expect_elapsed(&results[i], 150);
-        assert_true(results[i].elapsed < 10 * 150);
+        assert_true(results[i].elapsed >= 150);
+        assert_true(results[i].elapsed - results[0].elapsed < 150);
         assert_int_equal(results[i].calls, 0);
     }
-    assert_int_equal(server->connections, 1);
+    assert_true(server->connections <= 2); /* the next in line may have begun before it was told */
     driver_free(driver);
     server_stop(server);
 }
