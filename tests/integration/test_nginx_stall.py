@@ -46,8 +46,10 @@ def steady(nginx: Nginx, during: Callable[[], object], attempts: int = 3) -> obj
     Checks that a paced client of the worker sees no step in its latency during the call, and returns what that did.
     Others use this machine too: once is enough, since what is looked for would be there every time.
     """
-    with Pace(nginx.address, "/plain", RATE) as pace:
-        for attempt in range(1, attempts + 1):
+    for attempt in range(1, attempts + 1):
+        if attempt > 1:
+            nginx.reload()  # to connections that know nothing yet
+        with Pace(nginx.address, "/plain", RATE) as pace:
             pace.begin()
             time.sleep(0.5)
             baseline = pace.end()
@@ -56,12 +58,12 @@ def steady(nginx: Nginx, during: Callable[[], object], attempts: int = 3) -> obj
             result = during()
             latencies = pace.end()
 
-            report = (f"{len(latencies)} requests: p50 {quantile(latencies, 0.5) * 1000:.2f} ms, "
-                      f"p99 {quantile(latencies, 0.99) * 1000:.2f} ms, max {max(latencies) * 1000:.2f} ms; "
-                      f"before: p99 {quantile(baseline, 0.99) * 1000:.2f} ms")
-            print(report)
-            if quantile(latencies, 0.99) < LIMIT:
-                return result
+        report = (f"{len(latencies)} requests: p50 {quantile(latencies, 0.5) * 1000:.2f} ms, "
+                  f"p99 {quantile(latencies, 0.99) * 1000:.2f} ms, max {max(latencies) * 1000:.2f} ms; "
+                  f"before: p99 {quantile(baseline, 0.99) * 1000:.2f} ms")
+        print(report)
+        if quantile(latencies, 0.99) < LIMIT:
+            return result
     raise AssertionError(f"after {attempts} attempts: {report}")
 
 
