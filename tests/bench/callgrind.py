@@ -68,7 +68,7 @@ class Valgrind:
 
 
 def _parse(out: pathlib.Path) -> Profile:
-    """A file of callgrind's (its manual, "Callgrind Format Specification"), as far as it tells who spent what himself."""
+    """A file of callgrind's (its manual, "Callgrind Format Specification"), as far as it tells who spent what."""
     names: dict[str, str] = {}
     profile: Profile = collections.Counter()
     function, called = "", False

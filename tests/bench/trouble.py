@@ -139,8 +139,8 @@ def reloads(bench) -> list[Line]:
         Line("reloads", f"{what}: failed, new connections", "", failed, f"{failed[AISEARCH]}", "= 0",
              failed[AISEARCH] == 0),
         # nginx closes idle connections, and now and then a request is on its way just then: chance, for both alike.
-        Line("reloads", f"{what}: failed, kept connections", "", lost, f"{lost[AISEARCH]}", f"<= {RETURN}, but for chance",
-             lost[AISEARCH] <= lost[RETURN] + 3 * (lost[RETURN] + 1) ** 0.5),
+        Line("reloads", f"{what}: failed, kept connections", "", lost, f"{lost[AISEARCH]}",
+             f"<= {RETURN}, but for chance", lost[AISEARCH] <= lost[RETURN] + 3 * (lost[RETURN] + 1) ** 0.5),
         Line("reloads", f"{what}: hits", "%", {AISEARCH: hits}, f"{hits:.1f} %", ">= 99", hits >= 99),
         Line("reloads", f"{what}: budget that came back", "calls", {AISEARCH: max(-left, 0)},
              f"{calls} calls in all", "none", left >= 0),

@@ -1,4 +1,4 @@
-"""The budget: never one call over, whatever clients, retries, accounts and reloads there are, and what clients get then."""
+"""The budget: never one call over, whatever clients, retries, accounts and reloads do, and what clients get then."""
 
 import json
 import threading
