@@ -16,6 +16,7 @@ context managers, without pytest; tests/integration/conftest.py makes fixtures o
 import contextlib
 import os
 import pathlib
+import resource
 import shutil
 import tempfile
 
@@ -27,8 +28,21 @@ BUILD = pathlib.Path(os.environ.get("AIS_BUILD") or ROOT / "build")
 PRELOAD = os.environ.get("AIS_PRELOAD", "").split()
 VALGRIND = bool(os.environ.get("AIS_VALGRIND"))
 
+# Many clients at once need many descriptors, in us and in the daemons, which have our limits.
+DESCRIPTORS = 16384
+
 # Every bounded wait is stretched by this much.
 SLOWNESS = 20 if VALGRIND else 3 if PRELOAD else 1
+
+
+def _raise_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
+        allowed = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+_raise_limit()
 
 
 @contextlib.contextmanager
