@@ -55,6 +55,8 @@ LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT     := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
+BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
+
 COLLECTD_SRC := $(wildcard collectd-plugin/*.c)
 COLLECTD_OBJ := $(COLLECTD_SRC:%.c=$(BUILD)/%.o)
 COLLECTD_SO  := $(if $(COLLECTD_SRC),$(BUILD)/collectd/aisearch.so)
@@ -163,7 +165,7 @@ test: all unit
 test-unit: unit
 	@$(TEST_ENV) scripts/run-unit-tests --results $(RESULTS) --wrap '$(UNIT_WRAP)' $(UNIT)
 
-test-integration: nginx collectd
+test-integration: nginx collectd $(BENCH_TOOLS)
 	@mkdir -p $(RESULTS)
 	@$(TEST_ENV) $(PYTHON) -m pytest -q --junitxml=$(RESULTS)/integration.xml $(PYTEST_ARGS) tests/integration
 
@@ -182,8 +184,6 @@ valgrind:
 	    UNIT_WRAP='valgrind --quiet --leak-check=full --error-exitcode=1' test
 
 # ---- the bench ------------------------------------------------------------------------------------------------------
-
-BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 
 $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/flags
 	@mkdir -p $(@D)

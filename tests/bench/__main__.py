@@ -11,18 +11,20 @@ from harness import BUILD, temp_dir
 
 from . import budget, contenders, hits, memory, polling, report, tools, trouble, waits
 
-ROWS: dict[str, Callable] = {
-    "instructions": hits.instructions,
-    "throughput": hits.throughput,
-    "burst": waits.burst,
-    "cold": waits.cold,
-    "density": memory.density,
-    "polling": polling.polling,
-    "budget": budget.budget,
-    "down": trouble.down,
-    "kill": trouble.kill,
-    "reloads": trouble.reloads,
-    "churn": memory.churn,
+# What each needs besides the project's own programs.
+ROWS: dict[str, tuple[Callable, set[str]]] = {
+    "instructions": (hits.instructions, {"valgrind"}),
+    "throughput": (hits.throughput, {"wrk"}),
+    "burst": (waits.burst, set()),
+    "cold": (waits.cold, set()),
+    "density": (memory.density, set()),
+    "polling": (polling.polling, set()),
+    "budget": (budget.budget, set()),
+    "down": (trouble.down, set()),
+    "kill": (trouble.kill, set()),
+    "reloads": (trouble.reloads, set()),
+    "churn": (memory.churn, set()),
+    "leaks": (memory.leaks, {"valgrind"}),
 }
 
 
@@ -68,7 +70,8 @@ def show_profiles(profiles: dict[str, dict[str, float]]) -> None:
 
 def main() -> int:
     arguments = parse_arguments()
-    if missing := tools.missing():
+    rows = arguments.rows or list(ROWS)
+    if missing := tools.missing(set().union(*(ROWS[name][1] for name in rows))):
         sys.exit(f"bench: there is no {', '.join(missing)}")
     if report.LUA not in contenders.available():
         print("bench: without lua, for libnginx-mod-http-lua is not installed", file=sys.stderr)
@@ -77,9 +80,10 @@ def main() -> int:
     lines: list[report.Line] = []
     with temp_dir() as tmp:
         bench = Bench(tmp, arguments.quick)
-        for name in arguments.rows or ROWS:
+        for name in rows:
             began = time.monotonic()
-            lines += ROWS[name](bench)
+            measure, _ = ROWS[name]
+            lines += measure(bench)
             print(f"bench: {name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
 
     print(report.table(lines))

@@ -4,6 +4,7 @@ run, 2 N. The difference is free of everything that happens once, and repeatable
 """
 
 import collections
+import contextlib
 import pathlib
 import re
 import signal
@@ -64,7 +65,17 @@ class Valgrind:
 
     def __exit__(self, *_exc) -> None:
         self._connection.close()
-        process.stop(self._process, signal.SIGQUIT, 60)
+        self._process.send_signal(signal.SIGQUIT)
+        with contextlib.suppress(AssertionError):
+            net.wait_until(self._gone, 60, every=0.1)
+        process.stop(self._process, timeout=1)
+
+    def _gone(self) -> bool:
+        """One process alone looks for signals between two events: one that came just before it slept needs another."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ConnectionError):
+                net.Connection(("127.0.0.1", self._ports[""]), 60).close()
+        return self._process.poll() is not None
 
 
 def _parse(out: pathlib.Path) -> Profile:

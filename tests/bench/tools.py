@@ -165,9 +165,7 @@ def wrk(tmp: pathlib.Path, port: int, target: str, jobs: int, connections: int, 
     return float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
 
 
-def missing() -> list[str]:
-    """What has to be installed first."""
-    return [name for name in ("wrk", "valgrind", "taskset") if shutil.which(name) is None] + [
+def missing(programs: set[str]) -> list[str]:
+    """What has to be installed or built first."""
+    return [name for name in sorted({"taskset", *programs}) if shutil.which(name) is None] + [
         str(path) for path in (CLIENT, UPSTREAM) if not path.exists()]
-
-
