@@ -1,7 +1,8 @@
 """
 What nginx -t says about configurations: every wrong one is refused with the file, the line and the cure.
 
-In a wrong configuration, the line that the message has to name ends in "#!". @FILES@ is a directory of good and bad files.
+In a wrong configuration, the line that the message has to name ends in "#!". @FILES@ is a directory of files, good and
+bad.
 """
 
 import dataclasses
@@ -44,7 +45,8 @@ def write_files(directory: pathlib.Path) -> None:
     for name, content in {
         "token": b"canary-token\n", "key": b"canary-key\n", "empty": b"", "only_newline": b"\n",
         "two_lines": b"canary\ntoken\n", "two_newlines": b"canary\n\n", "space": b"canary token\n",
-        "leading_space": b" canary\n", "trailing_tab": b"canary\t\n", "nul": b"canary\0token", "utf8": "canáry".encode(),
+        "leading_space": b" canary\n", "trailing_tab": b"canary\t\n", "nul": b"canary\0token",
+        "utf8": "canáry".encode(),
         "too_large": b"canary" * 1000, "no_certificate": b"canary\n",
         "bad_certificate": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     }.items():
@@ -121,23 +123,27 @@ WRONG = [
     # accounts
     Wrong("unknown account", account(), location("aisearch_pass dosc; #!"),
           'unknown aisearch_account "dosc", define it by an "aisearch_account dosc { ... }" block at http level'),
-    Wrong("no accounts at all", "", location("aisearch_pass docs; #!"), 'unknown aisearch_account "docs", define it by'),
+    Wrong("no accounts at all", "", location("aisearch_pass docs; #!"), 'unknown aisearch_account "docs", define it'),
     Wrong("duplicate account", account() + account().replace("{", "{ #!", 1), PASS,
           r'duplicate aisearch_account "docs", the first is in .*/nginx\.conf:\d+; give one another name'),
     Wrong("account without a name", "aisearch_account { #!\n}", "", "invalid number of arguments"),
     Wrong("account without a block", "aisearch_account docs; #!", "", r'has no opening "\{"'),
-    Wrong("account in a server", "", account().replace("{", "{ #!", 1), '"aisearch_account" directive is not allowed here'),
+    Wrong("account in a server", "", account().replace("{", "{ #!", 1),
+          '"aisearch_account" directive is not allowed here'),
     in_account("unknown directive", "tokenfile x;", 'unknown directive "tokenfile" in aisearch_account "docs"'),
-    in_account("directive of another block", "proxy_pass http://x;", 'unknown directive "proxy_pass" in aisearch_account'),
+    in_account("directive of another block", "proxy_pass http://x;",
+               'unknown directive "proxy_pass" in aisearch_account'),
     in_account("block inside", "aisearch_account inner {", r'unexpected "\{"'),
     in_account("location inside", "location / {", r'unexpected "\{"'),
     in_account("no argument", "timeout;", 'invalid number of arguments in "timeout" directive'),
     in_account("two arguments", "timeout 1s 2s;", 'invalid number of arguments in "timeout" directive'),
     in_account("include of nothing", "include;", 'invalid number of arguments in "include" directive'),
-    in_account("include of a missing file", "include missing.conf;", r'open\(\) ".*/missing.conf" failed \(2: No such file'),
+    in_account("include of a missing file", "include missing.conf;",
+               r'open\(\) ".*/missing.conf" failed \(2: No such file'),
 
     # account_id
-    Wrong("no account_id", account(account_id="").replace("}\n", "} #!\n"), PASS, 'no "account_id", set it to the account'),
+    Wrong("no account_id", account(account_id="").replace("}\n", "} #!\n"), PASS,
+          'no "account_id", set it to the account'),
     *(Wrong(f"account_id {value}", account(account_id=f'account_id "{value}"; #!'), PASS, ACCOUNT_ID)
       for value in ("", ACCOUNT.upper(), ACCOUNT + "0", "docs", ACCOUNT[:-1] + " ", "../" + ACCOUNT[3:])),
 
@@ -146,8 +152,9 @@ WRONG = [
           'no credential, set "token_file", or "email" and "key_file"'),
     in_account("email beside a token", "email a@b.example;", TWO_CREDENTIALS),
     in_account("key beside a token", "key_file @FILES@/key;", TWO_CREDENTIALS),
-    Wrong("token beside email and key", account("email a@b.example;", "key_file @FILES@/key;", "token_file @FILES@/token; #!",
-                                                credential=""), PASS, TWO_CREDENTIALS),
+    Wrong("token beside email and key",
+          account("email a@b.example;", "key_file @FILES@/key;", "token_file @FILES@/token; #!", credential=""), PASS,
+          TWO_CREDENTIALS),
     Wrong("only an email", account(credential="email a@b.example;").replace("}\n", "} #!\n"), PASS,
           'half a credential, "email" needs a "key_file"'),
     Wrong("only a key", account(credential="key_file @FILES@/key;").replace("}\n", "} #!\n"), PASS,
@@ -196,7 +203,7 @@ WRONG = [
     wrong_url("https://[::1", 'no closing "]"'),
     wrong_url("https://[localhost]", "not an IPv6 address"),
     wrong_url("https://api..example", "may only have letters, digits"),
-    wrong_url("http://unix:api.sock:/client/v4", "the socket must be an absolute path, as in http://unix:/run/api.sock:"),
+    wrong_url("http://unix:api.sock:/client/v4", "must be an absolute path, as in http://unix:/run/api.sock:"),
     wrong_url("http://unix:/run/api.sock:client", "must begin with a slash, as in http://unix:/run/api.sock:"),
     wrong_url("https://unix:/run/api.sock:/client/v4", "without TLS; write http://unix:"),
     plain_url("http://api.example/client/v4"),
@@ -222,15 +229,17 @@ WRONG = [
       for name in ("timeout", "connect_timeout") for value in ("0", "0s", "5x", "-1s", "soon", "1M", "9" * 20)),
     *(in_account(f"retries {value}", f"retries {value};", f'invalid number "{value}" in {RETRIES}')
       for value in ("-1", "11", "two", "1.5", "9" * 20)),
-    *(in_account(f"budget {value}", f"budget {value};", f'invalid number of calls ".*" in "budget" .* between 1 and 1000000')
+    *(in_account(f"budget {value}", f"budget {value};",
+                 'invalid number of calls ".*" in "budget" .* between 1 and 1000000')
       for value in ("0 5m", "-1 5m", "many 5m", "1000001 5m", "0.5 1s")),
-    *(in_account(f"budget {value}", f"budget {value};", f'invalid time ".*" in "budget" .* between "1s" and "1d"')
+    *(in_account(f"budget {value}", f"budget {value};", 'invalid time ".*" in "budget" .* between "1s" and "1d"')
       for value in ("900 0", "900 500ms", "900 2d", "900 soon", "900 -5m")),
     in_account("budget without a time", "budget 900;", 'invalid number of arguments in "budget" directive'),
     in_account("budget twice", "budget 900 5m;\nbudget 100 300s;", 'duplicate "budget" for the time "300s"'),
     in_account("five budgets", "budget 1 1s;\nbudget 2 2s;\nbudget 3 3s;\nbudget 4 4s;\nbudget 5 5s;",
                'too many "budget" directives, an account takes up to 4'),
-    *(in_account(f"{name} {value}", f"{name} {value};", f'invalid value "{value}" in "{name}" directive, it must be "on" or')
+    *(in_account(f"{name} {value}", f"{name} {value};",
+                 f'invalid value "{value}" in "{name}" directive, it must be "on" or "off"')
       for name in ("verify", "allow_plain_http") for value in ("yes", "1")),
     in_account("duplicate account_id", "account_id 00;", '"account_id" directive is duplicate'),
     in_account("duplicate token_file", "token_file @FILES@/token;", '"token_file" directive is duplicate'),
@@ -361,8 +370,8 @@ def small_configuration(tmp: pathlib.Path, http: str, module: pathlib.Path = MOD
 
 def nginx_t(prefix: pathlib.Path, conf: pathlib.Path, **options) -> subprocess.CompletedProcess:
     return subprocess.run([BINARY, "-t", "-e", "stderr", "-p", prefix, "-c", conf], env=memory.environment(prefix),
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60 * SLOWNESS, check=False,
-                          **options)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60 * SLOWNESS,
+                          check=False, **options)
 
 
 # What is right.

@@ -20,7 +20,8 @@ UPSTREAM = re.compile(
     rf"/client/v4/accounts/{ACCOUNT}"
     rf"/(?:ai-search/(?:namespaces/(?=[^/]{{1,32}}/){NAME}/)?instances/(?=[^/]{{1,64}}/){NAME}"
     rf"|autorag/rags/(?=[^/]{{1,32}}/){NAME})"
-    r"/jobs(?:/[A-Za-z0-9_-]{1,64}|(?:/[A-Za-z0-9_-]{1,64}/logs)?(?:\?page=[1-9][0-9]{0,8})?(?:[?&]per_page=[0-9]{1,2})?)")
+    r"/jobs(?:/[A-Za-z0-9_-]{1,64}"
+    r"|(?:/[A-Za-z0-9_-]{1,64}/logs)?(?:\?page=[1-9][0-9]{0,8})?(?:[?&]per_page=[0-9]{1,2})?)")
 
 HTTP = """
     # no answer is ever used twice, so that each look-up shows what it asks for
