@@ -774,7 +774,7 @@ ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
 }
 
 
-/* logs are as fresh as their job was when they were fetched, where it is here */
+/* logs are as fresh as their job was when they came, where it is here */
 
 static void
 ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,

@@ -3,10 +3,10 @@
 
 /*
  * A flight is this worker's interest in one entry: the requests that wait for
- * it, and the fetch, where this worker holds the entry's lease.  Else it follows
- * the worker that does, which wakes this one when it has stored the answer, or
- * else a timer does.  It belongs to no request: clients may go away, the fetch goes on for the others
- * and for the cache.
+ * it, and the fetch, where this worker holds the entry's lease.  Else it
+ * follows the worker that does, which wakes this one when it has stored the
+ * answer, or else a timer does.  It belongs to no request: clients may go
+ * away, the fetch goes on for the others and for the cache.
  */
 
 
@@ -137,7 +137,7 @@ ngx_http_aisearch_flight_done(void)
 }
 
 
-/* lets the request wait for the answer; "fetch" is who the cache says fetches */
+/* lets the request wait for the answer; "fetch" is who fetches it */
 
 ngx_int_t
 ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
@@ -535,7 +535,8 @@ ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f)
 
 
 static void
-ngx_http_aisearch_flight_fetched(void *data, const struct ais_response *response)
+ngx_http_aisearch_flight_fetched(void *data,
+    const struct ais_response *response)
 {
     ngx_http_aisearch_flight_t  *f = data;
 

@@ -62,10 +62,10 @@ typedef struct {
 
 
 typedef struct {
-    ngx_array_t                    accounts;  /* of ngx_http_aisearch_account_t * */
-    ngx_array_t                    passes;    /* of ngx_http_aisearch_pass_t * */
-    ngx_array_t                    nets;      /* of ngx_http_aisearch_net_t * */
-    ngx_array_t                    wakeups;   /* of ngx_http_aisearch_wakeup_t */
+    ngx_array_t                    accounts;  /* ngx_http_aisearch_account_t * */
+    ngx_array_t                    passes;    /* ngx_http_aisearch_pass_t * */
+    ngx_array_t                    nets;      /* ngx_http_aisearch_net_t * */
+    ngx_array_t                    wakeups;   /* ngx_http_aisearch_wakeup_t */
     ngx_shm_zone_t                *shm_zone;
 } ngx_http_aisearch_main_conf_t;
 

@@ -161,7 +161,7 @@ ngx_http_aisearch_state_configure(ngx_conf_t *cf,
 }
 
 
-/* accounts with the same credential spend the same limits, all that they name */
+/* accounts with the same credential share all the limits that they name */
 
 static ngx_int_t
 ngx_http_aisearch_budget_group(ngx_conf_t *cf,
