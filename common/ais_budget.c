@@ -265,18 +265,39 @@ ais_ticket ais_budget_take(struct ais_budget *b, int64_t now)
     return (ais_ticket) latest_end;
 }
 
-void ais_budget_end(struct ais_budget *b, ais_ticket ticket, int64_t now)
+/* Where the call is counted that the ticket stands for; NULL where it is not under way any more. */
+static uint32_t *find_flying(struct ais_budget *b, ais_ticket ticket)
 {
     int64_t latest_end = (int64_t) ticket;
     uint32_t *flying;
 
-    tell(b, now);
     if (ticket == AIS_TICKET_NONE || latest_end < b->now)
-        return; /* land_overdue() sees to it, or has done so */
+        return NULL; /* land_overdue() sees to it, or has done so */
 
     flying = &b->flying[latest_end / b->width % SLOTS];
-    if (*flying > 0)
+    return *flying > 0 ? flying : NULL;
+}
+
+void ais_budget_end(struct ais_budget *b, ais_ticket ticket, int64_t now)
+{
+    uint32_t *flying;
+
+    tell(b, now);
+    flying = find_flying(b, ticket);
+    if (flying != NULL)
         land(b, flying, 1, 0);
+}
+
+void ais_budget_cancel(struct ais_budget *b, ais_ticket ticket, int64_t now)
+{
+    uint32_t *flying;
+
+    tell(b, now);
+    flying = find_flying(b, ticket);
+    if (flying != NULL) {
+        (*flying)--;
+        b->taken--;
+    }
 }
 
 /* How long until the limit leaves a call again. */

@@ -76,13 +76,19 @@ void ais_budget_configure(struct ais_budget *b, const struct ais_budget_limit *l
                           int64_t now);
 
 /*
- * Takes one call. Returns its ticket, to be given back by ais_budget_end() once, or AIS_TICKET_NONE where there is none
- * left, or the budget is closed.
+ * Takes one call. Returns its ticket, to be given back by ais_budget_end() or ais_budget_cancel() once, or
+ * AIS_TICKET_NONE where there is none left, or the budget is closed.
  */
 ais_ticket ais_budget_take(struct ais_budget *b, int64_t now);
 
 /* The call has ended, well or not. A ticket whose hold has passed, or AIS_TICKET_NONE, is fine. */
 void ais_budget_end(struct ais_budget *b, ais_ticket ticket, int64_t now);
+
+/*
+ * The same for a call that turns out to have cost the API nothing, since a cache in between has answered it: it does
+ * not count any more, but in what the API said is left. Where its hold has passed it counts as one that ended then.
+ */
+void ais_budget_cancel(struct ais_budget *b, ais_ticket ticket, int64_t now);
 
 /* How long until a call may be had: 0 for now; else the first time that it can be, if all under way end at once. */
 int64_t ais_budget_wait(struct ais_budget *b, int64_t now);

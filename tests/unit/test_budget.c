@@ -485,6 +485,61 @@ static void test_end_in_time(void **state)
     assert_int_equal(ais_budget_left(&b, HOLD + SECOND + 1), 1);
 }
 
+static void test_cancelled_call_does_not_count(void **state)
+{
+    struct ais_budget b;
+    ais_ticket first, second;
+
+    (void) state;
+    set_up(&b, 2, 10 * SECOND);
+    first = ais_budget_take(&b, 0);
+    second = ais_budget_take(&b, 0);
+    assert_int_equal(ais_budget_left(&b, 0), 0);
+    ais_budget_cancel(&b, first, SECOND);
+    assert_int_equal(ais_budget_left(&b, SECOND), 1);
+    ais_budget_cancel(&b, AIS_TICKET_NONE, SECOND);
+    assert_int_equal(ais_budget_left(&b, SECOND), 1);
+
+    /* a longer limit, too, knows of the other call alone */
+    ais_budget_end(&b, second, SECOND);
+    ais_budget_configure(&b, &(struct ais_budget_limit){2, MINUTE}, 1, HOLD, 2 * SECOND);
+    assert_int_equal(ais_budget_left(&b, 2 * SECOND), 1);
+    assert_int_equal(ais_budget_left(&b, MINUTE + SECOND + 1), 2);
+}
+
+/* After its hold, a call may have been counted as one that ended; and it is only taken back once. */
+static void test_cancel_too_late_or_twice(void **state)
+{
+    struct ais_budget b;
+    ais_ticket first, second;
+
+    (void) state;
+    set_up(&b, 2, 10 * SECOND);
+    first = ais_budget_take(&b, 0);
+    second = ais_budget_take(&b, 14 * SECOND);
+    ais_budget_cancel(&b, first, 16 * SECOND);
+    assert_int_equal(ais_budget_left(&b, 16 * SECOND), 0);
+    ais_budget_cancel(&b, second, 16 * SECOND);
+    ais_budget_cancel(&b, second, 16 * SECOND);
+    assert_int_equal(ais_budget_left(&b, 16 * SECOND), 1);
+    assert_int_equal(ais_budget_left(&b, 27 * SECOND), 2);
+}
+
+/* What the API said is left never grows by it: others may have spent that. */
+static void test_cancel_and_what_the_api_said(void **state)
+{
+    struct ais_budget b;
+    ais_ticket ticket;
+
+    (void) state;
+    set_up(&b, 100, SECOND);
+    ticket = ais_budget_take(&b, 0);
+    ais_budget_observe(&b, 5, MINUTE, 0);
+    assert_int_equal(ais_budget_left(&b, 0), 4);
+    ais_budget_cancel(&b, ticket, 0);
+    assert_int_equal(ais_budget_left(&b, 0), 4);
+}
+
 /* Intervals as long as can be, and times that are the same modulo 2^32. */
 static void test_long_times(void **state)
 {
@@ -905,6 +960,9 @@ int main(void)
         cmocka_unit_test(test_crash),
         cmocka_unit_test(test_end_too_late_or_twice),
         cmocka_unit_test(test_end_in_time),
+        cmocka_unit_test(test_cancelled_call_does_not_count),
+        cmocka_unit_test(test_cancel_too_late_or_twice),
+        cmocka_unit_test(test_cancel_and_what_the_api_said),
         cmocka_unit_test(test_long_times),
         cmocka_unit_test(test_clock_backwards),
         cmocka_unit_test(test_close),
