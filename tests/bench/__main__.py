@@ -53,7 +53,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="less of each: to see that it works")
     parser.add_argument("--output", type=pathlib.Path, default=BUILD / "bench" / "results.json", help="%(default)s")
-    parser.add_argument("--markdown", type=pathlib.Path, help="write the table here too")
+    parser.add_argument("--update", type=pathlib.Path, metavar="FILE",
+                        help="put the table, and where it was measured, between the marks in this file (Markdown)")
     parser.add_argument("--profile", action="store_true", help="show where the instructions of a hit go")
     arguments = parser.parse_args()
     if unknown := set(arguments.rows) - set(ROWS):
@@ -92,8 +93,9 @@ def main() -> int:
     results = report.as_json(lines, machine, arguments.quick) | {"profiles": bench.profiles}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    if arguments.markdown:
-        arguments.markdown.write_text(report.table(lines, markdown=True) + "\n", encoding="utf-8")
+    if arguments.update:
+        text = arguments.update.read_text(encoding="utf-8")
+        arguments.update.write_text(report.put_between_marks(text, lines, machine), encoding="utf-8")
     return 1 if any(line.met is False for line in lines) else 0
 
 

@@ -66,6 +66,18 @@ def table(lines: list[Line], markdown: bool = False) -> str:
     return "\n".join([show(rows[0]), rule, *map(show, rows[1:])])
 
 
+MARKS = ("<!-- measured -->", "<!-- end of what was measured -->")
+
+
+def put_between_marks(text: str, lines: list[Line], where: dict) -> str:
+    """A document with this table in the place of the one before."""
+    begin, end = (text.index(mark) for mark in MARKS)
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items() if version)
+    told = (f"{where['cpu']}, {where['cpus']} CPUs, {where['memory_mib']} MiB; {where['system']}, Linux "
+            f"{where['kernel']}; {versions}; load average before: {where['load']:.1f}")
+    return f"{text[:begin]}{MARKS[0]}\n{told}\n\n{table(lines, markdown=True)}\n{text[end:]}"
+
+
 def as_json(lines: list[Line], machine: dict, quick: bool) -> dict:
     return {"machine": machine, "quick": quick, "lines": [dataclasses.asdict(line) for line in lines]}
 
@@ -79,7 +91,7 @@ def machine() -> dict:
         "cpu": model[1] if model else platform.processor(),
         "cpus": len(os.sched_getaffinity(0)),
         "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "system": os_release.get("PRETTY_NAME", ""),
         "load": os.getloadavg()[0],
         "versions": {name: _version(*command) for name, command in _VERSIONS.items()},
@@ -88,7 +100,7 @@ def machine() -> dict:
 
 _VERSIONS = {
     "nginx": ("nginx", "-v"),
-    "lua module": ("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-http-lua"),
+    "lua module": ("dpkg-query", "-W", "-f", "lua/${source:Upstream-Version}", "libnginx-mod-http-lua"),
     "libcurl": ("curl-config", "--version"),
     "gcc": ("gcc", "-dumpfullversion"),
     "valgrind": ("valgrind", "--version"),
@@ -101,4 +113,4 @@ def _version(*command: str) -> str:
         run = subprocess.run(command, env=path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     except FileNotFoundError:
         return ""
-    return run.stdout.decode().strip().rpartition("/")[2] if run.returncode == 0 else ""
+    return re.split(r"[/ -](?=\d)", run.stdout.decode().strip(), maxsplit=1)[-1] if run.returncode == 0 else ""
