@@ -67,7 +67,7 @@ static inline int driver_watch(void *data, int fd, unsigned events, void **slot)
 
     if (events == 0) {
         if (watch != NULL) {
-            assert_true(fd == watch->fd || (fd == -1 && fcntl(watch->fd, F_GETFD) == -1));
+            assert_int_equal(fd, fcntl(watch->fd, F_GETFD) != -1 ? watch->fd : -1);
             watch->events = 0;
         }
         return 0;

@@ -873,20 +873,22 @@ static void test_no_retry(void **state)
 /* A pause that would end after the deadline is not made: the answer that is there is delivered at once. */
 static void test_retry_does_not_fit(void **state)
 {
-    struct server *server = script_start(SCRIPT(UNAVAILABLE, OK));
+    struct server *server = script_start(SCRIPT(UNAVAILABLE));
     struct driver *driver = driver_new(NULL);
     struct ais_target target = target_at(server);
     struct result result;
+    int i;
 
     (void) state;
     target.retries = 2;
-    target.timeout = 45;
-    fetch_whole(driver, &result, &target, credential, "/x");
-    if (result.fault != AIS_FAULT_TIMEOUT) { /* on a machine too busy for a single call */
-        assert_int_equal(result.status, 503);
-        assert_int_equal(result.calls, 1);
-        assert_true(result.elapsed < 45);
+    target.timeout = 45; /* less than any pause */
+    result.status = 0;
+    for (i = 0; i < 100 && result.status == 0; i++) { /* on a busy machine it may be too short for one call */
+        fetch_whole(driver, &result, &target, credential, "/x");
     }
+    assert_int_equal(result.fault, AIS_FAULT_NONE);
+    assert_int_equal(result.status, 503);
+    assert_int_equal(result.calls, 1);
     driver_free(driver);
     server_stop(server);
 }
