@@ -323,8 +323,15 @@ ngx_http_aisearch_cache_identify(ngx_http_aisearch_cache_t *c,
         return NGX_ERROR;
     }
 
-    it = ngx_slab_alloc(c->shpool,
-                        offsetof(ngx_http_aisearch_identity_t, data) + s->len);
+    /* a zone may be full of entries, which workers use meanwhile */
+
+    ngx_shmtx_lock(&c->shpool->mutex);
+
+    it = ngx_http_aisearch_alloc(c,
+             offsetof(ngx_http_aisearch_identity_t, data) + s->len, NULL);
+
+    ngx_shmtx_unlock(&c->shpool->mutex);
+
     if (it == NULL) {
         return NGX_ERROR;
     }

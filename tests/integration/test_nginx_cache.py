@@ -494,6 +494,23 @@ def test_a_reload_keeps_the_cache_and_another_size_starts_empty(nginx, simulator
     assert simulator.count() == 2
 
 
+def test_a_full_zone_has_room_for_the_accounts_of_a_reload(nginx, simulator):
+    jobs = [f"job-{n:03}" for n in range(300)]
+    simulator.instance("instances/docs", [{"id": job, "state": "failed", "description": "x" * 300} for job in jobs])
+
+    def config(*others):
+        accounts = "".join(account(simulator, PLENTY, name=name) for name in ("docs", *others))
+        return Config(http=accounts + "aisearch_shared_zone zone=aisearch:64k;", server=SERVER)
+
+    server = nginx(**vars(config()))
+    with server.connect() as connection:
+        for job in jobs:
+            assert connection.request(target(job)).status == 200
+    assert zone(server)["evictions"] > 0
+    server.reload(config(*(f"other{n}" for n in range(40))))
+    assert cache(server.get(target(jobs[-1]))) == "HIT"
+
+
 @pytest.mark.parametrize("status, code, client", [(401, 10000, 502), (403, 10000, 502), (403, 7003, 403)])
 def test_a_refusal_does_not_outlive_a_reload(nginx, simulator, status, code, client):
     simulator.instance("instances/docs", [{"id": "a", "state": "failed"}, {"id": "b", "state": "failed"}])
