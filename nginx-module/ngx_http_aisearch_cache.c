@@ -106,6 +106,8 @@ static ngx_http_aisearch_lookup_t ngx_http_aisearch_entry_decide(
     ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
     ngx_http_aisearch_freshness_t *freshness, double stretch,
     ngx_msec_t since, ngx_uint_t flags);
+static ngx_uint_t ngx_http_aisearch_entry_outdated(
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e);
 static ngx_msec_t ngx_http_aisearch_entry_lifetime(ngx_http_aisearch_entry_t *e,
     struct ais_valid *valid, double stretch);
 static ngx_int_t ngx_http_aisearch_entry_read(ngx_http_aisearch_entry_t *e,
@@ -439,6 +441,11 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
     waiters = ngx_http_aisearch_entry_unlease(e);
 
     if (answer->verdict.fault != AIS_FAULT_NONE) {
+
+        if (ngx_http_aisearch_entry_outdated(c, e)) {
+            e->answered = 0;
+        }
+
         e->failed = answer->fetched ? answer->fetched : 1;
         e->failure = answer->verdict.fault;
         e->retry_after = (uint32_t) answer->retry_after;
@@ -620,17 +627,15 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
     good = e->answered && e->fault == AIS_FAULT_NONE;
     failed = e->failed != 0;
 
-    /* a new configuration may have brought another credential */
+    if (ngx_http_aisearch_entry_outdated(c, e)) {
+        good = 0;
+    }
 
-    if (e->generation != c->generation) {
-
-        if (good && e->status == NGX_HTTP_FORBIDDEN) {
-            good = 0;
-        }
-
-        if (failed && e->failure == AIS_FAULT_CREDENTIAL) {
-            failed = 0;
-        }
+    if (failed
+        && e->failure == AIS_FAULT_CREDENTIAL
+        && e->generation != c->generation)
+    {
+        failed = 0;
     }
 
     lifetime = good ? ngx_http_aisearch_entry_lifetime(e, &freshness->valid,
@@ -692,6 +697,16 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
     }
 
     return lookup;
+}
+
+
+/* a new configuration may have brought a credential that is not refused */
+
+static ngx_uint_t
+ngx_http_aisearch_entry_outdated(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e)
+{
+    return e->status == NGX_HTTP_FORBIDDEN && e->generation != c->generation;
 }
 
 

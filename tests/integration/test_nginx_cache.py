@@ -526,6 +526,15 @@ def test_a_refusal_does_not_outlive_a_reload(nginx, simulator, status, code, cli
     assert cache(server.get(target("b"))) == "HIT"
 
 
+def test_a_refusal_does_not_come_back_after_a_reload_when_the_api_fails(nginx, simulator):
+    simulator.fault("/jobs/a$", times=1, status=403, body=ENVELOPE.replace("7001", "7003"))
+    simulator.fault("/jobs/a$", status=502, body="down")
+    server = start(nginx, simulator, "retries 0;", http="aisearch_valid error 1h;")
+    assert server.get(target()).status == 403
+    server.reload()
+    assert [server.get(target()).status for _ in range(2)] == [502, 502]
+
+
 def test_a_new_token_works_from_the_reload_on(nginx, simulator, tmp):
     simulator.job("instances/docs", "a", state="failed")
     token = tmp / "other.token"
