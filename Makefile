@@ -77,6 +77,7 @@ FLAGS = $(CC) $(BASE) $(LDFLAGS) $(COLLECTD_INCLUDE)
 $(BUILD)/flags: TEXT = $(FLAGS)
 $(BUILD)/nginx/sources: TEXT = $(NGINX_SRC) $(NGINX) $(filter %.c,$(NGINX_DEPS))
 $(BUILD)/flags $(BUILD)/nginx/sources: FORCE
+	@$(PKG_CONFIG) --exists $(PACKAGES) || { echo 'libcurl or cJSON is missing: make deps' >&2; exit 1; }
 	@mkdir -p $(@D)
 	@echo '$(TEXT)' | cmp -s - $@ || echo '$(TEXT)' > $@
 .PHONY: FORCE
@@ -201,6 +202,10 @@ bench:
 
 # ---- the rest -------------------------------------------------------------------------------------------------------
 
+.PHONY: deps
+deps:
+	scripts/install-deps demo
+
 .PHONY: demo
 demo:
 	scripts/install-deps demo
@@ -232,6 +237,7 @@ clean:
 .PHONY: help
 help:
 	@echo 'make            build/nginx/ngx_http_aisearch_module.so and build/collectd/aisearch.so'
+	@echo 'make deps       install what it takes to build (Debian packages)'
 	@echo 'make demo       see it work: nginx and collectd in front of a simulated API, until Ctrl-C (ONCE=1: one tour)'
 	@echo 'make check      build and run all tests'
 	@echo 'make asan       the same with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
