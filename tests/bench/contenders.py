@@ -148,3 +148,11 @@ def available() -> dict[str, Callable[[Setting], Config]]:
     """Without lua where its module is not installed."""
     have_lua = (DEBIAN_MODULES / "ngx_http_lua_module.so").exists()
     return {name: make for name, make in ALL.items() if name != LUA or have_lua}
+
+
+def spread(config: Config, workers: int) -> Config:
+    """So many workers, and a port, SPREAD, for which the kernel deals them the connections."""
+    config.workers = workers
+    config.level = "warn"
+    config.server += "listen 127.0.0.1:@PORT_SPREAD@ reuseport backlog=4096;"
+    return config

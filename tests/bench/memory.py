@@ -9,7 +9,7 @@ from harness import memory, net
 from harness.nginx import Config, Nginx
 
 from . import callgrind, contenders
-from .contenders import ACTIVE_TARGET, TARGET, Setting, job_target
+from .contenders import ACTIVE_TARGET, TARGET, Setting, job_target, spread
 from .report import AISEARCH, LUA, Line
 from .tools import Upstream, client
 
@@ -87,15 +87,14 @@ def churn(bench) -> list[Line]:
     parts, mib = 4, 4
     failed, seen = 0, []
     with Upstream() as upstream:
-        config = contenders.aisearch(Setting(bench.tmp, upstream, size=f"{mib}m"))
-        config.workers = 2
-        config.level = "warn"
+        config = spread(contenders.aisearch(Setting(bench.tmp, upstream, size=f"{mib}m")), 2)
         with Nginx(bench.tmp, config) as server:
             for _ in range(parts):
-                failed += client(server.port, TARGET, "-c", 64, "-n", lookups // parts, "-j", jobs).failed
+                failed += client(server.ports["SPREAD"], TARGET, "-c", 64, "-n", lookups // parts, "-j", jobs).failed
                 seen.append((sum(map(net.rss, server.workers())), server.get("/aisearch_status").json()["zone"]))
             warnings = server.error_log().count("[warn]")
-    # The first quarter fills pools, arenas and the zone; from then on nothing may grow, but for a page here and there.
+    # The first quarter fills pools, arenas and the zone. After it a worker may yet get more of the connections at once
+    # than ever before, which takes some memory, but not for each look-up.
     (rss_before, zone_before), (rss, zone) = seen[0], seen[-1]
     growth = (rss - rss_before) / 1024
     used = (zone["bytes_used"] - zone_before["bytes_used"]) / 1024
@@ -104,8 +103,7 @@ def churn(bench) -> list[Line]:
         Line("churn", f"{what}: failed", "", {AISEARCH: failed}, f"{failed} failed, {warnings} warnings", "none",
              failed == 0 and warnings == 0),
         Line("churn", f"{what}: evicted", "entries", {AISEARCH: zone["evictions"]}),
-        Line("churn", f"{what}: zone grew", "KiB", {AISEARCH: used}, f"{used:.0f} KiB",
-             "<= 64", used <= 64),
-        Line("churn", f"{what}: RSS grew", "KiB", {AISEARCH: growth},
-             f"{growth:.0f} KiB", "<= 512", growth <= 512),
+        Line("churn", f"{what}: zone grew", "KiB", {AISEARCH: used}, f"{used:.0f} KiB", "<= 64", used <= 64),
+        Line("churn", f"{what}: RSS grew", "KiB", {AISEARCH: growth}, f"{growth:.0f} KiB", "<= 1024",
+             bench.judge(growth <= 1024)),
     ]

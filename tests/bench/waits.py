@@ -3,10 +3,10 @@
 import contextlib
 import statistics
 
-from harness.nginx import Config, Nginx
+from harness.nginx import Nginx
 
 from . import contenders
-from .contenders import TARGET, Setting
+from .contenders import TARGET, Setting, spread
 from .report import AISEARCH, RETURN, Line
 from .tools import Upstream, client
 
@@ -23,7 +23,7 @@ def burst(bench) -> list[Line]:
     calls: dict[str, list[int]] = {}
     with Upstream(DELAY) as upstream, contextlib.ExitStack() as stack:
         setting = Setting(bench.tmp, upstream)
-        servers = {name: stack.enter_context(Nginx(bench.tmp, _spread(make(setting), 4)))
+        servers = {name: stack.enter_context(Nginx(bench.tmp, spread(make(setting), 4)))
                    for name, make in contenders.available().items()}
         for n in range(rounds):
             for name, server in servers.items():
@@ -44,14 +44,6 @@ def burst(bench) -> list[Line]:
         line("median", "ms", middle),
         line("slowest", "ms", slowest, compared=f"{last:.1f} ms", bar="< 120", met=last < 120),
     ]
-
-
-def _spread(config: Config, workers: int) -> Config:
-    """So many workers, and a port for which the kernel deals them the connections."""
-    config.workers = workers
-    config.level = "warn"
-    config.server += "listen 127.0.0.1:@PORT_SPREAD@ reuseport backlog=4096;"
-    return config
 
 
 def cold(bench) -> list[Line]:
