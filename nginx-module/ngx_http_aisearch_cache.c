@@ -442,7 +442,11 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
 
     if (answer->verdict.fault != AIS_FAULT_NONE) {
 
-        if (ngx_http_aisearch_entry_outdated(c, e)) {
+        /* what it said to another credential, or of another failure, is over */
+
+        if (e->fault != AIS_FAULT_NONE
+            || ngx_http_aisearch_entry_outdated(c, e))
+        {
             e->answered = 0;
         }
 

@@ -535,6 +535,15 @@ def test_a_refusal_does_not_come_back_after_a_reload_when_the_api_fails(nginx, s
     assert [server.get(target()).status for _ in range(2)] == [502, 502]
 
 
+def test_the_words_for_a_failure_do_not_come_back_with_another(nginx, simulator):
+    simulator.fault("/jobs/a$", times=1, status=500, body=ENVELOPE)
+    simulator.fault("/jobs/a$", status=502, body="down")
+    server = start(nginx, simulator, "retries 0;", http="aisearch_valid error 1s;")
+    assert server.get(target()).body == ENVELOPE.encode()
+    net.wait_until(lambda: server.get(target()).status == 502, what="the second failure")
+    assert server.get(target()).status == 502
+
+
 def test_a_new_token_works_from_the_reload_on(nginx, simulator, tmp):
     simulator.job("instances/docs", "a", state="failed")
     token = tmp / "other.token"
