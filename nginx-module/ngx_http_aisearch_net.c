@@ -9,6 +9,13 @@
  */
 
 
+/*
+ * For an API without HTTP/2: a burst is not to take all connections that the
+ * worker has.  As many as the default budget lets out in a second, and some.
+ */
+#define NGX_HTTP_AISEARCH_NET_CONNECTIONS  128
+
+
 struct ngx_http_aisearch_net_s {
     ngx_str_t                      trusted_certificate;  /* or the system's */
     ngx_uint_t                     tls;
@@ -222,6 +229,8 @@ ngx_http_aisearch_net_open(ngx_http_aisearch_net_t *net, struct ais_error *err)
     driver.timer = ngx_http_aisearch_net_set_timer;
 
     ngx_memzero(&options, sizeof(struct ais_client_options));
+
+    options.max_host_connections = NGX_HTTP_AISEARCH_NET_CONNECTIONS;
 
     if (net->trusted_certificate.len) {
         options.ca_file = (char *) net->trusted_certificate.data;
