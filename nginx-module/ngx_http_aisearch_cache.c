@@ -116,7 +116,7 @@ static ngx_int_t ngx_http_aisearch_entry_read(ngx_http_aisearch_entry_t *e,
 static ngx_int_t ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_http_aisearch_answer_t *answer);
 static void ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_key_t *logs, struct ais_verdict *verdict);
+    ngx_http_aisearch_key_t *logs, ngx_http_aisearch_answer_t *answer);
 static void ngx_http_aisearch_entry_lease(ngx_http_aisearch_entry_t *e);
 static uint64_t ngx_http_aisearch_entry_unlease(ngx_http_aisearch_entry_t *e);
 
@@ -468,7 +468,7 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
         e->failed = 0;
 
         if (answer->verdict.class == AIS_CLASS_LOGS) {
-            ngx_http_aisearch_entry_follow_job(c, key, &answer->verdict);
+            ngx_http_aisearch_entry_follow_job(c, key, answer);
         }
     }
 
@@ -800,13 +800,17 @@ ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
 }
 
 
-/* logs are as fresh as their job was when they came, where it is here */
+/*
+ * Logs are as fresh as their job, where it is here.  If that was found to have
+ * ended while they were on their way, they may lack the end.
+ */
 
 static void
 ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_key_t *logs, struct ais_verdict *verdict)
+    ngx_http_aisearch_key_t *logs, ngx_http_aisearch_answer_t *answer)
 {
     u_char                     *p;
+    struct ais_verdict         *verdict;
     ngx_http_aisearch_key_t     key;
     ngx_http_aisearch_entry_t  *e;
 
@@ -827,6 +831,14 @@ ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
     if (e == NULL || !e->answered || e->class > AIS_CLASS_ENDED) {
         return;
     }
+
+    if (e->class == AIS_CLASS_ENDED
+        && (ngx_msec_int_t) (answer->asked - e->fetched) < 0)
+    {
+        return;
+    }
+
+    verdict = &answer->verdict;
 
     verdict->has_state = 1;
     verdict->state = e->state;
@@ -1097,15 +1109,18 @@ static void
 ngx_http_aisearch_body_free(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e)
 {
-    ngx_http_aisearch_chunk_t  *chunk, *next;
+    ngx_http_aisearch_chunk_t  *chunk;
 
-    for (chunk = e->chunks; chunk; chunk = next) {
-        next = chunk->next;
+    e->body_len = 0;
+
+    /* who is killed here loses one chunk, but leaves none to be freed twice */
+
+    while (e->chunks) {
+        chunk = e->chunks;
+        e->chunks = chunk->next;
+
         ngx_slab_free_locked(c->shpool, chunk);
     }
-
-    e->chunks = NULL;
-    e->body_len = 0;
 }
 
 

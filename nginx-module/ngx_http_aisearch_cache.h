@@ -48,7 +48,8 @@ typedef struct {
     ngx_uint_t                 status;
     ngx_str_t                  body;
     u_char                     etag[NGX_HTTP_AISEARCH_ETAG_LEN];
-    ngx_msec_t                 fetched;      /* on ngx_current_msec's clock */
+    ngx_msec_t                 asked;        /* on ngx_current_msec's clock */
+    ngx_msec_t                 fetched;
     ngx_msec_t                 fetch_time;
     ngx_msec_t                 retry_after;  /* from fetched on, 0 for none */
 } ngx_http_aisearch_answer_t;

@@ -245,6 +245,10 @@ ngx_http_aisearch_flight_get(ngx_http_aisearch_account_t *account,
 
     if (fetch != NGX_HTTP_AISEARCH_OTHER && f->fetch == NULL && !f->failed) {
         ngx_http_aisearch_flight_lead(f, fetch == NGX_HTTP_AISEARCH_LEADER);
+
+    } else if (fetch == NGX_HTTP_AISEARCH_LEADER) {
+        /* it began without a lease, or had lost it */
+        f->leased = 1;
     }
 
     return f;
@@ -624,6 +628,7 @@ ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
 
     answer->verdict = verdict;
     answer->status = response->status;
+    answer->asked = f->start;
     answer->fetched = ngx_current_msec;
     answer->fetch_time = (ngx_msec_t) response->elapsed;
 

@@ -161,6 +161,18 @@ def test_logs_follow_their_job_where_it_is_cached(nginx, simulator):
     assert max_age(server.get(target("failed/logs?page=1&per_page=5"))) == 86400
 
 
+def test_logs_that_may_lack_their_end_do_not_stay(nginx, simulator):
+    simulator.job("instances/docs", "a", state="running")
+    simulator.fault("/logs$", body_delay=1)
+    server = start(nginx, simulator, http="aisearch_valid logs 20s;")
+    with server.connect() as logs:
+        logs.send(net.format_request(target("a/logs")))
+        net.wait_until(simulator.count, what="the logs to be asked for")
+        simulator.job("instances/docs", "a", state="succeeded")
+        assert server.get(target()).header("X-Aisearch-State") == "succeeded"
+        assert max_age(logs.read_response()) == 20
+
+
 # Stale answers.
 
 LIFE = 0.2  # s
