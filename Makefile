@@ -176,12 +176,17 @@ asan:
 	scripts/install-deps check
 	$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/asan SANITIZE=address,undefined test
 
-# All unit tests, and the integration tests that fit into the time that valgrind takes.
-VALGRIND_TESTS ?=
+# All unit tests; and of the others those that walk through most of the code and hold no stopwatch.
+VALGRIND_TESTS ?= test_nginx_internal \
+    or test_nginx_lookup and (failure or timeout or conditional or goes_away or http_2 or small_zone or died) \
+    or test_nginx_lifecycle and (reload or quits or fast_stop or unloaded or come_and_go) \
+       and not twenty and not broken_certificates \
+    or test_collectd and (failing or through or tls or left_open or middle or two_plugin)
 .PHONY: valgrind
 valgrind:
 	scripts/install-deps gates
-	AIS_VALGRIND=1 $(MAKE) --no-print-directory $(PARALLEL) RESULTS=$(BUILD)/results-valgrind PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
+	AIS_VALGRIND=1 $(MAKE) --no-print-directory $(PARALLEL) RESULTS=$(BUILD)/results-valgrind \
+	    PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
 	    UNIT_WRAP='valgrind --quiet --leak-check=full --error-exitcode=1' test
 
 # ---- the bench ------------------------------------------------------------------------------------------------------
