@@ -12,6 +12,7 @@
 #include "ais_policy.h"
 #include "ais_resource.h"
 
+#include "budget.h"
 #include "reading.h"
 
 /*
@@ -43,6 +44,7 @@ struct lookup_s {
   reading_t reading; /* lock */
 
   lookup_t *next;
+  lookup_t *next_turn; /* in a ring of all that spend the same budget */
 };
 
 struct account_s {
@@ -53,9 +55,14 @@ struct account_s {
   struct ais_credential *credential; /* NULL: an nginx in between has it */
   struct ais_target target;
   lookup_t *lookups;
+  account_t *payer; /* whose budget it spends: its own, or that of another
+                       account with the same credential */
 
   /* of the thread that fetches */
   struct ais_client *client; /* shared by accounts with the same CACert */
+  struct ais_gate gate;
+  budget_t budget;     /* of a payer */
+  lookup_t *last_turn; /* of a payer: who had it last */
 
   pthread_mutex_t lock;
   derive_t requests;           /* lock; requests sent, repeats included */

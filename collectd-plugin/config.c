@@ -16,7 +16,7 @@ static const char *const plugin_options[] = {"Account", NULL};
 static const char *const account_options[] = {
     "AccountID",  "TokenFile", "Email",      "KeyFile",    "APIURL",
     "UnixSocket", "CACert",    "VerifyPeer", "VerifyHost", "Proxy",
-    "Timeout",    "Instance",  NULL};
+    "Timeout",    "Budget",    "Instance",   NULL};
 
 /* What an Account block says, but for what goes into the account as it is. */
 typedef struct {
@@ -28,6 +28,7 @@ typedef struct {
   bool verify_peer;
   bool verify_host;
   double timeout; /* ms */
+  config_budget_t budget;
 } account_settings_t;
 
 static void free_account(account_t *account) {
@@ -286,6 +287,8 @@ static int read_account(account_t *account, account_settings_t *settings,
       status = cf_util_get_string(child, &account->proxy);
     else if (strcasecmp("Timeout", child->key) == 0)
       status = cf_util_get_double(child, &settings->timeout);
+    else if (strcasecmp("Budget", child->key) == 0)
+      status = config_budget(account, &settings->budget, child);
   }
 
   return status;
@@ -331,7 +334,7 @@ static int add_instances(account_t *account, const oconfig_item_t *ci) {
 }
 
 static int make_account(account_t *account, const account_settings_t *settings,
-                        const oconfig_item_t *ci) {
+                        const oconfig_item_t *ci, account_t *accounts) {
   int status = check_account_id(account);
 
   if (status == 0)
@@ -344,6 +347,8 @@ static int make_account(account_t *account, const account_settings_t *settings,
     status = set_tls(account, settings);
   if (status == 0)
     status = set_timeout(account, settings);
+  if (status == 0)
+    status = config_budget_join(account, &settings->budget, accounts);
   if (status == 0)
     status = add_instances(account, ci);
   return status;
@@ -370,7 +375,7 @@ static int config_account(const oconfig_item_t *ci, account_t **accounts) {
   if (status == 0)
     status = read_account(account, &settings, ci);
   if (status == 0)
-    status = make_account(account, &settings, ci);
+    status = make_account(account, &settings, ci, *accounts);
 
   sfree(settings.token_file);
   sfree(settings.email);

@@ -21,8 +21,8 @@ static size_t find_option(const char *key, const char *const *options) {
 }
 
 static bool is_repeatable(const char *key) {
-  return strcasecmp(key, "Account") == 0 || strcasecmp(key, "Instance") == 0 ||
-         strcasecmp(key, "Job") == 0;
+  return strcasecmp(key, "Account") == 0 || strcasecmp(key, "Budget") == 0 ||
+         strcasecmp(key, "Instance") == 0 || strcasecmp(key, "Job") == 0;
 }
 
 static bool is_repeated(const oconfig_item_t *block, int index) {

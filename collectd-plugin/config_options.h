@@ -9,7 +9,7 @@
 #pragma GCC visibility push(hidden)
 
 /* Every option of a block has to be one of these (the last is NULL), and to
- * stand there once, but for Account, Instance and Job. */
+ * stand there once, but for Account, Budget, Instance and Job. */
 int config_check_options(const oconfig_item_t *block,
                          const char *const *options);
 
@@ -20,6 +20,19 @@ config_refuse(const account_t *account, const char *format, ...);
 /* config_instance.c: reads an <Instance> block and adds its look-ups. */
 int config_instance(account_t *account, const oconfig_item_t *ci);
 void config_free_lookups(lookup_t *lookups);
+
+/* The Budget options of an account. */
+typedef struct {
+  struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
+  size_t nlimits;
+} config_budget_t;
+
+/* config_budget.c: reads one of them; and makes the account spend them, or the
+ * budget of one of these accounts where that has the same credential. */
+int config_budget(const account_t *account, config_budget_t *budget,
+                  const oconfig_item_t *ci);
+int config_budget_join(account_t *account, const config_budget_t *budget,
+                       account_t *accounts);
 
 #pragma GCC visibility pop
 

@@ -15,11 +15,20 @@ static atomic_bool fetch_thread_stop;
 
 static int64_t now_ms(void) { return (int64_t)CDTIME_T_TO_MS(cdtime()); }
 
+/* That of the budget: nobody sets it. */
+static int64_t clock_ms(void) {
+  struct timespec ts;
+
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 /* What came of one look-up. */
 typedef struct {
   bool good;
   enum ais_fault fault; /* NONE also where the API answered, but with a no */
   int status;
+  int64_t closed; /* for how long no more calls are wanted, ms */
   struct ais_error why;
   struct ais_answer answer; /* only where good */
 } outcome_t;
@@ -85,6 +94,7 @@ static void account_for(account_t *account, const outcome_t *outcome,
 /* Logs once per change: of the fault, or of the status that says no. */
 static void complain(lookup_t *lookup, const outcome_t *outcome) {
   char what[32];
+  char closed[64] = "";
   int trouble;
 
   if (outcome->good) {
@@ -106,17 +116,40 @@ static void complain(lookup_t *lookup, const outcome_t *outcome) {
     C_COMPLAIN_INIT(&lookup->complaint);
   lookup->trouble = trouble;
 
+  if (outcome->closed > 0)
+    ssnprintf(closed, sizeof(closed), "; no calls for the next %.0f seconds",
+              (double)outcome->closed / 1000.0);
+
   c_complain_once(LOG_ERR, &lookup->complaint,
-                  "aisearch plugin: %s: cannot be read: %s: %s", lookup->label,
-                  what, outcome->why.text);
+                  "aisearch plugin: %s: cannot be read: %s: %s%s",
+                  lookup->label, what, outcome->why.text, closed);
+}
+
+/* Until its turn comes. */
+static void put_off(lookup_t *lookup) {
+  pthread_mutex_lock(&lookup->account->lock);
+  aisearch_reading_wait(&lookup->reading, now_ms());
+  pthread_mutex_unlock(&lookup->account->lock);
 }
 
 static void fetch_done(void *data, const struct ais_response *response) {
   lookup_t *lookup = data;
   account_t *account = lookup->account;
-  outcome_t outcome = judge(lookup, response);
+  int64_t closed = aisearch_budget_settle(&account->payer->budget, response,
+                                          clock_ms(), now_ms());
+  outcome_t outcome;
 
   lookup->fetch = NULL;
+
+  /* Others were faster, by a repeat. Where one of its own is refused, a call
+   * before that has failed. */
+  if (response->fault == AIS_FAULT_BUDGET && response->calls == 0) {
+    put_off(lookup);
+    return;
+  }
+
+  outcome = judge(lookup, response);
+  outcome.closed = closed;
 
   pthread_mutex_lock(&account->lock);
   account_for(account, &outcome, response);
@@ -132,12 +165,8 @@ static void fetch_done(void *data, const struct ais_response *response) {
   ais_answer_free(&outcome.answer);
 }
 
-/* A fetch that is still under way is left to run. */
 static void start_fetch(lookup_t *lookup) {
   account_t *account = lookup->account;
-
-  if (lookup->fetch != NULL)
-    return;
 
   lookup->fetch =
       ais_client_fetch(account->client, &account->target, account->credential,
@@ -148,10 +177,77 @@ static void start_fetch(lookup_t *lookup) {
                                               .message = "out of memory"});
 }
 
-static void start_round(void) {
+static bool is_payer(const account_t *account) {
+  return account->payer == account;
+}
+
+/* A fetch that is still under way is left to run. */
+static void take_turns(account_t *payer) {
+  budget_t *budget = &payer->budget;
+
+  while (aisearch_budget_ready(budget, clock_ms())) {
+    lookup_t *lookup = payer->last_turn->next_turn;
+
+    payer->last_turn = lookup;
+    if (lookup->fetch != NULL) {
+      aisearch_budget_skip(budget);
+    } else {
+      aisearch_budget_begin(budget);
+      start_fetch(lookup);
+    }
+  }
+}
+
+static void tell_news(account_t *payer, budget_news_t news) {
+  budget_t *budget = &payer->budget;
+
+  if (news == BUDGET_SCARCE)
+    WARNING("aisearch plugin: Account \"%s\": Each round needs %zu calls, but "
+            "the budget allows %.3g: the look-ups take turns, and the answers "
+            "get older. Use a longer Interval, fewer instances, or a greater "
+            "Budget.",
+            payer->name, budget->lookups,
+            aisearch_budget_allows(budget, clock_ms()));
+  else if (news == BUDGET_AMPLE)
+    INFO("aisearch plugin: Account \"%s\": The budget allows all calls of a "
+         "round again.",
+         payer->name);
+}
+
+static void start_round(account_t *payer) {
+  lookup_t *lookup = payer->last_turn;
+
+  tell_news(payer, aisearch_budget_round(&payer->budget, clock_ms()));
+
+  for (size_t i = 0; i < payer->budget.lookups; i++) {
+    put_off(lookup);
+    lookup = lookup->next_turn;
+  }
+  take_turns(payer);
+}
+
+static void start_rounds(void) {
   for (account_t *a = fetch_accounts; a != NULL; a = a->next)
-    for (lookup_t *l = a->lookups; l != NULL; l = l->next)
-      start_fetch(l);
+    if (is_payer(a))
+      start_round(a);
+}
+
+/* Starts what has to wait no longer. Returns how long, in ms and at most limit,
+ * until there may be more. */
+static int64_t continue_rounds(int64_t limit) {
+  for (account_t *a = fetch_accounts; a != NULL; a = a->next) {
+    int64_t wait;
+
+    if (!is_payer(a))
+      continue;
+
+    take_turns(a);
+    wait = aisearch_budget_wait(&a->budget, clock_ms());
+    if (wait != -1 && wait < limit)
+      limit = wait;
+  }
+
+  return limit;
 }
 
 /* Tens of milliseconds for each client, better spent before the first round
@@ -182,13 +278,13 @@ static void *fetch_main(void __attribute__((unused)) * arg) {
   cdtime_t next_round = cdtime() + 2 * interval - head_start(interval);
 
   load_certificates();
-  start_round();
+  start_rounds();
 
   while (!atomic_load(&fetch_thread_stop)) {
     cdtime_t now = cdtime();
 
     if (now >= next_round) {
-      start_round();
+      start_rounds();
       next_round += interval;
     }
 
@@ -196,10 +292,48 @@ static void *fetch_main(void __attribute__((unused)) * arg) {
     if (next_round <= now || next_round > now + 2 * interval)
       next_round = now + interval;
 
-    ais_poll_wait(poll_loop, (int64_t)CDTIME_T_TO_MS(next_round - now) + 1);
+    int64_t wait = (int64_t)CDTIME_T_TO_MS(next_round - now) + 1;
+    ais_poll_wait(poll_loop, continue_rounds(wait));
   }
 
   return NULL;
+}
+
+static bool enter_gate(void *budget, uint64_t *ticket) {
+  return aisearch_budget_enter(budget, ticket, clock_ms());
+}
+
+static void leave_gate(void *budget, uint64_t ticket, bool given_up) {
+  aisearch_budget_leave(budget, ticket, given_up, clock_ms());
+}
+
+/* Into the ring, behind all others. */
+static void enlist(account_t *payer, lookup_t *lookup) {
+  lookup_t *last = payer->last_turn;
+
+  lookup->next_turn = (last != NULL) ? last->next_turn : lookup;
+  if (last != NULL)
+    last->next_turn = lookup;
+
+  payer->last_turn = lookup;
+  payer->budget.lookups++;
+}
+
+static void start_budgets(void) {
+  int64_t interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
+
+  for (account_t *a = fetch_accounts; a != NULL; a = a->next) {
+    a->gate = (struct ais_gate){
+        .data = &a->payer->budget, .enter = enter_gate, .leave = leave_gate};
+    a->target.gate = &a->gate;
+
+    for (lookup_t *l = a->lookups; l != NULL; l = l->next)
+      enlist(a->payer, l);
+  }
+
+  for (account_t *a = fetch_accounts; a != NULL; a = a->next)
+    if (is_payer(a))
+      aisearch_budget_start(&a->budget, interval, clock_ms());
 }
 
 static struct ais_client *client_for(account_t *account,
@@ -250,6 +384,7 @@ int aisearch_fetch_start(account_t *accounts) {
   }
 
   fetch_accounts = accounts;
+  start_budgets();
   if (create_clients(&err) != 0) {
     ERROR("aisearch plugin: %s", err.text);
     destroy_clients();

@@ -5,6 +5,7 @@
 void aisearch_reading_init(reading_t *reading) {
   *reading = (reading_t){
       .arrived_at = AIS_TIME_NONE,
+      .waited_at = AIS_TIME_NONE,
       .succeeded_at = AIS_TIME_NONE,
   };
 }
@@ -41,6 +42,16 @@ void aisearch_reading_update(reading_t *reading, enum ais_kind kind,
 }
 
 void aisearch_reading_fail(reading_t *reading) { reading->good = false; }
+
+void aisearch_reading_wait(reading_t *reading, int64_t now) {
+  reading->waited_at = now;
+}
+
+static bool is_overdue(const reading_t *r, int64_t now, int64_t patience) {
+  int64_t since = r->waited_at > r->arrived_at ? r->waited_at : r->arrived_at;
+
+  return now - since > patience;
+}
 
 /* Clocks differ, between us and the API too: no duration is less than 0. */
 static double seconds(int64_t from, int64_t to) {
@@ -80,7 +91,7 @@ size_t aisearch_reading_values(const reading_t *r, int64_t now,
   values[n++] = (reading_value_t){"duration", "since_read",
                                   seconds(r->arrived_at - r->age, now)};
 
-  if (!r->good || now - r->arrived_at > patience)
+  if (!r->good || is_overdue(r, now, patience))
     return n;
 
   if (r->is_list)

@@ -13,6 +13,7 @@ typedef struct {
   bool good;          /* the last look-up succeeded */
   int64_t arrived_at; /* the last good answer; AIS_TIME_NONE: never yet */
   int64_t age;        /* how old it was when it arrived, ms */
+  int64_t waited_at;  /* when it was last put off, or AIS_TIME_NONE */
 
   bool is_list;
   size_t jobs[AIS_STATES]; /* of a list, by state */
@@ -49,10 +50,13 @@ void aisearch_reading_update(reading_t *reading, enum ais_kind kind,
 /* The last look-up failed: a gap, until the next one that succeeds. */
 void aisearch_reading_fail(reading_t *reading);
 
+/* The look-up waits for its turn, as others are looked at now. */
+void aisearch_reading_wait(reading_t *reading, int64_t now);
+
 /*
  * Makes the values to report now. An answer that arrived more than patience
- * milliseconds ago is overdue, and tells only how old it is. Returns how many
- * values there are.
+ * milliseconds ago is overdue, and tells only how old it is, unless the look-up
+ * was put off since. Returns how many values there are.
  */
 size_t aisearch_reading_values(const reading_t *reading, int64_t now,
                                int64_t patience,

@@ -44,8 +44,8 @@ static void report_account(account_t *account, cdtime_t now) {
 static void report_lookup(lookup_t *lookup, cdtime_t now) {
   reading_t reading;
   reading_value_t values[READING_VALUES_MAX];
-  /* Every interval there is a new answer, or a failure, unless the thread was
-   * kept from running. */
+  /* Every interval there is a new answer, a failure, or word that it has to
+   * wait, unless the thread was kept from running. */
   int64_t patience = CDTIME_T_TO_MS(2 * plugin_get_interval());
 
   pthread_mutex_lock(&lookup->account->lock);

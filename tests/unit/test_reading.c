@@ -163,6 +163,31 @@ static void test_overdue_answer_makes_a_gap(void **state)
     check_values(&reading, NOW + PATIENCE + 1, "duration-since_read=20.001");
 }
 
+/* It goes on to be reported, as old as it is, for as long as it is put off; a gap is still a gap. */
+static void test_answer_that_waits_is_not_overdue(void **state)
+{
+    reading_t reading = read_once(AIS_JOB, JOB(QUEUED));
+
+    (void) state;
+    aisearch_reading_wait(&reading, NOW + 60000);
+    check_values(&reading, NOW + 60000 + PATIENCE, "duration-since_read=80 gauge-state=0 duration-job=0");
+    check_values(&reading, NOW + 60000 + PATIENCE + 1, "duration-since_read=80.001");
+
+    aisearch_reading_fail(&reading);
+    aisearch_reading_wait(&reading, NOW + 70000);
+    check_values(&reading, NOW + 70000, "duration-since_read=70");
+}
+
+static void test_nothing_while_the_first_turn_is_waited_for(void **state)
+{
+    reading_t reading;
+
+    (void) state;
+    aisearch_reading_init(&reading);
+    aisearch_reading_wait(&reading, NOW);
+    check_values(&reading, NOW, "");
+}
+
 static void test_clock_set_back(void **state)
 {
     reading_t reading = read_once(AIS_JOB, JOB(SUCCEEDED));
@@ -193,6 +218,8 @@ int main(void)
         cmocka_unit_test(test_age_of_the_answer),
         cmocka_unit_test(test_failure_makes_a_gap),
         cmocka_unit_test(test_overdue_answer_makes_a_gap),
+        cmocka_unit_test(test_answer_that_waits_is_not_overdue),
+        cmocka_unit_test(test_nothing_while_the_first_turn_is_waited_for),
         cmocka_unit_test(test_clock_set_back),
         cmocka_unit_test(test_success_is_remembered),
     };
