@@ -158,6 +158,14 @@ ngx_http_aisearch_account_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
+    if (!ngx_http_aisearch_status_name_valid(&value[1])) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid aisearch_account \"%V\", a name is of "
+                           "letters, digits, \"_\", \"-\" and \".\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
     other = ngx_http_aisearch_account_find(amcf, &value[1]);
     if (other) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

@@ -171,6 +171,13 @@ ngx_http_aisearch_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     name.len = p - name.data;
 
+    if (!ngx_http_aisearch_status_name_valid(&name)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone \"%V\", a name is of letters, digits, "
+                           "\"_\", \"-\" and \".\"", &name);
+        return NGX_CONF_ERROR;
+    }
+
     s.data = p + 1;
     s.len = value[1].data + value[1].len - s.data;
 

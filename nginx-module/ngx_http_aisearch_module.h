@@ -227,6 +227,9 @@ void ngx_http_aisearch_budget_snapshot(ngx_http_aisearch_budget_t *b,
 
 char *ngx_http_aisearch_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
+/* whether the name of an account or a zone can be shown as it is */
+ngx_uint_t ngx_http_aisearch_status_name_valid(ngx_str_t *name);
+
 /* net */
 
 ngx_int_t ngx_http_aisearch_net_configure(ngx_conf_t *cf,

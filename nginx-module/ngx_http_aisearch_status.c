@@ -70,6 +70,26 @@ ngx_http_aisearch_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+ngx_uint_t
+ngx_http_aisearch_status_name_valid(ngx_str_t *name)
+{
+    u_char  ch;
+    size_t  i;
+
+    for (i = 0; i < name->len; i++) {
+        ch = ngx_tolower(name->data[i]);
+
+        if ((ch < 'a' || ch > 'z') && (ch < '0' || ch > '9')
+            && ch != '_' && ch != '-' && ch != '.')
+        {
+            return 0;
+        }
+    }
+
+    return name->len != 0;
+}
+
+
 static ngx_int_t
 ngx_http_aisearch_status_handler(ngx_http_request_t *r)
 {
