@@ -223,8 +223,10 @@ install: nginx collectd
 	install -d $(DESTDIR)$(nginxconfdir)
 	echo 'load_module $(nginxmoddir)/$(notdir $(NGINX_SO));' >$(DESTDIR)$(nginxconfdir)/mod-http-aisearch.conf
 	install -D -m 644 $(COLLECTD_SO) $(DESTDIR)$(collectddir)/$(notdir $(COLLECTD_SO))
-	install -d $(DESTDIR)$(docdir)
-	install -m 644 README.md LICENSE $(wildcard docs/*.md) $(wildcard config/*) $(DESTDIR)$(docdir)
+	install -d $(DESTDIR)$(docdir)/docs $(DESTDIR)$(docdir)/config
+	install -m 644 README.md LICENSE $(DESTDIR)$(docdir)
+	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(docdir)/docs
+	install -m 644 $(wildcard config/*) $(DESTDIR)$(docdir)/config
 
 uninstall:
 	rm -f $(DESTDIR)$(nginxmoddir)/ngx_http_aisearch_module.so $(DESTDIR)$(nginxconfdir)/mod-http-aisearch.conf
