@@ -104,6 +104,10 @@ static void complain(lookup_t *lookup, const outcome_t *outcome) {
     return;
   }
 
+  /* A repeat that the budget refused says nothing new. */
+  if (outcome->fault == AIS_FAULT_BUDGET && lookup->trouble != 0)
+    return;
+
   if (outcome->fault != AIS_FAULT_NONE) {
     trouble = (int)outcome->fault;
     sstrncpy(what, ais_fault_name(outcome->fault), sizeof(what));

@@ -552,6 +552,7 @@ def test_repeats_spend_the_budget(simulator, collectd):
     check_rolling(asked(simulator), 8, seconds)
     check_no_gaps(daemon, *names[1:])
     assert not daemon.log_lines('"i[123]": cannot be read: (?!timeout)')
+    assert len(daemon.log_lines('"i0": cannot be read: (?!timeout)')) <= 1 + len(daemon.log_lines("read: timeout"))
 
 
 @pytest.mark.parametrize("status", (429, 503))
