@@ -118,6 +118,8 @@ static ngx_int_t ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
 static void ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_key_t *logs, ngx_http_aisearch_answer_t *answer);
 static void ngx_http_aisearch_entry_lease(ngx_http_aisearch_entry_t *e);
+static ngx_uint_t ngx_http_aisearch_entry_leased(ngx_http_aisearch_entry_t *e);
+static ngx_uint_t ngx_http_aisearch_entry_lost(ngx_http_aisearch_entry_t *e);
 static uint64_t ngx_http_aisearch_entry_unlease(ngx_http_aisearch_entry_t *e);
 
 static size_t ngx_http_aisearch_inline_size(size_t key_len);
@@ -445,6 +447,10 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
         goto done;
     }
 
+    if (ngx_http_aisearch_entry_lost(e)) {
+        goto done;
+    }
+
     waiters = ngx_http_aisearch_entry_unlease(e);
 
     if (answer->verdict.fault != AIS_FAULT_NONE) {
@@ -625,10 +631,9 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
     double stretch, ngx_msec_t since, ngx_uint_t flags)
 {
     ngx_uint_t                   good, failed, answered, refused, may_fetch;
-    ngx_msec_t                   now, age, lifetime;
+    ngx_msec_t                   age, lifetime;
     ngx_http_aisearch_lookup_t   lookup;
 
-    now = ngx_current_msec;
     age = ngx_http_aisearch_cache_age(e->fetched);
 
     lookup.serve = NGX_HTTP_AISEARCH_NOTHING;
@@ -700,7 +705,7 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
         return lookup;
     }
 
-    if (e->lease && (ngx_msec_int_t) (e->lease - now) > 0) {
+    if (ngx_http_aisearch_entry_leased(e)) {
         lookup.fetch = NGX_HTTP_AISEARCH_OTHER;
 
     } else {
@@ -862,6 +867,23 @@ ngx_http_aisearch_entry_lease(ngx_http_aisearch_entry_t *e)
     if (e->lease == 0) {
         e->lease = 1;
     }
+}
+
+
+static ngx_uint_t
+ngx_http_aisearch_entry_leased(ngx_http_aisearch_entry_t *e)
+{
+    return e->lease && (ngx_msec_int_t) (e->lease - ngx_current_msec) > 0;
+}
+
+
+/* who took over from a late leader asked later than it, and knows better */
+
+static ngx_uint_t
+ngx_http_aisearch_entry_lost(ngx_http_aisearch_entry_t *e)
+{
+    return e->leader != ngx_pid
+           && (e->answered || e->failed || ngx_http_aisearch_entry_leased(e));
 }
 
 
@@ -1166,7 +1188,6 @@ ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
     ngx_http_aisearch_entry_t *keep)
 {
     void                       *p;
-    ngx_msec_int_t              left;
     ngx_queue_t                *q, *prev;
     ngx_http_aisearch_entry_t  *e;
 
@@ -1179,9 +1200,7 @@ ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
         prev = ngx_queue_prev(q);
         e = ngx_queue_data(q, ngx_http_aisearch_entry_t, queue);
 
-        left = (ngx_msec_int_t) (e->lease - ngx_current_msec);
-
-        if (e == keep || (e->lease && left > 0)) {
+        if (e == keep || ngx_http_aisearch_entry_leased(e)) {
             continue;
         }
 

@@ -192,7 +192,10 @@ ngx_http_aisearch_lookup_t ngx_http_aisearch_cache_lookup(
     ngx_http_aisearch_freshness_t *freshness, ngx_msec_t since,
     ngx_uint_t flags, ngx_pool_t *pool, ngx_http_aisearch_answer_t *answer);
 
-/* stores what the holder of the lease fetched, and ends the lease */
+/*
+ * Stores what was fetched, and ends the lease, unless another has taken that
+ * over meanwhile.
+ */
 void ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer);
 

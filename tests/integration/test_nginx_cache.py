@@ -121,6 +121,25 @@ def test_a_leader_that_is_stuck_loses_its_lease(nginx, simulator):
     assert simulator.count() == 2
 
 
+@pytest.mark.parametrize("late", ["an answer", "a failure"])
+def test_what_a_late_leader_comes_with_does_not_replace_what_is_newer(nginx, simulator, late):
+    simulator.job("instances/docs", "a", state="running")
+    simulator.fault("/jobs/a$", times=1, delay=0.3 if late == "an answer" else 60)
+    server = start(nginx, simulator, "timeout 2s; retries 0;", workers=2)
+    with gateway.connections(server) as workers:
+        (stuck, first), (_, second) = workers.items()
+        first.send(net.format_request(target()))
+        net.wait_until(simulator.count, what="the first fetch")
+        with gateway.stopped([stuck]):
+            time.sleep(0.5)  # for the answer to get as far as it can
+            simulator.job("instances/docs", "a", state="succeeded")
+            assert second.request(target()).header("X-Aisearch-State") == "succeeded"
+        assert first.read_response().status == 200
+        response = server.get(target())
+        assert (cache(response), response.header("X-Aisearch-State")) == ("HIT", "succeeded")
+    assert simulator.count() == 2
+
+
 # Freshness.
 
 
