@@ -59,15 +59,14 @@ BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/benc
 
 COLLECTD_SRC := $(wildcard collectd-plugin/*.c)
 COLLECTD_OBJ := $(COLLECTD_SRC:%.c=$(BUILD)/%.o)
-COLLECTD_SO  := $(if $(COLLECTD_SRC),$(BUILD)/collectd/aisearch.so)
+COLLECTD_SO  := $(BUILD)/collectd/aisearch.so
 
-NGINX_CONFIG := $(wildcard nginx-module/config)
-NGINX_DEPS   := $(wildcard nginx-module/*.[ch] common/*.[ch])
-NGINX_SO     := $(if $(NGINX_CONFIG),$(BUILD)/nginx/ngx_http_aisearch_module.so)
+NGINX_DEPS := $(wildcard nginx-module/*.[ch] common/*.[ch])
+NGINX_SO   := $(BUILD)/nginx/ngx_http_aisearch_module.so
 
 .PHONY: all lib unit nginx collectd
 all: lib nginx collectd
-lib: $(if $(LIB_SRC),$(LIB))
+lib: $(LIB)
 unit: $(UNIT)
 nginx: $(NGINX_SO)
 collectd: $(COLLECTD_SO)
@@ -82,6 +81,7 @@ $(BUILD)/flags $(BUILD)/nginx/sources: FORCE
 	@echo '$(TEXT)' | cmp -s - $@ || echo '$(TEXT)' > $@
 .PHONY: FORCE
 FORCE:
+.DELETE_ON_ERROR:
 
 # ---- libaisearch ----------------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ $(COLLECTD_SO): $(COLLECTD_OBJ) $(LIB)
 
 NGINX_TREE := $(BUILD)/nginx/tree
 
-$(NGINX_TREE)/objs/Makefile: $(NGINX_CONFIG) $(BUILD)/flags $(BUILD)/nginx/sources scripts/nginx-configure \
+$(NGINX_TREE)/objs/Makefile: nginx-module/config $(BUILD)/flags $(BUILD)/nginx/sources scripts/nginx-configure \
                              $(wildcard $(NGINX_SRC)/conf_flags)
 	$(call SAY,CONFIGURE,$(NGINX_SRC))
 	$(Q)CC='$(CC)' NGINX='$(NGINX)' scripts/nginx-configure '$(NGINX_SRC)' '$(NGINX_TREE)' nginx-module \
