@@ -168,7 +168,7 @@ test-unit: unit
 
 test-integration: nginx collectd $(BENCH_TOOLS)
 	@mkdir -p $(RESULTS)
-	@$(TEST_ENV) $(PYTHON) -m pytest -q --junitxml=$(RESULTS)/integration.xml $(PYTEST_ARGS) tests/integration
+	@$(TEST_ENV) $(PYTHON) -m pytest -q -rs --junitxml=$(RESULTS)/integration.xml $(PYTEST_ARGS) tests/integration
 
 # The same tests, with everything that is ours built with sanitizers.
 .PHONY: asan
