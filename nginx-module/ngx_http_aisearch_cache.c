@@ -4,24 +4,33 @@
 #define NGX_HTTP_AISEARCH_ZONE_NAME  "aisearch"
 #define NGX_HTTP_AISEARCH_ZONE_SIZE  (8 * 1024 * 1024)
 
-/* the smallest block that a rest of a body gets */
-#define NGX_HTTP_AISEARCH_CHUNK_MIN  32
+/*
+ * All memory is taken in blocks of one size: the slab never gives a page that
+ * has blocks of one size to another, so that in a full zone any block that is
+ * freed serves any entry.
+ */
+#define NGX_HTTP_AISEARCH_BLOCK      256
+
+/* an entry with a long key needs more, and may not cost more than so many */
+#define NGX_HTTP_AISEARCH_EVICTIONS  32
 
 
 typedef struct ngx_http_aisearch_chunk_s  ngx_http_aisearch_chunk_t;
 
+#define NGX_HTTP_AISEARCH_CHUNK                                               \
+    (NGX_HTTP_AISEARCH_BLOCK - sizeof(ngx_http_aisearch_chunk_t *))
+
 struct ngx_http_aisearch_chunk_s {
     ngx_http_aisearch_chunk_t    *next;
-    u_char                        data[1];
+    u_char                        data[NGX_HTTP_AISEARCH_CHUNK];
 };
 
 
 /*
  * An entry has the last answer, and the failure to get a later one, if any.
  *
- * An entry and its key are one block, whose size the slab rounds up to a power
- * of two; what is left of it takes the beginning of the body.  The rest is in
- * chunks, cut so that little is lost to rounding.
+ * An entry and its key are one block; what is left of it takes the beginning
+ * of the body.  The rest is in chunks, a block each.
  */
 
 typedef struct {
@@ -122,6 +131,7 @@ static ngx_uint_t ngx_http_aisearch_entry_leased(ngx_http_aisearch_entry_t *e);
 static ngx_uint_t ngx_http_aisearch_entry_lost(ngx_http_aisearch_entry_t *e);
 static uint64_t ngx_http_aisearch_entry_unlease(ngx_http_aisearch_entry_t *e);
 
+static size_t ngx_http_aisearch_entry_size(size_t key_len);
 static size_t ngx_http_aisearch_inline_size(size_t key_len);
 static ngx_int_t ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_str_t *body);
@@ -129,9 +139,8 @@ static u_char *ngx_http_aisearch_body_read(ngx_http_aisearch_entry_t *e,
     u_char *dst);
 static void ngx_http_aisearch_body_free(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
-static size_t ngx_http_aisearch_chunk_size(size_t len);
 static void *ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
-    ngx_http_aisearch_entry_t *keep);
+    ngx_http_aisearch_entry_t *keep, ngx_uint_t evictions);
 static void ngx_http_aisearch_cache_warn(ngx_http_aisearch_cache_t *c,
     const char *what);
 
@@ -339,7 +348,8 @@ ngx_http_aisearch_cache_identify(ngx_http_aisearch_cache_t *c,
     ngx_shmtx_lock(&c->shpool->mutex);
 
     it = ngx_http_aisearch_alloc(c,
-             offsetof(ngx_http_aisearch_identity_t, data) + s->len, NULL);
+             offsetof(ngx_http_aisearch_identity_t, data) + s->len, NULL,
+             NGX_MAX_UINT32_VALUE);
 
     ngx_shmtx_unlock(&c->shpool->mutex);
 
@@ -630,7 +640,8 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_http_aisearch_freshness_t *freshness,
     double stretch, ngx_msec_t since, ngx_uint_t flags)
 {
-    ngx_uint_t                   good, failed, answered, refused, may_fetch;
+    ngx_uint_t                   good, failed, fresh, answered, refused,
+                                 may_fetch;
     ngx_msec_t                   age, lifetime;
     ngx_http_aisearch_lookup_t   lookup;
 
@@ -663,12 +674,22 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
     answered = since && (ngx_msec_int_t) (e->fetched - since) >= 0;
     refused = since && (ngx_msec_int_t) (e->failed - since) >= 0;
 
+    fresh = good && (age < lifetime || answered);
+
     if (flags & NGX_HTTP_AISEARCH_BYPASS) {
-        good = good && answered;
-        failed = failed && refused;
+
+        if (failed && ngx_http_aisearch_cache_age(e->failed) < e->retry_after) {
+            /* the API wants to be left alone, also by those in a hurry */
+            fresh = 0;
+
+        } else {
+            good = good && answered;
+            failed = failed && refused;
+            fresh = good;
+        }
     }
 
-    if (good && (age < lifetime || answered)) {
+    if (fresh) {
         lookup.serve = NGX_HTTP_AISEARCH_FRESH;
         return lookup;
     }
@@ -997,9 +1018,9 @@ ngx_http_aisearch_entry_create(ngx_http_aisearch_cache_t *c,
     size_t                      size;
     ngx_http_aisearch_entry_t  *e;
 
-    size = offsetof(ngx_http_aisearch_entry_t, data) + key->path.len;
+    size = ngx_http_aisearch_entry_size(key->path.len);
 
-    e = ngx_http_aisearch_alloc(c, size, NULL);
+    e = ngx_http_aisearch_alloc(c, size, NULL, NGX_HTTP_AISEARCH_EVICTIONS);
     if (e == NULL) {
         return NULL;
     }
@@ -1012,6 +1033,10 @@ ngx_http_aisearch_entry_create(ngx_http_aisearch_cache_t *c,
     ngx_memcpy(e->data, key->path.data, key->path.len);
 
     c->sh->entries++;
+
+    /* who is killed between the two leaves an entry that is not evicted */
+
+    ngx_queue_init(&e->queue);
 
     ngx_rbtree_insert(&c->sh->rbtree, &e->node);
     ngx_queue_insert_head(&c->sh->lru, &e->queue);
@@ -1037,18 +1062,28 @@ ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
 /* bodies; the mutex is held */
 
 
-/* what the block of an entry has left for the body */
-
 static size_t
-ngx_http_aisearch_inline_size(size_t key_len)
+ngx_http_aisearch_entry_size(size_t key_len)
 {
     size_t  used, size;
 
     used = offsetof(ngx_http_aisearch_entry_t, data) + key_len;
 
-    for (size = 128; size < used; size <<= 1) { /* void */ }
+    for (size = NGX_HTTP_AISEARCH_BLOCK; size < used; size <<= 1) {
+        /* void */
+    }
 
-    return size - used;
+    return size;
+}
+
+
+/* what the block of an entry has left for the body */
+
+static size_t
+ngx_http_aisearch_inline_size(size_t key_len)
+{
+    return ngx_http_aisearch_entry_size(key_len)
+           - offsetof(ngx_http_aisearch_entry_t, data) - key_len;
 }
 
 
@@ -1056,7 +1091,7 @@ static ngx_int_t
 ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_str_t *body)
 {
-    size_t                       n, rest, size;
+    size_t                       n, rest;
     u_char                      *p;
     ngx_http_aisearch_chunk_t   *chunk, **last;
 
@@ -1088,9 +1123,8 @@ ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
             break;
         }
 
-        size = ngx_http_aisearch_chunk_size(rest);
-
-        chunk = ngx_http_aisearch_alloc(c, size, e);
+        chunk = ngx_http_aisearch_alloc(c, sizeof(ngx_http_aisearch_chunk_t),
+                                        e, NGX_HTTP_AISEARCH_EVICTIONS);
         if (chunk == NULL) {
             ngx_http_aisearch_body_free(c, e);
             return NGX_ERROR;
@@ -1100,7 +1134,7 @@ ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
         *last = chunk;
         last = &chunk->next;
 
-        n = ngx_min(rest, size - offsetof(ngx_http_aisearch_chunk_t, data));
+        n = ngx_min(rest, NGX_HTTP_AISEARCH_CHUNK);
         ngx_memcpy(chunk->data, p, n);
     }
 
@@ -1113,7 +1147,7 @@ ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
 static u_char *
 ngx_http_aisearch_body_read(ngx_http_aisearch_entry_t *e, u_char *dst)
 {
-    size_t                      n, rest, size;
+    size_t                      n, rest;
     ngx_http_aisearch_chunk_t  *chunk;
 
     rest = e->body_len;
@@ -1123,9 +1157,7 @@ ngx_http_aisearch_body_read(ngx_http_aisearch_entry_t *e, u_char *dst)
     rest -= n;
 
     for (chunk = e->chunks; rest; chunk = chunk->next) {
-        size = ngx_http_aisearch_chunk_size(rest);
-
-        n = ngx_min(rest, size - offsetof(ngx_http_aisearch_chunk_t, data));
+        n = ngx_min(rest, NGX_HTTP_AISEARCH_CHUNK);
         dst = ngx_cpymem(dst, chunk->data, n);
         rest -= n;
     }
@@ -1153,39 +1185,11 @@ ngx_http_aisearch_body_free(ngx_http_aisearch_cache_t *c,
 }
 
 
-/*
- * The block for the next part of a body of which "len" bytes are left: the
- * power of two above it where that wastes little, else the one below.
- */
-
-static size_t
-ngx_http_aisearch_chunk_size(size_t len)
-{
-    size_t  need, size;
-
-    need = len + offsetof(ngx_http_aisearch_chunk_t, data);
-
-    if (need >= ngx_pagesize) {
-        return ngx_pagesize;
-    }
-
-    for (size = NGX_HTTP_AISEARCH_CHUNK_MIN; size < need; size <<= 1) {
-        /* void */
-    }
-
-    if (size == NGX_HTTP_AISEARCH_CHUNK_MIN || size - need <= need / 8) {
-        return size;
-    }
-
-    return size / 2;
-}
-
-
 /* makes room by what was not used for the longest time, but for "keep" */
 
 static void *
 ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
-    ngx_http_aisearch_entry_t *keep)
+    ngx_http_aisearch_entry_t *keep, ngx_uint_t evictions)
 {
     void                       *p;
     ngx_queue_t                *q, *prev;
@@ -1194,7 +1198,7 @@ ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
     p = ngx_slab_alloc_locked(c->shpool, size);
 
     for (q = ngx_queue_last(&c->sh->lru);
-         p == NULL && q != ngx_queue_sentinel(&c->sh->lru);
+         p == NULL && evictions && q != ngx_queue_sentinel(&c->sh->lru);
          q = prev)
     {
         prev = ngx_queue_prev(q);
@@ -1207,6 +1211,7 @@ ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
         ngx_http_aisearch_entry_delete(c, e);
 
         c->sh->evictions++;
+        evictions--;
 
         p = ngx_slab_alloc_locked(c->shpool, size);
     }

@@ -657,6 +657,7 @@ ngx_http_aisearch_init_module(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
+    ngx_http_aisearch_state_apply(amcf);
     ngx_http_aisearch_wakeup_create(cycle, amcf);
 
     return NGX_OK;

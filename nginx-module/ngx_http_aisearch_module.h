@@ -216,6 +216,7 @@ char *ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 ngx_int_t ngx_http_aisearch_state_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf);
+void ngx_http_aisearch_state_apply(ngx_http_aisearch_main_conf_t *amcf);
 ngx_msec_t ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b);
 void ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,
     const struct ais_response *response);

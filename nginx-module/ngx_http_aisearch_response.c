@@ -124,7 +124,8 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
 
     ngx_http_aisearch_clear_headers(r);
 
-    if (status == NGX_HTTP_SERVICE_UNAVAILABLE
+    if (status >= NGX_HTTP_BAD_GATEWAY
+        && status <= NGX_HTTP_GATEWAY_TIME_OUT
         && ngx_http_aisearch_set_retry_after(ctx) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

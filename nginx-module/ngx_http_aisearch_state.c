@@ -347,16 +347,44 @@ ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
                 return NGX_ERROR;
             }
         }
+    }
 
-        record = ngx_http_aisearch_state_record(shpool, sh,
+    return NGX_OK;
+}
+
+
+/*
+ * In the master, once nothing can fail any more: until then, the workers of the
+ * old configuration go by its budgets.
+ */
+
+void
+ngx_http_aisearch_state_apply(ngx_http_aisearch_main_conf_t *amcf)
+{
+    ngx_uint_t                     i;
+    ngx_slab_pool_t               *shpool;
+    ngx_http_aisearch_budget_t    *b;
+    ngx_http_aisearch_record_t    *record;
+    ngx_http_aisearch_account_t  **accounts;
+
+    accounts = amcf->accounts.elts;
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+
+        b = accounts[i]->budget;
+        shpool = b->shpool;
+
+        ngx_shmtx_lock(&shpool->mutex);
+
+        record = ngx_http_aisearch_state_record(shpool, shpool->data,
                                                 &accounts[i]->name);
         record->budget = b->budget;
 
         ais_budget_configure(b->budget, b->limits, b->nlimits, b->hold,
                              ngx_http_aisearch_budget_now());
-    }
 
-    return NGX_OK;
+        ngx_shmtx_unlock(&shpool->mutex);
+    }
 }
 
 

@@ -1,6 +1,8 @@
 """The budget: never one call over, whatever clients, retries, accounts and reloads do, and what clients get then."""
 
 import json
+import signal
+import socket
 import threading
 import time
 from email.utils import formatdate
@@ -221,6 +223,22 @@ def test_other_limits_after_a_reload(nginx, simulator):
     server.reload(config(simulator, "budget 7 2h;"))
     assert ask(server, jobs[6:10]) == [200] + [503] * 3
     assert simulator.count() == 7
+
+
+def test_a_reload_that_fails_leaves_the_limits_alone(nginx, simulator):
+    jobs = make_jobs(simulator, 8)
+    server = start(nginx, simulator, "budget 5 1h;")
+    server.allow_log(r"\[emerg\]")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        more = config(simulator, "budget 100 1h;",
+                      http=f"server {{ listen 127.0.0.1:{taken.getsockname()[1]}; }}")
+        (server.prefix / "nginx.conf").write_text(more.text(server.prefix, server.ports))
+        server.signal(signal.SIGHUP)
+        net.wait_until(lambda: "still could not bind" in server.error_log(), 15, "the reload to fail")
+    assert ask(server, jobs) == [200] * 5 + [503] * 3
+    assert simulator.count() == 5
 
 
 def test_another_token_of_the_same_account_goes_on_with_its_budget(nginx, simulator, tmp):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import threading
@@ -445,6 +446,20 @@ def test_a_bypass_that_fails_gets_what_is_there(nginx, simulator):
 # The zone.
 
 
+def test_a_bypass_leaves_the_api_alone_until_its_retry_after(nginx, simulator):
+    simulator.job("instances/docs", "cold", state="running")
+    server = start(nginx, simulator, "retries 0;",
+                   server=SERVER.replace("aisearch_pass docs;", "aisearch_pass docs; aisearch_cache_bypass $arg_fresh;"))
+    warm(server, simulator, "warm")
+    calls = simulator.count()
+    simulator.fault("/jobs/", status=503, body="down", headers=[["Retry-After", "60"]])
+    for job, expected in (("warm", (200, "STALE")), ("cold", (502, None))):
+        for _ in range(3):
+            response = server.get(target(job) + "?fresh=1")
+            assert response.status == expected[0] and cache(response) == (expected[1] or cache(response))
+    assert simulator.count() == calls + 2
+
+
 def test_a_full_zone_still_answers_and_warns_once(nginx, simulator):
     """Entries that are being fetched cannot make room."""
     jobs = [f"job-{n}" for n in range(250)]
@@ -506,6 +521,22 @@ def test_the_least_recently_used_make_way(nginx, simulator):
     assert state["evictions"] > 100 and state["entries"] > 100
     assert state["bytes_used"] + state["bytes_free"] <= size
     assert server.error_log().count("[warn]") == 0
+
+
+def test_an_answer_of_another_size_costs_few_others(nginx, simulator):
+    jobs = [f"j{n:04}" for n in range(3000)]
+    simulator.instance("instances/docs", [{"id": job, "state": "failed", "description": "x" * 120} for job in jobs])
+    server = start(nginx, simulator, http="aisearch_shared_zone zone=aisearch:1m;")
+    with server.connect(30) as connection:
+        for job in jobs:
+            assert connection.request(target(job)).status == 200
+        for job in random.Random(1).choices(jobs[-2000:], k=3000):  # so that pages and their use have nothing in common
+            connection.request(target(job))
+        before = zone(server)["evictions"]
+        assert before > 0
+        listing = "/client/v4/instances/docs/jobs?per_page=50"
+        assert [cache(connection.request(listing)) for _ in range(2)] == ["MISS", "HIT"]
+        assert zone(server)["evictions"] - before < 100
 
 
 def test_a_reload_keeps_the_cache_and_another_size_starts_empty(nginx, simulator):
