@@ -33,7 +33,7 @@ static ngx_command_t  ngx_http_aisearch_commands[] = {
 
     { ngx_string("aisearch_shared_zone"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
-      ngx_http_aisearch_cache_zone,
+      ngx_http_aisearch_zone,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -166,7 +166,7 @@ ngx_http_aisearch_postconfiguration(ngx_conf_t *cf)
     }
 
     if (amcf->shm_zone == NULL
-        && ngx_http_aisearch_cache_default_zone(cf, &amcf->shm_zone) != NGX_OK)
+        && ngx_http_aisearch_zone_default(cf, &amcf->shm_zone) != NGX_OK)
     {
         return NGX_ERROR;
     }

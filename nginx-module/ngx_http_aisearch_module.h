@@ -62,7 +62,7 @@ typedef struct {
 
 
 typedef struct {
-    ngx_array_t                    accounts;  /* ngx_http_aisearch_account_t * */
+    ngx_array_t                    accounts; /* ngx_http_aisearch_account_t * */
     ngx_array_t                    passes;    /* ngx_http_aisearch_pass_t * */
     ngx_array_t                    nets;      /* ngx_http_aisearch_net_t * */
     ngx_array_t                    wakeups;   /* ngx_http_aisearch_wakeup_t */
@@ -174,9 +174,9 @@ ngx_int_t ngx_http_aisearch_account_allows(ngx_http_aisearch_account_t *account,
 
 /* cache */
 
-char *ngx_http_aisearch_cache_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+char *ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-ngx_int_t ngx_http_aisearch_cache_default_zone(ngx_conf_t *cf,
+ngx_int_t ngx_http_aisearch_zone_default(ngx_conf_t *cf,
     ngx_shm_zone_t **zone);
 
 /* sets key->hash by the rest of the key */

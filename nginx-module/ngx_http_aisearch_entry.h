@@ -1,0 +1,119 @@
+#ifndef _NGX_HTTP_AISEARCH_ENTRY_H_INCLUDED_
+#define _NGX_HTTP_AISEARCH_ENTRY_H_INCLUDED_
+
+
+#include "ngx_http_aisearch_module.h"
+
+
+/* what lies in the zone of the cache: for the files of the cache alone */
+
+
+/* an entry with a long key may not cost more than so many others */
+#define NGX_HTTP_AISEARCH_EVICTIONS  32
+
+
+typedef struct ngx_http_aisearch_chunk_s     ngx_http_aisearch_chunk_t;
+typedef struct ngx_http_aisearch_identity_s  ngx_http_aisearch_identity_t;
+
+
+/*
+ * An entry has the last answer, and the failure to get a later one, if any.
+ *
+ * An entry and its key are one block; what is left of it takes the beginning
+ * of the body.  The rest is in chunks, a block each.
+ */
+
+typedef struct {
+    ngx_rbtree_node_t             node;
+    ngx_queue_t                   queue;
+
+    ngx_http_aisearch_chunk_t    *chunks;
+    ngx_msec_t                    fetched;
+    ngx_msec_t                    failed;      /* 0: did not fail since */
+    ngx_msec_t                    lease;       /* runs out then; 0: none */
+    uint64_t                      waiters;     /* workers to wake */
+    ngx_pid_t                     leader;
+
+    uint32_t                      body_len;
+    uint32_t                      age;         /* of the job, in seconds */
+    uint32_t                      fetch_time;
+    uint32_t                      retry_after; /* ms */
+    uint32_t                      generation;
+
+    u_char                        etag[NGX_HTTP_AISEARCH_ETAG_LEN];
+
+    uint16_t                      status;
+    uint16_t                      account;
+    uint16_t                      key_len;
+    unsigned                      answered:1;
+    unsigned                      has_state:1;
+    unsigned                      fault:4;     /* of the answer */
+    unsigned                      failure:4;
+    unsigned                      class:3;
+    unsigned                      state:3;
+
+    u_char                        data[1];     /* the key, then the body */
+} ngx_http_aisearch_entry_t;
+
+
+typedef struct {
+    ngx_rbtree_t                  rbtree;
+    ngx_rbtree_node_t             sentinel;
+    ngx_queue_t                   lru;
+    ngx_http_aisearch_identity_t *identities;
+    ngx_uint_t                    entries;
+    ngx_uint_t                    evictions;
+    uint32_t                      generation;
+} ngx_http_aisearch_shctx_t;
+
+
+typedef struct {
+    ngx_http_aisearch_shctx_t      *sh;
+    ngx_slab_pool_t                *shpool;
+    ngx_http_aisearch_main_conf_t  *amcf;
+    uint32_t                        generation;  /* of this configuration */
+    time_t                          warned;
+} ngx_http_aisearch_cache_t;
+
+
+/* the decision; it changes nothing */
+
+ngx_http_aisearch_lookup_t ngx_http_aisearch_entry_decide(
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_freshness_t *freshness, double stretch,
+    ngx_msec_t since, ngx_uint_t flags);
+ngx_uint_t ngx_http_aisearch_entry_outdated(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e);
+
+
+/* entries and their memory; the mutex is held */
+
+void ngx_http_aisearch_rbtree_insert(ngx_rbtree_node_t *temp,
+    ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel);
+ngx_http_aisearch_entry_t *ngx_http_aisearch_entry_find(
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_key_t *key);
+ngx_http_aisearch_entry_t *ngx_http_aisearch_entry_create(
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_key_t *key);
+void ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e);
+ngx_int_t ngx_http_aisearch_entry_read(ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_serve_e serve, ngx_pool_t *pool,
+    ngx_http_aisearch_answer_t *answer);
+ngx_int_t ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_answer_t *answer);
+
+/* makes room by what was not used for the longest time, but for "keep" */
+void *ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
+    ngx_http_aisearch_entry_t *keep, ngx_uint_t evictions);
+
+
+/* somebody fetches it, and has not been silent for too long */
+
+static ngx_inline ngx_uint_t
+ngx_http_aisearch_entry_leased(ngx_http_aisearch_entry_t *e)
+{
+    return e->lease && (ngx_msec_int_t) (e->lease - ngx_current_msec) > 0;
+}
+
+
+#endif /* _NGX_HTTP_AISEARCH_ENTRY_H_INCLUDED_ */

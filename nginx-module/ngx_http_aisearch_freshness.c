@@ -1,0 +1,152 @@
+#include "ngx_http_aisearch_entry.h"
+
+
+static ngx_msec_t ngx_http_aisearch_entry_lifetime(ngx_http_aisearch_entry_t *e,
+    struct ais_valid *valid, double stretch);
+
+
+/* what to answer with, and who fetches; changes nothing */
+
+ngx_http_aisearch_lookup_t
+ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_freshness_t *freshness,
+    double stretch, ngx_msec_t since, ngx_uint_t flags)
+{
+    ngx_uint_t                   good, failed, fresh, answered, refused,
+                                 may_fetch;
+    ngx_msec_t                   age, lifetime;
+    ngx_http_aisearch_lookup_t   lookup;
+
+    age = ngx_http_aisearch_cache_age(e->fetched);
+
+    lookup.serve = NGX_HTTP_AISEARCH_NOTHING;
+    lookup.fetch = NGX_HTTP_AISEARCH_NOBODY;
+    lookup.expired = e->answered || e->failed;
+
+    good = e->answered && e->fault == AIS_FAULT_NONE;
+    failed = e->failed != 0;
+
+    if (ngx_http_aisearch_entry_outdated(c, e)) {
+        good = 0;
+    }
+
+    if (failed
+        && e->failure == AIS_FAULT_CREDENTIAL
+        && e->generation != c->generation)
+    {
+        failed = 0;
+    }
+
+    lifetime = good ? ngx_http_aisearch_entry_lifetime(e, &freshness->valid,
+                                                       stretch)
+                    : 0;
+
+    lookup.lifetime = lifetime;
+
+    answered = since && (ngx_msec_int_t) (e->fetched - since) >= 0;
+    refused = since && (ngx_msec_int_t) (e->failed - since) >= 0;
+
+    fresh = good && (age < lifetime || answered);
+
+    if (flags & NGX_HTTP_AISEARCH_BYPASS) {
+
+        if (failed && ngx_http_aisearch_cache_age(e->failed) < e->retry_after) {
+            /* the API wants to be left alone, also by those in a hurry */
+            fresh = 0;
+
+        } else {
+            good = good && answered;
+            failed = failed && refused;
+            fresh = good;
+        }
+    }
+
+    if (fresh) {
+        lookup.serve = NGX_HTTP_AISEARCH_FRESH;
+        return lookup;
+    }
+
+    /* while the API is known to fail, it is asked in the background */
+
+    may_fetch = 1;
+
+    if (failed) {
+        if (refused
+            || ngx_http_aisearch_cache_age(e->failed)
+               < ngx_max((ngx_msec_t) freshness->valid.error, e->retry_after))
+        {
+            lookup.serve = NGX_HTTP_AISEARCH_FAILED;
+            may_fetch = 0;
+        }
+    }
+
+    if (good && (failed || (flags & NGX_HTTP_AISEARCH_PEEK))) {
+
+        if (age < lifetime + freshness->stale_error) {
+            lookup.serve = NGX_HTTP_AISEARCH_STALE;
+        }
+
+    } else if (good
+               && lifetime > 0
+               && e->class < AIS_CLASS_NOT_FOUND
+               && age < lifetime + freshness->stale_updating)
+    {
+        lookup.serve = NGX_HTTP_AISEARCH_UPDATING;
+    }
+
+    if (!may_fetch || (flags & NGX_HTTP_AISEARCH_PEEK)) {
+        return lookup;
+    }
+
+    if (ngx_http_aisearch_entry_leased(e)) {
+        lookup.fetch = NGX_HTTP_AISEARCH_OTHER;
+
+    } else {
+        lookup.fetch = NGX_HTTP_AISEARCH_LEADER;
+    }
+
+    return lookup;
+}
+
+
+/* a new configuration may have brought a credential that is not refused */
+
+ngx_uint_t
+ngx_http_aisearch_entry_outdated(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e)
+{
+    return e->status == NGX_HTTP_FORBIDDEN && e->generation != c->generation;
+}
+
+
+static ngx_msec_t
+ngx_http_aisearch_entry_lifetime(ngx_http_aisearch_entry_t *e,
+    struct ais_valid *valid, double stretch)
+{
+    struct ais_verdict  verdict;
+
+    verdict.class = e->class;
+    verdict.has_state = e->has_state;
+    verdict.state = e->state;
+    verdict.age = (int64_t) e->age * 1000;
+
+    return ngx_http_aisearch_cache_lifetime(valid, &verdict, stretch);
+}
+
+
+ngx_msec_t
+ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,
+    struct ais_verdict *verdict, double stretch)
+{
+    int64_t  lifetime;
+
+    lifetime = ais_policy_lifetime(valid, verdict);
+
+    /* what has ended is not asked for again anyway */
+
+    if (stretch > 1 && verdict->has_state && ais_state_active(verdict->state)) {
+        lifetime = (int64_t) ((double) lifetime * stretch);
+    }
+
+    return (ngx_msec_t) lifetime;
+}
