@@ -161,7 +161,7 @@ ngx_http_aisearch_cache_renew(ngx_http_aisearch_account_t *account,
 
     /* a leader that was late may find that another took over */
 
-    if (e && (e->leader == ngx_pid || e->lease == 0)) {
+    if (e && e->leader == ngx_pid && e->lease) {
         ngx_http_aisearch_entry_lease(e);
     }
 
