@@ -2,15 +2,13 @@
 
 
 /*
- * All memory is taken in blocks of one size: the slab never gives a page that
- * has blocks of one size to another, so that in a full zone any block that is
- * freed serves any entry.
+ * Memory is taken in blocks of two sizes, and every entry has some of both: the
+ * slab never gives a page that has blocks of one size to another, so that in a
+ * full zone what one entry leaves has to serve any other.
  */
-#define NGX_HTTP_AISEARCH_BLOCK      256
+#define NGX_HTTP_AISEARCH_BLOCK  256
+#define NGX_HTTP_AISEARCH_CHUNK  (128 - sizeof(ngx_http_aisearch_chunk_t *))
 
-
-#define NGX_HTTP_AISEARCH_CHUNK                                               \
-    (NGX_HTTP_AISEARCH_BLOCK - sizeof(ngx_http_aisearch_chunk_t *))
 
 struct ngx_http_aisearch_chunk_s {
     ngx_http_aisearch_chunk_t    *next;

@@ -20,7 +20,7 @@ typedef struct ngx_http_aisearch_identity_s  ngx_http_aisearch_identity_t;
  * An entry has the last answer, and the failure to get a later one, if any.
  *
  * An entry and its key are one block; what is left of it takes the beginning
- * of the body.  The rest is in chunks, a block each.
+ * of the body.  The rest is in chunks.
  */
 
 typedef struct {
