@@ -1,13 +1,12 @@
 """What a hit costs: instructions, and throughput."""
 
 import contextlib
-import statistics
 
 from harness import net
-from harness.nginx import Nginx
+from harness.nginx import Config, Nginx
 
 from . import callgrind, contenders
-from .contenders import SDK_TARGET, TARGET, Setting, job_target
+from .contenders import SDK_TARGET, TARGET, Setting, job_target, spread
 from .report import PROXY, RETURN, Line, ratio
 from .tools import CPUS, Upstream, client, wrk
 
@@ -37,32 +36,40 @@ def instructions(bench) -> list[Line]:
 
 
 def throughput(bench) -> list[Line]:
-    """All at the same time, each in its turn, so that what else the machine does befalls all alike."""
+    """
+    All at the same time, each in its turn, in short rounds of which the best counts: what else the machine does can
+    only take away from it.
+    """
     jobs = bench.scale(100_000, 5_000)
-    seconds, rounds = bench.scale(5, 1), bench.scale(5, 2)
+    seconds, rounds = bench.scale(2, 1), bench.scale(10, 2)
     rates: dict[str, list[float]] = {}
+    spent: dict[str, list[float]] = {}
     with Upstream() as upstream, contextlib.ExitStack() as stack:
         setting = Setting(bench.tmp, upstream, size="128m")
         servers = {}
         for name, make in contenders.available().items():
-            servers[name] = stack.enter_context(Nginx(bench.tmp, _two_workers(make(setting))))
+            servers[name] = stack.enter_context(Nginx(bench.tmp, _two_workers(make(setting)), stop_timeout=60))
             filled = client(servers[name].port, TARGET, "-c", 16, "-n", jobs, "-j", jobs, "-o")
             assert filled.failed == 0, filled
+        fetched = upstream.count()
         for _ in range(rounds):
             for name, server in servers.items():
-                rate = wrk(bench.tmp, server.port, TARGET, jobs, 64, seconds, _wrk_cpus())
-                rates.setdefault(name, []).append(rate)
-        fetched = upstream.count()
-        assert fetched <= (len(servers) - 1) * jobs + 1, f"{fetched} requests upstream: those were no hits"
-    values = {name: statistics.median(found) for name, found in rates.items()}
-    return [ratio(Line("throughput", f"hits of {jobs} jobs, 2 workers", "1/s", values), RETURN, 0.9, at_most=False)]
+                before = sum(map(net.cpu_seconds, server.workers()))
+                load = wrk(bench.tmp, server.ports["SPREAD"], TARGET, jobs, 64, seconds, _wrk_cpus())
+                spent.setdefault(name, []).append((sum(map(net.cpu_seconds, server.workers())) - before) / load.answers)
+                rates.setdefault(name, []).append(load.rate)
+        assert upstream.count() == fetched, "those were no hits"
+    best = {name: max(found) for name, found in rates.items()}
+    cpu = {name: min(found) * 1e6 for name, found in spent.items()}
+    return [
+        ratio(Line("throughput", f"hits of {jobs} jobs, 2 workers", "1/s", best), RETURN, 0.9, at_most=False),
+        Line("throughput", f"hits of {jobs} jobs, CPU time each", "us", cpu),
+    ]
 
 
-def _two_workers(config):
-    config.workers = 2
+def _two_workers(config: Config) -> Config:
     config.main = f"worker_cpu_affinity {_mask(0)} {_mask(1)};"
-    config.level = "warn"
-    return config
+    return spread(config, 2)
 
 
 def _mask(n: int) -> str:

@@ -64,7 +64,8 @@ def leaks(bench) -> list[Line]:
     return [
         Line("leaks", f"{hits} hits: RSS and zone grew, KiB", "", {AISEARCH: growth + used},
              f"{growth:.0f} and {used:.0f} KiB", "<= 64", bench.judge(growth + used <= 64)),
-        Line("leaks", "faults that valgrind finds in a sample", "", {AISEARCH: faults}, f"{faults}", "none", faults == 0),
+        Line("leaks", "faults that valgrind finds in a sample", "", {AISEARCH: faults}, f"{faults}", "none",
+             faults == 0),
     ]
 
 
