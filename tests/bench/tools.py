@@ -164,7 +164,7 @@ def wrk(tmp: pathlib.Path, port: int, target: str, jobs: int, connections: int, 
     """All answers have to be 200."""
     script = tmp / "wrk.lua"
     script.write_text(_WRK_SCRIPT % {"jobs": jobs, "target": target.replace("{}", "%012d")})
-    run = subprocess.run([*cpus(*on), "wrk", "-t", str(len(set(on))), "-c", str(connections), "-d", f"{seconds:g}s",
+    run = subprocess.run([*cpus(*on), "wrk", "-t", str(len(set(on))), "-c", str(connections), "-d", f"{seconds:g}s", "--timeout", "30s",
                           "-s", script, f"http://127.0.0.1:{port}/"], stdout=subprocess.PIPE, check=True)
     text = run.stdout.decode()
     assert "Non-2xx" not in text and "Socket errors" not in text, text
