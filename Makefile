@@ -181,7 +181,7 @@ VALGRIND_TESTS ?= test_nginx_internal \
     or test_nginx_lookup and (failure or timeout or conditional or goes_away or http_2 or small_zone or died) \
     or test_nginx_lifecycle and (reload or quits or fast_stop or unloaded or come_and_go) \
        and not twenty and not broken_certificates \
-    or test_collectd and (failing or through or tls or left_open or middle or two_plugin) and not is_gone
+    or test_collectd and (failing or through or tls or left_open or middle or two_plugin)
 .PHONY: valgrind
 valgrind:
 	scripts/install-deps gates
