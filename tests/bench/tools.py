@@ -164,8 +164,9 @@ def wrk(tmp: pathlib.Path, port: int, target: str, jobs: int, connections: int, 
     """All answers have to be 200."""
     script = tmp / "wrk.lua"
     script.write_text(_WRK_SCRIPT % {"jobs": jobs, "target": target.replace("{}", "%012d")})
-    run = subprocess.run([*cpus(*on), "wrk", "-t", str(len(set(on))), "-c", str(connections), "-d", f"{seconds:g}s", "--timeout", "30s",
-                          "-s", script, f"http://127.0.0.1:{port}/"], stdout=subprocess.PIPE, check=True)
+    run = subprocess.run([*cpus(*on), "wrk", "-t", str(len(set(on))), "-c", str(connections), "-d", f"{seconds:g}s",
+                          "--timeout", "30s", "-s", script, f"http://127.0.0.1:{port}/"], stdout=subprocess.PIPE,
+                         check=True)
     text = run.stdout.decode()
     assert "Non-2xx" not in text and "Socket errors" not in text, text
     return Load(int(re.search(r"(\d+) requests in", text)[1]), float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]))
