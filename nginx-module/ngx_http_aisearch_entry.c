@@ -122,8 +122,8 @@ ngx_http_aisearch_entry_find(ngx_http_aisearch_cache_t *c,
     ngx_rbtree_node_t          *node, *sentinel;
     ngx_http_aisearch_entry_t  *e;
 
-    node = c->sh->rbtree.root;
-    sentinel = c->sh->rbtree.sentinel;
+    node = c->sh->trees[key->hash & c->sh->mask].root;
+    sentinel = &c->sh->sentinel;
 
     while (node != sentinel) {
 
@@ -174,7 +174,7 @@ ngx_http_aisearch_entry_create(ngx_http_aisearch_cache_t *c,
 
     ngx_queue_init(&e->queue);
 
-    ngx_rbtree_insert(&c->sh->rbtree, &e->node);
+    ngx_rbtree_insert(&c->sh->trees[key->hash & c->sh->mask], &e->node);
     ngx_queue_insert_head(&c->sh->lru, &e->queue);
 
     return e;
@@ -188,7 +188,7 @@ ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
     c->sh->entries--;
 
     ngx_queue_remove(&e->queue);
-    ngx_rbtree_delete(&c->sh->rbtree, &e->node);
+    ngx_rbtree_delete(&c->sh->trees[e->node.key & c->sh->mask], &e->node);
 
     ngx_http_aisearch_body_free(c, e);
     ngx_slab_free_locked(c->shpool, e);

@@ -57,7 +57,8 @@ typedef struct {
 
 
 typedef struct {
-    ngx_rbtree_t                  rbtree;
+    ngx_rbtree_t                 *trees;       /* by hash: few levels each */
+    ngx_uint_t                    mask;
     ngx_rbtree_node_t             sentinel;
     ngx_queue_t                   lru;
     ngx_http_aisearch_identity_t *identities;
