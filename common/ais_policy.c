@@ -21,7 +21,7 @@
 #define CODE_AUTHENTICATION 10000
 
 const struct ais_valid ais_valid_default = {
-    .active = 2 * SECOND,
+    .active = 4 * SECOND,
     .active_max = 30 * SECOND,
     .ended = DAY,
     .list = 10 * SECOND,
@@ -199,7 +199,7 @@ struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, 
 
 static int64_t active_lifetime(const struct ais_valid *valid, int64_t age)
 {
-    return max(valid->active, min(age / 10, valid->active_max));
+    return max(valid->active, min(age / 100, valid->active_max));
 }
 
 /* Nothing is added to the log of a job that has ended. */

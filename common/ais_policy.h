@@ -54,7 +54,7 @@ struct ais_valid {
     int64_t error;
 };
 
-/* The lifetimes where the operator gives none: active 2s to 30s, ended 24h, list 10s, logs 10s, not_found 10s, error
+/* The lifetimes where the operator gives none: active 4s to 30s, ended 24h, list 10s, logs 10s, not_found 10s, error
  * 2s. */
 extern const struct ais_valid ais_valid_default;
 
@@ -83,7 +83,7 @@ struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, 
                                     struct ais_error *err);
 
 /*
- * How long the answer stays fresh from the moment it was answered. An active job's lifetime is a tenth of its age,
+ * How long the answer stays fresh from the moment it was answered. An active job's lifetime is a hundredth of its age,
  * within active and active_max. A list is as fresh as its most active job, and at most list. Logs, too, where the
  * caller knows their job and has set has_state, state and age to the job's; those of an ended job last as it does.
  */

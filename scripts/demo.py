@@ -35,7 +35,7 @@ aisearch_account docs {
 """
 
 NGINX_SERVER = """\
-aisearch_valid active 1s 5s;
+aisearch_valid active 5s;
 
 location /client/v4/ {
     aisearch_pass docs;

@@ -177,7 +177,7 @@ def test_logs_follow_their_job_where_it_is_cached(nginx, simulator):
     server = start(nginx, simulator, http="aisearch_valid logs 20s;")
     for job in ("failed", "young"):
         assert server.get(target(job)).status == 200
-    assert [max_age(server.get(target(f"{job}/logs"))) for job in ("failed", "young", "unseen")] == [86400, 6, 20]
+    assert [max_age(server.get(target(f"{job}/logs"))) for job in ("failed", "young", "unseen")] == [86400, 4, 20]
     assert max_age(server.get(target("failed/logs?page=1&per_page=5"))) == 86400
 
 

@@ -170,7 +170,7 @@ def test_headers_of_a_job_are_these_and_no_others(nginx, simulator):
         assert response.header("X-Aisearch-Cache") == cache
         assert re.fullmatch(r'"[0-9a-f]{16}"', response.header("ETag"))
         assert response.header("Age") == "0"
-        assert max_age(response) == 6  # a tenth of a minute
+        assert max_age(response) == 4
 
 
 def test_state_of_each_job_and_of_nothing_else(nginx, simulator):
@@ -487,20 +487,20 @@ def test_lifetime_of_each_class_by_each_location_on_the_same_entries(nginx, simu
     # A level that sets any sets all: the others are as if none was set.
     assert lifetimes(server, "/http/") == [101, 102, 10, 10, 10]
     assert lifetimes(server, "/all/") == lifetimes(server, "/all/nested/") == [11, 12, 13, 14, 15]
-    for location, expected in (("/", [2, 86400, 201, 10, 202]), ("/own/", [60, 86400, 10, 7200, 10])):
+    for location, expected in (("/", [4, 86400, 201, 10, 202]), ("/own/", [60, 86400, 10, 7200, 10])):
         assert [max_age(net.request(str(own), location + target)) for target in EVERY_CLASS] == expected
     assert simulator.count() == len(EVERY_CLASS)
 
 
 def test_lifetime_of_an_active_job_grows_with_its_age(nginx, simulator):
     simulator.instance("instances/docs", [
-        {"id": "queued", "state": "queued"}, {"id": "young", "starts_in": -5}, {"id": "old", "starts_in": -600},
+        {"id": "queued", "state": "queued"}, {"id": "young", "starts_in": -5}, {"id": "old", "starts_in": -1000},
         {"id": "ancient", "starts_in": -10**6}, {"id": "future", "starts_in": -1, "extra": {
             "started_at": "2099-01-01T00:00:00Z"}}, {"id": "odd", "extra": {"started_at": "yesterday"}}])
-    simulator.instance("instances/old", [{"id": "old", "starts_in": -600}, {"id": "done", "state": "failed"}])
+    simulator.instance("instances/old", [{"id": "old", "starts_in": -1200}, {"id": "done", "state": "failed"}])
     server = start(nginx, simulator, server="""
         location /default/ { aisearch_pass docs; }
-        location /max/ { aisearch_pass docs; aisearch_valid active 10s 5m; aisearch_valid list 1h; }
+        location /max/ { aisearch_pass docs; aisearch_valid active 5s 5m; aisearch_valid list 1h; }
         location /one/ { aisearch_pass docs; aisearch_valid active 10s; aisearch_valid list 15s; }
     """)
 
@@ -508,16 +508,16 @@ def test_lifetime_of_an_active_job_grows_with_its_age(nginx, simulator):
         jobs = ["queued", "young", "old", "ancient", "future", "odd"]
         return [max_age(server.get(f"{location}instances/docs/jobs/{job}")) for job in jobs]
 
-    # A tenth of the age, within the bounds.
-    assert ages("/default/") == [2, 2, 30, 30, 2, 2]
-    assert ages("/max/") == [10, 10, 60, 300, 10, 10]
+    # A hundredth of the age, within the bounds.
+    assert ages("/default/") == [4, 4, 10, 30, 4, 4]
+    assert ages("/max/") == [5, 5, 10, 300, 5, 5]
     assert ages("/one/") == [10, 10, 10, 10, 10, 10]
 
     # A list is as fresh as its most active job.
     assert [max_age(server.get(f"{location}instances/docs/jobs")) for location in ("/default/", "/max/", "/one/")] == [
-        2, 10, 10]
+        4, 5, 10]
     assert [max_age(server.get(f"{location}instances/old/jobs")) for location in ("/default/", "/max/", "/one/")] == [
-        10, 60, 10]
+        10, 12, 10]
 
 
 def test_a_lifetime_of_zero_asks_each_time(nginx, simulator):

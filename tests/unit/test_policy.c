@@ -246,32 +246,32 @@ static void test_lifetime(void **state)
     assert_int_equal(lifetime(AIS_CLASS_NOT_FOUND, false, 0), 4);
     assert_int_equal(lifetime(AIS_CLASS_ERROR, false, 0), 5);
 
-    /* an active job: a tenth of its age, within its bounds */
+    /* an active job: a hundredth of its age, within its bounds */
     assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 0), 2000);
-    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 20000), 2000);
-    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 20010), 2001);
-    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 100000), 10000);
-    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 299999), 29999);
-    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 300000), 30000);
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 200000), 2000);
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 200100), 2001);
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 1000000), 10000);
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 2999999), 29999);
+    assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 3000000), 30000);
     assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, INT64_MAX), 30000);
 
     /* a list: as its most active job, but no longer than a list */
     assert_int_equal(lifetime(AIS_CLASS_LIST, false, 0), 10000);
     assert_int_equal(lifetime(AIS_CLASS_LIST, true, 0), 2000);
-    assert_int_equal(lifetime(AIS_CLASS_LIST, true, 50000), 5000);
-    assert_int_equal(lifetime(AIS_CLASS_LIST, true, 300000), 10000);
+    assert_int_equal(lifetime(AIS_CLASS_LIST, true, 500000), 5000);
+    assert_int_equal(lifetime(AIS_CLASS_LIST, true, 3000000), 10000);
 }
 
 static void test_lifetime_of_logs(void **state)
 {
     struct ais_valid v = valid;
-    struct ais_verdict verdict = {.class = AIS_CLASS_LOGS, .has_state = true, .age = 50000};
+    struct ais_verdict verdict = {.class = AIS_CLASS_LOGS, .has_state = true, .age = 500000};
 
     (void) state;
     v.logs = 6000;
     verdict.state = AIS_RUNNING;
     assert_int_equal(ais_policy_lifetime(&v, &verdict), 5000);
-    verdict.age = 100000;
+    verdict.age = 1000000;
     assert_int_equal(ais_policy_lifetime(&v, &verdict), 6000);
     verdict.state = AIS_FAILED;
     assert_int_equal(ais_policy_lifetime(&v, &verdict), v.ended);
@@ -308,7 +308,7 @@ static void test_closed(void **state)
 static void test_lifetime_defaults(void **state)
 {
     (void) state;
-    assert_int_equal(ais_valid_default.active, 2 * SECOND);
+    assert_int_equal(ais_valid_default.active, 4 * SECOND);
     assert_int_equal(ais_valid_default.active_max, 30 * SECOND);
     assert_int_equal(ais_valid_default.ended, DAY);
     assert_int_equal(ais_valid_default.list, 10 * SECOND);
