@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -16,8 +17,15 @@
 /* "Authorization: Bearer ", the longest of the names, with room to spare. */
 #define NAME_MAX_LEN 32
 
+#define NAMED "credential:"
+#define DIRECTORY_VARIABLE "CREDENTIALS_DIRECTORY"
+
 /* The file is read straight into secret, so that no other memory ever holds it. */
 struct ais_credential {
+    uint64_t version; /* the stamp of the file that it was read from */
+    uint64_t seen;    /* the stamp of the file when it was looked at last; 0: it could not be */
+    mode_t mode;
+    char file[AIS_CREDENTIAL_PATH_MAX];
     char email[EMAIL_MAX + 1]; /* empty for a token */
     char secret[SECRET_MAX + 4];
 };
@@ -77,6 +85,59 @@ bool ais_credential_equal(const struct ais_credential *a, const struct ais_crede
     return differ == 0;
 }
 
+/* Names. */
+
+bool ais_credential_is_named(const char *value)
+{
+    return strncmp(value, NAMED, strlen(NAMED)) == 0;
+}
+
+int ais_credential_path(char path[AIS_CREDENTIAL_PATH_MAX], const char *value, struct ais_error *err)
+{
+    const char *name = value + strlen(NAMED);
+    const char *directory = getenv(DIRECTORY_VARIABLE);
+    int len;
+
+    if (name[0] == '\0' || strchr(name, '/') != NULL || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
+        ais_error_set(err, "not the name of a credential; write \"" NAMED "NAME\", with the NAME that LoadCredential= "
+                           "or SetCredential= of the unit gives it");
+        return -1;
+    }
+    if (directory == NULL || directory[0] != '/') {
+        ais_error_set(err, DIRECTORY_VARIABLE " is not set; let systemd start the daemon, with LoadCredential= in its "
+                                              "unit, or name a file");
+        return -1;
+    }
+    len = snprintf(path, AIS_CREDENTIAL_PATH_MAX, "%s/%s", directory, name);
+    if (len >= AIS_CREDENTIAL_PATH_MAX) {
+        ais_error_set(err, "the name of a credential is too long");
+        return -1;
+    }
+    return 0;
+}
+
+/* Files. */
+
+static uint64_t mix(uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ (hash >> 32);
+}
+
+/* Which file it is, and when it was changed. */
+static uint64_t stamp_of(const struct stat *st)
+{
+    uint64_t hash = mix(0, (uint64_t) st->st_dev);
+
+    hash = mix(hash, (uint64_t) st->st_ino);
+    hash = mix(hash, (uint64_t) st->st_size);
+    hash = mix(hash, (uint64_t) st->st_mtim.tv_sec);
+    hash = mix(hash, (uint64_t) st->st_mtim.tv_nsec);
+    hash = mix(hash, (uint64_t) st->st_ctim.tv_sec);
+    hash = mix(hash, (uint64_t) st->st_ctim.tv_nsec);
+    return hash != 0 ? hash : 1;
+}
+
 static const char *open_cure(int error)
 {
     switch (error) {
@@ -91,23 +152,29 @@ static const char *open_cure(int error)
     }
 }
 
-/* Opens a regular file; a fifo or a terminal in its place must not make the daemon wait. */
-static int open_secret(const struct secret_kind *kind, const char *file, struct ais_error *err)
+static enum ais_renewal refuse_open(const struct secret_kind *kind, const char *file, struct ais_error *err)
 {
-    struct stat st;
-    int fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    int error = errno;
 
-    if (fd == -1) {
-        ais_error_set(err, "%s \"%s\": %s; %s", kind->name, file, strerror(errno), open_cure(errno));
-        return -1;
+    ais_error_set(err, "%s \"%s\": %s; %s", kind->name, file, strerror(error), open_cure(error));
+    return error == EACCES || error == EPERM ? AIS_RENEWAL_CLOSED : AIS_RENEWAL_UNUSABLE;
+}
+
+/* Opens a regular file; a fifo or a terminal in its place must not make the daemon wait. */
+static enum ais_renewal open_secret(const struct secret_kind *kind, const char *file, int *fd, struct stat *st,
+                                    struct ais_error *err)
+{
+    *fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (*fd == -1) {
+        return refuse_open(kind, file, err);
     }
-    if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode)) {
+    if (fstat(*fd, st) == -1 || !S_ISREG(st->st_mode)) {
         ais_error_set(err, "%s \"%s\": not a regular file; write %s into a file of its own", kind->name, file,
                       kind->content);
-        close(fd);
-        return -1;
+        close(*fd);
+        return AIS_RENEWAL_UNUSABLE;
     }
-    return fd;
+    return AIS_RENEWAL_DONE;
 }
 
 /* Reads until the end or until buf is full. */
@@ -187,39 +254,87 @@ static int check_secret(const struct secret_kind *kind, const char *file, const 
     return -1;
 }
 
-static int read_secret(char *secret, const struct secret_kind *kind, const char *file, struct ais_error *err)
+/* Somebody may be writing to it: what was read counts where the file has stayed as it was meanwhile. */
+static enum ais_renewal read_secret(struct ais_credential *cred, const struct secret_kind *kind, const char *file,
+                                    struct ais_error *err)
 {
+    struct stat st, after;
     ssize_t n;
     size_t len;
-    int fd = open_secret(kind, file, err);
+    int fd;
+    enum ais_renewal renewal = open_secret(kind, file, &fd, &st, err);
 
-    if (fd == -1) {
-        return -1;
+    if (renewal != AIS_RENEWAL_DONE) {
+        return renewal;
     }
-    n = read_all(fd, secret, SECRET_MAX + 3); /* one byte more than the longest secret and CRLF */
-    if (n == -1) {
+    n = read_all(fd, cred->secret, SECRET_MAX + 3); /* one byte more than the longest secret and CRLF */
+    if (n == -1 || fstat(fd, &after) == -1) {
         ais_error_set(err, "%s \"%s\": %s; check the file", kind->name, file, strerror(errno));
         close(fd);
-        return -1;
+        return AIS_RENEWAL_UNUSABLE;
     }
     close(fd);
-
-    len = chop(secret, (size_t) n);
-    if (check_secret(kind, file, secret, len, err) == -1) {
-        return -1;
+    if (stamp_of(&st) != stamp_of(&after)) {
+        ais_error_set(err, "%s \"%s\": changed while it was read; try again", kind->name, file);
+        return AIS_RENEWAL_NONE;
     }
-    ais_wipe(secret + len, SECRET_MAX + 4 - len);
-    return 0;
+
+    len = chop(cred->secret, (size_t) n);
+    if (check_secret(kind, file, cred->secret, len, err) == -1) {
+        return AIS_RENEWAL_UNUSABLE;
+    }
+    ais_wipe(cred->secret + len, SECRET_MAX + 4 - len);
+    cred->version = cred->seen = stamp_of(&st);
+    cred->mode = st.st_mode;
+    memcpy(cred->file, file, strlen(file) + 1); /* it could be opened, so it is not too long */
+    return AIS_RENEWAL_DONE;
+}
+
+/* What was read of a file that does not do is wiped, too. */
+static enum ais_renewal read_credential(struct ais_credential **cred, const char *email, const char *file,
+                                        struct ais_error *err)
+{
+    const struct secret_kind *kind = email[0] == '\0' ? &token_kind : &key_kind;
+    struct ais_credential *fresh = credential_alloc(err);
+    enum ais_renewal renewal = AIS_RENEWAL_NONE;
+
+    if (fresh != NULL) {
+        memcpy(fresh->email, email, strlen(email) + 1);
+        renewal = read_secret(fresh, kind, file, err);
+    }
+    if (renewal != AIS_RENEWAL_DONE) {
+        ais_credential_free(fresh);
+        return renewal;
+    }
+    ais_credential_free(*cred);
+    *cred = fresh;
+    return renewal;
+}
+
+enum ais_renewal ais_credential_renew(struct ais_credential **cred, struct ais_error *err)
+{
+    struct ais_credential *old = *cred;
+    const struct secret_kind *kind = old->email[0] == '\0' ? &token_kind : &key_kind;
+    struct stat st;
+    bool there = stat(old->file, &st) == 0;
+    uint64_t stamp = there ? stamp_of(&st) : 0;
+    enum ais_renewal renewal;
+
+    if (stamp == old->seen) {
+        return AIS_RENEWAL_NONE;
+    }
+    renewal = there ? read_credential(cred, old->email, old->file, err) : refuse_open(kind, old->file, err);
+    if (renewal == AIS_RENEWAL_CLOSED || renewal == AIS_RENEWAL_UNUSABLE) {
+        old->seen = stamp;
+    }
+    return renewal;
 }
 
 struct ais_credential *ais_credential_token(const char *file, struct ais_error *err)
 {
-    struct ais_credential *cred = credential_alloc(err);
+    struct ais_credential *cred = NULL;
 
-    if (cred != NULL && read_secret(cred->secret, &token_kind, file, err) == -1) {
-        ais_credential_free(cred);
-        return NULL;
-    }
+    (void) read_credential(&cred, "", file, err);
     return cred;
 }
 
@@ -241,21 +356,28 @@ static int check_email(const char *email, struct ais_error *err)
 
 struct ais_credential *ais_credential_email_key(const char *email, const char *key_file, struct ais_error *err)
 {
-    struct ais_credential *cred;
+    struct ais_credential *cred = NULL;
 
     if (check_email(email, err) == -1) {
         return NULL;
     }
-    cred = credential_alloc(err);
-    if (cred == NULL) {
-        return NULL;
-    }
-    memcpy(cred->email, email, strlen(email) + 1);
-    if (read_secret(cred->secret, &key_kind, key_file, err) == -1) {
-        ais_credential_free(cred);
-        return NULL;
-    }
+    (void) read_credential(&cred, email, key_file, err);
     return cred;
+}
+
+const char *ais_credential_file(const struct ais_credential *cred)
+{
+    return cred->file;
+}
+
+uint64_t ais_credential_version(const struct ais_credential *cred)
+{
+    return cred->version;
+}
+
+bool ais_credential_exposed(const struct ais_credential *cred)
+{
+    return (cred->mode & (S_IROTH | S_IWOTH)) != 0;
 }
 
 static int add_header(const char *name, const char *value, int (*add)(void *data, const char *header), void *data)

@@ -1,7 +1,7 @@
 #!/bin/sh
 #
-# How much of the decisions the unit tests reach: builds resource, job, policy and budget with gcov, runs for each the
-# one test that is about it, and prints lines and branches. Fails where a branch was never taken, and names it.
+# How much of the decisions the unit tests reach: builds resource, job, policy, budget and rotation with gcov, runs for
+# each the one test that is about it, and prints lines and branches. Fails where a branch was never taken, and names it.
 #
 # usage: coverage.sh [DIRECTORY]      the directory for build products, build/coverage by default
 
@@ -32,7 +32,7 @@ measure() {
     mkdir -p "$work"
     cd "$work"
 
-    for source in error resource time json job policy budget; do
+    for source in error resource time json job policy budget rotation; do
         flags=
         [ "$source" = "$name" ] && flags=--coverage
         compile $flags -c -o "ais_$source.o" "$root/common/ais_$source.c"
@@ -62,7 +62,7 @@ measure() {
     ' "$report"
 }
 
-for name in resource job policy budget; do
+for name in resource job policy budget rotation; do
     (measure "$name") || status=1
 done
 

@@ -378,15 +378,234 @@ static void test_not_in_core_dumps(void **state)
     ais_credential_free(cred);
 }
 
+/* Files that change. */
+
+static void rewrite(const char *content)
+{
+    write_file(content, strlen(content));
+}
+
+/* As an editor, or "mv", does it. */
+static void replace(const char *content)
+{
+    char to[sizeof(dir) + 64];
+
+    snprintf(to, sizeof(to), "%s", path_of("secret"));
+    rewrite("something else");
+    assert_int_equal(rename(to, path_of("other")), 0);
+    rewrite(content);
+    unlink(path_of("other"));
+}
+
+static struct ais_credential *load_to_renew(const char *email, const char *secret)
+{
+    const char *file = write_file(secret, strlen(secret));
+    struct ais_credential *cred =
+        email ? ais_credential_email_key(email, file, NULL) : ais_credential_token(file, NULL);
+
+    assert_non_null(cred);
+    assert_string_equal(ais_credential_file(cred), file);
+    return cred;
+}
+
+static void expect_header(const struct ais_credential *cred, const char *header)
+{
+    struct lines *lines = calloc(1, sizeof(*lines));
+
+    assert_int_equal(ais_credential_headers(cred, add, lines), 0);
+    assert_string_equal(lines->text[lines->n - 1], header);
+    free(lines);
+}
+
+static void test_renew(void **state)
+{
+    struct ais_error err = {""};
+    struct ais_credential *cred = load_to_renew(NULL, "first");
+    uint64_t version = ais_credential_version(cred);
+
+    (void) state;
+    assert_true(version != 0);
+    assert_int_equal(ais_credential_renew(&cred, &err), AIS_RENEWAL_NONE);
+    assert_true(ais_credential_version(cred) == version);
+    expect_header(cred, "Authorization: Bearer first");
+
+    rewrite("in place");
+    assert_int_equal(ais_credential_renew(&cred, &err), AIS_RENEWAL_UNUSABLE); /* there is a space in it */
+    rewrite("in-place\n");
+    assert_int_equal(ais_credential_renew(&cred, &err), AIS_RENEWAL_DONE);
+    expect_header(cred, "Authorization: Bearer in-place");
+    assert_true(ais_credential_version(cred) != version);
+    version = ais_credential_version(cred);
+
+    replace("replaced");
+    assert_int_equal(ais_credential_renew(&cred, &err), AIS_RENEWAL_DONE);
+    expect_header(cred, "Authorization: Bearer replaced");
+    assert_true(ais_credential_version(cred) != version);
+    assert_int_equal(ais_credential_renew(&cred, &err), AIS_RENEWAL_NONE);
+
+    unlink(path_of("secret"));
+    ais_credential_free(cred);
+}
+
+static void test_renew_key(void **state)
+{
+    struct ais_credential *cred = load_to_renew("user@example.com", "first");
+
+    (void) state;
+    rewrite("the-second");
+    assert_int_equal(ais_credential_renew(&cred, NULL), AIS_RENEWAL_DONE);
+    expect_header(cred, "X-Auth-Key: the-second");
+    unlink(path_of("secret"));
+    ais_credential_free(cred);
+}
+
+/* It is told once, and what there was stays. */
+static void expect_kept(struct ais_credential **cred, enum ais_renewal renewal, const char *fault)
+{
+    struct ais_error err = {""};
+
+    assert_int_equal(ais_credential_renew(cred, &err), renewal);
+    assert_non_null(strstr(err.text, path_of("secret")));
+    assert_non_null(strstr(err.text, fault));
+    assert_null(strstr(err.text, "canary"));
+    assert_int_equal(ais_credential_renew(cred, &err), AIS_RENEWAL_NONE);
+    expect_header(*cred, "Authorization: Bearer first");
+}
+
+static void test_renew_keeps_the_old(void **state)
+{
+    struct ais_credential *cred = load_to_renew(NULL, "first");
+
+    (void) state;
+    rewrite("");
+    expect_kept(&cred, AIS_RENEWAL_UNUSABLE, "empty; write the API token into it");
+    rewrite("canary canary");
+    expect_kept(&cred, AIS_RENEWAL_UNUSABLE, "white space at offset 6");
+    unlink(path_of("secret"));
+    expect_kept(&cred, AIS_RENEWAL_UNUSABLE, "No such file or directory; check the path");
+    assert_int_equal(mkdir(path_of("secret"), 0700), 0);
+    expect_kept(&cred, AIS_RENEWAL_UNUSABLE, "not a regular file");
+    assert_int_equal(rmdir(path_of("secret")), 0);
+
+    rewrite("second");
+    assert_int_equal(ais_credential_renew(&cred, NULL), AIS_RENEWAL_DONE);
+    expect_header(cred, "Authorization: Bearer second");
+    unlink(path_of("secret"));
+    ais_credential_free(cred);
+}
+
+static void test_renew_without_permission(void **state)
+{
+    struct ais_credential *cred = load_to_renew(NULL, "first");
+    bool root = geteuid() == 0;
+
+    (void) state;
+    rewrite("canary");
+    assert_int_equal(chmod(path_of("secret"), 0), 0);
+    assert_int_equal(chmod(dir, 0711), 0);
+    if (root && seteuid(65534) == -1) {
+        skip();
+    }
+    expect_kept(&cred, AIS_RENEWAL_CLOSED, "Permission denied");
+    if (root) {
+        assert_int_equal(seteuid(0), 0);
+    }
+    unlink(path_of("secret"));
+    ais_credential_free(cred);
+}
+
+static bool exposed(mode_t mode)
+{
+    struct ais_credential *cred;
+    bool is_exposed;
+
+    rewrite("token");
+    assert_int_equal(chmod(path_of("secret"), mode), 0);
+    cred = ais_credential_token(path_of("secret"), NULL);
+    assert_non_null(cred);
+    is_exposed = ais_credential_exposed(cred);
+    ais_credential_free(cred);
+    unlink(path_of("secret"));
+    return is_exposed;
+}
+
+static void test_modes(void **state)
+{
+    (void) state;
+    assert_false(exposed(0400));
+    assert_false(exposed(0600));
+    assert_false(exposed(0640));
+    assert_false(exposed(0660));
+    assert_true(exposed(0644));
+    assert_true(exposed(0604));
+    assert_true(exposed(0602));
+}
+
+/* Credentials of systemd. */
+
+static void expect_no_path(const char *value, const char *fault)
+{
+    struct ais_error err = {""};
+    char path[AIS_CREDENTIAL_PATH_MAX];
+
+    assert_int_equal(ais_credential_path(path, value, &err), -1);
+    assert_non_null(strstr(err.text, fault));
+    assert_null(strstr(err.text, "canary"));
+}
+
+static void test_named(void **state)
+{
+    char path[AIS_CREDENTIAL_PATH_MAX];
+    char too_long[AIS_CREDENTIAL_PATH_MAX + 64];
+
+    (void) state;
+    assert_true(ais_credential_is_named("credential:docs"));
+    assert_true(ais_credential_is_named("credential:"));
+    assert_false(ais_credential_is_named("credential"));
+    assert_false(ais_credential_is_named("/credential:docs"));
+
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "/run/credentials/nginx.service", 1), 0);
+    assert_int_equal(ais_credential_path(path, "credential:docs.token", NULL), 0);
+    assert_string_equal(path, "/run/credentials/nginx.service/docs.token");
+
+    expect_no_path("credential:", "not the name of a credential; write \"credential:NAME\"");
+    expect_no_path("credential:canary/docs", "not the name of a credential");
+    expect_no_path("credential:/canary", "not the name of a credential");
+    expect_no_path("credential:.", "not the name of a credential");
+    expect_no_path("credential:..", "not the name of a credential");
+
+    memset(too_long, 'a', sizeof(too_long) - 1);
+    too_long[sizeof(too_long) - 1] = '\0';
+    memcpy(too_long, "credential:", strlen("credential:"));
+    expect_no_path(too_long, "too long");
+
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "relative", 1), 0);
+    expect_no_path("credential:canary", "CREDENTIALS_DIRECTORY is not set; let systemd start the daemon");
+    assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+    expect_no_path("credential:canary", "CREDENTIALS_DIRECTORY is not set; let systemd start the daemon");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_token),         cmocka_unit_test(test_longest_token),
-        cmocka_unit_test(test_bad_content),   cmocka_unit_test(test_bad_file),
-        cmocka_unit_test(test_no_permission), cmocka_unit_test(test_symbolic_link),
-        cmocka_unit_test(test_email_and_key), cmocka_unit_test(test_equal),
-        cmocka_unit_test(test_bad_email),     cmocka_unit_test(test_add_stops),
-        cmocka_unit_test(test_wipe),          cmocka_unit_test(test_not_in_core_dumps),
+        cmocka_unit_test(test_token),
+        cmocka_unit_test(test_longest_token),
+        cmocka_unit_test(test_bad_content),
+        cmocka_unit_test(test_bad_file),
+        cmocka_unit_test(test_no_permission),
+        cmocka_unit_test(test_symbolic_link),
+        cmocka_unit_test(test_email_and_key),
+        cmocka_unit_test(test_equal),
+        cmocka_unit_test(test_bad_email),
+        cmocka_unit_test(test_add_stops),
+        cmocka_unit_test(test_wipe),
+        cmocka_unit_test(test_not_in_core_dumps),
+        cmocka_unit_test(test_renew),
+        cmocka_unit_test(test_renew_key),
+        cmocka_unit_test(test_renew_keeps_the_old),
+        cmocka_unit_test(test_renew_without_permission),
+        cmocka_unit_test(test_modes),
+        cmocka_unit_test(test_named),
     };
 
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

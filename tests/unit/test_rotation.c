@@ -1,0 +1,319 @@
+/* Which credential to ask with: refusals, switches, turns, and calls that are over late. */
+
+#include "unit.h"
+
+#include "ais_rotation.h"
+
+#define NOW INT64_C(1000000) /* ms */
+#define DATE INT64_C(1763902700)
+#define MINUTE (60 * 1000)
+
+static const uint64_t versions[AIS_SLOTS] = {11, 22};
+
+static struct ais_rotation begin(unsigned nslots)
+{
+    struct ais_rotation r;
+
+    memset(&r, 0, sizeof(r));
+    ais_rotation_begin(&r, versions, nslots, 1, DATE);
+    return r;
+}
+
+static struct ais_choice expect_slot(struct ais_rotation *r, int64_t now, unsigned slot)
+{
+    struct ais_choice choice = ais_rotation_choose(r, now);
+
+    assert_false(choice.none);
+    assert_int_equal(choice.slot, slot);
+    assert_int_equal(choice.version, r->slots[slot].version);
+    return choice;
+}
+
+static void expect_none(struct ais_rotation *r, int64_t now, int64_t wait)
+{
+    struct ais_choice choice = ais_rotation_choose(r, now);
+
+    assert_true(choice.none);
+    assert_int_equal(choice.wait, wait);
+}
+
+static void refuse(struct ais_rotation *r, struct ais_choice choice, enum ais_rotation_news news)
+{
+    assert_int_equal(ais_rotation_refused(r, &choice, NOW, DATE + 1), news);
+}
+
+static void accept(struct ais_rotation *r, struct ais_choice choice, enum ais_rotation_news news)
+{
+    assert_int_equal(ais_rotation_accepted(r, &choice, DATE + 2), news);
+}
+
+static void exhaust(struct ais_rotation *r)
+{
+    refuse(r, expect_slot(r, NOW, 0), r->nslots == 1 ? AIS_ROTATION_EXHAUSTED : AIS_ROTATION_REFUSED);
+    if (r->nslots == 2) {
+        refuse(r, expect_slot(r, NOW, 1), AIS_ROTATION_EXHAUSTED);
+    }
+    assert_true(ais_rotation_exhausted(r));
+}
+
+static void test_first_slot_at_first(void **state)
+{
+    struct ais_rotation r = begin(2);
+
+    (void) state;
+    assert_int_equal(r.since, DATE);
+    assert_int_equal(r.generation, 1);
+    accept(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_NO_NEWS);
+    assert_int_equal(r.since, DATE);
+    assert_false(ais_rotation_exhausted(&r));
+}
+
+/* The switch is there for all before it is confirmed, but only then it is one. */
+static void test_switch(void **state)
+{
+    struct ais_rotation r = begin(2);
+    struct ais_choice choice;
+
+    (void) state;
+    refuse(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_REFUSED);
+    assert_int_equal(r.in_use, 0);
+    assert_int_equal(r.slots[0].refused_on, DATE + 1);
+    choice = expect_slot(&r, NOW, 1);
+    accept(&r, choice, AIS_ROTATION_SWITCHED);
+    assert_int_equal(r.in_use, 1);
+    assert_int_equal(r.since, DATE + 2);
+    accept(&r, choice, AIS_ROTATION_NO_NEWS);
+    accept(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_NO_NEWS);
+    assert_int_equal(r.slots[0].refused_on, DATE + 1);
+}
+
+static void test_there_and_back(void **state)
+{
+    struct ais_rotation r = begin(2);
+    unsigned i;
+
+    (void) state;
+    for (i = 0; i < 5; i++) {
+        refuse(&r, expect_slot(&r, NOW, i % 2), AIS_ROTATION_REFUSED);
+        accept(&r, expect_slot(&r, NOW, 1 - i % 2), AIS_ROTATION_SWITCHED);
+    }
+    assert_int_equal(r.in_use, 1);
+}
+
+/* Many calls are under way when the credential is revoked. */
+static void test_late_refusals(void **state)
+{
+    struct ais_rotation r = begin(2);
+    struct ais_choice early = expect_slot(&r, NOW, 0);
+    struct ais_choice other = expect_slot(&r, NOW, 0);
+
+    (void) state;
+    refuse(&r, early, AIS_ROTATION_REFUSED);
+    refuse(&r, other, AIS_ROTATION_NO_NEWS);
+    accept(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_SWITCHED);
+    refuse(&r, other, AIS_ROTATION_NO_NEWS);
+
+    /* and back: what it said of the time before does not count now */
+    refuse(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_REFUSED);
+    accept(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_SWITCHED);
+    refuse(&r, other, AIS_ROTATION_NO_NEWS);
+    (void) expect_slot(&r, NOW, 0);
+}
+
+static void test_late_acceptance(void **state)
+{
+    struct ais_rotation r = begin(2);
+    struct ais_choice late = expect_slot(&r, NOW, 0);
+
+    (void) state;
+    refuse(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_REFUSED);
+    accept(&r, late, AIS_ROTATION_NO_NEWS);
+    accept(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_SWITCHED);
+    accept(&r, late, AIS_ROTATION_NO_NEWS);
+    (void) expect_slot(&r, NOW, 1);
+}
+
+static void test_alone(void **state)
+{
+    struct ais_rotation r = begin(1);
+
+    (void) state;
+    exhaust(&r);
+    expect_none(&r, NOW, MINUTE);
+    expect_none(&r, NOW + MINUTE - 1, 1);
+    refuse(&r, expect_slot(&r, NOW + MINUTE, 0), AIS_ROTATION_NO_NEWS);
+    expect_none(&r, NOW + MINUTE, MINUTE);
+    accept(&r, expect_slot(&r, NOW + 3 * MINUTE, 0), AIS_ROTATION_RECOVERED);
+    (void) expect_slot(&r, NOW + 3 * MINUTE, 0);
+    (void) expect_slot(&r, NOW + 3 * MINUTE, 0);
+}
+
+static void test_refused_ones_take_turns(void **state)
+{
+    struct ais_rotation r = begin(2);
+
+    (void) state;
+    exhaust(&r);
+    expect_none(&r, NOW, MINUTE);
+    refuse(&r, expect_slot(&r, NOW + MINUTE, 0), AIS_ROTATION_NO_NEWS);
+    expect_none(&r, NOW + MINUTE + 1, MINUTE - 1);
+    refuse(&r, expect_slot(&r, NOW + 2 * MINUTE, 1), AIS_ROTATION_NO_NEWS);
+    refuse(&r, expect_slot(&r, NOW + 3 * MINUTE, 0), AIS_ROTATION_NO_NEWS);
+    accept(&r, expect_slot(&r, NOW + 4 * MINUTE, 1), AIS_ROTATION_RECOVERED);
+    assert_int_equal(r.in_use, 1);
+    assert_int_equal(r.since, DATE + 2);
+    refuse(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_REFUSED);
+    accept(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_SWITCHED);
+}
+
+/* A turn that comes to nothing, say for want of a connection, is followed by one of the same. */
+static void test_turn_without_an_answer(void **state)
+{
+    struct ais_rotation r = begin(2);
+
+    (void) state;
+    exhaust(&r);
+    (void) expect_slot(&r, NOW + MINUTE, 0);
+    expect_none(&r, NOW + MINUTE, MINUTE);
+    (void) expect_slot(&r, NOW + 2 * MINUTE, 0);
+}
+
+static void test_renewed(void **state)
+{
+    struct ais_rotation r = begin(1);
+    struct ais_choice old = expect_slot(&r, NOW, 0);
+
+    (void) state;
+    ais_rotation_renewed(&r, 0, versions[0], DATE + 5);
+    assert_int_equal(r.since, DATE);
+    exhaust(&r);
+    ais_rotation_renewed(&r, 0, 33, DATE + 5);
+    assert_int_equal(r.since, DATE + 5);
+    assert_int_equal(r.slots[0].refused_on, 0);
+    assert_int_equal(expect_slot(&r, NOW, 0).version, 33);
+
+    refuse(&r, old, AIS_ROTATION_NO_NEWS);
+    accept(&r, old, AIS_ROTATION_NO_NEWS);
+    accept(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_NO_NEWS);
+}
+
+/* A worker that has not read the new content, or knows an even newer one. */
+static void test_another_version(void **state)
+{
+    struct ais_rotation r = begin(2);
+    struct ais_choice choice = expect_slot(&r, NOW, 0);
+
+    (void) state;
+    choice.version = 44;
+    refuse(&r, choice, AIS_ROTATION_NO_NEWS);
+    (void) expect_slot(&r, NOW, 0);
+    exhaust(&r);
+    choice = expect_slot(&r, NOW + MINUTE, 0);
+    choice.version = 44;
+    accept(&r, choice, AIS_ROTATION_NO_NEWS);
+    assert_true(ais_rotation_exhausted(&r));
+}
+
+static void test_renewed_slot_that_is_not_in_use(void **state)
+{
+    struct ais_rotation r = begin(2);
+
+    (void) state;
+    ais_rotation_renewed(&r, 1, 33, DATE + 5);
+    assert_int_equal(r.since, DATE);
+    (void) expect_slot(&r, NOW, 0);
+
+    exhaust(&r);
+    ais_rotation_renewed(&r, 1, 55, DATE + 5);
+    accept(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_SWITCHED);
+}
+
+/* The one in use is another now: what was refused in between is forgotten with the first answer. */
+static void test_renewed_slot_in_use(void **state)
+{
+    struct ais_rotation r = begin(2);
+
+    (void) state;
+    exhaust(&r);
+    ais_rotation_renewed(&r, 0, 33, DATE + 5);
+    accept(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_NO_NEWS);
+    assert_false(r.slots[1].refused);
+    refuse(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_REFUSED);
+    (void) expect_slot(&r, NOW, 1);
+}
+
+static void test_begins_again(void **state)
+{
+    struct ais_rotation r = begin(2);
+    uint64_t changed[AIS_SLOTS] = {11, 33};
+
+    (void) state;
+    refuse(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_REFUSED);
+    accept(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_SWITCHED);
+
+    /* nothing has changed */
+    ais_rotation_begin(&r, versions, 2, 2, DATE + 9);
+    assert_int_equal(r.generation, 2);
+    assert_int_equal(r.since, DATE + 2);
+    assert_int_equal(r.slots[0].refused_on, DATE + 1);
+    (void) expect_slot(&r, NOW, 1);
+
+    /* another content in the slot that is in use */
+    ais_rotation_begin(&r, changed, 2, 3, DATE + 10);
+    assert_int_equal(r.since, DATE + 10);
+    (void) expect_slot(&r, NOW, 1);
+
+    /* refused or not */
+    refuse(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_REFUSED);
+    refuse(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_EXHAUSTED);
+    ais_rotation_begin(&r, changed, 2, 4, DATE + 11);
+    (void) expect_slot(&r, NOW, 1);
+
+    /* and there is only one now */
+    ais_rotation_begin(&r, versions, 1, 5, DATE + 12);
+    assert_int_equal(r.in_use, 0);
+    assert_int_equal(r.since, DATE + 12);
+    (void) expect_slot(&r, NOW, 0);
+}
+
+static void test_count_of_changes_comes_round(void **state)
+{
+    struct ais_rotation r;
+    unsigned i;
+
+    (void) state;
+    memset(&r, 0, sizeof(r));
+    r.changes = UINT32_MAX - 4;
+    r.slots[0].known = r.slots[1].known = r.changes;
+    ais_rotation_begin(&r, versions, 2, 1, DATE);
+    for (i = 0; i < 6; i++) {
+        struct ais_choice late = expect_slot(&r, NOW, i % 2);
+
+        refuse(&r, expect_slot(&r, NOW, i % 2), AIS_ROTATION_REFUSED);
+        accept(&r, late, AIS_ROTATION_NO_NEWS);
+        accept(&r, expect_slot(&r, NOW, 1 - i % 2), AIS_ROTATION_SWITCHED);
+    }
+    assert_true(r.changes < 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_slot_at_first),
+        cmocka_unit_test(test_switch),
+        cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_late_refusals),
+        cmocka_unit_test(test_late_acceptance),
+        cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_refused_ones_take_turns),
+        cmocka_unit_test(test_turn_without_an_answer),
+        cmocka_unit_test(test_renewed),
+        cmocka_unit_test(test_another_version),
+        cmocka_unit_test(test_renewed_slot_that_is_not_in_use),
+        cmocka_unit_test(test_renewed_slot_in_use),
+        cmocka_unit_test(test_begins_again),
+        cmocka_unit_test(test_count_of_changes_comes_round),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
