@@ -119,6 +119,21 @@ $(COLLECTD_SO): $(COLLECTD_OBJ) $(LIB)
 	$(call SAY,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(SAN) -shared $(LDFLAGS) -Wl,--exclude-libs,ALL -o $@ $(COLLECTD_OBJ) $(LIB) $(PKG_LIBS) -lpthread
 
+# ---- the plugin without collectd: its objects with a stub of the daemon, and a program that drives it ---------------
+
+STUB_OBJ := $(patsubst tests/plugin/%.c,$(BUILD)/tests/plugin/%.o,$(wildcard tests/plugin/*.c))
+DRIVER   := $(BUILD)/plugin/driver
+
+$(BUILD)/tests/plugin/%.o: tests/plugin/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call SAY,CC,$<)
+	$(Q)$(CC) $(COLLECTD_CFLAGS) $(BASE) -c -o $@ $<
+
+$(DRIVER): $(STUB_OBJ) $(COLLECTD_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(call SAY,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lpthread -lm
+
 # ---- nginx module: nginx's own build system, in a tree of links so that nothing is written into the sources ---------
 
 NGINX_TREE := $(BUILD)/nginx/tree
@@ -143,7 +158,7 @@ RESULTS := $(BUILD)/results
 TEST_ENV = AIS_BUILD='$(abspath $(BUILD))' PYTHONDONTWRITEBYTECODE=1
 
 # The daemons themselves are not built with sanitizers, so that the runtime has to be loaded before them.
-ifneq ($(SANITIZE),)
+ifneq ($(findstring address,$(SANITIZE)),)
 TEST_ENV += AIS_PRELOAD="$$($(CC) -print-file-name=libasan.so)"
 endif
 
@@ -166,7 +181,7 @@ test: all unit
 test-unit: unit
 	@$(TEST_ENV) scripts/run-unit-tests --results $(RESULTS) --wrap '$(UNIT_WRAP)' $(UNIT)
 
-test-integration: nginx collectd $(BENCH_TOOLS)
+test-integration: nginx collectd $(DRIVER) $(BENCH_TOOLS)
 	@mkdir -p $(RESULTS)
 	@$(TEST_ENV) $(PYTHON) -m pytest -q -rs --junitxml=$(RESULTS)/integration.xml $(PYTEST_ARGS) tests/integration
 
@@ -176,8 +191,25 @@ asan:
 	scripts/install-deps check
 	$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/asan SANITIZE=address,undefined test
 
+# With ThreadSanitizer: the unit tests, and the plugin's callbacks in many threads, for TSAN_TIME seconds.
+TSAN_TIME ?= 20
+.PHONY: tsan tsan-test
+tsan:
+	scripts/install-deps check
+	$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/tsan SANITIZE=thread tsan-test
+
+tsan-test: unit $(DRIVER)
+	@rm -rf $(RESULTS)
+	@mkdir -p $(RESULTS)
+	@status=0; \
+	$(MAKE) --no-print-directory test-unit || status=1; \
+	$(TEST_ENV) AIS_THREADS_TIME=$(TSAN_TIME) $(PYTHON) -m pytest -q --junitxml=$(RESULTS)/integration.xml \
+	    tests/integration/test_plugin_threads.py || status=1; \
+	scripts/add-up-tests $(RESULTS) || status=1; \
+	exit $$status
+
 # All unit tests; and of the others those that walk through most of the code and hold no stopwatch.
-VALGRIND_TESTS ?= test_nginx_internal \
+VALGRIND_TESTS ?= test_nginx_internal or test_plugin_threads \
     or test_nginx_lookup and (failure or timeout or conditional or goes_away or http_2 or small_zone or died) \
     or test_nginx_lifecycle and (reload or quits or fast_stop or unloaded or come_and_go) \
        and not twenty and not broken_certificates \
@@ -235,7 +267,8 @@ uninstall:
 
 .PHONY: format
 format:
-	clang-format -i $(wildcard common/*.[ch] nginx-module/*.[ch] collectd-plugin/*.[ch] tests/unit/*.[ch] tests/bench/*.c)
+	clang-format -i $(wildcard common/*.[ch] nginx-module/*.[ch] collectd-plugin/*.[ch] \
+	    tests/unit/*.[ch] tests/plugin/*.[ch] tests/bench/*.c)
 
 .PHONY: clean
 clean:
@@ -248,6 +281,7 @@ help:
 	@echo 'make demo       see it work: nginx and collectd in front of a simulated API, until Ctrl-C (ONCE=1: one tour)'
 	@echo 'make check      build and run all tests'
 	@echo 'make asan       the same with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
+	@echo 'make tsan       the unit tests and the plugin in many threads, with ThreadSanitizer; TSAN_TIME=20 (seconds)'
 	@echo 'make valgrind   the unit tests, and some of the others, under valgrind'
 	@echo 'make bench      what the module costs and saves, beside what else one would use: docs/benchmarks.md'
 	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, docdir'
@@ -258,4 +292,4 @@ help:
 	@echo 'demo, check, asan and bench install the Debian packages that are missing. Variables: V=1, CC, CFLAGS, LDFLAGS, BUILD,'
 	@echo 'SANITIZE=address,undefined, NGINX_SRC=/path/to/nginx, NGINX=/path/to/sbin/nginx, PYTEST_ARGS="-k name".'
 
--include $(LIB_OBJ:.o=.d) $(COLLECTD_OBJ:.o=.d) $(UNIT:=.d)
+-include $(LIB_OBJ:.o=.d) $(COLLECTD_OBJ:.o=.d) $(STUB_OBJ:.o=.d) $(UNIT:=.d)
