@@ -7,6 +7,8 @@ context managers, without pytest; tests/integration/conftest.py makes fixtures o
     collectd.Collectd     collectd with the plugin, and what it reports; collectd.refusal()
     edge.Edge             a second nginx: TLS and HTTP/2 in front of the simulator
     stall                 upstreams that refuse, stall or break, and slow DNS
+    illness.Upstream      one that falls ill in a certain way, and recovers; http2 has the frames for it
+    clock.Clock           the monotonic clock of a daemon, to be advanced
     proxy.ForwardProxy    a forward proxy between a daemon and its upstream
     memory                sanitizers and valgrind around a daemon, and what they report
     net                   a raw HTTP client, polling, what a process holds

@@ -95,8 +95,10 @@ class Ports(dict):
     """By name; a name that is new gets a free port. The one without a name is ""."""
 
     def __missing__(self, name: str) -> int:
-        self[name] = net.free_port()
-        return self[name]
+        while (port := net.free_port()) in self.values():
+            pass
+        self[name] = port
+        return port
 
 
 @dataclasses.dataclass

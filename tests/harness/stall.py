@@ -21,7 +21,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
-from . import TESTS
+from . import TESTS, net
 
 HOUR = 3600
 
@@ -106,23 +106,13 @@ def refusing() -> Iterator[tuple[str, int]]:
 @contextlib.contextmanager
 def black_hole() -> Iterator[tuple[str, int]]:
     """The queue of the listening socket is full and never drained, so the kernel drops every further SYN."""
-    with contextlib.ExitStack() as stack:
-        sock = stack.enter_context(_bound())
-        sock.listen(0)
-        for _ in range(16):
-            filler = stack.enter_context(socket.socket())
-            filler.settimeout(0.1)
-            try:
-                filler.connect(sock.getsockname())
-            except TimeoutError:
-                yield sock.getsockname()
-                return
-        raise AssertionError("the kernel accepts more connections than a full queue has room for")
+    with _bound() as sock, _full_queue(sock):
+        yield sock.getsockname()
 
 
 @contextlib.contextmanager
 def silent() -> Iterator[tuple[str, int]]:
-    with _Server(lambda connection: connection.sleep(HOUR)) as address:
+    with Server(lambda connection: connection.sleep(HOUR)) as address:
         yield address
 
 
@@ -130,12 +120,12 @@ def silent() -> Iterator[tuple[str, int]]:
 def speaking(script: list[dict], tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, int]]:
     """Plays the script once for each request head it reads; the connection stays until the script closes it."""
 
-    def serve(connection: _Connection) -> None:
+    def serve(connection: Connection) -> None:
         connection.handshake(tls)
         while connection.read_head() and connection.play(script):
             pass
 
-    with _Server(serve) as address:
+    with Server(serve) as address:
         yield address
 
 
@@ -152,31 +142,63 @@ def _bound() -> socket.socket:
     return sock
 
 
-class _Stopped(Exception):
+@contextlib.contextmanager
+def _full_queue(sock: socket.socket) -> Iterator[None]:
+    sock.listen(0)
+    with contextlib.ExitStack() as stack:
+        for _ in range(16):
+            filler = stack.enter_context(socket.socket())
+            filler.settimeout(0.1)
+            try:
+                filler.connect(sock.getsockname())
+            except TimeoutError:
+                break
+        else:
+            raise AssertionError("the kernel accepts more connections than a full queue has room for")
+        yield
+
+
+class Stopped(Exception):
     pass
 
 
-class _Connection:
+class Connection:
     def __init__(self, sock: socket.socket, stop: threading.Event) -> None:
         self.sock = sock
+        self.idle = False  # between two requests
         self._stop = stop
 
     def handshake(self, tls: ssl.SSLContext | None) -> None:
         if tls is not None:
-            self.sock = tls.wrap_socket(self.sock, server_side=True)
+            self.sock = tls.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
+            self.sock.do_handshake()
 
     def sleep(self, seconds: float) -> None:
         if self._stop.wait(seconds):
-            raise _Stopped
+            raise Stopped
 
-    def read_head(self) -> bool:
+    def read_head(self) -> bytes:
+        """Of the next request; empty at the end."""
         head = b""
         while b"\r\n\r\n" not in head:
+            self.idle = not head
             data = self.sock.recv(65536)
+            self.idle = False
             if not data:
-                return False
+                return b""
             head += data
-        return True
+        return head
+
+    def read_exactly(self, length: int) -> bytes:
+        data = b""
+        while len(data) < length:
+            self.idle = not data
+            more = self.sock.recv(length - len(data))
+            self.idle = False
+            if not more:
+                raise ConnectionError("the peer closed the connection")
+            data += more
+        return data
 
     def play(self, script: list[dict]) -> bool:
         """Returns whether the connection lives on."""
@@ -199,36 +221,56 @@ class _Connection:
     def _send(self, step: dict) -> None:
         self.sock.sendall(base64.b64decode(step["send_b64"]) if "send_b64" in step else step["send"].encode("latin-1"))
 
+    def shut(self) -> None:
+        _shut(self.sock)
 
-class _Server:
+
+class Server:
     """A thread that accepts, and one for each connection. All have left, and all sockets are closed, at the end."""
 
     def __init__(self, serve) -> None:
+        self.connections: list[Connection] = []
         self._serve = serve
         self._stop = threading.Event()
-        self._connections: list[_Connection] = []
+        self._acceptor: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> tuple[str, int]:
-        self._listener = _bound()
-        self._listener.listen(1024)
-        self._start(self._accept)
+        self._listener = _bound_for_good()
+        self.listen()
         return self._listener.getsockname()
 
     def __exit__(self, *_exc) -> None:
         self._stop.set()
-        _shut(self._listener)
-        self._threads[0].join()
-        for connection in self._connections:
-            _shut(connection.sock)
+        self.refuse()
+        for connection in self.connections:
+            connection.shut()
         for thread in self._threads:
             thread.join()
         self._listener.close()
 
-    def _start(self, target, *arguments) -> None:
+    def listen(self) -> None:
+        self._listener.listen(1024)
+        self._acceptor = self._start(self._accept)
+
+    def refuse(self) -> None:
+        """No more connections, until it listens again."""
+        _shut(self._listener)
+        if self._acceptor is not None:
+            self._acceptor.join()
+
+    @contextlib.contextmanager
+    def black_hole(self) -> Iterator[None]:
+        """No connect gets an answer until the end of the block, and then all are refused."""
+        self.refuse()
+        with _full_queue(self._listener):
+            yield
+        self.refuse()
+
+    def _start(self, target, *arguments) -> threading.Thread:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        return thread
 
     def _accept(self) -> None:
         while not self._stop.is_set():
@@ -236,20 +278,33 @@ class _Server:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            connection = _Connection(sock, self._stop)
-            self._connections.append(connection)
-            self._start(self._run, connection)
+            connection = Connection(sock, self._stop)
+            self.connections.append(connection)
+            self._threads.append(self._start(self._run, connection))
 
-    def _run(self, connection: _Connection) -> None:
-        with contextlib.suppress(OSError, _Stopped):
+    def _run(self, connection: Connection) -> None:
+        with contextlib.suppress(OSError, Stopped):
             self._serve(connection)
         connection.sock.close()
 
 
+def _bound_for_good() -> socket.socket:
+    """A port that the kernel has chosen is given back with the end of listening; one that was asked for stays."""
+    for _ in range(10):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # to listen again while old connections fade away
+        try:
+            sock.bind(("127.0.0.1", net.free_port()))
+            return sock
+        except OSError:
+            sock.close()
+    raise AssertionError("no free port found")
+
+
 def _shut(sock: socket.socket) -> None:
-    """Wakes whoever blocks on it, in whatever thread."""
+    """Wakes whoever blocks on it, in whatever thread; with TLS too, whose own way is not meant for that."""
     with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 # Names.

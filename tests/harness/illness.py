@@ -1,0 +1,129 @@
+"""
+Upstreams that go wrong in one way each, for as long as a test wants, and give proper answers before and after that.
+
+    with Upstream(Illness(answers=lambda job: stall.truncated()), certificates) as upstream:
+        upstream.url             # http://127.0.0.1:PORT/client/v4
+        upstream.fall_ill()
+        ...
+        upstream.recover()
+        upstream.heads           # of all requests that it got
+"""
+
+import contextlib
+import dataclasses
+import ssl
+import threading
+from collections.abc import Callable
+
+from . import http2, stall
+from .edge import Certificates
+
+Script = list[dict]  # see harness.stall
+
+BASE = "/client/v4"
+
+
+@dataclasses.dataclass(frozen=True)
+class Illness:
+    """What is not as it should be. Of an upstream without TLS, or with it, or with HTTP/2 over it."""
+
+    listens: str = "yes"  # or "no": connections are refused; "full": they get no answer
+    greets: Script | None = None  # at once, to every connection, in the place of all else
+    answers: Callable[[str], Script] | None = None  # to the request for a job of this id
+    tls: str | None = None  # a kind of certificate; "old": nothing newer than TLS 1.1; "client": wants a certificate
+    frames: Callable[[int, str], Script] | None = None  # HTTP/2: to a stream, for a job
+
+
+class Upstream:
+    def __init__(self, illness: Illness, certificates: Certificates, well: Callable[[str, int], str]) -> None:
+        """well(job, version) is the body of a proper answer; the version grows with each recovery."""
+        self.heads: list[str] = []
+        self.version = 1
+        self._illness = illness
+        self._certificates = certificates
+        self._well = well
+        self._ill = False
+        self._gate = threading.Event()
+        self._gate.set()
+        self._server = stall.Server(self._serve)
+        self._hole = contextlib.ExitStack()
+
+    def __enter__(self) -> "Upstream":
+        _, port = self._server.__enter__()
+        host = "localhost" if self._illness.tls else "127.0.0.1"
+        self.url = f"{'https' if self._illness.tls else 'http'}://{host}:{port}{BASE}"
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._gate.set()
+        self._hole.close()
+        self._server.__exit__(*exc)
+
+    def fall_ill(self) -> None:
+        """Requests and connections from now on are for the worse; connections that nobody uses now are closed."""
+        self._ill = True
+        if self._illness.listens == "no":
+            self._server.refuse()
+        elif self._illness.listens == "full":
+            self._hole.enter_context(self._server.black_hole())
+        for connection in self._server.connections:
+            if connection.idle:
+                connection.shut()
+
+    def recover(self) -> None:
+        self._ill = False
+        self.version += 1
+        if self._illness.listens != "yes":
+            self._hole.close()
+            self._server.listen()
+
+    def hold(self) -> None:
+        """Requests and connections get nothing at all, neither good nor bad, until release()."""
+        self._gate.clear()
+
+    def release(self) -> None:
+        self._gate.set()
+
+    def _serve(self, connection: stall.Connection) -> None:
+        self._gate.wait()
+        if self._ill and self._illness.greets is not None:
+            connection.play(self._illness.greets)
+            return
+        if self._illness.tls is not None:
+            connection.handshake(self._context(self._illness.tls if self._ill else "good"))
+        if self._illness.frames is not None:
+            http2.serve(connection, self._answer_stream)
+            return
+        while (head := connection.read_head()) and connection.play(self._answer(head.decode("latin-1"))):
+            pass
+
+    def _answer(self, head: str) -> Script:
+        job = head.split(" ")[1].rpartition("/")[2]
+        if self._is_ill(head) and self._illness.answers is not None:
+            return self._illness.answers(job)
+        return [stall.response(body=self._well(job, self.version))]
+
+    def _answer_stream(self, stream: int, fields: dict[str, str]) -> Script:
+        job = fields[":path"].rpartition("/")[2]
+        if self._is_ill("\r\n".join(f"{name}: {value}" for name, value in fields.items())):
+            return self._illness.frames(stream, job)
+        return [http2.raw(http2.answer(stream, self._well(job, self.version)))]
+
+    def _is_ill(self, head: str) -> bool:
+        self.heads.append(head)
+        self._gate.wait()
+        return self._ill
+
+    def _context(self, kind: str) -> ssl.SSLContext:
+        name = kind if kind in Certificates.KINDS else "good"
+        context = stall.server_context(self._certificates.certificate(name), self._certificates.key(name))
+        if self._illness.frames is not None:
+            context.set_alpn_protocols(["h2"])
+        if kind == "old":
+            context.set_ciphers("DEFAULT@SECLEVEL=0")
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
+        elif kind == "client":
+            context.load_verify_locations(self._certificates.ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context

@@ -1,0 +1,186 @@
+"""Runs nginx against upstreams that misbehave, all at once, and takes down what it makes of each."""
+
+import collections
+import contextlib
+import dataclasses
+import pathlib
+import re
+import threading
+from collections.abc import Iterable
+
+import gateway
+from behaviours import Behaviour, well
+from harness import SLOWNESS, net
+from harness.clock import Clock
+from harness.edge import Certificates
+from harness.illness import Upstream
+from harness.nginx import Config, Nginx
+from harness.simulator import ACCOUNT
+
+# How long nginx remembers a failure. As long as the illness takes here, but not so long that a kept connection to the
+# API would be too old for use by then (a minute).
+MEMORY = 50
+
+# What an entry is when the upstream has fallen ill, and what its location says about it.
+STATES = {
+    "absent": f"aisearch_valid active {MEMORY}s; aisearch_use_stale error=1h;",
+    "fresh": "aisearch_valid active 30d; aisearch_use_stale error=1h;",
+    "stale": "aisearch_valid active 0; aisearch_use_stale error=1h;",
+    "waiters": f"aisearch_valid active {MEMORY}s; aisearch_use_stale error=1h;",
+}
+
+WAITERS = 4
+
+
+@dataclasses.dataclass
+class Cell:
+    behaviour: Behaviour
+    state: str
+    before: net.Response | None = None  # when all was well
+    ill: list[net.Response] = dataclasses.field(default_factory=list)
+    again: net.Response | None = None  # another look-up a moment later
+    lines: list[str] = dataclasses.field(default_factory=list)  # of the log, about the illness
+    closed: net.Response | None = None  # the upstream is well, but does not want to be asked yet
+    after: net.Response | None = None
+    later: list[str] = dataclasses.field(default_factory=list)  # of the log, since the recovery
+
+    @property
+    def name(self) -> str:
+        """Of the account, of its location, and of the job."""
+        return f"{self.behaviour.name}_{self.state}"
+
+    @property
+    def target(self) -> str:
+        return f"/{self.name}/instances/docs/jobs/{self.name}"
+
+    def body(self, version: int) -> bytes:
+        return well(self.name, version).encode()
+
+    def cause(self) -> str | None:
+        """That the log tells."""
+        return re.search(r"(\w+) fault: ", self.lines[0])[1] if self.lines else None
+
+    def text(self) -> str:
+        """For the table."""
+        statuses = sorted({str(response.status) for response in self.ill})
+        caches = [] if self.state == "waiters" else [self.ill[0].header("X-Aisearch-Cache") or "-"]
+        return " ".join([*statuses, *caches, *filter(None, [self.cause()])])
+
+
+def run(tmp: pathlib.Path, certificates: Certificates, behaviours: list[Behaviour]) -> dict[tuple[str, str], Cell]:
+    cells = [Cell(behaviour, state) for behaviour in behaviours for state in STATES]
+    clock = Clock(tmp)
+    with contextlib.ExitStack() as stack:
+        upstreams = {b.name: stack.enter_context(Upstream(b.illness, certificates, well)) for b in behaviours}
+        server = stack.enter_context(Nginx(tmp, _config(tmp, cells, upstreams, certificates), [clock.library],
+                                           env=clock.env))
+        _warm(server, [cell for cell in cells if cell.state in ("fresh", "stale")])
+        _fall_ill(server, cells, upstreams)
+        _recover(server, cells, upstreams, clock)
+    return {(cell.behaviour.name, cell.state): cell for cell in cells}
+
+
+def _config(tmp: pathlib.Path, cells: list[Cell], upstreams: dict[str, Upstream], certificates: Certificates) -> Config:
+    http = ["aisearch_shared_zone zone=aisearch:16m;",
+            f"aisearch_valid not_found {MEMORY}s; aisearch_valid error {MEMORY}s;"]
+    server = ["keepalive_requests 1000000;", gateway.WORKERS]
+    for cell in cells:
+        # one credential has one budget, so those who close it have one each
+        token = tmp / f"{cell.name if cell.behaviour.closes else 'common'}.token"
+        token.write_text(f"token-of-{token.stem}\n")
+        token.chmod(0o600)
+        http.append(f"aisearch_account {cell.name} {{ account_id {ACCOUNT}; token_file {token}; retries 1; "
+                    f"api_url {upstreams[cell.behaviour.name].url}; trusted_certificate {certificates.ca_file}; "
+                    f"timeout {int(cell.behaviour.timeout * SLOWNESS * 1000)}ms; budget 1000000 1s; }}")
+        server.append(f"location /{cell.name}/ {{ aisearch_pass {cell.name}; {STATES[cell.state]} "
+                      f"aisearch_valid not_found {MEMORY}s; aisearch_valid error {MEMORY}s; }}")
+    return Config(http="\n".join(http), server="\n".join(server), workers=2)
+
+
+def _get(server: Nginx, cells: Iterable[Cell]) -> list[net.Response]:
+    return net.concurrent_gets(server.address, [cell.target for cell in cells], timeout=20)
+
+
+def _warm(server: Nginx, cells: list[Cell]) -> None:
+    def all_there() -> bool:
+        cold = [cell for cell in cells if cell.before is None or cell.before.status != 200]
+        for cell, cell.before in zip(cold, _get(server, cold)):
+            pass
+        return all(cell.before.status == 200 for cell in cold)
+
+    net.wait_until(all_there, 30, "all upstreams to answer while they are well", every=0.5)
+
+
+def _fall_ill(server: Nginx, cells: list[Cell], upstreams: dict[str, Upstream]) -> None:
+    """Some of those who wait are known to do so, as the upstream is held until all are there."""
+    begin = len(server.error_log())
+    for upstream in upstreams.values():
+        upstream.fall_ill()
+    held = [cell for cell in cells if cell.state == "waiters" and can_be_held(cell.behaviour)]
+    _ask(server, [cell for cell in cells if cell not in held])
+
+    for cell in held:
+        upstreams[cell.behaviour.name].hold()
+    asking = threading.Thread(target=_ask, args=(server, held))
+    asking.start()
+    try:
+        gateway.wait_for_requests(server, WAITERS * len(held))
+    finally:
+        for upstream in upstreams.values():
+            upstream.release()
+        asking.join()
+
+    for cell, cell.again in zip(cells, _get(server, cells)):
+        pass
+    lines = _lines(server, begin)
+    for cell in cells:
+        cell.lines = lines[cell.name]
+
+
+def can_be_held(behaviour: Behaviour) -> bool:
+    return not behaviour.stalls and behaviour.illness.listens == "yes"
+
+
+def _ask(server: Nginx, cells: list[Cell]) -> None:
+    times = {cell.name: WAITERS if cell.state == "waiters" else 1 for cell in cells}
+    asked = [cell for cell in cells for _ in range(times[cell.name])]
+    for cell, response in zip(asked, _get(server, asked)):
+        cell.ill.append(response)
+
+
+def _recover(server: Nginx, cells: list[Cell], upstreams: dict[str, Upstream], clock: Clock) -> None:
+    """Each as soon as nginx has forgotten the failure, or as the upstream wants to be asked again."""
+    begin = len(server.error_log())
+    for upstream in upstreams.values():
+        upstream.recover()
+    passed = 0
+    for patience in sorted({MEMORY, *(cell.behaviour.patience for cell in cells if cell.behaviour.patience > MEMORY)}):
+        clock.advance(patience + 1 - passed)
+        passed = patience + 1
+        for cell, response in zip(cells, _get(server, cells)):
+            if cell.behaviour.patience > patience:
+                cell.closed = response
+            elif cell.after is None:
+                cell.after = response
+        # while a failure is remembered, an old answer is served once more, and renewed in the background
+        stale = [cell for cell in cells if cell.after is not None and cell.after.header("X-Aisearch-Cache") == "STALE"]
+        net.wait_until(lambda: _renewed(server, stale), 10, "old answers to be renewed", every=0.1)
+    lines = _lines(server, begin)
+    for cell in cells:
+        cell.later = lines[cell.name]
+
+
+def _renewed(server: Nginx, cells: list[Cell]) -> bool:
+    for cell, cell.after in zip(cells, _get(server, cells)):
+        pass
+    return all(cell.after.header("X-Aisearch-Cache") != "STALE" for cell in cells)
+
+
+def _lines(server: Nginx, begin: int) -> dict[str, list[str]]:
+    """Of the error log, by the account that they name, but for those that are there for information."""
+    lines = collections.defaultdict(list)
+    for line in server.error_log()[begin:].splitlines():
+        account = re.search(r'aisearch account "(\w+)"', line)
+        if account and "[info]" not in line:
+            lines[account[1]].append(line)
+    return lines
