@@ -3,10 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <cjson/cJSON.h>
-
 #include "ais_json.h"
-#include "ais_time.h"
+#include "ais_object.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -77,87 +75,10 @@ enum ais_state ais_job_state(const char *started_at, const char *ended_at, const
     return contains(end_reason, "cancel") ? AIS_CANCELLED : AIS_FAILED;
 }
 
-/* A member of an object that we know: its name and the cJSON types it may have. */
-struct member {
-    const char *name;
-    int types;
-    bool required;
-};
-
-static int find_member(const struct member *members, size_t count, const char *name)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(members[i].name, name) == 0)
-            return (int) i;
-    }
-
-    return -1;
-}
-
-/*
- * Takes the known members of an object apart, in one walk: found[i] is members[i], or NULL where it is absent. Returns
- * 0, or -1 where one is missing, of the wrong type, or there twice; what is the object's name in the message.
- */
-static int take_apart(const cJSON *object, const char *what, const struct member *members, size_t count,
-                      const cJSON **found, struct ais_error *err)
-{
-    for (size_t i = 0; i < count; i++)
-        found[i] = NULL;
-
-    if (!cJSON_IsObject(object)) {
-        ais_error_set(err, "%s is not an object", what);
-        return -1;
-    }
-
-    for (const cJSON *item = object->child; item != NULL; item = item->next) {
-        int i = find_member(members, count, item->string);
-
-        if (i < 0)
-            continue;
-
-        if (found[i] != NULL) {
-            ais_error_set(err, "%s has \"%s\" twice", what, members[i].name);
-            return -1;
-        }
-
-        if ((item->type & members[i].types) == 0) {
-            ais_error_set(err, "\"%s\" of %s is of the wrong type", members[i].name, what);
-            return -1;
-        }
-
-        found[i] = item;
-    }
-
-    for (size_t i = 0; i < count; i++) {
-        if (members[i].required && found[i] == NULL) {
-            ais_error_set(err, "%s has no \"%s\"", what, members[i].name);
-            return -1;
-        }
-    }
-
-    return 0;
-}
-
-/* Of a string, or of a null or nothing: NULL. */
-static const char *text_of(const cJSON *item)
-{
-    return item == NULL ? NULL : item->valuestring;
-}
-
-static int64_t time_of(const char *text)
-{
-    int64_t ms;
-
-    if (text == NULL || !ais_time_parse((struct ais_str){text, strlen(text)}, &ms))
-        return AIS_TIME_NONE;
-
-    return ms;
-}
-
 static int parse_job(struct ais_job *job, const cJSON *object, struct ais_error *err)
 {
     enum { ID, SOURCE, DESCRIPTION, END_REASON, STARTED_AT, ENDED_AT, LAST_SEEN_AT, MEMBERS };
-    static const struct member members[MEMBERS] = {
+    static const struct ais_member members[MEMBERS] = {
         [ID] = {"id", cJSON_String, true},
         [SOURCE] = {"source", cJSON_String, true},
         [DESCRIPTION] = {"description", cJSON_String | cJSON_NULL, false},
@@ -168,7 +89,7 @@ static int parse_job(struct ais_job *job, const cJSON *object, struct ais_error 
     };
     const cJSON *found[MEMBERS];
 
-    if (take_apart(object, "the job", members, MEMBERS, found, err) != 0)
+    if (ais_object_members(object, "the job", members, MEMBERS, found, err) != 0)
         return -1;
 
     if (found[ID]->valuestring[0] == '\0') {
@@ -178,12 +99,12 @@ static int parse_job(struct ais_job *job, const cJSON *object, struct ais_error 
 
     job->id = found[ID]->valuestring;
     job->source = found[SOURCE]->valuestring;
-    job->description = text_of(found[DESCRIPTION]);
-    job->end_reason = text_of(found[END_REASON]);
-    job->state = ais_job_state(text_of(found[STARTED_AT]), text_of(found[ENDED_AT]), job->end_reason);
-    job->started_at = time_of(text_of(found[STARTED_AT]));
-    job->ended_at = time_of(text_of(found[ENDED_AT]));
-    job->last_seen_at = time_of(text_of(found[LAST_SEEN_AT]));
+    job->description = ais_object_text(found[DESCRIPTION]);
+    job->end_reason = ais_object_text(found[END_REASON]);
+    job->state = ais_job_state(ais_object_text(found[STARTED_AT]), ais_object_text(found[ENDED_AT]), job->end_reason);
+    job->started_at = ais_object_time(found[STARTED_AT]);
+    job->ended_at = ais_object_time(found[ENDED_AT]);
+    job->last_seen_at = ais_object_time(found[LAST_SEEN_AT]);
     return 0;
 }
 
@@ -207,30 +128,10 @@ static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t coun
     return 0;
 }
 
-static size_t count_items(const cJSON *array)
-{
-    size_t count = 0;
-
-    for (const cJSON *item = array->child; item != NULL; item = item->next)
-        count++;
-
-    return count;
-}
-
-/* Doubles hold integers up to here exactly. */
-#define INTEGER_MAX 9007199254740992.0
-
-static bool is_integer(const cJSON *item)
-{
-    double d = item->valuedouble;
-
-    return d >= -INTEGER_MAX && d <= INTEGER_MAX && (double) (int64_t) d == d;
-}
-
 static int check_log(const cJSON *object, struct ais_error *err)
 {
     enum { ID, CREATED_AT, MESSAGE, MESSAGE_TYPE, MEMBERS };
-    static const struct member members[MEMBERS] = {
+    static const struct ais_member members[MEMBERS] = {
         [ID] = {"id", cJSON_Number, true},
         [CREATED_AT] = {"created_at", cJSON_Number, true},
         [MESSAGE] = {"message", cJSON_String, true},
@@ -238,10 +139,10 @@ static int check_log(const cJSON *object, struct ais_error *err)
     };
     const cJSON *found[MEMBERS];
 
-    if (take_apart(object, "the log entry", members, MEMBERS, found, err) != 0)
+    if (ais_object_members(object, "the log entry", members, MEMBERS, found, err) != 0)
         return -1;
 
-    if (!is_integer(found[ID]) || !is_integer(found[MESSAGE_TYPE])) {
+    if (!ais_object_is_integer(found[ID]) || !ais_object_is_integer(found[MESSAGE_TYPE])) {
         ais_error_set(err, "\"id\" or \"message_type\" of the log entry is not an integer");
         return -1;
     }
@@ -262,14 +163,14 @@ static int parse_logs(struct ais_answer *answer, const cJSON *array, struct ais_
 static int parse_errors(struct ais_answer *answer, const cJSON *array, struct ais_error *err)
 {
     enum { CODE, MESSAGE, MEMBERS };
-    static const struct member members[MEMBERS] = {
+    static const struct ais_member members[MEMBERS] = {
         [CODE] = {"code", cJSON_Number, true},
         [MESSAGE] = {"message", cJSON_String, true},
     };
     const cJSON *found[MEMBERS];
 
     for (const cJSON *item = array->child; item != NULL; item = item->next) {
-        if (take_apart(item, "the error", members, MEMBERS, found, err) != 0)
+        if (ais_object_members(item, "the error", members, MEMBERS, found, err) != 0)
             return -1;
 
         if (item == array->child) {
@@ -281,10 +182,14 @@ static int parse_errors(struct ais_answer *answer, const cJSON *array, struct ai
     return 0;
 }
 
-static int parse_result(struct ais_answer *answer, enum ais_kind kind, const cJSON *result, struct ais_error *err)
+static int parse_result(struct ais_answer *answer, enum ais_kind kind, const cJSON *result, const cJSON *result_info,
+                        struct ais_error *err)
 {
     if (kind == AIS_JOB)
         return parse_jobs(answer, result, 1, err);
+
+    if (kind == AIS_INSTANCES)
+        return ais_listing_parse(&answer->listing, result, result_info, err);
 
     if (!cJSON_IsArray(result)) {
         ais_error_set(err, "\"result\" is not an array");
@@ -292,28 +197,29 @@ static int parse_result(struct ais_answer *answer, enum ais_kind kind, const cJS
     }
 
     if (kind == AIS_LIST)
-        return parse_jobs(answer, result->child, count_items(result), err);
+        return parse_jobs(answer, result->child, ais_object_count(result), err);
 
     return parse_logs(answer, result, err);
 }
 
 static int parse_envelope(struct ais_answer *answer, enum ais_kind kind, struct ais_error *err)
 {
-    enum { SUCCESS, RESULT, ERRORS, MEMBERS };
-    static const struct member members[MEMBERS] = {
+    enum { SUCCESS, RESULT, RESULT_INFO, ERRORS, MEMBERS };
+    static const struct ais_member members[MEMBERS] = {
         [SUCCESS] = {"success", cJSON_True | cJSON_False, true},
         [RESULT] = {"result", ~0, false},
+        [RESULT_INFO] = {"result_info", ~0, false},
         [ERRORS] = {"errors", cJSON_Array | cJSON_NULL, false},
     };
     const cJSON *found[MEMBERS];
 
-    if (take_apart(answer->document, "the answer", members, MEMBERS, found, err) != 0)
+    if (ais_object_members(answer->document, "the answer", members, MEMBERS, found, err) != 0)
         return -1;
 
     answer->success = cJSON_IsTrue(found[SUCCESS]);
 
     if (answer->success)
-        return parse_result(answer, kind, found[RESULT], err);
+        return parse_result(answer, kind, found[RESULT], found[RESULT_INFO], err);
 
     if (!cJSON_IsArray(found[ERRORS])) {
         ais_error_set(err, "the answer has neither success nor \"errors\"");
@@ -353,6 +259,7 @@ int ais_answer_parse(struct ais_answer *answer, enum ais_kind kind, struct ais_s
 void ais_answer_free(struct ais_answer *answer)
 {
     free(answer->jobs);
+    ais_listing_free(&answer->listing);
     cJSON_Delete(answer->document);
     memset(answer, 0, sizeof(*answer));
 }

@@ -6,11 +6,13 @@
 #include <stdint.h>
 
 #include "ais_error.h"
+#include "ais_instance.h"
 #include "ais_resource.h"
+#include "ais_time.h"
 
 /*
- * What the API answered: a job, a list of jobs, logs, or errors, in one JSON envelope. Pure functions without globals,
- * for any thread or process.
+ * What the API answered: a job, a list of jobs, logs, a list of instances, or errors, in one JSON envelope. Pure
+ * functions without globals, for any thread or process.
  */
 
 /* The API has no state field: this is derived from started_at, ended_at and end_reason, here and nowhere else. */
@@ -29,9 +31,6 @@ const char *ais_state_name(enum ais_state state);
 
 /* Queued and running jobs are active; the others have ended and never change again. */
 bool ais_state_active(enum ais_state state);
-
-/* A time that is absent, null, or not readable. */
-#define AIS_TIME_NONE INT64_MIN
 
 /* The strings belong to the answer that the job is part of; NULL where the API said null, or nothing. */
 struct ais_job {
@@ -52,12 +51,13 @@ enum ais_state ais_job_state(const char *started_at, const char *ended_at, const
 
 struct ais_answer {
     bool success;
-    struct ais_job *jobs; /* one for AIS_JOB, any number for AIS_LIST, none for AIS_LOGS or an error */
+    struct ais_job *jobs; /* one for AIS_JOB, any number for AIS_LIST, none for others or an error */
     size_t njobs;
-    size_t nlogs;              /* entries, for AIS_LOGS */
-    int error_code;            /* of the first error, 0 where there is none */
-    const char *error_message; /* of the first error, or NULL */
-    void *document;            /* the parsed JSON, which owns the strings */
+    size_t nlogs;               /* entries, for AIS_LOGS */
+    struct ais_listing listing; /* for AIS_INSTANCES */
+    int error_code;             /* of the first error, 0 where there is none */
+    const char *error_message;  /* of the first error, or NULL */
+    void *document;             /* the parsed JSON, which owns the strings */
 };
 
 /* How deep arrays and objects may be nested in an answer. */

@@ -116,8 +116,10 @@ static void judge_answer(struct ais_verdict *verdict, const struct ais_resource 
         judge_job(verdict, answer->jobs, now);
     else if (res->kind == AIS_LIST)
         judge_list(verdict, answer, now);
-    else
+    else if (res->kind == AIS_LOGS)
         verdict->class = AIS_CLASS_LOGS;
+    else
+        verdict->class = AIS_CLASS_LIST;
 }
 
 /* A 4xx or 5xx with an error envelope. */

@@ -35,7 +35,7 @@ const char *ais_fault_name(enum ais_fault fault);
 enum ais_class {
     AIS_CLASS_ACTIVE, /* a job that is queued or running */
     AIS_CLASS_ENDED,  /* a job that has ended: it never changes again */
-    AIS_CLASS_LIST,
+    AIS_CLASS_LIST,   /* of jobs, or of instances */
     AIS_CLASS_LOGS,
     AIS_CLASS_NOT_FOUND, /* the API's own 404 */
     AIS_CLASS_ERROR,     /* everything else */
@@ -84,8 +84,9 @@ struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, 
 
 /*
  * How long the answer stays fresh from the moment it was answered. An active job's lifetime is a hundredth of its age,
- * within active and active_max. A list is as fresh as its most active job, and at most list. Logs, too, where the
- * caller knows their job and has set has_state, state and age to the job's; those of an ended job last as it does.
+ * within active and active_max. A list is as fresh as its most active job, and at most list, which is what a list of
+ * instances always gets. Logs, too, where the caller knows their job and has set has_state, state and age to the job's;
+ * those of an ended job last as it does.
  */
 int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verdict *verdict);
 

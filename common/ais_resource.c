@@ -10,6 +10,7 @@
 #define PAGE_DIGITS 9
 #define PAGE_MAX 999999999
 #define PER_PAGE_MAX 50
+#define INSTANCES_PER_PAGE_MAX 100
 
 /* What a byte may be part of. */
 enum {
@@ -153,14 +154,14 @@ static enum ais_resource_status parse_jobs(struct ais_resource *res, struct curs
     return AIS_RESOURCE_OK;
 }
 
-/* ["ai-search/"] ["namespaces/" name "/"] "instances/", or ["autorag/"] "rags/". */
+/* ["ai-search/"] ["namespaces/" name "/"] "instances", or ["autorag/"] "rags". */
 static enum ais_resource_status parse_generation(struct ais_resource *res, struct cursor *cur)
 {
     bool ai_search = SKIP(cur, "ai-search/");
 
     res->tail = tail(cur);
 
-    if (SKIP(cur, "instances/")) {
+    if (SKIP(cur, "instances")) {
         res->generation = AIS_INSTANCE;
         return AIS_RESOURCE_OK;
     }
@@ -169,7 +170,7 @@ static enum ais_resource_status parse_generation(struct ais_resource *res, struc
         res->generation = AIS_NAMESPACED;
         if (!scan_name(cur, NAMESPACE_MAX, &res->namespace))
             return AIS_RESOURCE_BAD_NAMESPACE;
-        return SKIP(cur, "/instances/") ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
+        return SKIP(cur, "/instances") ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
     }
 
     if (ai_search)
@@ -179,7 +180,7 @@ static enum ais_resource_status parse_generation(struct ais_resource *res, struc
     if (SKIP(cur, "autorag/"))
         res->tail = tail(cur);
 
-    return SKIP(cur, "rags/") ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
+    return SKIP(cur, "rags") ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
 }
 
 static enum ais_resource_status parse_path(struct ais_resource *res, struct ais_str path)
@@ -197,6 +198,14 @@ static enum ais_resource_status parse_path(struct ais_resource *res, struct ais_
     status = parse_generation(res, &cur);
     if (status != AIS_RESOURCE_OK)
         return status;
+
+    if (at_end(&cur) && res->generation != AIS_AUTORAG) {
+        res->kind = AIS_INSTANCES;
+        return AIS_RESOURCE_OK;
+    }
+
+    if (!SKIP(&cur, "/"))
+        return AIS_RESOURCE_BAD_PATH;
 
     if (!scan_name(&cur, instance_max(res->generation), &res->instance))
         return AIS_RESOURCE_BAD_INSTANCE;
@@ -244,6 +253,7 @@ static inline bool skip_argument(struct cursor *cur, struct ais_str name)
 static enum ais_resource_status parse_query(struct ais_resource *res, struct ais_str query)
 {
     struct cursor cur = {query, 0};
+    int per_page_max = res->kind == AIS_INSTANCES ? INSTANCES_PER_PAGE_MAX : PER_PAGE_MAX;
 
     while (!at_end(&cur)) {
         if (skip_argument(&cur, AIS_STR("page"))) {
@@ -251,7 +261,7 @@ static enum ais_resource_status parse_query(struct ais_resource *res, struct ais
                 return AIS_RESOURCE_BAD_PAGE;
 
         } else if (skip_argument(&cur, AIS_STR("per_page"))) {
-            if (!parse_number(&cur, 0, PER_PAGE_MAX, &res->per_page))
+            if (!parse_number(&cur, 0, per_page_max, &res->per_page))
                 return AIS_RESOURCE_BAD_PER_PAGE;
         }
 
@@ -279,7 +289,7 @@ const char *ais_resource_status_text(enum ais_resource_status status)
 {
     static const char *const texts[] = {
         [AIS_RESOURCE_OK] = "ok",
-        [AIS_RESOURCE_BAD_PATH] = "the path is not that of a job, a list of jobs, or logs",
+        [AIS_RESOURCE_BAD_PATH] = "the path is not that of a job, a list of jobs, logs, or a list of instances",
         [AIS_RESOURCE_BAD_ACCOUNT] = "the account id must be 1 to 32 lowercase hex digits",
         [AIS_RESOURCE_BAD_NAMESPACE] =
             "the namespace must be 1 to 32 of a-z, 0-9 and _, in words separated by single hyphens",
@@ -287,7 +297,7 @@ const char *ais_resource_status_text(enum ais_resource_status status)
             "the instance id must be 1 to 64 (below rags/, 32) of a-z, 0-9 and _, in words separated by single hyphens",
         [AIS_RESOURCE_BAD_JOB] = "the job id must be 1 to 64 of A-Z, a-z, 0-9, _ and -",
         [AIS_RESOURCE_BAD_PAGE] = "page must be given once, as a number from 1 to 999999999",
-        [AIS_RESOURCE_BAD_PER_PAGE] = "per_page must be given once, as a number from 0 to 50",
+        [AIS_RESOURCE_BAD_PER_PAGE] = "per_page must be given once, as a number from 0 to 50 (of instances, to 100)",
     };
 
     return texts[status];
@@ -333,24 +343,9 @@ static char *put_query(char *p, const struct ais_resource *res)
     return p;
 }
 
-size_t ais_resource_path(const struct ais_resource *res, struct ais_str account, char *buf)
+static char *put_jobs(char *p, const struct ais_resource *res)
 {
-    char *p = PUT(buf, "/accounts/");
-
-    p = put(p, res->account.len > 0 ? res->account : account);
-
-    if (res->generation == AIS_AUTORAG) {
-        p = PUT(p, "/autorag/rags/");
-
-    } else if (res->generation == AIS_NAMESPACED) {
-        p = PUT(p, "/ai-search/namespaces/");
-        p = put(p, res->namespace);
-        p = PUT(p, "/instances/");
-
-    } else {
-        p = PUT(p, "/ai-search/instances/");
-    }
-
+    p = PUT(p, "/");
     p = put(p, res->instance);
     p = PUT(p, "/jobs");
 
@@ -359,8 +354,29 @@ size_t ais_resource_path(const struct ais_resource *res, struct ais_str account,
         p = put(p, res->job);
     }
 
-    if (res->kind == AIS_LOGS)
-        p = PUT(p, "/logs");
+    return res->kind == AIS_LOGS ? PUT(p, "/logs") : p;
+}
+
+size_t ais_resource_path(const struct ais_resource *res, struct ais_str account, char *buf)
+{
+    char *p = PUT(buf, "/accounts/");
+
+    p = put(p, res->account.len > 0 ? res->account : account);
+
+    if (res->generation == AIS_AUTORAG) {
+        p = PUT(p, "/autorag/rags");
+
+    } else if (res->generation == AIS_NAMESPACED) {
+        p = PUT(p, "/ai-search/namespaces/");
+        p = put(p, res->namespace);
+        p = PUT(p, "/instances");
+
+    } else {
+        p = PUT(p, "/ai-search/instances");
+    }
+
+    if (res->kind != AIS_INSTANCES)
+        p = put_jobs(p, res);
 
     p = put_query(p, res);
     *p = '\0';

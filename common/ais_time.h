@@ -8,6 +8,9 @@
 
 /* Points in time: milliseconds since 1970-01-01T00:00:00Z. Pure functions, for any thread. */
 
+/* A time that is absent, null, or not readable. */
+#define AIS_TIME_NONE INT64_MIN
+
 /*
  * Reads a time as the API writes it: RFC 3339 ("2026-11-23T12:44:10Z", with or without a fraction, "Z" or an offset,
  * section 5.6), or "2026-11-23 12:44:10", also with a fraction, which is UTC. Years 1970 to 9999. Returns false, and

@@ -249,7 +249,8 @@ ngx_http_aisearch_account_find(ngx_http_aisearch_main_conf_t *amcf,
 /*
  * A name in the allow-list means the instance outside of namespaces, which is
  * the one in the namespace "default", or the AutoRAG of that name; for another
- * namespace it has to be NAMESPACE/NAME.
+ * namespace it has to be NAMESPACE/NAME.  A list of instances would tell of
+ * others too: where there is an allow-list, nobody gets one.
  */
 
 ngx_int_t
@@ -263,6 +264,10 @@ ngx_http_aisearch_account_allows(ngx_http_aisearch_account_t *account,
 
     if (account->instances == NULL) {
         return 1;
+    }
+
+    if (res->kind == AIS_INSTANCES) {
+        return 0;
     }
 
     len = res->instance.len;

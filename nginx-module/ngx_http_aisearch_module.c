@@ -245,11 +245,14 @@ ngx_http_aisearch_check_literal(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
     if (res.account.len && !ais_str_eq(res.account, id)) {
         text = "is of another \"account_id\"";
 
-    } else if (!ngx_http_aisearch_account_allows(pass->account, &res)) {
-        text = "is of none of the instances that its \"instance\" allows";
+    } else if (ngx_http_aisearch_account_allows(pass->account, &res)) {
+        return NGX_OK;
+
+    } else if (res.kind == AIS_INSTANCES) {
+        text = "lists instances that its \"instance\" does not allow";
 
     } else {
-        return NGX_OK;
+        text = "is of none of the instances that its \"instance\" allows";
     }
 
     ngx_log_error(NGX_LOG_EMERG, cf->log, 0,

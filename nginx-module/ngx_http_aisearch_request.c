@@ -227,7 +227,9 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
 
     if (!ngx_http_aisearch_account_allows(acc, res)) {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_FORBIDDEN,
-                                        "this instance is not served here");
+                                        res->kind == AIS_INSTANCES
+                                        ? "instances are not listed here"
+                                        : "this instance is not served here");
     }
 
     key = ais_resource_key(res, buf);

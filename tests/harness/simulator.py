@@ -134,6 +134,11 @@ class Simulator:
             path += f"/{job}"
         return path + "/logs" if logs else path
 
+    def listing(self, namespace: str | None = None, account: str = ACCOUNT) -> str:
+        """The API's path of a list of instances, with the base in front."""
+        return f"{self.base}/accounts/{account}/ai-search/" + (f"namespaces/{namespace}/" if namespace else "") + \
+            "instances"
+
     # What exists.
 
     def account(self, account: str = ACCOUNT, tokens: list[str] | None = None,
@@ -147,19 +152,24 @@ class Simulator:
         self.control("POST", "/world", {"accounts": [order]})
 
     def instance(self, name: str, jobs: list[dict] = (), account: str = ACCOUNT, replace: bool = False,
-                 remove: list[str] = ()) -> None:
+                 remove: list[str] = (), **fields) -> None:
         """
         Makes an instance, or adds to it; a job whose id is there already is changed. Fields of a job: id, state (a
         shorthand: queued, running, succeeded, failed, cancelled), starts_in, ends_in, silent_in (seconds from now;
         None: never; silent: last_seen_at stands still), source, description, end_reason, last_seen_every, times
         (rfc3339, fraction, offset, plain), missing (null, absent), logs (list), extra (laid over the answer).
+
+        Fields of an instance, for lists of instances: status, paused, extra (laid over the answer).
         """
-        part = {"name": name, "jobs": list(jobs), "replace": replace, "remove": list(remove)}
+        part = {"name": name, "jobs": list(jobs), "replace": replace, "remove": list(remove), **fields}
         self.control("POST", "/world", {"accounts": [{"id": account, "instances": [part]}]})
 
     def job(self, instance: str, job_id: str, account: str = ACCOUNT, **fields) -> None:
         """Makes one job, or changes it."""
         self.instance(instance, [{"id": job_id, **fields}], account)
+
+    def remove_instances(self, *names: str, account: str = ACCOUNT) -> None:
+        self.control("POST", "/world", {"accounts": [{"id": account, "remove_instances": list(names)}]})
 
     # The clock.
 

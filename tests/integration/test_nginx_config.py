@@ -295,6 +295,8 @@ WRONG = [
     wrong_literal("instances/handbook/jobs/a",
                   'is of none of the instances that its "instance" allows, correct it or aisearch_account "docs"'),
     wrong_literal("namespaces/team/instances/docs/jobs/a", "is of none of the instances"),
+    wrong_literal("instances",
+                  'lists instances that its "instance" does not allow, correct it or aisearch_account "docs"'),
 
     # the other directives
     wrong_valid("job 1s", f'invalid value "job", {WHAT}'),

@@ -18,10 +18,12 @@ OTHER_ACCOUNT = "0123456789abcdef0123456789abcdef"
 NAME = "[a-z0-9_]+(?:-[a-z0-9_]+)*"
 UPSTREAM = re.compile(
     rf"/client/v4/accounts/{ACCOUNT}"
-    rf"/(?:ai-search/(?:namespaces/(?=[^/]{{1,32}}/){NAME}/)?instances/(?=[^/]{{1,64}}/){NAME}"
+    rf"/(?:(?:ai-search/(?:namespaces/(?=[^/]{{1,32}}/){NAME}/)?instances/(?=[^/]{{1,64}}/){NAME}"
     rf"|autorag/rags/(?=[^/]{{1,32}}/){NAME})"
     r"/jobs(?:/[A-Za-z0-9_-]{1,64}"
-    r"|(?:/[A-Za-z0-9_-]{1,64}/logs)?(?:\?page=[1-9][0-9]{0,8})?(?:[?&]per_page=[0-9]{1,2})?)")
+    r"|(?:/[A-Za-z0-9_-]{1,64}/logs)?(?:\?page=[1-9][0-9]{0,8})?(?:[?&]per_page=[0-9]{1,2})?)"
+    rf"|ai-search/(?:namespaces/(?=[^/]{{1,32}}/){NAME}/)?instances"
+    r"(?:\?page=[1-9][0-9]{0,8})?(?:[?&]per_page=[0-9]{1,3})?)")
 
 HTTP = """
     # no answer is ever used twice, so that each look-up shows what it asks for
@@ -208,6 +210,17 @@ PREFIX = {
     "namespaces//instances/docs/jobs/a": module_refuses(400),
     "rags/docs/jobs/a": answered("/autorag/rags/docs/jobs/a"),
     "rags/secret/jobs/a": module_refuses(403),
+    "instances": module_refuses(403),
+    "instances?per_page=100": module_refuses(403),
+    "instances?namespace=team": module_refuses(403),
+    "ai-search/instances": module_refuses(403),
+    "namespaces/team/instances": module_refuses(403),
+    "instances/": module_refuses(400),
+    "instances/?page=1": module_refuses(400),
+    "instances%3Fpage=1": module_refuses(400),
+    "instances/..": module_refuses(400),
+    "namespaces": module_refuses(400),
+    "namespaces/team": module_refuses(400),
 
     # queries and fragments
     "instances/docs/jobs/a?page=2": answered(A),
@@ -274,6 +287,13 @@ TARGETS = {
     "?page=2": nginx_refuses(400),
 
     # without an allow-list
+    "/open/instances?namespace=team&order_by=x": answered("/ai-search/instances"),
+    "/open/instances?per_page=100&page=2": answered("/ai-search/instances?page=2&per_page=100"),
+    "/open/instances?per_page=101": module_refuses(400),
+    "/open/namespaces/team/instances?page=01": answered("/ai-search/namespaces/team/instances?page=1"),
+    "/open/namespaces/Team/instances": module_refuses(400),
+    f"/open/accounts/{OTHER_ACCOUNT}/ai-search/instances": module_refuses(403),
+    "/open/autorag/rags": module_refuses(400),
     "/open/instances/secret/jobs/a": answered("/ai-search/instances/secret/jobs/a"),
     "/open/instances/" + "i" * 64 + "/jobs/a": answered("/ai-search/instances/" + "i" * 64 + "/jobs/a", 404),
     "/open/instances/" + "i" * 65 + "/jobs/a": module_refuses(400),

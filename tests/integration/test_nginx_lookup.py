@@ -124,6 +124,54 @@ def test_page_and_per_page_go_through_and_nothing_else(nginx, simulator):
     ]
 
 
+def test_instances_are_listed_through_the_cache(nginx, simulator):
+    simulator.instance("instances/docs", paused=True)
+    simulator.instance("namespaces/team/instances/handbook", [{"id": "a", "state": "running"}])
+    server = start(nginx, simulator, http="aisearch_valid list 100s;")
+
+    for namespace, names in [(None, {"docs", "handbook"}), ("team", {"handbook"}), ("default", {"docs"})]:
+        path = simulator.listing(namespace)
+        expected = gateway.direct(simulator, path + "?per_page=100")
+        assert {instance["id"] for instance in expected.json()["result"]} == names
+        simulator.forget()
+        for target in (path, path.replace(f"/accounts/{ACCOUNT}/ai-search", "")):
+            for query in ("?per_page=100", "?x=1&per_page=000100"):
+                response = server.get(target + query)
+                assert (response.status, response.body) == (200, expected.body)
+                assert (max_age(response), response.header("X-Aisearch-State")) == (100, None)
+        assert [request.target for request in simulator.requests()] == [path + "?per_page=100"]
+
+    assert server.get("/client/v4/instances?page=2").json()["result"] == []
+    assert error_of(server.get("/client/v4/instances?per_page=101"))["code"] == 400
+    assert server.get("/client/v4/namespaces/nowhere/instances").json()["errors"][0]["code"] == 7063
+    assert server.get("/client/v4/rags").status == 400
+
+
+def test_an_allow_list_lists_no_instances(nginx, simulator):
+    """Not even to those that stand in it: an answer of the API would tell of others."""
+    simulator.instance("instances/docs", [{"id": "a"}])
+    simulator.instance("namespaces/team/instances/handbook", [{"id": "a"}])
+    server = start(nginx, simulator, "instance docs team/handbook;")
+
+    for target in ("instances", "instances?per_page=100", "namespaces/team/instances", "namespaces/default/instances",
+                   f"accounts/{ACCOUNT}/ai-search/instances"):
+        response = server.get("/client/v4/" + target)
+        assert response.status == 403
+        assert error_of(response) == {"code": 403, "message": "instances are not listed here"}
+    assert simulator.requests() == []
+    assert server.get(job_target()).status == 200
+
+
+def test_a_list_of_instances_that_is_none_is_not_passed_on(nginx, simulator):
+    simulator.instance("instances/docs", extra={"id": None})
+    server = start(nginx, simulator)
+    assert error_of(server.get("/client/v4/instances"))["code"] == 502
+
+    # a name that cannot be asked about is the client's to see
+    simulator.instance("instances/docs", extra={"id": "Docs"})
+    assert server.get("/client/v4/namespaces/default/instances").json()["result"][0]["id"] == "Docs"
+
+
 def test_a_large_list_byte_for_byte(nginx, simulator):
     simulator.freeze()
     words = "größer as one block of the zone, \u4e2d\u6587, \U0001f600 and \\\"quoted\\\" " * 30

@@ -248,6 +248,55 @@ def test_bad_pages(simulator, query):
     assert error(get(simulator, PLAIN, "a", logs=True, query=f"?{query}"))[0] == 400
 
 
+def listing(simulator, namespace=None, query=""):
+    return net.request(simulator.address, simulator.listing(namespace) + query, simulator.credential_headers)
+
+
+def test_instances_to_their_end(simulator):
+    names = [f"docs-{n:03}" for n in range(230)]
+    for name in names:
+        simulator.instance(f"instances/{name}")
+    seen = []
+    for number in range(1, 5):
+        page = listing(simulator, query=f"?page={number}&per_page=100").json()
+        assert schema.violations(schema.INSTANCES, page) == []
+        count = (100, 100, 30, 0)[number - 1]
+        assert page["result_info"] == {"count": count, "page": number, "per_page": 100, "total_count": 230}
+        seen += [instance["id"] for instance in page["result"]]
+    assert sorted(seen) == names and seen != names
+    assert error(listing(simulator, query="?per_page=101"))[0] == 400
+    assert listing(simulator).json()["result_info"]["per_page"] == 20
+
+
+def test_instances_of_all_namespaces_and_of_one(simulator):
+    for name in ("instances/a", "namespaces/team/instances/a", "namespaces/team/instances/b", "rags/c"):
+        simulator.instance(name)
+
+    def found(namespace=None):
+        return {(one["namespace"], one["id"]) for one in listing(simulator, namespace).json()["result"]}
+
+    assert found() == {("default", "a"), ("team", "a"), ("team", "b")}
+    assert found("default") == {("default", "a")}
+    assert found("team") == {("team", "a"), ("team", "b")}
+    assert error(listing(simulator, "nowhere")) == (404, 7063, "namespace_not_found")
+
+
+def test_instances_come_change_and_go(simulator):
+    simulator.freeze()
+    simulator.instance("instances/a", [{"id": "1"}])
+    simulator.advance(60)
+    simulator.instance("instances/a", paused=True, status="indexing")
+    [instance] = listing(simulator).json()["result"]
+    assert (instance["paused"], instance["status"]) == (True, "indexing")
+    assert instance["created_at"] < instance["modified_at"]
+    simulator.instance("instances/a", extra={"paused": "yes", "more": 1})
+    [instance] = listing(simulator).json()["result"]
+    assert (instance["paused"], instance["more"]) == ("yes", 1)
+    simulator.remove_instances("instances/a", "instances/never-was")
+    assert listing(simulator).json()["result"] == []
+    assert error(get(simulator, "instances/a")) == (404, 7002, "ai_search_not_found")
+
+
 def test_logs_to_their_end(simulator):
     simulator.job(PLAIN, "a", starts_in=-600, ends_in=-1)
     entries = [entry for page in pages(simulator, PLAIN, 7, "a", logs=True) for entry in page["result"]]
@@ -363,6 +412,8 @@ def test_orders_that_make_no_sense_are_refused(simulator):
     for name in ("my-ai-search", "instances/a/b", "rags/", ""):
         with pytest.raises(ValueError):
             simulator.instance(name)
+    with pytest.raises(ValueError):
+        simulator.instance(PLAIN, halted=True)
     for fault in ({"path": "("}, {"script": [{"dance": 1}]}, {"when": 1}):
         with pytest.raises(ValueError):
             simulator.fault(**fault)

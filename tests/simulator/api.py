@@ -14,6 +14,7 @@ from .world import AUTORAG, DEFAULT_NAMESPACE, Account, Instance, World
 BASE = "/client/v4"
 PER_PAGE_DEFAULT = 20
 PER_PAGE_MAX = 50
+INSTANCES_PER_PAGE_MAX = 100
 
 # Source for codes and messages: the API's reference. It names no code for a bad request or an unknown route; those are
 # ours.
@@ -26,13 +27,14 @@ NO_ROUTE = (404, 7000, "No route for that URI")
 READ_ONLY = (405, 10405, "Method not allowed")
 BAD_HEADERS = (400, 6003, "Invalid request headers")
 BAD_PAGE = (400, 7400, "page must be an integer, 1 or greater")
-BAD_PER_PAGE = (400, 7400, "per_page must be an integer from 0 to 50")
+BAD_PER_PAGE = (400, 7400, "per_page is not an integer, or out of range")
 TOO_MANY = (429, 10429, "Too Many Requests")
 
 _ROUTE = re.compile(
     r"/accounts/(?P<account>[^/]+)"
-    r"/(?:ai-search/(?:namespaces/(?P<namespace>[^/]+)/)?instances/(?P<instance>[^/]+)|autorag/rags/(?P<rag>[^/]+))"
-    r"/jobs(?:/(?P<job>[^/]+)(?P<logs>/logs)?)?"
+    r"/(?:(?P<listing>ai-search/(?:namespaces/(?P<listed>[^/]+)/)?instances)"
+    r"|(?:ai-search/(?:namespaces/(?P<namespace>[^/]+)/)?instances/(?P<instance>[^/]+)|autorag/rags/(?P<rag>[^/]+))"
+    r"/jobs(?:/(?P<job>[^/]+)(?P<logs>/logs)?)?)"
 )
 
 
@@ -98,6 +100,9 @@ class Api:
             raise Refused(TOO_MANY)
 
     def _look_up(self, account: Account, route: re.Match, query: str) -> dict:
+        if route["listing"]:
+            page = _Page(_list_instances(account, route["listed"]), query, INSTANCES_PER_PAGE_MAX)
+            return _envelope([instance.tell() for instance in page.items], page.info)
         instance = _find_instance(account, route)
         now = self._world.clock.now()
         if route["job"] is None:
@@ -110,6 +115,14 @@ class Api:
             page = _Page(jobs.tell_logs(job, now), query)
             return _envelope(page.items, page.info)
         return _envelope(jobs.tell(job, now, instance.described))
+
+
+def _list_instances(account: Account, namespace: str | None) -> list[Instance]:
+    """Those of a namespace, or of all of them; an AutoRAG is not one."""
+    if namespace is not None and namespace not in account.namespaces:
+        raise Refused(NAMESPACE_NOT_FOUND)
+    return [instance for instance in account.listed()
+            if instance.namespace is not AUTORAG and namespace in (None, instance.namespace)]
 
 
 def _find_instance(account: Account, route: re.Match) -> Instance:
@@ -146,13 +159,13 @@ def _credential(headers: list[tuple[str, str]]) -> str | tuple[str, str] | None:
 class _Page:
     """One page of many items: a page past the end is empty, not an error."""
 
-    def __init__(self, items: list, query: str) -> None:
+    def __init__(self, items: list, query: str, per_page_max: int = PER_PAGE_MAX) -> None:
         arguments = dict(parse_qsl(query, keep_blank_values=True))
         page = _integer(arguments.get("page"), 1, BAD_PAGE)
         per_page = _integer(arguments.get("per_page"), PER_PAGE_DEFAULT, BAD_PER_PAGE)
         if page < 1:
             raise Refused(BAD_PAGE)
-        if per_page > PER_PAGE_MAX:
+        if per_page > per_page_max:
             raise Refused(BAD_PER_PAGE)
         self.items = items[(page - 1) * per_page:page * per_page]
         self.info = {"count": len(self.items), "page": page, "per_page": per_page, "total_count": len(items)}

@@ -4,7 +4,7 @@ import dataclasses
 from datetime import datetime, timedelta, timezone
 
 
-def _rfc3339(t: float) -> str:
+def rfc3339(t: float) -> str:
     return datetime.fromtimestamp(int(t), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -21,7 +21,7 @@ def _plain(t: float) -> str:
 
 
 # The forms of a time that the API is seen to use: RFC 3339, also with a fraction or an offset, and one without a zone.
-TIME_FORMS = {"rfc3339": _rfc3339, "fraction": _fraction, "offset": _offset, "plain": _plain}
+TIME_FORMS = {"rfc3339": rfc3339, "fraction": _fraction, "offset": _offset, "plain": _plain}
 
 # How a field without a value is told.
 MISSING = ("null", "absent")

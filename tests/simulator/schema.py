@@ -36,6 +36,19 @@ _LOG_ENTRY = {
     },
 }
 
+_INSTANCE = {
+    "type": ["object"],
+    "required": ["id", "created_at", "modified_at", "status", "paused", "namespace"],
+    "properties": {
+        "id": {"type": ["string"], "pattern": r"[a-z0-9_]+(-[a-z0-9_]+)*"},
+        "created_at": _TIME_OR_NULL,
+        "modified_at": _TIME_OR_NULL,
+        "status": _TEXT_OR_NULL,
+        "paused": {"type": ["boolean", "null"]},
+        "namespace": _TEXT_OR_NULL,
+    },
+}
+
 _ERROR_ENTRY = {
     "type": ["object"],
     "required": ["code", "message"],
@@ -63,6 +76,7 @@ def _success(result: dict, paged: bool) -> dict:
 JOB = _success(_JOB, paged=False)
 LIST = _success({"type": ["array"], "items": _JOB}, paged=True)
 LOGS = _success({"type": ["array"], "items": _LOG_ENTRY}, paged=True)
+INSTANCES = _success({"type": ["array"], "items": _INSTANCE}, paged=True)
 ERROR = {
     "type": ["object"],
     "required": ["success", "errors"],
@@ -77,6 +91,7 @@ ERROR = {
 _TYPES = {
     "null": lambda value: value is None,
     "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
     "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "number": lambda value: isinstance(value, float),
     "array": lambda value: isinstance(value, list),

@@ -8,6 +8,8 @@ from .clock import Clock
 
 _INSTANCE = re.compile(r"(?:namespaces/([^/]+)/)?instances/([^/]+)|rags/([^/]+)")
 
+_CHANGEABLE = {"status", "paused", "extra"}
+
 DEFAULT_NAMESPACE = "default"
 AUTORAG = None  # in the place of a namespace
 
@@ -25,10 +27,35 @@ def instance_key(name: str) -> tuple[str | None, str]:
 
 
 class Instance:
-    def __init__(self, described: bool) -> None:
-        self.described = described
+    def __init__(self, key: tuple[str | None, str], now: float) -> None:
+        self.namespace, self.id = key
+        self.described = self.namespace is not AUTORAG
+        self.created_at = self.modified_at = now
+        self.status = "ready"
+        self.paused = False
+        self.extra: dict = {}  # laid over the answer, right or wrong
         self.jobs: dict[str, jobs.Job] = {}
         self._listed: list[jobs.Job] | None = None
+
+    def change(self, order: dict, now: float) -> None:
+        unknown = set(order) - _CHANGEABLE - {"name", "replace", "jobs", "remove"}
+        if unknown:
+            raise ValueError(f"unknown field of an instance: {', '.join(sorted(unknown))}")
+        for name in _CHANGEABLE & set(order):
+            setattr(self, name, order[name])
+            self.modified_at = now
+
+    def tell(self) -> dict:
+        """As an element of a list of instances."""
+        return {
+            "id": self.id,
+            "created_at": jobs.rfc3339(self.created_at),
+            "modified_at": jobs.rfc3339(self.modified_at),
+            "status": self.status,
+            "paused": self.paused,
+            "namespace": self.namespace,
+            **self.extra,
+        }
 
     def put(self, order: dict, now: float) -> None:
         """Makes a job, or changes the one with this id."""
@@ -58,15 +85,29 @@ class Account:
         self.keys: set[tuple[str, str]] = set()
         self.namespaces = {DEFAULT_NAMESPACE}
         self.instances: dict[tuple[str | None, str], Instance] = {}
+        self._listed: list[Instance] | None = None
 
-    def instance(self, name: str) -> Instance:
+    def instance(self, name: str, now: float) -> Instance:
         """The instance of that name, made if there is none."""
         key = instance_key(name)
         if key not in self.instances:
-            self.instances[key] = Instance(described=key[0] is not AUTORAG)
+            self.instances[key] = Instance(key, now)
+            self._listed = None
             if key[0] is not AUTORAG:
                 self.namespaces.add(key[0])
         return self.instances[key]
+
+    def remove(self, name: str) -> None:
+        self.instances.pop(instance_key(name), None)
+        self._listed = None
+
+    def listed(self) -> list[Instance]:
+        """As jobs are, in an order that means nothing."""
+        if self._listed is None:
+            self._listed = sorted(self.instances.values(),
+                                  key=lambda instance: (zlib.crc32(instance.id.encode()), instance.id,
+                                                        str(instance.namespace)))
+        return self._listed
 
 
 class World:
@@ -85,7 +126,9 @@ class World:
     def apply(self, order: dict) -> None:
         """
         {"accounts": [{"id", "user", "tokens": [], "keys": [[email, key]], "namespaces": [],
-                       "instances": [{"name": "instances/ID", "replace": bool, "jobs": [{...}], "remove": [id]}]}]}
+                       "instances": [{"name": "instances/ID", "replace": bool, "jobs": [{...}], "remove": [id],
+                                      "status", "paused", "extra"}],
+                       "remove_instances": ["instances/ID"]}]}
 
         Adds and changes. Credentials that are given replace those before; jobs are merged by id, unless "replace" says
         to drop the others.
@@ -102,10 +145,13 @@ class World:
             account.keys = {(email, key) for email, key in order["keys"]}
         account.namespaces.update(order.get("namespaces", []))
         for part in order.get("instances", []):
-            self._apply_instance(account.instance(part["name"]), part)
+            self._apply_instance(account.instance(part["name"], self.clock.now()), part)
+        for name in order.get("remove_instances", []):
+            account.remove(name)
 
     def _apply_instance(self, instance: Instance, order: dict) -> None:
         now = self.clock.now()
+        instance.change(order, now)
         if order.get("replace"):
             instance.jobs.clear()
         for job in order.get("jobs", []):

@@ -1,7 +1,8 @@
 #!/bin/sh
 #
-# How much of the decisions the unit tests reach: builds resource, job, policy, budget and rotation with gcov, runs for
-# each the one test that is about it, and prints lines and branches. Fails where a branch was never taken, and names it.
+# How much of the decisions the unit tests reach: builds resource, job, instance, policy, budget, rotation and object with
+# gcov, runs for each the one test that is about it (objects are taken apart for jobs), and prints lines and branches.
+# Fails where a branch was never taken, and names it.
 #
 # usage: coverage.sh [DIRECTORY]      the directory for build products, build/coverage by default
 
@@ -26,20 +27,21 @@ ldflags() {
 # The measured file alone is instrumented; the rest of the library comes along as it is.
 measure() {
     name=$1
+    about=$2
     work=$dir/$name
 
     rm -rf "$work"
     mkdir -p "$work"
     cd "$work"
 
-    for source in error resource time json job policy budget rotation; do
+    for source in error resource time json object instance job policy budget rotation; do
         flags=
         [ "$source" = "$name" ] && flags=--coverage
         compile $flags -c -o "ais_$source.o" "$root/common/ais_$source.c"
     done
 
     # an archive, as the library is: its calls of calloc can be wrapped
-    test=$root/tests/unit/test_$name.c
+    test=$root/tests/unit/test_$about.c
     ar rcs lib.a ais_*.o
     compile -o test "$test" $(ldflags "$test") lib.a --coverage $(pkg-config --libs libcjson) -lcmocka
     ./test > test.log 2>&1 || { cat test.log; return 1; }
@@ -62,8 +64,9 @@ measure() {
     ' "$report"
 }
 
-for name in resource job policy budget rotation; do
-    (measure "$name") || status=1
+for name in resource job instance policy budget rotation; do
+    (measure "$name" "$name") || status=1
 done
+(measure object job) || status=1
 
 exit $status

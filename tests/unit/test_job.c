@@ -305,7 +305,7 @@ static void test_bad_envelope(void **state)
         {JOB("\"id\":\"1\",\"source\":\"u\",\"n\":01"), "not JSON"},
         {JOB("\"id\":\"1\",\"source\":\"u\",}"), "not JSON"},
     };
-    static const enum ais_kind kinds[] = {AIS_JOB, AIS_LIST, AIS_LOGS};
+    static const enum ais_kind kinds[] = {AIS_JOB, AIS_LIST, AIS_LOGS, AIS_INSTANCES};
 
     (void) state;
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -486,7 +486,7 @@ static void test_errors(void **state)
         {"{\"success\":false,\"errors\":[{\"code\":1e999,\"message\":\"m\"}]}", INT32_MAX, "m"},
         {"{\"success\":false,\"errors\":[{\"code\":-1e999,\"message\":\"m\"}]}", INT32_MIN, "m"},
     };
-    static const enum ais_kind kinds[] = {AIS_JOB, AIS_LIST, AIS_LOGS};
+    static const enum ais_kind kinds[] = {AIS_JOB, AIS_LIST, AIS_LOGS, AIS_INSTANCES};
 
     (void) state;
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -502,9 +502,30 @@ static void test_errors(void **state)
                 assert_string_equal(answer.error_message, cases[i].message);
             assert_null(answer.jobs);
             assert_int_equal(answer.njobs, 0);
+            assert_null(answer.listing.instances);
             ais_answer_free(&answer);
         }
     }
+}
+
+/* Of whatever kind, an answer is parsed as what was asked for; test_instance.c has the rest. */
+static void test_instances(void **state)
+{
+    struct ais_answer answer;
+
+    (void) state;
+    assert_good(&answer, AIS_INSTANCES,
+                "{\"success\":true,\"result\":[{\"id\":\"docs\"}],\"result_info\":{\"page\":1,\"total_count\":1}}");
+    assert_true(answer.success);
+    assert_int_equal(answer.listing.ninstances, 1);
+    assert_string_equal(answer.listing.instances->id, "docs");
+    assert_int_equal(answer.listing.total, 1);
+    assert_int_equal(answer.njobs, 0);
+    ais_answer_free(&answer);
+    assert_null(answer.listing.instances);
+
+    assert_bad(AIS_INSTANCES, "{\"success\":true,\"result\":[{\"id\":\"docs\"},{}]}", "the instance has no \"id\"");
+    assert_bad(AIS_INSTANCES, "{\"success\":true,\"result\":[],\"result_info\":1,\"result_info\":1}", "twice");
 }
 
 /* Cut anywhere, an answer is none: never a half-filled job. */
@@ -604,6 +625,7 @@ int main(void)
         cmocka_unit_test(test_logs),
         cmocka_unit_test(test_bad_logs),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_instances),
         cmocka_unit_test(test_every_prefix),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_free_of_nothing),

@@ -15,6 +15,7 @@
 static const struct ais_resource job = {.kind = AIS_JOB, .job = {"j1", 2}};
 static const struct ais_resource list = {.kind = AIS_LIST};
 static const struct ais_resource logs = {.kind = AIS_LOGS, .job = {"j1", 2}};
+static const struct ais_resource instances = {.kind = AIS_INSTANCES};
 
 static struct ais_error why;
 
@@ -151,6 +152,23 @@ static void test_judge_logs(void **state)
     verdict = judge(&logs, 200, LIST(""));
     assert_answer(verdict, AIS_CLASS_LOGS);
     assert_false(verdict.has_state);
+}
+
+/* As a list of jobs that are not active: paused, deleted or new, nothing in it is urgent. */
+static void test_judge_instances(void **state)
+{
+    struct ais_verdict verdict;
+
+    (void) state;
+    verdict = judge(&instances, 200, LIST("{\"id\":\"docs\",\"status\":\"indexing\"}"));
+    assert_answer(verdict, AIS_CLASS_LIST);
+    assert_false(verdict.has_state);
+    assert_int_equal(ais_policy_lifetime(&ais_valid_default, &verdict), ais_valid_default.list);
+
+    assert_answer(judge(&instances, 404, ERROR("7063")), AIS_CLASS_NOT_FOUND);
+    assert_answer(judge(&instances, 403, ERROR("9109")), AIS_CLASS_ERROR);
+    assert_fault(judge(&instances, 200, LIST("{}")), AIS_FAULT_BODY, false, "no \"id\"");
+    assert_fault(judge(&instances, 200, ERROR("7001")), AIS_FAULT_BODY, false, "200 with error code 7001");
 }
 
 static void test_judge_refusals(void **state)
@@ -444,23 +462,15 @@ static void test_client_status(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fault_names),
-        cmocka_unit_test(test_judge_job),
-        cmocka_unit_test(test_judge_other_job),
-        cmocka_unit_test(test_judge_list),
-        cmocka_unit_test(test_judge_logs),
-        cmocka_unit_test(test_judge_refusals),
-        cmocka_unit_test(test_judge_faults),
-        cmocka_unit_test(test_lifetime),
-        cmocka_unit_test(test_lifetime_of_logs),
-        cmocka_unit_test(test_stretch),
-        cmocka_unit_test(test_closed),
-        cmocka_unit_test(test_lifetime_defaults),
-        cmocka_unit_test(test_retry),
-        cmocka_unit_test(test_backoff),
-        cmocka_unit_test(test_backoff_uniform),
-        cmocka_unit_test(test_retry_after),
-        cmocka_unit_test(test_client_status),
+        cmocka_unit_test(test_fault_names),       cmocka_unit_test(test_judge_job),
+        cmocka_unit_test(test_judge_other_job),   cmocka_unit_test(test_judge_list),
+        cmocka_unit_test(test_judge_logs),        cmocka_unit_test(test_judge_instances),
+        cmocka_unit_test(test_judge_refusals),    cmocka_unit_test(test_judge_faults),
+        cmocka_unit_test(test_lifetime),          cmocka_unit_test(test_lifetime_of_logs),
+        cmocka_unit_test(test_stretch),           cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_lifetime_defaults), cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_backoff),           cmocka_unit_test(test_backoff_uniform),
+        cmocka_unit_test(test_retry_after),       cmocka_unit_test(test_client_status),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

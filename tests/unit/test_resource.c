@@ -56,6 +56,12 @@ static void test_api_path(void **state)
         {"autorag/rags/docs/jobs/1", "", "/accounts/" ACCOUNT "/autorag/rags/docs/jobs/1"},
         {"accounts/0/autorag/rags/docs/jobs/1/logs", "", "/accounts/0/autorag/rags/docs/jobs/1/logs"},
 
+        {"instances", "", "/accounts/" ACCOUNT "/ai-search/instances"},
+        {"ai-search/instances", "per_page=100&page=3", "/accounts/" ACCOUNT "/ai-search/instances?page=3&per_page=100"},
+        {"namespaces/a-b/instances", "", "/accounts/" ACCOUNT "/ai-search/namespaces/a-b/instances"},
+        {"accounts/0/ai-search/namespaces/n/instances", "page=1",
+         "/accounts/0/ai-search/namespaces/n/instances?page=1"},
+
         {"rags/docs/jobs", "page=2", "/accounts/" ACCOUNT "/autorag/rags/docs/jobs?page=2"},
         {"rags/docs/jobs", "per_page=0", "/accounts/" ACCOUNT "/autorag/rags/docs/jobs?per_page=0"},
         {"rags/docs/jobs", "per_page=050&page=000000010",
@@ -116,6 +122,19 @@ static void test_parts(void **state)
     assert_int_equal(parse(&res, "instances/i/jobs/J", ""), 0);
     assert_int_equal(res.generation, AIS_INSTANCE);
     assert_int_equal(res.kind, AIS_JOB);
+
+    assert_int_equal(parse(&res, "accounts/1/namespaces/n/instances", "per_page=100"), 0);
+    assert_int_equal(res.generation, AIS_NAMESPACED);
+    assert_int_equal(res.kind, AIS_INSTANCES);
+    assert_part(res.namespace, "n");
+    assert_part(res.instance, "");
+    assert_part(res.job, "");
+    assert_part(res.tail, "namespaces/n/instances");
+    assert_int_equal(res.per_page, 100);
+
+    assert_int_equal(parse(&res, "instances", ""), 0);
+    assert_int_equal(res.generation, AIS_INSTANCE);
+    assert_int_equal(res.kind, AIS_INSTANCES);
 }
 
 static void test_refused_paths(void **state)
@@ -129,7 +148,12 @@ static void test_refused_paths(void **state)
         {"jobs", AIS_RESOURCE_BAD_PATH},
         {"/instances/docs/jobs", AIS_RESOURCE_BAD_PATH},
         {"//instances/docs/jobs", AIS_RESOURCE_BAD_PATH},
-        {"instances", AIS_RESOURCE_BAD_PATH},
+        {"instancesx", AIS_RESOURCE_BAD_PATH},
+        {"instances?page=1", AIS_RESOURCE_BAD_PATH},
+        {"autorag/instances", AIS_RESOURCE_BAD_PATH},
+        {"rags", AIS_RESOURCE_BAD_PATH},
+        {"autorag/rags", AIS_RESOURCE_BAD_PATH},
+        {"ragsx/r/jobs", AIS_RESOURCE_BAD_PATH},
         {"instance/docs/jobs", AIS_RESOURCE_BAD_PATH},
         {"Instances/docs/jobs", AIS_RESOURCE_BAD_PATH},
         {"./instances/docs/jobs", AIS_RESOURCE_BAD_PATH},
@@ -170,7 +194,9 @@ static void test_refused_paths(void **state)
         {"namespaces/n/", AIS_RESOURCE_BAD_PATH},
         {"namespaces/n/docs/jobs", AIS_RESOURCE_BAD_PATH},
         {"namespaces/n/rags/docs/jobs", AIS_RESOURCE_BAD_PATH},
-        {"namespaces/n/instances", AIS_RESOURCE_BAD_PATH},
+        {"namespaces/n/instances/", AIS_RESOURCE_BAD_INSTANCE},
+        {"namespaces/n/instancesx", AIS_RESOURCE_BAD_PATH},
+        {"namespaces/n/rags", AIS_RESOURCE_BAD_PATH},
 
         {"instances/", AIS_RESOURCE_BAD_INSTANCE},
         {"instances//jobs", AIS_RESOURCE_BAD_INSTANCE},
@@ -304,6 +330,34 @@ static void test_every_byte(void **state)
     }
 }
 
+/* The same for the list of instances. */
+static void test_every_byte_of_instances(void **state)
+{
+    static const char path[] = "accounts/0/namespaces/n/instances";
+    struct ais_resource res;
+
+    (void) state;
+    for (size_t i = 0; i < sizeof(path) - 1; i++) {
+        const char *allowed = (char[]){path[i], '\0'};
+
+        if (i == strlen("accounts/"))
+            allowed = "0123456789abcdef";
+        else if (i == strlen("accounts/0/namespaces/"))
+            allowed = "0123456789abcdefghijklmnopqrstuvwxyz_";
+
+        for (int c = 0; c < 256; c++) {
+            char text[sizeof(path)];
+            bool ok;
+
+            memcpy(text, path, sizeof(path));
+            text[i] = (char) c;
+            ok = ais_resource_parse(&res, (struct ais_str){text, sizeof(path) - 1}, AIS_STR("")) == AIS_RESOURCE_OK;
+            if (ok != (c != 0 && strchr(allowed, c) != NULL))
+                fail_msg("byte %d at %zu", c, i);
+        }
+    }
+}
+
 /* A dot is nowhere in the grammar, however long the part that it stands in. */
 static void test_every_position(void **state)
 {
@@ -325,6 +379,7 @@ static void test_every_prefix(void **state)
 {
     static const char path[] = "accounts/0ab/ai-search/namespaces/n-n/instances/i-i/jobs/j-j/logs";
     static const char *const resources[] = {
+        "accounts/0ab/ai-search/namespaces/n-n/instances",
         "accounts/0ab/ai-search/namespaces/n-n/instances/i-i/jobs",
         "accounts/0ab/ai-search/namespaces/n-n/instances/i-i/jobs/j",
         "accounts/0ab/ai-search/namespaces/n-n/instances/i-i/jobs/j-",
@@ -425,6 +480,22 @@ static void test_query(void **state)
     }
 }
 
+/* Pages of instances are larger. */
+static void test_query_of_instances(void **state)
+{
+    static const char *const paths[] = {"instances", "namespaces/n/instances"};
+    struct ais_resource res;
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(paths); i++) {
+        assert_int_equal(parse(&res, paths[i], "page=2&per_page=100&x=1"), AIS_RESOURCE_OK);
+        assert_int_equal(res.page, 2);
+        assert_int_equal(res.per_page, 100);
+        assert_int_equal(parse(&res, paths[i], "per_page=101"), AIS_RESOURCE_BAD_PER_PAGE);
+        assert_int_equal(parse(&res, paths[i], "page=0"), AIS_RESOURCE_BAD_PAGE);
+    }
+}
+
 static void test_query_with_nul(void **state)
 {
     struct ais_resource res;
@@ -520,14 +591,23 @@ static void test_status_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_api_path),       cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_refused_paths),  cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_longest),        cmocka_unit_test(test_every_byte),
-        cmocka_unit_test(test_every_position), cmocka_unit_test(test_every_prefix),
-        cmocka_unit_test(test_query),          cmocka_unit_test(test_query_with_nul),
-        cmocka_unit_test(test_no_query),       cmocka_unit_test(test_parts_against_patterns),
-        cmocka_unit_test(test_part_lengths),   cmocka_unit_test(test_part_with_nul),
+        cmocka_unit_test(test_api_path),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_refused_paths),
+        cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_longest),
+        cmocka_unit_test(test_every_byte),
+        cmocka_unit_test(test_every_position),
+        cmocka_unit_test(test_every_prefix),
+        cmocka_unit_test(test_query),
+        cmocka_unit_test(test_query_with_nul),
+        cmocka_unit_test(test_no_query),
+        cmocka_unit_test(test_parts_against_patterns),
+        cmocka_unit_test(test_part_lengths),
+        cmocka_unit_test(test_part_with_nul),
         cmocka_unit_test(test_status_text),
+        cmocka_unit_test(test_every_byte_of_instances),
+        cmocka_unit_test(test_query_of_instances),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
