@@ -228,13 +228,13 @@ $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/flags
 	$(call SAY,LD,$@)
 	$(Q)$(CC) -std=gnu11 $(WARN) $(CFLAGS) -o $@ $<
 
-# All of it takes about ten minutes, and wants a machine that does nothing else. Some rows: BENCH='instructions cold';
+# All of it takes a quarter of an hour, and wants a machine that does nothing else. Some rows: BENCH='instructions cold';
 # less of each: BENCH=--quick; what else there is: BENCH=--help.
 BENCH ?=
 .PHONY: bench
 bench:
 	scripts/install-deps bench
-	@$(MAKE) --no-print-directory nginx $(BENCH_TOOLS)
+	@$(MAKE) --no-print-directory nginx collectd $(BENCH_TOOLS)
 	@$(TEST_ENV) PYTHONPATH=tests $(PYTHON) -m bench $(BENCH)
 
 # ---- the rest -------------------------------------------------------------------------------------------------------

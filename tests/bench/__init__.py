@@ -1,12 +1,12 @@
 """
 The bench: what the module costs and what it saves, beside what an operator would use instead, in one run.
 
-    make bench                                   all rows, about ten minutes
+    make bench                                   all rows, about a quarter of an hour
     make bench BENCH="--quick instructions"      some rows, and less of each
 
     report        a line of the table, the table, the JSON
     tools         the programs in C that load and are loaded: client.c, upstream.c; wrk; pinning
     contenders    nginx as aisearch, return 200, proxy_cache and lua
     callgrind     instructions, function by function
-    hits, waits, memory, polling, budget, trouble      the rows
+    hits, waits, memory, polling, budget, trouble, fleet      the rows
 """

@@ -1,6 +1,7 @@
 """What was measured: lines, as a table for people and as JSON for programs."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import platform
@@ -24,6 +25,7 @@ class Line:
     compared: str = ""
     bar: str = ""
     met: bool | None = None
+    columns: tuple[str, ...] = CONTENDERS  # those that stand side by side
 
 
 def ratio(line: Line, to: str, limit: float, at_most: bool = True) -> Line:
@@ -41,20 +43,23 @@ def number(value: float | None) -> str:
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
-_HEAD = ("what", *CONTENDERS, "compared", "bar", "")
-
-
 def _cells(line: Line) -> tuple[str, ...]:
     verdict = "" if line.met is None else "met" if line.met else "MISSED"
-    values = (number(line.values.get(name)) for name in CONTENDERS)
+    values = (number(line.values.get(name)) for name in line.columns)
     what = f"{line.what}, {line.unit}" if line.unit else line.what
     return (what, *values, line.compared, line.bar, verdict)
 
 
 def table(lines: list[Line], markdown: bool = False) -> str:
-    rows = [_HEAD, *map(_cells, lines)]
+    """A table for each set of contenders."""
+    groups = itertools.groupby(lines, key=lambda line: line.columns)
+    return "\n\n".join(_table(columns, list(group), markdown) for columns, group in groups)
+
+
+def _table(columns: tuple[str, ...], lines: list[Line], markdown: bool) -> str:
+    rows = [("what", *columns, "compared", "bar", ""), *map(_cells, lines)]
     widths = [max(map(len, column)) for column in zip(*rows)]
-    right = set(range(1, 1 + len(CONTENDERS)))
+    right = set(range(1, 1 + len(columns)))
 
     def show(row: tuple[str, ...]) -> str:
         cells = [cell.rjust(width) if n in right else cell.ljust(width)
@@ -100,6 +105,7 @@ def machine() -> dict:
 
 _VERSIONS = {
     "nginx": ("nginx", "-v"),
+    "collectd": ("dpkg-query", "-W", "-f", "collectd/${source:Upstream-Version}", "collectd-core"),
     "lua module": ("dpkg-query", "-W", "-f", "lua/${source:Upstream-Version}", "libnginx-mod-http-lua"),
     "libcurl": ("curl-config", "--version"),
     "gcc": ("gcc", "-dumpfullversion"),

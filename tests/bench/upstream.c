@@ -1,5 +1,6 @@
 /*
- * An API that answers every look-up of a job, fast and after a fixed delay, so that what is measured is not the API.
+ * An API that answers every look-up of a job, fast and after a fixed delay, so that what is measured is not the API. It
+ * answers lists too, each of one job.
  *
  *     upstream PORT DELAY SIZE        0: a free port; milliseconds; bytes of a body
  *
@@ -91,12 +92,17 @@ static int job_of(const char *head, const char **job)
     return (int) (path + len - *job);
 }
 
+#define JOB "{\"id\":\"%.*s\",\"source\":\"user\",%s\"started_at\":\"2020-01-01T00:00:00Z\",\"description\":\"%.*s\"}"
+#define ANSWER "{\"success\":true,\"result\":" JOB "}"
+#define LIST                                                                                                           \
+    "{\"success\":true,\"result\":[" JOB "],"                                                                          \
+    "\"result_info\":{\"count\":1,\"page\":1,\"per_page\":50,\"total_count\":1}}"
+
 static void answer(int fd, struct connection *c)
 {
     static char body[sizeof(description) + 1024], message[sizeof(body) + 1024];
     bool active = strstr(c->head, "/active/") != NULL;
-    const char *job, *format = "{\"success\":true,\"result\":{\"id\":\"%.*s\",\"source\":\"user\",%s"
-                               "\"started_at\":\"2020-01-01T00:00:00Z\",\"description\":\"%.*s\"}}";
+    const char *job, *format = strstr(c->head, "/jobs?") != NULL ? LIST : ANSWER;
     const char *ended = active ? "" : "\"ended_at\":\"2020-01-01T01:00:00Z\",";
     int job_len = job_of(c->head, &job);
     int bare = snprintf(body, sizeof(body), format, job_len, job, ended, 0, description);

@@ -40,10 +40,7 @@ LoadPlugin logfile
   File "{prefix}/collectd.log"
   PrintSeverity true
 </Plugin>
-LoadPlugin csv
-<Plugin csv>
-  DataDir "{prefix}/csv"
-</Plugin>
+{csv}
 {extra}
 
 PluginDir "{plugin_dir}"
@@ -54,21 +51,30 @@ PluginDir "{plugin_dir}"
 """
 
 
+_CSV = """\
+LoadPlugin csv
+<Plugin csv>
+  DataDir "{prefix}/csv"
+</Plugin>"""
+
+
 @dataclasses.dataclass
 class Config:
     """
     aisearch is what stands in the <Plugin aisearch> block; None: there is no such block. extra comes before, where
-    plugins of collectd's own may be loaded.
+    plugins of collectd's own may be loaded. Without csv, nothing is there to be read back.
     """
 
     aisearch: str | None
     interval: float = INTERVAL
     extra: str = ""
     global_interval: float = 1.0
+    csv: bool = True
 
     def text(self, prefix: pathlib.Path) -> str:
         plugin = "" if self.aisearch is None else f"<Plugin aisearch>\n{self.aisearch}\n</Plugin>"
-        return _TEMPLATE.format(prefix=prefix, stock=STOCK_PLUGIN_DIR, plugin_dir=PLUGIN_DIR, extra=self.extra,
+        csv = _CSV.format(prefix=prefix) if self.csv else ""
+        return _TEMPLATE.format(prefix=prefix, csv=csv, stock=STOCK_PLUGIN_DIR, plugin_dir=PLUGIN_DIR, extra=self.extra,
                                 interval=self.interval, global_interval=self.global_interval, plugin=plugin)
 
 

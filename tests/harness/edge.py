@@ -87,6 +87,7 @@ class Edge:
         edge.requests()          # what came in: protocol, connection, ...
 
     One port for each certificate, and one named old_tls that speaks TLS 1.1 at most. http2=False leaves HTTP/1.1 alone.
+    The upstream is the path of a Unix socket, or HOST:PORT.
     server takes more directives for each of these servers.
     """
 
@@ -95,7 +96,7 @@ class Edge:
         servers = [_server(kind, certificates, kind, "ssl_protocols TLSv1.2 TLSv1.3;", http2, server)
                    for kind in Certificates.KINDS]
         servers.append(_server("old_tls", certificates, "good", _OLD_TLS, http2, server))
-        self.nginx = Nginx(tmp, Config(aisearch=False, http=_HTTP.replace("@UPSTREAM@", upstream) + "\n".join(servers)))
+        self.nginx = Nginx(tmp, Config(aisearch=False, http=_http(upstream) + "\n".join(servers)))
 
     def __enter__(self) -> "Edge":
         self.nginx.__enter__()
@@ -113,8 +114,8 @@ class Edge:
     def requests(self) -> list[dict]:
         """
         What the edge has answered, in order: server (the certificate's kind), protocol ("HTTP/2.0"), tls, sni, resumed
-        ("r" or "."), connection (a number), nth (of that connection), uri, status. nginx writes a line a moment after
-        the answer: wait for it with net.wait_until().
+        ("r" or "."), connection (a number), nth (of that connection), uri, status, ended (when the answer was out, of
+        time.time()), took (seconds). nginx writes a line a moment after the answer: wait for it with net.wait_until().
         """
         return [json.loads(line) for line in self.nginx.access_log("edge.log")]
 
@@ -122,12 +123,16 @@ class Edge:
 _HTTP = """\
     log_format edge escape=json '{"server":"$server_name","protocol":"$server_protocol","tls":"$ssl_protocol",'
         '"sni":"$ssl_server_name","resumed":"$ssl_session_reused","connection":$connection,'
-        '"nth":$connection_requests,"uri":"$request_uri","status":$status}';
+        '"nth":$connection_requests,"uri":"$request_uri","status":$status,"ended":$msec,"took":$request_time}';
     upstream simulator {
-        server unix:@UPSTREAM@;
+        server @UPSTREAM@;
         keepalive 100;
     }
 """
+
+def _http(upstream: str) -> str:
+    return _HTTP.replace("@UPSTREAM@", f"unix:{upstream}" if upstream.startswith("/") else upstream)
+
 
 _OLD_TLS = """\
 ssl_protocols TLSv1 TLSv1.1;

@@ -1,0 +1,139 @@
+"""
+A collectd that watches many instances of an API a round trip away: the plugin, and what one would use instead, a URL
+block of curl_json for each. All of them ask the same edge, by TLS, for the newest jobs of every instance.
+"""
+
+import dataclasses
+import pathlib
+import re
+import sys
+
+from harness import net
+from harness.collectd import Collectd, Config
+from harness.edge import Certificates, Edge
+
+from .contenders import ACCOUNT
+from .report import Line
+from .tools import Upstream
+
+HTTP_2, HTTP_1, CURL_JSON = CONTENDERS = ("HTTP/2", "HTTP/1.1", "curl_json")
+BARS = {HTTP_2: 1.0, HTTP_1: 2.0}  # s, for all instances
+ROUND_TRIP = 0.05
+
+_KEEP_ALIVE = "keepalive_requests 1000000; keepalive_timeout 600s;"
+
+# Each connection of Debian's curl_json has all certificates of the system to itself, and takes as long to read them.
+CURL_JSON_MEMORY = 5 * 2**20  # bytes for each instance
+
+
+@dataclasses.dataclass
+class Read:
+    """One read of all instances, as the edge saw it; what collectd spent for it, and has by then."""
+
+    seconds: float
+    connections: int
+    cpu: float  # seconds
+    memory: float  # MiB
+
+
+def fleet(bench) -> list[Line]:
+    instances = bench.scale(1000, 100)
+    certificates = Certificates(bench.tmp)
+    contenders = [name for name in CONTENDERS if name != CURL_JSON or _has_memory(instances)]
+    # The first read opens the connections, the second has them.
+    measured = {name: _measure(bench.tmp, certificates, name, instances) for name in contenders}
+
+    def line(what: str, unit: str, value) -> Line:
+        values = {name: value(*reads) for name, reads in measured.items()}
+        return Line("fleet", f"{instances} instances, {what}", unit, values, columns=CONTENDERS)
+
+    def judged(line: Line) -> list[Line]:
+        return [dataclasses.replace(line, compared=f"{line.values[name]:.2f} s over {name}", bar=f"< {bar:g}",
+                                    met=bench.judge(line.values[name] < bar)) for name, bar in BARS.items()]
+
+    return [
+        *judged(line("all read for the first time", "s", lambda first, again: first.seconds)),
+        *judged(line("all read again", "s", lambda first, again: again.seconds)),
+        line("connections", "", lambda first, again: again.connections),
+        line("CPU time of the first read", "s", lambda first, again: first.cpu),
+        line("CPU time of another", "s", lambda first, again: again.cpu),
+        line("collectd's memory", "MiB", lambda first, again: again.memory),
+    ]
+
+
+def _has_memory(instances: int) -> bool:
+    meminfo = pathlib.Path("/proc/meminfo").read_text(encoding="ascii")
+    available = int(re.search(r"MemAvailable:\s+(\d+) kB", meminfo)[1]) * 1024
+    if available < instances * CURL_JSON_MEMORY:
+        print(f"bench: without {CURL_JSON}, which would take {instances * CURL_JSON_MEMORY >> 30} GiB", file=sys.stderr)
+        return False
+    return True
+
+
+def _measure(tmp: pathlib.Path, certificates: Certificates, name: str, instances: int) -> list[Read]:
+    with Upstream(ROUND_TRIP) as upstream, \
+         Edge(tmp, certificates, upstream.address, name != HTTP_1, _KEEP_ALIVE) as edge, \
+         Collectd(tmp, _config(tmp, certificates, edge, name, instances), stop_timeout=30) as collectd:
+        return [_read(edge, collectd, instances, n) for n in range(2)]
+
+
+def _read(edge: Edge, collectd: Collectd, instances: int, n: int) -> Read:
+    """Waits for the nth, which follows on the one before."""
+    before = net.cpu_seconds(collectd.pid) if n > 0 else 0
+    net.wait_until(lambda: _lines(edge) >= (n + 1) * instances, 180, "collectd to read all instances", every=0.1)
+    cpu, memory = net.cpu_seconds(collectd.pid) - before, net.rss(collectd.pid) / 2**20
+
+    log = edge.requests()[n * instances:(n + 1) * instances]
+    assert all(entry["status"] == 200 for entry in log), "the edge has failed"
+    assert len({entry["uri"] for entry in log}) == instances, "the next read began before this one was over"
+    began, ended = min(entry["ended"] - entry["took"] for entry in log), max(entry["ended"] for entry in log)
+    return Read(ended - began, len({entry["connection"] for entry in log}), cpu, memory)
+
+
+def _lines(edge: Edge) -> int:
+    return (edge.nginx.prefix / "edge.log").read_bytes().count(b"\n")
+
+
+def _config(tmp: pathlib.Path, certificates: Certificates, edge: Edge, name: str, instances: int) -> Config:
+    names = [f"instance-{n:04d}" for n in range(instances)]
+    if name == CURL_JSON:
+        # Long enough that it has been through them all when it begins again.
+        return Config(None, extra=_curl_json(certificates, edge, names, 10 + instances * 0.08), csv=False)
+    token = tmp / "token"
+    token.write_text("bench\n", encoding="ascii")
+    return Config(_aisearch(certificates, edge, names, token), interval=6, csv=False)
+
+
+def _aisearch(certificates: Certificates, edge: Edge, names: list[str], token: pathlib.Path) -> str:
+    blocks = "\n".join(f'<Instance "{name}">\n</Instance>' for name in names)
+    return f"""
+        <Account "docs">
+          AccountID "{ACCOUNT}"
+          APIURL "{edge.url()}"
+          TokenFile "{token}"
+          CACert "{certificates.ca_file}"
+          Budget 1000000 1
+          {blocks}
+        </Account>
+    """
+
+
+def _curl_json(certificates: Certificates, edge: Edge, names: list[str], interval: float) -> str:
+    blocks = "\n".join(f"""
+        <URL "{edge.url()}/accounts/{ACCOUNT}/ai-search/instances/{name}/jobs?per_page=50">
+          Instance "{name}"
+          Header "Authorization: Bearer bench"
+          CACert "{certificates.ca_file}"
+          <Key "result_info/total_count">
+            Type "count"
+          </Key>
+        </URL>
+    """ for name in names)
+    return f"""
+        <LoadPlugin curl_json>
+          Interval {interval}
+        </LoadPlugin>
+        <Plugin curl_json>
+          {blocks}
+        </Plugin>
+    """
