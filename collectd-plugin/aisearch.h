@@ -8,11 +8,11 @@
 #include "utils_complain.h"
 
 #include "ais_client.h"
-#include "ais_credential.h"
 #include "ais_policy.h"
 #include "ais_resource.h"
 
 #include "budget.h"
+#include "credential.h"
 #include "reading.h"
 
 /*
@@ -37,8 +37,9 @@ struct lookup_s {
   char path[AIS_RESOURCE_PATH_MAX];
 
   /* of the thread that fetches */
-  struct ais_fetch *fetch; /* NULL: none under way */
-  int trouble;             /* what was complained about; 0: nothing */
+  struct ais_fetch *fetch;  /* NULL: none under way */
+  struct ais_choice choice; /* the credential that it asks with */
+  int trouble;              /* what was complained about; 0: nothing */
   c_complain_t complaint;
 
   reading_t reading; /* lock */
@@ -52,13 +53,13 @@ struct account_s {
   char *account_id;
   char *ca_cert; /* NULL: the system's */
   char *proxy;
-  struct ais_credential *credential; /* NULL: an nginx in between has it */
   struct ais_target target;
   lookup_t *lookups;
   account_t *payer; /* whose budget it spends: its own, or that of another
                        account with the same credential */
 
   /* of the thread that fetches */
+  credential_t credential;
   struct ais_client *client; /* shared by accounts with the same CACert */
   struct ais_gate gate;
   budget_t budget;     /* of a payer */

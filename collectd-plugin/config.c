@@ -33,7 +33,7 @@ typedef struct {
 
 static void free_account(account_t *account) {
   config_free_lookups(account->lookups);
-  ais_credential_free(account->credential);
+  aisearch_credential_free(&account->credential);
   sfree(account->name);
   sfree(account->account_id);
   sfree(account->ca_cert);
@@ -60,12 +60,28 @@ static int check_file(const account_t *account, const char *option,
   return 0;
 }
 
-static int check_files(const account_t *account,
-                       const account_settings_t *settings) {
-  int status = check_file(account, "TokenFile", settings->token_file);
+/* The same for a file that may be one of systemd's credentials instead. */
+static int find_secret(const account_t *account, const char *option,
+                       char **file) {
+  char path[AIS_CREDENTIAL_PATH_MAX];
+  struct ais_error err = {.text = ""};
+
+  if (*file == NULL || !ais_credential_is_named(*file))
+    return check_file(account, option, *file);
+
+  if (ais_credential_path(path, *file, &err) != 0)
+    return config_refuse(account, "%s: %s", option, err.text);
+
+  sfree(*file);
+  *file = sstrdup(path);
+  return 0;
+}
+
+static int check_files(const account_t *account, account_settings_t *settings) {
+  int status = find_secret(account, "TokenFile", &settings->token_file);
 
   if (status == 0)
-    status = check_file(account, "KeyFile", settings->key_file);
+    status = find_secret(account, "KeyFile", &settings->key_file);
   if (status == 0)
     status = check_file(account, "UnixSocket", settings->unix_socket);
   if (status == 0)
@@ -95,6 +111,7 @@ static int load_credential(account_t *account,
   bool email = settings->email != NULL;
   bool key = settings->key_file != NULL;
   struct ais_error err = {.text = ""};
+  struct ais_credential *secret;
 
   if (token && (email || key))
     return config_refuse(account, "TokenFile stands beside Email or KeyFile. "
@@ -113,14 +130,14 @@ static int load_credential(account_t *account,
   if (!token && !email)
     return 0;
 
-  account->credential =
-      token
-          ? ais_credential_token(settings->token_file, &err)
-          : ais_credential_email_key(settings->email, settings->key_file, &err);
-  if (account->credential == NULL)
+  secret = token ? ais_credential_token(settings->token_file, &err)
+                 : ais_credential_email_key(settings->email, settings->key_file,
+                                            &err);
+  if (secret == NULL)
     return config_refuse(account, "%s: %s",
                          token ? "TokenFile" : "Email and KeyFile", err.text);
 
+  aisearch_credential_init(&account->credential, account->name, secret);
   return 0;
 }
 
@@ -173,7 +190,7 @@ static int set_url(account_t *account, const account_settings_t *settings) {
                                   "Remove one of them.");
   account->target.proxy = account->proxy;
 
-  if (account->credential != NULL && !url->tls &&
+  if (account->credential.secret != NULL && !url->tls &&
       (!url->loopback || account->proxy != NULL))
     return config_refuse(
         account, "APIURL would send the credential over plain http to "
@@ -212,7 +229,7 @@ static int set_tls(account_t *account, const account_settings_t *settings) {
 
   target->verify_peer = settings->verify_peer;
   target->verify_host = settings->verify_host;
-  if (target->url.tls && account->credential != NULL &&
+  if (target->url.tls && account->credential.secret != NULL &&
       (!target->verify_peer || !target->verify_host))
     WARNING("aisearch plugin: Account \"%s\": Without VerifyPeer and "
             "VerifyHost the credential goes to whoever answers.",
@@ -333,7 +350,7 @@ static int add_instances(account_t *account, const oconfig_item_t *ci) {
   return status;
 }
 
-static int make_account(account_t *account, const account_settings_t *settings,
+static int make_account(account_t *account, account_settings_t *settings,
                         const oconfig_item_t *ci, account_t *accounts) {
   int status = check_account_id(account);
 

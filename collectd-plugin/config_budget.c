@@ -62,12 +62,12 @@ int config_budget(const account_t *account, config_budget_t *budget,
 /* Behind an nginx in between every account has its own: nginx looks after the
  * credential. */
 static account_t *find_payer(account_t *account, account_t *accounts) {
-  if (account->credential == NULL)
+  if (account->credential.secret == NULL)
     return account;
 
   for (account_t *a = accounts; a != NULL; a = a->next)
-    if (a->credential != NULL &&
-        ais_credential_equal(a->credential, account->credential))
+    if (a->credential.secret != NULL &&
+        ais_credential_equal(a->credential.secret, account->credential.secret))
       return a->payer;
 
   return account;

@@ -165,20 +165,36 @@ static void fetch_done(void *data, const struct ais_response *response) {
     aisearch_reading_fail(&lookup->reading);
   pthread_mutex_unlock(&account->lock);
 
-  complain(lookup, &outcome);
+  if (!aisearch_credential_settle(&account->credential, &lookup->choice,
+                                  outcome.fault, outcome.why.text))
+    complain(lookup, &outcome);
   ais_answer_free(&outcome.answer);
+}
+
+/* For a look-up that no request was sent for. */
+static void fail_fetch(lookup_t *lookup, enum ais_fault fault,
+                       const char *message) {
+  fetch_done(lookup, &(struct ais_response){.fault = fault,
+                                            .retry_after = -1,
+                                            .ratelimit_remaining = -1,
+                                            .ratelimit_reset = -1,
+                                            .age = -1,
+                                            .message = message});
 }
 
 static void start_fetch(lookup_t *lookup) {
   account_t *account = lookup->account;
 
-  lookup->fetch =
-      ais_client_fetch(account->client, &account->target, account->credential,
-                       lookup->path, fetch_done, lookup);
+  if (!aisearch_credential_choose(&account->credential, &lookup->choice)) {
+    fail_fetch(lookup, AIS_FAULT_CREDENTIAL, "the API refuses the credential");
+    return;
+  }
+
+  lookup->fetch = ais_client_fetch(account->client, &account->target,
+                                   account->credential.secret, lookup->path,
+                                   fetch_done, lookup);
   if (lookup->fetch == NULL)
-    fetch_done(lookup, &(struct ais_response){.fault = AIS_FAULT_INTERNAL,
-                                              .age = -1,
-                                              .message = "out of memory"});
+    fail_fetch(lookup, AIS_FAULT_INTERNAL, "out of memory");
 }
 
 static bool is_payer(const account_t *account) {

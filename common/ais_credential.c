@@ -17,13 +17,16 @@
 /* "Authorization: Bearer ", the longest of the names, with room to spare. */
 #define NAME_MAX_LEN 32
 
+/* In the place of a stamp, where there is no file, or no way to it. */
+#define ABSENT 1
+
 #define NAMED "credential:"
 #define DIRECTORY_VARIABLE "CREDENTIALS_DIRECTORY"
 
 /* The file is read straight into secret, so that no other memory ever holds it. */
 struct ais_credential {
     uint64_t version; /* the stamp of the file that it was read from */
-    uint64_t seen;    /* the stamp of the file when it was looked at last; 0: it could not be */
+    uint64_t seen;    /* the stamp of the file when it was looked at last, or ABSENT */
     mode_t mode;
     char file[AIS_CREDENTIAL_PATH_MAX];
     char email[EMAIL_MAX + 1]; /* empty for a token */
@@ -135,7 +138,7 @@ static uint64_t stamp_of(const struct stat *st)
     hash = mix(hash, (uint64_t) st->st_mtim.tv_nsec);
     hash = mix(hash, (uint64_t) st->st_ctim.tv_sec);
     hash = mix(hash, (uint64_t) st->st_ctim.tv_nsec);
-    return hash != 0 ? hash : 1;
+    return hash > ABSENT ? hash : ABSENT + 1;
 }
 
 static const char *open_cure(int error)
@@ -317,7 +320,7 @@ enum ais_renewal ais_credential_renew(struct ais_credential **cred, struct ais_e
     const struct secret_kind *kind = old->email[0] == '\0' ? &token_kind : &key_kind;
     struct stat st;
     bool there = stat(old->file, &st) == 0;
-    uint64_t stamp = there ? stamp_of(&st) : 0;
+    uint64_t stamp = there ? stamp_of(&st) : ABSENT;
     enum ais_renewal renewal;
 
     if (stamp == old->seen) {
@@ -373,6 +376,11 @@ const char *ais_credential_file(const struct ais_credential *cred)
 uint64_t ais_credential_version(const struct ais_credential *cred)
 {
     return cred->version;
+}
+
+uint64_t ais_credential_seen(const struct ais_credential *cred)
+{
+    return cred->seen;
 }
 
 bool ais_credential_exposed(const struct ais_credential *cred)

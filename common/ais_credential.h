@@ -62,6 +62,9 @@ const char *ais_credential_file(const struct ais_credential *cred);
  */
 uint64_t ais_credential_version(const struct ais_credential *cred);
 
+/* The same of the file as it was looked at last, also where it could not be used then. */
+uint64_t ais_credential_seen(const struct ais_credential *cred);
+
 /* Whether everybody on the machine could read the file, or write to it, by its mode when it was read. */
 bool ais_credential_exposed(const struct ais_credential *cred);
 

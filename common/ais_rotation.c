@@ -144,14 +144,23 @@ enum ais_rotation_news ais_rotation_accepted(struct ais_rotation *r, const struc
     return switched ? AIS_ROTATION_SWITCHED : AIS_ROTATION_NO_NEWS;
 }
 
-void ais_rotation_renewed(struct ais_rotation *r, unsigned slot, uint64_t version, int64_t date)
+bool ais_rotation_renewed(struct ais_rotation *r, unsigned slot, uint64_t version, int64_t date)
 {
     if (r->slots[slot].version == version) {
-        return;
+        return false;
     }
     r->slots[slot] = (struct ais_slot){.version = version};
     touch(r, slot);
     if (slot == r->in_use) {
         r->since = date;
     }
+    return true;
+}
+
+bool ais_rotation_unusable(struct ais_rotation *r, unsigned slot, uint64_t seen)
+{
+    bool news = r->slots[slot].unusable != seen;
+
+    r->slots[slot].unusable = seen;
+    return news;
 }

@@ -24,6 +24,7 @@
 
 struct ais_slot {
     uint64_t version;   /* ais_credential_version() */
+    uint64_t unusable;  /* ais_credential_seen(), where that was told */
     uint32_t known;     /* as of which change this is known */
     bool refused;       /* since there was one that was not */
     int64_t refused_on; /* the date of the last refusal, whenever that was; 0: never */
@@ -72,8 +73,10 @@ enum ais_rotation_news ais_rotation_refused(struct ais_rotation *r, const struct
 /* The API has answered to it with anything else. */
 enum ais_rotation_news ais_rotation_accepted(struct ais_rotation *r, const struct ais_choice *choice, int64_t date);
 
-/* Another content is in the slot. */
-void ais_rotation_renewed(struct ais_rotation *r, unsigned slot, uint64_t version, int64_t date);
+/* Another content is in the slot, or one that cannot be used. Returns whether that is news. */
+bool ais_rotation_renewed(struct ais_rotation *r, unsigned slot, uint64_t version, int64_t date);
+
+bool ais_rotation_unusable(struct ais_rotation *r, unsigned slot, uint64_t seen);
 
 /* Whether all are refused. */
 bool ais_rotation_exhausted(const struct ais_rotation *r);

@@ -274,8 +274,6 @@ FAILURES = {
     "no headers": (dict(script=stall.no_headers()), "timeout", "timeout: "),
     "no body": (dict(script=stall.no_body()), "timeout", "timeout: "),
     "connection reset": (dict(script=stall.reset_before_headers()), "connect", "connect: "),
-    "credential refused": (dict(status=401, body='{"success":false,"errors":[{"code":10000,"message":"no"}]}'),
-                           "credential", "credential: "),
     "rate limit": (dict(status=429, headers=[["Retry-After", "0"]], body='{"success":false,"errors":[{"code":1,"message":"slow down"}]}'),
                    "rate_limited", "rate_limited: "),
     "not found": (dict(status=404, body='{"success":false,"errors":[{"code":7002,"message":"gone\\nfar"}]}'),

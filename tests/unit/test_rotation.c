@@ -184,10 +184,10 @@ static void test_renewed(void **state)
     struct ais_choice old = expect_slot(&r, NOW, 0);
 
     (void) state;
-    ais_rotation_renewed(&r, 0, versions[0], DATE + 5);
+    assert_false(ais_rotation_renewed(&r, 0, versions[0], DATE + 5));
     assert_int_equal(r.since, DATE);
     exhaust(&r);
-    ais_rotation_renewed(&r, 0, 33, DATE + 5);
+    assert_true(ais_rotation_renewed(&r, 0, 33, DATE + 5));
     assert_int_equal(r.since, DATE + 5);
     assert_int_equal(r.slots[0].refused_on, 0);
     assert_int_equal(expect_slot(&r, NOW, 0).version, 33);
@@ -195,6 +195,19 @@ static void test_renewed(void **state)
     refuse(&r, old, AIS_ROTATION_NO_NEWS);
     accept(&r, old, AIS_ROTATION_NO_NEWS);
     accept(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_NO_NEWS);
+}
+
+/* It is told once, by whoever finds out first. */
+static void test_unusable(void **state)
+{
+    struct ais_rotation r = begin(2);
+
+    (void) state;
+    assert_true(ais_rotation_unusable(&r, 1, 77));
+    assert_false(ais_rotation_unusable(&r, 1, 77));
+    assert_true(ais_rotation_unusable(&r, 0, 77));
+    assert_true(ais_rotation_unusable(&r, 1, 78));
+    (void) expect_slot(&r, NOW, 0);
 }
 
 /* A worker that has not read the new content, or knows an even newer one. */
@@ -308,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_refused_ones_take_turns),
         cmocka_unit_test(test_turn_without_an_answer),
         cmocka_unit_test(test_renewed),
+        cmocka_unit_test(test_unusable),
         cmocka_unit_test(test_another_version),
         cmocka_unit_test(test_renewed_slot_that_is_not_in_use),
         cmocka_unit_test(test_renewed_slot_in_use),

@@ -1,0 +1,169 @@
+"""The life of collectd's credential: it changes in its file, is refused, and comes back, without a restart."""
+
+import contextlib
+import os
+import pathlib
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from harness.collectd import INTERVAL, Collectd, Config, refusal
+from harness.simulator import ACCOUNT, Simulator
+
+
+@pytest.fixture(autouse=True)
+def handbook(simulator):
+    simulator.instance("instances/handbook", [{"id": "a", "state": "running"}])
+
+
+def block(simulator: Simulator, credential: str, name: str = "docs") -> str:
+    return (f'<Account "{name}">\nAccountID "{ACCOUNT}"\n{credential}\nAPIURL "{simulator.url}"\nBudget 100000 1\n'
+            f'Instance "handbook"\n</Account>')
+
+
+@contextlib.contextmanager
+def running(tmp: pathlib.Path, *blocks: str, **options) -> Iterator[Collectd]:
+    with Collectd(tmp, Config("\n".join(blocks)), **options) as daemon:
+        yield daemon
+
+
+def secret(tmp: pathlib.Path, content: str, mode: int = 0o600) -> pathlib.Path:
+    path = tmp / "docs.token"
+    path.write_text(content)
+    path.chmod(mode)
+    return path
+
+
+def in_place(path: pathlib.Path, content: str) -> None:
+    path.write_text(content)
+
+
+def by_rename(path: pathlib.Path, content: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(content)
+    new.rename(path)
+
+
+def state_of(daemon: Collectd) -> float:
+    return daemon.next_report("docs", lambda r: "docs-handbook/gauge-state" in r)["docs-handbook/gauge-state"]
+
+
+def tokens_seen(simulator: Simulator) -> set[str]:
+    return {request.header("authorization").removeprefix("Bearer ") for request in simulator.requests()}
+
+
+@pytest.mark.parametrize("change", [in_place, by_rename])
+def test_change_of_the_file_is_followed(tmp, simulator, change):
+    """Both are accepted for a while, as they are while somebody rotates them."""
+    simulator.account(tokens=["first", "second"])
+    path = secret(tmp, "first\n")
+    with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
+        assert state_of(daemon) == 1
+        assert tokens_seen(simulator) == {"first"}
+
+        change(path, "second\n")
+        daemon.wait_log(rf'Account "docs": "{path}" has changed, and was read\.')
+        simulator.account(tokens=["second"])
+        simulator.forget()
+        assert state_of(daemon) == 1
+        assert tokens_seen(simulator) == {"second"}
+        assert daemon.log_lines("cannot be read") == []
+    assert not re.search("first|second", daemon.log())
+
+
+def test_key_is_followed_too(tmp, simulator):
+    email = simulator.email
+    simulator.account(keys=[(email, "first"), (email, "second")])
+    path = secret(tmp, "first\n")
+    with running(tmp, block(simulator, f'Email "{email}"\nKeyFile "{path}"')) as daemon:
+        assert state_of(daemon) == 1
+        in_place(path, "second\n")
+        daemon.wait_log("has changed, and was read")
+        simulator.account(keys=[(email, "second")])
+        assert state_of(daemon) == 1
+        assert daemon.log_lines("cannot be read") == []
+
+
+def test_content_that_does_not_do_leaves_the_old_one_in_use(tmp, simulator):
+    path = secret(tmp, simulator.token)
+    with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
+        assert state_of(daemon) == 1
+        by_rename(path, "canary canary\n")
+        daemon.wait_log(r"\[warning\].*cannot be read: .*white space at offset 6.*The one before stays in use\.")
+        for _ in range(2):
+            assert state_of(daemon) == 1
+        path.unlink()
+        daemon.wait_log(r"\[warning\].*cannot be read: .*No such file or directory.*The one before stays in use\.")
+        assert state_of(daemon) == 1
+        assert len(daemon.log_lines("cannot be read")) == 2
+        assert tokens_seen(simulator) == {simulator.token}
+    assert "canary" not in daemon.log()
+
+
+def test_refused_credential_is_told_once_and_left_alone(tmp, simulator):
+    """Every look-up fails, though hardly any is sent, until the file changes."""
+    path = secret(tmp, "revoked")
+    with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
+        report = daemon.wait_report("docs", lambda r: r["docs/errors-credential"] >= 5, timeout=5 + 10 * INTERVAL)
+        assert "docs-handbook/gauge-state" not in report
+        assert simulator.count() == 1
+        [line] = daemon.log_lines(r"\[error\].*plugin")
+        assert re.search(r'Account "docs": cannot be read: credential: the API refuses the credential \(401\)\. .*'
+                         rf'into "{path}"', line)
+
+        in_place(path, simulator.token)
+        assert state_of(daemon) == 1
+        assert len(daemon.log_lines("cannot be read")) == 1
+    assert not re.search(f"revoked|{simulator.token}", daemon.log())
+
+
+def test_forbidden_resource_is_not_the_credentials_fault(tmp, simulator):
+    simulator.instance("instances/open", [{"id": "a", "state": "running"}])
+    simulator.fault("/handbook/", status=403, body='{"success":false,"errors":[{"code":7003,"message":"no"}]}')
+    config = block(simulator, f'TokenFile "{simulator.token_file}"').replace("</", 'Instance "open"\n</')
+    with running(tmp, config) as daemon:
+        daemon.wait_log("the API answers 403: no")
+        simulator.forget()
+        since = time.time()
+        for _ in range(3):
+            daemon.next_report("docs", lambda r: r.get("docs-open/gauge-state") == 1)
+        assert time.time() - since > INTERVAL
+        assert simulator.count("/handbook/") >= 2
+        assert daemon.log_lines("credential") == []
+
+
+def test_modes_that_expose_it(tmp, simulator):
+    path = secret(tmp, simulator.token, mode=0o644)
+    with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
+        assert state_of(daemon) == 1
+        [line] = daemon.log_lines("Everybody")
+        assert re.search(rf'\[warning\].*Account "docs": Everybody.*read or write "{path}"\. Take that from its mode',
+                         line + daemon.stderr())
+
+
+def test_modes_that_do_not(tmp, simulator):
+    path = secret(tmp, simulator.token, mode=0o640)
+    with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
+        assert state_of(daemon) == 1
+        assert daemon.log_lines("Everybody") == []
+
+
+# Credentials of systemd.
+
+
+def test_credential_of_systemd(tmp, simulator):
+    secret(tmp, simulator.token)
+    env = {"CREDENTIALS_DIRECTORY": str(tmp)}
+    with running(tmp, block(simulator, 'TokenFile "credential:docs.token"'), env=env) as daemon:
+        assert state_of(daemon) == 1
+
+
+def test_credential_of_systemd_without_systemd(tmp, simulator):
+    assert "CREDENTIALS_DIRECTORY" not in os.environ
+    for value, message in (("credential:docs", "TokenFile: CREDENTIALS_DIRECTORY is not set; let systemd start"),
+                           ("credential:a/b", "TokenFile: not the name of a credential; write")):
+        refused = refusal(Config(block(simulator, f'TokenFile "{value}"')), tmp)
+        assert refused.status != 0
+        assert message in refused.log
