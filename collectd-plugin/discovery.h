@@ -1,0 +1,140 @@
+#ifndef AISEARCH_DISCOVERY_H
+#define AISEARCH_DISCOVERY_H
+
+#include "ais_instance.h"
+#include "ais_resource.h"
+
+#include "selection.h"
+
+/*
+ * What lists of instances tell: which instances are there to be watched, which
+ * have come, changed or gone. One discovery_t is about one list, that of an
+ * account or of one of its namespaces.
+ *
+ * A round reads the list from its first page to its end. Only when that was
+ * read, all of it, something changes; a round that fails half-way changes
+ * nothing. Since instances come and go between two pages, which moves others
+ * from one page to another,
+ *
+ *   - a list whose total_count changes on the way, or does not come out right,
+ *     is read again from the first page, and if that happens over and over, it
+ *     is good enough to tell what is there, but not what is gone;
+ *   - an instance is gone only if it is missing when the list is read a second
+ *     time, right after the first.
+ *
+ * Named instances, those of the configuration, are watched whether the lists
+ * tell of them or not. Of an instance that has gone nothing is remembered: when
+ * it comes back, it is a new one.
+ *
+ * How to use it, in the thread that fetches:
+ *
+ *     aisearch_discovery_begin(d);                 // every DiscoveryInterval
+ *   again:
+ *     aisearch_discovery_resource(d, &resource);   // ask for that
+ *     ... an answer that is a success:
+ *     step = aisearch_discovery_page(d, &answer.listing);
+ *       DISCOVERY_MORE     goto again
+ *       DISCOVERY_FAILED   nothing has changed; until the next round
+ *       DISCOVERY_DONE     while (aisearch_discovery_change(d, &change)) ...
+ *     ... any other answer, or none: nothing to do, until the next begin()
+ *
+ * Pure, without collectd in it.
+ */
+
+#define DISCOVERY_PER_PAGE 100 /* the most that the API gives */
+#define DISCOVERY_PAGES_MAX 1000
+#define DISCOVERY_PASSES_MAX 4 /* how often one round reads the list */
+
+/* An instance that is watched. The pointer to it is good until it has gone. */
+typedef struct {
+  char *id;
+  char *namespace; /* to ask about it by; NULL: as a plain instance */
+  enum ais_generation generation; /* AIS_INSTANCE, or AIS_NAMESPACED */
+  bool paused;
+  int64_t created_at; /* ms since the epoch, or AIS_TIME_NONE */
+
+  bool named;
+  bool skipped; /* it cannot be watched; nobody but discovery.c sees these */
+  void *data;   /* the caller's: NULL at first */
+} discovery_instance_t;
+
+typedef enum {
+  DISCOVERY_APPEARED, /* watch it from now on */
+  DISCOVERY_CHANGED,  /* paused or created_at has; also of named ones */
+  DISCOVERY_GONE,     /* freed with the next call: take data back now */
+
+  /* It was selected, but cannot be watched; said once. */
+  DISCOVERY_LONG,  /* its name does not fit */
+  DISCOVERY_TAKEN, /* an AutoRAG of the configuration reports by its name */
+} discovery_event_t;
+
+typedef struct {
+  discovery_event_t event;
+  discovery_instance_t *instance;
+} discovery_change_t;
+
+typedef enum {
+  DISCOVERY_MORE,   /* ask for the next resource */
+  DISCOVERY_DONE,   /* take the changes */
+  DISCOVERY_FAILED, /* the list makes no sense, or memory has run out */
+} discovery_step_t;
+
+typedef struct {
+  const char *namespace; /* whose list it is; NULL: the account's */
+  const selection_t *selection;
+  size_t room; /* how long INSTANCE[@NAMESPACE] may be */
+
+  discovery_instance_t **known; /* sorted by namespace and id */
+  size_t nknown;
+
+  /* of the present round */
+  discovery_instance_t *found; /* of all passes together */
+  size_t nfound;
+  size_t found_size;
+  unsigned passes; /* that have begun */
+  unsigned good;   /* that have ended, and came out right */
+  int page;        /* to be asked for next */
+  int64_t total;   /* what the first page of the pass said, or -1 */
+  int64_t seen;    /* elements of this pass so far */
+  size_t left_out; /* of those: with names that cannot be asked about */
+
+  /* what has come of it */
+  discovery_change_t *changes;
+  size_t nchanges;
+  size_t next_change;
+} discovery_t;
+
+#pragma GCC visibility push(hidden)
+
+/* namespace and selection have to outlive it. */
+void aisearch_discovery_init(discovery_t *d, const char *namespace,
+                             const selection_t *selection, size_t room);
+void aisearch_discovery_free(discovery_t *d);
+
+/*
+ * Before the first round: an instance of the configuration, in whatever
+ * namespace (NULL: none given). For AIS_AUTORAG its name is taken, and no
+ * instance of that name is watched. Naming one twice is fine; the first one's
+ * data count. Returns -1 where memory runs out.
+ */
+int aisearch_discovery_name(discovery_t *d, enum ais_generation generation,
+                            const char *id, const char *namespace, void *data);
+
+/* Begins a round; one that was under way is forgotten. */
+void aisearch_discovery_begin(discovery_t *d);
+
+/* What to ask for next: ais_resource_path() makes a path of it. */
+void aisearch_discovery_resource(const discovery_t *d,
+                                 struct ais_resource *resource);
+
+/* Takes over the page that was asked for. */
+discovery_step_t aisearch_discovery_page(discovery_t *d,
+                                         const struct ais_listing *page);
+
+/* After DISCOVERY_DONE: the next change, or false where there is none. First
+ * comes what has gone. */
+bool aisearch_discovery_change(discovery_t *d, discovery_change_t *change);
+
+#pragma GCC visibility pop
+
+#endif
