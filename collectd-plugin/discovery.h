@@ -88,13 +88,14 @@ typedef struct {
   size_t nknown;
 
   /* of the present round */
-  discovery_instance_t *found; /* of all passes together */
+  discovery_instance_t **found; /* of all passes together */
   size_t nfound;
   size_t found_size;
   unsigned passes; /* that have begun */
   unsigned good;   /* that have ended, and came out right */
   int page;        /* to be asked for next */
   int64_t total;   /* what the first page of the pass said, or -1 */
+  bool moved;      /* and another page something else */
   int64_t seen;    /* elements of this pass so far */
   size_t left_out; /* of those: with names that cannot be asked about */
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "ais_error.h"
+#include "ais_time.h"
 
 /*
  * One page of a list of instances, as the API answers it. Pure functions without globals, for any thread or process.

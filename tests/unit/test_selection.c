@@ -1,0 +1,107 @@
+/* Which instances the collectd plugin selects: as collectd's ignorelist would. */
+
+#include "unit.h"
+
+#include "../../collectd-plugin/selection.c"
+
+static void add(selection_t *selection, const char *entry)
+{
+    char error[128] = "";
+
+    if (aisearch_selection_add(selection, entry, error, sizeof(error)) != 0)
+        fail_msg("%s: %s", entry, error);
+}
+
+static void test_entries(void **state)
+{
+    static const struct {
+        const char *entries[3];
+        const char *name;
+        bool matches;
+    } cases[] = {
+        {{"docs"}, "docs", true},
+        {{"docs"}, "docs-2", false},
+        {{"docs"}, "Docs", false},
+        {{"docs"}, "doc", false},
+        {{"handbook", "docs"}, "docs", true},
+        {{"handbook", "docs"}, "handbook", true},
+        {{"handbook", "docs"}, "tickets", false},
+
+        {{"/docs/"}, "docs", true},
+        {{"/docs/"}, "my-docs-2", true},
+        {{"/^docs/"}, "my-docs", false},
+        {{"/^docs-/"}, "docs-1", true},
+        {{"/^docs-[0-9]+$/"}, "docs-12", true},
+        {{"/^docs-[0-9]+$/"}, "docs-12a", false},
+        {{"/^(a|b)$/"}, "b", true},
+        {{"/^a{2}$/"}, "aa", true},
+        {{"/a/b/"}, "a/b", true},
+        {{"/DOCS/"}, "docs", false},
+        {{"/x/", "docs", "/y/"}, "docs", true},
+        {{"/x/", "docs", "/y/"}, "day", true},
+        {{"/x/", "docs", "/y/"}, "tickets", false},
+
+        /* names, though they begin or end with a slash */
+        {{"//"}, "docs", false},
+        {{"/docs"}, "docs", false},
+        {{"docs/"}, "docs", false},
+        {{"/"}, "docs", false},
+        {{"//"}, "//", true},
+        {{"/d"}, "/d", true},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        selection_t selection = {.ignore = false};
+
+        for (size_t e = 0; e < COUNT(cases[i].entries) && cases[i].entries[e] != NULL; e++)
+            add(&selection, cases[i].entries[e]);
+
+        if (aisearch_selection_has(&selection, cases[i].name) != cases[i].matches)
+            fail_msg("%s in %s...", cases[i].name, cases[i].entries[0]);
+        selection.ignore = true;
+        if (aisearch_selection_has(&selection, cases[i].name) == cases[i].matches)
+            fail_msg("%s ignored in %s...", cases[i].name, cases[i].entries[0]);
+        aisearch_selection_free(&selection);
+        assert_null(selection.entries);
+    }
+}
+
+/* Where nothing is said, everything is meant, whatever IgnoreSelected says. */
+static void test_no_entries(void **state)
+{
+    selection_t selection = {.ignore = false};
+
+    (void) state;
+    assert_true(aisearch_selection_has(&selection, "docs"));
+    selection.ignore = true;
+    assert_true(aisearch_selection_has(&selection, "docs"));
+    aisearch_selection_free(&selection);
+}
+
+static void test_bad_entries(void **state)
+{
+    static const char *const entries[] = {"", "/(/", "/[a/", "/*{/", "/a{2,1}/"};
+    selection_t selection = {.ignore = false};
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(entries); i++) {
+        char error[128] = "";
+
+        if (aisearch_selection_add(&selection, entries[i], error, sizeof(error)) != -1)
+            fail_msg("%s", entries[i]);
+        assert_true(strlen(error) > 0);
+        assert_null(selection.entries);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_entries),
+        cmocka_unit_test(test_no_entries),
+        cmocka_unit_test(test_bad_entries),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
