@@ -221,6 +221,49 @@ valgrind:
 	    PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
 	    UNIT_WRAP='valgrind --quiet --leak-check=full --error-exitcode=1' test
 
+# ---- fuzzing: each target is one file in tests/fuzz, with a corpus; what it finds is kept in build/fuzz --------------
+
+FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/*.c)))
+FUZZ_BUILD   := $(BUILD)/fuzz
+FUZZ_CC      ?= clang
+FUZZ_FLAGS    = BUILD=$(FUZZ_BUILD) CC='$(FUZZ_CC)' SAN='-fsanitize=address,undefined -fno-sanitize-recover=all' \
+                CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping'
+
+# Some of the targets, how many seconds each of them, and how many at once.
+FUZZ      ?= $(FUZZ_TARGETS)
+FUZZ_TIME ?= 60
+FUZZ_JOBS ?= $(CORES)
+
+# These are rules of the make that fuzz-build starts, with other flags than everything else has.
+$(BUILD)/collectd-plugin/plugin.a: $(COLLECTD_OBJ) $(filter-out %/driver.o,$(STUB_OBJ))
+	@rm -f $@
+	$(call SAY,AR,$@)
+	$(Q)$(AR) rcs $@ $^
+
+$(BUILD)/target/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(BUILD)/collectd-plugin/plugin.a $(LIB) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call SAY,LD,$@)
+	$(Q)$(CC) $(COLLECTD_CFLAGS) $(BASE) -MF $@.d -fsanitize=fuzzer -o $@ $< \
+	    $(LDFLAGS) $$(sed -n 's,^/\* LDFLAGS: \(.*\) \*/$$,\1,p' $<) $(BUILD)/collectd-plugin/plugin.a $(LIB) \
+	    $(PKG_LIBS) -lpthread
+
+.PHONY: fuzz fuzz-build fuzz-coverage fuzz-merge
+fuzz-build:
+	scripts/install-deps gates
+	@$(MAKE) --no-print-directory $(PARALLEL) $(FUZZ_FLAGS) $(FUZZ:%=$(FUZZ_BUILD)/target/%)
+
+fuzz: fuzz-build
+	@scripts/fuzz run --build $(FUZZ_BUILD) --time $(FUZZ_TIME) --jobs $(FUZZ_JOBS) $(FUZZ)
+
+# How much of common/ the corpus reaches, without what fuzzing has added to it in build/.
+fuzz-coverage: FUZZ = $(FUZZ_TARGETS)
+fuzz-coverage: fuzz-build
+	@scripts/fuzz coverage --build $(FUZZ_BUILD) --jobs $(FUZZ_JOBS) --least 95 $(FUZZ_TARGETS)
+
+# Takes into the tree what fuzzing has added in build/, as far as it reaches more.
+fuzz-merge: fuzz-build
+	@scripts/fuzz merge --build $(FUZZ_BUILD) --jobs $(FUZZ_JOBS) $(FUZZ)
+
 # ---- the bench ------------------------------------------------------------------------------------------------------
 
 $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/flags
@@ -268,7 +311,7 @@ uninstall:
 .PHONY: format
 format:
 	clang-format -i $(wildcard common/*.[ch] nginx-module/*.[ch] collectd-plugin/*.[ch] \
-	    tests/unit/*.[ch] tests/plugin/*.[ch] tests/bench/*.c)
+	    tests/unit/*.[ch] tests/plugin/*.[ch] tests/bench/*.c tests/fuzz/*.[ch])
 
 .PHONY: clean
 clean:
@@ -283,6 +326,8 @@ help:
 	@echo 'make asan       the same with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
 	@echo 'make tsan       the unit tests and the plugin in many threads, with ThreadSanitizer; TSAN_TIME=20 (seconds)'
 	@echo 'make valgrind   the unit tests, and some of the others, under valgrind'
+	@echo 'make fuzz       run the fuzz targets of tests/fuzz, FUZZ_TIME=60 seconds each; some of them: FUZZ="url times"'
+	@echo 'make fuzz-coverage   what their corpus reaches of common/; make fuzz-merge: take into it what they found'
 	@echo 'make bench      what the module costs and saves, beside what else one would use: docs/benchmarks.md'
 	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, docdir'
 	@echo 'make uninstall  the reverse'

@@ -454,6 +454,7 @@ int cf_util_get_boolean(const oconfig_item_t *ci, bool *ret)
     if (ci->values_num == 1 && ci->values[0].type == OCONFIG_TYPE_STRING) {
         word = ci->values[0].value.string;
         if (!IS_TRUE(word) && !IS_FALSE(word)) {
+            ERROR("The %s option takes a boolean.", ci->key);
             return -1;
         }
         *ret = IS_TRUE(word);

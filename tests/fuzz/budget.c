@@ -1,0 +1,248 @@
+/*
+ * The budget, against a model that remembers each call: never more of them in an interval than allowed, whatever is
+ * asked in whatever order. The input is a list of steps, each a letter and up to two numbers:
+ *
+ *     l CALLS,MS  one more limit for the next s    t    take a call
+ *     h MS        hold for the next s              e N  end call number N of those under way
+ *     s           set limits and hold              c N  cancel it
+ *     + MS        time passes                      x MS close for so long
+ *     - MS        the clock is set back            o REMAINING,MS  what the API says is left, for so long
+ */
+
+#include "fuzz.h"
+
+#include "ais_budget.h"
+
+#define CALLS_MAX 4096
+#define STEPS_MAX 10000
+#define NUMBER_MAX 100000000
+
+struct call {
+    ais_ticket ticket;
+    int64_t latest_end;
+    int64_t ended; /* -1: under way */
+};
+
+struct play {
+    struct ais_budget budget;
+    struct ais_budget_limit limits[AIS_BUDGET_LIMITS]; /* that are set */
+    size_t nlimits;
+    struct ais_budget_limit next[AIS_BUDGET_LIMITS];
+    size_t nnext;
+    int64_t next_hold;
+    int64_t hold;
+    int64_t longest_hold;
+    int64_t clock; /* what it shows */
+    int64_t now;   /* the latest that it has shown */
+    struct call calls[CALLS_MAX];
+    size_t ncalls;
+};
+
+/* A call that nobody ended has ended when it had to. */
+static int64_t end_of(const struct play *p, const struct call *call)
+{
+    if (call->ended != -1)
+        return call->ended;
+    return call->latest_end < p->now ? call->latest_end : INT64_MAX;
+}
+
+static uint64_t count(const struct play *p, int64_t interval)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < p->ncalls; i++) {
+        int64_t end = end_of(p, &p->calls[i]);
+
+        n += end == INT64_MAX || p->now - end <= interval;
+    }
+    return n;
+}
+
+static void take(struct play *p)
+{
+    struct ais_budget before = p->budget;
+    bool may = ais_budget_left(&before, p->clock) > 0;
+    ais_ticket ticket = ais_budget_take(&p->budget, p->clock);
+
+    MUST((ticket != AIS_TICKET_NONE) == may);
+    MUST((ais_budget_wait(&before, p->clock) == 0) == may || p->nlimits == 0);
+    if (ticket == AIS_TICKET_NONE)
+        return;
+
+    MUST(p->nlimits > 0 && p->ncalls < CALLS_MAX);
+    p->calls[p->ncalls++] = (struct call){ticket, p->now + p->hold, -1};
+    for (size_t i = 0; i < p->nlimits; i++)
+        MUST(count(p, p->limits[i].interval) <= p->limits[i].calls);
+}
+
+/* Of those under way, call number n. */
+static struct call *find(struct play *p, int64_t n)
+{
+    size_t flying = 0;
+
+    for (size_t i = 0; i < p->ncalls; i++)
+        flying += p->calls[i].ended == -1;
+    if (flying == 0)
+        return NULL;
+
+    n %= (int64_t) flying;
+    for (size_t i = 0;; i++) {
+        if (p->calls[i].ended == -1 && n-- == 0)
+            return &p->calls[i];
+    }
+}
+
+static void end(struct play *p, int64_t n)
+{
+    struct call *call = find(p, n);
+
+    ais_budget_end(&p->budget, call != NULL ? call->ticket : AIS_TICKET_NONE, p->clock);
+    if (call != NULL)
+        call->ended = call->latest_end < p->now ? call->latest_end : p->now;
+}
+
+/* It does not count any more, unless its hold has passed. */
+static void cancel(struct play *p, int64_t n)
+{
+    struct call *call = find(p, n);
+
+    ais_budget_cancel(&p->budget, call != NULL ? call->ticket : AIS_TICKET_NONE, p->clock);
+    if (call == NULL)
+        return;
+    if (call->latest_end < p->now)
+        call->ended = call->latest_end;
+    else
+        *call = p->calls[--p->ncalls];
+}
+
+static void set(struct play *p)
+{
+    if (p->nnext == 0)
+        return;
+    p->hold = p->next_hold;
+    p->longest_hold = p->hold > p->longest_hold ? p->hold : p->longest_hold;
+    p->nlimits = p->nnext;
+    memcpy(p->limits, p->next, sizeof(p->limits));
+    ais_budget_configure(&p->budget, p->limits, p->nlimits, p->hold, p->clock);
+    p->nnext = 0;
+}
+
+static void add_limit(struct play *p, int64_t calls, int64_t interval)
+{
+    if (p->nnext == AIS_BUDGET_LIMITS || calls < 1 || interval < 1)
+        return;
+    p->next[p->nnext++] = (struct ais_budget_limit){(uint32_t) calls, interval};
+}
+
+/* A call whose hold has passed cannot be ended any more: it goes by itself, a part of the longest hold later. */
+static bool is_overdue(const struct play *p, const struct call *call)
+{
+    bool passed = call->latest_end < p->now && (call->ended == -1 || call->ended == call->latest_end);
+
+    return passed && p->now - call->latest_end <= 2 * p->longest_hold / (AIS_BUDGET_SLOTS - 1) + 2;
+}
+
+/* Once all calls are over and the wait has passed, there is one to be had. */
+static void check_wait(const struct play *p)
+{
+    struct ais_budget later = p->budget;
+    int64_t wait;
+
+    for (size_t i = 0; i < p->ncalls; i++) {
+        if (is_overdue(p, &p->calls[i]))
+            return;
+        if (p->calls[i].ended == -1)
+            ais_budget_end(&later, p->calls[i].ticket, p->clock);
+    }
+    wait = ais_budget_wait(&later, p->clock);
+    MUST(wait >= 0);
+    if (p->nlimits > 0)
+        MUST(ais_budget_left(&later, p->now + wait) > 0);
+}
+
+static void check(struct play *p)
+{
+    double share = ais_budget_share(&p->budget, 0, p->clock);
+
+    MUST(share >= 0.0 && share <= 1.0);
+    if (ais_budget_left(&p->budget, p->clock) > 0)
+        MUST(p->nlimits > 0);
+    check_wait(p);
+}
+
+static void step(struct play *p, char letter, int64_t a, int64_t b)
+{
+    switch (letter) {
+    case 'l':
+        add_limit(p, a, b);
+        break;
+    case 'h':
+        p->next_hold = a > 0 ? a : 1;
+        break;
+    case 's':
+        set(p);
+        break;
+    case 't':
+        if (p->ncalls < CALLS_MAX)
+            take(p);
+        break;
+    case 'e':
+        end(p, a);
+        break;
+    case 'c':
+        cancel(p, a);
+        break;
+    case '+':
+        p->clock += a;
+        break;
+    case '-':
+        p->clock = p->clock > a ? p->clock - a : 0;
+        break;
+    case 'x':
+        ais_budget_close(&p->budget, p->clock + a, p->clock);
+        break;
+    case 'o':
+        ais_budget_observe(&p->budget, a, p->clock + b, p->clock);
+        break;
+    default:
+        return;
+    }
+    p->now = p->clock > p->now ? p->clock : p->now;
+    check(p);
+}
+
+static int64_t take_number(struct ais_str *rest)
+{
+    int64_t n = 0;
+
+    for (; rest->len > 0 && rest->data[0] >= '0' && rest->data[0] <= '9'; rest->data++, rest->len--) {
+        n = n * 10 + (rest->data[0] - '0');
+        if (n > NUMBER_MAX)
+            n = NUMBER_MAX;
+    }
+    return n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct ais_str rest = whole_input(data, size);
+    struct play *p = calloc(1, sizeof(*p));
+
+    MUST(p != NULL);
+    p->next_hold = 1;
+    for (int steps = 0; rest.len > 0 && steps < STEPS_MAX; steps++) {
+        char letter = *rest.data++;
+        int64_t a, b = 0;
+
+        rest.len--;
+        a = take_number(&rest);
+        if (rest.len > 0 && rest.data[0] == ',') {
+            rest.data++;
+            rest.len--;
+            b = take_number(&rest);
+        }
+        step(p, letter, a, b);
+    }
+    free(p);
+    return 0;
+}

@@ -1,0 +1,41 @@
+/*
+ * The fields of an answer's header that are read: Retry-After, the rate limit's, Age and X-Aisearch-Cache. The input
+ * is the header, line by line.
+ */
+
+#include "../../common/ais_transfer.c"
+
+#include "fuzz.h"
+
+#define DAY INT64_C(86400000)
+
+static void check(const struct ais_transfer *t)
+{
+    size_t len = strnlen(t->cache, sizeof(t->cache));
+
+    MUST(t->retry_after >= -1 && t->retry_after <= DAY);
+    MUST(t->ratelimit_remaining >= -1 && t->ratelimit_remaining <= INT32_MAX);
+    MUST(t->ratelimit_reset >= -1);
+    MUST(t->age >= -1 && t->age <= DELTA_SECONDS_MAX * 1000);
+    MUST(len < sizeof(t->cache));
+    for (size_t i = 0; i < len; i++)
+        MUST(t->cache[i] >= 'A' && t->cache[i] <= 'Z');
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct ais_str rest = whole_input(data, size);
+    struct ais_transfer t = {.easy = curl_easy_init()};
+
+    MUST(t.easy != NULL);
+    ais_transfer_begin(&t, 1000);
+    while (rest.len > 0) {
+        struct ais_str line = exact_copy(take_line(&rest));
+
+        MUST(on_header((char *) line.data, 1, line.len, &t) == line.len);
+        check(&t);
+        exact_free(line);
+    }
+    ais_transfer_free(&t);
+    return 0;
+}
