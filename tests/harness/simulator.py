@@ -52,6 +52,8 @@ class Simulator:
             assert sim.count("/jobs/a$") == 2
 
     An instance is named as in the API's paths: "instances/ID", "namespaces/NAME/instances/ID" or "rags/ID".
+
+    lean_unix is a second Unix socket of the same API, for thousands of look-ups a second: no faults, but delay().
     """
 
     def __init__(self, tmp: pathlib.Path, scenario: str = "empty", limit: int = 0, keepalive_timeout: float = 75,
@@ -63,8 +65,10 @@ class Simulator:
         self.token_file = _write_secret(tmp / "sim.token", self.token)
         self.key_file = _write_secret(tmp / "sim.key", self.key)
         self.unix = str(tmp / "sim.sock")
+        self.lean_unix = str(tmp / "sim-lean.sock")
         self._control_unix = str(tmp / "sim-control.sock")
         self._arguments = ["--scenario", scenario, "--limit", str(limit), "--unix", self.unix, "--leash",
+                           "--lean-unix", self.lean_unix,
                            "--control-unix", self._control_unix, "--keepalive-timeout", str(keepalive_timeout),
                            "--record", str(record),
                            "--token-file", str(self.token_file),
@@ -155,8 +159,8 @@ class Simulator:
                  remove: list[str] = (), **fields) -> None:
         """
         Makes an instance, or adds to it; a job whose id is there already is changed. Fields of a job: id, state (a
-        shorthand: queued, running, succeeded, failed, cancelled), starts_in, ends_in, silent_in (seconds from now;
-        None: never; silent: last_seen_at stands still), source, description, end_reason, last_seen_every, times
+        shorthand: queued, running, succeeded, failed, cancelled), appears_in, starts_in, ends_in, silent_in (seconds
+        from now; None: never, but has always been there; silent: last_seen_at stands still), source, description, end_reason, last_seen_every, times
         (rfc3339, fraction, offset, plain), missing (null, absent), logs (list), extra (laid over the answer).
 
         Fields of an instance, for lists of instances: status, paused, extra (laid over the answer).
@@ -170,6 +174,10 @@ class Simulator:
 
     def remove_instances(self, *names: str, account: str = ACCOUNT) -> None:
         self.control("POST", "/world", {"accounts": [{"id": account, "remove_instances": list(names)}]})
+
+    def census(self, since: float = float("-inf"), account: str = ACCOUNT) -> dict[str, dict[str, int]]:
+        """How many jobs are in each state, by instance; of those that have ended, what did so since then."""
+        return self.control("GET", f"/census?account={account}&since={since}")
 
     # The clock.
 
@@ -188,11 +196,19 @@ class Simulator:
     def set_clock(self, epoch: float) -> None:
         self.control("POST", "/clock", {"set": epoch})
 
+    def run(self, speed: float) -> None:
+        """From now on so many seconds go by in one, for the rate limit too."""
+        self.control("POST", "/clock", {"speed": speed})
+
     # What goes wrong.
 
     def limit(self, calls: int | None, seconds: float = 300) -> None:
         """The rate limit of each user, from now on; None: none."""
         self.control("POST", "/limit", {"calls": calls, "seconds": seconds})
+
+    def delay(self, seconds: float) -> None:
+        """The lean listener answers so much later, however many ask at once."""
+        self.control("POST", "/delay", {"seconds": seconds})
 
     def fault(self, path: str = "", **order) -> int:
         """

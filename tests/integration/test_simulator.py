@@ -376,6 +376,59 @@ def test_a_frozen_clock_stands_and_a_thawed_one_goes_on(simulator):
     assert simulator.now() < frozen + 3660
 
 
+def test_a_clock_can_run_faster(simulator):
+    simulator.run(3600)
+    before, began = simulator.now(), time.monotonic()
+    net.wait_until(lambda: simulator.now() >= before + 3600, what="an hour")
+    assert time.monotonic() - began > 0.9
+    simulator.run(1)
+    assert simulator.now() < before + 3600 * (time.monotonic() - began) + 1
+    with pytest.raises(ValueError):
+        simulator.run(0)
+
+
+def test_the_limit_keeps_pace_with_a_clock_that_runs_faster(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.limit(1, 600)
+    assert [get(simulator, PLAIN, "a").status for _ in range(2)] == [200, 429]
+    simulator.run(3600)
+    net.wait_until(lambda: get(simulator, PLAIN, "a").status == 200, what="ten minutes")
+
+
+def test_a_job_that_is_still_to_come(simulator):
+    simulator.freeze()
+    simulator.job(PLAIN, "a", appears_in=10, starts_in=20, ends_in=30)
+    assert result(simulator, PLAIN) == []
+    assert error(get(simulator, PLAIN, "a")) == error(get(simulator, PLAIN, "a", logs=True)) == (
+        404, 7021, "job_not_found")
+    simulator.advance(10)
+    assert [job["started_at"] for job in result(simulator, PLAIN)] == [None]
+    simulator.advance(10)
+    assert result(simulator, PLAIN, "a")["started_at"] is not None
+
+
+def test_a_census(simulator):
+    simulator.freeze()
+    began = simulator.now()
+    for n, reason in enumerate((None, "Done", "error: x", "user cancelled", "unsuccessful")):
+        simulator.job(PLAIN, f"{n}", appears_in=10, starts_in=20, ends_in=30 + n, end_reason=reason)
+    simulator.job(NAMESPACED, "a", state="succeeded")
+    simulator.job("namespaces/default/instances/b", "a", state="queued")
+    simulator.instance(AUTORAG)
+    nothing = {"queued": 0, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 0}
+
+    assert simulator.census() == {PLAIN: nothing, NAMESPACED: nothing | {"succeeded": 1},
+                                  "instances/b": nothing | {"queued": 1}, AUTORAG: nothing}
+    assert simulator.census(since=began)[NAMESPACED] == nothing
+    simulator.advance(10)
+    assert simulator.census()[PLAIN] == nothing | {"queued": 5}
+    simulator.advance(20)
+    assert simulator.census()[PLAIN] == nothing | {"running": 4, "succeeded": 1}
+    simulator.advance(10)
+    assert simulator.census()[PLAIN] == nothing | {"succeeded": 2, "failed": 2, "cancelled": 1}
+    assert simulator.census(since=began + 31)[PLAIN] == nothing | {"failed": 2, "cancelled": 1}
+
+
 def test_a_job_can_be_changed_ended_and_removed(simulator):
     simulator.job(PLAIN, "a", state="running", description="kept")
     simulator.job(PLAIN, "a", ends_in=0, end_reason="cancelled")
@@ -674,6 +727,62 @@ def test_the_record_has_a_cap_and_the_counters_have_none(tmp):
         assert (seen["forgotten"], len(seen["requests"])) == (3, 5)
         with pytest.raises(AssertionError, match="more requests"):
             simulator.count()
+
+
+# The lean listener.
+
+
+def test_the_lean_listener_is_the_same_api(simulator):
+    simulator.freeze()
+    simulator.job(PLAIN, "a", state="running", description="größer")
+    for headers in (simulator.credential_headers, [], [("Authorization", "Bearer wrong")]):
+        for target in (simulator.path(PLAIN, "a"), simulator.path(PLAIN) + "?per_page=50", simulator.path(PLAIN, "b"),
+                       simulator.listing(), "/nowhere"):
+            for method in ("GET", "HEAD", "DELETE"):
+                expected = net.request(simulator.address, target, headers, method)
+                answered = net.request(simulator.lean_unix, target, headers, method)
+                assert (answered.status, answered.body) == (expected.status, expected.body), target
+    assert len(simulator.requests()) == simulator.counters()["total"] == 2 * 3 * 5 * 3
+
+
+def test_the_lean_listener_keeps_connections_and_the_limit(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.limit(3)
+    with net.Connection(simulator.lean_unix) as connection:
+        connection.send(net.format_request(simulator.path(PLAIN, "a"), simulator.credential_headers) * 4)
+        responses = [connection.read_response() for _ in range(4)]
+    assert [response.status for response in responses] == [200, 200, 200, 429]
+    assert responses[0].header("x-ratelimit-remaining") == "2"
+    assert len({request.connection for request in simulator.requests()}) == 1
+
+
+def test_its_delay_does_not_hold_others_up(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.delay(0.5)
+    targets = [simulator.path(PLAIN, "a")] * 200
+    began = time.monotonic()
+    responses = net.concurrent_gets(simulator.lean_unix, targets, simulator.credential_headers)
+    assert 0.5 <= time.monotonic() - began < 20
+    assert [response.status for response in responses] == [200] * 200
+    assert simulator.counters()["in_flight_max"] > 10
+
+
+def test_what_it_does_not_understand_it_cuts_off(simulator):
+    for nonsense in (b"NOT HTTP AT ALL\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx", b"x" * 20000):
+        with net.Connection(simulator.lean_unix) as connection:
+            connection.send(nonsense)
+            with pytest.raises(ConnectionError):
+                connection.read_response()
+    assert (simulator.counters()["malformed"], simulator.counters()["total"]) == (3, 0)
+
+
+def test_those_who_do_not_wait_for_it(simulator):
+    simulator.delay(3600)
+    with net.Connection(simulator.lean_unix) as connection:
+        connection.send(net.format_request(simulator.path(PLAIN), simulator.credential_headers))
+        net.wait_until(lambda: simulator.counters()["in_flight"] == 1, what="the request to arrive")
+    net.wait_until(lambda: simulator.counters()["in_flight"] == 0, what="the end of the connection to be seen")
+    assert simulator.requests()[0].status is None
 
 
 # The demo, and the process.

@@ -14,6 +14,7 @@ from .api import BASE, Api
 from .clock import Clock
 from .control import Control
 from .faults import Faults
+from .lean import LeanServer
 from .record import Record
 from .scenarios import SCENARIOS
 from .server import ApiServer
@@ -32,6 +33,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="of the API; 0 (the default): a free one")
     parser.add_argument("--no-tcp", action="store_true", help="listen on Unix sockets only")
     parser.add_argument("--unix", metavar="PATH", help="listen for the API on this Unix socket too")
+    parser.add_argument("--lean-unix", metavar="PATH", help="and, faster but without faults, on this one")
     parser.add_argument("--control-unix", metavar="PATH", help="listen for control on this Unix socket too")
     parser.add_argument("--base", default=BASE, help="path in front of every resource (%(default)s)")
     parser.add_argument("--limit", type=int, default=1200, help="calls in five minutes; 0: no limit (%(default)s)")
@@ -88,7 +90,8 @@ async def run(arguments: argparse.Namespace) -> None:
     api.set_limit(arguments.limit or None)
     faults, record = Faults(), Record(arguments.record)
     server = ApiServer(api, faults, record, arguments.keepalive_timeout)
-    control = web.AppRunner(Control(world, api, faults, record, server).application(), access_log=None)
+    lean = LeanServer(api, record)
+    control = web.AppRunner(Control(world, api, faults, record, server, lean).application(), access_log=None)
     await control.setup()
 
     host = None if arguments.no_tcp else arguments.host
@@ -99,17 +102,19 @@ async def run(arguments: argparse.Namespace) -> None:
         watch_leash(leave)
 
     api_listeners, api_address = await listen(server, host, arguments.port, arguments.unix)
+    lean_listeners, lean_address = await listen(lean, None, 0, arguments.lean_unix)
     control_listeners, control_address = await listen(control.server, host, 0, arguments.control_unix)
-    print(json.dumps({"pid": os.getpid(), "base": arguments.base, "api": api_address, "control": control_address}),
-          flush=True)
+    print(json.dumps({"pid": os.getpid(), "base": arguments.base, "api": api_address, "lean": lean_address,
+                      "control": control_address}), flush=True)
     await leave.wait()
 
-    for listener in api_listeners + control_listeners:
+    for listener in api_listeners + lean_listeners + control_listeners:
         listener.close()
     server.drop_connections(reset=False)
+    lean.drop_connections()
     await server.shutdown(timeout=0.2)
     await control.cleanup()
-    for path in (arguments.unix, arguments.control_unix):
+    for path in (arguments.unix, arguments.lean_unix, arguments.control_unix):
         if path is not None:
             with contextlib.suppress(FileNotFoundError):  # Python 3.13 takes it away by itself
                 os.unlink(path)

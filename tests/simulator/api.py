@@ -106,9 +106,9 @@ class Api:
         instance = _find_instance(account, route)
         now = self._world.clock.now()
         if route["job"] is None:
-            page = _Page(instance.listed(), query)
+            page = _Page(instance.listed(now), query)
             return _envelope([jobs.tell(job, now, instance.described) for job in page.items], page.info)
-        job = instance.jobs.get(route["job"])
+        job = instance.find(route["job"], now)
         if job is None:
             raise Refused(JOB_NOT_FOUND)
         if route["logs"]:

@@ -1,4 +1,4 @@
-"""The time the jobs live on: real time, unless a test freezes, sets or advances it."""
+"""The time the jobs live on: real time, unless a test freezes, sets or advances it, or makes it run faster."""
 
 import time
 
@@ -8,40 +8,52 @@ class Clock:
         self.reset()
 
     def reset(self) -> None:
-        self._offset = 0.0
-        self._advanced = 0.0
-        self._frozen: float | None = None
+        self._speed = 1.0
+        self._frozen = False
+        self._now = time.time()  # at the moment of self._then
+        self._monotonic = self._then = time.monotonic()
+
+    def _elapsed(self) -> float:
+        return (time.monotonic() - self._then) * self._speed
+
+    def _settle(self) -> None:
+        """Begins anew from what both clocks show now."""
+        self._now, self._monotonic, self._then = self.now(), self.monotonic(), time.monotonic()
 
     def now(self) -> float:
         """Seconds since the epoch."""
-        if self._frozen is not None:
-            return self._frozen
-        return time.time() + self._offset
+        return self._now if self._frozen else self._now + self._elapsed()
 
     def monotonic(self) -> float:
-        """For intervals, such as the rate limit's: it advances, but is neither frozen nor set."""
-        return time.monotonic() + self._advanced
+        """For intervals, such as the rate limit's: it advances, and runs faster, but is neither frozen nor set."""
+        return self._monotonic + self._elapsed()
 
     def set(self, now: float) -> None:
-        if self._frozen is not None:
-            self._frozen = now
-        else:
-            self._offset = now - time.time()
+        self._settle()
+        self._now = now
 
     def advance(self, seconds: float) -> None:
         if seconds < 0:
             raise ValueError("a clock advances; use set to go back")
-        self._advanced += seconds
-        self.set(self.now() + seconds)
+        self._settle()
+        self._now += seconds
+        self._monotonic += seconds
 
     def freeze(self) -> None:
-        self._frozen = self.now()
+        self._settle()
+        self._frozen = True
 
     def thaw(self) -> None:
         """Goes on from where it stood."""
-        if self._frozen is not None:
-            self._offset = self._frozen - time.time()
-            self._frozen = None
+        self._settle()
+        self._frozen = False
+
+    def run(self, speed: float) -> None:
+        """From now on so many seconds go by in one."""
+        if speed <= 0:
+            raise ValueError("a clock runs forward")
+        self._settle()
+        self._speed = speed
 
     def describe(self) -> dict:
-        return {"now": self.now(), "frozen": self._frozen is not None}
+        return {"now": self.now(), "frozen": self._frozen, "speed": self._speed}

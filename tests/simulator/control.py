@@ -3,9 +3,12 @@ Orders to the simulator, as JSON over HTTP on a listener of its own:
 
     GET    /clock                          {"now": seconds since the epoch, "frozen": bool}
     POST   /clock                          {"freeze": true} {"thaw": true} {"set": seconds} {"advance": seconds}
+                                           {"speed": seconds in one}
     POST   /world                          adds and changes accounts, instances, jobs: World.apply()
     DELETE /world                          nothing exists any more
+    GET    /census?account=ID&since=SECONDS  how many jobs are in each state, by instance: Account.census()
     POST   /limit                          {"calls": count or null, "seconds": length}
+    POST   /delay                          {"seconds": before each answer of the lean listener}
     GET    /faults                         with how often each was hit
     POST   /faults                         one fault: Faults.add(); answers its id
     DELETE /faults, /faults/{id}
@@ -25,18 +28,21 @@ from aiohttp import web
 
 from .api import Api
 from .faults import Faults
+from .lean import LeanServer
 from .record import Record
 from .server import ApiServer
 from .world import World
 
 
 class Control:
-    def __init__(self, world: World, api: Api, faults: Faults, record: Record, server: ApiServer) -> None:
+    def __init__(self, world: World, api: Api, faults: Faults, record: Record, server: ApiServer,
+                 lean: LeanServer) -> None:
         self._world = world
         self._api = api
         self._faults = faults
         self._record = record
         self._server = server
+        self._lean = lean
 
     def application(self) -> web.Application:
         application = web.Application(client_max_size=64 * 1024 * 1024, middlewares=[_errors])
@@ -45,7 +51,9 @@ class Control:
             web.post("/clock", self._post_clock),
             web.post("/world", self._post_world),
             web.delete("/world", self._delete_world),
+            web.get("/census", self._get_census),
             web.post("/limit", self._post_limit),
+            web.post("/delay", self._post_delay),
             web.get("/faults", self._get_faults),
             web.post("/faults", self._post_faults),
             web.delete("/faults", self._delete_faults),
@@ -72,6 +80,8 @@ class Control:
                 clock.set(value)
             elif name == "advance":
                 clock.advance(value)
+            elif name == "speed":
+                clock.run(value)
             else:
                 raise ValueError(f"unknown order to the clock: {name}")
         return web.json_response(clock.describe())
@@ -82,6 +92,15 @@ class Control:
 
     async def _delete_world(self, _request: web.Request) -> web.Response:
         self._world.accounts.clear()
+        return web.json_response({})
+
+    async def _get_census(self, request: web.Request) -> web.Response:
+        account = self._world.accounts[request.query["account"]]
+        since = float(request.query.get("since", "-inf"))
+        return web.json_response(account.census(self._world.clock.now(), since))
+
+    async def _post_delay(self, request: web.Request) -> web.Response:
+        self._lean.delay = float((await request.json())["seconds"])
         return web.json_response({})
 
     async def _post_limit(self, request: web.Request) -> web.Response:
@@ -114,6 +133,7 @@ class Control:
 
     async def _post_connections(self, request: web.Request) -> web.Response:
         self._server.drop_connections(reset=bool((await request.json()).get("reset")))
+        self._lean.drop_connections()
         await self._settle()
         return web.json_response({})
 
@@ -126,6 +146,8 @@ class Control:
 
     async def _post_reset(self, _request: web.Request) -> web.Response:
         self._server.drop_connections(reset=True)
+        self._lean.drop_connections()
+        self._lean.delay = 0.0
         await self._settle()
         self._world.accounts.clear()
         self._world.clock.reset()

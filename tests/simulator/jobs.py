@@ -42,6 +42,7 @@ class Job:
     source: str = "user"
     description: str | None = None
     end_reason: str | None = None
+    appears_at: float | None = None  # before that, nobody knows of it; None: it has been there always
     starts_at: float | None = None
     ends_at: float | None = None
     silent_at: float | None = None  # from then on, last_seen_at stands still: the job is stalled
@@ -50,6 +51,9 @@ class Job:
     missing: str = "null"
     logs: list | None = None  # told as they are, instead of the made-up ones
     extra: dict = dataclasses.field(default_factory=dict)  # laid over the answer, right or wrong
+
+    def exists(self, now: float) -> bool:
+        return self.appears_at is None or self.appears_at <= now
 
     def started(self, now: float) -> bool:
         return self.starts_at is not None and self.starts_at <= now
@@ -67,14 +71,14 @@ class Job:
         return self.starts_at + ticks * self.last_seen_every
 
 
-_RELATIVE = {"starts_in": "starts_at", "ends_in": "ends_at", "silent_in": "silent_at"}
+_RELATIVE = {"appears_in": "appears_at", "starts_in": "starts_at", "ends_in": "ends_at", "silent_in": "silent_at"}
 _PLAIN = {"source", "description", "end_reason", "last_seen_every", "times", "missing", "logs", "extra"}
 
 
 def apply(job: Job, order: dict, now: float) -> None:
     """
-    Changes a job as ordered: any plain field; state, a shorthand; starts_in, ends_in and silent_in, in seconds from now
-    (negative: ago; null: never).
+    Changes a job as ordered: any plain field; state, a shorthand; appears_in, starts_in, ends_in and silent_in, in seconds
+    from now (negative: ago; null: never, but always for the first).
     """
     unknown = set(order) - _PLAIN - set(_RELATIVE) - {"id", "state"}
     if unknown:
@@ -98,6 +102,19 @@ def apply(job: Job, order: dict, now: float) -> None:
     for name, attribute in _RELATIVE.items():
         if name in fields:
             setattr(job, attribute, None if fields[name] is None else now + fields[name])
+
+
+_SUCCESS = ("", "completed", "complete", "success", "succeeded", "finished", "done", "ok")
+
+
+def state(job: Job, now: float) -> str:
+    """The API has no such thing: this is how its users derive it."""
+    if not job.ended(now):
+        return "running" if job.started(now) else "queued"
+    reason = (job.end_reason or "").lower()
+    if reason in _SUCCESS:
+        return "succeeded"
+    return "cancelled" if "cancel" in reason else "failed"
 
 
 def tell(job: Job, now: float, described: bool) -> dict:

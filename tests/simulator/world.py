@@ -26,6 +26,14 @@ def instance_key(name: str) -> tuple[str | None, str]:
     return (AUTORAG, rag) if rag else (namespace or DEFAULT_NAMESPACE, plain)
 
 
+def instance_name(key: tuple[str | None, str]) -> str:
+    """The shortest name for that."""
+    namespace, name = key
+    if namespace is AUTORAG:
+        return f"rags/{name}"
+    return f"instances/{name}" if namespace == DEFAULT_NAMESPACE else f"namespaces/{namespace}/instances/{name}"
+
+
 class Instance:
     def __init__(self, key: tuple[str | None, str], now: float) -> None:
         self.namespace, self.id = key
@@ -70,11 +78,22 @@ class Instance:
         self.jobs.pop(job_id, None)
         self._listed = None
 
-    def listed(self) -> list[jobs.Job]:
+    def find(self, job_id: str, now: float) -> jobs.Job | None:
+        job = self.jobs.get(job_id)
+        return job if job is not None and job.exists(now) else None
+
+    def listed(self, now: float) -> list[jobs.Job]:
         """In an order that means nothing, though always the same one: the API promises none."""
         if self._listed is None:
             self._listed = sorted(self.jobs.values(), key=lambda job: (zlib.crc32(job.id.encode()), job.id))
-        return self._listed
+        return [job for job in self._listed if job.exists(now)]
+
+    def census(self, now: float, since: float) -> dict[str, int]:
+        counts = dict.fromkeys(jobs.STATES, 0)
+        for job in self.listed(now):
+            if not job.ended(now) or job.ends_at > since:
+                counts[jobs.state(job, now)] += 1
+        return counts
 
 
 class Account:
@@ -100,6 +119,10 @@ class Account:
     def remove(self, name: str) -> None:
         self.instances.pop(instance_key(name), None)
         self._listed = None
+
+    def census(self, now: float, since: float) -> dict[str, dict[str, int]]:
+        """How many jobs are in each state, by instance; of those that have ended only what did so since then."""
+        return {instance_name(key): instance.census(now, since) for key, instance in self.instances.items()}
 
     def listed(self) -> list[Instance]:
         """As jobs are, in an order that means nothing."""
