@@ -165,6 +165,9 @@ endif
 # More to say to pytest, say PYTEST_ARGS='-k refusal -x'.
 PYTEST_ARGS ?=
 
+# How many files of tests run at once; see scripts/run-integration-tests.
+PYTEST_JOBS ?= 3
+
 .PHONY: check test test-unit test-integration
 check:
 	scripts/install-deps check
@@ -182,8 +185,7 @@ test-unit: unit
 	@$(TEST_ENV) scripts/run-unit-tests --results $(RESULTS) --wrap '$(UNIT_WRAP)' $(UNIT)
 
 test-integration: nginx collectd $(DRIVER) $(BENCH_TOOLS)
-	@mkdir -p $(RESULTS)
-	@$(TEST_ENV) $(PYTHON) -m pytest -q -rs --junitxml=$(RESULTS)/integration.xml $(PYTEST_ARGS) tests/integration
+	@$(TEST_ENV) PYTHON='$(PYTHON)' PYTEST_JOBS=$(PYTEST_JOBS) scripts/run-integration-tests $(RESULTS) $(PYTEST_ARGS)
 
 # The same tests, with everything that is ours built with sanitizers.
 .PHONY: asan

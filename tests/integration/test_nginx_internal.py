@@ -83,7 +83,7 @@ def assert_job(response, api, status=200):
     assert (response.status, response.body) == (status, api.body)
     assert {name for name, _ in response.headers} == JOB_HEADERS
     assert response.header("Content-Type") == "application/json"
-    assert response.header("Cache-Control") == "private, max-age=6"
+    assert response.header("Cache-Control") == "private, max-age=4"
     assert response.header("X-Aisearch-State") == "running"
 
 
@@ -589,7 +589,7 @@ def test_gzip(nginx, api):
 
 @pytest.mark.parametrize("expires, expected", [
     ("1h", "max-age=3600"), ("-1", "no-cache"), ("epoch", "no-cache"), ("max", "max-age=315360000"),
-    ("off", "private, max-age=6"), ("modified 1h", "max-age=3600"), ("0", "max-age=0")])
+    ("off", "private, max-age=4"), ("modified 1h", "max-age=3600"), ("0", "max-age=0")])
 def test_expires_is_the_operators_word_in_the_one_cache_control(nginx, api, expires, expected):
     server = start(nginx, api, f"""
         location / {{ aisearch_pass docs; expires {expires}; }}

@@ -14,6 +14,8 @@ from harness.nginx import Nginx
 from harness.pace import PRIORITY, Pace, quantile
 from harness.simulator import ACCOUNT
 
+pytestmark = pytest.mark.alone
+
 RATE = 500 / SLOWNESS
 LIMIT = 0.020 * SLOWNESS  # for the 99th percentile
 STALL = 5.0
