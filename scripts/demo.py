@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -22,6 +21,7 @@ from harness import net, temp_dir
 from harness.collectd import Collectd, Config as CollectdConfig
 from harness.nginx import Config as NginxConfig, Nginx
 from harness.simulator import ACCOUNT, Simulator
+from harness.unixsock import UnixSock
 
 JOB = "3f1e2d4c-5b6a-4789-8abc-000000000005"  # of the scenario: runs when the tour begins, and ends 20 s later
 
@@ -157,34 +157,6 @@ def show_curl(url: str, *options: str) -> Answer:
     show(body if len(body) <= 400 else f"{body[:400]}... ({len(body)} bytes)")
     print()
     return answer
-
-
-class UnixSock:
-    """Talks to collectd's unixsock plugin, as collectdctl does."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        self._path = str(path)
-
-    def _ask(self, command: str) -> list[str]:
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(10)
-            sock.connect(self._path)
-            with sock.makefile("rw") as file:
-                file.write(command + "\n")
-                file.flush()
-                count, _, message = file.readline().strip().partition(" ")
-                if int(count) < 0:
-                    raise Wrong(f"{command}: {message}")
-                return [file.readline().strip() for _ in range(int(count))]
-
-    def values(self, prefix: str) -> dict[str, float]:
-        """The aisearch plugin's values whose identifier begins so."""
-        names = [line.split(" ", 1)[1] for line in self._ask("LISTVAL")]
-        values = {}
-        for name in sorted(names):
-            if name.startswith(prefix):
-                values[name] = float(self._ask(f'GETVAL "{name}"')[0].partition("=")[2])
-        return values
 
 
 # ---- the tour -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ context managers, without pytest; tests/integration/conftest.py makes fixtures o
     simulator.Simulator   the API simulator, and orders to it
     nginx.Nginx           nginx with the module; nginx.config_test()
     collectd.Collectd     collectd with the plugin, and what it reports; collectd.refusal()
+    unixsock.UnixSock     asks collectd's unixsock plugin
+    prometheus.Prometheus a Prometheus that scrapes them
     edge.Edge             a second nginx: TLS and HTTP/2 in front of the simulator
     stall                 upstreams that refuse, stall or break, and slow DNS
     illness.Upstream      one that falls ill in a certain way, and recovers; http2 has the frames for it

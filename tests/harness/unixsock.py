@@ -1,0 +1,32 @@
+"""Asks collectd's unixsock plugin, as collectdctl does: collectd-unixsock(5)."""
+
+import pathlib
+import socket
+
+
+class UnixSock:
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = str(path)
+
+    def _ask(self, command: str) -> list[str]:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(10)
+            sock.connect(self._path)
+            with sock.makefile("rw") as file:
+                file.write(command + "\n")
+                file.flush()
+                count, _, message = file.readline().strip().partition(" ")
+                assert int(count) >= 0, f"{command}: {message}"
+                return [file.readline().strip() for _ in range(int(count))]
+
+    def names(self) -> list[str]:
+        """All identifiers that there are values of."""
+        return sorted(line.split(" ", 1)[1] for line in self._ask("LISTVAL"))
+
+    def value(self, name: str) -> float:
+        """Of an identifier with one value. That of a counter is its rate."""
+        return float(self._ask(f'GETVAL "{name}"')[0].partition("=")[2])
+
+    def values(self, prefix: str) -> dict[str, float]:
+        """Of all identifiers that begin so."""
+        return {name: self.value(name) for name in self.names() if name.startswith(prefix)}

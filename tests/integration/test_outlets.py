@@ -1,0 +1,240 @@
+"""
+Where collectd's values go: what config/ has for Prometheus, Grafana, threshold, unixsock and csv, as it stands but for
+its places and times, with the real daemons.
+"""
+
+import contextlib
+import dataclasses
+import grp
+import json
+import math
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+from harness import ROOT, net, temp_dir
+from harness.collectd import Collectd, Config as CollectdConfig
+from harness.nginx import Config as NginxConfig, Nginx
+from harness.prometheus import PROMTOOL, Prometheus
+from harness.simulator import Simulator
+from harness.unixsock import UnixSock
+
+CONFIG = ROOT / "config"
+RULES = "prometheus-aisearch.rules.yml"
+DASHBOARD = json.loads((CONFIG / "grafana-aisearch.json").read_text())
+
+WELL, ILL = "docs-my-ai-search", "docs-handbook"
+
+JOBS = {
+    "instances/my-ai-search": [{"id": "a", "state": "succeeded"}, {"id": "b", "starts_in": -5}],
+    "instances/handbook": [{"id": "c", "state": "succeeded"}, {"id": "d", "starts_in": -5}],
+}
+
+# What the example leaves out on purpose: with Interesting true, the end of a value is an alarm.
+CONTROL = f"""
+<Plugin threshold>
+  <Plugin "aisearch">
+    Instance "{ILL}"
+    <Type "duration">
+      Instance "last_seen"
+      WarningMax 900
+    </Type>
+  </Plugin>
+</Plugin>
+"""
+
+
+def config_text(name: str, *replacements: tuple[str, str]) -> str:
+    """A file of config/, with each of these replaced, which have to be there."""
+    text = (CONFIG / name).read_text()
+    for old, new in replacements:
+        assert old in text, f"{name} has no {old}"
+        text = text.replace(old, str(new))
+    return text
+
+
+@dataclasses.dataclass
+class Site:
+    tmp: pathlib.Path
+    collectd: Collectd
+    unixsock: UnixSock
+    prometheus: Prometheus
+
+    def alarms(self, type_instance: str) -> list[str]:
+        """Notifications about such values that are no OKAY, as "FAILURE docs-handbook"."""
+        lines = self.collectd.log_lines(rf"Notification: .* type_instance = {type_instance},")
+        fields = (re.search(r"severity = (\w+), .* plugin_instance = ([^,]+),", line) for line in lines)
+        return [f"{match[1]} {match[2]}" for match in fields if match[1] != "OKAY"]
+
+
+@pytest.fixture(scope="module")
+def site():
+    with temp_dir() as tmp, contextlib.ExitStack() as stack:
+        simulator = stack.enter_context(Simulator(tmp))
+        for name, jobs in JOBS.items():
+            simulator.instance(name, jobs)
+        nginx = stack.enter_context(Nginx(tmp, nginx_config(simulator)))
+        port = net.free_port()
+        collectd = stack.enter_context(Collectd(tmp, collectd_config(tmp, nginx, port)))
+        prometheus = stack.enter_context(prometheus_for(tmp, port, nginx.ports["SITE"]))
+        site = Site(tmp, collectd, UnixSock(tmp / "unixsock"), prometheus)
+        see_jobs_end(site, simulator)
+        yield site
+
+
+def see_jobs_end(site: Site, simulator: Simulator) -> None:
+    """They run while everybody looks; then one succeeds, and the other fails."""
+    net.wait_until(lambda: len(site.prometheus.query("aisearch:state == 1")) == 2, 20, "the jobs to run", every=0.1)
+    simulator.job("instances/my-ai-search", "b", ends_in=0)
+    simulator.job("instances/handbook", "d", ends_in=0, end_reason="error: no such bucket")
+
+
+def nginx_config(simulator: Simulator) -> NginxConfig:
+    return NginxConfig(http=config_text(
+        "nginx.conf",
+        ("/etc/aisearch/docs.token;", f"{simulator.token_file};\napi_url {simulator.url};"),
+        ("127.0.0.1:8088", "127.0.0.1:@PORT_SITE@"),
+        ("/run/nginx-aisearch.sock", "@PREFIX@/aisearch.sock"),
+        ("/var/log/nginx/", "@PREFIX@/")))
+
+
+def collectd_config(tmp: pathlib.Path, nginx: Nginx, port: int) -> CollectdConfig:
+    plugin = config_text("collectd.conf", ("/run/nginx-aisearch.sock", nginx.prefix / "aisearch.sock"))
+    outlets = config_text(
+        "collectd-outlets.conf",
+        ("Port 9103", f"Port {port}"),
+        ("/run/collectd-unixsock", tmp / "unixsock"),
+        ('"adm"', f'"{grp.getgrgid(os.getegid()).gr_name}"'),
+        ("/var/lib/collectd/csv", tmp / "csv"))
+    threshold = config_text("collectd-threshold.conf")
+    block = re.search(r"<Plugin aisearch>\n(.*)</Plugin>", plugin, re.DOTALL)[1]
+    return CollectdConfig(block, interval=1, extra=outlets + threshold + CONTROL, csv=False)
+
+
+def prometheus_for(tmp: pathlib.Path, collectd_port: int, nginx_port: int) -> Prometheus:
+    config = config_text("prometheus.yml", ("interval: 60s", "interval: 1s"),
+                         ("localhost:9103", f"127.0.0.1:{collectd_port}"),
+                         ("localhost:8088", f"127.0.0.1:{nginx_port}"))
+    return Prometheus(tmp, config, {RULES: config_text(RULES)})
+
+
+# ---- what Prometheus makes of it ----------------------------------------------------------------------------------
+
+
+def promtool(*arguments: object) -> None:
+    run = subprocess.run([PROMTOOL, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         timeout=120, check=False)
+    assert run.returncode == 0, run.stdout.decode()
+
+
+def test_promtool_finds_no_fault():
+    promtool("check", "config", CONFIG / "prometheus.yml")
+    promtool("check", "rules", CONFIG / RULES)
+
+
+def test_rules_alert_when_they_should():
+    promtool("test", "rules", pathlib.Path(__file__).with_name("prometheus-aisearch.rules.test.yml"))
+
+
+def selectors(expression: str) -> list[str]:
+    """What an expression takes from the database: metrics with their matchers."""
+    return re.findall(r"\b(?:up|collectd_\w+|aisearch[_:][\w:]+)\b(?:\{[^}]*\})?", expression)
+
+
+def dashboard_queries() -> list[str]:
+    """With the variables filled in as for All."""
+    expressions = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    for variable, value in (("$account", ".*"), ("$aisearch", ".*"), ("$__rate_interval", "10s"), ("$__range", "5m")):
+        expressions = [expression.replace(variable, value) for expression in expressions]
+    assert not [expression for expression in expressions if "$" in expression]
+    return expressions
+
+
+def rule_expressions() -> list[str]:
+    """Of a recording rule, as it is; of an alert, which mostly has nothing to say, all that it looks at."""
+    expressions = []
+    for rule in re.split(r"\n +- (?=record:|alert:)", config_text(RULES))[1:]:
+        expression = re.search(r"expr: (?:>-)?(.*?)(?=\n +(?:for|labels):|\n\n|\Z)", rule, re.DOTALL)[1]
+        expressions += [expression] if rule.startswith("record:") else selectors(expression)
+    return expressions
+
+
+def test_every_query_and_every_rule_has_data(site):
+    left = {expression for expression in dashboard_queries() + rule_expressions()
+            if "operations" not in expression and "budget_" not in expression}
+
+    def answered() -> bool:
+        for expression in list(left):
+            samples = site.prometheus.query(expression)
+            if samples and not any(math.isnan(sample.value) for sample in samples):
+                left.remove(expression)
+        return not left
+
+    try:
+        net.wait_until(answered, 30, "data", every=0.3)
+    except AssertionError:
+        raise AssertionError("no data for:\n" + "\n".join(sorted(left))) from None
+
+
+def test_rules_work_in_a_prometheus(site):
+    """The job that failed is told, and nothing else is."""
+    net.wait_until(lambda: site.prometheus.firing(), 20, "an alert", every=0.3)
+    assert site.prometheus.firing() == {("AisearchJobFailed", ILL)}
+    rules = site.prometheus.rules()
+    assert len(rules) > 10
+    assert [rule for rule in rules if rule["health"] != "ok"] == []
+
+
+def test_series_keep_their_host(site):
+    """honor_labels: instance is the host of collectd's values."""
+    samples = net.wait_until(lambda: site.prometheus.query('collectd_aisearch_gauge{type="state"}'), 10, "a series")
+    assert {sample.labels["instance"] for sample in samples} == {"test"}
+    assert {sample.labels["aisearch"] for sample in samples} == {WELL, ILL}
+
+
+def test_cache_hits_are_a_ratio(site):
+    [sample] = net.wait_until(lambda: site.prometheus.query("aisearch:cache_hits:ratio_rate5m"), 15, "a ratio")
+    assert sample.labels["account"] == "docs"
+    assert 0 <= sample.value <= 1
+
+
+# ---- threshold ----------------------------------------------------------------------------------------------------
+
+
+def test_threshold_tells_of_the_failure_alone(site):
+    net.wait_until(lambda: site.alarms("state"), 20, "an alarm")
+    # By then, the last sign of life of both jobs has gone from collectd's cache; where that is an alarm it is seen.
+    net.wait_until(lambda: site.alarms("last_seen"), 20, "the control's alarm")
+    net.wait_until(lambda: not [n for n in site.unixsock.names() if n.endswith("duration-last_seen")], 10, "the end")
+    assert site.alarms("state") == [f"FAILURE {ILL}"]
+    assert site.alarms("last_seen") == [f"FAILURE {ILL}"]
+    assert site.alarms("since_read") == []
+
+
+# ---- unixsock, csv ------------------------------------------------------------------------------------------------
+
+
+def test_unixsock_gives_the_values(site):
+    prefix = f"test/aisearch-{WELL}/"
+    net.wait_until(lambda: site.unixsock.value(f"{prefix}gauge-state") == 2, 20, "the end of a job")
+    values = site.unixsock.values(prefix)
+    assert values[f"{prefix}count-succeeded"] == 2
+    assert values[f"{prefix}count-running"] == 0
+    assert values[f"{prefix}duration-job"] > 5
+
+
+def test_csv_has_the_values(site):
+    def rows(name: str) -> list[list[str]]:
+        [path] = (site.tmp / "csv" / "test").glob(f"aisearch-{ILL}/{name}-????-??-??")
+        header, *lines = path.read_text().splitlines()
+        assert header.startswith("epoch,")
+        return [line.split(",") for line in lines]
+
+    net.wait_until(lambda: float(rows("gauge-state")[-1][1]) == 3, 20, "the end of a job")
+    states = [float(value) for _, value in rows("gauge-state")]
+    assert states == sorted(states) and states[0] == 1  # running, and then failed
+    times = [float(time) for time, _ in rows("duration-since_read")]
+    assert times == sorted(set(times))
