@@ -31,12 +31,12 @@ typedef struct {
   outbox_told_t told;
 
   /* since the last read */
-  size_t good;    /* answers of the API, its "not found" included */
+  size_t good; /* the API has answered, and be it that there is no such job */
   size_t refused; /* the credential was */
   size_t limited; /* 429 */
   size_t failed;  /* anything else */
 
-  unsigned refused_reads; /* one after the other, and nothing good between */
+  unsigned refused_reads; /* and nothing good since */
   unsigned failed_reads;
 } conditions_account_t;
 
@@ -51,8 +51,7 @@ void aisearch_conditions_look(outbox_told_t *told,
                               outbox_t *outbox);
 
 /* The instance is gone, and all its conditions with it. */
-void aisearch_conditions_gone(outbox_told_t *told,
-                              const conditions_instance_t *instance,
+void aisearch_conditions_gone(outbox_told_t *told, const char *plugin_instance,
                               outbox_t *outbox);
 
 /* A look-up of the account has ended; not one that the budget put off. */
@@ -63,14 +62,12 @@ void aisearch_conditions_outcome(conditions_account_t *account,
 void aisearch_conditions_read(conditions_account_t *account, const char *name,
                               outbox_t *outbox);
 
-/* "failed", "stalled", "overdue", "credential", "unreachable", "rate_limited":
- * the type instance. */
-const char *aisearch_condition_name(condition_t condition);
+/* For the state file: what was told, as the names of conditions with commas
+ * between, those that are part of a summary with a "+" behind. Parsing returns
+ * false for what is no such text; *told is then empty. */
+#define TOLD_TEXT_SIZE 160
 
-/* For the state file, as words with spaces between: what was told. Parsing
- * returns false for what is no such text. */
-size_t aisearch_told_print(const outbox_told_t *told, char *buffer,
-                           size_t size);
+void aisearch_told_print(const outbox_told_t *told, char text[TOLD_TEXT_SIZE]);
 bool aisearch_told_parse(outbox_told_t *told, const char *text);
 
 #pragma GCC visibility pop

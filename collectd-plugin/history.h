@@ -16,7 +16,8 @@
  */
 
 #define HISTORY_PER_PAGE 50 /* what to ask for; the API gives no more */
-#define HISTORY_PAGES 20    /* so many pages are read on, then it is enough */
+#define HISTORY_PAGES 20    /* so many are read, at most, for jobs that ended */
+#define HISTORY_SEARCH 3    /* and so many known ones, for a job that went on */
 
 /* How many jobs are remembered between looks. */
 #define HISTORY_JOBS 64
@@ -31,10 +32,13 @@ typedef enum {
 
 typedef struct {
   uint64_t id;     /* a hash of it */
-  int64_t at : 48; /* when it began; one that waits: when it was first seen */
+  int64_t at : 48; /* when it began, or ended in the queue, by the API's clock;
+                      of an active one, when it was first seen, by ours */
   bool active : 1;
-  bool silent : 1; /* it has been, for longer than the patience */
+  bool queued : 1;
+  bool silent : 1; /* for longer than the patience */
   bool seen : 1;   /* in the present look */
+  bool missed : 1; /* in the look before */
   bool fresh : 1;  /* not known before the present look */
 } history_job_t;
 
@@ -49,8 +53,9 @@ typedef struct {
   history_job_t *jobs;
   uint32_t njobs;
   uint32_t size;
-  uint16_t page;  /* how many pages of the present look were seen */
-  bool has_begun; /* there was a look since the start of the process */
+  uint32_t known_pages; /* of the present look, that had something known */
+  bool listed;          /* a list was seen */
+  bool resumed;         /* a look is over since the start of the process */
 } history_t;
 
 /* What an answer tells that was not known before. It points to the answer's
@@ -75,19 +80,19 @@ void aisearch_history_init(history_t *history);
 void aisearch_history_free(history_t *history);
 
 /*
- * Takes over a page of the list, which was answered at that time. A look begins
- * with the first page; as long as news->more is set, it goes on with the next
- * one. (Where that cannot be had, the next look begins with the first page
- * again, and nothing is counted twice or lost.)
+ * Takes over a page of the list, counted from 1, which was answered at that
+ * time. A look begins with the first page; as long as news->more is set, it
+ * goes on with the next one. (Where that cannot be had, the next look begins
+ * with the first page again, and nothing is counted twice or lost.)
  *
- * A job that gives no sign of life for longer than patience is silent. It may
- * be said of a queued one, too.
+ * A job that gives no sign of life for longer than patience is silent; so is
+ * one that has been queued for as long.
  */
-void aisearch_history_page(history_t *history, const struct ais_answer *page,
-                           int64_t answered_at, int64_t patience,
+void aisearch_history_page(history_t *history, const struct ais_answer *answer,
+                           unsigned page, int64_t answered_at, int64_t patience,
                            history_news_t *news);
 
-/* The same for a single job that is looked at. */
+/* The same for a single job. It counts where it was seen to be active. */
 void aisearch_history_job(history_t *history, const struct ais_answer *answer,
                           int64_t answered_at, int64_t patience,
                           history_news_t *news);
@@ -98,14 +103,16 @@ uint64_t aisearch_history_ended(const history_t *history, enum ais_state end);
 /* "user", "schedule", "other". */
 const char *aisearch_history_source_name(history_source_t source);
 
-/*
- * For the state file: as text, one line without its end. Writes at most size
- * bytes, the NUL included, and returns the length that the text has. Parsing
- * returns false for what is no such text; *history is then as it was.
- */
-size_t aisearch_history_print(const history_t *history, char *buffer,
-                              size_t size);
+/* For the state file: one line of text, without its end. Parsing returns false
+ * for what is no such text; *history is then empty. */
+#define HISTORY_TEXT_SIZE 4096
+
+void aisearch_history_print(const history_t *history,
+                            char text[HISTORY_TEXT_SIZE]);
 bool aisearch_history_parse(history_t *history, const char *text);
+
+/* An active job that is known from before, by its hash. */
+bool aisearch_history_add_active(history_t *history, uint64_t id, int64_t at);
 
 #pragma GCC visibility pop
 

@@ -2,8 +2,8 @@
 #define AISEARCH_OUTBOX_H
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+
+#include "notice.h"
 
 /*
  * The notifications of an account that wait for the next read. Between two
@@ -15,38 +15,6 @@
 
 #define OUTBOX_PER_READ 20
 
-typedef enum {
-  CONDITION_FAILED, /* of an instance */
-  CONDITION_STALLED,
-  CONDITION_OVERDUE,
-  CONDITION_CREDENTIAL, /* of an account */
-  CONDITION_UNREACHABLE,
-  CONDITION_RATE_LIMITED,
-} condition_t;
-
-#define CONDITIONS 6
-
-typedef enum { NOTICE_FAILURE, NOTICE_WARNING, NOTICE_OKAY } notice_severity_t;
-
-#define NOTICE_MESSAGE_SIZE 256 /* collectd's */
-
-/* What is to be told. */
-typedef struct notice_s notice_t;
-struct notice_s {
-  condition_t condition;
-  notice_severity_t severity;
-  char plugin_instance[128];
-  char message[NOTICE_MESSAGE_SIZE];
-
-  /* Where it is about a job; empty, or negative, where not. */
-  char job[80];
-  char source[32];
-  char end_reason[256];
-  double duration; /* seconds */
-
-  notice_t *next;
-};
-
 /* What has been said of the conditions of one plugin instance, a bit each. */
 typedef struct {
   uint8_t told;   /* one by one */
@@ -54,30 +22,34 @@ typedef struct {
 } outbox_told_t;
 
 typedef struct {
-  notice_t *first, *last;
+  notice_t *first;
+  notice_t *last;
   size_t begun[CONDITIONS];  /* since the last read, one by one */
   size_t more[CONDITIONS];   /* since the last read, beyond that */
-  size_t summed[CONDITIONS]; /* are part of a summary, and have not ended */
-  uint8_t told;              /* summaries that have been told, a bit each */
-  bool is_short_of_memory;   /* something could not be told */
+  size_t summed[CONDITIONS]; /* part of a summary, and not ended yet */
+  uint8_t told;              /* summaries that were told, a bit each */
 } outbox_t;
 
 #pragma GCC visibility push(hidden)
 
 void aisearch_outbox_free(outbox_t *outbox);
 
-/* Whether the condition has begun, and was told. */
+/* Whether it was told that the condition has begun, and not that it ended. */
 bool aisearch_outbox_is_told(const outbox_told_t *told, condition_t condition);
 
-/* The condition has begun (or again, as a job failed after another), or ended.
- * An end that nobody was told the begin of is not told. */
+/* The condition has begun, or a job has failed after another. */
 void aisearch_outbox_begin(outbox_t *outbox, outbox_told_t *told,
                            const notice_t *notice);
+
+/* It has ended. Where nobody was told that it had begun, nobody is told. */
 void aisearch_outbox_end(outbox_t *outbox, outbox_told_t *told,
                          const notice_t *notice);
 
+/* This was told before a restart. */
+void aisearch_outbox_restore(outbox_t *outbox, const outbox_told_t *told);
+
 /* At a read: all that waits, in order, with the summaries for this account
- * behind; to be freed one by one with free(). */
+ * behind; to be freed one by one. NULL: nothing. */
 notice_t *aisearch_outbox_take(outbox_t *outbox, const char *account);
 
 #pragma GCC visibility pop

@@ -1,0 +1,591 @@
+/* The collectd plugin's notifications: what begins and ends a condition, and how it is told. */
+
+#include "unit.h"
+
+#include "../../collectd-plugin/conditions.c"
+#include "../../collectd-plugin/history.c"
+#include "../../collectd-plugin/notice.c"
+#undef NO_TIME
+#include "../../collectd-plugin/outbox.c"
+
+#define NOW INT64_C(1795435200000) /* 2026-11-23T12:00:00Z */
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define NONE AIS_TIME_NONE
+
+static const conditions_settings_t settings = {.stalled_after = 15 * MINUTE, .overdue_after = 12 * HOUR};
+
+/* An account with one instance, from look to look. */
+typedef struct {
+    history_t history;
+    conditions_instance_t instance;
+    outbox_told_t told;
+    conditions_account_t account;
+    outbox_t outbox;
+} fixture_t;
+
+static int setup(void **state)
+{
+    fixture_t *f = calloc(1, sizeof(*f));
+
+    if (f == NULL)
+        return -1;
+    aisearch_history_init(&f->history);
+    f->instance = (conditions_instance_t){.plugin_instance = "docs-handbook", .created_at = NONE};
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture_t *f = *state;
+
+    aisearch_history_free(&f->history);
+    aisearch_outbox_free(&f->outbox);
+    free(f);
+    return 0;
+}
+
+static struct ais_job job(const char *id, enum ais_state state, int64_t started_at, int64_t ended_at)
+{
+    return (struct ais_job){.id = id,
+                            .source = "user",
+                            .state = state,
+                            .started_at = started_at,
+                            .ended_at = ended_at,
+                            .last_seen_at = NONE};
+}
+
+static void look(fixture_t *f, struct ais_job *jobs, size_t njobs, int64_t now)
+{
+    struct ais_answer answer = {.success = true, .jobs = jobs, .njobs = njobs};
+    history_news_t news;
+
+    aisearch_history_page(&f->history, &answer, 1, now, settings.stalled_after, &news);
+    aisearch_conditions_look(&f->told, &settings, &f->instance, &f->history, &news, now, &f->outbox);
+}
+
+static void look_at(fixture_t *f, struct ais_job only, int64_t now)
+{
+    look(f, &only, 1, now);
+}
+
+/* What a read tells, one line each: "SEVERITY PLUGIN_INSTANCE/CONDITION MESSAGE". */
+static void check_read(fixture_t *f, const char *expected)
+{
+    static const char *const severities[] = {"FAILURE", "WARNING", "OKAY"};
+    static char text[16384];
+    size_t len = 0;
+
+    text[0] = '\0';
+    aisearch_conditions_read(&f->account, "docs", &f->outbox);
+    for (notice_t *n = aisearch_outbox_take(&f->outbox, "docs"), *next; n != NULL; n = next) {
+        next = n->next;
+        len += (size_t) snprintf(text + len, sizeof(text) - len, "%s %s/%s %s\n", severities[n->severity],
+                                 n->plugin_instance, aisearch_condition_name(n->condition), n->message);
+        free(n);
+    }
+    assert_string_equal(text, expected);
+}
+
+/* ---- failed ------------------------------------------------------------------------------------------------------ */
+
+static void test_failed(void **state)
+{
+    fixture_t *f = *state;
+    struct ais_job jobs[] = {job("a", AIS_FAILED, NOW - HOUR, NOW - MINUTE), job("b", AIS_RUNNING, NOW, NONE)};
+
+    look(f, jobs, 2, NOW);
+    check_read(f, ""); /* nobody is told of what was before */
+
+    jobs[1] = job("b", AIS_FAILED, NOW, NOW + 90 * SECOND);
+    jobs[1].end_reason = "no disk";
+    look(f, jobs, 2, NOW + 2 * MINUTE);
+    check_read(f, "FAILURE docs-handbook/failed Job b (user) has failed after 90 s: no disk\n");
+    look(f, jobs, 2, NOW + 3 * MINUTE);
+    check_read(f, "");
+
+    look_at(f, job("c", AIS_CANCELLED, NOW + 3 * MINUTE, NOW + 4 * MINUTE), NOW + 5 * MINUTE);
+    check_read(f, "");
+    look_at(f, job("d", AIS_FAILED, NONE, NOW + 5 * MINUTE), NOW + 6 * MINUTE);
+    check_read(f, "FAILURE docs-handbook/failed Job d (user) has failed\n");
+    look_at(f, job("e", AIS_SUCCEEDED, NOW + 6 * MINUTE, NOW + 7 * MINUTE), NOW + 8 * MINUTE);
+    check_read(f, "OKAY docs-handbook/failed Job e (user) has succeeded after 60 s\n");
+    look_at(f, job("f", AIS_SUCCEEDED, NOW + 7 * MINUTE, NOW + 8 * MINUTE), NOW + 9 * MINUTE);
+    check_read(f, "");
+}
+
+static void test_several_ends_between_two_looks(void **state)
+{
+    fixture_t *f = *state;
+    struct ais_job jobs[] = {
+        job("c", AIS_FAILED, NOW, NOW + 3 * SECOND),
+        job("b", AIS_SUCCEEDED, NOW, NOW + 2 * SECOND),
+        job("a", AIS_FAILED, NOW, NOW + SECOND),
+    };
+
+    look(f, NULL, 0, NOW);
+    look(f, jobs, 3, NOW + MINUTE);
+    check_read(f, "FAILURE docs-handbook/failed Job a (user) has failed after 1 s\n"
+                  "OKAY docs-handbook/failed Job b (user) has succeeded after 2 s\n"
+                  "FAILURE docs-handbook/failed Job c (user) has failed after 3 s\n");
+}
+
+static void test_a_failure_that_comes_to_light_late(void **state)
+{
+    fixture_t *f = *state;
+    struct ais_job jobs[] = {job("b", AIS_SUCCEEDED, NOW, NOW + 2 * SECOND), job("a", AIS_FAILED, NOW, NOW + SECOND)};
+
+    look(f, NULL, 0, NOW);
+    look(f, jobs, 1, NOW + MINUTE);
+    look(f, jobs, 2, NOW + 2 * MINUTE);
+    check_read(f, "FAILURE docs-handbook/failed Job a (user) has failed after 1 s\n"
+                  "OKAY docs-handbook/failed A later job has succeeded\n");
+
+    look_at(f, job("d", AIS_FAILED, NOW + 3 * MINUTE, NOW + 3 * MINUTE), NOW + 4 * MINUTE);
+    look_at(f, job("c", AIS_FAILED, NOW, NOW + SECOND), NOW + 5 * MINUTE);
+    check_read(f, "FAILURE docs-handbook/failed Job d (user) has failed after 0 s\n"
+                  "FAILURE docs-handbook/failed Job c (user) has failed after 1 s\n");
+}
+
+/* ---- stalled ----------------------------------------------------------------------------------------------------- */
+
+static void test_stalled(void **state)
+{
+    fixture_t *f = *state;
+    struct ais_job jobs[] = {job("a", AIS_RUNNING, NOW - 20 * MINUTE, NONE), job("q", AIS_QUEUED, NONE, NONE)};
+
+    jobs[0].last_seen_at = NOW;
+    look(f, jobs, 1, NOW + 15 * MINUTE);
+    check_read(f, "");
+    look(f, jobs, 1, NOW + 16 * MINUTE);
+    check_read(f, "WARNING docs-handbook/stalled Job a (user) has given no sign of life for 960 s\n");
+    look(f, jobs, 2, NOW + 17 * MINUTE);
+    check_read(f, "");
+
+    /* the queued one goes on with it */
+    look(f, jobs + 1, 1, NOW + 33 * MINUTE);
+    look(f, jobs + 1, 1, NOW + 34 * MINUTE);
+    check_read(f, "");
+    look(f, NULL, 0, NOW + 35 * MINUTE);
+    check_read(f, "");
+    look(f, NULL, 0, NOW + 36 * MINUTE);
+    check_read(f, "OKAY docs-handbook/stalled No job is stalled any more\n");
+}
+
+static void test_queued_for_too_long(void **state)
+{
+    fixture_t *f = *state;
+
+    look_at(f, job("q", AIS_QUEUED, NONE, NONE), NOW);
+    look_at(f, job("q", AIS_QUEUED, NONE, NONE), NOW + 15 * MINUTE + SECOND);
+    check_read(f, "WARNING docs-handbook/stalled Job q (user) has been queued for 901 s\n");
+    look_at(f, job("q", AIS_RUNNING, NOW + 15 * MINUTE, NONE), NOW + 16 * MINUTE);
+    check_read(f, "OKAY docs-handbook/stalled No job is stalled any more\n");
+}
+
+/* ---- overdue ----------------------------------------------------------------------------------------------------- */
+
+static void test_overdue_since_first_sight(void **state)
+{
+    fixture_t *f = *state;
+    struct ais_job old = job("a", AIS_SUCCEEDED, NOW - 50 * HOUR, NOW - 49 * HOUR);
+
+    look(f, &old, 1, NOW);
+    look(f, &old, 1, NOW + 12 * HOUR);
+    check_read(f, "");
+    look(f, &old, 1, NOW + 12 * HOUR + SECOND);
+    check_read(f,
+               "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 43201 s ago\n");
+    look_at(f, job("b", AIS_FAILED, NOW + 13 * HOUR, NOW + 13 * HOUR), NOW + 13 * HOUR);
+    look_at(f, job("c", AIS_SUCCEEDED, NOW + 13 * HOUR, NOW + 14 * HOUR), NOW + 14 * HOUR);
+    check_read(f, "FAILURE docs-handbook/failed Job b (user) has failed after 0 s\n"
+                  "OKAY docs-handbook/failed Job c (user) has succeeded after 3600 s\n"
+                  "OKAY docs-handbook/overdue A job has succeeded\n");
+
+    look(f, NULL, 0, NOW + 27 * HOUR);
+    check_read(f, "WARNING docs-handbook/overdue No job has succeeded for 46800 s\n");
+}
+
+static void test_overdue_since_it_was_created(void **state)
+{
+    fixture_t *f = *state;
+
+    f->instance.created_at = NOW - 13 * HOUR;
+    look(f, NULL, 0, NOW);
+    check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was created, 46800 s ago\n");
+
+    f->instance.paused = true;
+    look(f, NULL, 0, NOW + HOUR);
+    check_read(f, "OKAY docs-handbook/overdue The instance is paused\n");
+    look(f, NULL, 0, NOW + 2 * HOUR);
+    check_read(f, "");
+}
+
+/* A pinned job succeeds once. */
+static void test_single_jobs_are_never_overdue(void **state)
+{
+    fixture_t *f = *state;
+    struct ais_job only = job("a", AIS_SUCCEEDED, NOW - 50 * HOUR, NOW - 49 * HOUR);
+    struct ais_answer answer = {.success = true, .jobs = &only, .njobs = 1};
+    history_news_t news;
+
+    for (int64_t now = NOW; now < NOW + 100 * HOUR; now += HOUR) {
+        aisearch_history_job(&f->history, &answer, now, settings.stalled_after, &news);
+        aisearch_conditions_look(&f->told, &settings, &f->instance, &f->history, &news, now, &f->outbox);
+    }
+    check_read(f, "");
+}
+
+static void test_an_instance_that_is_gone(void **state)
+{
+    fixture_t *f = *state;
+
+    look(f, NULL, 0, NOW);
+    look_at(f, job("a", AIS_FAILED, NOW, NOW), NOW + 13 * HOUR);
+    check_read(f,
+               "FAILURE docs-handbook/failed Job a (user) has failed after 0 s\n"
+               "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 46800 s ago\n");
+    aisearch_conditions_gone(&f->told, "docs-handbook", &f->outbox);
+    aisearch_conditions_gone(&f->told, "docs-handbook", &f->outbox);
+    check_read(f, "OKAY docs-handbook/failed The instance is not there any more\n"
+                  "OKAY docs-handbook/overdue The instance is not there any more\n");
+}
+
+/* ---- accounts ---------------------------------------------------------------------------------------------------- */
+
+static void outcomes(fixture_t *f, size_t n, enum ais_fault fault)
+{
+    while (n-- > 0)
+        aisearch_conditions_outcome(&f->account, fault);
+}
+
+static void test_unreachable(void **state)
+{
+    static const enum ais_fault faults[] = {AIS_FAULT_CONNECT, AIS_FAULT_TLS, AIS_FAULT_TIMEOUT, AIS_FAULT_SERVER,
+                                            AIS_FAULT_BODY};
+    fixture_t *f = *state;
+
+    for (size_t i = 0; i < COUNT(faults); i++) {
+        outcomes(f, 3, faults[i]);
+        check_read(f, "");
+        check_read(f, ""); /* nothing was due */
+        outcomes(f, 1, faults[i]);
+        check_read(f, "");
+        outcomes(f, 1, faults[i]);
+        check_read(f, "WARNING docs/unreachable The API cannot be reached: no look-up succeeds\n");
+        outcomes(f, 1, faults[i]);
+        check_read(f, "");
+        outcomes(f, 5, faults[i]);
+        outcomes(f, 1, AIS_FAULT_NONE);
+        check_read(f, "OKAY docs/unreachable The API answers again\n");
+
+        outcomes(f, 1, faults[i]);
+        check_read(f, "");
+        outcomes(f, 1, faults[i]);
+        check_read(f, "");
+        outcomes(f, 1, AIS_FAULT_NONE);
+        check_read(f, "");
+    }
+}
+
+static void test_what_is_not_unreachable(void **state)
+{
+    fixture_t *f = *state;
+
+    for (int i = 0; i < 10; i++) {
+        outcomes(f, 10, AIS_FAULT_BUDGET);
+        outcomes(f, 10, AIS_FAULT_INTERNAL);
+        check_read(f, "");
+    }
+}
+
+static void test_credential(void **state)
+{
+    fixture_t *f = *state;
+
+    /* replaced, and the old one was still under way */
+    outcomes(f, 3, AIS_FAULT_CREDENTIAL);
+    check_read(f, "");
+    outcomes(f, 3, AIS_FAULT_NONE);
+    check_read(f, "");
+
+    outcomes(f, 1, AIS_FAULT_CREDENTIAL);
+    check_read(f, "");
+    check_read(f, "");
+    outcomes(f, 1, AIS_FAULT_CREDENTIAL);
+    check_read(f, "FAILURE docs/credential The API refuses the credential\n");
+    for (int i = 0; i < 5; i++) {
+        outcomes(f, 1, AIS_FAULT_CREDENTIAL);
+        check_read(f, "");
+    }
+    outcomes(f, 1, AIS_FAULT_NONE);
+    check_read(f, "OKAY docs/credential The API accepts the credential\n");
+}
+
+static void test_rate_limited(void **state)
+{
+    fixture_t *f = *state;
+
+    outcomes(f, 2, AIS_FAULT_NONE);
+    outcomes(f, 2, AIS_FAULT_RATE_LIMITED);
+    outcomes(f, 2, AIS_FAULT_NONE);
+    check_read(f, "WARNING docs/rate_limited The rate limit of the API is reached (429)\n");
+    check_read(f, "");
+    outcomes(f, 1, AIS_FAULT_RATE_LIMITED);
+    check_read(f, "");
+    outcomes(f, 1, AIS_FAULT_CONNECT);
+    check_read(f, "");
+    outcomes(f, 1, AIS_FAULT_NONE);
+    check_read(f, "OKAY docs/rate_limited The API accepts calls again\n");
+}
+
+/* ---- many -------------------------------------------------------------------------------------------------------- */
+
+#define FLEET 50
+
+static void fail_or_succeed(fixture_t *f, outbox_told_t *told, int first, int last, bool fails)
+{
+    for (int i = first; i < last; i++) {
+        char name[32];
+        subject_t s = {&told[i], &f->outbox, name};
+        struct ais_job one = job("j", fails ? AIS_FAILED : AIS_SUCCEEDED, NONE, NOW);
+
+        snprintf(name, sizeof(name), "docs-%d", i);
+        (fails ? tell_failed : tell_succeeded)(&s, &one);
+    }
+}
+
+/* How many of each severity there are for instances and, in *of_account, for the account. */
+static size_t count_notices(fixture_t *f, notice_severity_t severity, size_t *of_account)
+{
+    size_t n = 0;
+
+    *of_account = 0;
+    for (notice_t *notice = aisearch_outbox_take(&f->outbox, "docs"), *next; notice != NULL; notice = next) {
+        next = notice->next;
+        assert_int_equal(notice->severity, severity);
+        if (strcmp(notice->plugin_instance, "docs") == 0)
+            ++*of_account;
+        else
+            n++;
+        free(notice);
+    }
+    return n;
+}
+
+static void test_summary(void **state)
+{
+    fixture_t *f = *state;
+    outbox_told_t told[FLEET] = {{0}};
+    size_t sums;
+
+    fail_or_succeed(f, told, 0, OUTBOX_PER_READ, true);
+    assert_int_equal(count_notices(f, NOTICE_FAILURE, &sums), OUTBOX_PER_READ);
+    assert_int_equal(sums, 0);
+
+    fail_or_succeed(f, told, 0, FLEET, true);
+    assert_int_equal(count_notices(f, NOTICE_FAILURE, &sums), OUTBOX_PER_READ);
+    assert_int_equal(sums, 1);
+
+    /* those that were told have their ends, all of them; the summary has one when all of its have */
+    fail_or_succeed(f, told, 0, FLEET - 1, false);
+    assert_int_equal(count_notices(f, NOTICE_OKAY, &sums), OUTBOX_PER_READ);
+    assert_int_equal(sums, 0);
+    fail_or_succeed(f, told, FLEET - 1, FLEET, false);
+    assert_int_equal(count_notices(f, NOTICE_OKAY, &sums), 0);
+    assert_int_equal(sums, 1);
+    assert_int_equal(count_notices(f, NOTICE_OKAY, &sums), 0);
+    assert_int_equal(sums, 0);
+}
+
+static void test_summary_says_how_many(void **state)
+{
+    fixture_t *f = *state;
+    outbox_told_t told[FLEET] = {{0}};
+    notice_t *notices, *last;
+
+    fail_or_succeed(f, told, 0, FLEET, true);
+    notices = last = aisearch_outbox_take(&f->outbox, "docs");
+    while (last->next != NULL)
+        last = last->next;
+    assert_string_equal(last->message, "30 more jobs have failed");
+    assert_int_equal(last->severity, NOTICE_FAILURE);
+    while (notices != NULL) {
+        last = notices->next;
+        free(notices);
+        notices = last;
+    }
+
+    fail_or_succeed(f, told, 0, FLEET, false);
+    notices = last = aisearch_outbox_take(&f->outbox, "docs");
+    while (last->next != NULL)
+        last = last->next;
+    assert_string_equal(last->message, "None of the others is failed any more");
+    while (notices != NULL) {
+        last = notices->next;
+        free(notices);
+        notices = last;
+    }
+}
+
+/* ---- restarts ---------------------------------------------------------------------------------------------------- */
+
+static void test_told_as_text(void **state)
+{
+    static const char *const good[] = {"", "failed", "failed,failed+,stalled", "overdue+", "credential,rate_limited"};
+    static const char *const bad[] = {"what", ",", "failed,", "+", "failed++", "fail", "failed ", "failed,,stalled"};
+    outbox_told_t told;
+    char text[TOLD_TEXT_SIZE];
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(good); i++) {
+        assert_true(aisearch_told_parse(&told, good[i]));
+        aisearch_told_print(&told, text);
+        assert_string_equal(text, good[i]);
+    }
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        if (aisearch_told_parse(&told, bad[i]))
+            fail_msg("accepted: %s", bad[i]);
+        assert_int_equal(told.told | told.summed, 0);
+    }
+
+    told = (outbox_told_t){0xff, 0xff};
+    aisearch_told_print(&told, text);
+    assert_true(strlen(text) < TOLD_TEXT_SIZE - 1);
+    assert_true(aisearch_told_parse(&told, text));
+    assert_int_equal(told.told, (1 << CONDITIONS) - 1);
+}
+
+static void test_restart(void **state)
+{
+    fixture_t *f = *state;
+    outbox_told_t told[FLEET] = {{0}};
+    size_t sums;
+
+    fail_or_succeed(f, told, 0, FLEET, true);
+    count_notices(f, NOTICE_FAILURE, &sums);
+
+    f->outbox = (outbox_t){0};
+    for (int i = 0; i < FLEET; i++)
+        aisearch_outbox_restore(&f->outbox, &told[i]);
+    assert_int_equal(count_notices(f, NOTICE_FAILURE, &sums), 0);
+    assert_int_equal(sums, 0);
+
+    fail_or_succeed(f, told, 0, FLEET, false);
+    assert_int_equal(count_notices(f, NOTICE_OKAY, &sums), OUTBOX_PER_READ);
+    assert_int_equal(sums, 1);
+}
+
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
+
+static notice_t message(const char *id, const char *source, const char *end_reason)
+{
+    struct ais_job one = job(id, AIS_FAILED, NOW - 10 * SECOND, NOW);
+    notice_t notice;
+
+    one.source = source;
+    one.end_reason = end_reason;
+    aisearch_notice_begin(&notice, CONDITION_FAILED, "docs-handbook");
+    aisearch_notice_job(&notice, &one, 10 * SECOND);
+    aisearch_notice_say_ended(&notice, "has failed");
+    return notice;
+}
+
+static char *repeat(const char *text, size_t times)
+{
+    size_t len = strlen(text);
+    char *all = malloc(len * times + 1);
+
+    assert_non_null(all);
+    for (size_t i = 0; i < times; i++)
+        memcpy(all + i * len, text, len);
+    all[len * times] = '\0';
+    return all;
+}
+
+/* Whatever its length, what stands before the reason is whole, and the reason is cut between two characters. */
+static void test_long_reasons_are_cut(void **state)
+{
+    static const char *const characters[] = {"x", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+    static const char head[] = "Job 3f1e2d4c-5b6a-4789-8abc-000000000012 (schedule) has failed after 10 s: ";
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(characters); i++) {
+        for (size_t n = 1; n < 300; n++) {
+            char *reason = repeat(characters[i], n);
+            notice_t notice = message("3f1e2d4c-5b6a-4789-8abc-000000000012", "schedule", reason);
+            size_t len = strlen(notice.message);
+            const char *rest = notice.message + strlen(head);
+
+            assert_true(len < NOTICE_MESSAGE_SIZE);
+            assert_memory_equal(notice.message, head, strlen(head));
+            if (strcmp(rest, reason) != 0) {
+                assert_true(len >= NOTICE_MESSAGE_SIZE - 1 - strlen(characters[i]));
+                assert_string_equal(notice.message + len - 3, "...");
+                assert_int_equal((strlen(rest) - 3) % strlen(characters[i]), 0);
+                assert_memory_equal(rest, reason, strlen(rest) - 3);
+            }
+            assert_true(strlen(notice.end_reason) < sizeof(notice.end_reason));
+            free(reason);
+        }
+    }
+}
+
+static void test_text_is_made_printable(void **state)
+{
+    (void) state;
+    assert_string_equal(message("a", "user", "no\ndisk\t\x7f\xc2\x85!").message,
+                        "Job a (user) has failed after 10 s: no disk   !");
+    assert_string_equal(message("a", "user", "\xff\xc3[\xe2\x82\xed\xa0\x80\xc0\x80\xf4\x90\x80\x80.").message,
+                        "Job a (user) has failed after 10 s: ??[???????????.");
+    assert_string_equal(message("a\n", "us\x1b[1mer", "caf\xc3\xa9").message,
+                        "Job a  (us [1mer) has failed after 10 s: caf\xc3\xa9");
+    assert_string_equal(message("a", "user", NULL).message, "Job a (user) has failed after 10 s");
+    assert_string_equal(message("a", "user", "").message, "Job a (user) has failed after 10 s");
+    assert_string_equal(message("a", "user", "100 %s %n").message, "Job a (user) has failed after 10 s: 100 %s %n");
+}
+
+static void test_long_ids_and_sources(void **state)
+{
+    char *text = repeat("\xe2\x82\xac", 200);
+    notice_t notice = message(text, text, text);
+
+    (void) state;
+    assert_true(strlen(notice.job) < sizeof(notice.job));
+    assert_true(strlen(notice.source) < sizeof(notice.source));
+    assert_true(strlen(notice.message) < sizeof(notice.message));
+    assert_non_null(strstr(notice.message, "...) has failed after 10 s: \xe2\x82\xac"));
+    free(text);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_failed),
+        TEST(test_several_ends_between_two_looks),
+        TEST(test_a_failure_that_comes_to_light_late),
+        TEST(test_stalled),
+        TEST(test_queued_for_too_long),
+        TEST(test_overdue_since_first_sight),
+        TEST(test_overdue_since_it_was_created),
+        TEST(test_single_jobs_are_never_overdue),
+        TEST(test_an_instance_that_is_gone),
+        TEST(test_unreachable),
+        TEST(test_what_is_not_unreachable),
+        TEST(test_credential),
+        TEST(test_rate_limited),
+        TEST(test_summary),
+        TEST(test_summary_says_how_many),
+        TEST(test_told_as_text),
+        TEST(test_restart),
+        TEST(test_long_reasons_are_cut),
+        TEST(test_text_is_made_printable),
+        TEST(test_long_ids_and_sources),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
