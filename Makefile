@@ -223,6 +223,12 @@ valgrind:
 	    PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
 	    UNIT_WRAP='valgrind --quiet --leak-check=full --error-exitcode=1' test
 
+# clang-tidy and cppcheck, which have nothing to say.
+.PHONY: analyse
+analyse: $(NGINX_TREE)/objs/Makefile
+	scripts/install-deps gates
+	@scripts/analyse $(NGINX_TREE) $(COLLECTD_INCLUDE)
+
 # ---- fuzzing: each target is one file in tests/fuzz, with a corpus; what it finds is kept in build/fuzz --------------
 
 FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/*.c)))
@@ -330,6 +336,7 @@ help:
 	@echo 'make valgrind   the unit tests, and some of the others, under valgrind'
 	@echo 'make fuzz       run the fuzz targets of tests/fuzz, FUZZ_TIME=60 seconds each; some of them: FUZZ="url times"'
 	@echo 'make fuzz-coverage   what their corpus reaches of common/; make fuzz-merge: take into it what they found'
+	@echo 'make analyse    clang-tidy and cppcheck'
 	@echo 'make bench      what the module costs and saves, beside what else one would use: docs/benchmarks.md'
 	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, docdir'
 	@echo 'make uninstall  the reverse'

@@ -31,7 +31,7 @@ typedef struct {
  * budget of one of these accounts where that has the same credential. */
 int config_budget(const account_t *account, config_budget_t *budget,
                   const oconfig_item_t *ci);
-int config_budget_join(account_t *account, const config_budget_t *budget,
+int config_budget_join(account_t *account, const config_budget_t *settings,
                        account_t *accounts);
 
 #pragma GCC visibility pop

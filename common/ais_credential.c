@@ -53,6 +53,7 @@ void ais_wipe(void *p, size_t len)
 
 static struct ais_credential *credential_alloc(struct ais_error *err)
 {
+    /* cppcheck-suppress invalidFunctionArg; what mmap(2) says of MAP_ANONYMOUS */
     void *p = mmap(NULL, sizeof(struct ais_credential), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (p == MAP_FAILED) {
@@ -396,7 +397,7 @@ static int add_header(const char *name, const char *value, int (*add)(void *data
     int rc;
 
     /* Not with printf, which may keep a buffer of its own. */
-    memcpy(line, name, name_len);
+    memcpy(line, name, name_len); /* NOLINT(bugprone-not-null-terminated-result): the rest follows */
     memcpy(line + name_len, value, value_len + 1);
     rc = add(data, line);
     ais_wipe(line, name_len + value_len);

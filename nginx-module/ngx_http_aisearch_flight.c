@@ -127,6 +127,7 @@ ngx_http_aisearch_flight_done(void)
             f = ngx_queue_data(ngx_queue_head(bucket),
                                ngx_http_aisearch_flight_t, queue);
 
+            /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): out of its queue */
             if (f->fetch) {
                 ais_fetch_cancel(f->fetch);
             }

@@ -39,8 +39,6 @@ static size_t nreaders;
 
 /* ---- the life of a plugin ---------------------------------------------------------------------------------------- */
 
-void module_register(void);
-
 void stub_load(void)
 {
     module_register();
@@ -332,15 +330,27 @@ int plugin_dispatch_notification(const notification_t *n)
     return 0;
 }
 
+static void free_meta(notification_meta_t *meta)
+{
+    if (meta->type == NM_TYPE_STRING) {
+        free((char *) meta->nm_value.nm_string);
+    }
+    free(meta);
+}
+
 static int add_meta(notification_t *n, const char *name, notification_meta_t value)
 {
-    notification_meta_t *meta = malloc(sizeof(*meta));
+    notification_meta_t *meta = calloc(1, sizeof(*meta));
     notification_meta_t **end = &n->meta;
 
     if (meta == NULL) {
         return -1;
     }
     *meta = value;
+    if (value.type == NM_TYPE_STRING && (meta->nm_value.nm_string = sstrdup(value.nm_value.nm_string)) == NULL) {
+        free_meta(meta);
+        return -1;
+    }
     sstrncpy(meta->name, name, sizeof(meta->name));
     while (*end != NULL) {
         end = &(*end)->next;
@@ -351,7 +361,7 @@ static int add_meta(notification_t *n, const char *name, notification_meta_t val
 
 int plugin_notification_meta_add_string(notification_t *n, const char *name, const char *value)
 {
-    return add_meta(n, name, (notification_meta_t){.type = NM_TYPE_STRING, .nm_value.nm_string = sstrdup(value)});
+    return add_meta(n, name, (notification_meta_t){.type = NM_TYPE_STRING, .nm_value.nm_string = value});
 }
 
 int plugin_notification_meta_add_signed_int(notification_t *n, const char *name, int64_t value)
@@ -374,16 +384,13 @@ int plugin_notification_meta_add_boolean(notification_t *n, const char *name, bo
     return add_meta(n, name, (notification_meta_t){.type = NM_TYPE_BOOLEAN, .nm_value.nm_boolean = value});
 }
 
-int plugin_notification_meta_free(notification_meta_t *meta)
+int plugin_notification_meta_free(notification_meta_t *n)
 {
-    while (meta != NULL) {
-        notification_meta_t *next = meta->next;
+    while (n != NULL) {
+        notification_meta_t *next = n->next;
 
-        if (meta->type == NM_TYPE_STRING) {
-            free((char *) meta->nm_value.nm_string);
-        }
-        free(meta);
-        meta = next;
+        free_meta(n);
+        n = next;
     }
     return 0;
 }
@@ -542,24 +549,24 @@ char *sstrndup(const char *s, size_t n)
     return s != NULL ? strndup(s, n) : NULL;
 }
 
-char *sstrerror(int error, char *buf, size_t size)
+char *sstrerror(int errnum, char *buf, size_t buflen)
 {
-    if (strerror_r(error, buf, size) != 0) {
-        ssnprintf(buf, size, "error %d", error);
+    if (strerror_r(errnum, buf, buflen) != 0) {
+        ssnprintf(buf, buflen, "error %d", errnum);
     }
     return buf;
 }
 
-int strjoin(char *dst, size_t size, char **fields, size_t nfields, const char *sep)
+int strjoin(char *dst, size_t dst_len, char **fields, size_t fields_num, const char *sep)
 {
     size_t len = 0;
 
-    if (size > 0) {
+    if (dst_len > 0) {
         dst[0] = '\0';
     }
-    for (size_t i = 0; i < nfields; i++) {
-        int n = snprintf(len < size ? dst + len : NULL, len < size ? size - len : 0, "%s%s",
-                         i > 0 && sep != NULL ? sep : "", fields[i]);
+    for (size_t i = 0; i < fields_num; i++) {
+        size_t left = len < dst_len ? dst_len - len : 0;
+        int n = snprintf(left > 0 ? dst + len : NULL, left, "%s%s", i > 0 && sep != NULL ? sep : "", fields[i]);
 
         if (n < 0) {
             return -1;

@@ -119,14 +119,30 @@ static oconfig_value_t value_of(char *word)
     return value;
 }
 
+/* False where there is none. */
+static bool take_value(const char **p, oconfig_value_t *value)
+{
+    char *text;
+
+    if (**p == '"') {
+        text = take_quoted(p);
+        *value = (oconfig_value_t){.type = OCONFIG_TYPE_STRING, .value.string = text};
+        return text != NULL;
+    }
+    text = take_word(p);
+    if (text == NULL) {
+        return false;
+    }
+    *value = value_of(text);
+    return true;
+}
+
 static bool take_values(oconfig_item_t *item, const char **p)
 {
-    for (*p = skip_blanks(*p); !at_end(*p) && **p != '>'; *p = skip_blanks(*p)) {
-        bool quoted = **p == '"';
-        char *text = quoted ? take_quoted(p) : take_word(p);
-        oconfig_value_t value = {.type = OCONFIG_TYPE_STRING, .value.string = text};
+    oconfig_value_t value;
 
-        if (text == NULL || !add_value(item, quoted ? value : value_of(text))) {
+    for (*p = skip_blanks(*p); !at_end(*p) && **p != '>'; *p = skip_blanks(*p)) {
+        if (!take_value(p, &value) || !add_value(item, value)) {
             return false;
         }
     }
