@@ -61,10 +61,11 @@ static void note_connecting(struct ais_transfer *t)
 static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
     struct ais_transfer *t = data;
-    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    int fd;
 
     (void) purpose;
     note_connecting(t);
+    fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     if (fd == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
         t->no_socket = true;
     }
