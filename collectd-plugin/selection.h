@@ -28,7 +28,7 @@ typedef struct {
 
 /* Adds an entry. Returns -1, with the reason in error, where it is empty or no
  * regular expression. */
-int aisearch_selection_add(selection_t *selection, const char *entry,
+int aisearch_selection_add(selection_t *selection, const char *text,
                            char *error, size_t size);
 
 bool aisearch_selection_has(const selection_t *selection, const char *name);

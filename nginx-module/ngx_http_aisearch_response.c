@@ -315,7 +315,6 @@ ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
         }
     }
 
-    /* NOLINTNEXTLINE(bugprone-sizeof-expression): before 1.23 an array */
     ngx_memzero(&r->headers_out.cache_control,
                 sizeof(r->headers_out.cache_control));
 
