@@ -5,8 +5,6 @@ static char *ngx_http_aisearch_account_directive(ngx_conf_t *cf,
     ngx_command_t *dummy, void *conf);
 static char *ngx_http_aisearch_account_set_id(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
-static char *ngx_http_aisearch_account_set_credential(ngx_conf_t *cf,
-    ngx_command_t *cmd, void *conf);
 static char *ngx_http_aisearch_account_set_instance(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 static char *ngx_http_aisearch_account_set_api_url(ngx_conf_t *cf,
@@ -50,23 +48,23 @@ static ngx_command_t  ngx_http_aisearch_account_commands[] = {
 
     { ngx_string("token_file"),
       NGX_CONF_TAKE1,
-      ngx_http_aisearch_account_set_credential,
+      ngx_http_aisearch_credential_token_file,
       0,
-      offsetof(ngx_http_aisearch_account_t, token_file),
+      0,
       NULL },
 
     { ngx_string("email"),
       NGX_CONF_TAKE1,
-      ngx_http_aisearch_account_set_credential,
+      ngx_http_aisearch_credential_email,
       0,
       offsetof(ngx_http_aisearch_account_t, email),
       NULL },
 
     { ngx_string("key_file"),
       NGX_CONF_TAKE1,
-      ngx_http_aisearch_account_set_credential,
+      ngx_http_aisearch_credential_key_file,
       0,
-      offsetof(ngx_http_aisearch_account_t, key_file),
+      0,
       NULL },
 
     { ngx_string("instance"),
@@ -410,58 +408,6 @@ ngx_http_aisearch_account_set_id(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* "token_file", "email" and "key_file" */
-
-static char *
-ngx_http_aisearch_account_set_credential(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf)
-{
-    ngx_http_aisearch_account_t  *account = conf;
-
-    char              *rv;
-    ngx_str_t         *file;
-    ngx_uint_t         token;
-    struct ais_error   err;
-
-    rv = ngx_conf_set_str_slot(cf, cmd, conf);
-    if (rv != NGX_CONF_OK) {
-        return rv;
-    }
-
-    token = (account->token_file.data != NULL);
-
-    if (token && (account->email.data || account->key_file.data)) {
-        ngx_http_aisearch_account_error(cf, account,
-                         "two credentials, set either \"token_file\", "
-                         "or \"email\" and \"key_file\"");
-        return NGX_CONF_ERROR;
-    }
-
-    if (!token && !(account->email.data && account->key_file.data)) {
-        /* the other half is still to come */
-        return NGX_CONF_OK;
-    }
-
-    file = token ? &account->token_file : &account->key_file;
-
-    if (ngx_conf_full_name(cf->cycle, file, 1) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    account->credential = token
-                   ? ais_credential_token((char *) file->data, &err)
-                   : ais_credential_email_key((char *) account->email.data,
-                                              (char *) file->data, &err);
-
-    if (account->credential == NULL) {
-        ngx_http_aisearch_account_error(cf, account, err.text);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
 static char *
 ngx_http_aisearch_account_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf)
@@ -702,18 +648,12 @@ ngx_http_aisearch_account_complete(ngx_conf_t *cf,
         text = "no \"account_id\", set it to the account's id, "
                "32 hexadecimal digits";
 
-    } else if (account->credential) {
-        return NGX_OK;
-
-    } else if (account->email.data) {
-        text = "half a credential, \"email\" needs a \"key_file\"";
-
-    } else if (account->key_file.data) {
-        text = "half a credential, \"key_file\" needs an \"email\"";
-
     } else {
-        text = "no credential, set \"token_file\", "
-               "or \"email\" and \"key_file\"";
+        text = ngx_http_aisearch_credential_missing(account);
+    }
+
+    if (text == NULL) {
+        return NGX_OK;
     }
 
     ngx_http_aisearch_account_error(cf, account, text);
@@ -811,7 +751,7 @@ ngx_http_aisearch_account_cleanup(void *data)
 {
     ngx_http_aisearch_account_t  *account = data;
 
-    ais_credential_free(account->credential);
+    ngx_http_aisearch_credential_free(account);
 }
 
 

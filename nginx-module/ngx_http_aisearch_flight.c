@@ -27,9 +27,15 @@ struct ngx_http_aisearch_flight_s {
     char                          path[AIS_RESOURCE_PATH_MAX];
 
     struct ais_fetch             *fetch;    /* NULL: somebody else's */
+    struct ais_choice             choice;   /* the credential of that */
+    ngx_uint_t                    repeats;  /* with another credential */
+    int64_t                       elapsed;  /* ms, and */
+    unsigned                      calls;    /* requests, before those */
+
     ngx_event_t                   timer;
     ngx_msec_t                    start;
-    ngx_msec_t                    wait;     /* for the budget */
+    enum ais_fault                fault;    /* for which no fetch began */
+    ngx_msec_t                    wait;     /* until that may be over */
     ngx_uint_t                    flags;    /* to look up with */
 
     unsigned                      leased:1;
@@ -60,6 +66,7 @@ static void ngx_http_aisearch_flight_destroy(ngx_http_aisearch_flight_t *f);
 
 static void ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f,
     ngx_uint_t leased);
+static void ngx_http_aisearch_flight_fetch(ngx_http_aisearch_flight_t *f);
 static void ngx_http_aisearch_flight_timer(ngx_event_t *ev);
 static ngx_uint_t ngx_http_aisearch_flight_spent(ngx_http_aisearch_flight_t *f);
 static void ngx_http_aisearch_flight_fail(ngx_http_aisearch_flight_t *f);
@@ -67,17 +74,25 @@ static void ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f);
 
 static void ngx_http_aisearch_flight_fetched(void *data,
     const struct ais_response *response);
+static struct ais_verdict ngx_http_aisearch_flight_judge(
+    ngx_http_aisearch_flight_t *f, const struct ais_response *response,
+    struct ais_error *err);
+static ngx_uint_t ngx_http_aisearch_flight_repeat(
+    ngx_http_aisearch_flight_t *f, const struct ais_response *response,
+    const char *reason);
 static void ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
-    const struct ais_response *response, ngx_http_aisearch_blob_t *blob);
+    const struct ais_response *response, struct ais_verdict *verdict,
+    ngx_http_aisearch_blob_t *blob);
 static void ngx_http_aisearch_flight_count(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, ngx_http_aisearch_answer_t *answer);
 static void ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_blob_t *blob);
 static void ngx_http_aisearch_flight_deliver(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_ctx_t *ctx, ngx_http_aisearch_blob_t *blob);
-static void ngx_http_aisearch_flight_log(ngx_http_aisearch_flight_t *f,
+static void ngx_http_aisearch_flight_report(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, enum ais_fault fault,
     const char *reason);
+static ngx_log_t *ngx_http_aisearch_flight_log(ngx_http_aisearch_flight_t *f);
 
 static ngx_http_aisearch_blob_t *ngx_http_aisearch_blob_create(void);
 static void ngx_http_aisearch_blob_fail(ngx_http_aisearch_blob_t *blob,
@@ -370,26 +385,12 @@ ngx_http_aisearch_flight_destroy(ngx_http_aisearch_flight_t *f)
 static void
 ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f, ngx_uint_t leased)
 {
-    struct ais_client            *client;
-    ngx_http_aisearch_account_t  *account;
-
-    account = f->account;
-    client = ngx_http_aisearch_net_client(account->net);
-
     f->leased = leased;
-
-    if (ngx_http_aisearch_flight_spent(f)) {
-        client = NULL;
-    }
 
     ngx_queue_remove(&f->follower);
     ngx_queue_init(&f->follower);
 
-    if (client) {
-        f->fetch = ais_client_fetch(client, &account->target,
-                                    account->credential, f->path,
-                                    ngx_http_aisearch_flight_fetched, f);
-    }
+    ngx_http_aisearch_flight_fetch(f);
 
     /* not from here: the caller may be the handler of a request that waits */
 
@@ -400,6 +401,42 @@ ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f, ngx_uint_t leased)
     }
 
     ngx_add_timer(&f->timer, f->failed ? 1 : NGX_HTTP_AISEARCH_RENEWAL);
+}
+
+
+/* where no fetch can be started, says why, and until when */
+
+static void
+ngx_http_aisearch_flight_fetch(ngx_http_aisearch_flight_t *f)
+{
+    struct ais_client            *client;
+    struct ais_credential        *credential;
+    ngx_http_aisearch_account_t  *account;
+
+    account = f->account;
+
+    f->fault = AIS_FAULT_INTERNAL;
+    f->wait = 0;
+
+    client = ngx_http_aisearch_net_client(account->net);
+    if (client == NULL) {
+        return;
+    }
+
+    if (ngx_http_aisearch_flight_spent(f)) {
+        f->fault = AIS_FAULT_BUDGET;
+        return;
+    }
+
+    credential = ngx_http_aisearch_credential_choose(account, &f->choice);
+    if (credential == NULL) {
+        f->fault = AIS_FAULT_CREDENTIAL;
+        f->wait = (ngx_msec_t) f->choice.wait;
+        return;
+    }
+
+    f->fetch = ais_client_fetch(client, &account->target, credential, f->path,
+                                ngx_http_aisearch_flight_fetched, f);
 }
 
 
@@ -462,23 +499,20 @@ ngx_http_aisearch_flight_spent(ngx_http_aisearch_flight_t *f)
 static void
 ngx_http_aisearch_flight_fail(ngx_http_aisearch_flight_t *f)
 {
-    enum ais_fault             fault;
     ngx_http_aisearch_blob_t  *blob;
 
-    fault = f->wait ? AIS_FAULT_BUDGET : AIS_FAULT_INTERNAL;
-
-    if (fault == AIS_FAULT_INTERNAL) {
+    if (f->fault == AIS_FAULT_INTERNAL) {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                       "aisearch account \"%V\": could not start a fetch",
                       &f->account->name);
     }
 
-    ngx_http_aisearch_count(f->account->stats->fetches[fault]);
+    ngx_http_aisearch_count(f->account->stats->fetches[f->fault]);
 
     blob = ngx_http_aisearch_blob_create();
 
     if (blob) {
-        ngx_http_aisearch_blob_fail(blob, fault, f->wait);
+        ngx_http_aisearch_blob_fail(blob, f->fault, f->wait);
     }
 
     ngx_http_aisearch_flight_land(f, blob);
@@ -545,24 +579,47 @@ ngx_http_aisearch_flight_fetched(void *data,
 {
     ngx_http_aisearch_flight_t  *f = data;
 
+    struct ais_error           err;
+    struct ais_verdict         verdict;
+    struct ais_response        total;
     ngx_http_aisearch_blob_t  *blob;
 
     f->fetch = NULL;
 
     ngx_http_aisearch_budget_observe(f->account->budget, response);
 
+    verdict = ngx_http_aisearch_flight_judge(f, response, &err);
+
+    if (verdict.fault == AIS_FAULT_NONE) {
+        ngx_http_aisearch_credential_accepted(f->account, &f->choice);
+
+    } else if (verdict.fault != AIS_FAULT_CREDENTIAL) {
+        ngx_http_aisearch_flight_report(f, response, verdict.fault, err.text);
+
+    } else if (ngx_http_aisearch_flight_repeat(f, response, err.text)) {
+        return;
+    }
+
+    total = *response;
+    total.elapsed += f->elapsed;
+    total.calls += f->calls;
+
     blob = ngx_http_aisearch_blob_create();
 
     if (blob) {
-        ngx_http_aisearch_flight_answer(f, response, blob);
-        ngx_http_aisearch_flight_count(f, response, &blob->answer);
+        ngx_http_aisearch_flight_answer(f, &total, &verdict, blob);
+        ngx_http_aisearch_flight_count(f, &total, &blob->answer);
     }
 
-    /* what is ours says nothing about the API; others may do better */
+    /*
+     * What is ours says nothing about the API, others may do better; and a
+     * credential is remembered to be refused where all look-ups see it.
+     */
 
     if (blob
         && blob->answer.verdict.fault != AIS_FAULT_INTERNAL
-        && blob->answer.verdict.fault != AIS_FAULT_BUDGET)
+        && blob->answer.verdict.fault != AIS_FAULT_BUDGET
+        && blob->answer.verdict.fault != AIS_FAULT_CREDENTIAL)
     {
         ngx_http_aisearch_cache_store(f->account, &f->query.key,
                                       &blob->answer);
@@ -577,41 +634,94 @@ ngx_http_aisearch_flight_fetched(void *data,
 }
 
 
-static void
-ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
-    const struct ais_response *response, ngx_http_aisearch_blob_t *blob)
+static struct ais_verdict
+ngx_http_aisearch_flight_judge(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, struct ais_error *err)
 {
-    ngx_time_t                  *tp;
-    struct ais_error             err;
-    struct ais_verdict           verdict;
-    ngx_http_aisearch_answer_t  *answer;
+    ngx_time_t          *tp;
+    struct ais_verdict   verdict;
 
     if (response->fault != AIS_FAULT_NONE) {
-        ngx_http_aisearch_flight_log(f, response, response->fault,
-                                     response->message);
+        ngx_memzero(&verdict, sizeof(struct ais_verdict));
 
-        ngx_http_aisearch_blob_fail(blob, response->fault,
-                   response->fault == AIS_FAULT_BUDGET
-                   ? ngx_http_aisearch_budget_wait(f->account->budget) : 0);
-        return;
+        verdict.fault = response->fault;
+        verdict.class = AIS_CLASS_ERROR;
+
+        ais_error_set(err, "%s", response->message);
+
+        return verdict;
     }
 
     tp = ngx_timeofday();
 
-    verdict = ais_policy_judge(&f->query.resource, response->status,
-                               response->body,
-                               (int64_t) tp->sec * 1000 + tp->msec, &err);
+    return ais_policy_judge(&f->query.resource, response->status,
+                            response->body,
+                            (int64_t) tp->sec * 1000 + tp->msec, err);
+}
 
-    if (verdict.fault != AIS_FAULT_NONE) {
-        ngx_http_aisearch_flight_log(f, response, verdict.fault, err.text);
 
-        ngx_http_aisearch_blob_fail(blob, verdict.fault,
-                   (verdict.fault == AIS_FAULT_RATE_LIMITED)
-                   ? (ngx_msec_t) ais_policy_closed(response->retry_after)
-                   : (ngx_msec_t) ngx_max(response->retry_after, 0));
+/* the credential is refused: the same look-up goes on with another */
+
+static ngx_uint_t
+ngx_http_aisearch_flight_repeat(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, const char *reason)
+{
+    ngx_http_aisearch_credential_refused(f->account, &f->choice, reason,
+                                         ngx_http_aisearch_flight_log(f));
+
+    if (f->repeats == AIS_SLOTS) {
+        return 0;
     }
 
-    if (!verdict.pass) {
+    ngx_http_aisearch_flight_fetch(f);
+
+    if (f->fetch == NULL) {
+        return 0;
+    }
+
+    f->repeats++;
+    f->elapsed += response->elapsed;
+    f->calls += response->calls;
+
+    return 1;
+}
+
+
+static void
+ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, struct ais_verdict *verdict,
+    ngx_http_aisearch_blob_t *blob)
+{
+    ngx_msec_t                   wait;
+    ngx_http_aisearch_answer_t  *answer;
+
+    switch (verdict->fault) {
+
+    case AIS_FAULT_NONE:
+        wait = 0;
+        break;
+
+    case AIS_FAULT_CREDENTIAL:
+        wait = f->wait;
+        break;
+
+    case AIS_FAULT_BUDGET:
+        wait = ngx_http_aisearch_budget_wait(f->account->budget);
+        break;
+
+    case AIS_FAULT_RATE_LIMITED:
+        wait = (ngx_msec_t) ais_policy_closed(response->retry_after);
+        break;
+
+    default:
+        wait = (ngx_msec_t) ngx_max(response->retry_after, 0);
+    }
+
+    if (verdict->fault != AIS_FAULT_NONE) {
+        ngx_http_aisearch_blob_fail(blob, verdict->fault, wait);
+    }
+
+    if (!verdict->pass) {
         return;
     }
 
@@ -627,7 +737,7 @@ ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
 
     ngx_memcpy(answer->body.data, response->body.data, response->body.len);
 
-    answer->verdict = verdict;
+    answer->verdict = *verdict;
     answer->status = response->status;
     answer->asked = f->start;
     answer->fetched = ngx_current_msec;
@@ -747,36 +857,43 @@ ngx_http_aisearch_flight_deliver(ngx_http_aisearch_flight_t *f,
 }
 
 
-/* in the name of the request that waits longest, if one does */
-
 static void
-ngx_http_aisearch_flight_log(ngx_http_aisearch_flight_t *f,
+ngx_http_aisearch_flight_report(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, enum ais_fault fault,
     const char *reason)
 {
-    ngx_log_t                *log;
-    ngx_uint_t                level;
-    ngx_http_request_t       *r;
-    ngx_http_aisearch_ctx_t  *ctx;
-
-    log = ngx_cycle->log;
-
-    if (!ngx_queue_empty(&f->waiters)) {
-        ctx = ngx_queue_data(ngx_queue_head(&f->waiters),
-                             ngx_http_aisearch_ctx_t, queue);
-        r = ctx->request;
-        log = r->connection->log;
-        ngx_http_set_log_request(log, r);
-    }
+    ngx_uint_t  level;
 
     level = (fault == AIS_FAULT_BUDGET) ? NGX_LOG_INFO : NGX_LOG_ERR;
 
-    ngx_log_error(level, log, 0,
+    ngx_log_error(level, ngx_http_aisearch_flight_log(f), 0,
                   "aisearch account \"%V\": %s fault: %s, "
                   "API request: \"GET %s\", status: %d, calls: %ui",
                   &f->account->name, ais_fault_name(fault), reason,
                   f->path, response->status,
                   (ngx_uint_t) response->calls);
+}
+
+
+/* of the request that waits longest, if one does */
+
+static ngx_log_t *
+ngx_http_aisearch_flight_log(ngx_http_aisearch_flight_t *f)
+{
+    ngx_http_request_t       *r;
+    ngx_http_aisearch_ctx_t  *ctx;
+
+    if (ngx_queue_empty(&f->waiters)) {
+        return ngx_cycle->log;
+    }
+
+    ctx = ngx_queue_data(ngx_queue_head(&f->waiters), ngx_http_aisearch_ctx_t,
+                         queue);
+    r = ctx->request;
+
+    ngx_http_set_log_request(r->connection->log, r);
+
+    return r->connection->log;
 }
 
 

@@ -25,9 +25,10 @@ typedef struct {
     ngx_str_t                      name;
 
     ngx_str_t                      account_id;
-    ngx_str_t                      token_file;
     ngx_str_t                      email;
-    ngx_str_t                      key_file;
+    ngx_str_t                      files[AIS_SLOTS]; /* of tokens, or keys */
+    ngx_uint_t                     nfiles;
+    ngx_uint_t                     keys;
     ngx_array_t                   *instances;      /* of ngx_str_t */
     ngx_str_t                      api_url;
     ngx_msec_t                     connect_timeout;
@@ -42,7 +43,8 @@ typedef struct {
 
     struct ais_target              target;
     struct ais_gate                gate;
-    struct ais_credential         *credential;
+    struct ais_credential         *credentials[AIS_SLOTS];
+    ngx_http_aisearch_rotation_t   rotation;
 
     /* differs wherever answers may differ: stands for the account in keys */
     ngx_str_t                      identity;
@@ -172,6 +174,30 @@ ngx_http_aisearch_account_t *ngx_http_aisearch_account_find(
 ngx_int_t ngx_http_aisearch_account_allows(ngx_http_aisearch_account_t *account,
     struct ais_resource *res);
 
+/* credential */
+
+char *ngx_http_aisearch_credential_token_file(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+char *ngx_http_aisearch_credential_key_file(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+char *ngx_http_aisearch_credential_email(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+const char *ngx_http_aisearch_credential_missing(
+    ngx_http_aisearch_account_t *account);
+ngx_uint_t ngx_http_aisearch_credential_shared(ngx_http_aisearch_account_t *a,
+    ngx_http_aisearch_account_t *b);
+void ngx_http_aisearch_credential_free(ngx_http_aisearch_account_t *account);
+void ngx_http_aisearch_credential_begin(ngx_http_aisearch_account_t *account,
+    uint32_t generation);
+struct ais_credential *ngx_http_aisearch_credential_choose(
+    ngx_http_aisearch_account_t *account, struct ais_choice *choice);
+void ngx_http_aisearch_credential_refused(ngx_http_aisearch_account_t *account,
+    struct ais_choice *choice, const char *reason, ngx_log_t *log);
+void ngx_http_aisearch_credential_accepted(ngx_http_aisearch_account_t *account,
+    struct ais_choice *choice);
+void ngx_http_aisearch_credential_snapshot(ngx_http_aisearch_account_t *account,
+    struct ais_rotation *rotation);
+
 /* cache */
 
 char *ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -217,6 +243,7 @@ char *ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 ngx_int_t ngx_http_aisearch_state_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf);
 void ngx_http_aisearch_state_apply(ngx_http_aisearch_main_conf_t *amcf);
+int64_t ngx_http_aisearch_budget_now(void);
 ngx_msec_t ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b);
 void ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,
     const struct ais_response *response);

@@ -19,6 +19,7 @@ struct ngx_http_aisearch_record_s {
     ngx_http_aisearch_record_t      *next;
     ngx_http_aisearch_stats_t        stats;
     struct ais_budget               *budget;
+    struct ais_rotation              rotation;
     size_t                           len;
     u_char                           name[1];
 };
@@ -26,6 +27,7 @@ struct ngx_http_aisearch_record_s {
 
 typedef struct {
     ngx_http_aisearch_record_t      *records;
+    uint32_t                         generation;    /* of the configuration */
 } ngx_http_aisearch_state_shctx_t;
 
 
@@ -42,10 +44,11 @@ static ngx_http_aisearch_record_t *ngx_http_aisearch_state_record(
     ngx_str_t *name);
 
 static ngx_int_t ngx_http_aisearch_budget_group(ngx_conf_t *cf,
+    ngx_http_aisearch_main_conf_t *amcf, ngx_uint_t n);
+static ngx_int_t ngx_http_aisearch_budget_limits(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
 static ngx_int_t ngx_http_aisearch_budget_limit(
     ngx_http_aisearch_budget_t *budget, struct ais_budget_limit *limit);
-static int64_t ngx_http_aisearch_budget_now(void);
 static bool ngx_http_aisearch_budget_enter(void *data, uint64_t *ticket);
 static void ngx_http_aisearch_budget_leave(void *data, uint64_t ticket,
     bool given_up);
@@ -142,7 +145,13 @@ ngx_http_aisearch_state_configure(ngx_conf_t *cf,
     accounts = amcf->accounts.elts;
 
     for (i = 0; i < amcf->accounts.nelts; i++) {
-        if (ngx_http_aisearch_budget_group(cf, accounts[i]) != NGX_OK) {
+        if (ngx_http_aisearch_budget_group(cf, amcf, i) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+        if (ngx_http_aisearch_budget_limits(cf, accounts[i]) != NGX_OK) {
             return NGX_ERROR;
         }
     }
@@ -161,40 +170,59 @@ ngx_http_aisearch_state_configure(ngx_conf_t *cf,
 }
 
 
-/* accounts with the same credential share all the limits that they name */
+/*
+ * Accounts with a credential in common have one budget, that of its user.  A
+ * new account may show that two that stood before it are of the same user.
+ */
 
 static ngx_int_t
 ngx_http_aisearch_budget_group(ngx_conf_t *cf,
-    ngx_http_aisearch_account_t *account)
+    ngx_http_aisearch_main_conf_t *amcf, ngx_uint_t n)
 {
-    ngx_uint_t                       i;
-    ngx_http_aisearch_budget_t      *budget;
-    ngx_http_aisearch_account_t    **accounts;
-    ngx_http_aisearch_main_conf_t   *amcf;
-
-    amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_aisearch_module);
+    ngx_uint_t                     i, k;
+    ngx_http_aisearch_budget_t    *budget, *other;
+    ngx_http_aisearch_account_t  **accounts;
 
     accounts = amcf->accounts.elts;
-    budget = NULL;
 
-    for (i = 0; accounts[i] != account; i++) {
-        if (ais_credential_equal(accounts[i]->credential, account->credential))
-        {
-            budget = accounts[i]->budget;
-            break;
-        }
-    }
-
+    budget = ngx_pcalloc(cf->pool, sizeof(ngx_http_aisearch_budget_t));
     if (budget == NULL) {
-        budget = ngx_pcalloc(cf->pool, sizeof(ngx_http_aisearch_budget_t));
-        if (budget == NULL) {
-            return NGX_ERROR;
-        }
-
-        budget->stretch = 1;
+        return NGX_ERROR;
     }
 
-    account->budget = budget;
+    budget->stretch = 1;
+
+    accounts[n]->budget = budget;
+
+    for (i = 0; i < n; i++) {
+
+        if (!ngx_http_aisearch_credential_shared(accounts[i], accounts[n])) {
+            continue;
+        }
+
+        other = accounts[i]->budget;
+
+        for (k = 0; k < n; k++) {
+            if (accounts[k]->budget == other) {
+                accounts[k]->budget = budget;
+            }
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* they share all the limits that one of them names */
+
+static ngx_int_t
+ngx_http_aisearch_budget_limits(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account)
+{
+    ngx_uint_t                   i;
+    ngx_http_aisearch_budget_t  *budget;
+
+    budget = account->budget;
 
     if (account->nlimits == 0) {
         ngx_memcpy(account->limits, ngx_http_aisearch_budget_default,
@@ -322,6 +350,8 @@ ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
         }
 
         accounts[i]->stats = &record->stats;
+        accounts[i]->rotation.shpool = shpool;
+        accounts[i]->rotation.shared = &record->rotation;
 
         b = accounts[i]->budget;
 
@@ -361,11 +391,12 @@ ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
 void
 ngx_http_aisearch_state_apply(ngx_http_aisearch_main_conf_t *amcf)
 {
-    ngx_uint_t                     i;
-    ngx_slab_pool_t               *shpool;
-    ngx_http_aisearch_budget_t    *b;
-    ngx_http_aisearch_record_t    *record;
-    ngx_http_aisearch_account_t  **accounts;
+    ngx_uint_t                        i;
+    ngx_slab_pool_t                  *shpool;
+    ngx_http_aisearch_budget_t       *b;
+    ngx_http_aisearch_record_t       *record;
+    ngx_http_aisearch_account_t     **accounts;
+    ngx_http_aisearch_state_shctx_t  *sh;
 
     accounts = amcf->accounts.elts;
 
@@ -373,11 +404,17 @@ ngx_http_aisearch_state_apply(ngx_http_aisearch_main_conf_t *amcf)
 
         b = accounts[i]->budget;
         shpool = b->shpool;
+        sh = shpool->data;
 
         ngx_shmtx_lock(&shpool->mutex);
 
-        record = ngx_http_aisearch_state_record(shpool, shpool->data,
-                                                &accounts[i]->name);
+        if (i == 0) {
+            sh->generation++;
+        }
+
+        ngx_http_aisearch_credential_begin(accounts[i], sh->generation);
+
+        record = ngx_http_aisearch_state_record(shpool, sh, &accounts[i]->name);
         record->budget = b->budget;
 
         ais_budget_configure(b->budget, b->limits, b->nlimits, b->hold,
@@ -457,7 +494,7 @@ ngx_http_aisearch_state_record(ngx_slab_pool_t *shpool,
  * for a call that ends in this one.
  */
 
-static int64_t
+int64_t
 ngx_http_aisearch_budget_now(void)
 {
     struct timespec  ts;

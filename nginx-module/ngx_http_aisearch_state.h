@@ -8,11 +8,12 @@
 
 #include "ais_budget.h"
 #include "ais_policy.h"
+#include "ais_rotation.h"
 
 
 /*
- * What outlives the cache: the budget of each credential, and the counters of
- * each account.  They live in a small zone of their own, so that neither a
+ * What outlives the cache: the budget of each credential, and of each account
+ * its counters, and which credential is in use.  They live in a small zone of their own, so that neither a
  * reload nor another size of the cache resets them.
  */
 
@@ -63,6 +64,17 @@ typedef struct {
     ngx_msec_t                     wait;
     ngx_msec_t                     closed;
 } ngx_http_aisearch_budget_state_t;
+
+
+/* the credentials of one account, as this process sees them */
+
+typedef struct {
+    ngx_slab_pool_t               *shpool;
+    struct ais_rotation           *shared;
+    uint32_t                       generation;  /* of this configuration */
+    struct ais_rotation            own;   /* for when another is in force */
+    ngx_msec_t                     looked;      /* at the files */
+} ngx_http_aisearch_rotation_t;
 
 
 #endif /* _NGX_HTTP_AISEARCH_STATE_H_INCLUDED_ */

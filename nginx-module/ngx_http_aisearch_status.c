@@ -22,6 +22,7 @@ typedef struct {
     ngx_http_aisearch_account_t       *account;
     ngx_http_aisearch_stats_t          stats;
     ngx_http_aisearch_budget_state_t   budget;
+    struct ais_rotation                rotation;
 } ngx_http_aisearch_account_status_t;
 
 
@@ -44,7 +45,11 @@ static void ngx_http_aisearch_status_json(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status);
 static void ngx_http_aisearch_status_json_account(ngx_buf_t *b,
     ngx_http_aisearch_account_status_t *as);
+static void ngx_http_aisearch_status_json_credential(ngx_buf_t *b,
+    struct ais_rotation *rotation);
 static void ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
+    ngx_http_aisearch_status_t *status);
+static void ngx_http_aisearch_status_prometheus_credential(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status);
 static void ngx_http_aisearch_status_prometheus_latency(ngx_buf_t *b,
     ngx_http_aisearch_account_status_t *as);
@@ -243,6 +248,7 @@ ngx_http_aisearch_status_read(ngx_http_request_t *r,
         as->stats = *accounts[i]->stats;
 
         ngx_http_aisearch_budget_snapshot(accounts[i]->budget, &as->budget);
+        ngx_http_aisearch_credential_snapshot(accounts[i], &as->rotation);
     }
 
     status->zone = amcf->shm_zone->shm.name;
@@ -342,10 +348,47 @@ ngx_http_aisearch_status_json_account(ngx_buf_t *b,
     ngx_http_aisearch_print(b, "\"calls\":%uA,\"waiters_woken\":%uA,"
                             "\"budget\":{\"left\":%uD,\"share\":%.3f,"
                             "\"closed_milliseconds\":%M,"
-                            "\"wait_milliseconds\":%M}}",
+                            "\"wait_milliseconds\":%M},",
                             s->calls, s->woken, as->budget.left,
                             as->budget.share, as->budget.closed,
                             as->budget.wait);
+
+    ngx_http_aisearch_status_json_credential(b, &as->rotation);
+
+    ngx_http_aisearch_print(b, "}");
+}
+
+
+/* slots in the order of their directives, from 1 on; times since the epoch */
+
+static void
+ngx_http_aisearch_status_json_credential(ngx_buf_t *b,
+    struct ais_rotation *rotation)
+{
+    ngx_uint_t        i;
+    struct ais_slot  *slot;
+
+    ngx_http_aisearch_print(b, "\"credential\":{\"in_use\":%ui,"
+                            "\"since\":%L,\"refused\":%s,\"slots\":[",
+                            (ngx_uint_t) rotation->in_use + 1, rotation->since,
+                            ais_rotation_exhausted(rotation) ? "true"
+                                                             : "false");
+
+    for (i = 0; i < rotation->nslots; i++) {
+        slot = &rotation->slots[i];
+
+        ngx_http_aisearch_print(b, "%s{\"refused\":%s,\"last_refused\":",
+                                i ? "," : "", slot->refused ? "true" : "false");
+
+        if (slot->refused_on) {
+            ngx_http_aisearch_print(b, "%L}", slot->refused_on);
+
+        } else {
+            ngx_http_aisearch_print(b, "null}");
+        }
+    }
+
+    ngx_http_aisearch_print(b, "]}");
 }
 
 
@@ -443,6 +486,8 @@ ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
                                 as->budget.closed % 1000);
     }
 
+    ngx_http_aisearch_status_prometheus_credential(b, status);
+
     if (status->zone.len == 0) {
         return;
     }
@@ -468,6 +513,49 @@ ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
                              "Entries that made room for others.");
     ngx_http_aisearch_print(b, "aisearch_zone_evictions_total{zone=\"%V\"} "
                             "%ui\n", &status->zone, c->evictions);
+}
+
+
+static void
+ngx_http_aisearch_status_prometheus_credential(ngx_buf_t *b,
+    ngx_http_aisearch_status_t *status)
+{
+    ngx_uint_t                           n;
+    struct ais_rotation                 *rotation;
+    ngx_http_aisearch_account_status_t  *as;
+
+    ngx_http_aisearch_metric(b, "aisearch_credential_slot", "gauge",
+                             "The credential in use: 1, or 2 for the next.");
+
+    for (n = 0; n < status->naccounts; n++) {
+        as = &status->accounts[n];
+        rotation = &as->rotation;
+        ngx_http_aisearch_print(b, "aisearch_credential_slot{account=\"%V\"} "
+                                "%ui\n", &as->account->name,
+                                (ngx_uint_t) rotation->in_use + 1);
+    }
+
+    ngx_http_aisearch_metric(b, "aisearch_credential_since_timestamp_seconds",
+                             "gauge", "When it came into use.");
+
+    for (n = 0; n < status->naccounts; n++) {
+        as = &status->accounts[n];
+        rotation = &as->rotation;
+        ngx_http_aisearch_print(b, "aisearch_credential_since_timestamp_seconds"
+                                "{account=\"%V\"} %L\n", &as->account->name,
+                                rotation->since);
+    }
+
+    ngx_http_aisearch_metric(b, "aisearch_credential_refused", "gauge",
+                             "1 while the API refuses all there are.");
+
+    for (n = 0; n < status->naccounts; n++) {
+        as = &status->accounts[n];
+        rotation = &as->rotation;
+        ngx_http_aisearch_print(b, "aisearch_credential_refused"
+                                "{account=\"%V\"} %ui\n", &as->account->name,
+                                (ngx_uint_t) ais_rotation_exhausted(rotation));
+    }
 }
 
 

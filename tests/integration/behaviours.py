@@ -221,13 +221,14 @@ def _statuses(trap: str) -> Iterator[Behaviour]:
     yield answering("not_found_success", "404 with success:true", answer(404, poison("x")), "body")
 
     # the credential
-    yield answering("unauthorized", "401", answer(401, error(10000, "Authentication error")), "credential")
+    yield answering("unauthorized", "401", answer(401, error(10000, "Authentication error")), "credential",
+                    patience=60)
     yield answering("challenge", "401 that asks for NTLM, Negotiate, Digest and Basic",
                     answer(401, HTML, ("WWW-Authenticate", "NTLM"), ("WWW-Authenticate", "Negotiate"),
                            ("WWW-Authenticate", 'Digest realm="poison", nonce="1"'),
-                           ("WWW-Authenticate", 'Basic realm="poison"')), "credential")
+                           ("WWW-Authenticate", 'Basic realm="poison"')), "credential", patience=60)
     yield answering("forbidden_10000", "403 with code 10000", answer(403, error(10000, "Authentication error")),
-                    "credential")
+                    "credential", patience=60)
     yield answering("proxy_challenge", "407", answer(407, HTML, ("Proxy-Authenticate", 'Basic realm="poison"')), "body")
 
     # the rate limit

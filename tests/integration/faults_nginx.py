@@ -177,10 +177,10 @@ def _renewed(server: Nginx, cells: list[Cell]) -> bool:
 
 
 def _lines(server: Nginx, begin: int) -> dict[str, list[str]]:
-    """Of the error log, by the account that they name, but for those that are there for information."""
+    """Of the error log, by the account that they name, but for those of good news."""
     lines = collections.defaultdict(list)
     for line in server.error_log()[begin:].splitlines():
         account = re.search(r'aisearch account "(\w+)"', line)
-        if account and "[info]" not in line:
+        if account and "[info]" not in line and "[notice]" not in line:
             lines[account[1]].append(line)
     return lines

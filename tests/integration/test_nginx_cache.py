@@ -573,18 +573,20 @@ def test_a_full_zone_has_room_for_the_accounts_of_a_reload(nginx, simulator):
     assert cache(server.get(target(jobs[-1]))) == "HIT"
 
 
-@pytest.mark.parametrize("status, code, client", [(401, 10000, 502), (403, 10000, 502), (403, 7003, 403)])
-def test_a_refusal_does_not_outlive_a_reload(nginx, simulator, status, code, client):
+@pytest.mark.parametrize("status, code, client, again", [(401, 10000, 502, "MISS"), (403, 10000, 502, "MISS"),
+                                                         (403, 7003, 403, "HIT")])
+def test_a_refusal_does_not_outlive_a_reload(nginx, simulator, status, code, client, again):
     simulator.instance("instances/docs", [{"id": "a", "state": "failed"}, {"id": "b", "state": "failed"}])
     server = start(nginx, simulator, http="aisearch_valid error 1h;")
     assert server.get(target("b")).status == 200
     simulator.fault("/jobs/a$", times=1, status=status, body=ENVELOPE.replace("7001", str(code)))
-    for how in ("MISS", "HIT"):
+    for how in ("MISS", again):
         response = server.get(target())
         assert (response.status, cache(response)) == (client, how)
+    assert simulator.count("/jobs/a$") == 1
     server.reload()
     response = server.get(target())
-    assert (response.status, cache(response)) == (200, "EXPIRED")
+    assert (response.status, cache(response)) == (200, "EXPIRED" if again == "HIT" else "MISS")
     assert cache(server.get(target("b"))) == "HIT"
 
 

@@ -247,7 +247,10 @@ WRONG = [
                  f'invalid value "{value}" in "{name}" directive, it must be "on" or "off"')
       for name in ("verify", "allow_plain_http") for value in ("yes", "1")),
     in_account("duplicate account_id", "account_id 00;", '"account_id" directive is duplicate'),
-    in_account("duplicate token_file", "token_file @FILES@/token;", '"token_file" directive is duplicate'),
+    in_account("token_file twice", "token_file @FILES@/token;",
+               '"token_file" directive is duplicate, the next credential needs a file of its own'),
+    in_account("three token_files", "token_file @FILES@/key;\ntoken_file @FILES@/empty;",
+               'more than two "token_file" directives, one is for the current credential, the other for the next'),
     *map(duplicate, (
         "api_url https://api.example;", "timeout 1s;", "connect_timeout 1s;",
         "retries 1;", "verify on;", "allow_plain_http off;", "proxy http://proxy.example:3128;",
