@@ -168,6 +168,10 @@ class Simulator:
         part = {"name": name, "jobs": list(jobs), "replace": replace, "remove": list(remove), **fields}
         self.control("POST", "/world", {"accounts": [{"id": account, "instances": [part]}]})
 
+    def instances(self, orders: list[dict], account: str = ACCOUNT) -> None:
+        """Many of them with one order, each as instance() takes it: {"name", "jobs", ...}; harness.fleet has some."""
+        self.control("POST", "/world", {"accounts": [{"id": account, "instances": orders}]})
+
     def job(self, instance: str, job_id: str, account: str = ACCOUNT, **fields) -> None:
         """Makes one job, or changes it."""
         self.instance(instance, [{"id": job_id, **fields}], account)

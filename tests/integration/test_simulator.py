@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from harness import TESTS, net
+from harness import TESTS, fleet, net
 from harness.simulator import ACCOUNT, Simulator
 from simulator import schema
 
@@ -727,6 +727,41 @@ def test_the_record_has_a_cap_and_the_counters_have_none(tmp):
         assert (seen["forgotten"], len(seen["requests"])) == (3, 5)
         with pytest.raises(AssertionError, match="more requests"):
             simulator.count()
+
+
+@pytest.mark.parametrize("most_active", [60, 10])
+def test_a_day_of_a_fleet_goes_by_as_planned(simulator, most_active):
+    orders = fleet.day(300, most_active=most_active, seconds=6 * 3600)
+    assert orders == fleet.day(300, most_active=most_active, seconds=6 * 3600)
+    assert fleet.most_active(orders) == most_active or fleet.most_active(orders) < 60 == most_active
+    jobs = [job for order in orders for job in order["jobs"]]
+    assert len({job["id"] for job in jobs}) == len(jobs) > 300
+    assert all(job["appears_in"] <= job["starts_in"] < job["ends_in"] for job in jobs)
+
+    simulator.freeze()
+    began = simulator.now()
+    simulator.instances(orders)
+    for at in range(0, 7 * 3600, 1800):
+        simulator.set_clock(began + at)
+        counts = simulator.census().values()
+        for state, planned in {
+            "queued": sum(job["appears_in"] <= at < job["starts_in"] for job in jobs),
+            "running": sum(job["starts_in"] <= at < job["ends_in"] for job in jobs),
+            "failed": sum(job["ends_in"] <= at and job["end_reason"].startswith("error") for job in jobs),
+        }.items():
+            assert sum(count[state] for count in counts) == planned
+
+
+def test_a_fleet_that_starts_at_once(simulator):
+    orders = fleet.at_once(300, at=60)
+    assert fleet.most_active(orders) == 300
+    simulator.freeze()
+    simulator.instances(orders)
+    assert sum(sum(count.values()) for count in simulator.census().values()) == 0
+    simulator.advance(95)
+    assert sum(count["running"] for count in simulator.census().values()) == 300
+    assert len({instance["id"] for page in (1, 2, 3)
+                for instance in listing(simulator, query=f"?page={page}&per_page=100").json()["result"]}) == 300
 
 
 # The lean listener.
