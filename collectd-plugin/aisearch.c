@@ -1,9 +1,10 @@
 /*
  * aisearch: reports the state of Cloudflare AI Search indexing jobs.
  *
- * A thread of the plugin's own asks for all jobs once per interval; the read
- * callbacks report the last answers and never wait for the network. So an API
- * that does not answer holds up no read thread, and no other plugin.
+ * A thread of the plugin's own asks for all jobs, as often as it makes sense
+ * and the budget allows it; the read callbacks report the last answers and
+ * never wait for the network. So an API that does not answer holds up no read
+ * thread, and no other plugin.
  */
 
 #include "aisearch.h"
@@ -19,12 +20,13 @@ static int aisearch_read(user_data_t *ud) {
 static int register_account(account_t *account) {
   char name[DATA_MAX_NAME_LEN];
 
+  aisearch_report_prepare(account, plugin_get_interval());
   ssnprintf(name, sizeof(name), "aisearch-%s", account->name);
 
   /* No free_func: the thread still uses the account when collectd has freed
    * the callbacks' data. */
   return plugin_register_complex_read("aisearch", name, aisearch_read,
-                                      /* interval = */ 0,
+                                      account->interval / account->slices,
                                       &(user_data_t){.data = account});
 }
 

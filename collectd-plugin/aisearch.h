@@ -4,6 +4,7 @@
 #include "collectd.h"
 
 #include "plugin.h"
+#include "utils/avltree/avltree.h"
 #include "utils/common/common.h"
 #include "utils_complain.h"
 
@@ -14,6 +15,7 @@
 #include "budget.h"
 #include "credential.h"
 #include "reading.h"
+#include "schedule.h"
 
 /*
  * The data of the plugin. Accounts are made while the configuration is read and
@@ -24,29 +26,36 @@
 typedef struct account_s account_t;
 typedef struct lookup_s lookup_t;
 
-/* What is asked for every interval: the list of an instance, or a pinned job.
- */
+/* What is asked for again and again: the list of an instance, or a pinned job.
+ * There may be thousands. */
 struct lookup_s {
   account_t *account;
-  char label[288];                         /* for messages */
-  char plugin_instance[DATA_MAX_NAME_LEN]; /* ACCOUNT-INSTANCE[@NAMESPACE] */
+  char *plugin_instance; /* ACCOUNT-INSTANCE[@NAMESPACE] */
   char *instance;
   char *namespace; /* NULL: not given */
   char *job;       /* NULL: the list */
-  struct ais_resource resource;
-  char path[AIS_RESOURCE_PATH_MAX];
+  enum ais_generation generation;
 
   /* of the thread that fetches */
-  struct ais_fetch *fetch;  /* NULL: none under way */
+  schedule_entry_t turn;
+  bool under_way;
+  bool gone;                /* removed meanwhile: freed when it is over */
   struct ais_choice choice; /* the credential that it asks with */
   int trouble;              /* what was complained about; 0: nothing */
   c_complain_t complaint;
 
   reading_t reading; /* lock */
 
-  lookup_t *next;
-  lookup_t *next_turn; /* in a ring of all that spend the same budget */
+  lookup_t *prev; /* lock */
+  lookup_t *next; /* lock */
 };
+
+/* How all of an account are looked at. */
+typedef struct {
+  int64_t active_interval; /* ms */
+  int64_t idle_interval;   /* ms */
+  size_t max_streams;      /* look-ups under way */
+} pacing_t;
 
 struct account_s {
   char *name;
@@ -54,7 +63,7 @@ struct account_s {
   char *ca_cert; /* NULL: the system's */
   char *proxy;
   struct ais_target target;
-  lookup_t *lookups;
+  pacing_t pacing;
   account_t *payer; /* whose budget it spends: its own, or that of another
                        account with the same credential */
 
@@ -63,13 +72,28 @@ struct account_s {
   struct ais_client *client; /* shared by accounts with the same CACert */
   struct ais_gate gate;
   budget_t budget;     /* of a payer */
-  lookup_t *last_turn; /* of a payer: who had it last */
+  schedule_t schedule; /* of a payer */
+  size_t under_way;    /* of a payer: how many look-ups */
 
   pthread_mutex_t lock;
+  lookup_t *first;             /* lock */
+  lookup_t *last;              /* lock */
+  size_t lookups;              /* lock */
+  c_avl_tree_t *by_name;       /* the first look-up of each plugin instance */
   derive_t requests;           /* lock; requests sent, repeats included */
   derive_t errors[AIS_FAULTS]; /* lock */
   double response_time;        /* lock; seconds, sum since the last report */
   size_t responses;            /* lock; how many are in that sum */
+  uint32_t budget_left;        /* lock */
+  double budget_stretch;       /* lock */
+  int64_t watched_at;          /* lock; when the thread was last at work */
+
+  /* of the read callback */
+  cdtime_t interval; /* of each value */
+  size_t slices;     /* the calls in one interval; each reports a part */
+  size_t slice;      /* which of them is the next one */
+  size_t reported;   /* look-ups since the first slice */
+  lookup_t *cursor;  /* lock; the next one to report */
 
   account_t *next;
 };
@@ -82,11 +106,50 @@ struct account_s {
 int aisearch_config(oconfig_item_t *ci, account_t **accounts);
 void aisearch_accounts_free(account_t *accounts);
 
+/* lookup.c: what an account looks at. */
+
+/* What makes one; the strings are copied. */
+typedef struct {
+  const char *instance;
+  const char *namespace; /* NULL: not given */
+  const char *job;       /* NULL: the list */
+  enum ais_generation generation;
+} lookup_what_t;
+
+/* ACCOUNT-INSTANCE[@NAMESPACE] */
+void aisearch_lookup_name(char name[DATA_MAX_NAME_LEN],
+                          const account_t *account, const lookup_what_t *what);
+
+/* Adds one to the account, behind all others. Returns NULL where memory runs
+ * out. */
+lookup_t *aisearch_lookup_add(account_t *account, const lookup_what_t *what);
+
+/* The first one of that plugin instance, or NULL. */
+lookup_t *aisearch_lookup_find(const account_t *account,
+                               const char *plugin_instance);
+
+/* Takes it out of the account, and frees it as soon as it is not under way. */
+void aisearch_lookup_remove(lookup_t *lookup);
+void aisearch_lookup_free(lookup_t *lookup);
+
+/* The API's path, and a text for messages. */
+void aisearch_lookup_path(const lookup_t *lookup, struct ais_resource *resource,
+                          char path[AIS_RESOURCE_PATH_MAX]);
+void aisearch_lookup_label(const lookup_t *lookup, char *label, size_t size);
+
+/* look.c: looks at one, in the thread that fetches. */
+void aisearch_look(lookup_t *lookup);
+
+/* Two clocks, in ms: that of the world, and one that nobody sets. */
+int64_t aisearch_epoch(void);
+int64_t aisearch_clock(void);
+
 /* fetch.c: starts and stops the thread. */
 int aisearch_fetch_start(account_t *accounts);
 void aisearch_fetch_stop(void);
 
-/* report.c: dispatches the values of one account and its look-ups. */
+/* report.c: dispatches the values of an account, slice by slice. */
+void aisearch_report_prepare(account_t *account, cdtime_t interval);
 void aisearch_report(account_t *account);
 
 #pragma GCC visibility pop

@@ -32,18 +32,11 @@ static double calls_to_be_had(const struct ais_budget_limit *limit) {
              : calls - calls / (AIS_BUDGET_GROUPS - 1);
 }
 
-void aisearch_budget_start(budget_t *b, int64_t interval, int64_t now) {
+void aisearch_budget_start(budget_t *b, int64_t now) {
   ais_budget_configure(&b->calls, b->limits, b->nlimits, b->hold, now);
-
-  for (size_t i = 0; i < b->nlimits; i++) {
-    double pace = calls_to_be_had(&b->limits[i]) * (double)interval /
-                  (double)b->limits[i].interval;
-
-    b->pace = (i == 0) ? pace : min_double(pace, b->pace);
-  }
 }
 
-static int64_t longest_interval(const budget_t *b) {
+int64_t aisearch_budget_period(const budget_t *b) {
   int64_t longest = 0;
 
   for (size_t i = 0; i < b->nlimits; i++)
@@ -53,63 +46,33 @@ static int64_t longest_interval(const budget_t *b) {
   return longest;
 }
 
-static bool is_closed(const budget_t *b, int64_t now) {
-  return now < b->calls.closed_until;
+uint32_t aisearch_budget_left(budget_t *b, int64_t now) {
+  uint32_t left = ais_budget_left(&b->calls, now);
+
+  return left > b->unsent ? left - (uint32_t)b->unsent : 0;
 }
 
-/* Where the pace is sufficient, and only just, a look-up misses its turn once
- * in a while: a call counts for a bit longer than the interval. */
-static budget_news_t judge_round(budget_t *b, int64_t now) {
-  bool was_scarce = b->scarce;
-  bool was_short = b->is_short;
+void aisearch_budget_begin(budget_t *b) { b->unsent++; }
 
-  b->is_short = b->due > 0;
-  if (b->is_short && (was_short || b->pace < (double)b->lookups)) {
-    b->scarce = true;
-    b->scarce_at = now;
-    return was_scarce ? BUDGET_NO_NEWS : BUDGET_SCARCE;
-  }
-
-  b->scarce = was_scarce && now - b->scarce_at <= longest_interval(b);
-  return was_scarce && !b->scarce ? BUDGET_AMPLE : BUDGET_NO_NEWS;
-}
-
-/* What was not spent of the pace does not add up: there would be nothing left
- * for long after it was spent. */
-budget_news_t aisearch_budget_round(budget_t *b, int64_t now) {
-  budget_news_t news;
-
-  b->credit = min_double(b->credit, 0.0) + b->pace;
-  if (is_closed(b, now)) {
-    b->scarce_at = now;
-    return BUDGET_NO_NEWS;
-  }
-
-  news = judge_round(b, now);
-  b->due = b->lookups;
-  return news;
-}
-
-bool aisearch_budget_ready(budget_t *b, int64_t now) {
-  return b->due > 0 && b->credit > 0.0 &&
-         ais_budget_left(&b->calls, now) > b->unsent;
-}
-
-void aisearch_budget_begin(budget_t *b) {
-  b->due--;
-  b->credit -= 1.0;
-  b->unsent++;
-}
-
-void aisearch_budget_skip(budget_t *b) { b->due--; }
-
+/* Where some is left, it is for those that are about to send a request. */
 int64_t aisearch_budget_wait(budget_t *b, int64_t now) {
-  if (b->due == 0 || b->credit <= 0.0)
-    return -1;
-
-  /* Where some is left, it is for those that are about to send a request. */
   return ais_budget_left(&b->calls, now) == 0 ? ais_budget_wait(&b->calls, now)
                                               : -1;
+}
+
+double aisearch_budget_rate(budget_t *b, int64_t now) {
+  double rate = (double)UINT32_MAX;
+
+  for (size_t i = 0; i < b->nlimits; i++)
+    rate = min_double(rate, calls_to_be_had(&b->limits[i]) /
+                                (double)b->limits[i].interval);
+
+  /* What the API says is left has to last until it is reset; one more, for the
+   * first call after that. */
+  if (now < b->calls.reset_at)
+    rate = min_double(rate, ((double)b->calls.remaining + 1.0) /
+                                (double)(b->calls.reset_at - now));
+  return rate;
 }
 
 /* It may be the repeat of another look-up than was counted there: then one more
@@ -138,12 +101,10 @@ void aisearch_budget_leave(budget_t *b, uint64_t ticket, bool given_up,
 }
 
 static void end_call(budget_t *b, bool hit, int64_t now) {
-  if (hit) {
+  if (hit)
     ais_budget_cancel(&b->calls, b->over, now);
-    b->credit += 1.0;
-  } else {
+  else
     ais_budget_end(&b->calls, b->over, now);
-  }
   b->over = AIS_TICKET_NONE;
 }
 
@@ -155,27 +116,24 @@ static int64_t asks_for_no_calls(const struct ais_response *response) {
   return 0;
 }
 
-int64_t aisearch_budget_settle(budget_t *b, const struct ais_response *response,
-                               int64_t now, int64_t epoch) {
-  int64_t closed = asks_for_no_calls(response);
+budget_outcome_t aisearch_budget_settle(budget_t *b,
+                                        const struct ais_response *response,
+                                        int64_t now, int64_t epoch) {
+  bool hit = strcmp(response->cache, "HIT") == 0;
+  budget_outcome_t outcome = {
+      .spent = response->calls - (hit ? 1 : 0),
+      .closed = asks_for_no_calls(response),
+  };
 
   if (response->calls == 0)
     count_sent(b);
 
-  end_call(b, strcmp(response->cache, "HIT") == 0, now);
+  end_call(b, hit, now);
 
   if (response->ratelimit_remaining >= 0 && response->ratelimit_reset >= 0)
     ais_budget_observe(&b->calls, response->ratelimit_remaining,
                        response->ratelimit_reset - epoch + now, now);
-  if (closed > 0) {
-    ais_budget_close(&b->calls, now + closed, now);
-    b->due = 0; /* until the first round after that */
-  }
-  return closed;
-}
-
-double aisearch_budget_allows(budget_t *b, int64_t now) {
-  double left = (double)ais_budget_left(&b->calls, now);
-
-  return min_double(b->pace, left);
+  if (outcome.closed > 0)
+    ais_budget_close(&b->calls, now + outcome.closed, now);
+  return outcome;
 }

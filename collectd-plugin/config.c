@@ -14,9 +14,10 @@
 
 static const char *const plugin_options[] = {"Account", NULL};
 static const char *const account_options[] = {
-    "AccountID",  "TokenFile", "Email",      "KeyFile",    "APIURL",
-    "UnixSocket", "CACert",    "VerifyPeer", "VerifyHost", "Proxy",
-    "Timeout",    "Budget",    "Instance",   NULL};
+    "AccountID",  "TokenFile", "Email",          "KeyFile",      "APIURL",
+    "UnixSocket", "CACert",    "VerifyPeer",     "VerifyHost",   "Proxy",
+    "Timeout",    "Budget",    "ActiveInterval", "IdleInterval", "MaxStreams",
+    "Instance",   NULL};
 
 /* What an Account block says, but for what goes into the account as it is. */
 typedef struct {
@@ -27,12 +28,27 @@ typedef struct {
   char *unix_socket;
   bool verify_peer;
   bool verify_host;
-  double timeout; /* ms */
+  double timeout; /* ms; NAN: not given */
   config_budget_t budget;
+  config_pacing_t pacing;
 } account_settings_t;
 
+static void free_lookups(account_t *account) {
+  lookup_t *lookup = account->first;
+
+  while (lookup != NULL) {
+    lookup_t *next = lookup->next;
+
+    aisearch_lookup_free(lookup);
+    lookup = next;
+  }
+}
+
 static void free_account(account_t *account) {
-  config_free_lookups(account->lookups);
+  aisearch_schedule_free(&account->schedule);
+  if (account->by_name != NULL)
+    c_avl_destroy(account->by_name);
+  free_lookups(account);
   aisearch_credential_free(&account->credential);
   sfree(account->name);
   sfree(account->account_id);
@@ -242,31 +258,30 @@ static int set_tls(account_t *account, const account_settings_t *settings) {
 }
 
 /* A look-up is over before the next one is due. */
-static double longest_timeout(void) {
-  double timeout = 0.9 * (double)CDTIME_T_TO_MS(plugin_get_interval());
+static double longest_timeout(const account_t *account) {
+  double timeout = 0.9 * (double)account->pacing.active_interval;
 
   return timeout > 1.0 ? timeout : 1.0;
 }
 
-static double default_timeout(void) {
-  return DEFAULT_TIMEOUT < longest_timeout() ? DEFAULT_TIMEOUT
-                                             : longest_timeout();
-}
-
 static int set_timeout(account_t *account, const account_settings_t *settings) {
+  double longest = longest_timeout(account);
   double timeout = settings->timeout;
+
+  if (isnan(timeout))
+    timeout = DEFAULT_TIMEOUT < longest ? DEFAULT_TIMEOUT : longest;
 
   if (!(timeout >= 1.0 && timeout <= MAX_TIMEOUT))
     return config_refuse(
         account, "Timeout %g is out of range. Use 1 to %.0f milliseconds.",
         timeout, MAX_TIMEOUT);
 
-  if (timeout > longest_timeout()) {
-    timeout = longest_timeout();
+  if (timeout > longest) {
+    timeout = longest;
     WARNING("aisearch plugin: Account \"%s\": Timeout %g is too long for an "
-            "interval of %g seconds. Will use %.0f.",
+            "ActiveInterval of %g seconds. Will use %.0f.",
             account->name, settings->timeout,
-            CDTIME_T_TO_DOUBLE(plugin_get_interval()), timeout);
+            (double)account->pacing.active_interval / 1000.0, timeout);
   }
 
   account->target.timeout = (int64_t)timeout;
@@ -306,6 +321,8 @@ static int read_account(account_t *account, account_settings_t *settings,
       status = cf_util_get_double(child, &settings->timeout);
     else if (strcasecmp("Budget", child->key) == 0)
       status = config_budget(account, &settings->budget, child);
+    else if (config_is_pacing(child->key))
+      status = config_pacing(&settings->pacing, child);
   }
 
   return status;
@@ -343,7 +360,7 @@ static int add_instances(account_t *account, const oconfig_item_t *ci) {
     if (strcasecmp("Instance", ci->children[i].key) == 0)
       status = config_instance(account, ci->children + i);
 
-  if (status == 0 && account->lookups == NULL)
+  if (status == 0 && account->lookups == 0)
     return config_refuse(account,
                          "Nothing to look at. Add an <Instance> block.");
 
@@ -363,6 +380,8 @@ static int make_account(account_t *account, account_settings_t *settings,
   if (status == 0)
     status = set_tls(account, settings);
   if (status == 0)
+    status = config_pacing_set(account, &settings->pacing);
+  if (status == 0)
     status = set_timeout(account, settings);
   if (status == 0)
     status = config_budget_join(account, &settings->budget, accounts);
@@ -375,7 +394,8 @@ static int config_account(const oconfig_item_t *ci, account_t **accounts) {
   account_settings_t settings = {
       .verify_peer = true,
       .verify_host = true,
-      .timeout = default_timeout(),
+      .timeout = NAN,
+      .pacing = config_pacing_default,
   };
   account_t *account = calloc(1, sizeof(*account));
   int status;

@@ -1,8 +1,5 @@
 #include "config_options.h"
 
-/* Of a list, one page: the most that the API gives. */
-#define JOBS_PER_PAGE 50
-
 static const char *const instance_options[] = {"Namespace", "Generation", "Job",
                                                NULL};
 
@@ -12,68 +9,23 @@ typedef struct {
   char *namespace;  /* NULL: not given */
   char *generation; /* NULL: not given */
   enum ais_generation kind;
-  char plugin_instance[DATA_MAX_NAME_LEN];
 } instance_settings_t;
 
-void config_free_lookups(lookup_t *lookup) {
-  while (lookup != NULL) {
-    lookup_t *next = lookup->next;
-
-    sfree(lookup->instance);
-    sfree(lookup->namespace);
-    sfree(lookup->job);
-    sfree(lookup);
-    lookup = next;
-  }
-}
-
-static void make_label(lookup_t *l) {
-  char namespace[64] = "";
-  char job[96] = "";
-
-  if (l->namespace != NULL)
-    ssnprintf(namespace, sizeof(namespace), " in Namespace \"%s\"",
-              l->namespace);
-  if (l->job != NULL)
-    ssnprintf(job, sizeof(job), ", Job \"%s\"", l->job);
-
-  ssnprintf(l->label, sizeof(l->label), "Account \"%s\", Instance \"%s\"%s%s",
-            l->account->name, l->instance, namespace, job);
-}
-
-static void make_path(lookup_t *l, enum ais_generation generation) {
-  l->resource = (struct ais_resource){
-      .generation = generation,
-      .kind = l->job != NULL ? AIS_JOB : AIS_LIST,
-      .namespace = config_view(l->namespace),
-      .instance = config_view(l->instance),
-      .job = config_view(l->job),
-      .page = AIS_PAGE_NONE,
-      .per_page = l->job != NULL ? AIS_PAGE_NONE : JOBS_PER_PAGE,
-  };
-  ais_resource_path(&l->resource, config_view(l->account->account_id), l->path);
+static lookup_what_t what_of(const instance_settings_t *settings,
+                             const char *job) {
+  return (lookup_what_t){.instance = settings->instance,
+                         .namespace = settings->namespace,
+                         .job = job,
+                         .generation = settings->kind};
 }
 
 /* Adds a look-up of a job, or of the list where job is NULL. */
 static int add_lookup(account_t *account, const instance_settings_t *settings,
                       const char *job) {
-  lookup_t *l = calloc(1, sizeof(*l));
+  lookup_what_t what = what_of(settings, job);
 
-  if (l == NULL)
+  if (aisearch_lookup_add(account, &what) == NULL)
     return config_refuse(account, "Out of memory.");
-
-  l->account = account;
-  l->instance = sstrdup(settings->instance);
-  l->namespace = sstrdup(settings->namespace);
-  l->job = sstrdup(job);
-  sstrncpy(l->plugin_instance, settings->plugin_instance,
-           sizeof(l->plugin_instance));
-  make_label(l);
-  make_path(l, settings->kind);
-  aisearch_reading_init(&l->reading);
-
-  l->next = account->lookups;
-  account->lookups = l;
   return 0;
 }
 
@@ -121,29 +73,34 @@ static int check_instance(account_t *account,
   return 0;
 }
 
-/* What plain instances are in is called "default", and needs no mention. */
-static int identify(account_t *account, instance_settings_t *settings) {
-  const char *namespace = settings->namespace;
-  bool other = namespace != NULL && strcmp(namespace, "default") != 0;
+static int check_identity(account_t *account,
+                          const instance_settings_t *settings) {
+  lookup_what_t what = what_of(settings, /* job = */ NULL);
+  char name[DATA_MAX_NAME_LEN];
 
-  ssnprintf(settings->plugin_instance, sizeof(settings->plugin_instance),
-            "%s-%s%s%s", account->name, settings->instance, other ? "@" : "",
-            other ? namespace : "");
-
-  for (lookup_t *l = account->lookups; l != NULL; l = l->next)
-    if (strcmp(l->plugin_instance, settings->plugin_instance) == 0)
-      return config_refuse(
-          account,
-          "Two Instance blocks would both report as \"%s\". Put all "
-          "Job options of an instance into one block; put an AutoRAG "
-          "and an instance of the same name into two Account blocks.",
-          settings->plugin_instance);
+  aisearch_lookup_name(name, account, &what);
+  if (aisearch_lookup_find(account, name) != NULL)
+    return config_refuse(
+        account,
+        "Two Instance blocks would both report as \"%s\". Put all "
+        "Job options of an instance into one block; put an AutoRAG "
+        "and an instance of the same name into two Account blocks.",
+        name);
 
   return 0;
 }
 
+/* Those of this block stand behind all others. */
+static bool has_job(const account_t *account, const lookup_t *before,
+                    const char *job) {
+  for (const lookup_t *l = account->last; l != before; l = l->prev)
+    if (strcmp(l->job, job) == 0)
+      return true;
+  return false;
+}
+
 static int add_job(account_t *account, const instance_settings_t *settings,
-                   const char *job) {
+                   const lookup_t *before, const char *job) {
   if (!ais_job_id_valid(config_view(job)))
     return config_refuse(
         account,
@@ -151,19 +108,17 @@ static int add_job(account_t *account, const instance_settings_t *settings,
         "A-Z, a-z, 0-9, _ and -.",
         settings->instance, job);
 
-  /* This block's look-ups stand at the head of the list. */
-  for (lookup_t *l = account->lookups; l != NULL; l = l->next)
-    if (strcmp(l->plugin_instance, settings->plugin_instance) == 0 &&
-        strcmp(l->job, job) == 0)
-      return config_refuse(
-          account, "Instance \"%s\": Job \"%s\" is given twice. Remove one.",
-          settings->instance, job);
+  if (has_job(account, before, job))
+    return config_refuse(
+        account, "Instance \"%s\": Job \"%s\" is given twice. Remove one.",
+        settings->instance, job);
 
   return add_lookup(account, settings, job);
 }
 
 static int add_jobs(account_t *account, const instance_settings_t *settings,
                     const oconfig_item_t *ci) {
+  const lookup_t *before = account->last;
   bool pinned = false;
 
   for (int i = 0; i < ci->children_num; i++) {
@@ -176,7 +131,7 @@ static int add_jobs(account_t *account, const instance_settings_t *settings,
     pinned = true;
     status = cf_util_get_string(ci->children + i, &job);
     if (status == 0)
-      status = add_job(account, settings, job);
+      status = add_job(account, settings, before, job);
     sfree(job);
     if (status != 0)
       return status;
@@ -213,7 +168,7 @@ int config_instance(account_t *account, const oconfig_item_t *ci) {
   if (status == 0)
     status = check_instance(account, &settings);
   if (status == 0)
-    status = identify(account, &settings);
+    status = check_identity(account, &settings);
   if (status == 0)
     status = add_jobs(account, &settings, ci);
 

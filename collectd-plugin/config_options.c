@@ -45,7 +45,7 @@ int config_check_options(const oconfig_item_t *block,
     const char *key = block->children[i].key;
 
     if (options[find_option(key, options)] == NULL) {
-      char known[256];
+      char known[512];
 
       list_options(known, sizeof(known), options);
       ERROR("aisearch plugin: The option `%s' is not known in a `%s' block. "

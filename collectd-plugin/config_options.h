@@ -19,7 +19,19 @@ config_refuse(const account_t *account, const char *format, ...);
 
 /* config_instance.c: reads an <Instance> block and adds its look-ups. */
 int config_instance(account_t *account, const oconfig_item_t *ci);
-void config_free_lookups(lookup_t *lookups);
+
+/* config_pacing.c: how often an account is looked at, and how much at once. */
+typedef struct {
+  double active_interval; /* seconds; 0: not given */
+  double idle_interval;   /* seconds; 0: not given */
+  double max_streams;
+} config_pacing_t;
+
+extern const config_pacing_t config_pacing_default;
+
+bool config_is_pacing(const char *option);
+int config_pacing(config_pacing_t *pacing, const oconfig_item_t *ci);
+int config_pacing_set(account_t *account, const config_pacing_t *pacing);
 
 /* The Budget options of an account. */
 typedef struct {

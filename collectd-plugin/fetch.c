@@ -13,260 +13,105 @@ static pthread_t fetch_thread;
 static bool fetch_thread_running;
 static atomic_bool fetch_thread_stop;
 
-static int64_t now_ms(void) { return (int64_t)CDTIME_T_TO_MS(cdtime()); }
-
-/* That of the budget: nobody sets it. */
-static int64_t clock_ms(void) {
-  struct timespec ts;
-
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-/* What came of one look-up. */
-typedef struct {
-  bool good;
-  enum ais_fault fault; /* NONE also where the API answered, but with a no */
-  int status;
-  int64_t closed; /* for how long no more calls are wanted, ms */
-  struct ais_error why;
-  struct ais_answer answer; /* only where good */
-} outcome_t;
-
-/* The API's own words end up in a log, where a line is a line. */
-static void make_printable(char *text) {
-  for (; *text != '\0'; text++)
-    if (iscntrl((unsigned char)*text))
-      *text = ' ';
-}
-
-static void judge_body(outcome_t *outcome, const lookup_t *lookup,
-                       const struct ais_response *response) {
-  struct ais_answer *answer = &outcome->answer;
-
-  if (ais_answer_parse(answer, lookup->resource.kind, response->body,
-                       &outcome->why) != 0) {
-    outcome->fault = AIS_FAULT_BODY;
-    return;
-  }
-
-  if (answer->success) {
-    outcome->good = true;
-    return;
-  }
-
-  ais_error_set(&outcome->why, "%.200s (code %d)",
-                answer->error_message != NULL ? answer->error_message
-                                              : "no reason given",
-                answer->error_code);
-  ais_answer_free(answer);
-}
-
-static outcome_t judge(const lookup_t *lookup,
-                       const struct ais_response *response) {
-  outcome_t outcome = {.fault = response->fault, .status = response->status};
-
-  if (outcome.fault != AIS_FAULT_NONE)
-    ais_error_set(&outcome.why, "%s", response->message);
-  else
-    outcome.fault = ais_policy_judge(&lookup->resource, response->status,
-                                     response->body, now_ms(), &outcome.why)
-                        .fault;
-
-  if (outcome.fault == AIS_FAULT_NONE)
-    judge_body(&outcome, lookup, response);
-
-  make_printable(outcome.why.text);
-  return outcome;
-}
-
-static void account_for(account_t *account, const outcome_t *outcome,
-                        const struct ais_response *response) {
-  account->requests += response->calls;
-  account->errors[outcome->fault]++;
-
-  if (response->status != 0) {
-    account->response_time += (double)response->elapsed / 1000.0;
-    account->responses++;
-  }
-}
-
-/* Logs once per change: of the fault, or of the status that says no. */
-static void complain(lookup_t *lookup, const outcome_t *outcome) {
-  char what[32];
-  char closed[64] = "";
-  int trouble;
-
-  if (outcome->good) {
-    lookup->trouble = 0;
-    c_release(LOG_INFO, &lookup->complaint,
-              "aisearch plugin: %s: can be read again.", lookup->label);
-    return;
-  }
-
-  /* A repeat that the budget refused says nothing new. */
-  if (outcome->fault == AIS_FAULT_BUDGET && lookup->trouble != 0)
-    return;
-
-  if (outcome->fault != AIS_FAULT_NONE) {
-    trouble = (int)outcome->fault;
-    sstrncpy(what, ais_fault_name(outcome->fault), sizeof(what));
-  } else {
-    trouble = outcome->status; /* 200 and above, no fault is */
-    ssnprintf(what, sizeof(what), "the API answers %d", outcome->status);
-  }
-
-  if (trouble != lookup->trouble)
-    C_COMPLAIN_INIT(&lookup->complaint);
-  lookup->trouble = trouble;
-
-  if (outcome->closed > 0)
-    ssnprintf(closed, sizeof(closed), "; no calls for the next %.0f seconds",
-              (double)outcome->closed / 1000.0);
-
-  c_complain_once(LOG_ERR, &lookup->complaint,
-                  "aisearch plugin: %s: cannot be read: %s: %s%s",
-                  lookup->label, what, outcome->why.text, closed);
-}
-
-/* Until its turn comes. */
-static void put_off(lookup_t *lookup) {
-  pthread_mutex_lock(&lookup->account->lock);
-  aisearch_reading_wait(&lookup->reading, now_ms());
-  pthread_mutex_unlock(&lookup->account->lock);
-}
-
-static void fetch_done(void *data, const struct ais_response *response) {
-  lookup_t *lookup = data;
-  account_t *account = lookup->account;
-  int64_t closed = aisearch_budget_settle(&account->payer->budget, response,
-                                          clock_ms(), now_ms());
-  outcome_t outcome;
-
-  lookup->fetch = NULL;
-
-  /* Others were faster, by a repeat. Where one of its own is refused, a call
-   * before that has failed. */
-  if (response->fault == AIS_FAULT_BUDGET && response->calls == 0) {
-    put_off(lookup);
-    return;
-  }
-
-  outcome = judge(lookup, response);
-  outcome.closed = closed;
-
-  pthread_mutex_lock(&account->lock);
-  account_for(account, &outcome, response);
-  if (outcome.good)
-    aisearch_reading_update(&lookup->reading, lookup->resource.kind,
-                            &outcome.answer, now_ms(),
-                            response->age > 0 ? response->age : 0);
-  else
-    aisearch_reading_fail(&lookup->reading);
-  pthread_mutex_unlock(&account->lock);
-
-  if (!aisearch_credential_settle(&account->credential, &lookup->choice,
-                                  outcome.fault, outcome.why.text))
-    complain(lookup, &outcome);
-  ais_answer_free(&outcome.answer);
-}
-
-/* For a look-up that no request was sent for. */
-static void fail_fetch(lookup_t *lookup, enum ais_fault fault,
-                       const char *message) {
-  fetch_done(lookup, &(struct ais_response){.fault = fault,
-                                            .retry_after = -1,
-                                            .ratelimit_remaining = -1,
-                                            .ratelimit_reset = -1,
-                                            .age = -1,
-                                            .message = message});
-}
-
-static void start_fetch(lookup_t *lookup) {
-  account_t *account = lookup->account;
-
-  if (!aisearch_credential_choose(&account->credential, &lookup->choice)) {
-    fail_fetch(lookup, AIS_FAULT_CREDENTIAL, "the API refuses the credential");
-    return;
-  }
-
-  lookup->fetch = ais_client_fetch(account->client, &account->target,
-                                   account->credential.secret, lookup->path,
-                                   fetch_done, lookup);
-  if (lookup->fetch == NULL)
-    fail_fetch(lookup, AIS_FAULT_INTERNAL, "out of memory");
-}
-
 static bool is_payer(const account_t *account) {
   return account->payer == account;
 }
 
-/* A fetch that is still under way is left to run. */
-static void take_turns(account_t *payer) {
-  budget_t *budget = &payer->budget;
-
-  while (aisearch_budget_ready(budget, clock_ms())) {
-    lookup_t *lookup = payer->last_turn->next_turn;
-
-    payer->last_turn = lookup;
-    if (lookup->fetch != NULL) {
-      aisearch_budget_skip(budget);
-    } else {
-      aisearch_budget_begin(budget);
-      start_fetch(lookup);
-    }
-  }
+static lookup_t *lookup_of(schedule_entry_t *turn) {
+  return (lookup_t *)((char *)turn - offsetof(lookup_t, turn));
 }
 
-static void tell_news(account_t *payer, budget_news_t news) {
-  budget_t *budget = &payer->budget;
+/* More would only wait in line, with the time running. */
+static bool has_room(const account_t *payer) {
+  size_t most = payer->pacing.max_streams;
 
-  if (news == BUDGET_SCARCE)
-    WARNING("aisearch plugin: Account \"%s\": Each round needs %zu calls, but "
-            "the budget allows %.3g: the look-ups take turns, and the answers "
-            "get older. Use a longer Interval, fewer instances, or a greater "
-            "Budget.",
-            payer->name, budget->lookups,
-            aisearch_budget_allows(budget, clock_ms()));
-  else if (news == BUDGET_AMPLE)
-    INFO("aisearch plugin: Account \"%s\": The budget allows all calls of a "
-         "round again.",
+  if (!payer->target.url.tls && most > MAX_CONNECTIONS)
+    most = MAX_CONNECTIONS;
+  return payer->under_way < most;
+}
+
+static void look_at_what_is_due(account_t *payer) {
+  int64_t now = aisearch_clock();
+  schedule_entry_t *turn;
+
+  aisearch_schedule_advance(&payer->schedule, now,
+                            aisearch_budget_rate(&payer->budget, now));
+
+  while (has_room(payer) && aisearch_budget_left(&payer->budget, now) > 0 &&
+         (turn = aisearch_schedule_take(&payer->schedule)) != NULL)
+    aisearch_look(lookup_of(turn));
+}
+
+/* How long until there may be something to begin, if nothing else happens; -1:
+ * for ever. */
+static int64_t wait_for_next(account_t *payer) {
+  int64_t wait = aisearch_schedule_wait(&payer->schedule);
+
+  if (wait != 0)
+    return wait;
+  return has_room(payer)
+             ? aisearch_budget_wait(&payer->budget, aisearch_clock())
+             : -1;
+}
+
+static void tell_news(account_t *payer) {
+  const schedule_t *schedule = &payer->schedule;
+  int64_t patience = aisearch_budget_period(&payer->budget);
+
+  switch (
+      aisearch_schedule_news(&payer->schedule, aisearch_clock(), patience)) {
+  case SCHEDULE_SCARCE:
+    WARNING("aisearch plugin: Account \"%s\": %.3g look-ups per minute are "
+            "wanted, but the budget allows %.3g: all intervals are stretched, "
+            "and the answers get older. Use a longer ActiveInterval or "
+            "IdleInterval, fewer instances, or a greater Budget.",
+            payer->name, schedule->wanted * 60000.0, schedule->pace * 60000.0);
+    break;
+  case SCHEDULE_AMPLE:
+    INFO("aisearch plugin: Account \"%s\": The budget allows all look-ups "
+         "that are wanted again.",
          payer->name);
-}
-
-static void start_round(account_t *payer) {
-  lookup_t *lookup = payer->last_turn;
-
-  tell_news(payer, aisearch_budget_round(&payer->budget, clock_ms()));
-
-  for (size_t i = 0; i < payer->budget.lookups; i++) {
-    put_off(lookup);
-    lookup = lookup->next_turn;
+    break;
+  case SCHEDULE_NO_NEWS:
+    break;
   }
-  take_turns(payer);
 }
 
-static void start_rounds(void) {
+/* For the read callbacks. */
+static void publish(account_t *account) {
+  account_t *payer = account->payer;
+  uint32_t left = aisearch_budget_left(&payer->budget, aisearch_clock());
+  int64_t now = aisearch_epoch();
+
+  pthread_mutex_lock(&account->lock);
+  account->budget_left = left;
+  account->budget_stretch = payer->schedule.stretch;
+  account->watched_at = now;
+  pthread_mutex_unlock(&account->lock);
+}
+
+static void publish_all(void) {
   for (account_t *a = fetch_accounts; a != NULL; a = a->next)
-    if (is_payer(a))
-      start_round(a);
+    publish(a);
 }
 
-/* Starts what has to wait no longer. Returns how long, in ms and at most limit,
- * until there may be more. */
-static int64_t continue_rounds(int64_t limit) {
+/* Begins all that is due. Returns how long, in ms and at most limit, until
+ * there may be more. */
+static int64_t look_at_all(int64_t limit) {
   for (account_t *a = fetch_accounts; a != NULL; a = a->next) {
     int64_t wait;
 
     if (!is_payer(a))
       continue;
 
-    take_turns(a);
-    wait = aisearch_budget_wait(&a->budget, clock_ms());
+    look_at_what_is_due(a);
+    tell_news(a);
+    wait = wait_for_next(a);
     if (wait != -1 && wait < limit)
       limit = wait;
   }
 
+  publish_all();
   return limit;
 }
 
@@ -278,82 +123,65 @@ static void load_certificates(void) {
       (void)ais_client_load_ca(a->client, NULL);
 }
 
-/* How long before a report its round begins: every look-up is then over, one
- * way or the other, and no answer is older than it need be. Timeouts are at
- * most nine tenths of the interval; see config.c. */
-static cdtime_t head_start(cdtime_t interval) {
-  int64_t longest = 0;
-
-  for (account_t *a = fetch_accounts; a != NULL; a = a->next)
-    if (a->target.timeout > longest)
-      longest = a->target.timeout;
-
-  return MS_TO_CDTIME_T(longest) + interval / 20;
-}
-
-/* The first round begins at once, as collectd's first read does; the second one
- * is that of the third read. */
 static void *fetch_main(void __attribute__((unused)) * arg) {
-  cdtime_t interval = plugin_get_interval();
-  cdtime_t next_round = cdtime() + 2 * interval - head_start(interval);
+  int64_t interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
 
   load_certificates();
-  start_rounds();
-
-  while (!atomic_load(&fetch_thread_stop)) {
-    cdtime_t now = cdtime();
-
-    if (now >= next_round) {
-      start_rounds();
-      next_round += interval;
-    }
-
-    /* Late, or somebody has set the clock. */
-    if (next_round <= now || next_round > now + 2 * interval)
-      next_round = now + interval;
-
-    int64_t wait = (int64_t)CDTIME_T_TO_MS(next_round - now) + 1;
-    ais_poll_wait(poll_loop, continue_rounds(wait));
-  }
+  while (!atomic_load(&fetch_thread_stop))
+    ais_poll_wait(poll_loop, look_at_all(interval));
 
   return NULL;
 }
 
 static bool enter_gate(void *budget, uint64_t *ticket) {
-  return aisearch_budget_enter(budget, ticket, clock_ms());
+  return aisearch_budget_enter(budget, ticket, aisearch_clock());
 }
 
 static void leave_gate(void *budget, uint64_t ticket, bool given_up) {
-  aisearch_budget_leave(budget, ticket, given_up, clock_ms());
+  aisearch_budget_leave(budget, ticket, given_up, aisearch_clock());
 }
 
-/* Into the ring, behind all others. */
-static void enlist(account_t *payer, lookup_t *lookup) {
-  lookup_t *last = payer->last_turn;
+/* All at once, or what the budget has no room for one after the other. */
+static int schedule_lookups(account_t *account) {
+  account_t *payer = account->payer;
+  uint32_t left = aisearch_budget_left(&payer->budget, aisearch_clock());
 
-  lookup->next_turn = (last != NULL) ? last->next_turn : lookup;
-  if (last != NULL)
-    last->next_turn = lookup;
-
-  payer->last_turn = lookup;
-  payer->budget.lookups++;
+  for (lookup_t *l = account->first; l != NULL; l = l->next)
+    if (aisearch_schedule_add(&payer->schedule, &l->turn, l->plugin_instance,
+                              left) != 0)
+      return -1;
+  return 0;
 }
 
-static void start_budgets(void) {
-  int64_t interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
+static int start_schedules(void) {
+  int64_t now = aisearch_clock();
 
   for (account_t *a = fetch_accounts; a != NULL; a = a->next) {
     a->gate = (struct ais_gate){
         .data = &a->payer->budget, .enter = enter_gate, .leave = leave_gate};
     a->target.gate = &a->gate;
 
-    for (lookup_t *l = a->lookups; l != NULL; l = l->next)
-      enlist(a->payer, l);
+    if (is_payer(a)) {
+      aisearch_budget_start(&a->budget, now);
+      aisearch_schedule_init(&a->schedule, now,
+                             aisearch_budget_rate(&a->budget, now));
+    }
   }
 
   for (account_t *a = fetch_accounts; a != NULL; a = a->next)
-    if (is_payer(a))
-      aisearch_budget_start(&a->budget, interval, clock_ms());
+    if (schedule_lookups(a) != 0)
+      return -1;
+  return 0;
+}
+
+/* So that the look-ups of an account find room on one connection. */
+static size_t most_streams(void) {
+  size_t most = 0;
+
+  for (account_t *a = fetch_accounts; a != NULL; a = a->next)
+    if (a->pacing.max_streams > most)
+      most = a->pacing.max_streams;
+  return most;
 }
 
 static struct ais_client *client_for(account_t *account,
@@ -367,7 +195,8 @@ static struct ais_client *client_for(account_t *account,
   return ais_poll_client(
       poll_loop,
       &(struct ais_client_options){.ca_file = account->ca_cert,
-                                   .max_host_connections = MAX_CONNECTIONS},
+                                   .max_host_connections = MAX_CONNECTIONS,
+                                   .max_streams = (unsigned)most_streams()},
       err);
 }
 
@@ -404,13 +233,19 @@ int aisearch_fetch_start(account_t *accounts) {
   }
 
   fetch_accounts = accounts;
-  start_budgets();
+  if (start_schedules() != 0) {
+    ERROR("aisearch plugin: Out of memory.");
+    ais_client_global_cleanup();
+    return -1;
+  }
+
   if (create_clients(&err) != 0) {
     ERROR("aisearch plugin: %s", err.text);
     destroy_clients();
     return -1;
   }
 
+  publish_all();
   atomic_store(&fetch_thread_stop, false);
   status = plugin_thread_create(&fetch_thread, fetch_main, /* arg = */ NULL,
                                 "aisearch");

@@ -5,7 +5,6 @@
 void aisearch_reading_init(reading_t *reading) {
   *reading = (reading_t){
       .arrived_at = AIS_TIME_NONE,
-      .waited_at = AIS_TIME_NONE,
       .succeeded_at = AIS_TIME_NONE,
   };
 }
@@ -16,10 +15,21 @@ static void remember_success(reading_t *reading, const struct ais_job *job) {
     reading->succeeded_at = job->ended_at;
 }
 
-void aisearch_reading_update(reading_t *reading, enum ais_kind kind,
+/* Jobs are told apart by their beginning. */
+static bool is_change(const reading_t *reading, const struct ais_job *newest) {
+  if (reading->arrived_at == AIS_TIME_NONE)
+    return false;
+  if (newest == NULL)
+    return reading->has_job;
+  return !reading->has_job || reading->state != newest->state ||
+         reading->started_at != newest->started_at;
+}
+
+bool aisearch_reading_update(reading_t *reading, enum ais_kind kind,
                              const struct ais_answer *answer, int64_t now,
                              int64_t age) {
   const struct ais_job *newest = ais_jobs_newest(answer->jobs, answer->njobs);
+  bool changed = is_change(reading, newest);
 
   reading->good = true;
   reading->arrived_at = now;
@@ -39,19 +49,14 @@ void aisearch_reading_update(reading_t *reading, enum ais_kind kind,
     reading->ended_at = newest->ended_at;
     reading->last_seen_at = newest->last_seen_at;
   }
+  return changed;
+}
+
+bool aisearch_reading_active(const reading_t *reading) {
+  return reading->jobs[AIS_QUEUED] + reading->jobs[AIS_RUNNING] > 0;
 }
 
 void aisearch_reading_fail(reading_t *reading) { reading->good = false; }
-
-void aisearch_reading_wait(reading_t *reading, int64_t now) {
-  reading->waited_at = now;
-}
-
-static bool is_overdue(const reading_t *r, int64_t now, int64_t patience) {
-  int64_t since = r->waited_at > r->arrived_at ? r->waited_at : r->arrived_at;
-
-  return now - since > patience;
-}
 
 /* Clocks differ, between us and the API too: no duration is less than 0. */
 static double seconds(int64_t from, int64_t to) {
@@ -80,8 +85,7 @@ static size_t job_values(const reading_t *r, reading_value_t *values) {
   return n;
 }
 
-size_t aisearch_reading_values(const reading_t *r, int64_t now,
-                               int64_t patience,
+size_t aisearch_reading_values(const reading_t *r, int64_t now, bool watched,
                                reading_value_t values[READING_VALUES_MAX]) {
   size_t n = 0;
 
@@ -91,7 +95,7 @@ size_t aisearch_reading_values(const reading_t *r, int64_t now,
   values[n++] = (reading_value_t){"duration", "since_read",
                                   seconds(r->arrived_at - r->age, now)};
 
-  if (!r->good || is_overdue(r, now, patience))
+  if (!r->good || !watched)
     return n;
 
   if (r->is_list)

@@ -13,7 +13,6 @@ typedef struct {
   bool good;          /* the last look-up succeeded */
   int64_t arrived_at; /* the last good answer; AIS_TIME_NONE: never yet */
   int64_t age;        /* how old it was when it arrived, ms */
-  int64_t waited_at;  /* when it was last put off, or AIS_TIME_NONE */
 
   bool is_list;
   size_t jobs[AIS_STATES]; /* of a list, by state */
@@ -42,24 +41,25 @@ typedef struct {
 void aisearch_reading_init(reading_t *reading);
 
 /* Takes over a good answer of this kind, which arrived now and was made age
- * milliseconds before that. */
-void aisearch_reading_update(reading_t *reading, enum ais_kind kind,
+ * milliseconds before that. Returns whether the newest job is another one, or
+ * in another state, than in the answer before. */
+bool aisearch_reading_update(reading_t *reading, enum ais_kind kind,
                              const struct ais_answer *answer, int64_t now,
                              int64_t age);
 
 /* The last look-up failed: a gap, until the next one that succeeds. */
 void aisearch_reading_fail(reading_t *reading);
 
-/* The look-up waits for its turn, as others are looked at now. */
-void aisearch_reading_wait(reading_t *reading, int64_t now);
+/* Whether a job of the last answer was queued or running. */
+bool aisearch_reading_active(const reading_t *reading);
 
 /*
- * Makes the values to report now. An answer that arrived more than patience
- * milliseconds ago is overdue, and tells only how old it is, unless the look-up
- * was put off since. Returns how many values there are.
+ * Makes the values to report now. An answer is good until the next look is due.
+ * Where nobody watches over that, it tells only how old it is. (A look that has
+ * to wait for its turn is not overdue.) Returns how many values there are.
  */
 size_t aisearch_reading_values(const reading_t *reading, int64_t now,
-                               int64_t patience,
+                               bool watched,
                                reading_value_t values[READING_VALUES_MAX]);
 
 #pragma GCC visibility pop

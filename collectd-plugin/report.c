@@ -1,12 +1,33 @@
 #include "aisearch.h"
 
-static void dispatch(const char *plugin_instance, const char *type,
-                     const char *type_instance, value_t value, cdtime_t now) {
+/*
+ * Thousands of values in one burst would fill collectd's write queue. So an
+ * interval has several slices; each dispatches its share of the look-ups, and
+ * every look-up has its place in every interval.
+ */
+
+/* About as many values as collectd's own plugins dispatch at once: ten each. */
+#define LOOKUPS_PER_SLICE 50
+
+#define SLICE_MIN MS_TO_CDTIME_T(100)
+
+void aisearch_report_prepare(account_t *account, cdtime_t interval) {
+  size_t wanted = account->lookups / LOOKUPS_PER_SLICE + 1;
+  size_t most = (size_t)(interval / SLICE_MIN);
+
+  account->interval = interval;
+  account->slices = wanted < most ? wanted : most > 0 ? most : 1;
+}
+
+static void dispatch(const account_t *account, const char *plugin_instance,
+                     const char *type, const char *type_instance, value_t value,
+                     cdtime_t now) {
   value_list_t vl = VALUE_LIST_INIT;
 
   vl.values = &value;
   vl.values_len = 1;
   vl.time = now;
+  vl.interval = account->interval;
   sstrncpy(vl.plugin, "aisearch", sizeof(vl.plugin));
   sstrncpy(vl.plugin_instance, plugin_instance, sizeof(vl.plugin_instance));
   sstrncpy(vl.type, type, sizeof(vl.type));
@@ -15,10 +36,23 @@ static void dispatch(const char *plugin_instance, const char *type,
   plugin_dispatch_values(&vl);
 }
 
+static void gauge(const account_t *account, const char *type,
+                  const char *type_instance, gauge_t value, cdtime_t now) {
+  dispatch(account, account->name, type, type_instance,
+           (value_t){.gauge = value}, now);
+}
+
+static void counter(const account_t *account, const char *type,
+                    const char *type_instance, derive_t value, cdtime_t now) {
+  dispatch(account, account->name, type, type_instance,
+           (value_t){.derive = value}, now);
+}
+
 static void report_account(account_t *account, cdtime_t now) {
   derive_t requests;
   derive_t errors[AIS_FAULTS];
   gauge_t response_time = NAN;
+  gauge_t left, stretch;
 
   pthread_mutex_lock(&account->lock);
   requests = account->requests;
@@ -27,52 +61,91 @@ static void report_account(account_t *account, cdtime_t now) {
     response_time = account->response_time / (double)account->responses;
   account->response_time = 0.0;
   account->responses = 0;
+  left = (gauge_t)account->budget_left;
+  stretch = account->budget_stretch;
   pthread_mutex_unlock(&account->lock);
 
-  dispatch(account->name, "http_requests", "", (value_t){.derive = requests},
-           now);
-
+  counter(account, "http_requests", "", requests, now);
   for (int fault = AIS_FAULT_CONNECT; fault <= AIS_FAULT_BODY; fault++)
-    dispatch(account->name, "errors", ais_fault_name(fault),
-             (value_t){.derive = errors[fault]}, now);
+    counter(account, "errors", ais_fault_name(fault), errors[fault], now);
 
+  gauge(account, "gauge", "budget_left", left, now);
+  gauge(account, "gauge", "budget_stretch", stretch, now);
   if (!isnan(response_time))
-    dispatch(account->name, "response_time", "api",
-             (value_t){.gauge = response_time}, now);
+    gauge(account, "response_time", "api", response_time, now);
 }
 
-static void report_lookup(lookup_t *lookup, cdtime_t now) {
+/* What has to be known of a look-up to report it. */
+typedef struct {
+  char plugin_instance[DATA_MAX_NAME_LEN];
+  char job[DATA_MAX_NAME_LEN]; /* empty: the list */
   reading_t reading;
+  bool watched;
+} snapshot_t;
+
+/* Of the next look-up, but not beyond as many as should be reported by now.
+ * Returns false where there is none. */
+static bool take_snapshot(account_t *account, size_t share, size_t shares,
+                          cdtime_t now, snapshot_t *snapshot) {
+  lookup_t *lookup;
+  cdtime_t patience = 2 * account->interval;
+
+  pthread_mutex_lock(&account->lock);
+  lookup = account->cursor;
+  if (lookup == NULL ||
+      (share < shares &&
+       account->reported >= account->lookups * share / shares)) {
+    pthread_mutex_unlock(&account->lock);
+    return false;
+  }
+
+  sstrncpy(snapshot->plugin_instance, lookup->plugin_instance,
+           sizeof(snapshot->plugin_instance));
+  sstrncpy(snapshot->job, lookup->job != NULL ? lookup->job : "",
+           sizeof(snapshot->job));
+  snapshot->reading = lookup->reading;
+  snapshot->watched = now < MS_TO_CDTIME_T(account->watched_at) + patience;
+
+  account->cursor = lookup->next;
+  account->reported++;
+  pthread_mutex_unlock(&account->lock);
+  return true;
+}
+
+static void report_lookup(const account_t *account, const snapshot_t *snapshot,
+                          cdtime_t now) {
   reading_value_t values[READING_VALUES_MAX];
-  /* Every interval there is a new answer, a failure, or word that it has to
-   * wait, unless the thread was kept from running. */
-  int64_t patience = CDTIME_T_TO_MS(2 * plugin_get_interval());
-
-  pthread_mutex_lock(&lookup->account->lock);
-  reading = lookup->reading;
-  pthread_mutex_unlock(&lookup->account->lock);
-
   size_t n =
-      aisearch_reading_values(&reading, CDTIME_T_TO_MS(now), patience, values);
+      aisearch_reading_values(&snapshot->reading, (int64_t)CDTIME_T_TO_MS(now),
+                              snapshot->watched, values);
 
   for (size_t i = 0; i < n; i++) {
     char name[DATA_MAX_NAME_LEN];
 
-    if (lookup->job == NULL)
-      sstrncpy(name, values[i].type_instance, sizeof(name));
-    else
-      ssnprintf(name, sizeof(name), "%s-%s", values[i].type_instance,
-                lookup->job);
-
-    dispatch(lookup->plugin_instance, values[i].type, name,
+    ssnprintf(name, sizeof(name), "%s%s%s", values[i].type_instance,
+              snapshot->job[0] != '\0' ? "-" : "", snapshot->job);
+    dispatch(account, snapshot->plugin_instance, values[i].type, name,
              (value_t){.gauge = values[i].value}, now);
   }
 }
 
 void aisearch_report(account_t *account) {
   cdtime_t now = cdtime();
+  snapshot_t snapshot;
 
-  report_account(account, now);
-  for (lookup_t *l = account->lookups; l != NULL; l = l->next)
-    report_lookup(l, now);
+  if (account->slice == 0) {
+    report_account(account, now);
+    pthread_mutex_lock(&account->lock);
+    account->cursor = account->first;
+    account->reported = 0;
+    pthread_mutex_unlock(&account->lock);
+  }
+
+  account->slice++;
+  while (
+      take_snapshot(account, account->slice, account->slices, now, &snapshot))
+    report_lookup(account, &snapshot, now);
+
+  if (account->slice == account->slices)
+    account->slice = 0;
 }

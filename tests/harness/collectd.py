@@ -61,8 +61,9 @@ LoadPlugin csv
 @dataclasses.dataclass
 class Config:
     """
-    aisearch is what stands in the <Plugin aisearch> block; None: there is no such block. extra comes before, where
-    plugins of collectd's own may be loaded. Without csv, nothing is there to be read back.
+    aisearch is what stands in the <Plugin aisearch> block, with @INTERVAL@ for the interval; None: there is no such
+    block. extra comes before, where plugins of collectd's own may be loaded. Without csv, nothing is there to be read
+    back.
     """
 
     aisearch: str | None
@@ -72,7 +73,8 @@ class Config:
     csv: bool = True
 
     def text(self, prefix: pathlib.Path) -> str:
-        plugin = "" if self.aisearch is None else f"<Plugin aisearch>\n{self.aisearch}\n</Plugin>"
+        plugin = "" if self.aisearch is None else f"<Plugin aisearch>\n{self.aisearch}\n</Plugin>".replace(
+            "@INTERVAL@", str(self.interval))
         csv = _CSV.format(prefix=prefix) if self.csv else ""
         return _TEMPLATE.format(prefix=prefix, csv=csv, stock=STOCK_PLUGIN_DIR, plugin_dir=PLUGIN_DIR, extra=self.extra,
                                 interval=self.interval, global_interval=self.global_interval, plugin=plugin)

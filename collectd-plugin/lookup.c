@@ -1,0 +1,160 @@
+#include "aisearch.h"
+
+/* Of a list, one page: the most that the API gives. */
+#define JOBS_PER_PAGE 50
+
+static struct ais_str view(const char *s) {
+  return (struct ais_str){s, s != NULL ? strlen(s) : 0};
+}
+
+/* What plain instances are in is called "default", and needs no mention. */
+void aisearch_lookup_name(char name[DATA_MAX_NAME_LEN],
+                          const account_t *account, const lookup_what_t *what) {
+  bool other = what->namespace != NULL && strcmp(what->namespace, "default");
+
+  ssnprintf(name, DATA_MAX_NAME_LEN, "%s-%s%s%s", account->name, what->instance,
+            other ? "@" : "", other ? what->namespace : "");
+}
+
+void aisearch_lookup_free(lookup_t *lookup) {
+  sfree(lookup->plugin_instance);
+  sfree(lookup->instance);
+  sfree(lookup->namespace);
+  sfree(lookup->job);
+  sfree(lookup);
+}
+
+static int copy(char **to, const char *from) {
+  *to = from != NULL ? strdup(from) : NULL;
+  return from != NULL && *to == NULL ? -1 : 0;
+}
+
+static lookup_t *create(account_t *account, const lookup_what_t *what) {
+  lookup_t *l = calloc(1, sizeof(*l));
+  char name[DATA_MAX_NAME_LEN];
+
+  if (l == NULL)
+    return NULL;
+
+  aisearch_lookup_name(name, account, what);
+  if (copy(&l->plugin_instance, name) != 0 ||
+      copy(&l->instance, what->instance) != 0 ||
+      copy(&l->namespace, what->namespace) != 0 ||
+      copy(&l->job, what->job) != 0) {
+    aisearch_lookup_free(l);
+    return NULL;
+  }
+
+  l->account = account;
+  l->generation = what->generation;
+  aisearch_reading_init(&l->reading);
+  return l;
+}
+
+static void append(account_t *account, lookup_t *lookup) {
+  pthread_mutex_lock(&account->lock);
+  lookup->prev = account->last;
+  if (account->last != NULL)
+    account->last->next = lookup;
+  else
+    account->first = lookup;
+  account->last = lookup;
+  account->lookups++;
+  pthread_mutex_unlock(&account->lock);
+}
+
+lookup_t *aisearch_lookup_find(const account_t *account,
+                               const char *plugin_instance) {
+  void *lookup = NULL;
+
+  if (account->by_name == NULL ||
+      c_avl_get(account->by_name, plugin_instance, &lookup) != 0)
+    return NULL;
+  return lookup;
+}
+
+/* Where there are several jobs of one instance, the first one stands there. */
+static int add_name(account_t *account, lookup_t *lookup) {
+  if (account->by_name == NULL)
+    account->by_name =
+        c_avl_create((int (*)(const void *, const void *))strcmp);
+  if (account->by_name == NULL)
+    return -1;
+
+  return c_avl_insert(account->by_name, lookup->plugin_instance, lookup) < 0
+             ? -1
+             : 0;
+}
+
+lookup_t *aisearch_lookup_add(account_t *account, const lookup_what_t *what) {
+  lookup_t *lookup = create(account, what);
+
+  if (lookup != NULL && add_name(account, lookup) != 0) {
+    aisearch_lookup_free(lookup);
+    return NULL;
+  }
+
+  if (lookup != NULL)
+    append(account, lookup);
+  return lookup;
+}
+
+static void take_out(account_t *account, lookup_t *lookup) {
+  pthread_mutex_lock(&account->lock);
+  if (account->cursor == lookup)
+    account->cursor = lookup->next;
+  if (lookup->prev != NULL)
+    lookup->prev->next = lookup->next;
+  else
+    account->first = lookup->next;
+  if (lookup->next != NULL)
+    lookup->next->prev = lookup->prev;
+  else
+    account->last = lookup->prev;
+  account->lookups--;
+  pthread_mutex_unlock(&account->lock);
+}
+
+void aisearch_lookup_remove(lookup_t *lookup) {
+  account_t *account = lookup->account;
+
+  if (aisearch_lookup_find(account, lookup->plugin_instance) == lookup)
+    c_avl_remove(account->by_name, lookup->plugin_instance, NULL, NULL);
+  take_out(account, lookup);
+  aisearch_schedule_drop(&account->payer->schedule, &lookup->turn);
+
+  if (lookup->under_way)
+    lookup->gone = true;
+  else
+    aisearch_lookup_free(lookup);
+}
+
+void aisearch_lookup_path(const lookup_t *lookup, struct ais_resource *resource,
+                          char path[AIS_RESOURCE_PATH_MAX]) {
+  bool is_job = lookup->job != NULL;
+
+  *resource = (struct ais_resource){
+      .generation = lookup->generation,
+      .kind = is_job ? AIS_JOB : AIS_LIST,
+      .namespace = view(lookup->namespace),
+      .instance = view(lookup->instance),
+      .job = view(lookup->job),
+      .page = AIS_PAGE_NONE,
+      .per_page = is_job ? AIS_PAGE_NONE : JOBS_PER_PAGE,
+  };
+  ais_resource_path(resource, view(lookup->account->account_id), path);
+}
+
+void aisearch_lookup_label(const lookup_t *lookup, char *label, size_t size) {
+  char namespace[64] = "";
+  char job[96] = "";
+
+  if (lookup->namespace != NULL)
+    ssnprintf(namespace, sizeof(namespace), " in Namespace \"%s\"",
+              lookup->namespace);
+  if (lookup->job != NULL)
+    ssnprintf(job, sizeof(job), ", Job \"%s\"", lookup->job);
+
+  ssnprintf(label, size, "Account \"%s\", Instance \"%s\"%s%s",
+            lookup->account->name, lookup->instance, namespace, job);
+}

@@ -1,0 +1,113 @@
+#ifndef AISEARCH_SCHEDULE_H
+#define AISEARCH_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * When each look-up of a payer is due. Each has an interval of its own, and
+ * becomes due once per interval on the schedule's clock. That clock follows the
+ * real one as long as there are calls enough for all. Where there are not, it
+ * goes slower by the factor of what is wanted over what is to be had, the
+ * stretch; and it stands still while something is due that may not begin. So
+ * all are stretched evenly, at once, and none starves.
+ *
+ * Pure, without collectd in it. Real times are milliseconds of one clock that
+ * nobody sets, and so are those of the schedule's clock, but with fractions.
+ */
+
+typedef struct schedule_entry_s schedule_entry_t;
+
+/* Part of what is looked up. Belongs to the schedule while it is in there. */
+struct schedule_entry_s {
+  double due;      /* of the schedule's clock */
+  double interval; /* ms, as it is now; 0: not looked at yet */
+  double share;    /* 0 to 1, by identity: spreads those that begin together */
+  size_t place;    /* in the heap, from 1; 0: not in there */
+  bool is_member;
+  bool is_prompt;         /* new, and due at once */
+  schedule_entry_t *next; /* in the queue of those that are new */
+};
+
+typedef struct {
+  schedule_entry_t **heap; /* those that wait, the first to be due at 1 */
+  size_t len;
+  size_t size;
+  size_t members; /* those that are under way included */
+
+  int64_t real_at; /* when the clock was advanced last */
+  double now;      /* the clock */
+  double wanted;   /* looks per ms, by the intervals of all */
+  double cost;     /* calls per look, on average */
+  double pace;     /* looks per ms that are to be had */
+  double stretch;  /* at least 1 */
+
+  size_t prompt;           /* how many entries are */
+  schedule_entry_t *first; /* of the queue; only this one is in the heap too */
+  schedule_entry_t *last;
+
+  bool scarce;       /* and it was said */
+  int64_t scarce_at; /* when it was stretched last */
+} schedule_t;
+
+/* What came of a look: when to look again. */
+typedef enum {
+  SCHEDULE_SOON,  /* after the active interval: something goes on, or went
+                     wrong */
+  SCHEDULE_LATER, /* more and more rarely, up to the idle interval */
+  SCHEDULE_NOW,   /* at once: there is more to see, or it could not begin */
+  SCHEDULE_NEVER,
+} schedule_next_t;
+
+typedef enum {
+  SCHEDULE_NO_NEWS,
+  SCHEDULE_SCARCE, /* from now on the intervals are stretched */
+  SCHEDULE_AMPLE,  /* they have not been for a while */
+} schedule_news_t;
+
+#pragma GCC visibility push(hidden)
+
+/* rate is how many calls per ms are to be had. */
+void aisearch_schedule_init(schedule_t *s, int64_t now, double rate);
+void aisearch_schedule_free(schedule_t *s); /* not the entries */
+
+/*
+ * Adds an entry that was zeroed. It is due at once, as long as all that are new
+ * take no more than half of the calls that are left. The others queue; of what
+ * is to be had, they get what those do not want that are known, and at least
+ * half. identity is what it is known by, on every start the same. Returns -1
+ * where memory runs out.
+ */
+int aisearch_schedule_add(schedule_t *s, schedule_entry_t *entry,
+                          const char *identity, uint32_t left);
+
+/* Whether it waits, is under way, or is none of it any more. */
+void aisearch_schedule_drop(schedule_t *s, schedule_entry_t *entry);
+
+/* Moves the clock on, and stretches it to the rate from now on. */
+void aisearch_schedule_advance(schedule_t *s, int64_t now, double rate);
+
+/* The next one that is due, which leaves the heap until done() is called; NULL
+ * where there is none. */
+schedule_entry_t *aisearch_schedule_take(schedule_t *s);
+
+/* How many real milliseconds until one is due; -1: never. */
+int64_t aisearch_schedule_wait(const schedule_t *s);
+
+/* A look has ended: when is the next one? */
+void aisearch_schedule_done(schedule_t *s, schedule_entry_t *entry,
+                            schedule_next_t next, int64_t active, int64_t idle);
+
+/* What a look has cost, in calls that count. is_more: it went on with one that
+ * was told of before. */
+void aisearch_schedule_spent(schedule_t *s, unsigned calls, bool is_more);
+
+/* Whether there is something to be said about the stretch; patience is how long
+ * it has to be well before that is said. */
+schedule_news_t aisearch_schedule_news(schedule_t *s, int64_t now,
+                                       int64_t patience);
+
+#pragma GCC visibility pop
+
+#endif
