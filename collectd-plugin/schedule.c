@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Over how many looks their cost is averaged. */
-#define COST_LOOKS 32
+#define COST_LOOKS 16
 
 /* Through a cache most may cost nothing, but that may change. */
 #define COST_MIN 0.01
@@ -86,6 +86,8 @@ static void set_interval(schedule_t *s, schedule_entry_t *entry,
                          double interval) {
   if (entry->interval > 0.0)
     s->wanted -= 1.0 / entry->interval;
+  else
+    s->unseen--;
   if (interval > 0.0)
     s->wanted += 1.0 / interval;
   entry->interval = interval;
@@ -173,6 +175,7 @@ int aisearch_schedule_add(schedule_t *s, schedule_entry_t *entry,
     return -1;
 
   s->members++;
+  s->unseen++;
   entry->is_member = true;
   entry->share = share_of(identity);
 
@@ -281,10 +284,8 @@ void aisearch_schedule_spent(schedule_t *s, unsigned calls, bool is_more) {
 schedule_news_t aisearch_schedule_news(schedule_t *s, int64_t now,
                                        int64_t patience) {
   if (s->wanted > s->pace) {
-    bool all_seen = s->prompt == 0 && s->first == NULL;
-
     s->scarce_at = now;
-    if (s->scarce || !all_seen)
+    if (s->scarce || s->unseen > 0)
       return SCHEDULE_NO_NEWS;
     s->scarce = true;
     return SCHEDULE_SCARCE;

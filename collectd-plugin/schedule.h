@@ -43,6 +43,7 @@ typedef struct {
   double pace;     /* looks per ms that are to be had */
   double stretch;  /* at least 1 */
 
+  size_t unseen;           /* members without an interval */
   size_t prompt;           /* how many entries are */
   schedule_entry_t *first; /* of the queue; only this one is in the heap too */
   schedule_entry_t *last;
