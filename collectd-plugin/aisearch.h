@@ -4,7 +4,6 @@
 #include "collectd.h"
 
 #include "plugin.h"
-#include "utils/avltree/avltree.h"
 #include "utils/common/common.h"
 #include "utils_complain.h"
 
@@ -76,11 +75,11 @@ struct account_s {
   size_t under_way;    /* of a payer: how many look-ups */
 
   pthread_mutex_t lock;
-  lookup_t *first;             /* lock */
-  lookup_t *last;              /* lock */
-  size_t lookups;              /* lock */
-  c_avl_tree_t *by_name;       /* the first look-up of each plugin instance */
-  derive_t requests;           /* lock; requests sent, repeats included */
+  lookup_t *first;   /* lock */
+  lookup_t *last;    /* lock */
+  size_t lookups;    /* lock */
+  void *by_name;     /* a tree: the first look-up of each plugin instance */
+  derive_t requests; /* lock; requests sent, repeats included */
   derive_t errors[AIS_FAULTS]; /* lock */
   double response_time;        /* lock; seconds, sum since the last report */
   size_t responses;            /* lock; how many are in that sum */
@@ -125,12 +124,12 @@ void aisearch_lookup_name(char name[DATA_MAX_NAME_LEN],
 lookup_t *aisearch_lookup_add(account_t *account, const lookup_what_t *what);
 
 /* The first one of that plugin instance, or NULL. */
-lookup_t *aisearch_lookup_find(const account_t *account,
-                               const char *plugin_instance);
+lookup_t *aisearch_lookup_find(const account_t *account, char *plugin_instance);
 
 /* Takes it out of the account, and frees it as soon as it is not under way. */
 void aisearch_lookup_remove(lookup_t *lookup);
 void aisearch_lookup_free(lookup_t *lookup);
+void aisearch_lookups_free(account_t *account);
 
 /* The API's path, and a text for messages. */
 void aisearch_lookup_path(const lookup_t *lookup, struct ais_resource *resource,

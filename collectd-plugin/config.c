@@ -33,22 +33,9 @@ typedef struct {
   config_pacing_t pacing;
 } account_settings_t;
 
-static void free_lookups(account_t *account) {
-  lookup_t *lookup = account->first;
-
-  while (lookup != NULL) {
-    lookup_t *next = lookup->next;
-
-    aisearch_lookup_free(lookup);
-    lookup = next;
-  }
-}
-
 static void free_account(account_t *account) {
   aisearch_schedule_free(&account->schedule);
-  if (account->by_name != NULL)
-    c_avl_destroy(account->by_name);
-  free_lookups(account);
+  aisearch_lookups_free(account);
   aisearch_credential_free(&account->credential);
   sfree(account->name);
   sfree(account->account_id);

@@ -1,5 +1,7 @@
 #include "aisearch.h"
 
+#include <search.h>
+
 /* Of a list, one page: the most that the API gives. */
 #define JOBS_PER_PAGE 50
 
@@ -63,40 +65,40 @@ static void append(account_t *account, lookup_t *lookup) {
   pthread_mutex_unlock(&account->lock);
 }
 
-lookup_t *aisearch_lookup_find(const account_t *account,
-                               const char *plugin_instance) {
-  void *lookup = NULL;
-
-  if (account->by_name == NULL ||
-      c_avl_get(account->by_name, plugin_instance, &lookup) != 0)
-    return NULL;
-  return lookup;
+static int compare(const void *a, const void *b) {
+  return strcmp(((const lookup_t *)a)->plugin_instance,
+                ((const lookup_t *)b)->plugin_instance);
 }
 
-/* Where there are several jobs of one instance, the first one stands there. */
-static int add_name(account_t *account, lookup_t *lookup) {
-  if (account->by_name == NULL)
-    account->by_name =
-        c_avl_create((int (*)(const void *, const void *))strcmp);
-  if (account->by_name == NULL)
-    return -1;
+lookup_t *aisearch_lookup_find(const account_t *account,
+                               char *plugin_instance) {
+  lookup_t key = {.plugin_instance = plugin_instance};
+  lookup_t **found = tfind(&key, &account->by_name, compare);
 
-  return c_avl_insert(account->by_name, lookup->plugin_instance, lookup) < 0
-             ? -1
-             : 0;
+  return found != NULL ? *found : NULL;
 }
 
 lookup_t *aisearch_lookup_add(account_t *account, const lookup_what_t *what) {
   lookup_t *lookup = create(account, what);
 
-  if (lookup != NULL && add_name(account, lookup) != 0) {
+  if (lookup == NULL)
+    return NULL;
+
+  /* Of several jobs of an instance, the first one stands there. */
+  if (tsearch(lookup, &account->by_name, compare) == NULL) {
     aisearch_lookup_free(lookup);
     return NULL;
   }
 
-  if (lookup != NULL)
-    append(account, lookup);
+  append(account, lookup);
   return lookup;
+}
+
+static void forget_name(lookup_t *lookup) {
+  account_t *account = lookup->account;
+
+  if (aisearch_lookup_find(account, lookup->plugin_instance) == lookup)
+    tdelete(lookup, &account->by_name, compare);
 }
 
 static void take_out(account_t *account, lookup_t *lookup) {
@@ -118,8 +120,7 @@ static void take_out(account_t *account, lookup_t *lookup) {
 void aisearch_lookup_remove(lookup_t *lookup) {
   account_t *account = lookup->account;
 
-  if (aisearch_lookup_find(account, lookup->plugin_instance) == lookup)
-    c_avl_remove(account->by_name, lookup->plugin_instance, NULL, NULL);
+  forget_name(lookup);
   take_out(account, lookup);
   aisearch_schedule_drop(&account->payer->schedule, &lookup->turn);
 
@@ -127,6 +128,18 @@ void aisearch_lookup_remove(lookup_t *lookup) {
     lookup->gone = true;
   else
     aisearch_lookup_free(lookup);
+}
+
+void aisearch_lookups_free(account_t *account) {
+  lookup_t *lookup = account->first;
+
+  while (lookup != NULL) {
+    lookup_t *next = lookup->next;
+
+    forget_name(lookup);
+    aisearch_lookup_free(lookup);
+    lookup = next;
+  }
 }
 
 void aisearch_lookup_path(const lookup_t *lookup, struct ais_resource *resource,

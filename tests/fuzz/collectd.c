@@ -41,34 +41,43 @@ int __wrap_ais_client_load_ca(struct ais_client *client, struct ais_error *err)
 
 /* What was accepted can be asked for, and reported. */
 
-static void check_lookup(const lookup_t *l, const account_t *account)
+static void check_lookup(lookup_t *l, const account_t *account)
 {
-    struct ais_str path = {l->path + 1, strcspn(l->path + 1, "?")};
-    struct ais_str query = {path.data + path.len, strlen(path.data + path.len)};
-    struct ais_resource res;
+    char buffer[AIS_RESOURCE_PATH_MAX], label[512];
+    struct ais_resource made, parsed;
+    struct ais_str path, query;
 
+    aisearch_lookup_path(l, &made, buffer);
+    path = (struct ais_str){buffer + 1, strcspn(buffer + 1, "?")};
+    query = (struct ais_str){path.data + path.len, strlen(path.data + path.len)};
     if (query.len > 0) {
         query.data++;
         query.len--;
     }
     MUST(l->account == account);
-    MUST(ais_resource_parse(&res, path, query) == AIS_RESOURCE_OK);
-    MUST(res.kind == l->resource.kind && strlen(l->plugin_instance) < DATA_MAX_NAME_LEN - 1);
+    MUST(ais_resource_parse(&parsed, path, query) == AIS_RESOURCE_OK);
+    MUST(parsed.kind == made.kind && strlen(l->plugin_instance) < DATA_MAX_NAME_LEN - 1);
     MUST(strncmp(l->plugin_instance, account->name, strlen(account->name)) == 0);
-    MUST(l->label[0] != '\0');
+    MUST(aisearch_lookup_find(account, l->plugin_instance) != NULL);
+    aisearch_lookup_label(l, label, sizeof(label));
+    MUST(label[0] != '\0');
 }
 
 static void check_account(const account_t *a)
 {
     const struct ais_target *t = &a->target;
+    size_t lookups = 0;
 
     MUST(a->payer != NULL);
-    MUST(t->timeout >= 1 && t->timeout <= 9000 && t->connect_timeout <= t->timeout);
+    MUST(a->pacing.active_interval >= (int64_t) CDTIME_T_TO_MS(stub_interval));
+    MUST(a->pacing.idle_interval >= a->pacing.active_interval && a->pacing.max_streams >= 1);
+    MUST(t->timeout >= 1 && t->timeout < a->pacing.active_interval && t->connect_timeout <= t->timeout);
     MUST(a->payer->budget.nlimits >= 1 && a->payer->budget.nlimits <= AIS_BUDGET_LIMITS);
     MUST(a->payer->budget.hold >= t->timeout);
     MUST(a->credential.secret == NULL || t->url.tls || t->url.loopback);
-    for (const lookup_t *l = a->lookups; l != NULL; l = l->next)
+    for (lookup_t *l = a->first; l != NULL; l = l->next, lookups++)
         check_lookup(l, a);
+    MUST(lookups == a->lookups && lookups > 0);
 }
 
 static void set_up(void)

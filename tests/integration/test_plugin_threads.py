@@ -36,8 +36,9 @@ def drive(tmp: pathlib.Path, config: str) -> dict:
 def account(name: str, credential: str, *options: str) -> str:
     instances = "\n".join(f'<Instance "{instance}">\n</Instance>' for instance in INSTANCES)
     more = "\n".join(options)
-    return (f'<Account "{name}">\nAccountID "{ACCOUNT}"\n{credential}\nTimeout 40\nBudget 1000000 1\n{more}\n'
-            f"{instances}\n</Account>\n")
+    pacing = f"ActiveInterval {INTERVAL / 1000}\nIdleInterval {INTERVAL / 1000}"
+    return (f'<Account "{name}">\nAccountID "{ACCOUNT}"\n{credential}\nTimeout 40\nBudget 1000000 1\n{pacing}\n'
+            f"{more}\n{instances}\n</Account>\n")
 
 
 @contextlib.contextmanager
