@@ -376,6 +376,31 @@ double ais_budget_share(struct ais_budget *b, int64_t shortest, int64_t now)
     return share;
 }
 
+size_t ais_budget_spent(struct ais_budget *b, struct ais_budget_spent *spent, int64_t now)
+{
+    const struct ais_budget_window *longest;
+    uint32_t flying;
+    size_t n = 0;
+
+    tell(b, now);
+    longest = best_window(b, AIS_BUDGET_INTERVAL_MAX);
+    for (uint32_t i = 0; i < longest->groups; i++)
+        spent[n++] = (struct ais_budget_spent){age(longest, i, b->now), longest->calls[group(longest, i)]};
+
+    flying = saturate(count_flying(b));
+    if (flying > 0)
+        spent[n++] = (struct ais_budget_spent){0, flying};
+    return n;
+}
+
+void ais_budget_add_spent(struct ais_budget *b, struct ais_budget_spent spent, int64_t now)
+{
+    tell(b, now);
+    for (uint32_t i = 0; i < b->nwindows; i++)
+        count_ended(&b->windows[i], spent.calls, max64(spent.ago, 0), b->now);
+    b->taken += spent.calls;
+}
+
 void ais_budget_close(struct ais_budget *b, int64_t until, int64_t now)
 {
     tell(b, now);

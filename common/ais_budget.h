@@ -102,6 +102,24 @@ int64_t ais_budget_wait(struct ais_budget *b, int64_t now);
 uint32_t ais_budget_left(struct ais_budget *b, int64_t now);
 double ais_budget_share(struct ais_budget *b, int64_t shortest, int64_t now);
 
+/* Calls that ended so long ago. */
+struct ais_budget_spent {
+    int64_t ago; /* ms */
+    uint32_t calls;
+};
+
+#define AIS_BUDGET_SPENT_MAX (AIS_BUDGET_GROUPS + 1)
+
+/*
+ * What was spent in the longest interval, the oldest first, with all calls under way as if they ended now: for a file,
+ * from which another process may go on. Returns how many entries there are, at most AIS_BUDGET_SPENT_MAX.
+ */
+size_t ais_budget_spent(struct ais_budget *b, struct ais_budget_spent *spent, int64_t now);
+
+/* Counts calls that somebody else has spent. (Told in another order than the oldest first, or after calls of its own,
+ * they count for longer than they had to.) */
+void ais_budget_add_spent(struct ais_budget *b, struct ais_budget_spent spent, int64_t now);
+
 /* No calls until then: the API said so (429). Never shortens what was said before. */
 void ais_budget_close(struct ais_budget *b, int64_t until, int64_t now);
 

@@ -946,6 +946,95 @@ static void test_reload_with_another_hold(void **state)
     }
 }
 
+/* Another process goes on, some time later, with what this one has spent. */
+static void restart(struct ais_budget *to, const struct oracle *o, int64_t later, int64_t now)
+{
+    struct ais_budget from = o->budget;
+    struct ais_budget_spent spent[AIS_BUDGET_SPENT_MAX];
+    size_t n = ais_budget_spent(&from, spent, o->now);
+
+    assert_true(n <= AIS_BUDGET_SPENT_MAX);
+    memset(to, 0, sizeof(*to));
+    ais_budget_configure(to, o->limits, o->nlimits, o->hold, now);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(i == 0 || spent[i].ago <= spent[i - 1].ago);
+        spent[i].ago += later;
+        ais_budget_add_spent(to, spent[i], now);
+    }
+}
+
+/* It never has more calls than this one would have, and in the end as many. */
+static void test_random_restarts(void **state)
+{
+    static struct oracle o;
+
+    (void) state;
+    for (unsigned seed = 1; seed <= 500; seed++) {
+        oracle_start(&o, seed);
+        for (int i = 0; i < 300 && o.ncalls < CALLS; i++) {
+            if (draw(&o, 3) > 0)
+                oracle_take(&o, false);
+            else
+                oracle_pass(&o, (int64_t) draw(&o, 1000));
+        }
+
+        for (int64_t later = 0; later <= 20000; later += 1 + (int64_t) draw(&o, 3000)) {
+            struct ais_budget here = o.budget;
+            struct ais_budget there;
+
+            restart(&there, &o, later, HOUR);
+            /* (as it began later, nothing was under way any more) */
+            if (later == 0)
+                assert_true(ais_budget_left(&there, HOUR) <= ais_budget_left(&here, o.now));
+            assert_int_equal(ais_budget_left(&there, 2 * HOUR), ais_budget_left(&here, o.now + HOUR));
+        }
+    }
+}
+
+static void test_restart(void **state)
+{
+    static const struct ais_budget_limit limits[] = {{300, 5 * MINUTE}, {100, SECOND}};
+    struct ais_budget b, next;
+    struct ais_budget_spent spent[AIS_BUDGET_SPENT_MAX];
+    size_t n;
+    uint32_t sum = 0;
+
+    (void) state;
+    memset(&b, 0, sizeof(b));
+    ais_budget_configure(&b, limits, 2, HOLD, 0);
+    assert_int_equal(ais_budget_spent(&b, spent, 0), 0);
+
+    spend(&b, 50, 10 * SECOND);
+    spend(&b, 60, 20 * SECOND);
+    ais_budget_take(&b, 30 * SECOND);
+    n = ais_budget_spent(&b, spent, 40 * SECOND);
+    for (size_t i = 0; i < n; i++)
+        sum += spent[i].calls;
+    assert_int_equal(sum, 111);
+    assert_int_equal(spent[0].ago, 30 * SECOND);
+    assert_int_equal(spent[n - 1].ago, 0);
+    assert_int_equal(spent[n - 1].calls, 1);
+
+    /* down for 10 seconds */
+    memset(&next, 0, sizeof(next));
+    ais_budget_configure(&next, limits, 2, HOLD, HOUR);
+    for (size_t i = 0; i < n; i++) {
+        spent[i].ago += 10 * SECOND;
+        ais_budget_add_spent(&next, spent[i], HOUR);
+    }
+    assert_int_equal(ais_budget_left(&next, HOUR), 100);
+    spend(&next, 100, HOUR);
+    assert_int_equal(ais_budget_left(&next, HOUR + 2 * SECOND), 300 - 211);
+    assert_int_equal(ais_budget_left(&next, HOUR + 4 * MINUTE + 10 * SECOND), 300 - 211);
+    assert_int_equal(ais_budget_left(&next, HOUR + 4 * MINUTE + 21 * SECOND), 100);
+
+    /* a clock that was set back meanwhile: as if it was spent just now */
+    ais_budget_add_spent(&next, (struct ais_budget_spent){-HOUR, 20}, 2 * HOUR);
+    assert_int_equal(ais_budget_left(&next, 2 * HOUR), 80);
+    assert_int_equal(ais_budget_left(&next, 2 * HOUR + 2 * SECOND), 100);
+    assert_int_equal(ais_budget_left(&next, 2 * HOUR + 5 * MINUTE + 1), 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -979,6 +1068,8 @@ int main(void)
         cmocka_unit_test(test_reload_with_a_shorter_interval),
         cmocka_unit_test(test_reload_with_a_longer_interval),
         cmocka_unit_test(test_reload_with_another_hold),
+        cmocka_unit_test(test_random_restarts),
+        cmocka_unit_test(test_restart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 
 #include "../../collectd-plugin/history.c"
 #include "../../collectd-plugin/history_text.c"
+#include "../../collectd-plugin/words.c"
 
 #define NOW INT64_C(1795435200000) /* 2026-11-23T12:00:00Z */
 #define SECOND INT64_C(1000)

@@ -1,0 +1,107 @@
+#include "budget_text.h"
+
+#include "words.h"
+
+static void print_spent(words_t *w, struct ais_budget *b, int64_t now,
+                        int64_t epoch) {
+  struct ais_budget_spent spent[AIS_BUDGET_SPENT_MAX];
+  size_t n = ais_budget_spent(b, spent, now);
+
+  if (n > 0)
+    aisearch_words_begin(w, "spent");
+  for (size_t i = 0; i < n; i++) {
+    aisearch_words_print(w, "%s%u@", i > 0 ? "," : "",
+                         (unsigned)spent[i].calls);
+    aisearch_words_time(w, epoch - spent[i].ago);
+  }
+}
+
+void aisearch_budget_print(struct ais_budget *b, int64_t now, int64_t epoch,
+                           char text[BUDGET_TEXT_SIZE]) {
+  words_t w = {text, BUDGET_TEXT_SIZE, 0};
+
+  text[0] = '\0';
+  print_spent(&w, b, now, epoch);
+
+  if (b->closed_until > now) {
+    aisearch_words_begin(&w, "closed");
+    aisearch_words_time(&w, epoch + b->closed_until - now);
+  }
+  if (b->reset_at > now) {
+    aisearch_words_begin(&w, "left");
+    aisearch_words_print(&w, "%u@",
+                         b->remaining > 0 ? (unsigned)b->remaining : 0);
+    aisearch_words_time(&w, epoch + b->reset_at - now);
+  }
+}
+
+/* Where the text is read, and what for. */
+typedef struct {
+  const char *text;
+  struct ais_budget *budget; /* NULL: only to see whether it can be */
+  int64_t now;
+  int64_t epoch;
+} reader_t;
+
+/* "N@TIME" */
+static bool read_calls(reader_t *r, uint64_t *calls, int64_t *at) {
+  return aisearch_words_read_number(&r->text, 10, calls) &&
+         *calls <= UINT32_MAX && aisearch_words_read_char(&r->text, '@') &&
+         aisearch_words_read_time(&r->text, at);
+}
+
+static bool read_spent(reader_t *r) {
+  do {
+    uint64_t calls;
+    int64_t at;
+
+    if (!read_calls(r, &calls, &at))
+      return false;
+    if (r->budget != NULL)
+      ais_budget_add_spent(
+          r->budget, (struct ais_budget_spent){r->epoch - at, (uint32_t)calls},
+          r->now);
+  } while (aisearch_words_read_char(&r->text, ','));
+
+  return true;
+}
+
+static bool read_closed(reader_t *r) {
+  int64_t until;
+
+  if (!aisearch_words_read_time(&r->text, &until))
+    return false;
+  if (r->budget != NULL && until > r->epoch)
+    ais_budget_close(r->budget, until - r->epoch + r->now, r->now);
+  return true;
+}
+
+static bool read_left(reader_t *r) {
+  uint64_t calls;
+  int64_t until;
+
+  if (!read_calls(r, &calls, &until))
+    return false;
+  if (r->budget != NULL)
+    ais_budget_observe(r->budget, (int64_t)calls, until - r->epoch + r->now,
+                       r->now);
+  return true;
+}
+
+static bool read_word(reader_t *r) {
+  if (aisearch_words_read_word(&r->text, "spent"))
+    return read_spent(r);
+  if (aisearch_words_read_word(&r->text, "closed"))
+    return read_closed(r);
+  return aisearch_words_read_word(&r->text, "left") && read_left(r);
+}
+
+bool aisearch_budget_parse(struct ais_budget *b, int64_t now, int64_t epoch,
+                           const char *text) {
+  reader_t r = {text, b, now, epoch};
+
+  while (*r.text != '\0')
+    if (!read_word(&r) || !aisearch_words_read_end(&r.text))
+      return false;
+  return true;
+}
