@@ -307,7 +307,7 @@ install: nginx collectd
 	echo 'load_module $(nginxmoddir)/$(notdir $(NGINX_SO));' >$(DESTDIR)$(nginxconfdir)/mod-http-aisearch.conf
 	install -D -m 644 $(COLLECTD_SO) $(DESTDIR)$(collectddir)/$(notdir $(COLLECTD_SO))
 	install -d $(DESTDIR)$(docdir)/docs $(DESTDIR)$(docdir)/config
-	install -m 644 README.md LICENSE $(DESTDIR)$(docdir)
+	install -m 644 README.md SECURITY.md LICENSE $(DESTDIR)$(docdir)
 	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(docdir)/docs
 	install -m 644 $(wildcard config/*) $(DESTDIR)$(docdir)/config
 
