@@ -12,6 +12,7 @@
 #include "ais_resource.h"
 
 #include "budget.h"
+#include "discovery.h"
 #include "credential.h"
 #include "reading.h"
 #include "schedule.h"
@@ -63,6 +64,7 @@ struct account_s {
   char *proxy;
   struct ais_target target;
   pacing_t pacing;
+  discovery_settings_t discover;
   account_t *payer; /* whose budget it spends: its own, or that of another
                        account with the same credential */
 

@@ -13,11 +13,28 @@
 #define ACCOUNT_NAME_MAX 28
 
 static const char *const plugin_options[] = {"Account", NULL};
-static const char *const account_options[] = {
-    "AccountID",  "TokenFile", "Email",          "KeyFile",      "APIURL",
-    "UnixSocket", "CACert",    "VerifyPeer",     "VerifyHost",   "Proxy",
-    "Timeout",    "Budget",    "ActiveInterval", "IdleInterval", "MaxStreams",
-    "Instance",   NULL};
+static const char *const account_options[] = {"AccountID",
+                                              "TokenFile",
+                                              "Email",
+                                              "KeyFile",
+                                              "APIURL",
+                                              "UnixSocket",
+                                              "CACert",
+                                              "VerifyPeer",
+                                              "VerifyHost",
+                                              "Proxy",
+                                              "Timeout",
+                                              "Budget",
+                                              "ActiveInterval",
+                                              "IdleInterval",
+                                              "MaxStreams",
+                                              "DiscoverInstances",
+                                              "DiscoverInstance",
+                                              "DiscoverNamespace",
+                                              "IgnoreSelected",
+                                              "DiscoveryInterval",
+                                              "Instance",
+                                              NULL};
 
 /* What an Account block says, but for what goes into the account as it is. */
 typedef struct {
@@ -31,11 +48,13 @@ typedef struct {
   double timeout; /* ms; NAN: not given */
   config_budget_t budget;
   config_pacing_t pacing;
+  config_discovery_t discovery;
 } account_settings_t;
 
 static void free_account(account_t *account) {
   aisearch_schedule_free(&account->schedule);
   aisearch_lookups_free(account);
+  config_discovery_free(&account->discover);
   aisearch_credential_free(&account->credential);
   sfree(account->name);
   sfree(account->account_id);
@@ -310,6 +329,8 @@ static int read_account(account_t *account, account_settings_t *settings,
       status = config_budget(account, &settings->budget, child);
     else if (config_is_pacing(child->key))
       status = config_pacing(&settings->pacing, child);
+    else if (config_is_discovery(child->key))
+      status = config_discovery(account, &settings->discovery, child);
   }
 
   return status;
@@ -347,9 +368,10 @@ static int add_instances(account_t *account, const oconfig_item_t *ci) {
     if (strcasecmp("Instance", ci->children[i].key) == 0)
       status = config_instance(account, ci->children + i);
 
-  if (status == 0 && account->lookups == 0)
+  if (status == 0 && account->lookups == 0 && !account->discover.wanted)
     return config_refuse(account,
-                         "Nothing to look at. Add an <Instance> block.");
+                         "Nothing to look at. Add an <Instance> block, or "
+                         "DiscoverInstances true.");
 
   return status;
 }
@@ -373,6 +395,8 @@ static int make_account(account_t *account, account_settings_t *settings,
   if (status == 0)
     status = config_budget_join(account, &settings->budget, accounts);
   if (status == 0)
+    status = config_discovery_set(account, &settings->discovery);
+  if (status == 0)
     status = add_instances(account, ci);
   return status;
 }
@@ -383,6 +407,7 @@ static int config_account(const oconfig_item_t *ci, account_t **accounts) {
       .verify_host = true,
       .timeout = NAN,
       .pacing = config_pacing_default,
+      .discovery = config_discovery_default,
   };
   account_t *account = calloc(1, sizeof(*account));
   int status;

@@ -21,8 +21,11 @@ static size_t find_option(const char *key, const char *const *options) {
 }
 
 static bool is_repeatable(const char *key) {
-  return strcasecmp(key, "Account") == 0 || strcasecmp(key, "Budget") == 0 ||
-         strcasecmp(key, "Instance") == 0 || strcasecmp(key, "Job") == 0;
+  static const char *const keys[] = {
+      "Account", "Budget", "DiscoverInstance", "DiscoverNamespace", "Instance",
+      "Job",     NULL};
+
+  return keys[find_option(key, keys)] != NULL;
 }
 
 static bool is_repeated(const oconfig_item_t *block, int index) {

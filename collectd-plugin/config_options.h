@@ -9,7 +9,7 @@
 #pragma GCC visibility push(hidden)
 
 /* Every option of a block has to be one of these (the last is NULL), and to
- * stand there once, but for Account, Budget, Instance and Job. */
+ * stand there once, but for those of which there may be several. */
 int config_check_options(const oconfig_item_t *block,
                          const char *const *options);
 
@@ -32,6 +32,22 @@ extern const config_pacing_t config_pacing_default;
 bool config_is_pacing(const char *option);
 int config_pacing(config_pacing_t *pacing, const oconfig_item_t *ci);
 int config_pacing_set(account_t *account, const config_pacing_t *pacing);
+
+/* config_discovery.c: what an account is to discover by itself. */
+typedef struct {
+  bool is_said; /* DiscoverInstances is given */
+  bool wanted;
+  double interval; /* seconds */
+} config_discovery_t;
+
+extern const config_discovery_t config_discovery_default;
+
+bool config_is_discovery(const char *option);
+int config_discovery(account_t *account, config_discovery_t *discovery,
+                     const oconfig_item_t *ci);
+int config_discovery_set(account_t *account,
+                         const config_discovery_t *discovery);
+void config_discovery_free(discovery_settings_t *discover);
 
 /* The Budget options of an account. */
 typedef struct {

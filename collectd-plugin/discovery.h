@@ -79,6 +79,15 @@ typedef enum {
   DISCOVERY_FAILED, /* the list makes no sense, or memory has run out */
 } discovery_step_t;
 
+/* What the configuration says. */
+typedef struct {
+  bool wanted;
+  selection_t selection;
+  char **namespaces; /* each has a list of its own; none: the account's list */
+  size_t nnamespaces;
+  int64_t interval; /* ms, between two rounds */
+} discovery_settings_t;
+
 typedef struct {
   const char *namespace; /* whose list it is; NULL: the account's */
   const selection_t *selection;
