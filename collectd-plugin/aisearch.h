@@ -26,6 +26,12 @@
 typedef struct account_s account_t;
 typedef struct lookup_s lookup_t;
 
+/* What was complained about. */
+typedef struct {
+  int kind; /* a fault or a status; 0: nothing */
+  c_complain_t complaint;
+} trouble_t;
+
 /* What is asked for again and again: the list of an instance, or a pinned job.
  * There may be thousands. */
 struct lookup_s {
@@ -41,8 +47,7 @@ struct lookup_s {
   bool under_way;
   bool gone;                /* removed meanwhile: freed when it is over */
   struct ais_choice choice; /* the credential that it asks with */
-  int trouble;              /* what was complained about; 0: nothing */
-  c_complain_t complaint;
+  trouble_t trouble;
 
   reading_t reading; /* lock */
 

@@ -1,0 +1,116 @@
+#include "outcome.h"
+
+/* The API's own words end up in a log, where a line is a line. */
+static void make_printable(char *text) {
+  for (; *text != '\0'; text++)
+    if (iscntrl((unsigned char)*text))
+      *text = ' ';
+}
+
+static void judge_body(outcome_t *outcome, enum ais_kind kind,
+                       const struct ais_response *response) {
+  struct ais_answer *answer = &outcome->answer;
+
+  if (ais_answer_parse(answer, kind, response->body, &outcome->why) != 0) {
+    outcome->fault = AIS_FAULT_BODY;
+    return;
+  }
+
+  if (answer->success) {
+    outcome->good = true;
+    return;
+  }
+
+  ais_error_set(&outcome->why, "%.200s (code %d)",
+                answer->error_message != NULL ? answer->error_message
+                                              : "no reason given",
+                answer->error_code);
+  ais_answer_free(answer);
+}
+
+/* What an nginx in between has kept for too long, for want of a new answer,
+ * would make an outage look healthy. */
+static bool is_stale(const struct ais_response *response) {
+  return strcmp(response->cache, "STALE") == 0;
+}
+
+outcome_t aisearch_outcome(const struct ais_resource *resource,
+                           const struct ais_response *response) {
+  outcome_t outcome = {.fault = response->fault, .status = response->status};
+
+  if (outcome.fault != AIS_FAULT_NONE) {
+    ais_error_set(&outcome.why, "%s", response->message);
+  } else if (is_stale(response)) {
+    outcome.fault = AIS_FAULT_SERVER;
+    ais_error_set(&outcome.why, "nginx has but a stale answer");
+  } else {
+    outcome.fault = ais_policy_judge(resource, response->status, response->body,
+                                     aisearch_epoch(), &outcome.why)
+                        .fault;
+  }
+
+  if (outcome.fault == AIS_FAULT_NONE)
+    judge_body(&outcome, resource->kind, response);
+
+  make_printable(outcome.why.text);
+  return outcome;
+}
+
+void aisearch_outcome_count(account_t *account, const outcome_t *outcome,
+                            const struct ais_response *response) {
+  account->requests += response->calls;
+  account->errors[outcome->fault]++;
+
+  if (response->status != 0) {
+    account->response_time += (double)response->elapsed / 1000.0;
+    account->responses++;
+  }
+}
+
+void aisearch_outcome_complain(trouble_t *trouble, const char *label,
+                               const outcome_t *outcome) {
+  char what[32];
+  char closed[64] = "";
+  int kind;
+
+  if (outcome->good) {
+    trouble->kind = 0;
+    c_release(LOG_INFO, &trouble->complaint,
+              "aisearch plugin: %s: can be read again.", label);
+    return;
+  }
+
+  /* A repeat that the budget refused says nothing new. */
+  if (outcome->fault == AIS_FAULT_BUDGET && trouble->kind != 0)
+    return;
+
+  if (outcome->fault != AIS_FAULT_NONE) {
+    kind = (int)outcome->fault;
+    sstrncpy(what, ais_fault_name(outcome->fault), sizeof(what));
+  } else {
+    kind = outcome->status; /* 200 and above, no fault is */
+    ssnprintf(what, sizeof(what), "the API answers %d", outcome->status);
+  }
+
+  if (kind != trouble->kind)
+    C_COMPLAIN_INIT(&trouble->complaint);
+  trouble->kind = kind;
+
+  if (outcome->closed > 0)
+    ssnprintf(closed, sizeof(closed), "; no calls for the next %.0f seconds",
+              (double)outcome->closed / 1000.0);
+
+  c_complain_once(LOG_ERR, &trouble->complaint,
+                  "aisearch plugin: %s: cannot be read: %s: %s%s", label, what,
+                  outcome->why.text, closed);
+}
+
+struct ais_response aisearch_outcome_unsent(enum ais_fault fault,
+                                            const char *message) {
+  return (struct ais_response){.fault = fault,
+                               .retry_after = -1,
+                               .ratelimit_remaining = -1,
+                               .ratelimit_reset = -1,
+                               .age = -1,
+                               .message = message};
+}
