@@ -1,0 +1,411 @@
+/*
+ * A day of the collectd plugin's with 300 instances, on a clock of the test's own: what is looked at and when, what it
+ * costs, and what is found out. All that decides is the plugin's; the API is made up here.
+ */
+
+#include "unit.h"
+
+#include "../../collectd-plugin/budget.c"
+#include "../../collectd-plugin/history.c"
+
+/* Both files have one of these for themselves. */
+#define is_before is_due_before
+
+#include "../../collectd-plugin/schedule.c"
+
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define EPOCH INT64_C(1795435200000) /* at 0 of the clock */
+
+#define INSTANCES 300
+#define JOBS 50 /* of one instance, in all */
+#define ACTIVE_MAX 60
+#define STREAMS 100
+
+#define ACTIVE_INTERVAL (20 * SECOND)
+#define IDLE_INTERVAL (300 * SECOND)
+
+#define CALLS_MAX 1200
+#define PERIOD (300 * SECOND)
+
+/* An answer comes so long after its request was sent. */
+#define LATENCY 150
+
+struct job {
+    char id[16];
+    int64_t queued_at, started_at, ended_at;
+    const char *end_reason;
+    int64_t seen_active_at; /* by us; 0: never */
+};
+
+struct instance {
+    schedule_entry_t turn;
+    history_t history;
+    struct job jobs[JOBS];
+    size_t njobs;
+    size_t looks;
+};
+
+struct look {
+    struct instance *instance;
+    uint64_t ticket;
+    int64_t over_at;
+    bool fails;
+};
+
+struct world {
+    struct instance instances[INSTANCES];
+    schedule_t schedule;
+    budget_t budget;
+    int64_t now;
+    uint32_t random;
+
+    struct look under_way[STREAMS]; /* a ring: all take the same time */
+    size_t first, n;
+
+    size_t budget_calls;           /* in PERIOD */
+    int64_t last_calls[CALLS_MAX]; /* when they were sent: a ring */
+    size_t calls;
+
+    int64_t delays[INSTANCES * JOBS]; /* of ends that were found out, where the job was known to run */
+    size_t ndelays;
+    double stretch; /* the greatest */
+};
+
+static uint32_t draw(struct world *w, int64_t from, int64_t to)
+{
+    w->random = w->random * 1664525u + 1013904223u;
+    return (uint32_t) (from + (int64_t) ((w->random >> 8) % (uint32_t) (to - from + 1)));
+}
+
+/* The plan of the day. */
+
+static void plan_job(struct world *w, struct instance *instance, int64_t at)
+{
+    static const char *const ends[] = {NULL, "completed", "error: no space", "cancelled"};
+    struct job *job = &instance->jobs[instance->njobs];
+
+    assert_true(instance->njobs < JOBS);
+    *job = (struct job){
+        .queued_at = at,
+        .started_at = at + draw(w, 1, 10) * SECOND,
+        .end_reason = ends[draw(w, 0, 3)],
+    };
+    job->ended_at = job->started_at + draw(w, 2 * MINUTE, 20 * MINUTE);
+    snprintf(job->id, sizeof(job->id), "%zu-%zu", (size_t) (instance - w->instances), instance->njobs++);
+}
+
+static size_t count_active(const struct world *w, int64_t at)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < INSTANCES; i++)
+        for (size_t j = 0; j < w->instances[i].njobs; j++)
+            n += w->instances[i].jobs[j].queued_at <= at && w->instances[i].jobs[j].ended_at > at;
+    return n;
+}
+
+static bool is_busy(const struct instance *instance, int64_t at)
+{
+    return instance->njobs > 0 && instance->jobs[instance->njobs - 1].ended_at > at;
+}
+
+/* One job of each every six hours, all of them within an hour, and others at random; at most 60 at a time. */
+static void plan_day(struct world *w)
+{
+    size_t rounds[INSTANCES] = {0};
+
+    for (int64_t at = 10 * MINUTE; at < 23 * HOUR; at += 10 * SECOND) {
+        size_t active = count_active(w, at);
+
+        for (size_t i = 0; i < INSTANCES && active < ACTIVE_MAX; i++) {
+            int64_t turn = (int64_t) rounds[i] * 6 * HOUR + (int64_t) i * HOUR / INSTANCES;
+
+            if (is_busy(&w->instances[i], at) || (turn > at && draw(w, 0, 9999) != 0))
+                continue;
+            plan_job(w, &w->instances[i], at);
+            rounds[i] += turn <= at;
+            active++;
+        }
+    }
+}
+
+/* What the API answers. */
+
+static struct ais_job job_at(const struct job *job, int64_t at)
+{
+    bool started = job->started_at <= at, ended = job->ended_at <= at;
+    struct ais_job j = {
+        .id = job->id,
+        .source = "schedule",
+        .end_reason = ended ? job->end_reason : NULL,
+        .started_at = started ? EPOCH + job->started_at : AIS_TIME_NONE,
+        .ended_at = ended ? EPOCH + job->ended_at : AIS_TIME_NONE,
+        .last_seen_at = started ? EPOCH + (ended ? job->ended_at : at) : AIS_TIME_NONE,
+    };
+
+    j.state = ais_job_state(started ? "x" : NULL, ended ? "x" : NULL, j.end_reason);
+    return j;
+}
+
+/* The newest come first, and 50 are all there are. */
+static size_t list_at(const struct instance *instance, int64_t at, struct ais_job jobs[JOBS])
+{
+    size_t n = 0;
+
+    for (size_t i = instance->njobs; i-- > 0;)
+        if (instance->jobs[i].queued_at <= at)
+            jobs[n++] = job_at(&instance->jobs[i], at);
+    return n;
+}
+
+/* What we have seen of it. */
+
+static struct job *job_of(struct instance *instance, const char *id)
+{
+    size_t i = 0;
+
+    while (strcmp(instance->jobs[i].id, id) != 0)
+        i++;
+    return &instance->jobs[i];
+}
+
+static void note_ends(struct world *w, struct instance *instance, const history_news_t *news)
+{
+    for (size_t i = 0; i < news->nended; i++) {
+        struct job *job = job_of(instance, news->ended[i]->id);
+
+        if (job->seen_active_at != 0)
+            w->delays[w->ndelays++] = w->now - job->ended_at;
+    }
+}
+
+static schedule_next_t read_list(struct world *w, struct instance *instance)
+{
+    int64_t answered_at = w->now - LATENCY / 2;
+    struct ais_job jobs[JOBS];
+    struct ais_answer answer = {.success = true, .jobs = jobs};
+    history_news_t news;
+
+    answer.njobs = list_at(instance, answered_at, jobs);
+    aisearch_history_page(&instance->history, &answer, 1, EPOCH + answered_at, 900 * SECOND, &news);
+    note_ends(w, instance, &news);
+    for (size_t i = 0; i < answer.njobs; i++)
+        if (ais_state_active(jobs[i].state))
+            job_of(instance, jobs[i].id)->seen_active_at = w->now;
+    if (news.more)
+        return SCHEDULE_NOW;
+    return news.active || news.changed ? SCHEDULE_SOON : SCHEDULE_LATER;
+}
+
+/* The plugin. */
+
+static void send_call(struct world *w)
+{
+    struct look *look = &w->under_way[(w->first + w->n - 1) % STREAMS];
+    int64_t *slot = &w->last_calls[w->calls % w->budget_calls];
+
+    assert_true(aisearch_budget_enter(&w->budget, &look->ticket, w->now));
+    if (w->calls >= w->budget_calls && w->now - *slot <= PERIOD)
+        fail_msg("%zu calls within %g s", w->budget_calls + 1, (double) (w->now - *slot) / 1e3);
+    *slot = w->now;
+    w->calls++;
+}
+
+/* One in a hundred looks fails. */
+static void begin(struct world *w, struct instance *instance)
+{
+    w->under_way[(w->first + w->n++) % STREAMS] =
+        (struct look){.instance = instance, .over_at = w->now + LATENCY, .fails = draw(w, 0, 99) == 0};
+    instance->looks++;
+    aisearch_budget_begin(&w->budget);
+    send_call(w);
+}
+
+static void end(struct world *w)
+{
+    struct look *look = &w->under_way[w->first];
+    struct ais_response response = {.calls = 1,
+                                    .status = look->fails ? 500 : 200,
+                                    .retry_after = -1,
+                                    .ratelimit_remaining = -1,
+                                    .ratelimit_reset = -1};
+    budget_outcome_t outcome;
+
+    w->first = (w->first + 1) % STREAMS;
+    w->n--;
+    aisearch_budget_leave(&w->budget, look->ticket, false, w->now);
+    outcome = aisearch_budget_settle(&w->budget, &response, w->now, EPOCH + w->now);
+    aisearch_schedule_spent(&w->schedule, outcome.spent, false);
+    aisearch_schedule_done(&w->schedule, &look->instance->turn,
+                           look->fails ? SCHEDULE_SOON : read_list(w, look->instance), ACTIVE_INTERVAL, IDLE_INTERVAL);
+}
+
+static void begin_due(struct world *w)
+{
+    schedule_entry_t *turn;
+
+    aisearch_schedule_advance(&w->schedule, w->now, aisearch_budget_rate(&w->budget, w->now));
+    while (w->n < STREAMS && aisearch_budget_left(&w->budget, w->now) > 0 &&
+           (turn = aisearch_schedule_take(&w->schedule)) != NULL)
+        begin(w, (struct instance *) turn);
+    if (w->schedule.stretch > w->stretch)
+        w->stretch = w->schedule.stretch;
+}
+
+static int64_t next_time(struct world *w)
+{
+    int64_t next = w->n > 0 ? w->under_way[w->first].over_at : INT64_MAX;
+    int64_t wait = aisearch_schedule_wait(&w->schedule);
+
+    if (wait == 0)
+        wait = w->n < STREAMS ? aisearch_budget_wait(&w->budget, w->now) : -1;
+    return wait != -1 && w->now + wait < next ? w->now + wait : next;
+}
+
+static void run(struct world *w, int64_t until)
+{
+    while (w->now < until) {
+        while (w->n > 0 && w->under_way[w->first].over_at <= w->now)
+            end(w);
+        begin_due(w);
+        assert_true(next_time(w) > w->now);
+        w->now = next_time(w);
+    }
+}
+
+static struct world *set_up(uint32_t calls)
+{
+    struct world *w = calloc(1, sizeof(*w));
+
+    assert_non_null(w);
+    w->random = 1;
+    w->budget_calls = calls;
+    w->budget.hold = 6 * SECOND;
+    assert_int_equal(aisearch_budget_limit(&w->budget, (struct ais_budget_limit){calls, PERIOD}), 0);
+    assert_int_equal(aisearch_budget_limit(&w->budget, (struct ais_budget_limit){100, SECOND}), 0);
+    aisearch_budget_start(&w->budget, 0);
+    aisearch_schedule_init(&w->schedule, 0, aisearch_budget_rate(&w->budget, 0));
+    for (size_t i = 0; i < INSTANCES; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "docs-instance%03zu", i);
+        aisearch_history_init(&w->instances[i].history);
+        assert_int_equal(aisearch_schedule_add(&w->schedule, &w->instances[i].turn, name, calls), 0);
+    }
+    return w;
+}
+
+static void tear_down(struct world *w)
+{
+    for (size_t i = 0; i < INSTANCES; i++)
+        aisearch_history_free(&w->instances[i].history);
+    aisearch_schedule_free(&w->schedule);
+    free(w);
+}
+
+/* Every end of every job, in the right way. */
+static size_t check_ends(const struct world *w)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < INSTANCES; i++) {
+        const struct instance *instance = &w->instances[i];
+        uint64_t planned[AIS_STATES] = {0};
+
+        for (size_t j = 0; j < instance->njobs; j++, n++)
+            planned[job_at(&instance->jobs[j], INT64_MAX / 2).state]++;
+        for (int state = AIS_SUCCEEDED; state < AIS_STATES; state++)
+            assert_int_equal(aisearch_history_ended(&instance->history, (enum ais_state) state), planned[state]);
+    }
+    return n;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *) a, y = *(const int64_t *) b;
+
+    return (x > y) - (x < y);
+}
+
+static int64_t percentile(struct world *w, size_t percent)
+{
+    qsort(w->delays, w->ndelays, sizeof(w->delays[0]), by_size);
+    return w->delays[w->ndelays * percent / 100];
+}
+
+static void tell(struct world *w, size_t jobs)
+{
+    double p50 = (double) percentile(w, 50) / 1e3, p95 = (double) percentile(w, 95) / 1e3;
+
+    print_message("%zu jobs, %zu calls; %zu ends of jobs known to run, seen within %.1f s (p50), %.1f s (p95); stretch "
+                  "at most %.2f\n",
+                  jobs, w->calls, w->ndelays, p50, p95, w->stretch);
+}
+
+static void test_day(void **state)
+{
+    struct world *w = set_up(1200);
+    size_t most_active = 0, jobs;
+
+    (void) state;
+    plan_day(w);
+    for (int64_t at = 0; at < 24 * HOUR; at += MINUTE) {
+        size_t active = count_active(w, at);
+
+        if (active > most_active)
+            most_active = active;
+    }
+    run(w, 24 * HOUR);
+
+    jobs = check_ends(w);
+    tell(w, jobs);
+    assert_true(jobs > 4 * INSTANCES && most_active == ACTIVE_MAX);
+    assert_true(w->ndelays > jobs / 2);
+    assert_true(percentile(w, 95) < 30 * SECOND);
+    assert_true(w->calls < 432000 / 2);
+    tear_down(w);
+}
+
+static void test_all_at_once(void **state)
+{
+    struct world *w = set_up(1200);
+
+    (void) state;
+    for (size_t i = 0; i < INSTANCES; i++)
+        plan_job(w, &w->instances[i], HOUR);
+    run(w, HOUR);
+    assert_true(w->stretch == 1.0);
+    run(w, HOUR + 15 * MINUTE);
+    assert_true(w->stretch > 2.0);
+    run(w, 2 * HOUR);
+
+    tell(w, check_ends(w));
+    assert_true(w->schedule.stretch == 1.0);
+    tear_down(w);
+}
+
+/* A quarter of what the day would like to have. */
+static void test_day_with_a_small_budget(void **state)
+{
+    struct world *w = set_up(300);
+
+    (void) state;
+    plan_day(w);
+    run(w, 24 * HOUR);
+    tell(w, check_ends(w));
+    assert_true(w->stretch > 2.0 && w->calls < 24 * 12 * 300);
+    tear_down(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_day),
+        cmocka_unit_test(test_all_at_once),
+        cmocka_unit_test(test_day_with_a_small_budget),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
