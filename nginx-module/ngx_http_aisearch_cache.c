@@ -113,7 +113,7 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
         e->failed = answer->fetched ? answer->fetched : 1;
         e->failure = answer->verdict.fault;
         e->retry_after = (uint32_t) answer->retry_after;
-        e->generation = c->generation;
+        e->generation = ngx_http_aisearch_entry_generation(c);
 
         /* a good answer, even an old one, is worth more than the API's own
            words for its failure */
@@ -195,6 +195,23 @@ ngx_http_aisearch_cache_release(ngx_http_aisearch_account_t *account,
     ngx_shmtx_unlock(&c->shpool->mutex);
 
     ngx_http_aisearch_wakeup_send(c->amcf, waiters);
+}
+
+
+/* what was forbidden to one credential may not be to the next */
+
+void
+ngx_http_aisearch_cache_renewed(ngx_http_aisearch_account_t *account)
+{
+    ngx_http_aisearch_cache_t  *c;
+
+    c = account->zone->data;
+
+    ngx_shmtx_lock(&c->shpool->mutex);
+
+    c->sh->renewals++;
+
+    ngx_shmtx_unlock(&c->shpool->mutex);
 }
 
 

@@ -65,6 +65,7 @@ typedef struct {
     ngx_uint_t                    entries;
     ngx_uint_t                    evictions;
     uint32_t                      generation;
+    uint32_t                      renewals;    /* of credentials */
 } ngx_http_aisearch_shctx_t;
 
 
@@ -85,6 +86,15 @@ ngx_http_aisearch_lookup_t ngx_http_aisearch_entry_decide(
     ngx_msec_t since, ngx_uint_t flags);
 ngx_uint_t ngx_http_aisearch_entry_outdated(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
+
+
+/* what an entry has to be of; both counts only ever grow */
+
+static ngx_inline uint32_t
+ngx_http_aisearch_entry_generation(ngx_http_aisearch_cache_t *c)
+{
+    return c->generation + c->sh->renewals;
+}
 
 
 /* entries and their memory; the mutex is held */

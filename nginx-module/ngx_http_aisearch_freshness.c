@@ -30,13 +30,6 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
         good = 0;
     }
 
-    if (failed
-        && e->failure == AIS_FAULT_CREDENTIAL
-        && e->generation != c->generation)
-    {
-        failed = 0;
-    }
-
     lifetime = good ? ngx_http_aisearch_entry_lifetime(e, &freshness->valid,
                                                        stretch)
                     : 0;
@@ -109,13 +102,14 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
 }
 
 
-/* a new configuration may have brought a credential that is not refused */
+/* a new configuration may have another credential, which may see more */
 
 ngx_uint_t
 ngx_http_aisearch_entry_outdated(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e)
 {
-    return e->status == NGX_HTTP_FORBIDDEN && e->generation != c->generation;
+    return e->status == NGX_HTTP_FORBIDDEN
+           && e->generation != ngx_http_aisearch_entry_generation(c);
 }
 
 

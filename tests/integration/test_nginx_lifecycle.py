@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness import PRELOAD, SLOWNESS, VALGRIND, net, stall
-from harness.nginx import Config, Nginx
+from harness.nginx import Config, Daemon, InBackground, Nginx
 from harness.simulator import ACCOUNT
 
 JOB = "/docs/instances/docs/jobs/a"
@@ -399,55 +399,6 @@ def test_binary_upgrade(tmp, simulator):
         net.wait_until(lambda: not net.alive(old) and not net.alive(old_worker), PROMPT, "the old ones to leave")
         assert cache_status(server.get(JOB)) == "HIT"
     assert simulator.count() == 2
-
-
-class InBackground(Config):
-    """A master ignores an upgrade as long as it has the parent that it began with."""
-
-    def text(self, prefix, ports) -> str:
-        return super().text(prefix, ports).replace("daemon off;", "daemon on;")
-
-
-class Daemon(Nginx):
-    """nginx in the background; upgrade() makes it the new one."""
-
-    def _launch(self) -> None:
-        super()._launch()
-        self._process.wait()
-        self._process = Orphan(self._read_pid())
-
-    def _read_pid(self) -> int:
-        pid_file = self.prefix / "nginx.pid"
-        return int(net.wait_until(lambda: pid_file.exists() and pid_file.read_text().strip(), 5, "a master"))
-
-    def upgrade(self) -> int:
-        """Returns the old master, which is still there."""
-        old = self._process.pid
-        self.signal(signal.SIGUSR2)
-        net.wait_until((self.prefix / "nginx.pid.oldbin").exists, 5, "the old master to step aside")
-        self._process = Orphan(self._read_pid())
-        return old
-
-
-class Orphan:
-    """A process that is no child of ours, with what we use of subprocess.Popen."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.args = ["nginx"]
-
-    def send_signal(self, signum: int) -> None:
-        os.kill(self.pid, signum)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
-    def poll(self) -> int | None:
-        return None if net.alive(self.pid) else 0
-
-    def wait(self, timeout: float = 5) -> int:
-        net.wait_until(lambda: not net.alive(self.pid), timeout, "nginx to leave")
-        return 0
 
 
 class Single(Config):

@@ -1,13 +1,12 @@
 """The life of nginx's credentials: one takes over from the other, files change, all are refused, and come back."""
 
-import contextlib
 import itertools
 import os
 import pathlib
 import re
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -15,7 +14,7 @@ import gateway
 from gateway import account
 from harness import SLOWNESS, net
 from harness.clock import Clock
-from harness.nginx import Config, Nginx, config_test
+from harness.nginx import Config, Daemon, InBackground, Nginx, config_test
 from harness.simulator import Request, Simulator
 
 STATUS = "location = /aisearch_status { aisearch_status; }"
@@ -212,3 +211,342 @@ def test_refusal_of_what_was_asked_for_switches_nothing(nginx, simulator, tmp):
     assert {secret_of(request) for request in simulator.requests()} == {files.secrets[0]}
     assert credential(server)["slots"] == [{"refused": False, "last_refused": None}] * 2
     assert gateway.reported(server) == []
+
+
+def test_what_was_forbidden_to_one_may_be_seen_by_the_next(nginx, simulator, tmp):
+    simulator.instance("instances/docs", [{"id": "b", "state": "failed"}])
+    files = Files(tmp, simulator)
+    server = start(nginx, simulator, files, http="aisearch_valid active 0; aisearch_valid error 1h;")
+    fault = simulator.fault("/jobs/b$", status=403, body=FORBIDDEN)
+    for cache in ("MISS", "HIT"):
+        response = server.get(target("b"))
+        assert (response.status, response.header("X-Aisearch-Cache")) == (403, cache)
+    files.accept(1)
+    simulator.clear_fault(fault)
+    assert server.get(target()).status == 200
+    assert server.get(target("b")).status == 200
+
+
+# All are refused.
+
+
+def clocked(nginx, simulator: Simulator, files: Files, clock: Clock, **parts) -> Nginx:
+    """With a clock that the test may advance."""
+    return start(nginx, simulator, files, preload=[clock.library], env=clock.env, **parts)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_refused_credentials_are_tried_once_a_minute(nginx, simulator, tmp, slots):
+    clock = Clock(tmp)
+    files = Files(tmp, simulator)
+    files.accept()
+    server = clocked(nginx, simulator, files, clock, slots=slots, workers=2)
+
+    def look_up() -> None:
+        for response in net.concurrent_gets(server.address, [target(f"job-{n}") for n in range(20)]):
+            assert response.status == 502
+            error = response.json()["errors"][0]
+            assert error == {"code": 502, "message": "the API refuses the credential of this gateway"}
+            assert 1 <= int(response.header("Retry-After")) <= 60
+
+    assert server.get(target()).status == 502
+    tried = [files.secrets[slot] for slot in range(slots)]
+    for minute in range(4):
+        for _ in range(3):
+            look_up()
+        assert [secret_of(request) for request in simulator.requests()] == tried
+        clock.advance(50)
+        look_up()
+        assert simulator.count() == len(tried)
+        clock.advance(10.5)
+        tried.append(files.secrets[minute % slots])
+    assert len(gateway.reported(server)) == slots
+    assert 'aisearch account "docs": credential fault: ' in gateway.reported(server)[-1]
+    assert "there is no other" in gateway.reported(server)[-1]
+    assert credential(server)["refused"] is True
+    assert {entry["error"] for entry in gateway.lookups(server, 50) if "/jobs/" in entry["uri"]} == {"credential"}
+
+    simulator.forget()
+    files.accept(slots - 1)
+    clock.advance(120)
+    net.wait_until(lambda: clock.advance(60.5) or server.get(target()).status == 200, what="it to be accepted again")
+    assert simulator.count() <= slots
+    assert credential(server)["refused"] is False and in_use(server) == slots
+    assert server.get(target()).status == 200
+
+
+def test_old_answers_are_served_meanwhile(nginx, simulator, tmp):
+    files = Files(tmp, simulator)
+    server = start(nginx, simulator, files, slots=1, http="aisearch_valid active 0; aisearch_use_stale error=1h;")
+    assert server.get(target()).status == 200
+    files.accept()
+    for _ in range(5):
+        response = server.get(target())
+        assert (response.status, response.header("X-Aisearch-Cache")) == (200, "STALE")
+    assert simulator.count() == 2
+    assert [entry["error"] for entry in gateway.lookups(server, 6)] == [""] + ["credential"] * 5
+
+
+def test_reload_forgets_refusals(nginx, simulator, tmp):
+    """The files of this one are its own business: only the master can read them."""
+    files = Files(tmp, simulator)
+    server = start(nginx, simulator, files, slots=1)
+    files.accept(1)
+    assert [server.get(target()).status for _ in range(3)] == [502] * 3
+    files.accept(0)
+    assert server.get(target()).status == 502
+    server.reload()
+    assert server.get(target()).status == 200
+    assert [request.status for request in simulator.requests()] == [401, 200]
+
+
+def test_reload_keeps_the_one_in_use(nginx, simulator, tmp):
+    files = Files(tmp, simulator)
+    server = start(nginx, simulator, files)
+    began = credential(server)["since"]
+    files.accept(1)
+    assert server.get(target()).status == 200
+    before = credential(server)
+    assert before["in_use"] == 2 and before["since"] >= began
+    simulator.forget()
+    server.reload()
+    assert server.get(target()).status == 200
+    assert credential(server) == before
+    assert refused(simulator) == []
+
+    # the next one becomes the only one, and another next one comes
+    files.paths[1].rename(files.paths[0])
+    server.reload(Config(http=account(simulator, credential=files.directives(1)) + EAGER, server=SERVER))
+    assert server.get(target()).status == 200
+    assert in_use(server) == 1
+    assert refused(simulator) == []
+
+
+# Files that change.
+
+
+def own(path: pathlib.Path) -> None:
+    """The workers can read it."""
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+
+
+def in_place(path: pathlib.Path, content: str) -> None:
+    path.write_text(content)
+
+
+def by_rename(path: pathlib.Path, content: str) -> None:
+    new = path.with_suffix(".new")
+    new.write_text(content)
+    new.chmod(0o600)
+    own(new)
+    new.rename(path)
+
+
+CHANGES = pytest.mark.parametrize("change", [in_place, by_rename])
+
+
+def readable(tmp: pathlib.Path, simulator: Simulator) -> Files:
+    files = Files(tmp, simulator)
+    for path in files.paths:
+        own(path)
+    return files
+
+
+def ask_every_worker(server: Nginx) -> list[int]:
+    with gateway.connections(server) as connections:
+        return [connection.request(target()).status for connection in connections.values()]
+
+
+@CHANGES
+def test_change_is_followed_within_ten_seconds(nginx, simulator, tmp, change):
+    clock = Clock(tmp)
+    files = readable(tmp, simulator)
+    server = clocked(nginx, simulator, files, clock, slots=1, workers=2)
+    assert ask_every_worker(server) == [200] * 2
+    began = credential(server)["since"]
+    files.accept_secrets(files.secrets[0], "canary-changed")
+    change(files.paths[0], "canary-changed\n")
+    clock.advance(10)
+    simulator.forget()
+    assert ask_every_worker(server) == [200] * 2
+    assert {secret_of(request) for request in simulator.requests()} == {"canary-changed"}
+    assert len(re.findall(r'\[notice\].*account "docs": ".*first.secret" has changed, and was read',
+                          server.error_log())) == 1
+    assert credential(server)["since"] >= began
+    assert gateway.reported(server) == []
+
+
+@CHANGES
+@pytest.mark.parametrize("slots", [1, 2])
+def test_change_is_followed_at_once_where_the_old_one_is_refused(nginx, simulator, tmp, change, slots):
+    files = readable(tmp, simulator)
+    server = start(nginx, simulator, files, slots=slots, workers=2)
+    assert ask_every_worker(server) == [200] * 2
+    change(files.paths[0], "canary-changed\n")
+    files.accept_secrets("canary-changed")
+    assert ask_every_worker(server) == [200] * 2
+    assert ask_every_worker(server) == [200] * 2
+    assert len(refused(simulator)) == 1, "the other worker is told by the first one"
+    assert in_use(server) == 1
+    assert gateway.reported(server) == []
+
+
+def test_change_ends_the_refusal(nginx, simulator, tmp):
+    clock = Clock(tmp)
+    files = readable(tmp, simulator)
+    files.accept()
+    server = clocked(nginx, simulator, files, clock, slots=1, workers=2)
+    assert ask_every_worker(server) == [502] * 2
+    in_place(files.paths[0], "canary-changed\n")
+    files.accept_secrets("canary-changed")
+    clock.advance(10)
+    assert ask_every_worker(server) == [200] * 2
+    assert [request.status for request in simulator.requests()] == [401, 200, 200]
+
+
+def test_content_that_does_not_do_leaves_the_old_one_in_use(nginx, simulator, tmp):
+    """It is told once for all workers, each time that it changes."""
+    clock = Clock(tmp)
+    files = readable(tmp, simulator)
+    server = clocked(nginx, simulator, files, clock, slots=1, workers=2)
+    for round_, (content, message) in enumerate((("canary canary", "white space at offset 6"), ("", "empty; write"),
+                                                 (None, "No such file or directory; check the path")), 1):
+        by_rename(files.paths[0], content) if content is not None else files.paths[0].unlink()
+        for _ in range(2):
+            clock.advance(10)
+            assert ask_every_worker(server) == [200] * 2
+        lines = [line for line in server.error_log().splitlines() if "cannot be used" in line]
+        assert len(lines) == round_
+        assert f"{message}" in lines[-1] and "[error]" in lines[-1] and "the one before stays in use" in lines[-1]
+    assert {secret_of(request) for request in simulator.requests()} == {files.secrets[0]}
+
+    by_rename(files.paths[0], "canary-changed\n")
+    files.accept_secrets("canary-changed")
+    clock.advance(10)
+    assert ask_every_worker(server) == [200] * 2
+
+
+@as_root
+def test_file_that_only_the_master_can_read_is_not_talked_about(nginx, simulator, tmp):
+    clock = Clock(tmp)
+    files = Files(tmp, simulator)
+    server = clocked(nginx, simulator, files, clock, workers=2)
+    assert server.get(target()).status == 200
+    by_rename(files.paths[0], "canary-changed\n")
+    os.chown(files.paths[0], 0, 0)
+    files.paths[1].unlink()
+    tmp.chmod(0o711)
+    clock.advance(10)
+    before = len(server.error_log())
+    assert ask_every_worker(server) == [200] * 2
+    assert {secret_of(request) for request in simulator.requests()} == {files.secrets[0]}
+    assert not re.search("first.secret", server.error_log()[before:])
+
+
+# The budget is that of the user.
+
+
+def test_rotation_neither_resets_nor_doubles_the_budget(nginx, simulator, tmp):
+    files = Files(tmp, simulator)
+    server = nginx(http=account(simulator, "budget 8 1h;", credential=files.directives()) + EAGER, server=SERVER)
+    assert [server.get(target()).status for _ in range(3)] == [200] * 3
+    files.accept(1)
+    assert [server.get(target()).status for _ in range(5)] == [200] * 4 + [503]  # the refused call counts too
+    assert simulator.count() == 8
+    server.reload()
+    assert server.get(target()).status == 503
+
+
+def test_accounts_with_one_credential_in_common_share_a_budget(nginx, simulator, tmp):
+    """The third one shows that the first two are of the same user."""
+    files = Files(tmp, simulator)
+    files.accept(0, 1)
+    first, second = (f"token_file {path};" for path in files.paths)
+    blocks = (account(simulator, "budget 6 1h;", name=name, credential=credential)
+              for name, credential in (("docs", first), ("other", second), ("both", first + second)))
+    server = nginx(http="".join(blocks) + EAGER, server="".join(
+        f"location /{name}/ {{ aisearch_pass {name}; }}" for name in ("docs", "other", "both")))
+    names = ["docs", "other", "both"] * 3
+    statuses = [server.get(f"/{name}/instances/docs/jobs/a").status for name in names]
+    assert statuses == [200] * 6 + [503] * 3
+
+
+# What there is to see, and to read.
+
+
+def test_status_tells_which_one_is_in_use(nginx, simulator, tmp):
+    files = Files(tmp, simulator)
+    server = start(nginx, simulator, files)
+    began = int(time.time())
+    never = {"refused": False, "last_refused": None}
+    seen = credential(server)
+    assert began - 10 * SLOWNESS <= seen.pop("since") <= began + 1
+    assert seen == {"in_use": 1, "refused": False, "slots": [never, never]}
+
+    def metrics() -> dict[str, float]:
+        text = server.get("/aisearch_status?format=prometheus").body.decode()
+        return {name: float(value) for name, value in
+                re.findall(r'^aisearch_credential_(\w+)\{account="docs"\} (.*)$', text, re.MULTILINE)}
+
+    since = credential(server)["since"]
+    assert metrics() == {"slot": 1, "since_timestamp_seconds": since, "refused": 0}
+    files.accept(1)
+    assert server.get(target()).status == 200
+    seen = credential(server)
+    assert began <= seen["slots"][0].pop("last_refused") <= time.time()
+    assert began <= seen["since"] <= time.time()
+    assert (seen["in_use"], seen["refused"], seen["slots"]) == (2, False, [{"refused": False}, never])
+    assert metrics() == {"slot": 2, "since_timestamp_seconds": seen["since"], "refused": 0}
+
+    files.accept()
+    assert server.get(target()).status == 502
+    assert credential(server)["refused"] is True
+    assert metrics()["refused"] == 1
+
+
+@pytest.mark.parametrize("mode, exposed", [(0o600, False), (0o400, False), (0o640, False), (0o644, True), (0o602, True)])
+def test_modes(tmp, simulator, mode, exposed):
+    files = Files(tmp, simulator)
+    files.paths[1].chmod(mode)
+    result = config_test(Config(http=account(simulator, credential=files.directives())), tmp)
+    assert result.ok
+    warnings = [line for line in result.output.splitlines() if "[warn]" in line and "everybody" in line]
+    assert len(warnings) == exposed, result.output
+    if exposed:
+        assert re.search(rf'aisearch_account "docs": everybody on this machine can read or write "{files.paths[1]}",'
+                         r' take that from its mode.* in \S+/nginx\.conf:\d+$', warnings[0])
+    assert "canary" not in result.output
+
+
+# Credentials of systemd.
+
+
+def test_credential_of_systemd_outlives_an_upgrade(tmp, simulator):
+    """Without a line of "env" in the configuration."""
+    files = Files(tmp, simulator)
+    keep = "".join(f"env {name};\n" for name in ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS"))
+    http = account(simulator, credential="token_file credential:first.secret; token_file credential:next.secret;")
+    with Daemon(tmp, InBackground(http=http + EAGER, server=SERVER, main=keep),
+                env={"CREDENTIALS_DIRECTORY": str(tmp)}) as server:
+        assert server.get(target()).status == 200
+        server.reload()
+        old = server.upgrade()
+        net.wait_until(lambda: net.alive(old) and server.workers(), 5, "the new workers")
+        os.kill(old, signal.SIGQUIT)
+        net.wait_until(lambda: not net.alive(old), 5, "the old one to leave")
+        files.accept(1)
+        assert server.get(target()).status == 200
+        assert in_use(server) == 2
+
+
+@pytest.mark.parametrize("value, message", [
+    ("credential:docs", "CREDENTIALS_DIRECTORY is not set; let systemd start the daemon, with LoadCredential= in its"),
+    ("credential:", 'not the name of a credential; write "credential:NAME"'),
+    ("credential:a/b", 'not the name of a credential; write "credential:NAME"'),
+])
+def test_credential_of_systemd_that_there_is_not(tmp, simulator, value, message):
+    assert "CREDENTIALS_DIRECTORY" not in os.environ
+    result = config_test(Config(http=account(simulator, credential=f"token_file {value};")), tmp)
+    assert not result.ok
+    assert re.search(rf'\[emerg\] .*aisearch_account "docs": {message}.* in \S+/nginx\.conf:\d+', result.output)
