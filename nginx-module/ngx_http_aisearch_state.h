@@ -13,8 +13,9 @@
 
 /*
  * What outlives the cache: the budget of each credential, and of each account
- * its counters, and which credential is in use.  They live in a small zone of their own, so that neither a
- * reload nor another size of the cache resets them.
+ * its counters, and which of its credentials is in use.  They live in a small
+ * zone of their own, so that neither a reload nor another size of the cache
+ * resets them.
  */
 
 
