@@ -13,6 +13,7 @@ def place(text: str, simulator, nginx_socket: str = "@PREFIX@/aisearch.sock") ->
     """Puts the files of a configuration where a test may have them, and the simulator in the API's place."""
     for pattern, replacement in (
         (r"/etc/aisearch/[a-z]+\.token;", f"{simulator.token_file};\napi_url {simulator.url};"),
+        (r"/etc/aisearch/[a-z]+\.token\.next;", f"{simulator.key_file};"),
         (r"listen 127\.0\.0\.1:\d+;", f"listen 127.0.0.1:{net.free_port()};"),
         (r"/run/nginx-aisearch\.sock", nginx_socket),
         (r"/var/log/nginx/", "@PREFIX@/"),
