@@ -235,7 +235,11 @@ FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/*.c)))
 FUZZ_BUILD   := $(BUILD)/fuzz
 FUZZ_CC      ?= clang
 FUZZ_FLAGS    = BUILD=$(FUZZ_BUILD) CC='$(FUZZ_CC)' SAN='-fsanitize=address,undefined -fno-sanitize-recover=all' \
-                CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping'
+                CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping' \
+                LDFLAGS='$(LDFLAGS) -fprofile-instr-generate'
+
+# nginx's target is a library, with the module in it, for a real nginx to load.
+FUZZ_FILES    = $(patsubst $(FUZZ_BUILD)/target/nginx,$(FUZZ_BUILD)/target/nginx.so,$(FUZZ:%=$(FUZZ_BUILD)/target/%))
 
 # Some of the targets, how many seconds each of them, and how many at once.
 FUZZ      ?= $(FUZZ_TARGETS)
@@ -255,22 +259,33 @@ $(BUILD)/target/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(BUILD)/collectd-plugin/plu
 	    $(LDFLAGS) $$(sed -n 's,^/\* LDFLAGS: \(.*\) \*/$$,\1,p' $<) $(BUILD)/collectd-plugin/plugin.a $(LIB) \
 	    $(PKG_LIBS) -lpthread
 
+NGX_INCLUDES = $(addprefix -isystem $(NGINX_TREE)/,src/core src/event src/event/modules src/os/unix src/http \
+               src/http/modules src/http/v2 objs)
+
+$(BUILD)/target/nginx.so: tests/fuzz/nginx.c tests/fuzz/fuzz.h $(NGINX_SO)
+	@mkdir -p $(@D)
+	$(call SAY,LD,$@)
+	$(Q)$(CC) -std=gnu11 $(BASE) -Icommon $(NGX_INCLUDES) $(PKG_CFLAGS) -shared -shared-libasan -o $@ $< \
+	    $$(sed -n 's,^/\* LDFLAGS: \(.*\) \*/$$,\1,p' $<) $$(find $(NGINX_TREE)/objs/addon -name '*.o') -Wl,--whole-archive \
+	    $$($(CC) -print-runtime-dir)/libclang_rt.fuzzer_no_main-$$(uname -m).a -Wl,--no-whole-archive \
+	    $(PKG_LIBS) -lstdc++ -lpthread
+
 .PHONY: fuzz fuzz-build fuzz-coverage fuzz-merge
 fuzz-build:
 	scripts/install-deps gates
-	@$(MAKE) --no-print-directory $(PARALLEL) $(FUZZ_FLAGS) $(FUZZ:%=$(FUZZ_BUILD)/target/%)
+	@$(MAKE) --no-print-directory $(PARALLEL) $(FUZZ_FLAGS) $(FUZZ_FILES)
 
 fuzz: fuzz-build
-	@scripts/fuzz run --build $(FUZZ_BUILD) --time $(FUZZ_TIME) --jobs $(FUZZ_JOBS) $(FUZZ)
+	@NGINX='$(NGINX)' scripts/fuzz run --build $(FUZZ_BUILD) --time $(FUZZ_TIME) --jobs $(FUZZ_JOBS) $(FUZZ)
 
 # How much of common/ the corpus reaches, without what fuzzing has added to it in build/.
 fuzz-coverage: FUZZ = $(FUZZ_TARGETS)
 fuzz-coverage: fuzz-build
-	@scripts/fuzz coverage --build $(FUZZ_BUILD) --jobs $(FUZZ_JOBS) --least 95 $(FUZZ_TARGETS)
+	@NGINX='$(NGINX)' scripts/fuzz coverage --build $(FUZZ_BUILD) --jobs $(FUZZ_JOBS) --least 95 $(FUZZ_TARGETS)
 
 # Takes into the tree what fuzzing has added in build/, as far as it reaches more.
 fuzz-merge: fuzz-build
-	@scripts/fuzz merge --build $(FUZZ_BUILD) --jobs $(FUZZ_JOBS) $(FUZZ)
+	@NGINX='$(NGINX)' scripts/fuzz merge --build $(FUZZ_BUILD) --jobs $(FUZZ_JOBS) $(FUZZ)
 
 # ---- the bench ------------------------------------------------------------------------------------------------------
 
