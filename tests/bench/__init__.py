@@ -8,5 +8,5 @@ The bench: what the module costs and what it saves, beside what an operator woul
     tools         the programs in C that load and are loaded: client.c, upstream.c; wrk; pinning
     contenders    nginx as aisearch, return 200, proxy_cache and lua
     callgrind     instructions, function by function
-    hits, waits, memory, polling, budget, trouble, fleet      the rows
+    hits, waits, memory, polling, budget, trouble, fleet, outlets      the rows
 """
