@@ -9,6 +9,8 @@
 
 #include "aisearch.h"
 
+#include "state.h"
+
 static account_t *accounts;
 
 /* Always 0: after anything else collectd would ask less and less often. */
@@ -43,6 +45,7 @@ static int aisearch_init(void) {
     return -1;
   }
 
+  aisearch_state_open(accounts);
   if (aisearch_fetch_start(accounts) != 0)
     return -1;
 
@@ -55,6 +58,9 @@ static int aisearch_init(void) {
 
 static int aisearch_shutdown(void) {
   aisearch_fetch_stop();
+  for (account_t *a = accounts; a != NULL; a = a->next)
+    aisearch_report_last(a);
+  aisearch_state_close(accounts);
   aisearch_accounts_free(accounts);
   accounts = NULL;
   return 0;

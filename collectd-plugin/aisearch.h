@@ -16,6 +16,7 @@
 #include "credential.h"
 #include "reading.h"
 #include "schedule.h"
+#include "watch.h"
 
 /*
  * The data of the plugin. Accounts are made while the configuration is read and
@@ -23,7 +24,6 @@
  * what is marked "lock", and the read callbacks read it.
  */
 
-typedef struct account_s account_t;
 typedef struct lookup_s lookup_t;
 
 /* What was complained about. */
@@ -41,9 +41,12 @@ struct lookup_s {
   char *namespace; /* NULL: not given */
   char *job;       /* NULL: the list */
   enum ais_generation generation;
+  watch_t *watch; /* of the instance, with all of its pinned jobs */
+  bool leads;     /* it is the first of them, and reports for the instance */
 
   /* of the thread that fetches */
   schedule_entry_t turn;
+  unsigned page; /* of the list, to be asked for next */
   bool under_way;
   bool gone;                /* removed meanwhile: freed when it is over */
   struct ais_choice choice; /* the credential that it asks with */
@@ -70,8 +73,11 @@ struct account_s {
   struct ais_target target;
   pacing_t pacing;
   discovery_settings_t discover;
-  account_t *payer; /* whose budget it spends: its own, or that of another
-                       account with the same credential */
+  conditions_settings_t alarms;
+  bool report_source; /* counters by source */
+  bool report_jobs;   /* more than the most important values */
+  account_t *payer;   /* whose budget it spends: its own, or that of another
+                         account with the same credential */
 
   /* of the thread that fetches */
   credential_t credential;
@@ -93,6 +99,8 @@ struct account_s {
   uint32_t budget_left;        /* lock */
   double budget_stretch;       /* lock */
   int64_t watched_at;          /* lock; when the thread was last at work */
+  conditions_account_t conditions; /* lock */
+  outbox_t outbox;                 /* lock */
 
   /* of the read callback */
   cdtime_t interval; /* of each value */
@@ -100,6 +108,7 @@ struct account_s {
   size_t slice;      /* which of them is the next one */
   size_t reported;   /* look-ups since the first slice */
   lookup_t *cursor;  /* lock; the next one to report */
+  notice_t *notices; /* to be told after the values */
 
   account_t *next;
 };
@@ -154,9 +163,15 @@ int64_t aisearch_clock(void);
 int aisearch_fetch_start(account_t *accounts);
 void aisearch_fetch_stop(void);
 
+/* All that was to be reported was: the thread may write the state down. */
+void aisearch_fetch_reported(void);
+
 /* report.c: dispatches the values of an account, slice by slice. */
 void aisearch_report_prepare(account_t *account, cdtime_t interval);
 void aisearch_report(account_t *account);
+
+/* The notifications that no report will tell any more. */
+void aisearch_report_last(account_t *account);
 
 #pragma GCC visibility pop
 

@@ -147,7 +147,9 @@ static void judge_success(const subject_t *s,
   if (!history->listed)
     return;
 
-  if (instance->paused)
+  if (settings->overdue_after == 0)
+    end_condition(s, CONDITION_OVERDUE, "Nobody waits for a success any more");
+  else if (instance->paused)
     end_condition(s, CONDITION_OVERDUE, "The instance is paused");
   else if (age <= settings->overdue_after)
     end_condition(s, CONDITION_OVERDUE, "A job has succeeded");

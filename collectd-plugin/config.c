@@ -2,6 +2,8 @@
 
 #include "ais_poll.h"
 
+#include "state.h"
+
 #define API_URL "https://api.cloudflare.com/client/v4"
 
 #define DEFAULT_TIMEOUT 5000.0 /* ms */
@@ -12,7 +14,7 @@
  * fits DATA_MAX_NAME_LEN. */
 #define ACCOUNT_NAME_MAX 28
 
-static const char *const plugin_options[] = {"Account", NULL};
+static const char *const plugin_options[] = {"Account", "StateFile", NULL};
 static const char *const account_options[] = {"AccountID",
                                               "TokenFile",
                                               "Email",
@@ -33,6 +35,10 @@ static const char *const account_options[] = {"AccountID",
                                               "DiscoverNamespace",
                                               "IgnoreSelected",
                                               "DiscoveryInterval",
+                                              "StalledAfter",
+                                              "OverdueAfter",
+                                              "ReportSource",
+                                              "ReportJobs",
                                               "Instance",
                                               NULL};
 
@@ -49,12 +55,14 @@ typedef struct {
   config_budget_t budget;
   config_pacing_t pacing;
   config_discovery_t discovery;
+  config_alarms_t alarms;
 } account_settings_t;
 
 static void free_account(account_t *account) {
   aisearch_schedule_free(&account->schedule);
   aisearch_lookups_free(account);
   config_discovery_free(&account->discover);
+  aisearch_outbox_free(&account->outbox);
   aisearch_credential_free(&account->credential);
   sfree(account->name);
   sfree(account->account_id);
@@ -71,6 +79,8 @@ void aisearch_accounts_free(account_t *account) {
     free_account(account);
     account = next;
   }
+
+  aisearch_state_config_free();
 }
 
 /* A relative path would mean something else once collectd is in its BaseDir.
@@ -331,6 +341,12 @@ static int read_account(account_t *account, account_settings_t *settings,
       status = config_pacing(&settings->pacing, child);
     else if (config_is_discovery(child->key))
       status = config_discovery(account, &settings->discovery, child);
+    else if (config_is_alarm(child->key))
+      status = config_alarm(&settings->alarms, child);
+    else if (strcasecmp("ReportSource", child->key) == 0)
+      status = cf_util_get_boolean(child, &account->report_source);
+    else if (strcasecmp("ReportJobs", child->key) == 0)
+      status = cf_util_get_boolean(child, &account->report_jobs);
   }
 
   return status;
@@ -391,6 +407,8 @@ static int make_account(account_t *account, account_settings_t *settings,
   if (status == 0)
     status = config_pacing_set(account, &settings->pacing);
   if (status == 0)
+    status = config_alarms_set(account, &settings->alarms);
+  if (status == 0)
     status = set_timeout(account, settings);
   if (status == 0)
     status = config_budget_join(account, &settings->budget, accounts);
@@ -408,6 +426,7 @@ static int config_account(const oconfig_item_t *ci, account_t **accounts) {
       .timeout = NAN,
       .pacing = config_pacing_default,
       .discovery = config_discovery_default,
+      .alarms = config_alarms_default,
   };
   account_t *account = calloc(1, sizeof(*account));
   int status;
@@ -442,11 +461,17 @@ static int config_account(const oconfig_item_t *ci, account_t **accounts) {
   return 0;
 }
 
+static int config_option(const oconfig_item_t *ci, account_t **accounts) {
+  if (strcasecmp("StateFile", ci->key) == 0)
+    return aisearch_state_config(ci);
+  return config_account(ci, accounts);
+}
+
 int aisearch_config(oconfig_item_t *ci, account_t **accounts) {
   int status = config_check_options(ci, plugin_options);
 
   for (int i = 0; status == 0 && i < ci->children_num; i++)
-    status = config_account(ci->children + i, accounts);
+    status = config_option(ci->children + i, accounts);
 
   if (status == 0 && *accounts == NULL) {
     ERROR("aisearch plugin: No account is configured. Add an <Account> block.");

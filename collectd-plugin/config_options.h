@@ -49,6 +49,18 @@ int config_discovery_set(account_t *account,
                          const config_discovery_t *discovery);
 void config_discovery_free(discovery_settings_t *discover);
 
+/* config_alarms.c: when a notification is due; in seconds. */
+typedef struct {
+  double stalled_after;
+  double overdue_after;
+} config_alarms_t;
+
+extern const config_alarms_t config_alarms_default;
+
+bool config_is_alarm(const char *option);
+int config_alarm(config_alarms_t *alarms, const oconfig_item_t *ci);
+int config_alarms_set(account_t *account, const config_alarms_t *alarms);
+
 /* The Budget options of an account. */
 typedef struct {
   struct ais_budget_limit limits[AIS_BUDGET_LIMITS];

@@ -4,6 +4,8 @@
 
 #include "ais_poll.h"
 
+#include "state.h"
+
 /* Connections to one host where it does not speak HTTP/2. */
 #define MAX_CONNECTIONS 32
 
@@ -12,6 +14,7 @@ static account_t *fetch_accounts;
 static pthread_t fetch_thread;
 static bool fetch_thread_running;
 static atomic_bool fetch_thread_stop;
+static atomic_bool fetch_reported;
 
 static bool is_payer(const account_t *account) {
   return account->payer == account;
@@ -123,12 +126,22 @@ static void load_certificates(void) {
       (void)ais_client_load_ca(a->client, NULL);
 }
 
+/* After the reports of an interval: nothing is written down that is still to be
+ * told. */
+static void save_state(void) {
+  if (atomic_exchange(&fetch_reported, false) &&
+      !aisearch_state_save(fetch_accounts))
+    atomic_store(&fetch_reported, true);
+}
+
 static void *fetch_main(void __attribute__((unused)) * arg) {
   int64_t interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
 
   load_certificates();
-  while (!atomic_load(&fetch_thread_stop))
+  while (!atomic_load(&fetch_thread_stop)) {
     ais_poll_wait(poll_loop, look_at_all(interval));
+    save_state();
+  }
 
   return NULL;
 }
@@ -167,6 +180,9 @@ static int start_schedules(void) {
                              aisearch_budget_rate(&a->budget, now));
     }
   }
+
+  for (account_t *a = fetch_accounts; a != NULL; a = a->next)
+    aisearch_state_restore_budget(a);
 
   for (account_t *a = fetch_accounts; a != NULL; a = a->next)
     if (schedule_lookups(a) != 0)
@@ -257,6 +273,11 @@ int aisearch_fetch_start(account_t *accounts) {
 
   fetch_thread_running = true;
   return 0;
+}
+
+void aisearch_fetch_reported(void) {
+  atomic_store(&fetch_reported, true);
+  ais_poll_wake(poll_loop);
 }
 
 void aisearch_fetch_stop(void) {

@@ -1,5 +1,7 @@
 #include "outcome.h"
 
+#include "state.h"
+
 #include <time.h>
 
 /* One look: a request for what is looked up, and what is made of the answer. */
@@ -18,12 +20,34 @@ static schedule_next_t after_failure(const outcome_t *outcome) {
   return outcome->fault == AIS_FAULT_NONE ? SCHEDULE_LATER : SCHEDULE_SOON;
 }
 
-static schedule_next_t after_success(const lookup_t *lookup, bool changed) {
+static schedule_next_t after_success(const lookup_t *lookup,
+                                     const history_news_t *news) {
   bool active = aisearch_reading_active(&lookup->reading);
 
+  if (news->more)
+    return SCHEDULE_NOW;
   if (lookup->job != NULL && !active)
     return SCHEDULE_NEVER;
-  return active || changed ? SCHEDULE_SOON : SCHEDULE_LATER;
+  return active || news->active || news->changed ? SCHEDULE_SOON
+                                                 : SCHEDULE_LATER;
+}
+
+/* Of a list, the first page has the newest jobs; what is on others is for the
+ * history alone. */
+static schedule_next_t
+take_answer(lookup_t *lookup, const struct ais_answer *answer, int64_t age) {
+  bool is_job = lookup->job != NULL;
+  int64_t now = aisearch_epoch();
+  history_news_t news;
+
+  if (lookup->page == 1)
+    aisearch_reading_update(&lookup->reading, is_job ? AIS_JOB : AIS_LIST,
+                            answer, now, age);
+
+  aisearch_watch_look(lookup->watch, answer, is_job ? 0 : lookup->page,
+                      now - age, &news);
+  lookup->page = news.more ? lookup->page + 1 : 1;
+  return after_success(lookup, &news);
 }
 
 /* Takes over what was answered. Returns when to look again. */
@@ -35,14 +59,11 @@ static schedule_next_t take_over(lookup_t *lookup, const outcome_t *outcome,
   pthread_mutex_lock(&account->lock);
   aisearch_outcome_count(account, outcome, response);
   if (outcome->good) {
-    bool changed = aisearch_reading_update(
-        &lookup->reading, lookup->job != NULL ? AIS_JOB : AIS_LIST,
-        &outcome->answer, aisearch_epoch(),
-        response->age > 0 ? response->age : 0);
-
-    next = after_success(lookup, changed);
+    next = take_answer(lookup, &outcome->answer,
+                       response->age > 0 ? response->age : 0);
   } else {
     aisearch_reading_fail(&lookup->reading);
+    lookup->page = 1;
     next = after_failure(outcome);
   }
   pthread_mutex_unlock(&account->lock);
@@ -93,6 +114,7 @@ static schedule_next_t conclude(lookup_t *lookup,
 
 static void done(void *data, const struct ais_response *response) {
   lookup_t *lookup = data;
+  bool is_more = lookup->page > 1;
   account_t *account = lookup->account;
   account_t *payer = account->payer;
   budget_outcome_t calls = aisearch_budget_settle(
@@ -100,14 +122,14 @@ static void done(void *data, const struct ais_response *response) {
 
   lookup->under_way = false;
   payer->under_way--;
+  aisearch_state_touch();
   if (lookup->gone) {
     aisearch_lookup_free(lookup);
     return;
   }
 
   if (response->calls > 0)
-    aisearch_schedule_spent(&payer->schedule, calls.spent,
-                            /* is_more = */ false);
+    aisearch_schedule_spent(&payer->schedule, calls.spent, is_more);
   aisearch_schedule_done(
       &payer->schedule, &lookup->turn, conclude(lookup, response, calls.closed),
       account->pacing.active_interval, account->pacing.idle_interval);

@@ -3,7 +3,7 @@
 #include <search.h>
 
 /* Of a list, one page: the most that the API gives. */
-#define JOBS_PER_PAGE 50
+#define JOBS_PER_PAGE HISTORY_PER_PAGE
 
 static struct ais_str view(const char *s) {
   return (struct ais_str){s, s != NULL ? strlen(s) : 0};
@@ -19,6 +19,7 @@ void aisearch_lookup_name(char name[DATA_MAX_NAME_LEN],
 }
 
 void aisearch_lookup_free(lookup_t *lookup) {
+  aisearch_watch_leave(lookup->watch);
   sfree(lookup->plugin_instance);
   sfree(lookup->instance);
   sfree(lookup->namespace);
@@ -47,8 +48,16 @@ static lookup_t *create(account_t *account, const lookup_what_t *what) {
     return NULL;
   }
 
+  l->watch = aisearch_watch_join(account, l->plugin_instance);
+  if (l->watch == NULL) {
+    aisearch_lookup_free(l);
+    return NULL;
+  }
+
   l->account = account;
   l->generation = what->generation;
+  l->leads = l->watch->users == 1;
+  l->page = 1;
   aisearch_reading_init(&l->reading);
   return l;
 }
@@ -117,9 +126,20 @@ static void take_out(account_t *account, lookup_t *lookup) {
   pthread_mutex_unlock(&account->lock);
 }
 
+static void end_watch(const lookup_t *lookup) {
+  account_t *account = lookup->account;
+
+  if (lookup->watch->users > 1)
+    return;
+  pthread_mutex_lock(&account->lock);
+  aisearch_watch_end(lookup->watch);
+  pthread_mutex_unlock(&account->lock);
+}
+
 void aisearch_lookup_remove(lookup_t *lookup) {
   account_t *account = lookup->account;
 
+  end_watch(lookup);
   forget_name(lookup);
   take_out(account, lookup);
   aisearch_schedule_drop(&account->payer->schedule, &lookup->turn);
@@ -152,7 +172,7 @@ void aisearch_lookup_path(const lookup_t *lookup, struct ais_resource *resource,
       .namespace = view(lookup->namespace),
       .instance = view(lookup->instance),
       .job = view(lookup->job),
-      .page = AIS_PAGE_NONE,
+      .page = lookup->page > 1 ? (int)lookup->page : AIS_PAGE_NONE,
       .per_page = is_job ? AIS_PAGE_NONE : JOBS_PER_PAGE,
   };
   ais_resource_path(resource, view(lookup->account->account_id), path);

@@ -60,6 +60,7 @@ void aisearch_outcome_count(account_t *account, const outcome_t *outcome,
                             const struct ais_response *response) {
   account->requests += response->calls;
   account->errors[outcome->fault]++;
+  aisearch_conditions_outcome(&account->conditions, outcome->fault);
 
   if (response->status != 0) {
     account->response_time += (double)response->elapsed / 1000.0;

@@ -15,21 +15,10 @@ static void remember_success(reading_t *reading, const struct ais_job *job) {
     reading->succeeded_at = job->ended_at;
 }
 
-/* Jobs are told apart by their beginning. */
-static bool is_change(const reading_t *reading, const struct ais_job *newest) {
-  if (reading->arrived_at == AIS_TIME_NONE)
-    return false;
-  if (newest == NULL)
-    return reading->has_job;
-  return !reading->has_job || reading->state != newest->state ||
-         reading->started_at != newest->started_at;
-}
-
-bool aisearch_reading_update(reading_t *reading, enum ais_kind kind,
+void aisearch_reading_update(reading_t *reading, enum ais_kind kind,
                              const struct ais_answer *answer, int64_t now,
                              int64_t age) {
   const struct ais_job *newest = ais_jobs_newest(answer->jobs, answer->njobs);
-  bool changed = is_change(reading, newest);
 
   reading->good = true;
   reading->arrived_at = now;
@@ -49,7 +38,6 @@ bool aisearch_reading_update(reading_t *reading, enum ais_kind kind,
     reading->ended_at = newest->ended_at;
     reading->last_seen_at = newest->last_seen_at;
   }
-  return changed;
 }
 
 bool aisearch_reading_active(const reading_t *reading) {
@@ -86,6 +74,7 @@ static size_t job_values(const reading_t *r, reading_value_t *values) {
 }
 
 size_t aisearch_reading_values(const reading_t *r, int64_t now, bool watched,
+                               bool all,
                                reading_value_t values[READING_VALUES_MAX]) {
   size_t n = 0;
 
@@ -98,8 +87,8 @@ size_t aisearch_reading_values(const reading_t *r, int64_t now, bool watched,
   if (!r->good || !watched)
     return n;
 
-  if (r->is_list)
-    for (int state = 0; state < AIS_STATES; state++)
+  for (int state = 0; r->is_list && state < AIS_STATES; state++)
+    if (all || state == AIS_RUNNING)
       values[n++] = (reading_value_t){"count", ais_state_name(state),
                                       (double)r->jobs[state]};
 

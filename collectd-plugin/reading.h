@@ -41,9 +41,8 @@ typedef struct {
 void aisearch_reading_init(reading_t *reading);
 
 /* Takes over a good answer of this kind, which arrived now and was made age
- * milliseconds before that. Returns whether the newest job is another one, or
- * in another state, than in the answer before. */
-bool aisearch_reading_update(reading_t *reading, enum ais_kind kind,
+ * milliseconds before that. */
+void aisearch_reading_update(reading_t *reading, enum ais_kind kind,
                              const struct ais_answer *answer, int64_t now,
                              int64_t age);
 
@@ -56,10 +55,13 @@ bool aisearch_reading_active(const reading_t *reading);
 /*
  * Makes the values to report now. An answer is good until the next look is due.
  * Where nobody watches over that, it tells only how old it is. (A look that has
- * to wait for its turn is not overdue.) Returns how many values there are.
+ * to wait for its turn is not overdue.) Of a list, all is all that it tells;
+ * otherwise the jobs that are queued, which the state tells, and those that
+ * have ended, which are counted elsewhere, are left out. Returns how many
+ * values there are.
  */
 size_t aisearch_reading_values(const reading_t *reading, int64_t now,
-                               bool watched,
+                               bool watched, bool all,
                                reading_value_t values[READING_VALUES_MAX]);
 
 #pragma GCC visibility pop

@@ -1,5 +1,7 @@
 #include "aisearch.h"
 
+#include "notify.h"
+
 /*
  * Thousands of values in one burst would fill collectd's write queue. So an
  * interval has several slices; each dispatches its share of the look-ups, and
@@ -75,13 +77,36 @@ static void report_account(account_t *account, cdtime_t now) {
     gauge(account, "response_time", "api", response_time, now);
 }
 
+/* Clocks differ: no duration is less than 0. */
+static gauge_t seconds_since(int64_t then, cdtime_t now) {
+  int64_t ms = (int64_t)CDTIME_T_TO_MS(now) - then;
+
+  return ms > 0 ? (gauge_t)ms / 1000.0 : 0.0;
+}
+
 /* What has to be known of a look-up to report it. */
 typedef struct {
   char plugin_instance[DATA_MAX_NAME_LEN];
   char job[DATA_MAX_NAME_LEN]; /* empty: the list */
   reading_t reading;
   bool watched;
+
+  bool leads; /* these are reported too */
+  int64_t changed_at;
+  uint64_t ended[AIS_STATES][HISTORY_SOURCES];
 } snapshot_t;
+
+/* What was known before a restart comes from there. */
+static void snapshot_history(snapshot_t *snapshot, const lookup_t *lookup) {
+  const history_t *history = &lookup->watch->history;
+
+  snapshot->leads = lookup->leads;
+  snapshot->changed_at = history->changed_at;
+  memcpy(snapshot->ended, history->ended, sizeof(snapshot->ended));
+  if (lookup->job == NULL &&
+      history->succeeded_at > snapshot->reading.succeeded_at)
+    snapshot->reading.succeeded_at = history->succeeded_at;
+}
 
 /* Of the next look-up, but not beyond as many as should be reported by now.
  * Returns false where there is none. */
@@ -105,6 +130,7 @@ static bool take_snapshot(account_t *account, size_t share, size_t shares,
            sizeof(snapshot->job));
   snapshot->reading = lookup->reading;
   snapshot->watched = now < MS_TO_CDTIME_T(account->watched_at) + patience;
+  snapshot_history(snapshot, lookup);
 
   account->cursor = lookup->next;
   account->reported++;
@@ -112,12 +138,12 @@ static bool take_snapshot(account_t *account, size_t share, size_t shares,
   return true;
 }
 
-static void report_lookup(const account_t *account, const snapshot_t *snapshot,
-                          cdtime_t now) {
+static void report_reading(const account_t *account, const snapshot_t *snapshot,
+                           cdtime_t now) {
   reading_value_t values[READING_VALUES_MAX];
-  size_t n =
-      aisearch_reading_values(&snapshot->reading, (int64_t)CDTIME_T_TO_MS(now),
-                              snapshot->watched, values);
+  size_t n = aisearch_reading_values(
+      &snapshot->reading, (int64_t)CDTIME_T_TO_MS(now), snapshot->watched,
+      account->report_jobs || snapshot->job[0] != '\0', values);
 
   for (size_t i = 0; i < n; i++) {
     char name[DATA_MAX_NAME_LEN];
@@ -129,11 +155,66 @@ static void report_lookup(const account_t *account, const snapshot_t *snapshot,
   }
 }
 
+static void report_ends(const account_t *account, const snapshot_t *snapshot,
+                        enum ais_state end, cdtime_t now) {
+  const uint64_t *ended = snapshot->ended[end];
+  uint64_t sum = 0;
+
+  for (int source = 0; source < HISTORY_SOURCES; source++) {
+    char name[DATA_MAX_NAME_LEN];
+
+    sum += ended[source];
+    if (!account->report_source)
+      continue;
+    ssnprintf(name, sizeof(name), "%s-%s", ais_state_name(end),
+              aisearch_history_source_name(source));
+    dispatch(account, snapshot->plugin_instance, "operations", name,
+             (value_t){.derive = (derive_t)ended[source]}, now);
+  }
+
+  dispatch(account, snapshot->plugin_instance, "operations",
+           ais_state_name(end), (value_t){.derive = (derive_t)sum}, now);
+}
+
+static void report_history(const account_t *account, const snapshot_t *snapshot,
+                           cdtime_t now) {
+  report_ends(account, snapshot, AIS_SUCCEEDED, now);
+  report_ends(account, snapshot, AIS_FAILED, now);
+  report_ends(account, snapshot, AIS_CANCELLED, now);
+
+  if (snapshot->changed_at != AIS_TIME_NONE)
+    dispatch(account, snapshot->plugin_instance, "duration", "since_change",
+             (value_t){.gauge = seconds_since(snapshot->changed_at, now)}, now);
+}
+
+static void report_lookup(const account_t *account, const snapshot_t *snapshot,
+                          cdtime_t now) {
+  report_reading(account, snapshot, now);
+  if (snapshot->leads && snapshot->watched && snapshot->reading.good)
+    report_history(account, snapshot, now);
+}
+
+/* What has come to light before the values were taken, to be told after them.
+ */
+static void take_notices(account_t *account) {
+  pthread_mutex_lock(&account->lock);
+  aisearch_conditions_read(&account->conditions, account->name,
+                           &account->outbox);
+  account->notices = aisearch_outbox_take(&account->outbox, account->name);
+  pthread_mutex_unlock(&account->lock);
+}
+
+static void tell_notices(account_t *account) {
+  aisearch_notify(account->notices);
+  account->notices = NULL;
+}
+
 void aisearch_report(account_t *account) {
   cdtime_t now = cdtime();
   snapshot_t snapshot;
 
   if (account->slice == 0) {
+    take_notices(account);
     report_account(account, now);
     pthread_mutex_lock(&account->lock);
     account->cursor = account->first;
@@ -146,6 +227,17 @@ void aisearch_report(account_t *account) {
       take_snapshot(account, account->slice, account->slices, now, &snapshot))
     report_lookup(account, &snapshot, now);
 
-  if (account->slice == account->slices)
+  if (account->slice == account->slices) {
     account->slice = 0;
+    tell_notices(account);
+    aisearch_fetch_reported();
+  }
+}
+
+void aisearch_report_last(account_t *account) {
+  tell_notices(account);
+  pthread_mutex_lock(&account->lock);
+  account->notices = aisearch_outbox_take(&account->outbox, account->name);
+  pthread_mutex_unlock(&account->lock);
+  tell_notices(account);
 }

@@ -234,7 +234,6 @@ def test_unixsock_gives_the_values(site):
     prefix = f"test/aisearch-{WELL}/"
     net.wait_until(lambda: site.unixsock.value(f"{prefix}gauge-state") == 2, 20, "the end of a job")
     values = site.unixsock.values(prefix)
-    assert values[f"{prefix}count-succeeded"] == 2
     assert values[f"{prefix}count-running"] == 0
     assert values[f"{prefix}duration-job"] > 5
 
