@@ -756,7 +756,9 @@ THROUGH = f'AccountID "{ACCOUNT}"\nInstance "handbook"\n'  # without credential 
 # empty one, @TWO@ one of two lines, @TMP@ a directory, @NOCERT@ a file without a certificate.
 WRONG = {
     "nothing": ("", r"No account.*Add an <Account> block"),
-    "unknown option": ('Acount "docs"', r"`Acount'.*Known ones: Account\."),
+    "StateFile twice": ('StateFile "a"\nStateFile "b"', r"`StateFile' is given twice"),
+    "StateFile without a name": ('StateFile "/tmp/"', r"StateFile \"/tmp/\" is no name of a file"),
+    "unknown option": ('Acount "docs"', r"`Acount'.*Known ones: Account, StateFile\."),
     "unknown account option": (block(VALID + 'Bugdet 300 300'),
                                r"`Bugdet'.*`Account'.*Known ones: AccountID, TokenFile,.*Timeout, Budget,.* Instance\."),
     "unknown instance option": (block(BASIC + '<Instance "x">\nJobs "a"\n</Instance>'),
@@ -830,6 +832,13 @@ WRONG = {
     "five Budgets for one credential": (
         block(VALID + "Budget 1 1\nBudget 2 2\nBudget 3 3") + "\n" + block(VALID + "Budget 4 4\nBudget 5 5", "more"),
         r'"more": Its credential is that of Account "docs" too, and together.*more than 4 .*Give both the same'),
+    "StalledAfter below 0": (block(VALID + "StalledAfter -1"),
+                             r"StalledAfter -1 is out of range. Use 1 to 31536000 seconds, or 0 for never"),
+    "OverdueAfter is no number": (block(VALID + 'OverdueAfter "12h"'),
+                                  r"`OverdueAfter' option requires exactly one num"),
+    "OverdueAfter of two years": (block(VALID + "OverdueAfter 63072000"), r"OverdueAfter 63072000 is out of range"),
+    "ReportSource is no boolean": (block(VALID + "ReportSource 1"), r"`ReportSource' option requires exactly one bool"),
+    "ReportJobs twice": (block(VALID + "ReportJobs true\nReportJobs false"), r"`ReportJobs' is given twice"),
     "ActiveInterval of 0": (block(VALID + "ActiveInterval 0"), r"ActiveInterval 0 is out of range. Use up to 86400 sec"),
     "ActiveInterval is no number": (block(VALID + 'ActiveInterval "20s"'), r"`ActiveInterval' option requires exactly one num"),
     "endless IdleInterval": (block(VALID + "IdleInterval 1000000000"), r"IdleInterval 1000000000 is out of range. Use up to 864"),
