@@ -13,6 +13,10 @@ from harness.collectd import INTERVAL, Collectd, Config, refusal
 from harness.simulator import ACCOUNT, Simulator
 
 
+# Look at everything once per interval, whatever becomes of it.
+EVERY_INTERVAL = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@"
+
+
 @pytest.fixture(autouse=True)
 def handbook(simulator):
     simulator.instance("instances/handbook", [{"id": "a", "state": "running"}])
@@ -20,7 +24,7 @@ def handbook(simulator):
 
 def block(simulator: Simulator, credential: str, name: str = "docs") -> str:
     return (f'<Account "{name}">\nAccountID "{ACCOUNT}"\n{credential}\nAPIURL "{simulator.url}"\nBudget 100000 1\n'
-            f'Instance "handbook"\n</Account>')
+            f'{EVERY_INTERVAL}\nInstance "handbook"\n</Account>')
 
 
 @contextlib.contextmanager
