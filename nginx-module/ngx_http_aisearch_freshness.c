@@ -19,27 +19,30 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
 
     age = ngx_http_aisearch_cache_age(e->fetched);
 
-    lookup.serve = NGX_HTTP_AISEARCH_NOTHING;
-    lookup.fetch = NGX_HTTP_AISEARCH_NOBODY;
-    lookup.expired = e->answered || e->failed;
-
-    good = e->answered && e->fault == AIS_FAULT_NONE;
-    failed = e->failed != 0;
-
-    if (ngx_http_aisearch_entry_outdated(c, e)) {
-        good = 0;
-    }
+    good = e->answered
+           && e->fault == AIS_FAULT_NONE
+           && !ngx_http_aisearch_entry_outdated(c, e);
 
     lifetime = good ? ngx_http_aisearch_entry_lifetime(e, &freshness->valid,
                                                        stretch)
                     : 0;
 
+    lookup.serve = NGX_HTTP_AISEARCH_NOTHING;
+    lookup.fetch = NGX_HTTP_AISEARCH_NOBODY;
+    lookup.expired = e->answered || e->failed;
     lookup.lifetime = lifetime;
+
+    if (age < lifetime && !(flags & NGX_HTTP_AISEARCH_BYPASS)) {
+        lookup.serve = NGX_HTTP_AISEARCH_FRESH;
+        return lookup;
+    }
+
+    failed = e->failed != 0;
 
     answered = since && (ngx_msec_int_t) (e->fetched - since) >= 0;
     refused = since && (ngx_msec_int_t) (e->failed - since) >= 0;
 
-    fresh = good && (age < lifetime || answered);
+    fresh = good && answered;
 
     if (flags & NGX_HTTP_AISEARCH_BYPASS) {
 
@@ -50,7 +53,6 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
         } else {
             good = good && answered;
             failed = failed && refused;
-            fresh = good;
         }
     }
 

@@ -14,13 +14,14 @@ static ngx_uint_t ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx,
 
 static void ngx_http_aisearch_clear_headers(ngx_http_request_t *r);
 static ngx_int_t ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx);
+static ngx_msec_t ngx_http_aisearch_max_age(ngx_http_aisearch_ctx_t *ctx);
 static ngx_int_t ngx_http_aisearch_set_retry_after(
     ngx_http_aisearch_ctx_t *ctx);
 static ngx_table_elt_t *ngx_http_aisearch_add_header(ngx_http_request_t *r,
     ngx_str_t *name, u_char *data, size_t len);
 static ngx_int_t ngx_http_aisearch_set_cache_control(
     ngx_http_aisearch_ctx_t *ctx, u_char *data, size_t len);
-static u_char *ngx_http_aisearch_digits(u_char *p, ngx_uint_t n);
+static u_char *ngx_http_aisearch_digits(u_char *last, ngx_uint_t n);
 
 
 static ngx_str_t  ngx_http_aisearch_type = ngx_string("application/json");
@@ -331,8 +332,7 @@ ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
 {
-    u_char                      *p, *data;
-    ngx_msec_t                   lifetime;
+    u_char                      *p, *last;
     ngx_str_t                   *name;
     ngx_table_elt_t             *h;
     ngx_http_request_t          *r;
@@ -357,37 +357,23 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
                                                    sizeof("no-store") - 1);
     }
 
-    switch (ctx->cache_status) {
+    /* the values stand one before the other, since digits come from behind */
 
-    case NGX_HTTP_AISEARCH_CACHE_HIT:
-        lifetime = ctx->lifetime;
-        break;
+    last = ctx->headers + sizeof(ctx->headers);
 
-    case NGX_HTTP_AISEARCH_CACHE_UPDATING:
-    case NGX_HTTP_AISEARCH_CACHE_STALE:
-        lifetime = 0;
-        break;
+    p = ngx_http_aisearch_digits(last, ngx_http_aisearch_max_age(ctx) / 1000);
+    p -= sizeof("private, max-age=") - 1;
+    ngx_memcpy(p, "private, max-age=", sizeof("private, max-age=") - 1);
 
-    default:
-        lifetime = ngx_http_aisearch_cache_lifetime(
-                       &ctx->conf->freshness.valid, &answer->verdict,
-                       ngx_http_aisearch_budget_stretch(ctx->account->budget));
-    }
-
-    data = ctx->headers;
-
-    p = ngx_cpymem(data, "private, max-age=", sizeof("private, max-age=") - 1);
-    p = ngx_http_aisearch_digits(p, lifetime / 1000);
-
-    if (ngx_http_aisearch_set_cache_control(ctx, data, p - data) != NGX_OK) {
+    if (ngx_http_aisearch_set_cache_control(ctx, p, last - p) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    data = p;
-    p = ngx_http_aisearch_digits(p,
+    last = p;
+    p = ngx_http_aisearch_digits(last,
             ngx_http_aisearch_cache_age(answer->fetched) / 1000);
 
-    if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_age, data, p - data)
+    if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_age, p, last - p)
         == NULL)
     {
         return NGX_ERROR;
@@ -397,13 +383,13 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
         return NGX_OK;
     }
 
-    data = p;
-    *p++ = '"';
-    p = ngx_cpymem(p, answer->etag, NGX_HTTP_AISEARCH_ETAG_LEN);
-    *p++ = '"';
+    last = p;
+    *--p = '"';
+    p -= NGX_HTTP_AISEARCH_ETAG_LEN;
+    ngx_memcpy(p, answer->etag, NGX_HTTP_AISEARCH_ETAG_LEN);
+    *--p = '"';
 
-    h = ngx_http_aisearch_add_header(r, &ngx_http_aisearch_etag, data,
-                                     p - data);
+    h = ngx_http_aisearch_add_header(r, &ngx_http_aisearch_etag, p, last - p);
     if (h == NULL) {
         return NGX_ERROR;
     }
@@ -423,10 +409,32 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
+/* the whole lifetime of the answer, so that less its age is what remains */
+
+static ngx_msec_t
+ngx_http_aisearch_max_age(ngx_http_aisearch_ctx_t *ctx)
+{
+    switch (ctx->cache_status) {
+
+    case NGX_HTTP_AISEARCH_CACHE_HIT:
+        return ctx->lifetime;
+
+    case NGX_HTTP_AISEARCH_CACHE_UPDATING:
+    case NGX_HTTP_AISEARCH_CACHE_STALE:
+        return 0;
+
+    default:
+        return ngx_http_aisearch_cache_lifetime(
+                       &ctx->conf->freshness.valid, &ctx->answer.verdict,
+                       ngx_http_aisearch_budget_stretch(ctx->account->budget));
+    }
+}
+
+
 static ngx_int_t
 ngx_http_aisearch_set_retry_after(ngx_http_aisearch_ctx_t *ctx)
 {
-    u_char                      *p, *data;
+    u_char                      *p, *last, *data;
     ngx_msec_int_t               left;
     ngx_http_request_t          *r;
     ngx_http_aisearch_answer_t  *answer;
@@ -445,10 +453,11 @@ ngx_http_aisearch_set_retry_after(ngx_http_aisearch_ctx_t *ctx)
         return NGX_ERROR;
     }
 
-    p = ngx_http_aisearch_digits(data, left > 1000 ? (left + 999) / 1000 : 1);
+    last = data + NGX_INT_T_LEN;
+    p = ngx_http_aisearch_digits(last, left > 1000 ? (left + 999) / 1000 : 1);
 
-    if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_retry_after, data,
-                                     p - data)
+    if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_retry_after, p,
+                                     last - p)
         == NULL)
     {
         return NGX_ERROR;
@@ -518,19 +527,15 @@ ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx, u_char *data,
 }
 
 
-/* on every hit, so without a format string */
+/* on every hit, so without a format string; returns where they begin */
 
 static u_char *
-ngx_http_aisearch_digits(u_char *p, ngx_uint_t n)
+ngx_http_aisearch_digits(u_char *last, ngx_uint_t n)
 {
-    u_char  *last, buf[NGX_INT_T_LEN];
-
-    last = buf + NGX_INT_T_LEN;
-
     do {
         *--last = (u_char) (n % 10 + '0');
         n /= 10;
     } while (n);
 
-    return ngx_cpymem(p, last, buf + NGX_INT_T_LEN - last);
+    return last;
 }
