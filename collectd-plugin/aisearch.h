@@ -25,6 +25,7 @@
  */
 
 typedef struct lookup_s lookup_t;
+typedef struct instance_list_s instance_list_t;
 
 /* What was complained about. */
 typedef struct {
@@ -85,7 +86,8 @@ struct account_s {
   struct ais_gate gate;
   budget_t budget;     /* of a payer */
   schedule_t schedule; /* of a payer */
-  size_t under_way;    /* of a payer: how many look-ups */
+  instance_list_t *lists;
+  size_t under_way; /* of a payer: how many look-ups */
 
   pthread_mutex_t lock;
   lookup_t *first;   /* lock */
@@ -154,6 +156,17 @@ void aisearch_lookup_label(const lookup_t *lookup, char *label, size_t size);
 
 /* look.c: looks at one, in the thread that fetches. */
 void aisearch_look(lookup_t *lookup);
+
+/* discover.c: asks for lists of instances, in the thread that fetches, and adds
+ * and removes look-ups as they tell. */
+
+/* Once the named instances are there. Returns -1 where memory runs out. */
+int aisearch_discover_start(account_t *account);
+void aisearch_discover_free(account_t *account);
+
+/* Begins what is due. Returns how long until there is more, in ms; -1: for
+ * ever. */
+int64_t aisearch_discover(account_t *account);
 
 /* Two clocks, in ms: that of the world, and one that nobody sets. */
 int64_t aisearch_epoch(void);

@@ -60,6 +60,7 @@ typedef struct {
 
 static void free_account(account_t *account) {
   aisearch_schedule_free(&account->schedule);
+  aisearch_discover_free(account);
   aisearch_lookups_free(account);
   config_discovery_free(&account->discover);
   aisearch_outbox_free(&account->outbox);

@@ -98,20 +98,23 @@ static void publish_all(void) {
     publish(a);
 }
 
+static int64_t sooner(int64_t limit, int64_t wait) {
+  return wait != -1 && wait < limit ? wait : limit;
+}
+
 /* Begins all that is due. Returns how long, in ms and at most limit, until
  * there may be more. */
 static int64_t look_at_all(int64_t limit) {
-  for (account_t *a = fetch_accounts; a != NULL; a = a->next) {
-    int64_t wait;
+  for (account_t *a = fetch_accounts; a != NULL; a = a->next)
+    limit = sooner(limit, aisearch_discover(a));
 
+  for (account_t *a = fetch_accounts; a != NULL; a = a->next) {
     if (!is_payer(a))
       continue;
 
     look_at_what_is_due(a);
     tell_news(a);
-    wait = wait_for_next(a);
-    if (wait != -1 && wait < limit)
-      limit = wait;
+    limit = sooner(limit, wait_for_next(a));
   }
 
   publish_all();
@@ -185,7 +188,7 @@ static int start_schedules(void) {
     aisearch_state_restore_budget(a);
 
   for (account_t *a = fetch_accounts; a != NULL; a = a->next)
-    if (schedule_lookups(a) != 0)
+    if (schedule_lookups(a) != 0 || aisearch_discover_start(a) != 0)
       return -1;
   return 0;
 }

@@ -1,0 +1,381 @@
+#include "outcome.h"
+#include "state.h"
+
+/* Lists of instances: asks for them, and watches what they tell of. */
+
+/* How many are named in the log, of those that come or go at once. */
+#define NAMED_IN_LOG 10
+
+/* Where others were faster. */
+#define RETRY_BUDGET 100 /* ms */
+
+struct instance_list_s {
+  account_t *account;
+  discovery_t discovery;
+  bool in_round;
+  int64_t due;        /* when to ask for the next page, of aisearch_clock() */
+  int64_t next_round; /* when to begin the next one */
+
+  bool under_way;
+  struct ais_choice choice; /* the credential that it asks with */
+  trouble_t trouble;
+  bool left_out; /* some were, and it was said */
+
+  instance_list_t *next;
+};
+
+static void make_label(const instance_list_t *list, char *label, size_t size) {
+  const char *namespace = list->discovery.namespace;
+
+  if (namespace == NULL)
+    ssnprintf(label, size, "Account \"%s\", list of instances",
+              list->account->name);
+  else
+    ssnprintf(label, size, "Account \"%s\", list of instances in \"%s\"",
+              list->account->name, namespace);
+}
+
+/* ---- what a list tells ----------------------------------------------------
+ */
+
+/* For what is overdue. */
+static void note(const discovery_instance_t *instance) {
+  const lookup_t *lookup = instance->data;
+
+  if (lookup == NULL)
+    return;
+  lookup->watch->created_at = instance->created_at;
+  lookup->watch->paused = instance->paused;
+}
+
+static void appear(account_t *account, discovery_instance_t *instance) {
+  account_t *payer = account->payer;
+  uint32_t left = aisearch_budget_left(&payer->budget, aisearch_clock());
+  lookup_what_t what = {
+      .instance = instance->id,
+      .namespace = instance->namespace,
+      .generation = instance->generation,
+  };
+  lookup_t *lookup = aisearch_lookup_add(account, &what);
+
+  if (lookup != NULL &&
+      aisearch_schedule_add(&payer->schedule, &lookup->turn,
+                            lookup->plugin_instance, left) != 0) {
+    aisearch_lookup_remove(lookup);
+    lookup = NULL;
+  }
+
+  if (lookup == NULL)
+    ERROR("aisearch plugin: Account \"%s\", Instance \"%s\": Out of memory: it "
+          "is not watched.",
+          account->name, instance->id);
+  instance->data = lookup;
+  note(instance);
+}
+
+static void disappear(const discovery_instance_t *instance) {
+  if (instance->data != NULL)
+    aisearch_lookup_remove(instance->data);
+}
+
+/* The first ones of many by name. */
+static void tell(const account_t *account, const discovery_instance_t *instance,
+                 const char *what, size_t *count) {
+  if (++*count > NAMED_IN_LOG)
+    return;
+
+  INFO("aisearch plugin: Account \"%s\": Instance \"%s\"%s%s%s %s.",
+       account->name, instance->id,
+       instance->namespace != NULL ? " in Namespace \"" : "",
+       instance->namespace != NULL ? instance->namespace : "",
+       instance->namespace != NULL ? "\"" : "", what);
+}
+
+static void tell_of_more(const account_t *account, const char *what,
+                         size_t count) {
+  if (count > NAMED_IN_LOG)
+    INFO("aisearch plugin: Account \"%s\": %zu more instances %s.",
+         account->name, count - NAMED_IN_LOG, what);
+}
+
+static void warn(const account_t *account, const discovery_instance_t *instance,
+                 const char *why) {
+  WARNING("aisearch plugin: Account \"%s\": Instance \"%s\" cannot be watched: "
+          "%s.",
+          account->name, instance->id, why);
+}
+
+static void take_changes(instance_list_t *list) {
+  account_t *account = list->account;
+  discovery_change_t change;
+  size_t found = 0, gone = 0;
+
+  while (aisearch_discovery_change(&list->discovery, &change)) {
+    discovery_instance_t *instance = change.instance;
+
+    switch (change.event) {
+    case DISCOVERY_APPEARED:
+      tell(account, instance, "was found", &found);
+      appear(account, instance);
+      break;
+    case DISCOVERY_CHANGED:
+      note(instance);
+      break;
+    case DISCOVERY_GONE:
+      tell(account, instance, "is gone", &gone);
+      disappear(instance);
+      break;
+    case DISCOVERY_LONG:
+      warn(account, instance,
+           "its name, with the account's and the namespace, is too long for "
+           "collectd. Use a shorter name for the account");
+      break;
+    case DISCOVERY_TAKEN:
+      warn(account, instance,
+           "an AutoRAG of this account has the same name. Put the AutoRAG into "
+           "another Account block");
+      break;
+    }
+  }
+
+  tell_of_more(account, "are gone", gone);
+  tell_of_more(account, "were found", found);
+}
+
+static void tell_left_out(instance_list_t *list) {
+  size_t left_out = list->discovery.left_out;
+  char label[128];
+
+  if (left_out > 0 && !list->left_out) {
+    make_label(list, label, sizeof(label));
+    WARNING("aisearch plugin: %s: %zu of them cannot be watched: their names "
+            "are none that the API's documentation allows.",
+            label, left_out);
+  }
+  list->left_out = left_out > 0;
+}
+
+/* ---- what came of asking for it -------------------------------------------
+ */
+
+/* An nginx in between may not be meant to tell what there is. */
+static void explain(const instance_list_t *list, outcome_t *outcome) {
+  struct ais_error why = outcome->why;
+
+  if (outcome->good || outcome->status != 403 ||
+      list->account->credential.secret != NULL)
+    return;
+
+  ais_error_set(&outcome->why,
+                "%s. Where nginx has an allow-list (\"instance\"), it lists no "
+                "instances: name them here, too",
+                why.text);
+}
+
+/* A page alone is no list yet. */
+static void complain(instance_list_t *list, outcome_t *outcome,
+                     discovery_step_t step) {
+  char label[128];
+
+  if (outcome->good && (step == DISCOVERY_MORE || list->trouble.kind == 0))
+    return;
+
+  explain(list, outcome);
+  make_label(list, label, sizeof(label));
+  aisearch_outcome_complain(&list->trouble, label, outcome);
+}
+
+static discovery_step_t take_page(instance_list_t *list, outcome_t *outcome) {
+  discovery_step_t step =
+      aisearch_discovery_page(&list->discovery, &outcome->answer.listing);
+
+  if (step == DISCOVERY_FAILED) {
+    outcome->good = false;
+    outcome->fault = AIS_FAULT_BODY;
+    ais_error_set(&outcome->why, "its pages do not fit together");
+  }
+  return step;
+}
+
+static void count(account_t *account, const outcome_t *outcome,
+                  const struct ais_response *response) {
+  pthread_mutex_lock(&account->lock);
+  aisearch_outcome_count(account, outcome, response);
+  pthread_mutex_unlock(&account->lock);
+}
+
+/* A fault may be over soon; that the API says no seldom is. */
+static void end_round(instance_list_t *list, const outcome_t *outcome) {
+  int64_t soon = aisearch_clock() + list->account->pacing.active_interval;
+
+  list->in_round = false;
+  list->due = list->next_round;
+  if (outcome->fault != AIS_FAULT_NONE && soon < list->due)
+    list->due = soon;
+}
+
+static void conclude(instance_list_t *list, const struct ais_response *response,
+                     int64_t closed) {
+  account_t *account = list->account;
+  discovery_step_t step = DISCOVERY_FAILED;
+  struct ais_resource resource;
+  outcome_t outcome;
+
+  aisearch_discovery_resource(&list->discovery, &resource);
+  outcome = aisearch_outcome(&resource, response);
+  outcome.closed = closed;
+  if (outcome.good)
+    step = take_page(list, &outcome);
+
+  count(account, &outcome, response);
+  if (!aisearch_credential_settle(&account->credential, &list->choice,
+                                  outcome.fault, outcome.why.text))
+    complain(list, &outcome, step);
+
+  if (step == DISCOVERY_DONE) {
+    take_changes(list);
+    tell_left_out(list);
+  }
+  if (step != DISCOVERY_MORE)
+    end_round(list, &outcome);
+  ais_answer_free(&outcome.answer);
+}
+
+static void done(void *data, const struct ais_response *response) {
+  instance_list_t *list = data;
+  account_t *payer = list->account->payer;
+  budget_outcome_t calls = aisearch_budget_settle(
+      &payer->budget, response, aisearch_clock(), aisearch_epoch());
+
+  list->under_way = false;
+  payer->under_way--;
+  aisearch_state_touch();
+
+  /* Others were faster, by a repeat. */
+  if (response->fault == AIS_FAULT_BUDGET && response->calls == 0)
+    list->due = aisearch_clock() + RETRY_BUDGET;
+  else
+    conclude(list, response, calls.closed);
+}
+
+/* ---- asking for it --------------------------------------------------------
+ */
+
+static void fail(instance_list_t *list, enum ais_fault fault,
+                 const char *message) {
+  struct ais_response response = aisearch_outcome_unsent(fault, message);
+
+  done(list, &response);
+}
+
+static void ask(instance_list_t *list) {
+  account_t *account = list->account;
+  struct ais_resource resource;
+  char path[AIS_RESOURCE_PATH_MAX];
+
+  list->under_way = true;
+  account->payer->under_way++;
+  aisearch_budget_begin(&account->payer->budget);
+
+  if (!aisearch_credential_choose(&account->credential, &list->choice)) {
+    fail(list, AIS_FAULT_CREDENTIAL, "the API refuses the credential");
+    return;
+  }
+
+  aisearch_discovery_resource(&list->discovery, &resource);
+  ais_resource_path(
+      &resource,
+      (struct ais_str){account->account_id, strlen(account->account_id)}, path);
+  if (ais_client_fetch(account->client, &account->target,
+                       account->credential.secret, path, done, list) == NULL)
+    fail(list, AIS_FAULT_INTERNAL, "out of memory");
+}
+
+static void begin_round(instance_list_t *list, int64_t now) {
+  aisearch_discovery_begin(&list->discovery);
+  list->in_round = true;
+  list->next_round = now + list->account->discover.interval;
+}
+
+/* Begins what is due. Returns how long to wait, -1 for ever. */
+static int64_t proceed(instance_list_t *list) {
+  budget_t *budget = &list->account->payer->budget;
+  int64_t now = aisearch_clock();
+
+  if (!list->under_way && list->due <= now) {
+    if (aisearch_budget_left(budget, now) == 0)
+      return aisearch_budget_wait(budget, now);
+    if (!list->in_round)
+      begin_round(list, now);
+    ask(list);
+  }
+
+  if (list->under_way)
+    return -1;
+  return list->due > now ? list->due - now : 0;
+}
+
+int64_t aisearch_discover(account_t *account) {
+  int64_t shortest = -1;
+
+  for (instance_list_t *l = account->lists; l != NULL; l = l->next) {
+    int64_t wait = proceed(l);
+
+    if (wait != -1 && (shortest == -1 || wait < shortest))
+      shortest = wait;
+  }
+
+  return shortest;
+}
+
+/* ---- life -----------------------------------------------------------------
+ */
+
+static int name_all(discovery_t *discovery, const account_t *account) {
+  for (lookup_t *l = account->first; l != NULL; l = l->next)
+    if (aisearch_discovery_name(discovery, l->generation, l->instance,
+                                l->namespace, l) != 0)
+      return -1;
+  return 0;
+}
+
+static int add_list(account_t *account, const char *namespace) {
+  instance_list_t *list = calloc(1, sizeof(*list));
+  size_t room = DATA_MAX_NAME_LEN - 1 - strlen(account->name) - strlen("-");
+
+  if (list == NULL)
+    return -1;
+
+  list->account = account;
+  list->due = aisearch_clock();
+  aisearch_discovery_init(&list->discovery, namespace,
+                          &account->discover.selection, room);
+  list->next = account->lists;
+  account->lists = list;
+  return name_all(&list->discovery, account);
+}
+
+int aisearch_discover_start(account_t *account) {
+  const discovery_settings_t *discover = &account->discover;
+  int status = 0;
+
+  if (!discover->wanted)
+    return 0;
+
+  if (discover->nnamespaces == 0)
+    return add_list(account, /* namespace = */ NULL);
+
+  for (size_t i = 0; status == 0 && i < discover->nnamespaces; i++)
+    status = add_list(account, discover->namespaces[i]);
+  return status;
+}
+
+void aisearch_discover_free(account_t *account) {
+  while (account->lists != NULL) {
+    instance_list_t *next = account->lists->next;
+
+    aisearch_discovery_free(&account->lists->discovery);
+    sfree(account->lists);
+    account->lists = next;
+  }
+}

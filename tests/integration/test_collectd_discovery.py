@@ -1,0 +1,306 @@
+"""What the collectd plugin finds by lists of instances, while these come, go, and cannot be read."""
+
+import contextlib
+import pathlib
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from gateway import account as nginx_account
+from harness import net
+from harness import nginx as nginx_harness
+from harness.collectd import INTERVAL, Collectd, Config, Report
+from harness.simulator import ACCOUNT, Simulator
+
+
+def block(simulator: Simulator, *lines: str, through: str = "", name: str = "docs", interval: str = "@INTERVAL@",
+          budget: str = "Budget 100000 1") -> str:
+    """An Account that looks at everything in every interval; so also at the lists of instances, by default."""
+    way = through or f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"'
+    body = "\n".join(lines)
+    return (f'<Account "{name}">\nAccountID "{ACCOUNT}"\n{way}\n{budget}\n'
+            f"ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@\nDiscoveryInterval {interval}\n{body}\n</Account>")
+
+
+@contextlib.contextmanager
+def running(tmp: pathlib.Path, *blocks: str, **parts) -> Iterator[Collectd]:
+    with Collectd(tmp, Config("\n".join(blocks), **parts)) as daemon:
+        yield daemon
+
+
+def watched(report: Report) -> set[str]:
+    """The plugin instances that a report has values of, but for the account's own."""
+    return {name.partition("/")[0] for name in report} - {"docs"}
+
+
+def wait_watched(daemon: Collectd, *instances: str) -> Report:
+    """Until these are watched, and no others."""
+    expected = {f"docs-{instance}" for instance in instances}
+    return daemon.next_report("docs", lambda report: watched(report) == expected, 15, f"values of {expected} alone")
+
+
+def lists(simulator: Simulator) -> list[str]:
+    return [request.target for request in simulator.requests(r"/instances(\?|$)")]
+
+
+def wait_lists(simulator: Simulator, count: int) -> None:
+    """So many more lists of instances are asked for."""
+    before = len(lists(simulator))
+    net.wait_until(lambda: len(lists(simulator)) >= before + count, 15, f"{count} more lists to be asked for")
+
+
+# ---- which ---------------------------------------------------------------------------------------------------------------
+
+
+def populate(simulator: Simulator, *instances: str) -> None:
+    for instance in instances:
+        simulator.instance(instance, [{"id": "a", "state": "running"}])
+
+
+def test_all_instances_of_all_namespaces(tmp, simulator):
+    populate(simulator, "instances/docs-1", "instances/handbook", "namespaces/team/instances/docs-1", "rags/old")
+    with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
+        report = wait_watched(daemon, "docs-1", "handbook", "docs-1@team")
+    assert all(report[f"docs-{name}/gauge-state"] == 1 for name in ("docs-1", "handbook", "docs-1@team"))
+    assert set(lists(simulator)) == {simulator.listing() + "?page=1&per_page=100"}
+    assert simulator.count("/namespaces/team/instances/docs-1/jobs") > 0
+    assert simulator.count("/namespaces/default/") == 0
+    assert len(daemon.log_lines(r'\[info\] aisearch plugin: Account "docs": Instance "handbook" was found\.')) == 1
+    assert len(daemon.log_lines(r'Account "docs": Instance "docs-1" in Namespace "team" was found\.')) == 1
+
+
+@pytest.mark.parametrize("lines, instances", [
+    (['DiscoverInstance "/-1$/"', 'DiscoverInstance "handbook"', "IgnoreSelected false"],
+     ["docs-1", "docs-1@team", "handbook"]),
+    (['DiscoverInstance "/^docs-/"', "IgnoreSelected true"], ["handbook"]),
+    (["IgnoreSelected true", "DiscoverInstances true"], ["docs-1", "docs-2", "handbook", "docs-1@team"]),
+    (['DiscoverInstance "/2/"', '<Instance "handbook">\nJob "a"\n</Instance>'], ["docs-2", "handbook"]),
+    (['DiscoverNamespace "team"', 'DiscoverNamespace "default"', 'DiscoverInstance "/1/"'], ["docs-1", "docs-1@team"]),
+    (["DiscoverInstances false", 'DiscoverInstance "/^docs-/"', 'Instance "handbook"'], ["handbook"]),
+])
+def test_selection(tmp, simulator, lines, instances):
+    populate(simulator, "instances/docs-1", "instances/docs-2", "instances/handbook",
+             "namespaces/team/instances/docs-1")
+    with running(tmp, block(simulator, *lines)) as daemon:
+        wait_watched(daemon, *instances)
+        if "DiscoverInstances false" not in lines:
+            wait_lists(simulator, 2)
+        wait_watched(daemon, *instances)
+        assert daemon.log_lines("warning|err") == []
+    if any("DiscoverNamespace" in line for line in lines):
+        assert simulator.listing() + "?page=1&per_page=100" not in lists(simulator)
+
+
+def test_a_pinned_job_stays_all_that_is_looked_at(tmp, simulator):
+    populate(simulator, "instances/handbook", "instances/docs")
+    with running(tmp, block(simulator, "DiscoverInstances true", '<Instance "handbook">\nJob "a"\n</Instance>')) as daemon:
+        report = wait_watched(daemon, "docs", "handbook")
+        assert "docs-handbook/gauge-state-a" in report
+        wait_lists(simulator, 2)
+    assert simulator.count(r"/handbook/jobs(\?|$)") == 0
+
+
+def test_many_on_several_pages(tmp, simulator):
+    simulator.instances([{"name": f"instances/i-{n:03}", "jobs": [{"id": "a", "state": "succeeded"}]}
+                         for n in range(230)])
+    with running(tmp, block(simulator, "DiscoverInstances true", interval="900")) as daemon:
+        daemon.wait_log(r'Account "docs": 220 more instances were found\.')
+        expected = [f"{simulator.listing()}?page={page}&per_page=100" for page in (1, 2, 3)]
+        daemon.next_report("docs", lambda report: len(watched(report)) > 0, 15)
+        assert len(daemon.log_lines("was found")) == 10
+        assert lists(simulator) == expected
+
+
+# ---- they come and go ------------------------------------------------------------------------------------------------------
+
+
+def test_they_come_and_go_without_a_restart(tmp, simulator):
+    populate(simulator, "instances/docs")
+    with running(tmp, block(simulator, "DiscoverInstances true", 'Instance "named"')) as daemon:
+        wait_watched(daemon, "docs")
+
+        populate(simulator, "instances/handbook", "instances/named")
+        wait_watched(daemon, "docs", "handbook", "named")
+
+        simulator.remove_instances("instances/docs")
+        wait_watched(daemon, "handbook", "named")
+        daemon.wait_log(r'Account "docs": Instance "docs" is gone\.')
+        simulator.forget()
+        wait_lists(simulator, 2)
+        assert simulator.count("/instances/docs/") == 0
+
+        populate(simulator, "instances/docs")
+        wait_watched(daemon, "docs", "handbook", "named")
+
+        # a named one is nobody's to take away
+        simulator.remove_instances("instances/named", "instances/handbook")
+        wait_watched(daemon, "docs", "named")
+        simulator.forget()
+        wait_lists(simulator, 2)
+        assert simulator.count("/instances/named/") > 0
+        assert daemon.log_lines('"named" (was|is)') == []
+
+
+def test_what_goes_while_it_is_asked_for(tmp, simulator):
+    populate(simulator, "instances/docs", "instances/handbook")
+    with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
+        wait_watched(daemon, "docs", "handbook")
+        slow = simulator.fault("/instances/docs/jobs", delay=3 * INTERVAL)
+        simulator.remove_instances("instances/docs")
+        daemon.wait_log('"docs" is gone')
+        wait_watched(daemon, "handbook")
+        simulator.clear_fault(slow)
+        wait_lists(simulator, 3)
+
+
+def test_two_accounts_with_one_credential(tmp, simulator):
+    populate(simulator, "instances/docs", "instances/handbook")
+    with running(tmp, block(simulator, 'DiscoverInstance "docs"'),
+                 block(simulator, 'DiscoverInstance "handbook"', name="more")) as daemon:
+        wait_watched(daemon, "docs")
+        daemon.next_report("more", lambda report: "more-handbook/gauge-state" in report)
+        simulator.remove_instances("instances/handbook")
+        daemon.next_report("more", lambda report: not any(name.startswith("more-") for name in report))
+        wait_watched(daemon, "docs")
+
+
+# ---- a list that cannot be read --------------------------------------------------------------------------------------------
+
+
+def test_a_list_that_fails_half_way_changes_nothing(tmp, simulator):
+    simulator.instances([{"name": f"instances/i-{n:03}", "jobs": []} for n in range(150)])
+    with running(tmp, block(simulator, 'DiscoverInstance "/^i-00/"')) as daemon:
+        ten = [f"i-00{n}" for n in range(10)]
+        wait_watched(daemon, *ten)
+        broken = simulator.fault(r"/instances\?page=2", status=500, body='{"success":false,"errors":[]}')
+        simulator.instances([{"name": "instances/i-00x", "jobs": []}])
+        simulator.remove_instances("instances/i-000")
+        daemon.wait_log(r'\[err\S*\] aisearch plugin: Account "docs", list of instances: cannot be read: server: .*500')
+        wait_lists(simulator, 4)
+        wait_watched(daemon, *ten)
+        assert len(daemon.log_lines("list of instances")) == 1, "said once"
+
+        simulator.clear_fault(broken)
+        wait_watched(daemon, *ten[1:], "i-00x")
+        daemon.wait_log('list of instances: can be read again')
+
+
+@pytest.mark.parametrize("fault", [
+    dict(status=404, body='{"success":false,"errors":[{"code":7063,"message":"namespace_not_found"}]}'),
+    dict(status=200, body='{"success":true,"result":[{"name":"docs"}]}'),
+    dict(status=200, body='{"success":true,"result":[],"result_info":{"total_count":0,"page":7}}'),
+    dict(script=[{"reset": True}]),
+], ids=["not found", "no instances", "another page", "reset"])
+def test_no_fault_of_a_list_takes_anything_away(tmp, simulator, fault):
+    populate(simulator, "instances/docs", "instances/handbook")
+    with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
+        wait_watched(daemon, "docs", "handbook")
+        simulator.fault(r"/instances\?", **fault)
+        daemon.wait_log("list of instances: cannot be read")
+        wait_lists(simulator, 3)
+        wait_watched(daemon, "docs", "handbook")
+        simulator.clear_faults()
+        daemon.wait_log("list of instances: can be read again")
+
+
+def test_an_api_that_is_away_at_first(tmp, simulator):
+    """It is asked again soon, whatever the DiscoveryInterval."""
+    populate(simulator, "instances/docs")
+    simulator.fault("", status=503)
+    with running(tmp, block(simulator, "DiscoverInstances true", interval="900")) as daemon:
+        daemon.wait_log("list of instances: cannot be read: server")
+        simulator.clear_faults()
+        wait_watched(daemon, "docs")
+
+
+def test_an_empty_list_is_no_news_until_it_is_so_twice(tmp, simulator):
+    populate(simulator, "instances/docs")
+    with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
+        wait_watched(daemon, "docs")
+        simulator.fault(r"/instances\?", times=1, status=200,
+                        body='{"success":true,"result":[],"result_info":{"total_count":0,"page":1}}')
+        wait_lists(simulator, 4)
+        wait_watched(daemon, "docs")
+        assert daemon.log_lines("is gone") == []
+
+
+def test_a_refused_credential_is_told_once(tmp, simulator):
+    populate(simulator, "instances/docs")
+    with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
+        wait_watched(daemon, "docs")
+        simulator.account(tokens=["another"])
+        daemon.wait_log("credential")
+        wait_watched(daemon, "docs")
+        assert daemon.log_lines("list of instances") == []
+
+
+def test_lists_count_against_the_budget(tmp, simulator):
+    simulator.instances([{"name": f"instances/i-{n:03}", "jobs": []} for n in range(1000)])
+    with running(tmp, block(simulator, 'DiscoverInstance "i-000"', budget="Budget 6 3")) as daemon:
+        daemon.wait_log('"i-000" was found', timeout=20)
+        wait_watched(daemon, "i-000")
+    times = [request.began for request in simulator.requests()]
+    assert all(late - early > 2.9 for early, late in zip(times, times[6:]))
+
+
+# ---- what cannot be watched ------------------------------------------------------------------------------------------------
+
+
+def test_the_name_of_an_autorag_is_taken(tmp, simulator):
+    populate(simulator, "instances/docs", "instances/handbook", "rags/docs")
+    rag = '<Instance "docs">\nGeneration "autorag"\n</Instance>'
+    with running(tmp, block(simulator, "DiscoverInstances true", rag)) as daemon:
+        wait_watched(daemon, "docs", "handbook")
+        wait_lists(simulator, 2)
+        [line] = daemon.log_lines("warning")
+        assert 'Instance "docs" cannot be watched: an AutoRAG of this account has the same name.' in line
+    assert simulator.count("/instances/docs/") == 0
+
+
+def test_names_that_are_none_are_left_out(tmp, simulator):
+    populate(simulator, "instances/docs")
+    simulator.instance("instances/odd", extra={"id": "../../user/tokens"})
+    with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
+        wait_watched(daemon, "docs")
+        wait_lists(simulator, 2)
+        [line] = daemon.log_lines("warning")
+        assert "list of instances: 1 of them cannot be watched" in line
+    assert simulator.count("tokens") == 0
+
+
+# ---- through nginx ---------------------------------------------------------------------------------------------------------
+
+
+needs_nginx = pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
+
+
+def through_nginx(nginx, simulator: Simulator, *directives: str) -> str:
+    """The lines that lead an Account through an nginx, which has the credential."""
+    proxy = nginx(http=nginx_account(simulator, *directives) + "aisearch_valid list 0;",
+                  server="location /client/v4/ { aisearch_pass docs; }")
+    return f'APIURL "http://127.0.0.1:{proxy.port}/client/v4"'
+
+
+@needs_nginx
+def test_through_nginx(tmp, simulator, nginx):
+    populate(simulator, "instances/docs", "namespaces/team/instances/handbook")
+    through = through_nginx(nginx, simulator)
+    with running(tmp, block(simulator, "DiscoverInstances true", through=through)) as daemon:
+        wait_watched(daemon, "docs", "handbook@team")
+
+
+@needs_nginx
+def test_an_allow_list_of_nginx_lists_none(tmp, simulator, nginx):
+    """The log says so, and how to get by: named ones are watched."""
+    populate(simulator, "instances/docs", "instances/secret")
+    through = through_nginx(nginx, simulator, "instance docs;")
+    with running(tmp, block(simulator, "DiscoverInstances true", 'Instance "docs"', through=through)) as daemon:
+        wait_watched(daemon, "docs")
+        line = daemon.wait_log("list of instances: cannot be read")
+        assert re.search(r"the API answers 403: instances are not listed here \(code 403\)\. Where nginx has an "
+                         r'allow-list \("instance"\), it lists no instances: name them here, too$', line)
+        wait_watched(daemon, "docs")
+        assert len(daemon.log_lines("list of instances")) == 1
+        assert "secret" not in daemon.log()
+    assert lists(simulator) == []
