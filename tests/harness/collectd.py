@@ -174,6 +174,12 @@ class Collectd:
         assert status in (0, 1), f"collectd ended with status {status}:\n{self.stderr()}"
         return elapsed
 
+    def kill(self) -> None:
+        """Sends SIGKILL."""
+        child, self._process = self._process, None
+        child.kill()
+        child.wait()
+
     @property
     def pid(self) -> int:
         return self._process.pid
