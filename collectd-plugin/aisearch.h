@@ -14,6 +14,7 @@
 #include "budget.h"
 #include "discovery.h"
 #include "credential.h"
+#include "jobs.h"
 #include "reading.h"
 #include "schedule.h"
 #include "watch.h"
@@ -54,6 +55,7 @@ struct lookup_s {
   trouble_t trouble;
 
   reading_t reading; /* lock */
+  jobs_t jobs;       /* lock; of a list, where they are reported */
 
   lookup_t *prev; /* lock */
   lookup_t *next; /* lock */

@@ -43,6 +43,8 @@ take_answer(lookup_t *lookup, const struct ais_answer *answer, int64_t age) {
   if (lookup->page == 1)
     aisearch_reading_update(&lookup->reading, is_job ? AIS_JOB : AIS_LIST,
                             answer, now, age);
+  if (lookup->page == 1 && !is_job && lookup->account->report_jobs)
+    aisearch_jobs_update(&lookup->jobs, answer, now - age);
 
   aisearch_watch_look(lookup->watch, answer, is_job ? 0 : lookup->page,
                       now - age, &news);

@@ -20,6 +20,7 @@ void aisearch_lookup_name(char name[DATA_MAX_NAME_LEN],
 
 void aisearch_lookup_free(lookup_t *lookup) {
   aisearch_watch_leave(lookup->watch);
+  aisearch_jobs_free(&lookup->jobs);
   sfree(lookup->plugin_instance);
   sfree(lookup->instance);
   sfree(lookup->namespace);

@@ -32,12 +32,8 @@ void aisearch_reading_update(reading_t *reading, enum ais_kind kind,
   }
 
   reading->has_job = (newest != NULL);
-  if (newest != NULL) {
-    reading->state = newest->state;
-    reading->started_at = newest->started_at;
-    reading->ended_at = newest->ended_at;
-    reading->last_seen_at = newest->last_seen_at;
-  }
+  if (newest != NULL)
+    reading->job = aisearch_reading_job(newest);
 }
 
 bool aisearch_reading_active(const reading_t *reading) {
@@ -51,24 +47,30 @@ static double seconds(int64_t from, int64_t to) {
   return to > from ? (double)(to - from) / 1000.0 : 0.0;
 }
 
+reading_job_t aisearch_reading_job(const struct ais_job *job) {
+  return (reading_job_t){job->state, job->started_at, job->ended_at,
+                         job->last_seen_at};
+}
+
 /* What is known of a job is known as of the time of the answer: a job seen a
  * minute ago is not taken to have run for that minute too. */
-static size_t job_values(const reading_t *r, reading_value_t *values) {
-  int64_t answered_at = r->arrived_at - r->age;
-  int64_t until = ais_state_active(r->state) ? answered_at : r->ended_at;
+size_t
+aisearch_reading_job_values(const reading_job_t *job, int64_t answered_at,
+                            reading_value_t values[READING_JOB_VALUES_MAX]) {
+  int64_t until = ais_state_active(job->state) ? answered_at : job->ended_at;
   size_t n = 0;
 
-  values[n++] = (reading_value_t){"gauge", "state", (double)r->state};
+  values[n++] = (reading_value_t){"gauge", "state", (double)job->state};
 
-  if (r->state == AIS_QUEUED)
+  if (job->state == AIS_QUEUED)
     values[n++] = (reading_value_t){"duration", "job", 0.0};
-  else if (r->started_at != AIS_TIME_NONE && until != AIS_TIME_NONE)
+  else if (job->started_at != AIS_TIME_NONE && until != AIS_TIME_NONE)
     values[n++] =
-        (reading_value_t){"duration", "job", seconds(r->started_at, until)};
+        (reading_value_t){"duration", "job", seconds(job->started_at, until)};
 
-  if (r->state == AIS_RUNNING && r->last_seen_at != AIS_TIME_NONE)
+  if (job->state == AIS_RUNNING && job->last_seen_at != AIS_TIME_NONE)
     values[n++] = (reading_value_t){"duration", "last_seen",
-                                    seconds(r->last_seen_at, answered_at)};
+                                    seconds(job->last_seen_at, answered_at)};
 
   return n;
 }
@@ -93,7 +95,8 @@ size_t aisearch_reading_values(const reading_t *r, int64_t now, bool watched,
                                       (double)r->jobs[state]};
 
   if (r->has_job)
-    n += job_values(r, values + n);
+    n += aisearch_reading_job_values(&r->job, r->arrived_at - r->age,
+                                     values + n);
 
   if (r->succeeded_at != AIS_TIME_NONE)
     values[n++] = (reading_value_t){"duration", "since_success",

@@ -9,6 +9,14 @@
  * epoch.
  */
 
+/* What is known of a job. */
+typedef struct {
+  enum ais_state state;
+  int64_t started_at;
+  int64_t ended_at;
+  int64_t last_seen_at;
+} reading_job_t;
+
 typedef struct {
   bool good;          /* the last look-up succeeded */
   int64_t arrived_at; /* the last good answer; AIS_TIME_NONE: never yet */
@@ -19,10 +27,7 @@ typedef struct {
 
   /* The newest job of a list, or the pinned one. */
   bool has_job;
-  enum ais_state state;
-  int64_t started_at;
-  int64_t ended_at;
-  int64_t last_seen_at;
+  reading_job_t job;
 
   int64_t succeeded_at; /* the latest success ever seen */
 } reading_t;
@@ -33,7 +38,8 @@ typedef struct {
   double value;
 } reading_value_t;
 
-#define READING_VALUES_MAX (AIS_STATES + 5)
+#define READING_JOB_VALUES_MAX 3
+#define READING_VALUES_MAX (AIS_STATES + 2 + READING_JOB_VALUES_MAX)
 
 #pragma GCC visibility push(hidden)
 
@@ -63,6 +69,13 @@ bool aisearch_reading_active(const reading_t *reading);
 size_t aisearch_reading_values(const reading_t *reading, int64_t now,
                                bool watched, bool all,
                                reading_value_t values[READING_VALUES_MAX]);
+
+reading_job_t aisearch_reading_job(const struct ais_job *job);
+
+/* The values of a job alone, as of the time of the answer. */
+size_t
+aisearch_reading_job_values(const reading_job_t *job, int64_t answered_at,
+                            reading_value_t values[READING_JOB_VALUES_MAX]);
 
 #pragma GCC visibility pop
 

@@ -94,6 +94,8 @@ typedef struct {
   bool leads; /* these are reported too */
   int64_t changed_at;
   uint64_t ended[AIS_STATES][HISTORY_SOURCES];
+
+  jobs_t jobs; /* to be freed */
 } snapshot_t;
 
 /* What was known before a restart comes from there. */
@@ -131,11 +133,26 @@ static bool take_snapshot(account_t *account, size_t share, size_t shares,
   snapshot->reading = lookup->reading;
   snapshot->watched = now < MS_TO_CDTIME_T(account->watched_at) + patience;
   snapshot_history(snapshot, lookup);
+  aisearch_jobs_copy(&snapshot->jobs, &lookup->jobs);
 
   account->cursor = lookup->next;
   account->reported++;
   pthread_mutex_unlock(&account->lock);
   return true;
+}
+
+/* Those of a job have its id behind their names. */
+static void report_values(const account_t *account, const snapshot_t *snapshot,
+                          const reading_value_t *values, size_t n,
+                          const char *job, cdtime_t now) {
+  for (size_t i = 0; i < n; i++) {
+    char name[DATA_MAX_NAME_LEN];
+
+    ssnprintf(name, sizeof(name), "%s%s%s", values[i].type_instance,
+              job[0] != '\0' ? "-" : "", job);
+    dispatch(account, snapshot->plugin_instance, values[i].type, name,
+             (value_t){.gauge = values[i].value}, now);
+  }
 }
 
 static void report_reading(const account_t *account, const snapshot_t *snapshot,
@@ -145,13 +162,20 @@ static void report_reading(const account_t *account, const snapshot_t *snapshot,
       &snapshot->reading, (int64_t)CDTIME_T_TO_MS(now), snapshot->watched,
       account->report_jobs || snapshot->job[0] != '\0', values);
 
-  for (size_t i = 0; i < n; i++) {
-    char name[DATA_MAX_NAME_LEN];
+  report_values(account, snapshot, values, n, snapshot->job, now);
+}
 
-    ssnprintf(name, sizeof(name), "%s%s%s", values[i].type_instance,
-              snapshot->job[0] != '\0' ? "-" : "", snapshot->job);
-    dispatch(account, snapshot->plugin_instance, values[i].type, name,
-             (value_t){.gauge = values[i].value}, now);
+static void report_jobs(const account_t *account, const snapshot_t *snapshot,
+                        cdtime_t now) {
+  const reading_t *reading = &snapshot->reading;
+
+  for (size_t i = 0; i < snapshot->jobs.njobs; i++) {
+    const listed_job_t *listed = &snapshot->jobs.jobs[i];
+    reading_value_t values[READING_JOB_VALUES_MAX];
+    size_t n = aisearch_reading_job_values(
+        &listed->job, reading->arrived_at - reading->age, values);
+
+    report_values(account, snapshot, values, n, listed->id, now);
   }
 }
 
@@ -190,7 +214,11 @@ static void report_history(const account_t *account, const snapshot_t *snapshot,
 static void report_lookup(const account_t *account, const snapshot_t *snapshot,
                           cdtime_t now) {
   report_reading(account, snapshot, now);
-  if (snapshot->leads && snapshot->watched && snapshot->reading.good)
+  if (!snapshot->watched || !snapshot->reading.good)
+    return;
+
+  report_jobs(account, snapshot, now);
+  if (snapshot->leads)
     report_history(account, snapshot, now);
 }
 
@@ -224,8 +252,10 @@ void aisearch_report(account_t *account) {
 
   account->slice++;
   while (
-      take_snapshot(account, account->slice, account->slices, now, &snapshot))
+      take_snapshot(account, account->slice, account->slices, now, &snapshot)) {
     report_lookup(account, &snapshot, now);
+    aisearch_jobs_free(&snapshot.jobs);
+  }
 
   if (account->slice == account->slices) {
     account->slice = 0;

@@ -116,6 +116,25 @@ def test_counters_by_source(simulator, collectd):
           **{"succeeded-user": 1, "succeeded-schedule": 1, "succeeded-other": 0, "failed-other": 1})
 
 
+def test_jobs_one_by_one(simulator, collectd):
+    """With ReportJobs: what is active, and what has ended within the hour."""
+    simulator.instance(LIST, [{"id": "r", "state": "running", "starts_in": -60}, {"id": "q", "state": "queued"},
+                              ended("new", "failed", 3000), ended("old", "succeeded", 4000)])
+    daemon = collectd(account(simulator, "ReportJobs true", 'Instance "handbook"'))
+    report = daemon.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report)
+    values = {name.partition("/")[2]: value for name, value in report.items() if name.startswith("docs-handbook/")}
+    assert {name: value for name, value in values.items() if name.startswith("gauge-")} == {
+        "gauge-state": 0, "gauge-state-r": 1, "gauge-state-q": 0, "gauge-state-new": 3}
+    assert {name for name in values if name.startswith("duration-job")} == {
+        "duration-job", "duration-job-r", "duration-job-q", "duration-job-new"}
+    assert values["duration-job-new"] == 20
+    assert {name: value for name, value in values.items() if name.startswith("count-")} == {
+        "count-queued": 1, "count-running": 1, "count-succeeded": 1, "count-failed": 1, "count-cancelled": 0}
+
+    simulator.job(LIST, "r", state="cancelled", ends_in=0)
+    daemon.next_report("docs", lambda report: report["docs-handbook/gauge-state-r"] == 4)
+
+
 def test_pinned_jobs_count_when_they_end(simulator, collectd):
     simulator.instance(LIST, [ended("a", "failed"), {"id": "b", "state": "running"}, {"id": "c", "state": "running"}])
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\nJob "b"\nJob "c"\n</Instance>'))

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "../../collectd-plugin/jobs.c"
 #include "../../collectd-plugin/reading.c"
 
 /* 2026-11-23T12:00:00Z */
@@ -224,6 +225,38 @@ static void test_success_is_remembered(void **state)
                  "count-cancelled=0 gauge-state=3 duration-job=630 duration-since_success=5400");
 }
 
+/* At noon: what is active, and what ended after eleven; not with an id that would not fit into a name. */
+static void test_jobs_of_a_list(void **state)
+{
+    static const char body[] =
+        LIST(SUCCEEDED "," RUNNING "," FAILED "," QUEUED "," UNREADABLE ",{\"id\":\"a/b\",\"source\":\"user\"}");
+    struct ais_answer answer;
+    jobs_t jobs = {.jobs = NULL}, copy;
+
+    (void) state;
+    assert_int_equal(ais_answer_parse(&answer, AIS_LIST, (struct ais_str){body, strlen(body)}, NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        aisearch_jobs_update(&jobs, &answer, NOW);
+        assert_int_equal(jobs.njobs, 3);
+        assert_string_equal(jobs.jobs[0].id, "r");
+        assert_string_equal(jobs.jobs[1].id, "f");
+        assert_string_equal(jobs.jobs[2].id, "q");
+        assert_int_equal(jobs.jobs[1].job.state, AIS_FAILED);
+    }
+
+    assert_true(aisearch_jobs_copy(&copy, &jobs));
+    aisearch_jobs_free(&jobs);
+    assert_int_equal(copy.njobs, 3);
+    assert_string_equal(copy.jobs[2].id, "q");
+    aisearch_jobs_free(&copy);
+
+    answer.njobs = 0;
+    aisearch_jobs_update(&jobs, &answer, NOW);
+    assert_int_equal(jobs.njobs, 0);
+    assert_true(aisearch_jobs_copy(&copy, &jobs));
+    ais_answer_free(&answer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_active),
         cmocka_unit_test(test_most_important_values),
         cmocka_unit_test(test_clock_set_back),
+        cmocka_unit_test(test_jobs_of_a_list),
         cmocka_unit_test(test_success_is_remembered),
     };
 
