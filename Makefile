@@ -160,6 +160,8 @@ TEST_ENV = AIS_BUILD='$(abspath $(BUILD))' PYTHONDONTWRITEBYTECODE=1
 # The daemons themselves are not built with sanitizers, so that the runtime has to be loaded before them.
 ifneq ($(findstring address,$(SANITIZE)),)
 TEST_ENV += AIS_PRELOAD="$$($(CC) -print-file-name=libasan.so)"
+# It takes its time anyway: nginx logs all there is to say, for the hunt for credentials (tests/harness/canary.py).
+TEST_ENV += AIS_DEBUG_LOG=1
 endif
 
 # More to say to pytest, say PYTEST_ARGS='-k refusal -x'.
@@ -222,6 +224,15 @@ valgrind:
 	AIS_VALGRIND=1 $(MAKE) --no-print-directory $(PARALLEL) RESULTS=$(BUILD)/results-valgrind \
 	    PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
 	    UNIT_WRAP='valgrind --quiet --leak-check=full --error-exitcode=1' test
+
+# nginx under all kinds of trouble at random: SOAK_TIME seconds; SEED=n is that of an earlier run.
+SOAK_TIME ?= 600
+SEED      ?=
+.PHONY: soak
+soak:
+	scripts/install-deps check
+	@$(MAKE) --no-print-directory $(PARALLEL) nginx
+	@$(TEST_ENV) PYTHONPATH=tests $(PYTHON) -m soak --time $(SOAK_TIME) $(SEED:%=--seed %)
 
 # clang-tidy and cppcheck, which have nothing to say.
 .PHONY: analyse
@@ -351,6 +362,7 @@ help:
 	@echo 'make valgrind   the unit tests, and some of the others, under valgrind'
 	@echo 'make fuzz       run the fuzz targets of tests/fuzz, FUZZ_TIME=60 seconds each; some of them: FUZZ="url times"'
 	@echo 'make fuzz-coverage   what their corpus reaches of common/; make fuzz-merge: take into it what they found'
+	@echo 'make soak       nginx in all kinds of trouble, at random, for SOAK_TIME=600 seconds; SEED=n to see it again'
 	@echo 'make analyse    clang-tidy and cppcheck'
 	@echo 'make bench      what the module costs and saves, beside what else one would use: docs/benchmarks.md'
 	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, docdir'

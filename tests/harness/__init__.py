@@ -12,6 +12,7 @@ context managers, without pytest; tests/integration/conftest.py makes fixtures o
     illness.Upstream      one that falls ill in a certain way, and recovers; http2 has the frames for it
     clock.Clock           the monotonic clock of a daemon, to be advanced
     proxy.ForwardProxy    a forward proxy between a daemon and its upstream
+    canary                looks for the credential where it must not stand
     memory                sanitizers and valgrind around a daemon, and what they report
     net                   a raw HTTP client, polling, what a process holds
     process               start and stop child processes that never outlive us

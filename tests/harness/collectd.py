@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from . import BUILD, SLOWNESS, memory, net, process
+from . import BUILD, SLOWNESS, canary, memory, net, process
 
 BINARY = os.environ.get("AIS_COLLECTD") or shutil.which("collectd", path=os.defpath + ":/usr/sbin:/sbin") or "collectd"
 PLUGIN_DIR = BUILD / "collectd"
@@ -92,7 +92,9 @@ def refusal(config: Config, tmp: pathlib.Path) -> Refusal:
     try:
         collectd.launch()
         net.wait_until(lambda: collectd.exited() is not None, 5, "collectd to refuse its configuration")
-        return Refusal(collectd.exited(), collectd.log() + collectd.stderr())
+        said = collectd.log() + collectd.stderr()
+        canary.check(said.encode(), "what collectd says")
+        return Refusal(collectd.exited(), said)
     finally:
         with contextlib.suppress(AssertionError):
             collectd.stop()
@@ -104,7 +106,7 @@ class Collectd:
         collectd.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1)
 
     Leaving the block stops it (SIGTERM), which has to take less than stop_timeout seconds, and checks what sanitizers
-    and valgrind say about our code.
+    and valgrind say about our code, and that no credential stands in its log or its values.
     """
 
     def __init__(self, tmp: pathlib.Path, config: Config, stop_timeout: float = 5,
@@ -167,10 +169,12 @@ class Collectd:
         if self._process is None:
             return 0.0
         child, self._process = self._process, None
+        shown = canary.in_processes([child.pid])
         began = time.monotonic()
         status = process.stop(child, signal.SIGTERM, self.stop_timeout)
         elapsed = time.monotonic() - began
         memory.check(self.prefix)
+        canary.check_all(shown + canary.in_files(self.prefix))
         assert status in (0, 1), f"collectd ended with status {status}:\n{self.stderr()}"
         return elapsed
 
@@ -271,6 +275,7 @@ class BackgroundCollectd(Collectd):
                 os.kill(pid, signal.SIGKILL)
         elapsed = time.monotonic() - began
         memory.check(self.prefix)
+        canary.check_all(canary.in_files(self.prefix))
         return elapsed
 
     @property

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 
-from . import SLOWNESS
+from . import SLOWNESS, canary
 
 # A TCP address, or the path of a Unix socket.
 Address = tuple[str, int] | str
@@ -106,6 +106,7 @@ class Connection:
         data = self.sock.recv(262144)
         self._ended = not data
         self._buffer += data
+        canary.check(self._buffer[-len(data) - len(canary.MARK):], "an answer")
 
     def take_response(self, method: str = "GET") -> Response | None:
         """An answer from what was received; None where more has to come."""

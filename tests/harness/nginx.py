@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-from . import BUILD, VALGRIND, memory, net, process
+from . import BUILD, VALGRIND, canary, memory, net, process
 
 BINARY = os.environ.get("AIS_NGINX") or shutil.which("nginx", path=os.defpath + ":/usr/sbin:/sbin") or "nginx"
 DEBIAN_MODULES = pathlib.Path("/usr/lib/nginx/modules")
@@ -20,6 +20,12 @@ MODULE = BUILD / "nginx" / "ngx_http_aisearch_module.so"
 # What no test should make nginx write.
 _SUSPECT = re.compile(r"\[(?:alert|emerg|crit)\]|open socket")
 
+# Logs for canary to look through: of all variables, and, where the environment asks for it, of all there is to say.
+_VARIABLES = " ".join(f"$aisearch_{name}" for name in (
+    "cache_status", "job_state", "job_id", "end_reason", "age", "fetch_time", "error"))
+_VARIABLES_LOG = f"log_format variables '{_VARIABLES}';\n    access_log @PREFIX@/variables.log variables;"
+_DEBUG_LOG = "error_log @PREFIX@/debug.log debug;" if os.environ.get("AIS_DEBUG_LOG") else ""
+
 _TEMPLATE = """\
 daemon off;
 master_process on;
@@ -27,6 +33,7 @@ worker_processes @WORKERS@;
 pid @PREFIX@/nginx.pid;
 lock_file @PREFIX@/nginx.lock;
 error_log @PREFIX@/error.log @LEVEL@;
+@DEBUG@
 @USER@
 @MODULES@
 @MAIN@
@@ -38,6 +45,7 @@ events {
 
 http {
     access_log @PREFIX@/access.log;
+    @VARIABLES@
     client_body_temp_path @PREFIX@/client_body;
     proxy_temp_path @PREFIX@/proxy;
     fastcgi_temp_path @PREFIX@/fastcgi;
@@ -84,6 +92,8 @@ class Config:
             "WORKERS": self.workers, "CONNECTIONS": self.connections, "LEVEL": self.level, "MAIN": self.main,
             "EVENTS": self.events, "HTTP": self.http, "SERVER": self.server,
             "USER": "user nobody nogroup;" if os.geteuid() == 0 else "",
+            "VARIABLES": _VARIABLES_LOG if self.aisearch and canary.hunting else "",
+            "DEBUG": _DEBUG_LOG if self.aisearch and canary.hunting else "",
             "MODULES": "\n".join(f"load_module {module};" for module in modules),
         }
         text = re.sub("@([A-Z]+)@", lambda match: str(values.get(match[1], match[0])), _TEMPLATE)
@@ -116,6 +126,7 @@ def config_test(config: Config, tmp: pathlib.Path, option: str = "-t") -> Config
     run = subprocess.run(argv, env=memory.environment(_reports(prefix)), stdout=subprocess.PIPE,
                          stderr=subprocess.STDOUT, timeout=60, check=False)
     memory.check(_reports(prefix))
+    canary.check(run.stdout, f"what nginx {option} says")
     return ConfigTest(run.returncode == 0, run.stdout.decode("utf-8", "replace"))
 
 
@@ -125,8 +136,8 @@ class Nginx:
         assert nginx.get("/jobs/x").status == 200
 
     Leaving the block stops it gracefully (SIGQUIT), which has to take less than stop_timeout seconds, and checks the
-    logs: no alert, no leaked socket, nothing from sanitizers or valgrind about our code. A test that expects such a
-    message names it by allow_log().
+    logs: no alert, no leaked socket, nothing from sanitizers or valgrind about our code, and no credential there or in
+    shared memory. A test that expects such a message names it by allow_log().
     """
 
     def __init__(self, tmp: pathlib.Path, config: Config, preload: list = (), stop_timeout: float = 5,
@@ -139,6 +150,7 @@ class Nginx:
         self._environment = {**memory.environment(_reports(self.prefix), preload), **(env or {})}
         self._process: subprocess.Popen | None = None
         self._allowed: list[str] = []
+        self._leaks: list[str] = []
 
     # Life.
 
@@ -195,6 +207,8 @@ class Nginx:
             return
         child, self._process = self._process, None
         family = net.children(child.pid)
+        if self.config.aisearch:
+            self._leaks += canary.in_processes([child.pid, *family])
         try:
             process.stop(child, signum, self.stop_timeout)
             net.wait_until(lambda: not any(map(net.alive, family)), 2, "nginx's workers to leave")
@@ -280,6 +294,7 @@ class Nginx:
         lines = [line for line in self.error_log().splitlines() if _SUSPECT.search(line)]
         lines = [line for line in lines if not any(re.search(pattern, line) for pattern in self._allowed)]
         assert not lines, "nginx complained:\n" + "\n".join(lines)
+        canary.check_all(self._leaks + canary.in_files(self.prefix))
         memory.check(_reports(self.prefix))
 
     def show_log(self, lines: int = 60) -> None:

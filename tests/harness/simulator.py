@@ -13,7 +13,7 @@ import subprocess
 import sys
 import urllib.parse
 
-from . import SLOWNESS, TESTS, process
+from . import SLOWNESS, TESTS, canary, process
 from .net import Address
 
 ACCOUNT = "c3dc5f0b34a14ff8e1b3ec04895e1b22"
@@ -59,9 +59,9 @@ class Simulator:
     def __init__(self, tmp: pathlib.Path, scenario: str = "empty", limit: int = 0, keepalive_timeout: float = 75,
                  record: int = 50_000) -> None:
         self._scenario = scenario
-        self.token = secrets.token_urlsafe(30)
+        self.token = canary.secret(secrets.token_urlsafe(9))
         self.email = "user@example.com"
-        self.key = secrets.token_hex(18)
+        self.key = canary.secret(secrets.token_hex(6))
         self.token_file = _write_secret(tmp / "sim.token", self.token)
         self.key_file = _write_secret(tmp / "sim.key", self.key)
         self.unix = str(tmp / "sim.sock")
@@ -248,6 +248,10 @@ class Simulator:
         seen = self.control("GET", "/requests?" + urllib.parse.urlencode({"path": path}))
         assert seen["forgotten"] == 0, "more requests than are recorded"
         return [Request(**entry) for entry in seen["requests"]]
+
+    def recorded(self) -> list[dict]:
+        """All requests that are remembered, as they are."""
+        return self.control("GET", "/requests?path=")["requests"]
 
     def count(self, path: str = "") -> int:
         return len(self.requests(path))

@@ -4,10 +4,12 @@ import contextlib
 
 import pytest
 
-from harness import temp_dir
+from harness import canary, temp_dir
 from harness.edge import Certificates, Edge
 from harness.nginx import Config, Nginx
 from harness.simulator import Simulator
+
+canary.hunting = True
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -35,9 +37,13 @@ def _shared_simulator():
 
 @pytest.fixture
 def simulator(_shared_simulator):
-    """A simulator as if just started: one account and its credentials, no instances, no limit, no faults."""
+    """
+    A simulator as if just started: one account and its credentials, no instances, no limit, no faults. At the end, no
+    request has had a credential elsewhere than where it belongs.
+    """
     _shared_simulator.reset()
-    return _shared_simulator
+    yield _shared_simulator
+    canary.check_requests(_shared_simulator.recorded())
 
 
 @pytest.fixture

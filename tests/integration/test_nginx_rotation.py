@@ -12,7 +12,7 @@ import pytest
 
 import gateway
 from gateway import account
-from harness import SLOWNESS, net
+from harness import SLOWNESS, canary, net
 from harness.clock import Clock
 from harness.nginx import Config, Daemon, InBackground, Nginx, config_test
 from harness.simulator import Request, Simulator
@@ -35,7 +35,7 @@ class Files:
     def __init__(self, tmp: pathlib.Path, simulator: Simulator, scheme: str = "token", mode: int = 0o600) -> None:
         self.simulator = simulator
         self.scheme = scheme
-        self.secrets = ["canary-first", "canary-next"]
+        self.secrets = [canary.secret("first"), canary.secret("next")]
         self.paths = [tmp / "first.secret", tmp / "next.secret"]
         for path, secret in zip(self.paths, self.secrets):
             path.write_text(secret + "\n")
@@ -92,7 +92,7 @@ def nothing_leaks(tmp):
     """Whatever happens: no log tells what is in a file."""
     yield
     for log in tmp.glob("ngx-*/*log"):
-        assert "canary" not in log.read_text("utf-8", "replace"), log
+        assert canary.MARK not in log.read_bytes(), log
 
 
 # One takes over from the other.
