@@ -143,17 +143,20 @@ def test_a_list_of_120_jobs_to_the_end(sdk, gateway_url, simulator, per_page, pa
 def test_writes_and_failures_are_its_own_errors(sdk, gateway_url, simulator):
     simulator.job("instances/docs", "a")
     simulator.fault("/jobs/limited$", status=429, headers=[["Retry-After", "60"]])
-    simulator.fault("/jobs/refused$", status=403, body='{"success":false,"errors":[{"code":10000,"message":"no"}]}')
-    create, cancel, refused, limited, nonsense = sdk(
+    create, cancel, limited, nonsense = sdk(
         gateway_url,
         call(INSTANCE, "create", "docs", where()),
         call(NAMESPACED, "update", "a", where(name="default", id="docs", action="cancel")),
-        call(INSTANCE, "get", "refused", where(id="docs")),
-        call(INSTANCE, "get", "limited", where(id="docs")),  # closes the account
+        call(INSTANCE, "get", "limited", where(id="docs")),
         call(INSTANCE, "get", "a", where(id="DOCS")))
     assert [(result["error"], result["status"], result["errors"][0]["code"]) for result in (create, cancel)] == [
         ("APIError", 405, 405)] * 2
     assert (limited["error"], limited["status"]) == ("InternalServerError", 503)
-    assert (refused["error"], refused["status"]) == ("InternalServerError", 502)
     assert (nonsense["error"], nonsense["status"]) == ("BadRequestError", 400)
     assert {request.method for request in simulator.requests()} == {"GET"}
+
+
+def test_credential_that_the_api_refuses_is_the_servers_error(sdk, gateway_url, simulator):
+    simulator.fault("/jobs/", status=403, body='{"success":false,"errors":[{"code":10000,"message":"no"}]}')
+    [refused] = sdk(gateway_url, call(INSTANCE, "get", "a", where(id="docs")))
+    assert (refused["error"], refused["status"]) == ("InternalServerError", 502)
