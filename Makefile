@@ -20,6 +20,7 @@ DESTDIR      ?=
 prefix       ?= /usr
 libdir       ?= $(prefix)/lib
 datadir      ?= $(prefix)/share
+mandir       ?= $(datadir)/man
 docdir       ?= $(datadir)/doc/aisearch-jobs
 nginxmoddir  ?= $(or $(shell $(NGINX) -V 2>&1 | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p'),$(libdir)/nginx/modules)
 nginxconfdir ?= $(datadir)/nginx/modules-available
@@ -60,6 +61,7 @@ BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/benc
 COLLECTD_SRC := $(wildcard collectd-plugin/*.c)
 COLLECTD_OBJ := $(COLLECTD_SRC:%.c=$(BUILD)/%.o)
 COLLECTD_SO  := $(BUILD)/collectd/aisearch.so
+COLLECTD_MAN := $(BUILD)/collectd/collectd-aisearch.5
 
 NGINX_DEPS := $(wildcard nginx-module/*.[ch] common/*.[ch])
 NGINX_SO   := $(BUILD)/nginx/ngx_http_aisearch_module.so
@@ -69,7 +71,7 @@ all: lib nginx collectd
 lib: $(LIB)
 unit: $(UNIT)
 nginx: $(NGINX_SO)
-collectd: $(COLLECTD_SO)
+collectd: $(COLLECTD_SO) $(COLLECTD_MAN)
 
 # What was built with other flags is built again; nginx is configured again for other sources.
 FLAGS = $(CC) $(BASE) $(LDFLAGS) $(COLLECTD_INCLUDE)
@@ -133,6 +135,13 @@ $(DRIVER): $(STUB_OBJ) $(COLLECTD_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(call SAY,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(SAN) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lpthread -lm
+
+VERSION = $(shell sed -n 's/.*AIS_VERSION "\(.*\)"/\1/p' common/ais_version.h)
+
+$(COLLECTD_MAN): collectd-plugin/collectd-aisearch.pod common/ais_version.h
+	@mkdir -p $(@D)
+	$(call SAY,POD,$@)
+	$(Q)pod2man --section=5 --center='aisearch-jobs' --release='$(VERSION)' $< $@
 
 # ---- nginx module: nginx's own build system, in a tree of links so that nothing is written into the sources ---------
 
@@ -332,6 +341,7 @@ install: nginx collectd
 	install -d $(DESTDIR)$(nginxconfdir)
 	echo 'load_module $(nginxmoddir)/$(notdir $(NGINX_SO));' >$(DESTDIR)$(nginxconfdir)/mod-http-aisearch.conf
 	install -D -m 644 $(COLLECTD_SO) $(DESTDIR)$(collectddir)/$(notdir $(COLLECTD_SO))
+	install -D -m 644 $(COLLECTD_MAN) $(DESTDIR)$(mandir)/man5/$(notdir $(COLLECTD_MAN))
 	install -d $(DESTDIR)$(docdir)/docs $(DESTDIR)$(docdir)/config
 	install -m 644 README.md SECURITY.md LICENSE $(DESTDIR)$(docdir)
 	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(docdir)/docs
@@ -339,7 +349,7 @@ install: nginx collectd
 
 uninstall:
 	rm -f $(DESTDIR)$(nginxmoddir)/ngx_http_aisearch_module.so $(DESTDIR)$(nginxconfdir)/mod-http-aisearch.conf
-	rm -f $(DESTDIR)$(collectddir)/aisearch.so
+	rm -f $(DESTDIR)$(collectddir)/aisearch.so $(DESTDIR)$(mandir)/man5/collectd-aisearch.5
 	rm -rf $(DESTDIR)$(docdir)
 
 .PHONY: format
@@ -365,7 +375,7 @@ help:
 	@echo 'make soak       nginx in all kinds of trouble, at random, for SOAK_TIME=600 seconds; SEED=n to see it again'
 	@echo 'make analyse    clang-tidy and cppcheck'
 	@echo 'make bench      what the module costs and saves, beside what else one would use: docs/benchmarks.md'
-	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, docdir'
+	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, mandir, docdir'
 	@echo 'make uninstall  the reverse'
 	@echo 'make format     clang-format'
 	@echo 'make clean      remove build/'

@@ -115,7 +115,8 @@ def nginx_config(simulator: Simulator) -> NginxConfig:
 
 def collectd_config(tmp: pathlib.Path, nginx: Nginx, port: int) -> CollectdConfig:
     plugin = config_text("collectd.conf", ("/run/nginx-aisearch.sock", nginx.prefix / "aisearch.sock"),
-                         ('<Account "docs">', '<Account "docs">\nActiveInterval 1\nIdleInterval 1'))
+                         ('<Account "docs">', '<Account "docs">\nActiveInterval 1\nIdleInterval 1\n'
+                                             'ReportJobs true\nReportSource true'))
     outlets = config_text(
         "collectd-outlets.conf",
         ("Port 9103", f"Port {port}"),
@@ -176,8 +177,7 @@ def rule_expressions() -> list[str]:
 
 
 def test_every_query_and_every_rule_has_data(site):
-    left = {expression for expression in dashboard_queries() + rule_expressions()
-            if "operations" not in expression}
+    left = set(dashboard_queries() + rule_expressions())
 
     def answered() -> bool:
         for expression in list(left):
@@ -225,6 +225,29 @@ def test_threshold_tells_of_the_failure_alone(site):
     assert site.alarms("state") == [f"FAILURE {ILL}"]
     assert site.alarms("last_seen") == [f"FAILURE {ILL}"]
     assert site.alarms("since_read") == []
+
+
+# ---- what there is ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_reported_is_documented(site):
+    """In the man page, all of it and nothing else."""
+    wanted = {name for line in re.findall(r"^=item (.*)", section("METRICS"), re.MULTILINE)
+              for name in re.findall(r"B<([\w-]+)>", line)}
+    by_source = re.compile(r"(operations-(?:succeeded|failed|cancelled))-(?:user|schedule|other)")
+
+    def reported() -> set[str]:
+        paths = (site.tmp / "csv" / "test").glob("aisearch-*/*")
+        return {by_source.sub(r"\1", re.sub(r"-\d{4}-\d\d-\d\d$", "", path.name)) for path in paths}
+
+    net.wait_until(lambda: reported() >= wanted, 10, "all that is documented")
+    assert reported() == wanted
+
+
+def section(title: str) -> str:
+    """Of the man page, with all that is below."""
+    text = (ROOT / "collectd-plugin/collectd-aisearch.pod").read_text()
+    return re.search(rf"^=head1 {title}\n(.*?)(?=^=head1)", text, re.DOTALL | re.MULTILINE)[1]
 
 
 # ---- unixsock, csv ------------------------------------------------------------------------------------------------

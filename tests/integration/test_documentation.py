@@ -1,0 +1,62 @@
+"""What the plugin accepts and what it may notify of is in its man page, and nothing else."""
+
+import re
+import subprocess
+
+import pytest
+
+from harness import ROOT
+
+PLUGIN = ROOT / "collectd-plugin"
+POD = PLUGIN / "collectd-aisearch.pod"
+MAN_PAGE = POD.read_text()
+
+BLOCKS = {"plugin": "Plugin options", "account": "Account options", "instance": "Instance options"}
+
+
+def accepted(block: str) -> set[str]:
+    """The options in the table of the sources that the configuration is checked by."""
+    sources = "".join(path.read_text() for path in sorted(PLUGIN.glob("config*.c")))
+    [table] = re.findall(rf"\b{block}_options\[\] = \{{(.*?)NULL", sources, re.DOTALL)
+    return set(re.findall(r'"(\w+)"', table))
+
+
+def conditions() -> dict[str, str]:
+    """The severity of each, from the table of the sources."""
+    table = (PLUGIN / "notice.c").read_text()
+    return dict(re.findall(r'\[CONDITION_\w+\] = \{"(\w+)", NOTICE_(\w+)\}', table))
+
+
+def section(title: str) -> str:
+    """Of the man page."""
+    return re.search(rf"^=head[12] {title}\n(.*?)(?=^=head|\Z)", MAN_PAGE, re.DOTALL | re.MULTILINE)[1]
+
+
+def items(title: str) -> list[str]:
+    return re.findall(r"^=item (.*)", section(title), re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_options(block):
+    options = accepted(block)
+    assert len(options) >= 2
+    documented = [re.match(r"(?:E<lt>)?B<(\w+)>", item)[1] for item in items(BLOCKS[block])]
+    assert sorted(documented) == sorted(options)
+
+
+def test_notifications():
+    told = conditions()
+    assert len(told) == 6
+    assert dict(re.match(r"B<(\w+)> \((\w+)\)", item).groups() for item in items("NOTIFICATIONS")) == told
+
+
+def test_man_page_is_sound():
+    run = subprocess.run(["podchecker", "-warnings", "-warnings", POD], stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, check=False)
+    assert run.returncode == 0 and b"WARNING" not in run.stdout, run.stdout.decode()
+
+
+def test_links_of_the_man_page():
+    targets = re.findall(r'L</"([^"]+)">', MAN_PAGE)
+    assert targets
+    assert [target for target in targets if not re.search(rf"^=head[12] {target}$", MAN_PAGE, re.MULTILINE)] == []
