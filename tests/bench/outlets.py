@@ -22,9 +22,9 @@ from .report import Line
 NONE, PROMETHEUS, HTTP, NETWORK = CONTENDERS = ("no outlet", "write_prometheus", "write_http", "network")
 
 SERIES = [
-    *(f"count-{state}" for state in ("queued", "running", "succeeded", "failed", "cancelled")),
+    "count-running",
     "gauge-state",
-    *(f"duration-{what}" for what in ("job", "since_change", "since_read", "since_success")),
+    *(f"duration-{what}" for what in ("job", "last_seen", "since_change", "since_read", "since_success")),
     *(f"operations-{end}" for end in ("succeeded", "failed", "cancelled")),
 ]
 
