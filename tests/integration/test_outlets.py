@@ -33,6 +33,9 @@ JOBS = {
     "instances/handbook": [{"id": "c", "state": "succeeded"}, {"id": "d", "starts_in": -5}],
 }
 
+# With ReportJobs and ReportSource: the same of each job, and by source.
+BY_JOB_OR_SOURCE = r"(gauge-state|duration-job|duration-last_seen)-[abcd]$|(operations-\w+)-(?:user|schedule|other)$"
+
 # What the example leaves out on purpose: with Interesting true, the end of a value is an alarm.
 CONTROL = f"""
 <Plugin threshold>
@@ -234,11 +237,10 @@ def test_what_is_reported_is_documented(site):
     """In the man page, all of it and nothing else."""
     wanted = {name for line in re.findall(r"^=item (.*)", section("METRICS"), re.MULTILINE)
               for name in re.findall(r"B<([\w-]+)>", line)}
-    by_source = re.compile(r"(operations-(?:succeeded|failed|cancelled))-(?:user|schedule|other)")
 
     def reported() -> set[str]:
         paths = (site.tmp / "csv" / "test").glob("aisearch-*/*")
-        return {by_source.sub(r"\1", re.sub(r"-\d{4}-\d\d-\d\d$", "", path.name)) for path in paths}
+        return {re.sub(BY_JOB_OR_SOURCE, r"\1\2", path.name[:-len("-2026-11-23")]) for path in paths}
 
     net.wait_until(lambda: reported() >= wanted, 10, "all that is documented")
     assert reported() == wanted
