@@ -10,8 +10,10 @@ static void print_spent(words_t *w, struct ais_budget *b, int64_t now,
   if (n > 0)
     aisearch_words_begin(w, "spent");
   for (size_t i = 0; i < n; i++) {
-    aisearch_words_print(w, "%s%u@", i > 0 ? "," : "",
-                         (unsigned)spent[i].calls);
+    if (i > 0)
+      aisearch_words_char(w, ',');
+    aisearch_words_number(w, spent[i].calls);
+    aisearch_words_char(w, '@');
     aisearch_words_time(w, epoch - spent[i].ago);
   }
 }
@@ -29,8 +31,8 @@ void aisearch_budget_print(struct ais_budget *b, int64_t now, int64_t epoch,
   }
   if (b->reset_at > now) {
     aisearch_words_begin(&w, "left");
-    aisearch_words_print(&w, "%u@",
-                         b->remaining > 0 ? (unsigned)b->remaining : 0);
+    aisearch_words_number(&w, b->remaining > 0 ? (uint64_t)b->remaining : 0);
+    aisearch_words_char(&w, '@');
     aisearch_words_time(&w, epoch + b->reset_at - now);
   }
 }

@@ -1,7 +1,5 @@
 #include "history.h"
 
-#include <inttypes.h>
-
 #include "words.h"
 
 /*
@@ -31,8 +29,11 @@ static void print_counters(words_t *w, const history_t *h) {
     if (aisearch_history_ended(h, ends[i]) == 0)
       continue;
     aisearch_words_begin(w, ais_state_name(ends[i]));
-    aisearch_words_print(w, "%" PRIu64 "/%" PRIu64 "/%" PRIu64, n[HISTORY_USER],
-                         n[HISTORY_SCHEDULE], n[HISTORY_OTHER]);
+    aisearch_words_number(w, n[HISTORY_USER]);
+    aisearch_words_char(w, '/');
+    aisearch_words_number(w, n[HISTORY_SCHEDULE]);
+    aisearch_words_char(w, '/');
+    aisearch_words_number(w, n[HISTORY_OTHER]);
   }
 }
 
@@ -47,8 +48,9 @@ static void print_active(words_t *w, const history_t *h) {
     if (n++ == 0)
       aisearch_words_begin(w, "active");
     else
-      aisearch_words_print(w, ",");
-    aisearch_words_print(w, "%016" PRIx64 "@", job->id);
+      aisearch_words_char(w, ',');
+    aisearch_words_hash(w, job->id);
+    aisearch_words_char(w, '@');
     aisearch_words_time(w, job->at);
   }
 }
@@ -73,7 +75,7 @@ void aisearch_history_print(const history_t *h, char text[HISTORY_TEXT_SIZE]) {
   print_time(&w, "floor", floor_of(h));
   if (h->listed) {
     aisearch_words_begin(&w, "listed");
-    aisearch_words_print(&w, "1");
+    aisearch_words_char(&w, '1');
   }
   print_counters(&w, h);
   print_active(&w, h);

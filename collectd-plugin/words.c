@@ -2,35 +2,57 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LATEST (INT64_C(1) << 46) /* in the year 4199 */
 
-void aisearch_words_print(words_t *w, const char *format, ...) {
-  size_t room = w->size - w->len;
-  va_list ap;
-  int n;
+/* There are thousands of lines of them: no printf. */
+static void append(words_t *w, const char *text, size_t len) {
+  size_t room = w->size - w->len - 1;
 
-  va_start(ap, format);
-  n = vsnprintf(w->text + w->len, room, format, ap);
-  va_end(ap);
+  if (len > room)
+    len = room;
+  memcpy(w->text + w->len, text, len);
+  w->len += len;
+  w->text[w->len] = '\0';
+}
 
-  if (n > 0)
-    w->len += (size_t)n < room ? (size_t)n : room - 1;
+static void append_digits(words_t *w, uint64_t n, unsigned base, int least) {
+  char digits[20]; /* the most that 64 bits take */
+  size_t first = sizeof(digits);
+
+  do {
+    digits[--first] = "0123456789abcdef"[n % base];
+    n /= base;
+  } while (n > 0 || (int)(sizeof(digits) - first) < least);
+
+  append(w, digits + first, sizeof(digits) - first);
 }
 
 void aisearch_words_begin(words_t *w, const char *word) {
-  aisearch_words_print(w, "%s%s=", w->len > 0 ? " " : "", word);
+  if (w->len > 0)
+    aisearch_words_char(w, ' ');
+  append(w, word, strlen(word));
+  aisearch_words_char(w, '=');
+}
+
+void aisearch_words_char(words_t *w, char c) { append(w, &c, 1); }
+
+void aisearch_words_number(words_t *w, uint64_t n) {
+  append_digits(w, n, 10, 1);
+}
+
+void aisearch_words_hash(words_t *w, uint64_t hash) {
+  append_digits(w, hash, 16, 16);
 }
 
 void aisearch_words_time(words_t *w, int64_t t) {
-  if (t < 0)
-    t = 0;
-  aisearch_words_print(w, "%" PRId64 ".%03d", t / 1000, (int)(t % 1000));
+  uint64_t ms = t > 0 ? (uint64_t)t : 0;
+
+  append_digits(w, ms / 1000, 10, 1);
+  aisearch_words_char(w, '.');
+  append_digits(w, ms % 1000, 10, 3);
 }
 
 bool aisearch_words_read_char(const char **text, char c) {

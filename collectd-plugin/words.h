@@ -20,12 +20,12 @@ typedef struct {
 
 #pragma GCC visibility push(hidden)
 
-__attribute__((format(printf, 2, 3))) void
-aisearch_words_print(words_t *words, const char *format, ...);
-
 /* A space, if it is not the first, and "WORD=". */
 void aisearch_words_begin(words_t *words, const char *word);
 
+void aisearch_words_char(words_t *words, char c);
+void aisearch_words_number(words_t *words, uint64_t n);
+void aisearch_words_hash(words_t *words, uint64_t hash); /* 16 digits */
 void aisearch_words_time(words_t *words, int64_t t);
 
 /* Each takes what it reads off *text, or returns false. */
