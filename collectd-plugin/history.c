@@ -447,7 +447,8 @@ void aisearch_history_job(history_t *h, const struct ais_answer *answer,
   end_answer(&look);
 }
 
-bool aisearch_history_add_active(history_t *h, uint64_t id, int64_t at) {
+bool aisearch_history_add_job(history_t *h, uint64_t id, int64_t at,
+                              bool active) {
   history_job_t *job;
 
   if (h->njobs >= HISTORY_JOBS || at > LAST_TIME)
@@ -457,8 +458,8 @@ bool aisearch_history_add_active(history_t *h, uint64_t id, int64_t at) {
   if (job == NULL)
     return false;
 
-  job->active = true;
-  job->queued = true; /* or not: then its begin is noticed once more */
+  job->active = active;
+  job->queued = active; /* or not: then its begin is noticed once more */
   job->seen = false;
   job->at = at;
   return true;

@@ -22,6 +22,9 @@
 /* How many jobs are remembered between looks. */
 #define HISTORY_JOBS 64
 
+/* And how many of those that have ended, over a restart. */
+#define HISTORY_KEPT 4
+
 typedef enum {
   HISTORY_USER,
   HISTORY_SCHEDULE,
@@ -111,8 +114,9 @@ void aisearch_history_print(const history_t *history,
                             char text[HISTORY_TEXT_SIZE]);
 bool aisearch_history_parse(history_t *history, const char *text);
 
-/* An active job that is known from before, by its hash. */
-bool aisearch_history_add_active(history_t *history, uint64_t id, int64_t at);
+/* A job that is known from before, by its hash; see history_job_t. */
+bool aisearch_history_add_job(history_t *history, uint64_t id, int64_t at,
+                              bool active);
 
 #pragma GCC visibility pop
 

@@ -105,6 +105,20 @@ def test_counters_begin_with_0_and_count_each_end_once(simulator, collectd):
     known(daemon, succeeded=2, failed=2, cancelled=1)
 
 
+def test_more_ends_than_a_page_has(simulator, collectd):
+    """The list is read on to where it is known; what was there at first sight is."""
+    simulator.instance(LIST, [ended(f"old-{n}", "failed", 1000 + n) for n in range(70)])
+    daemon = collectd(account(simulator))
+    known(daemon, succeeded=0, failed=0, cancelled=0)
+
+    simulator.instance(LIST, [ended(f"new-{n}", "cancelled" if n % 3 else "succeeded", 500 - n) for n in range(120)])
+    known(daemon, succeeded=40, failed=0, cancelled=80)
+    assert simulator.count(r"\?page=3&") == 1
+    wait_reads(daemon, 3)
+    known(daemon, succeeded=40, failed=0, cancelled=80)
+    assert simulator.count(r"\?page=4&") == 0
+
+
 def test_counters_by_source(simulator, collectd):
     simulator.instance(LIST)
     daemon = collectd(account(simulator, "ReportSource true", 'Instance "handbook"'))

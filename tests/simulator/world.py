@@ -1,5 +1,6 @@
 """What exists: accounts with their credentials, their instances, and the jobs of these."""
 
+import math
 import re
 import zlib
 
@@ -9,6 +10,9 @@ from .clock import Clock
 _INSTANCE = re.compile(r"(?:namespaces/([^/]+)/)?instances/([^/]+)|rags/([^/]+)")
 
 _CHANGEABLE = {"status", "paused", "extra"}
+
+# The longest page of jobs.
+_PAGE = 50
 
 DEFAULT_NAMESPACE = "default"
 AUTORAG = None  # in the place of a namespace
@@ -83,10 +87,14 @@ class Instance:
         return job if job is not None and job.exists(now) else None
 
     def listed(self, now: float) -> list[jobs.Job]:
-        """In an order that means nothing, though always the same one: the API promises none."""
+        """
+        In an order that means nothing, though always the same one: the API promises none. But where it takes more than
+        one page, the newest are on the first.
+        """
         if self._listed is None:
             self._listed = sorted(self.jobs.values(), key=lambda job: (zlib.crc32(job.id.encode()), job.id))
-        return [job for job in self._listed if job.exists(now)]
+        listed = [job for job in self._listed if job.exists(now)]
+        return listed if len(listed) <= _PAGE else _newest_pages_first(listed)
 
     def census(self, now: float, since: float) -> dict[str, int]:
         counts = dict.fromkeys(jobs.STATES, 0)
@@ -94,6 +102,12 @@ class Instance:
             if not job.ended(now) or job.ends_at > since:
                 counts[jobs.state(job, now)] += 1
         return counts
+
+
+def _newest_pages_first(listed: list[jobs.Job]) -> list[jobs.Job]:
+    newest = sorted(listed, key=lambda job: -math.inf if job.starts_at is None else -job.starts_at)
+    place = {job.id: n // _PAGE for n, job in enumerate(newest)}
+    return sorted(listed, key=lambda job: place[job.id])
 
 
 class Account:

@@ -243,6 +243,25 @@ static void test_equal_times(void **state)
     check_ended(h, 2, 0, 0);
 }
 
+/* And a restart in between. */
+static void test_equal_times_over_a_restart(void **state)
+{
+    history_t *h = *state;
+    struct ais_job jobs[20];
+    char ids[COUNT(jobs)][8];
+
+    look(h, NULL, 0, NOW);
+    for (size_t i = 0; i < COUNT(jobs); i++) {
+        snprintf(ids[i], sizeof(ids[i]), "%zu", i);
+        jobs[COUNT(jobs) - 1 - i] = ended(ids[i], AIS_SUCCEEDED, NOW + (int64_t) (i / 3) * SECOND, NOW + MINUTE);
+    }
+    for (size_t i = 1; i <= COUNT(jobs); i++) {
+        look(h, jobs + COUNT(jobs) - i, i, NOW + 2 * MINUTE);
+        restart(h);
+        check_ended(h, (unsigned) i, 0, 0);
+    }
+}
+
 static void test_times_that_cannot_be_read(void **state)
 {
     history_t *h = *state;
@@ -592,8 +611,8 @@ static void test_text(void **state)
     look(h, before, 1, NOW);
     look(h, after, 2, NOW + SECOND);
     aisearch_history_print(h, text);
-    assert_string_equal(text, "seen=1795435200.000 changed=1795435200.010 floor=1795435200.005 listed=1 failed=1/0/0 "
-                              "active=af63ef4c86020cd5@1795435200.000");
+    assert_string_equal(text, "seen=1795435200.000 changed=1795435200.010 listed=1 failed=1/0/0 "
+                              "ended=af63ee4c86020b22@1795435200.005 active=af63ef4c86020cd5@1795435200.000");
     restart(h);
     check_ended(h, 0, 1, 0);
     assert_int_equal(h->seen_at, NOW);
@@ -616,7 +635,7 @@ static void test_text_of_many_active_jobs(void **state)
     aisearch_history_print(h, text);
     assert_true(strlen(text) < HISTORY_TEXT_SIZE - 1);
     restart(h);
-    assert_int_equal(h->njobs, HISTORY_JOBS);
+    assert_int_equal(h->njobs, HISTORY_JOBS - HISTORY_KEPT);
 }
 
 static void test_what_is_no_text(void **state)
@@ -670,6 +689,7 @@ int main(void)
         TEST(test_ends_are_told_in_their_order),
         TEST(test_sources),
         TEST(test_equal_times),
+        TEST(test_equal_times_over_a_restart),
         TEST(test_times_that_cannot_be_read),
         TEST(test_a_date_in_the_far_future),
         TEST(test_clocks_that_differ),
