@@ -56,7 +56,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT     := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
-BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
+BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c)) $(BUILD)/bench/series.so
 
 COLLECTD_SRC := $(wildcard collectd-plugin/*.c)
 COLLECTD_OBJ := $(COLLECTD_SRC:%.c=$(BUILD)/%.o)
@@ -309,6 +309,11 @@ fuzz-merge: fuzz-build
 
 # ---- the bench ------------------------------------------------------------------------------------------------------
 
+$(BUILD)/bench/series.so: tests/bench/plugin/series.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call SAY,LD,$@)
+	$(Q)$(CC) $(COLLECTD_CFLAGS) $(WARN) $(CFLAGS) -fPIC -shared -o $@ $<
+
 $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call SAY,LD,$@)
@@ -355,7 +360,7 @@ uninstall:
 .PHONY: format
 format:
 	clang-format -i $(wildcard common/*.[ch] nginx-module/*.[ch] collectd-plugin/*.[ch] \
-	    tests/unit/*.[ch] tests/plugin/*.[ch] tests/bench/*.c tests/fuzz/*.[ch])
+	    tests/unit/*.[ch] tests/plugin/*.[ch] tests/bench/*.c tests/bench/plugin/*.c tests/fuzz/*.[ch])
 
 .PHONY: clean
 clean:
