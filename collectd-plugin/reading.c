@@ -75,6 +75,13 @@ aisearch_reading_job_values(const reading_job_t *job, int64_t answered_at,
   return n;
 }
 
+/* An ended job never changes again: what is known of it does not get old. */
+static double age_of(const reading_t *r, int64_t now) {
+  if (!r->is_list && r->good && r->has_job && !ais_state_active(r->state))
+    return 0.0;
+  return seconds(r->arrived_at - r->age, now);
+}
+
 size_t aisearch_reading_values(const reading_t *r, int64_t now, bool watched,
                                bool all,
                                reading_value_t values[READING_VALUES_MAX]) {
@@ -83,8 +90,7 @@ size_t aisearch_reading_values(const reading_t *r, int64_t now, bool watched,
   if (r->arrived_at == AIS_TIME_NONE)
     return 0;
 
-  values[n++] = (reading_value_t){"duration", "since_read",
-                                  seconds(r->arrived_at - r->age, now)};
+  values[n++] = (reading_value_t){"duration", "since_read", age_of(r, now)};
 
   if (!r->good || !watched)
     return n;

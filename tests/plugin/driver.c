@@ -110,7 +110,7 @@ static void read_for(cdtime_t time, size_t nthreads)
 
 static oconfig_item_t *load(const char *path)
 {
-    static char text[65536];
+    static char text[1 << 20];
     oconfig_item_t *config;
     FILE *file = fopen(path, "r");
     size_t len;

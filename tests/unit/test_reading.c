@@ -205,6 +205,15 @@ static void test_most_important_values(void **state)
                "duration-since_success=5400");
 }
 
+/* A pinned one that has ended is not looked at again, and does not have to be. */
+static void test_ended_job_does_not_get_old(void **state)
+{
+    reading_t reading = read_once(AIS_JOB, JOB(FAILED));
+
+    (void) state;
+    check_values(&reading, NOW + 86400000, "duration-since_read=0 gauge-state=3 duration-job=630");
+}
+
 static void test_clock_set_back(void **state)
 {
     reading_t reading = read_once(AIS_JOB, JOB(SUCCEEDED));
@@ -269,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_overdue_answer_makes_a_gap),
         cmocka_unit_test(test_active),
         cmocka_unit_test(test_most_important_values),
+        cmocka_unit_test(test_ended_job_does_not_get_old),
         cmocka_unit_test(test_clock_set_back),
         cmocka_unit_test(test_jobs_of_a_list),
         cmocka_unit_test(test_success_is_remembered),

@@ -1,4 +1,7 @@
-/* A plugin of collectd's that does nothing but dispatch what aisearch does: ten values for each of many instances. */
+/*
+ * A plugin of collectd's that does nothing but dispatch what aisearch does: ten values for each of many instances, a
+ * tenth of them in each tenth of an interval.
+ */
 
 #include "collectd.h"
 
@@ -15,7 +18,10 @@ static const struct {
     {"operations", "cancelled"},
 };
 
+#define SLICES 10
+
 static int instances;
+static cdtime_t interval;
 
 static void dispatch(int instance, size_t n)
 {
@@ -27,6 +33,7 @@ static void dispatch(int instance, size_t n)
     }
     vl.values = &value;
     vl.values_len = 1;
+    vl.interval = interval;
     sstrncpy(vl.plugin, "aisearch", sizeof(vl.plugin));
     snprintf(vl.plugin_instance, sizeof(vl.plugin_instance), "docs-instance-%04d", instance);
     sstrncpy(vl.type, series[n].type, sizeof(vl.type));
@@ -34,13 +41,17 @@ static void dispatch(int instance, size_t n)
     plugin_dispatch_values(&vl);
 }
 
-static int series_read(void)
+static int series_read(user_data_t *ud)
 {
-    for (int i = 0; i < instances; i++) {
+    static int slice;
+
+    (void) ud;
+    for (int i = slice; i < instances; i += SLICES) {
         for (size_t n = 0; n < STATIC_ARRAY_SIZE(series); n++) {
             dispatch(i, n);
         }
     }
+    slice = (slice + 1) % SLICES;
     return 0;
 }
 
@@ -49,8 +60,14 @@ static int series_config(oconfig_item_t *ci)
     return cf_util_get_int(&ci->children[0], &instances);
 }
 
+static int series_init(void)
+{
+    interval = plugin_get_interval();
+    return plugin_register_complex_read("series", "series", series_read, interval / SLICES, NULL);
+}
+
 void module_register(void)
 {
     plugin_register_complex_config("series", series_config);
-    plugin_register_read("series", series_read);
+    plugin_register_init("series", series_init);
 }
