@@ -77,7 +77,7 @@ aisearch_reading_job_values(const reading_job_t *job, int64_t answered_at,
 
 /* An ended job never changes again: what is known of it does not get old. */
 static double age_of(const reading_t *r, int64_t now) {
-  if (!r->is_list && r->good && r->has_job && !ais_state_active(r->state))
+  if (!r->is_list && r->good && r->has_job && !ais_state_active(r->job.state))
     return 0.0;
   return seconds(r->arrived_at - r->age, now);
 }
