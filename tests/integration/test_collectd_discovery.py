@@ -165,6 +165,22 @@ def test_two_accounts_with_one_credential(tmp, simulator):
         wait_watched(daemon, "docs")
 
 
+def test_what_is_paused_is_not_overdue(tmp, simulator):
+    """Named ones included: it is the list that tells."""
+    simulator.instance("instances/docs", paused=True)
+    simulator.instance("instances/named", paused=True)
+    simulator.instance("instances/handbook")
+    with running(tmp, block(simulator, "DiscoverInstances true", "OverdueAfter 1", 'Instance "named"')) as daemon:
+        daemon.wait_log("Notification: .*docs-handbook.*overdue", timeout=15)
+        wait_lists(simulator, 3)
+        assert daemon.log_lines("Notification: .*docs-(docs|named)") == []
+
+        simulator.instance("instances/docs", paused=False)
+        simulator.instance("instances/named", paused=False)
+        daemon.wait_log("Notification: .*docs-docs.*overdue", timeout=15)
+        daemon.wait_log("Notification: .*docs-named.*overdue", timeout=15)
+
+
 # ---- a list that cannot be read --------------------------------------------------------------------------------------------
 
 
