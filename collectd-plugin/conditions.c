@@ -144,7 +144,7 @@ static void judge_success(const subject_t *s,
   bool never = history->succeeded_at < begin;
   int64_t age = answered_at - (never ? begin : history->succeeded_at);
 
-  if (!history->listed)
+  if (!history->listed || instance->awaited)
     return;
 
   if (settings->overdue_after == 0)

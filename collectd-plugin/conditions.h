@@ -24,6 +24,7 @@ typedef struct {
   const char *plugin_instance;
   int64_t created_at; /* or AIS_TIME_NONE */
   bool paused;
+  bool awaited; /* what is known of these two: it is still to come */
 } conditions_instance_t;
 
 /* Of an account: what came of its look-ups. */

@@ -13,6 +13,8 @@ struct instance_list_s {
   account_t *account;
   discovery_t discovery;
   bool in_round;
+  bool awaited; /* those that it tells of wait for the first round */
+  int64_t awaited_until;
   int64_t due;        /* when to ask for the next page, of aisearch_clock() */
   int64_t next_round; /* when to begin the next one */
 
@@ -46,6 +48,28 @@ static void note(const discovery_instance_t *instance) {
     return;
   lookup->watch->created_at = instance->created_at;
   lookup->watch->paused = instance->paused;
+}
+
+/* Whether the list tells of this one, where it is there. */
+static bool tells_of(const instance_list_t *list, const lookup_t *lookup) {
+  const char *namespace = list->discovery.namespace;
+
+  if (namespace == NULL)
+    return lookup->generation != AIS_AUTORAG;
+  if (lookup->namespace == NULL)
+    return lookup->generation == AIS_INSTANCE &&
+           strcmp(namespace, "default") == 0;
+  return strcmp(namespace, lookup->namespace) == 0;
+}
+
+/* Named instances are looked at while the first round goes on, and some may be
+ * paused: nothing is said about that until it has ended, or has failed for as
+ * long as the discovery interval. */
+static void await(instance_list_t *list, bool awaited) {
+  list->awaited = awaited;
+  for (lookup_t *l = list->account->first; l != NULL; l = l->next)
+    if (tells_of(list, l))
+      l->watch->awaited = awaited;
 }
 
 static void appear(account_t *account, discovery_instance_t *instance) {
@@ -206,11 +230,16 @@ static void count(account_t *account, const outcome_t *outcome,
 
 /* A fault may be over soon; that the API says no seldom is. */
 static void end_round(instance_list_t *list, const outcome_t *outcome) {
-  int64_t soon = aisearch_clock() + list->account->pacing.active_interval;
+  bool failed = outcome->fault != AIS_FAULT_NONE;
+  int64_t now = aisearch_clock();
+  int64_t soon = now + list->account->pacing.active_interval;
+
+  if (list->awaited && (!failed || now >= list->awaited_until))
+    await(list, false);
 
   list->in_round = false;
   list->due = list->next_round;
-  if (outcome->fault != AIS_FAULT_NONE && soon < list->due)
+  if (failed && soon < list->due)
     list->due = soon;
 }
 
@@ -348,10 +377,12 @@ static int add_list(account_t *account, const char *namespace) {
 
   list->account = account;
   list->due = aisearch_clock();
+  list->awaited_until = list->due + account->discover.interval;
   aisearch_discovery_init(&list->discovery, namespace,
                           &account->discover.selection, room);
   list->next = account->lists;
   account->lists = list;
+  await(list, true);
   return name_all(&list->discovery, account);
 }
 

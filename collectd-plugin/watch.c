@@ -46,6 +46,7 @@ void aisearch_watch_look(watch_t *watch, const struct ais_answer *answer,
       .plugin_instance = watch->plugin_instance,
       .created_at = watch->created_at,
       .paused = watch->paused,
+      .awaited = watch->awaited,
   };
 
   if (page == 0)

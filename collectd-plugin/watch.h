@@ -22,6 +22,7 @@ typedef struct {
   outbox_told_t told;
   int64_t created_at; /* as far as it is known, or AIS_TIME_NONE */
   bool paused;
+  bool awaited; /* a list of instances is still to tell these two */
 } watch_t;
 
 #pragma GCC visibility push(hidden)

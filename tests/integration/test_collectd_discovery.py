@@ -181,6 +181,27 @@ def test_what_is_paused_is_not_overdue(tmp, simulator):
         daemon.wait_log("Notification: .*docs-named.*overdue", timeout=15)
 
 
+@pytest.mark.parametrize("trouble", [dict(delay=0.7 * INTERVAL), dict(status=503)], ids=["slow", "failing"])
+def test_a_start_with_a_list_in_trouble_is_no_news(tmp, simulator, trouble):
+    """Named instances are looked at before the list has told which are paused: nothing begins or ends by that."""
+    simulator.instance("instances/asleep", paused=True)
+    simulator.instance("instances/late")
+    named = block(simulator, "DiscoverInstances true", "OverdueAfter 1", 'Instance "asleep"', 'Instance "late"',
+                  interval="60")
+    state = f'StateFile "{tmp}/state"\n'
+    with running(tmp, state + named) as daemon:
+        daemon.wait_log("Notification: .*docs-late.*overdue", timeout=15)
+
+    simulator.forget()
+    simulator.fault(r"/instances\?", times=1, **trouble)
+    with running(tmp, state + named) as daemon:
+        net.wait_until(lambda: any(one.status == 200 for one in simulator.requests(r"/instances\?")), what="the list")
+        looks = simulator.count("/jobs")
+        net.wait_until(lambda: simulator.count("/jobs") >= looks + 4, what="two looks at both of them")
+        wait_watched(daemon, "asleep", "late")
+        assert daemon.log_lines("Notification: ") == []
+
+
 # ---- a list that cannot be read --------------------------------------------------------------------------------------------
 
 

@@ -223,6 +223,24 @@ static void test_overdue_since_it_was_created(void **state)
     check_read(f, "");
 }
 
+/* Nothing begins or ends for want of knowledge that is on its way. */
+static void test_overdue_waits_for_what_is_known(void **state)
+{
+    fixture_t *f = *state;
+
+    f->instance.awaited = true;
+    look(f, NULL, 0, NOW);
+    look(f, NULL, 0, NOW + 13 * HOUR);
+    check_read(f, "");
+    f->instance.awaited = false;
+    look(f, NULL, 0, NOW + 14 * HOUR);
+    check_read(f,
+               "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 50400 s ago\n");
+    f->instance.awaited = f->instance.paused = true;
+    look(f, NULL, 0, NOW + 15 * HOUR);
+    check_read(f, "");
+}
+
 /* A pinned job succeeds once. */
 static void test_single_jobs_are_never_overdue(void **state)
 {
@@ -572,6 +590,7 @@ int main(void)
         TEST(test_queued_for_too_long),
         TEST(test_overdue_since_first_sight),
         TEST(test_overdue_since_it_was_created),
+        TEST(test_overdue_waits_for_what_is_known),
         TEST(test_single_jobs_are_never_overdue),
         TEST(test_an_instance_that_is_gone),
         TEST(test_unreachable),
