@@ -19,7 +19,7 @@ from harness import ROOT, net, temp_dir
 from harness.collectd import Collectd, Config as CollectdConfig
 from harness.nginx import Config as NginxConfig, Nginx
 from harness.prometheus import PROMTOOL, Prometheus
-from harness.simulator import Simulator
+from harness.simulator import ACCOUNT, Simulator
 from harness.unixsock import UnixSock
 
 CONFIG = ROOT / "config"
@@ -215,6 +215,26 @@ def test_cache_hits_are_a_ratio(site):
     [sample] = net.wait_until(lambda: site.prometheus.query("aisearch:cache_hits:ratio_rate5m"), 15, "a ratio")
     assert sample.labels["account"] == "docs"
     assert 0 <= sample.value <= 1
+
+
+def test_fewer_series_where_they_cost_too_much(simulator, tmp):
+    """The example in docs/collectd.md."""
+    simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}, {"id": "b", "state": "running"}])
+    text = (ROOT / "docs/collectd.md").read_text()
+    chain = re.search(r"```\n(LoadPlugin match_regex\n.*?)```", text, re.DOTALL)[1]
+    account = f"""
+        <Account "docs">
+          AccountID "{ACCOUNT}"
+          APIURL "{simulator.url}"
+          TokenFile "{simulator.token_file}"
+          Instance "handbook"
+        </Account>
+    """
+    with Collectd(tmp, CollectdConfig(account, extra=chain)) as collectd:
+        report = collectd.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report)
+    of_instance = {name.partition("/")[2] for name in report if name.startswith("docs-handbook/")}
+    assert of_instance == {"gauge-state", "duration-since_read", "operations-failed"}
+    assert "docs/gauge-budget_left" in report
 
 
 # ---- threshold ----------------------------------------------------------------------------------------------------
