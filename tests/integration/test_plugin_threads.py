@@ -26,8 +26,8 @@ def drive(tmp: pathlib.Path, config: str) -> dict:
     file = tmp / "plugin.conf"
     file.write_text(config)
     argv = [*memory.valgrind(tmp), BUILD / "plugin" / "driver", file, str(SECONDS), str(INTERVAL), str(THREADS)]
-    run = subprocess.run(argv, cwd=tmp, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
-                         timeout=(SECONDS + 60) * SLOWNESS)
+    run = subprocess.run(argv, cwd=tmp, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         check=False, timeout=(SECONDS + 60) * SLOWNESS)
     memory.check(tmp)
     assert run.returncode == 0, run.stderr.decode("utf-8", "replace")
     return json.loads(run.stdout)
