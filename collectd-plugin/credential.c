@@ -89,7 +89,3 @@ bool aisearch_credential_settle(credential_t *c,
 
   return fault == AIS_FAULT_CREDENTIAL;
 }
-
-bool aisearch_credential_is_refused(const credential_t *c) {
-  return c->secret != NULL && ais_rotation_exhausted(&c->rotation);
-}

@@ -34,9 +34,6 @@ bool aisearch_credential_settle(credential_t *c,
                                 const struct ais_choice *choice,
                                 enum ais_fault fault, const char *why);
 
-/* Whether the API refuses it, as far as is known. */
-bool aisearch_credential_is_refused(const credential_t *c);
-
 #pragma GCC visibility pop
 
 #endif

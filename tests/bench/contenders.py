@@ -48,6 +48,7 @@ class Setting:
 def aisearch(setting: Setting) -> Config:
     token = setting.tmp / "token"
     token.write_text("bench\n", encoding="ascii")
+    token.chmod(0o600)
     return Config(
         http=f"""
             aisearch_shared_zone zone=aisearch:{setting.size};

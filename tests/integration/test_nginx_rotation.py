@@ -161,7 +161,7 @@ def test_rotation_under_load(nginx, simulator, tmp, scheme, reloads):
             assert in_use(server) == new + 1
             assert {secret_of(request) for request in simulator.requests()[-10:]} == {files.secrets[new]}
     assert [response.status for response in load.responses if response.status != 200] == []
-    assert len(load.responses) > 0.8 * 200 * load.seconds / SLOWNESS
+    assert len(load.responses) > 0.5 * 200 * load.seconds / SLOWNESS
     assert all(1 <= count <= server.config.workers for count in refusals), refusals
     assert len(re.findall(r"\[error\].*credential fault", server.error_log())) == 3
 
@@ -319,6 +319,22 @@ def test_reload_keeps_the_one_in_use(nginx, simulator, tmp):
     server.reload(Config(http=account(simulator, credential=files.directives(1)) + EAGER, server=SERVER))
     assert server.get(target()).status == 200
     assert in_use(server) == 1
+    assert refused(simulator) == []
+
+
+def test_reload_that_fails_changes_nothing(nginx, simulator, tmp):
+    files = Files(tmp, simulator)
+    server = start(nginx, simulator, files)
+    files.accept(1)
+    assert server.get(target()).status == 200
+    before = credential(server)
+    files.paths[0].write_text("")
+    server.signal(signal.SIGHUP)
+    net.wait_until(lambda: "[emerg]" in server.error_log(), what="the reload to fail")
+    server.allow_log(r"\[emerg\].*first.secret.*: empty; write the API token into it")
+    simulator.forget()
+    assert server.get(target()).status == 200
+    assert credential(server) == before
     assert refused(simulator) == []
 
 
