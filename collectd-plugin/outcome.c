@@ -11,8 +11,9 @@ static void judge_body(outcome_t *outcome, enum ais_kind kind,
                        const struct ais_response *response) {
   struct ais_answer *answer = &outcome->answer;
 
+  /* It could be read when it was judged: now it is memory that is missing. */
   if (ais_answer_parse(answer, kind, response->body, &outcome->why) != 0) {
-    outcome->fault = AIS_FAULT_BODY;
+    outcome->fault = AIS_FAULT_INTERNAL;
     return;
   }
 

@@ -9,6 +9,9 @@ struct ais_error {
     char text[320];
 };
 
+/* Returned in the place of -1 by functions that say so: nothing is wrong with what they were given. */
+#define AIS_NO_MEMORY (-2)
+
 /* Formats a message, cut where it does not fit; always ends with a NUL. err may be NULL. */
 void ais_error_set(struct ais_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -55,7 +55,7 @@ static int parse_instances(struct ais_listing *listing, const cJSON *array, stru
     listing->instances = calloc(count, sizeof(*listing->instances));
     if (listing->instances == NULL) {
         ais_error_set(err, "out of memory");
-        return -1;
+        return AIS_NO_MEMORY;
     }
 
     for (const cJSON *item = array->child; item != NULL; item = item->next) {

@@ -43,7 +43,8 @@ struct cJSON;
  * out and counted, and the others stand: nothing could ever be asked about it, and no single name, whoever gave it, may
  * hide the instances beside it.
  *
- * Returns 0; or -1 with the reason in *err. *listing is to be freed with ais_listing_free() either way.
+ * Returns 0; or -1, or AIS_NO_MEMORY, with the reason in *err. *listing is to be freed with ais_listing_free() either
+ * way.
  */
 int ais_listing_parse(struct ais_listing *listing, const struct cJSON *result, const struct cJSON *result_info,
                       struct ais_error *err);

@@ -117,7 +117,7 @@ static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t coun
     answer->jobs = calloc(count, sizeof(*answer->jobs));
     if (answer->jobs == NULL) {
         ais_error_set(err, "out of memory");
-        return -1;
+        return AIS_NO_MEMORY;
     }
 
     /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): as many as count says hang together */
@@ -234,6 +234,7 @@ int ais_answer_parse(struct ais_answer *answer, enum ais_kind kind, struct ais_s
 {
     const char *wrong;
     size_t where;
+    int rc;
 
     memset(answer, 0, sizeof(*answer));
 
@@ -246,15 +247,13 @@ int ais_answer_parse(struct ais_answer *answer, enum ais_kind kind, struct ais_s
     answer->document = cJSON_ParseWithLength(body.data, body.len);
     if (answer->document == NULL) {
         ais_error_set(err, "out of memory");
-        return -1;
+        return AIS_NO_MEMORY;
     }
 
-    if (parse_envelope(answer, kind, err) != 0) {
+    rc = parse_envelope(answer, kind, err);
+    if (rc != 0)
         ais_answer_free(answer);
-        return -1;
-    }
-
-    return 0;
+    return rc;
 }
 
 void ais_answer_free(struct ais_answer *answer)

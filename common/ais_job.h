@@ -71,8 +71,8 @@ struct ais_answer {
  * member missing, or a known member of the wrong type. Unknown members are passed over, as the API may add some.
  * {"success":false} with errors is a well-formed answer for each kind.
  *
- * Returns 0 and a filled *answer, to be freed with ais_answer_free(); or -1 with the reason in *err (which may be
- * NULL) and *answer zeroed. Uses memory in proportion to the body.
+ * Returns 0 and a filled *answer, to be freed with ais_answer_free(); or -1, or AIS_NO_MEMORY, with the reason in *err
+ * (which may be NULL) and *answer zeroed. Uses memory in proportion to the body.
  */
 int ais_answer_parse(struct ais_answer *answer, enum ais_kind kind, struct ais_str body, struct ais_error *err);
 

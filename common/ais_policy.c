@@ -168,18 +168,29 @@ static bool judge_status(struct ais_verdict *verdict, int status, struct ais_err
     return false;
 }
 
+/* What we cannot read for want of memory may be a good answer all the same. */
+static void judge_unreadable(struct ais_verdict *verdict, int status, bool no_memory)
+{
+    if (no_memory)
+        verdict->fault = AIS_FAULT_INTERNAL;
+    else
+        verdict->fault = status >= 500 ? AIS_FAULT_SERVER : AIS_FAULT_BODY;
+}
+
 struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
                                     struct ais_error *err)
 {
     struct ais_verdict verdict = {.class = AIS_CLASS_ERROR};
     struct ais_answer answer;
     struct ais_error why;
+    int rc;
 
     if (judge_status(&verdict, status, err))
         return verdict;
 
-    if (ais_answer_parse(&answer, res->kind, body, &why) != 0) {
-        verdict.fault = status >= 500 ? AIS_FAULT_SERVER : AIS_FAULT_BODY;
+    rc = ais_answer_parse(&answer, res->kind, body, &why);
+    if (rc != 0) {
+        judge_unreadable(&verdict, status, rc == AIS_NO_MEMORY);
         ais_error_set(err, "the API answered %d: %s", status, why.text);
         return verdict;
     }

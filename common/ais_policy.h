@@ -74,7 +74,8 @@ struct ais_verdict {
  * 200 with the right envelope is an answer; a job only if its id is the one that was asked for. 404 and other 4xx with
  * an error envelope are answers too (a 404 of class NOT_FOUND). 401, and 403 with code 10000, mean that the credential
  * is refused. 429 is the rate limit. 5xx with an error envelope is a server fault that may be passed on; anything else
- * is a fault. (Source: the API reference, errors.)
+ * is a fault. (Source: the API reference, errors.) For want of memory the fault is AIS_FAULT_INTERNAL, of whatever
+ * body: it says nothing about the API.
  *
  * now is the time of the answer, ms since the epoch. Where fault is not AIS_FAULT_NONE, *err says why, without a
  * credential in it and without more than a few words of the body; err may be NULL.

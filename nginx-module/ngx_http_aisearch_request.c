@@ -344,9 +344,16 @@ ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
 
     r = ctx->request;
 
-    if (ngx_http_aisearch_keep_ctx(ctx) != NGX_OK
-        || ngx_http_aisearch_flight_join(ctx, query, lookup->fetch) != NGX_OK)
-    {
+    if (ngx_http_aisearch_keep_ctx(ctx) != NGX_OK) {
+
+        if (lookup->fetch == NGX_HTTP_AISEARCH_LEADER) {
+            ngx_http_aisearch_cache_release(ctx->account, &query->key);
+        }
+
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_aisearch_flight_join(ctx, query, lookup->fetch) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

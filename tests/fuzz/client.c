@@ -156,6 +156,7 @@ static struct options read_options(struct ais_str line)
     }
     o.fetches = o.fetches < 1 ? 1 : o.fetches > FETCHES ? FETCHES : o.fetches;
     o.retries = o.retries > 3 ? 3 : o.retries;
+    o.max = o.max > 0 ? o.max : 1; /* 0 stands for another limit */
     return o;
 }
 

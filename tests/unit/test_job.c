@@ -561,6 +561,7 @@ static void test_out_of_memory(void **state)
         err.text[0] = '\0';
         rc = ais_answer_parse(&answer, AIS_LIST, AIS_STR(body), &err);
         if (rc != 0) {
+            assert_int_equal(rc, AIS_NO_MEMORY);
             assert_string_equal(err.text, "out of memory");
             assert_null(answer.document);
             assert_null(answer.jobs);

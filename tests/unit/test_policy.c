@@ -2,6 +2,8 @@
 
 #include <limits.h>
 
+#include <cjson/cJSON.h>
+
 #include "ais_policy.h"
 
 #define SECOND INT64_C(1000)
@@ -256,6 +258,24 @@ static int64_t lifetime(enum ais_class class, bool has_state, int64_t age)
     return ais_policy_lifetime(&valid, &verdict);
 }
 
+static void *no_memory(size_t size)
+{
+    (void) size;
+    return NULL;
+}
+
+/* Ours, whatever the API has said: or a good answer would be taken for a bad one, and remembered as such. */
+static void test_judge_out_of_memory(void **state)
+{
+    cJSON_Hooks hooks = {no_memory, free};
+
+    (void) state;
+    cJSON_InitHooks(&hooks);
+    assert_fault(judge(&job, 200, JOB("")), AIS_FAULT_INTERNAL, false, "memory");
+    assert_fault(judge(&job, 503, ERROR("7017")), AIS_FAULT_INTERNAL, false, "memory");
+    cJSON_InitHooks(NULL);
+}
+
 static void test_lifetime(void **state)
 {
     (void) state;
@@ -462,15 +482,25 @@ static void test_client_status(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fault_names),       cmocka_unit_test(test_judge_job),
-        cmocka_unit_test(test_judge_other_job),   cmocka_unit_test(test_judge_list),
-        cmocka_unit_test(test_judge_logs),        cmocka_unit_test(test_judge_instances),
-        cmocka_unit_test(test_judge_refusals),    cmocka_unit_test(test_judge_faults),
-        cmocka_unit_test(test_lifetime),          cmocka_unit_test(test_lifetime_of_logs),
-        cmocka_unit_test(test_stretch),           cmocka_unit_test(test_closed),
-        cmocka_unit_test(test_lifetime_defaults), cmocka_unit_test(test_retry),
-        cmocka_unit_test(test_backoff),           cmocka_unit_test(test_backoff_uniform),
-        cmocka_unit_test(test_retry_after),       cmocka_unit_test(test_client_status),
+        cmocka_unit_test(test_fault_names),
+        cmocka_unit_test(test_judge_job),
+        cmocka_unit_test(test_judge_other_job),
+        cmocka_unit_test(test_judge_list),
+        cmocka_unit_test(test_judge_logs),
+        cmocka_unit_test(test_judge_instances),
+        cmocka_unit_test(test_judge_refusals),
+        cmocka_unit_test(test_judge_faults),
+        cmocka_unit_test(test_judge_out_of_memory),
+        cmocka_unit_test(test_lifetime),
+        cmocka_unit_test(test_lifetime_of_logs),
+        cmocka_unit_test(test_stretch),
+        cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_lifetime_defaults),
+        cmocka_unit_test(test_retry),
+        cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_backoff_uniform),
+        cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_client_status),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
