@@ -33,16 +33,21 @@ static struct ais_answer parse(const char *text)
     return answer;
 }
 
-/* Refused for that reason, with nothing left in the answer. */
-static void assert_bad(const char *text, const char *reason)
+/* Refused in that way, for that reason, with nothing left in the answer. */
+static void assert_refused(const char *text, int rc, const char *reason)
 {
     static const struct ais_answer nothing;
     struct ais_error err = {""};
     struct ais_answer answer;
 
-    if (ais_answer_parse(&answer, AIS_INSTANCES, str(text), &err) != -1 || strstr(err.text, reason) == NULL)
+    if (ais_answer_parse(&answer, AIS_INSTANCES, str(text), &err) != rc || strstr(err.text, reason) == NULL)
         fail_msg("%s: \"%s\"", text, err.text);
     assert_memory_equal(&answer, &nothing, sizeof(answer));
+}
+
+static void assert_bad(const char *text, const char *reason)
+{
+    assert_refused(text, -1, reason);
 }
 
 static void test_page(void **state)
@@ -190,7 +195,7 @@ static void test_out_of_memory(void **state)
 {
     (void) state;
     exhausted = true;
-    assert_bad(PAGE("{\"id\":\"docs\"}"), "out of memory");
+    assert_refused(PAGE("{\"id\":\"docs\"}"), AIS_NO_MEMORY, "out of memory");
     exhausted = false;
 }
 
