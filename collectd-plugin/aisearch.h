@@ -109,7 +109,8 @@ struct account_s {
   /* of the read callback */
   cdtime_t interval; /* of each value */
   size_t slices;     /* the calls in one interval; each reports a part */
-  size_t slice;      /* which of them is the next one */
+  size_t slice;      /* which of them it is */
+  bool is_complete;  /* all look-ups are reported */
   size_t reported;   /* look-ups since the first slice */
   lookup_t *cursor;  /* lock; the next one to report */
   notice_t *notices; /* to be told after the values */

@@ -11,14 +11,32 @@
 /* About as many values as collectd's own plugins dispatch at once: ten each. */
 #define LOOKUPS_PER_SLICE 50
 
+/* Where nobody knows how many there will be. */
+#define SLICES_OF_DISCOVERED 20
+
 #define SLICE_MIN MS_TO_CDTIME_T(100)
 
 void aisearch_report_prepare(account_t *account, cdtime_t interval) {
   size_t wanted = account->lookups / LOOKUPS_PER_SLICE + 1;
   size_t most = (size_t)(interval / SLICE_MIN);
 
+  if (account->discover.wanted && wanted < SLICES_OF_DISCOVERED)
+    wanted = SLICES_OF_DISCOVERED;
+
   account->interval = interval;
   account->slices = wanted < most ? wanted : most > 0 ? most : 1;
+}
+
+/* How many look-ups are to be reported when the present slice is over: few of
+ * them at once, many evenly. */
+static size_t goal(const account_t *account) {
+  size_t parts = account->lookups / LOOKUPS_PER_SLICE + 1;
+  size_t part;
+
+  if (parts > account->slices)
+    parts = account->slices;
+  part = ((account->slice + 1) * parts + account->slices - 1) / account->slices;
+  return part < parts ? account->lookups * part / parts : SIZE_MAX;
 }
 
 static void dispatch(const account_t *account, const char *plugin_instance,
@@ -110,18 +128,15 @@ static void snapshot_history(snapshot_t *snapshot, const lookup_t *lookup) {
     snapshot->reading.succeeded_at = history->succeeded_at;
 }
 
-/* Of the next look-up, but not beyond as many as should be reported by now.
- * Returns false where there is none. */
-static bool take_snapshot(account_t *account, size_t share, size_t shares,
-                          cdtime_t now, snapshot_t *snapshot) {
+/* Of the next look-up in this slice. Returns false where there is none. */
+static bool take_snapshot(account_t *account, cdtime_t now,
+                          snapshot_t *snapshot) {
   lookup_t *lookup;
   cdtime_t patience = 2 * account->interval;
 
   pthread_mutex_lock(&account->lock);
   lookup = account->cursor;
-  if (lookup == NULL ||
-      (share < shares &&
-       account->reported >= account->lookups * share / shares)) {
+  if (lookup == NULL || account->reported >= goal(account)) {
     pthread_mutex_unlock(&account->lock);
     return false;
   }
@@ -237,31 +252,45 @@ static void tell_notices(account_t *account) {
   account->notices = NULL;
 }
 
+static void begin_interval(account_t *account, cdtime_t now) {
+  take_notices(account);
+  report_account(account, now);
+
+  pthread_mutex_lock(&account->lock);
+  account->cursor = account->first;
+  account->reported = 0;
+  account->is_complete = false;
+  pthread_mutex_unlock(&account->lock);
+}
+
+/* Once all look-ups are reported. */
+static void complete_interval(account_t *account) {
+  pthread_mutex_lock(&account->lock);
+  if (account->is_complete || account->cursor != NULL) {
+    pthread_mutex_unlock(&account->lock);
+    return;
+  }
+  account->is_complete = true;
+  pthread_mutex_unlock(&account->lock);
+
+  tell_notices(account);
+  aisearch_fetch_reported();
+}
+
 void aisearch_report(account_t *account) {
   cdtime_t now = cdtime();
   snapshot_t snapshot;
 
-  if (account->slice == 0) {
-    take_notices(account);
-    report_account(account, now);
-    pthread_mutex_lock(&account->lock);
-    account->cursor = account->first;
-    account->reported = 0;
-    pthread_mutex_unlock(&account->lock);
-  }
+  if (account->slice == 0)
+    begin_interval(account, now);
 
-  account->slice++;
-  while (
-      take_snapshot(account, account->slice, account->slices, now, &snapshot)) {
+  while (take_snapshot(account, now, &snapshot)) {
     report_lookup(account, &snapshot, now);
     aisearch_jobs_free(&snapshot.jobs);
   }
 
-  if (account->slice == account->slices) {
-    account->slice = 0;
-    tell_notices(account);
-    aisearch_fetch_reported();
-  }
+  complete_interval(account);
+  account->slice = (account->slice + 1) % account->slices;
 }
 
 void aisearch_report_last(account_t *account) {
