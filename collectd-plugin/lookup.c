@@ -12,7 +12,8 @@ static struct ais_str view(const char *s) {
 /* What plain instances are in is called "default", and needs no mention. */
 void aisearch_lookup_name(char name[DATA_MAX_NAME_LEN],
                           const account_t *account, const lookup_what_t *what) {
-  bool other = what->namespace != NULL && strcmp(what->namespace, "default");
+  bool other =
+      what->namespace != NULL && strcmp(what->namespace, "default") != 0;
 
   ssnprintf(name, DATA_MAX_NAME_LEN, "%s-%s%s%s", account->name, what->instance,
             other ? "@" : "", other ? what->namespace : "");

@@ -52,7 +52,7 @@ static bool is_valid(const char *kind, const char *text) {
     return aisearch_told_parse(&(outbox_told_t){0}, text);
 
   return strcmp(kind, BUDGET) == 0 &&
-         aisearch_budget_parse(/* budget = */ NULL, 0, 0, text);
+         aisearch_budget_parse(/* b = */ NULL, 0, 0, text);
 }
 
 static char *take(const char *kind, const char *name) {

@@ -1,5 +1,6 @@
 #include "statefile.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -60,7 +61,7 @@ struct statefile_s {
 /* Memory. */
 
 static void append(buffer_t *b, const char *data, size_t len) {
-  if (b->failed)
+  if (b->failed || len == 0)
     return;
 
   if (b->len + len > b->size) {
@@ -205,6 +206,18 @@ static bool has_duplicates(const statefile_t *f) {
   return false;
 }
 
+/* The last line: how many there are before it. */
+static bool is_end(const char *line, size_t *nlines) {
+  char *rest;
+
+  if (strncmp(line, "end ", strlen("end ")) != 0 ||
+      !isdigit((unsigned char)line[strlen("end ")]))
+    return false;
+
+  *nlines = strtoul(line + strlen("end "), &rest, 10);
+  return *rest == '\0';
+}
+
 /* The text ends with a NUL, and has no other. */
 static int read_lines(statefile_t *f, char *text, statefile_valid_t valid,
                       struct ais_error *err) {
@@ -224,8 +237,7 @@ static int read_lines(statefile_t *f, char *text, statefile_valid_t valid,
     number++;
     if (newline != NULL)
       *newline = '\0';
-    ended = newline != NULL && newline[1] == '\0' &&
-            sscanf(line, "end %zu", &end) == 1;
+    ended = newline != NULL && newline[1] == '\0' && is_end(line, &end);
     if (newline == NULL || (!ended && read_line(f, line, valid) != 0)) {
       ais_error_set(err, "line %zu cannot be read", number);
       return -1;
@@ -450,7 +462,7 @@ static void print_date(char date[DATE_SIZE], int64_t now) {
 
   gmtime_r(&seconds, &tm);
   if (strftime(date, DATE_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-    strcpy(date, "1970-01-01T00:00:00Z");
+    snprintf(date, DATE_SIZE, "1970-01-01T00:00:00Z");
 }
 
 void aisearch_statefile_keep(statefile_t *f, const char *kind, const char *name,
@@ -465,8 +477,10 @@ void aisearch_statefile_keep(statefile_t *f, const char *kind, const char *name,
 
   print_date(date, now);
   append_line(&copy, kind, name, date, text);
-  if (copy.failed)
+  if (copy.failed) {
+    free(copy.data);
     return;
+  }
 
   copy.data[copy.len - 1] = '\0';
   if (!split(&line, copy.data) || !insert(f, i, &line))
