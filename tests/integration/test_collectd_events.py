@@ -383,6 +383,48 @@ def test_restart(simulator, collectd, tmp):
         ("OKAY", "docs-handbook/failed"), ("OKAY", "docs-handbook/stalled")]
 
 
+def test_what_waits_for_its_report_is_told_at_the_end(simulator, collectd):
+    """Looks go on between two reports; a stop in between loses nothing, and tells nothing twice."""
+    simulator.instance(LIST, [{"id": "a", "state": "running"}])
+    interval = max(2.0, 4 * INTERVAL)
+    daemon = collectd(account(simulator).replace(OFTEN, f"ActiveInterval {interval}\nIdleInterval {interval}"),
+                      interval=interval)
+    daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1, 5 * interval)
+    simulator.job(LIST, "a", state="failed", ends_in=0)
+    seen = simulator.count()
+    net.wait_until(lambda: any(r.status for r in simulator.requests()[seen:]), 3 * interval, "a look")
+    daemon.stop()
+    failed = ("FAILURE", "docs-handbook/failed", "Job a .*")
+    # (the answer may still have been on its way)
+    told = bool(notifications(daemon))
+    assert told == ("failed=1/0/0" in (daemon.prefix / "aisearch.state").read_text())
+
+    daemon.start()
+    wait_notifications(daemon, failed)
+    wait_reads(daemon, 1)
+    wait_notifications(daemon, failed)
+
+
+def test_an_instance_that_goes_and_comes_back(simulator, collectd):
+    """Its alarms end when it goes; its counters go on when it is back."""
+    jobs = [{"id": "a", "state": "running"}]
+    simulator.instance(LIST, jobs)
+    simulator.instance("instances/wiki")
+    daemon = collectd(account(simulator, "DiscoverInstances true", "DiscoveryInterval @INTERVAL@"))
+    daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1, 10)
+    jobs = [ended("a", "failed")]
+    simulator.instance(LIST, jobs)
+    failed = ("FAILURE", "docs-handbook/failed", "Job a .*")
+    wait_notifications(daemon, failed)
+
+    simulator.control("POST", "/world", {"accounts": [{"id": ACCOUNT, "remove_instances": [LIST]}]})
+    gone = ("OKAY", "docs-handbook/failed", "The instance is not there any more")
+    wait_notifications(daemon, failed, gone)
+    simulator.instance(LIST, [*jobs, ended("b", "failed")])
+    known(daemon, failed=2)
+    wait_notifications(daemon, failed, gone, ("FAILURE", "docs-handbook/failed", "Job b .*"))
+
+
 def test_the_budget_holds_over_a_restart(simulator, collectd):
     for n in range(6):
         simulator.instance(f"instances/i{n}")
