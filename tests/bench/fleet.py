@@ -14,6 +14,7 @@ from harness.collectd import Collectd, Config
 from harness.edge import Certificates, Edge
 
 from .contenders import ACCOUNT
+from .outlets import NETWORK, outlet
 from .report import Line
 from .tools import Upstream
 
@@ -86,16 +87,16 @@ def _measure(tmp: pathlib.Path, certificates: Certificates, name: str, instances
     The first read opens the connections, the second has them. The plugin has no second one: from then on it looks at
     each instance at a time of its own.
     """
-    with Upstream(ROUND_TRIP) as upstream, \
+    with Upstream(ROUND_TRIP) as upstream, outlet(NETWORK) as (to, _), \
          Edge(tmp, certificates, upstream.address, name != HTTP_1, _KEEP_ALIVE) as edge, \
-         Collectd(tmp, _config(tmp, certificates, edge, name, instances), stop_timeout=30) as collectd:
+         Collectd(tmp, _config(tmp, certificates, edge, name, instances, to), stop_timeout=30) as collectd:
         return [_read(edge, collectd, instances, n) for n in range(2 if name == CURL_JSON else 1)]
 
 
 def _read(edge: Edge, collectd: Collectd, instances: int, n: int) -> Read:
     """Waits for the nth, which follows on the one before."""
     before = net.cpu_seconds(collectd.pid) if n > 0 else 0
-    net.wait_until(lambda: _lines(edge) >= (n + 1) * instances, 180, "collectd to read all instances", every=0.1)
+    net.wait_until(lambda: _lines(edge) >= (n + 1) * instances, 240, "collectd to read all instances", every=0.1)
     cpu, memory = net.cpu_seconds(collectd.pid) - before, net.rss(collectd.pid) / 2**20
 
     log = edge.requests()[n * instances:(n + 1) * instances]
@@ -141,12 +142,13 @@ def _lines(edge: Edge) -> int:
     return (edge.nginx.prefix / "edge.log").read_bytes().count(b"\n")
 
 
-def _config(tmp: pathlib.Path, certificates: Certificates, edge: Edge, name: str, instances: int) -> Config:
+def _config(tmp: pathlib.Path, certificates: Certificates, edge: Edge, name: str, instances: int, to: str) -> Config:
     names = [f"instance-{n:04d}" for n in range(instances)]
     if name == CURL_JSON:
         # Long enough that it has been through them all when it begins again.
-        return Config(None, extra=_curl_json(certificates, edge, names, 10 + instances * 0.08), csv=False)
-    return Config(_aisearch(tmp, names, f'APIURL "{edge.url()}"\nCACert "{certificates.ca_file}"'), csv=False)
+        return Config(None, extra=to + _curl_json(certificates, edge, names, 10 + instances * 0.11), csv=False)
+    where = f'APIURL "{edge.url()}"\nCACert "{certificates.ca_file}"'
+    return Config(_aisearch(tmp, names, where), extra=to, csv=False)
 
 
 def _aisearch_plain(tmp: pathlib.Path, upstream: Upstream, names: list[str]) -> str:

@@ -44,8 +44,8 @@ def _lines(tmp: pathlib.Path, instances: int) -> list[Line]:
 
 def _measure(tmp: pathlib.Path, name: str, instances: int) -> tuple[float, float, float]:
     prefix = pathlib.Path(tempfile.mkdtemp(prefix="outlets-", dir=tmp))
-    with _outlet(name) as (outlet, finished), \
-         Collectd(tmp, Config(None, extra=_unixsock(prefix) + outlet, csv=False), stop_timeout=60) as collectd, \
+    with outlet(name) as (text, finished), \
+         Collectd(tmp, Config(None, extra=_unixsock(prefix) + text, csv=False), stop_timeout=60) as collectd, \
          contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
         net.wait_until(lambda: sock.connect_ex(str(prefix / "sock")) == 0, what="collectd's unixsock")
         spent = []
@@ -87,7 +87,7 @@ def _unixsock(prefix: pathlib.Path) -> str:
 
 
 @contextlib.contextmanager
-def _outlet(name: str) -> Iterator[tuple]:
+def outlet(name: str) -> Iterator[tuple]:
     """Its configuration, and whether it has got so many series."""
     if name == PROMETHEUS:
         port = net.free_port()

@@ -1,4 +1,4 @@
-"""What the plugin accepts and what it may notify of is in its man page, and nothing else."""
+"""What the plugin accepts and what it may notify of is in its man page and in its documentation, and nothing else."""
 
 import re
 import subprocess
@@ -10,6 +10,7 @@ from harness import ROOT
 PLUGIN = ROOT / "collectd-plugin"
 POD = PLUGIN / "collectd-aisearch.pod"
 MAN_PAGE = POD.read_text()
+MANUAL = (ROOT / "docs/collectd.md").read_text()
 
 BLOCKS = {"plugin": "Plugin options", "account": "Account options", "instance": "Instance options"}
 
@@ -42,12 +43,15 @@ def test_options(block):
     assert len(options) >= 2
     documented = [re.match(r"(?:E<lt>)?B<(\w+)>", item)[1] for item in items(BLOCKS[block])]
     assert sorted(documented) == sorted(options)
+    missing = [option for option in options if not re.search(rf"^(?:\| |### ).*`<?{option}\b", MANUAL, re.MULTILINE)]
+    assert missing == []
 
 
 def test_notifications():
     told = conditions()
     assert len(told) == 6
     assert dict(re.match(r"B<(\w+)> \((\w+)\)", item).groups() for item in items("NOTIFICATIONS")) == told
+    assert [name for name in told if f"`{name}`" not in MANUAL] == []
 
 
 def test_man_page_is_sound():

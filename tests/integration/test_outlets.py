@@ -254,7 +254,7 @@ def test_threshold_tells_of_the_failure_alone(site):
 
 
 def test_what_is_reported_is_documented(site):
-    """In the man page, all of it and nothing else."""
+    """In the man page, all of it and nothing else; and in docs/."""
     wanted = {name for line in re.findall(r"^=item (.*)", section("METRICS"), re.MULTILINE)
               for name in re.findall(r"B<([\w-]+)>", line)}
 
@@ -264,6 +264,8 @@ def test_what_is_reported_is_documented(site):
 
     net.wait_until(lambda: reported() >= wanted, 10, "all that is documented")
     assert reported() == wanted
+    manual = (ROOT / "docs/collectd.md").read_text()
+    assert [name for name in wanted if f"`{name}`" not in manual] == []
 
 
 def section(title: str) -> str:
