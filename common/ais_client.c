@@ -247,6 +247,15 @@ struct ais_fetch *ais_client_fetch(struct ais_client *client, const struct ais_t
     return fetch;
 }
 
+void ais_fetch_limit(struct ais_fetch *fetch, int64_t ms)
+{
+    struct ais_client *client = fetch->client;
+
+    enter(client);
+    ais_fetch_end_by(fetch, ais_clock() + ms);
+    leave(client);
+}
+
 void ais_fetch_cancel(struct ais_fetch *fetch)
 {
     struct ais_client *client = fetch->client;

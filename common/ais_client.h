@@ -133,6 +133,12 @@ struct ais_fetch *ais_client_fetch(struct ais_client *client, const struct ais_t
                                    const struct ais_credential *cred, const char *path, ais_fetch_done done,
                                    void *data);
 
+/*
+ * Gives a fetch no more than ms milliseconds from now, where that is less than its timeout: for one that goes on with
+ * what another has begun.
+ */
+void ais_fetch_limit(struct ais_fetch *fetch, int64_t ms);
+
 /* Drops a fetch whose callback has not been called; it will not be. */
 void ais_fetch_cancel(struct ais_fetch *fetch);
 

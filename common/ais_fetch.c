@@ -118,6 +118,12 @@ int ais_fetch_start(struct ais_fetch *fetch)
     return 0;
 }
 
+void ais_fetch_end_by(struct ais_fetch *fetch, int64_t deadline)
+{
+    fetch->deadline = ais_earlier(fetch->deadline, deadline);
+    set_due(fetch);
+}
+
 /* The end. */
 
 /* Takes it out of libcurl and of the client. */

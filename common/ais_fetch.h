@@ -61,6 +61,9 @@ struct ais_fetch *ais_fetch_create(struct ais_client *client, const struct ais_t
 /* Adds it to the client and begins its first try. Returns 0, or -1 where memory runs out; it is then freed. */
 int ais_fetch_start(struct ais_fetch *fetch);
 
+/* Its deadline, where it has a later one. */
+void ais_fetch_end_by(struct ais_fetch *fetch, int64_t deadline);
+
 /* Takes it out of the client and frees it, without a callback. */
 void ais_fetch_drop(struct ais_fetch *fetch);
 

@@ -666,10 +666,14 @@ static ngx_uint_t
 ngx_http_aisearch_flight_repeat(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, const char *reason)
 {
+    int64_t  left;
+
     ngx_http_aisearch_credential_refused(f->account, &f->choice, reason,
                                          ngx_http_aisearch_flight_log(f));
 
-    if (f->repeats == AIS_SLOTS) {
+    left = f->account->target.timeout - f->elapsed - response->elapsed;
+
+    if (f->repeats == AIS_SLOTS || left <= 0) {
         return 0;
     }
 
@@ -678,6 +682,8 @@ ngx_http_aisearch_flight_repeat(ngx_http_aisearch_flight_t *f,
     if (f->fetch == NULL) {
         return 0;
     }
+
+    ais_fetch_limit(f->fetch, left);
 
     f->repeats++;
     f->elapsed += response->elapsed;

@@ -197,6 +197,19 @@ def test_clients_that_wait_for_one_answer(nginx, simulator, tmp):
     assert [request.status for request in simulator.requests()] == [401, 200]
 
 
+def test_both_calls_share_one_timeout(nginx, simulator, tmp):
+    """An API that refuses late, and then stalls, holds up nobody for longer than one that only stalls."""
+    files = Files(tmp, simulator)
+    server = start(nginx, simulator, files, f"timeout {2000 * SLOWNESS:.0f}ms;")
+    files.accept(1)
+    simulator.fault("", times=1, delay=1.5 * SLOWNESS, status=401, body=AUTHENTICATION)
+    simulator.fault("", delay=60)
+    response = server.get(target(), timeout=20 * SLOWNESS)
+    assert response.status == 504
+    assert 1.9 * SLOWNESS < response.elapsed < 3 * SLOWNESS
+    assert simulator.count() == 2
+
+
 def test_refusal_of_what_was_asked_for_switches_nothing(nginx, simulator, tmp):
     """That one client asks for what the token may not see must not disturb the others."""
     simulator.instance("instances/docs", [{"id": "b", "state": "failed"}])

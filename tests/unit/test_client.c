@@ -1110,6 +1110,32 @@ static void test_total_timeout(void **state)
     expect_timeout(serve_script, SCRIPT(UNAVAILABLE, STALL), 600, 2, "timeout of 600 ms passed waiting for the answer");
 }
 
+/* It may have less time than its target gives, never more. */
+static void test_limit(void **state)
+{
+    struct server *server = server_start(serve_stall);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result less;
+    struct result more;
+
+    (void) state;
+    target.timeout = 400;
+    fetch(driver, &less, &target, credential, "/x");
+    ais_fetch_limit(less.fetch, 100);
+    fetch(driver, &more, &target, credential, "/x");
+    ais_fetch_limit(more.fetch, 10000);
+    DRIVE_UNTIL(driver, less.done);
+    expect_fault(&less, AIS_FAULT_TIMEOUT, "timeout of 400 ms passed waiting for the answer");
+    expect_elapsed(&less, 100);
+    assert_int_equal(more.done, 0);
+    DRIVE_UNTIL(driver, more.done);
+    expect_fault(&more, AIS_FAULT_TIMEOUT, "timeout of 400 ms passed waiting for the answer");
+    expect_elapsed(&more, 400);
+    driver_free(driver);
+    server_stop(server);
+}
+
 /* A fetch that waits in line for a connection has its deadline too. */
 static void test_timeout_in_line(void **state)
 {
@@ -1644,6 +1670,7 @@ int main(void)
         cmocka_unit_test(test_next_address),
         cmocka_unit_test(test_handshake_timeout),
         cmocka_unit_test(test_total_timeout),
+        cmocka_unit_test(test_limit),
         cmocka_unit_test(test_timeout_in_line),
         cmocka_unit_test(test_timer_is_left_alone),
         cmocka_unit_test(test_name_resolution_stalls),
