@@ -43,7 +43,7 @@ def account(name: str, credential: str, *options: str) -> str:
 
 @contextlib.contextmanager
 def troubled(simulator: Simulator) -> Iterator[None]:
-    """Changing jobs, and an API that fails in turn in every way that the plugin tells apart."""
+    """Changing jobs, an instance that comes and goes, and an API that fails in turn in every way that the plugin tells apart."""
     faults = ({"status": 500, "body": "<html>"}, {"delay": 1}, {"status": 429, "headers": [["Retry-After", "1"]]},
               {"status": 401, "body": '{"success":false,"errors":[{"code":10000,"message":"no"}]}'},
               {"status": 200, "body": "{"}, {"status": 503, "body": "{}"})
@@ -54,7 +54,12 @@ def troubled(simulator: Simulator) -> Iterator[None]:
         while not over.wait(0.1):
             simulator.job("instances/docs", "a", state=("queued", "running", "failed")[turn % 3])
             simulator.clear_faults()
-            simulator.fault("/jobs", times=3, **faults[turn % len(faults)])
+            path = ("/jobs", r"/instances\?")[turn // len(faults) % 2]
+            simulator.fault(path, times=3, **faults[turn % len(faults)])
+            if turn % 4 < 2:
+                simulator.job("instances/guest", "a", state="running")
+            else:
+                simulator.remove_instances("instances/guest")
             if turn % 5 == 0:
                 simulator.drop_connections(reset=True)
             turn += 1
@@ -75,8 +80,10 @@ def test_read_threads_and_the_thread_that_fetches(tmp, simulator):
     token, url = f'TokenFile "{simulator.token_file}"', f'APIURL "{simulator.url}"'
     key = f'Email "{simulator.email}"\nKeyFile "{simulator.key_file}"'
     socket = f'APIURL "http://localhost{simulator.base}"\nUnixSocket "{simulator.unix}"'
-    accounts = [account("one", token, url), account("two", token, url),  # of one credential: one budget
-                account("three", key, socket), account("four", key, url, '<Instance "more">\nJob "a"\n</Instance>')]
+    found = f"DiscoverInstances true\nDiscoveryInterval {INTERVAL / 1000}"
+    accounts = [account("one", token, url), account("two", token, url, found),  # of one credential: one budget
+                account("three", key, socket, found, 'DiscoverNamespace "default"'),
+                account("four", key, url, '<Instance "more">\nJob "a"\n</Instance>')]
 
     with troubled(simulator):
         result = drive(tmp, "".join(accounts))
