@@ -17,6 +17,7 @@ struct instance_list_s {
   int64_t awaited_until;
   int64_t due;        /* when to ask for the next page, of aisearch_clock() */
   int64_t next_round; /* when to begin the next one */
+  int64_t read_at;    /* when the present one had read the list once */
 
   bool under_way;
   struct ais_choice choice; /* the credential that it asks with */
@@ -209,9 +210,39 @@ static void complain(instance_list_t *list, outcome_t *outcome,
   aisearch_outcome_complain(&list->trouble, label, outcome);
 }
 
-static discovery_step_t take_page(instance_list_t *list, outcome_t *outcome) {
-  discovery_step_t step =
-      aisearch_discovery_page(&list->discovery, &outcome->answer.listing);
+static bool is_cached(const struct ais_response *response) {
+  return strcmp(response->cache, "HIT") == 0 ||
+         strcmp(response->cache, "UPDATING") == 0;
+}
+
+/* Whether the answer was made before the list was read once. Its age is told in
+ * whole seconds. */
+static bool is_old(const instance_list_t *list,
+                   const struct ais_response *response) {
+  int64_t age = (response->age > 0 ? response->age : 0) + 1000;
+
+  return is_cached(response) && aisearch_clock() - age < list->read_at;
+}
+
+/* What is cached is to be another answer by the second time. */
+static void begin_pass(instance_list_t *list,
+                       const struct ais_response *response) {
+  int64_t now = aisearch_clock();
+
+  if (list->discovery.passes == 2)
+    list->read_at = now;
+  if (response->cache[0] != '\0')
+    list->due = now + list->account->pacing.active_interval;
+}
+
+static discovery_step_t take_page(instance_list_t *list, outcome_t *outcome,
+                                  const struct ais_response *response) {
+  unsigned passes = list->discovery.passes;
+  discovery_step_t step = aisearch_discovery_page(
+      &list->discovery, &outcome->answer.listing, is_old(list, response));
+
+  if (step == DISCOVERY_MORE && list->discovery.passes > passes)
+    begin_pass(list, response);
 
   if (step == DISCOVERY_FAILED) {
     outcome->good = false;
@@ -254,7 +285,7 @@ static void conclude(instance_list_t *list, const struct ais_response *response,
   outcome = aisearch_outcome(&resource, response);
   outcome.closed = closed;
   if (outcome.good)
-    step = take_page(list, &outcome);
+    step = take_page(list, &outcome, response);
 
   count(account, &outcome, response);
   if (!aisearch_credential_settle(&account->credential, &list->choice,

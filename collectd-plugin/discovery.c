@@ -152,6 +152,7 @@ static void begin_pass(discovery_t *d) {
   d->page = 1;
   d->total = -1;
   d->moved = false;
+  d->old = false;
   d->seen = 0;
   d->left_out = 0;
 }
@@ -378,7 +379,8 @@ static discovery_step_t end_pass(discovery_t *d) {
   sort_found(d);
 
   if (came_out_right(d)) {
-    d->good++;
+    if (d->passes == 1 || !d->old)
+      d->good++;
     if (d->good == 2 || !is_missing_some(d))
       return finish(d, /* is_certain = */ true);
   }
@@ -413,8 +415,11 @@ static void compare_totals(discovery_t *d, const struct ais_listing *page) {
 }
 
 discovery_step_t aisearch_discovery_page(discovery_t *d,
-                                         const struct ais_listing *page) {
+                                         const struct ais_listing *page,
+                                         bool is_old) {
   discovery_step_t step = DISCOVERY_MORE;
+
+  d->old = d->old || is_old;
 
   if (!is_wanted(d, page) || add_page(d, page) != 0) {
     step = DISCOVERY_FAILED;

@@ -20,7 +20,7 @@
  *     is read again from the first page, and if that happens over and over, it
  *     is good enough to tell what is there, but not what is gone;
  *   - an instance is gone only if it is missing when the list is read a second
- *     time, right after the first.
+ *     time, right after the first, and not out of a cache.
  *
  * Named instances, those of the configuration, are watched whether the lists
  * tell of them or not. Of an instance that has gone nothing is remembered: when
@@ -32,7 +32,7 @@
  *   again:
  *     aisearch_discovery_resource(d, &resource);   // ask for that
  *     ... an answer that is a success:
- *     step = aisearch_discovery_page(d, &answer.listing);
+ *     step = aisearch_discovery_page(d, &answer.listing, is_old);
  *       DISCOVERY_MORE     goto again
  *       DISCOVERY_FAILED   nothing has changed; until the next round
  *       DISCOVERY_DONE     while (aisearch_discovery_change(d, &change)) ...
@@ -105,6 +105,7 @@ typedef struct {
   int page;        /* to be asked for next */
   int64_t total;   /* what the first page of the pass said, or -1 */
   bool moved;      /* and another page something else */
+  bool old;        /* a page of it was */
   int64_t seen;    /* elements of this pass so far */
   size_t left_out; /* of those: with names that cannot be asked about */
 
@@ -137,9 +138,11 @@ void aisearch_discovery_begin(discovery_t *d);
 void aisearch_discovery_resource(const discovery_t *d,
                                  struct ais_resource *resource);
 
-/* Takes over the page that was asked for. */
+/* Takes over the page that was asked for. is_old: a cache has had it since
+ * before the first pass ended, so that it is no second look. */
 discovery_step_t aisearch_discovery_page(discovery_t *d,
-                                         const struct ais_listing *page);
+                                         const struct ais_listing *page,
+                                         bool is_old);
 
 /* After DISCOVERY_DONE: the next change, or false where there is none. First
  * comes what has gone. */

@@ -139,7 +139,7 @@ static discovery_step_t page(void)
 {
     struct ais_listing listing = answer();
 
-    return aisearch_discovery_page(&d, &listing);
+    return aisearch_discovery_page(&d, &listing, /* is_old = */ false);
 }
 
 /* A whole round, in so many pages. */
@@ -531,6 +531,35 @@ static void test_a_confirmation_that_fails(void **state)
     assert_string_equal(changes(), "-docs");
 }
 
+/* What a cache says a second time it has not looked at again. */
+static void test_a_confirmation_out_of_a_cache(void **state)
+{
+    struct ais_listing listing;
+
+    (void) state;
+    create("docs");
+    create("handbook");
+    round_of(1);
+    (void) changes();
+
+    delete ("docs");
+    aisearch_discovery_begin(&d);
+    for (int pass = 1; pass <= DISCOVERY_PASSES_MAX; pass++) {
+        listing = answer();
+        assert_int_equal(aisearch_discovery_page(&d, &listing, true),
+                         pass < DISCOVERY_PASSES_MAX ? DISCOVERY_MORE : DISCOVERY_DONE);
+    }
+    assert_string_equal(changes(), "");
+
+    /* an old first look is as good as any */
+    aisearch_discovery_begin(&d);
+    listing = answer();
+    assert_int_equal(aisearch_discovery_page(&d, &listing, true), DISCOVERY_MORE);
+    assert_int_equal(aisearch_discovery_page(&d, &listing, true), DISCOVERY_MORE);
+    assert_int_equal(aisearch_discovery_page(&d, &listing, false), DISCOVERY_DONE);
+    assert_string_equal(changes(), "-docs");
+}
+
 /* An API that loses sight of instances for a moment costs nothing. */
 static void test_a_list_that_was_short_for_a_moment(void **state)
 {
@@ -639,9 +668,9 @@ static void test_a_list_that_ends_early(void **state)
     aisearch_discovery_begin(&d);
     for (int pass = 1; pass <= DISCOVERY_PASSES_MAX; pass++) {
         listing = (struct ais_listing){.instances = &world.instances[1], .ninstances = 1, .total = 2, .page = 1};
-        assert_int_equal(aisearch_discovery_page(&d, &listing), DISCOVERY_MORE);
+        assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false), DISCOVERY_MORE);
         listing = (struct ais_listing){.total = 2, .page = 2};
-        assert_int_equal(aisearch_discovery_page(&d, &listing),
+        assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false),
                          pass < DISCOVERY_PASSES_MAX ? DISCOVERY_MORE : DISCOVERY_DONE);
     }
     assert_string_equal(changes(), "+new");
@@ -657,15 +686,15 @@ static void test_lists_that_make_no_sense(void **state)
     create_many(150);
     aisearch_discovery_begin(&d);
     listing = answer();
-    assert_int_equal(aisearch_discovery_page(&d, &listing), DISCOVERY_MORE);
-    assert_int_equal(aisearch_discovery_page(&d, &listing), DISCOVERY_FAILED);
+    assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false), DISCOVERY_MORE);
+    assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false), DISCOVERY_FAILED);
     assert_string_equal(changes(), "");
 
     aisearch_discovery_begin(&d);
     listing.total = -1;
     listing.page = -1;
     listing.ninstances = 1;
-    while (aisearch_discovery_page(&d, &listing) == DISCOVERY_MORE)
+    while (aisearch_discovery_page(&d, &listing, /* is_old = */ false) == DISCOVERY_MORE)
         pages++;
     assert_int_equal(pages, DISCOVERY_PAGES_MAX + 1);
     assert_string_equal(changes(), "");
@@ -778,6 +807,7 @@ int main(void)
         TEST(test_list_of_the_account),
         TEST(test_a_round_that_fails),
         TEST(test_a_confirmation_that_fails),
+        TEST(test_a_confirmation_out_of_a_cache),
         TEST(test_a_list_that_was_short_for_a_moment),
         TEST(test_deleted_between_two_pages),
         TEST(test_replaced_between_two_pages),
