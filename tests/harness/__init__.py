@@ -9,6 +9,7 @@ context managers, without pytest; tests/integration/conftest.py makes fixtures o
     prometheus.Prometheus a Prometheus that scrapes them
     edge.Edge             a second nginx: TLS and HTTP/2 in front of the simulator
     stall                 upstreams that refuse, stall or break, and slow DNS
+    shortage.Shortage     memory that runs out in a daemon, at a chosen allocation
     illness.Upstream      one that falls ill in a certain way, and recovers; http2 has the frames for it
     clock.Clock           the monotonic clock of a daemon, to be advanced
     proxy.ForwardProxy    a forward proxy between a daemon and its upstream

@@ -2,8 +2,9 @@
  * For LD_PRELOAD: makes one allocation of one process fail, the one with the number that it is told, or all from there
  * on. It is told so in a file, named by AIS_SHORTAGE, that the test and all processes have in common.
  *
- * Allocations are of two kinds. Those of everybody: malloc and its like. And those that the module makes itself, from
- * whatever pool, slab or heap: for these it has to be linked with --wrap, for the functions that have a __wrap_ here.
+ * Allocations are of two kinds. Those of everybody: malloc and its like. And those that the module (or collectd's
+ * plugin) makes itself, from whatever pool, slab or heap: for these it has to be linked with --wrap, for the functions
+ * that have a __wrap_ here.
  * (What nginx's own code takes from its pools cannot be told from outside, but that every block of a pool is one of
  * malloc's.)
  */
@@ -22,7 +23,7 @@
 
 enum {
     ANYBODY,
-    MODULE,
+    MODULE, /* or plugin */
 };
 
 /* tests/harness/shortage.py knows this by heart. */

@@ -15,35 +15,48 @@ SOURCE = TESTS / "harness" / "shortage.c"
 
 class Kind(enum.IntEnum):
     ANYBODY = 0  # malloc and its like, by whoever calls them
-    MODULE = 1  # what the module takes itself, from whatever pool, slab or heap
+    MODULE = 1  # what the module, or the plugin, takes itself, from whatever pool, slab or heap
+
+
+class Library:
+    """What has to be compiled for it, in a directory."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self._directory = directory
+        self.preload = directory / "shortage.so"
+        _compile("-o", self.preload, SOURCE)
+
+    def module(self) -> pathlib.Path:
+        """nginx's module, linked again so that its own allocations are known."""
+        objects = BUILD / "nginx" / "tree" / "objs"
+        return self._link("ngx_http_aisearch_module.so", *(objects / "addon").rglob("*.o"),
+                          objects / "ngx_http_aisearch_module_modules.o")
+
+    def plugin(self) -> pathlib.Path:
+        """The same of collectd's plugin."""
+        return self._link("aisearch.so", *(BUILD / "collectd-plugin").glob("*.o"), BUILD / "libaisearch.a")
+
+    def _link(self, name: str, *objects: pathlib.Path) -> pathlib.Path:
+        source = SOURCE.read_text()
+        wrapped = {*re.findall(r"^WRAP(?:_NGX)?\((?:\w+ \*, )?(\w+)", source, re.M),
+                   *re.findall(r"^void \*__wrap_(\w+)", source, re.M)}
+        sanitizers = ["-fsanitize=address,undefined"] if PRELOAD else []
+        _compile(*sanitizers, *(f"-Wl,--wrap={function}" for function in sorted(wrapped)), "-o", self._directory / name,
+                 *sorted(objects), "-lcurl", "-lcjson")
+        return self._directory / name
 
 
 class Shortage:
-    """Orders to the processes that were started with its library and its environment."""
+    """Orders to the processes that were started with the library and this environment."""
 
     _LAYOUT = struct.Struct("=iiiiqqq")  # struct orders
 
     def __init__(self, tmp: pathlib.Path) -> None:
-        self._tmp = tmp
         file = tmp / "shortage"
         file.write_bytes(bytes(self._LAYOUT.size))
         self.env = {"AIS_SHORTAGE": str(file)}
         with file.open("r+b") as opened:
             self._orders = mmap.mmap(opened.fileno(), self._LAYOUT.size)
-        self.library = tmp / "shortage.so"
-        _compile("-o", self.library, SOURCE)
-
-    def module(self) -> pathlib.Path:
-        """nginx's module, linked again so that its own allocations are known."""
-        objects = BUILD / "nginx" / "tree" / "objs"
-        module = self._tmp / "ngx_http_aisearch_module.so"
-        wrapped = re.findall(r"^(?:WRAP(?:_NGX)?\((?:(?:void|char) \*, )?|void \*__wrap_)(\w+)(?=.*[^;]$)",
-                             SOURCE.read_text(), re.M)
-        sanitizers = ["-fsanitize=address,undefined"] if PRELOAD else []
-        _compile(*sanitizers, *(f"-Wl,--wrap={name}" for name in sorted(set(wrapped))), "-o", module,
-                 *sorted((objects / "addon").rglob("*.o")), objects / "ngx_http_aisearch_module_modules.o",
-                 "-lcurl", "-lcjson")
-        return module
 
     def watch(self, pid: int) -> None:
         """Everything is about this process from now on."""
@@ -63,6 +76,11 @@ class Shortage:
     def failed(self) -> int:
         """How many allocations did, since begin()."""
         return self._read()["failed"]
+
+    @property
+    def count(self) -> int:
+        """How many there were since begin(), those that failed included."""
+        return self._read()["count"]
 
     @property
     def live(self) -> int:

@@ -9,9 +9,9 @@ import termios
 
 import pytest
 
-from harness import PRELOAD, VALGRIND, net
+from harness import PRELOAD, VALGRIND, net, temp_dir
 from harness.nginx import Nginx
-from harness.shortage import Kind, Shortage, sweep
+from harness.shortage import Kind, Library, Shortage, sweep
 
 from gateway import WORKERS, account, held, stopped
 
@@ -32,6 +32,7 @@ class Place:
     def __init__(self, nginx: Nginx, shortage: Shortage) -> None:
         self.nginx = nginx
         self.shortage = shortage
+        self.cache = ""  # the X-Aisearch-Cache of the last answer
         self._next = 0
 
     def new_job(self) -> str:
@@ -44,7 +45,7 @@ class Place:
     def ask(self, job: str) -> int | None:
         """On a connection of its own; see answer()."""
         try:
-            return check(self.nginx.get(self.path(job), timeout=5), job)
+            return self.check(self.nginx.get(self.path(job), timeout=5), job)
         except ConnectionError:
             return None
 
@@ -63,23 +64,24 @@ class Place:
     def answer(self, connection: net.Connection, job: str) -> int | None:
         """The status of the answer, which has to be a whole one; None where the connection was closed instead."""
         try:
-            return check(connection.read_response(), job)
+            return self.check(connection.read_response(), job)
         except ConnectionError:
             return None
 
     def works(self, job: str) -> None:
         """At once: neither a lease nor a failure stands in the way."""
         response = self.nginx.get(self.path(job), timeout=1)
-        assert check(response, job) == 200, response
+        assert self.check(response, job) == 200, response
 
 
-def check(response: net.Response, job: str) -> int:
-    """Either the job, or an error of ours, and never anything in between."""
-    if response.status == 200:
-        assert response.json()["result"]["id"] == job
-    elif response.header("Content-Type") == "application/json":
-        assert response.json()["success"] is False
-    return response.status
+    def check(self, response: net.Response, job: str) -> int:
+        """Either the job, or an error of ours, and never anything in between."""
+        self.cache = response.header("X-Aisearch-Cache", "")
+        if response.status == 200:
+            assert response.json()["result"]["id"] == job
+        elif response.header("Content-Type") == "application/json":
+            assert response.json()["success"] is False
+        return response.status
 
 
 def unread(connection: net.Connection) -> int:
@@ -97,8 +99,19 @@ def acceptable(status: int | None, kind: Kind) -> bool:
     return status in (200, 500, 502, 503) or (status is None and kind is Kind.ANYBODY)
 
 
+@pytest.fixture(scope="module")
+def library():
+    with temp_dir() as path:
+        yield Library(path)
+
+
+@pytest.fixture(scope="module")
+def module(library):
+    return library.module()
+
+
 @pytest.fixture
-def place(tmp, nginx, simulator):
+def place(tmp, nginx, simulator, library, module):
     simulator.instance("instances/docs", [{"id": f"j{n}", "state": "succeeded"} for n in range(1, JOBS)])
     shortage = Shortage(tmp)
 
@@ -106,9 +119,8 @@ def place(tmp, nginx, simulator):
         # Where libcurl lacks memory inside of a header, it says the same as where the header is too long: the API is
         # blamed for that, and would be for the next two seconds.
         valid = "aisearch_valid error 0;" if kind is Kind.ANYBODY else ""
-        server = nginx(aisearch=False, modules=(shortage.module(),), preload=[shortage.library], env=shortage.env,
-                       workers=workers,
-                       http=account(simulator, "budget 1000000 1s;", "retries 0;"),
+        server = nginx(aisearch=False, modules=(module,), preload=[library.preload], env=shortage.env,
+                       workers=workers, http=account(simulator, "budget 1000000 1s;", "retries 0;"),
                        server=f"location /jobs/ {{ aisearch_pass docs; {valid} }}" + WORKERS)
         server.allow_log("memory|allocate|alloc")
         shortage.watch(server.workers()[0])
@@ -123,8 +135,9 @@ SLACK = 8
 
 def torture(place: Place, kind: Kind, lasts: bool, look_up) -> int:
     """
-    Each allocation of look_up(begin) fails in turn, and all of it is done twice: what the first round left behind for
-    good, such as a cache, the second does not leave again. Returns how many allocations there were.
+    look_up(begin) looks a job up; from begin() on, which it calls, each allocation fails in turn. All of it is done
+    twice: what the first round left behind for good, such as a cache, the second does not leave again. Returns how many
+    allocations there were.
     """
     workers = place.nginx.workers()
 
@@ -152,8 +165,11 @@ def test_cold(place, kind, lasts):
         status = here.ask(job)
         here.shortage.stop()
         assert acceptable(status, kind), status
+        cache = here.cache
         here.works(job)
+        return cache
 
+    assert look_up(lambda: None) == "MISS"
     assert torture(here, kind, lasts, look_up) >= 3
 
 
@@ -169,8 +185,11 @@ def test_hit(place, kind, lasts):
         status = here.ask(job)
         here.shortage.stop()
         assert acceptable(status, kind), status
+        cache = here.cache
         here.works(job)
+        return cache
 
+    assert look_up(lambda: None) == "HIT"
     assert torture(here, kind, lasts, look_up) >= 2
 
 
@@ -193,6 +212,9 @@ def test_wait(place, simulator, kind, lasts, workers):
         here.shortage.stop()
         assert all(acceptable(status, kind) for status in statuses), statuses
         assert statuses[0] == 200 or workers == 1, "the other worker has memory"
+        cache = here.cache
         here.works(job)
+        return cache
 
+    assert look_up(lambda: None) == "COALESCED"
     assert torture(here, kind, lasts, look_up) >= 3
