@@ -34,6 +34,13 @@ typedef struct {
   c_complain_t complaint;
 } trouble_t;
 
+/* Of an account: how much was complained about in the present interval. */
+typedef struct {
+  int64_t since; /* of aisearch_clock() */
+  size_t named;
+  size_t more; /* beyond that, and only counted */
+} complaints_t;
+
 /* What is asked for again and again: the list of an instance, or a pinned job.
  * There may be thousands. */
 struct lookup_s {
@@ -89,7 +96,9 @@ struct account_s {
   budget_t budget;     /* of a payer */
   schedule_t schedule; /* of a payer */
   instance_list_t *lists;
+  complaints_t complaints;
   size_t under_way; /* of a payer: how many look-ups */
+  bool is_single;   /* of a payer: no two of them share a connection */
 
   pthread_mutex_t lock;
   lookup_t *first;   /* lock */

@@ -207,7 +207,7 @@ static void complain(instance_list_t *list, outcome_t *outcome,
 
   explain(list, outcome);
   make_label(list, label, sizeof(label));
-  aisearch_outcome_complain(&list->trouble, label, outcome);
+  aisearch_outcome_complain(list->account, &list->trouble, label, outcome);
 }
 
 static bool is_cached(const struct ais_response *response) {

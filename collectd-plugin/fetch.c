@@ -1,4 +1,4 @@
-#include "aisearch.h"
+#include "outcome.h"
 
 #include <stdatomic.h>
 
@@ -28,7 +28,7 @@ static lookup_t *lookup_of(schedule_entry_t *turn) {
 static bool has_room(const account_t *payer) {
   size_t most = payer->pacing.max_streams;
 
-  if (!payer->target.url.tls && most > MAX_CONNECTIONS)
+  if (payer->is_single && most > MAX_CONNECTIONS)
     most = MAX_CONNECTIONS;
   return payer->under_way < most;
 }
@@ -102,11 +102,15 @@ static int64_t sooner(int64_t limit, int64_t wait) {
   return wait != -1 && wait < limit ? wait : limit;
 }
 
-/* Begins all that is due. Returns how long, in ms and at most limit, until
- * there may be more. */
-static int64_t look_at_all(int64_t limit) {
-  for (account_t *a = fetch_accounts; a != NULL; a = a->next)
+/* Begins all that is due. Returns how long, in ms and at most an interval,
+ * until there may be more. */
+static int64_t look_at_all(int64_t interval) {
+  int64_t limit = interval;
+
+  for (account_t *a = fetch_accounts; a != NULL; a = a->next) {
+    aisearch_outcome_tell_more(a, interval);
     limit = sooner(limit, aisearch_discover(a));
+  }
 
   for (account_t *a = fetch_accounts; a != NULL; a = a->next) {
     if (!is_payer(a))
@@ -177,6 +181,7 @@ static int start_schedules(void) {
         .data = &a->payer->budget, .enter = enter_gate, .leave = leave_gate};
     a->target.gate = &a->gate;
 
+    a->is_single = !a->target.url.tls;
     if (is_payer(a)) {
       aisearch_budget_start(&a->budget, now);
       aisearch_schedule_init(&a->schedule, now,

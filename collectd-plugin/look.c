@@ -80,7 +80,7 @@ static void complain(lookup_t *lookup, const outcome_t *outcome) {
     return;
 
   aisearch_lookup_label(lookup, label, sizeof(label));
-  aisearch_outcome_complain(&lookup->trouble, label, outcome);
+  aisearch_outcome_complain(lookup->account, &lookup->trouble, label, outcome);
 }
 
 static outcome_t judge(const lookup_t *lookup,
@@ -124,6 +124,8 @@ static void done(void *data, const struct ais_response *response) {
 
   lookup->under_way = false;
   payer->under_way--;
+  if (response->status != 0)
+    payer->is_single = !response->multiplexed;
   aisearch_state_touch();
   if (lookup->gone) {
     aisearch_lookup_free(lookup);

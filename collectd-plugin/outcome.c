@@ -1,5 +1,8 @@
 #include "outcome.h"
 
+/* Look-ups that are complained about one by one, in one interval. */
+#define COMPLAINTS_MAX 20
+
 /* The API's own words end up in a log, where a line is a line. */
 static void make_printable(char *text) {
   for (; *text != '\0'; text++)
@@ -69,8 +72,30 @@ void aisearch_outcome_count(account_t *account, const outcome_t *outcome,
   }
 }
 
-void aisearch_outcome_complain(trouble_t *trouble, const char *label,
-                               const outcome_t *outcome) {
+static bool may_name(complaints_t *complaints) {
+  if (complaints->named == COMPLAINTS_MAX) {
+    complaints->more++;
+    return false;
+  }
+  complaints->named++;
+  return true;
+}
+
+void aisearch_outcome_tell_more(account_t *account, int64_t interval) {
+  complaints_t *complaints = &account->complaints;
+  int64_t now = aisearch_clock();
+
+  if (now - complaints->since < interval)
+    return;
+
+  if (complaints->more > 0)
+    ERROR("aisearch plugin: Account \"%s\": %zu more cannot be read.",
+          account->name, complaints->more);
+  *complaints = (complaints_t){.since = now};
+}
+
+void aisearch_outcome_complain(account_t *account, trouble_t *trouble,
+                               const char *label, const outcome_t *outcome) {
   char what[32];
   char closed[64] = "";
   int kind;
@@ -94,9 +119,12 @@ void aisearch_outcome_complain(trouble_t *trouble, const char *label,
     ssnprintf(what, sizeof(what), "the API answers %d", outcome->status);
   }
 
-  if (kind != trouble->kind)
-    C_COMPLAIN_INIT(&trouble->complaint);
+  if (kind == trouble->kind)
+    return;
   trouble->kind = kind;
+  C_COMPLAIN_INIT(&trouble->complaint);
+  if (!may_name(&account->complaints))
+    return;
 
   if (outcome->closed > 0)
     ssnprintf(closed, sizeof(closed), "; no calls for the next %.0f seconds",

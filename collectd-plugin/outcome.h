@@ -24,9 +24,14 @@ void aisearch_outcome_count(account_t *account, const outcome_t *outcome,
                             const struct ais_response *response);
 
 /* Logs once per change: of the fault, or of the status that says no. label says
- * what cannot be read. */
-void aisearch_outcome_complain(trouble_t *trouble, const char *label,
-                               const outcome_t *outcome);
+ * what cannot be read. An outage concerns thousands: of those of one interval,
+ * the first ones are named, and the others counted. */
+void aisearch_outcome_complain(account_t *account, trouble_t *trouble,
+                               const char *label, const outcome_t *outcome);
+
+/* Logs how many more there were than were named, and begins a new interval
+ * where the present one is over (ms). */
+void aisearch_outcome_tell_more(account_t *account, int64_t interval);
 
 /* A response where none came, and no request was sent. */
 struct ais_response aisearch_outcome_unsent(enum ais_fault fault,

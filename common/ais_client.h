@@ -96,6 +96,7 @@ struct ais_response {
     int64_t ratelimit_reset;     /* x-ratelimit-reset, ms since the epoch, or -1 */
     int64_t age;                 /* Age (RFC 9111, section 5.1), ms, or -1 */
     char cache[16];              /* X-Aisearch-Cache, of an nginx in between, or empty */
+    bool multiplexed;            /* it came over HTTP/2: others may share its connection */
     int64_t elapsed;             /* ms from ais_client_fetch() to now */
     unsigned calls;              /* requests that were sent, libcurl's own repeats included */
     const char *message;         /* why it failed, for a log; "" where it did not */

@@ -513,14 +513,17 @@ static void set_message(struct ais_transfer *t, CURLcode code)
 void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response *response)
 {
     long status = 0;
+    long version = 0;
 
     leave_gate(t, code == CURLE_OPERATION_TIMEDOUT);
     memset(response, 0, sizeof(*response));
     response->fault = fault_of(t, code);
     if (t->header_done) {
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+        curl_easy_getinfo(t->easy, CURLINFO_HTTP_VERSION, &version);
     }
     response->status = (int) status;
+    response->multiplexed = version >= CURL_HTTP_VERSION_2_0;
     response->retry_after = t->retry_after;
     response->ratelimit_remaining = t->ratelimit_remaining;
     response->ratelimit_reset = t->ratelimit_reset;

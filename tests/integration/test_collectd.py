@@ -344,6 +344,25 @@ def test_log_tells_each_change_of_a_fault_once(simulator, collectd):
         "server", "rate_limited", "server"]
 
 
+def test_log_of_an_outage_is_short(simulator, collectd):
+    """Of the many that fail at once, twenty are named in each interval, and the others counted."""
+    names = many(simulator, 49)
+    daemon = collectd(account(simulator, *of_lists(*names)), interval=3 * INTERVAL)
+    daemon.wait_report("docs", has(*(f"docs-{name}/gauge-state" for name in names)), timeout=30 * INTERVAL)
+    simulator.fault(status=500, body="no")
+
+    def more() -> int:
+        return sum(int(re.search(r"(\d+) more", line)[1]) for line in daemon.log_lines("more cannot be read"))
+
+    def named() -> int:
+        return len(daemon.log_lines(r'"i\d+": cannot be read: '))
+
+    net.wait_until(lambda: named() + more() >= 49, timeout=30 * INTERVAL, what="all of them")
+    assert more() > 0
+    simulator.clear_faults()
+    net.wait_until(lambda: len(daemon.log_lines("can be read again")) >= named(), timeout=30 * INTERVAL)
+
+
 def test_missing_job_is_not_another_ones_affair(simulator, collectd):
     simulator.instance("instances/handbook", [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\nJob "b"\n</Instance>'))

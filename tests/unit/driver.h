@@ -45,6 +45,7 @@ struct result {
     int64_t ratelimit_remaining;
     int64_t ratelimit_reset;
     int64_t age;
+    bool multiplexed;
     int64_t elapsed;
     unsigned calls;
     char cache[16];
@@ -221,6 +222,7 @@ static inline void on_done(void *data, const struct ais_response *r)
     result->ratelimit_remaining = r->ratelimit_remaining;
     result->ratelimit_reset = r->ratelimit_reset;
     result->age = r->age;
+    result->multiplexed = r->multiplexed;
     result->elapsed = r->elapsed;
     result->calls = r->calls;
     memcpy(result->cache, r->cache, sizeof(result->cache));

@@ -187,6 +187,7 @@ static void expect_answer(const struct result *result, const char *protocol)
     assert_string_equal(result->message, "");
     assert_int_equal(result->fault, AIS_FAULT_NONE);
     assert_int_equal(result->status, 200);
+    assert_int_equal(result->multiplexed, strcmp(protocol, "HTTP/2.0") == 0);
     assert_non_null(rest);
     snprintf(expected, sizeof(expected), " %s Bearer " TOKEN, protocol);
     assert_string_equal(rest, expected);
