@@ -53,6 +53,7 @@ COLLECTD = """\
   AccountID "@ACCOUNT@"
   APIURL "http://localhost/client/v4"
   UnixSocket "@NGINX_SOCKET@"
+  ActiveInterval 2
   <Instance "my-ai-search">
   </Instance>
   <Instance "handbook">
@@ -261,7 +262,7 @@ def tour_end(nginx: Nginx, unixsock: UnixSock) -> None:
 
     def noticed() -> dict[str, float] | None:
         values = unixsock.values(prefix)
-        return values if values.get(f"{prefix}count-running") == 0 else None
+        return values if values.get(f"{prefix}duration-since_success", 3600) < 60 else None
 
     show_values(net.wait_until(noticed, 20, "collectd to notice", every=0.2))
 
