@@ -253,6 +253,7 @@ static void tell_notices(account_t *account) {
 }
 
 static void begin_interval(account_t *account, cdtime_t now) {
+  tell_notices(account); /* if the last one was cut short */
   take_notices(account);
   report_account(account, now);
 
