@@ -38,8 +38,7 @@ static void make_label(const instance_list_t *list, char *label, size_t size) {
               list->account->name, namespace);
 }
 
-/* ---- what a list tells ----------------------------------------------------
- */
+/* ---- what a list tells -------------------------------------------------- */
 
 /* For what is overdue. */
 static void note(const discovery_instance_t *instance) {
@@ -180,8 +179,7 @@ static void tell_left_out(instance_list_t *list) {
   list->left_out = left_out > 0;
 }
 
-/* ---- what came of asking for it -------------------------------------------
- */
+/* ---- what came of asking for it ----------------------------------------- */
 
 /* An nginx in between may not be meant to tell what there is. */
 static void explain(const instance_list_t *list, outcome_t *outcome) {
@@ -318,8 +316,7 @@ static void done(void *data, const struct ais_response *response) {
     conclude(list, response, calls.closed);
 }
 
-/* ---- asking for it --------------------------------------------------------
- */
+/* ---- asking for it ------------------------------------------------------ */
 
 static void fail(instance_list_t *list, enum ais_fault fault,
                  const char *message) {
@@ -388,8 +385,7 @@ int64_t aisearch_discover(account_t *account) {
   return shortest;
 }
 
-/* ---- life -----------------------------------------------------------------
- */
+/* ---- life --------------------------------------------------------------- */
 
 static int name_all(discovery_t *discovery, const account_t *account) {
   for (lookup_t *l = account->first; l != NULL; l = l->next)
