@@ -355,8 +355,8 @@ struct ais_credential *
 ngx_http_aisearch_credential_choose(ngx_http_aisearch_account_t *account,
     struct ais_choice *choice)
 {
-    uint64_t          version;
-    ngx_slab_pool_t  *shpool;
+    ngx_slab_pool_t         *shpool;
+    struct ais_credential  **credential;
 
     ngx_http_aisearch_credential_look(account, 0);
 
@@ -374,20 +374,24 @@ ngx_http_aisearch_credential_choose(ngx_http_aisearch_account_t *account,
         return NULL;
     }
 
-    version = ais_credential_version(account->credentials[choice->slot]);
+    credential = &account->credentials[choice->slot];
 
-    if (version != choice->version) {
+    if (choice->version != ais_credential_version(*credential)) {
 
         /* another worker has read a newer one */
 
         ngx_http_aisearch_credential_look(account, 1);
 
-        version = ais_credential_version(account->credentials[choice->slot]);
+        ngx_shmtx_lock(&shpool->mutex);
+
+        choice->known = ngx_http_aisearch_credential_rotation(account)->changes;
+
+        ngx_shmtx_unlock(&shpool->mutex);
+
+        choice->version = ais_credential_version(*credential);
     }
 
-    choice->version = version;
-
-    return account->credentials[choice->slot];
+    return *credential;
 }
 
 

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness import canary
 from harness.collectd import INTERVAL, Collectd, Config, refusal
 from harness.simulator import ACCOUNT, Simulator
 
+
+FIRST, SECOND = canary.secret("first"), canary.secret("second")
 
 # Look at everything once per interval, whatever becomes of it.
 EVERY_INTERVAL = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@"
@@ -61,31 +64,30 @@ def tokens_seen(simulator: Simulator) -> set[str]:
 @pytest.mark.parametrize("change", [in_place, by_rename])
 def test_change_of_the_file_is_followed(tmp, simulator, change):
     """Both are accepted for a while, as they are while somebody rotates them."""
-    simulator.account(tokens=["first", "second"])
-    path = secret(tmp, "first\n")
+    simulator.account(tokens=[FIRST, SECOND])
+    path = secret(tmp, FIRST + "\n")
     with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
         assert state_of(daemon) == 1
-        assert tokens_seen(simulator) == {"first"}
+        assert tokens_seen(simulator) == {FIRST}
 
-        change(path, "second\n")
+        change(path, SECOND + "\n")
         daemon.wait_log(rf'Account "docs": "{path}" has changed, and was read\.')
-        simulator.account(tokens=["second"])
+        simulator.account(tokens=[SECOND])
         simulator.forget()
         assert state_of(daemon) == 1
-        assert tokens_seen(simulator) == {"second"}
+        assert tokens_seen(simulator) == {SECOND}
         assert daemon.log_lines("cannot be read") == []
-    assert not re.search("first|second", daemon.log())
 
 
 def test_key_is_followed_too(tmp, simulator):
     email = simulator.email
-    simulator.account(keys=[(email, "first"), (email, "second")])
-    path = secret(tmp, "first\n")
+    simulator.account(keys=[(email, FIRST), (email, SECOND)])
+    path = secret(tmp, FIRST + "\n")
     with running(tmp, block(simulator, f'Email "{email}"\nKeyFile "{path}"')) as daemon:
         assert state_of(daemon) == 1
-        in_place(path, "second\n")
+        in_place(path, SECOND + "\n")
         daemon.wait_log("has changed, and was read")
-        simulator.account(keys=[(email, "second")])
+        simulator.account(keys=[(email, SECOND)])
         assert state_of(daemon) == 1
         assert daemon.log_lines("cannot be read") == []
 
@@ -94,8 +96,8 @@ def test_content_that_does_not_do_leaves_the_old_one_in_use(tmp, simulator):
     path = secret(tmp, simulator.token)
     with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
         assert state_of(daemon) == 1
-        by_rename(path, "canary canary\n")
-        daemon.wait_log(r"\[warning\].*cannot be read: .*white space at offset 6.*The one before stays in use\.")
+        by_rename(path, f"{FIRST} {SECOND}\n")
+        daemon.wait_log(rf"\[warning\].*cannot be read: .*white space at offset {len(FIRST)}.*The one before stays in use\.")
         for _ in range(2):
             assert state_of(daemon) == 1
         path.unlink()
@@ -103,12 +105,11 @@ def test_content_that_does_not_do_leaves_the_old_one_in_use(tmp, simulator):
         assert state_of(daemon) == 1
         assert len(daemon.log_lines("cannot be read")) == 2
         assert tokens_seen(simulator) == {simulator.token}
-    assert "canary" not in daemon.log()
 
 
 def test_refused_credential_is_told_once_and_left_alone(tmp, simulator):
     """Every look-up fails, though hardly any is sent, until the file changes."""
-    path = secret(tmp, "revoked")
+    path = secret(tmp, FIRST)
     with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
         report = daemon.wait_report("docs", lambda r: r["docs/errors-credential"] >= 5, timeout=5 + 10 * INTERVAL)
         assert "docs-handbook/gauge-state" not in report
@@ -120,7 +121,6 @@ def test_refused_credential_is_told_once_and_left_alone(tmp, simulator):
         in_place(path, simulator.token)
         assert state_of(daemon) == 1
         assert len(daemon.log_lines("cannot be read")) == 1
-    assert not re.search(f"revoked|{simulator.token}", daemon.log())
 
 
 def test_forbidden_resource_is_not_the_credentials_fault(tmp, simulator):
