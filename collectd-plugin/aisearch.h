@@ -57,7 +57,7 @@ struct lookup_s {
   schedule_entry_t turn;
   unsigned page; /* of the list, to be asked for next */
   bool under_way;
-  bool gone;                /* removed meanwhile: freed when it is over */
+  bool gone;                /* removed meanwhile: laid aside until it is over */
   struct ais_choice choice; /* the credential that it asks with */
   trouble_t trouble;
 
@@ -96,6 +96,7 @@ struct account_s {
   budget_t budget;     /* of a payer */
   schedule_t schedule; /* of a payer */
   instance_list_t *lists;
+  lookup_t *aside; /* removed, but under way */
   complaints_t complaints;
   size_t under_way; /* of a payer: how many look-ups */
   bool is_single;   /* of a payer: no two of them share a connection */
@@ -156,8 +157,10 @@ lookup_t *aisearch_lookup_add(account_t *account, const lookup_what_t *what);
 /* The first one of that plugin instance, or NULL. */
 lookup_t *aisearch_lookup_find(const account_t *account, char *plugin_instance);
 
-/* Takes it out of the account, and frees it as soon as it is not under way. */
+/* Takes it out of the account, and frees it; one that is under way is laid
+ * aside until it is over. */
 void aisearch_lookup_remove(lookup_t *lookup);
+void aisearch_lookup_over(lookup_t *lookup);
 void aisearch_lookup_free(lookup_t *lookup);
 void aisearch_lookups_free(account_t *account);
 

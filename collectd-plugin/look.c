@@ -128,7 +128,7 @@ static void done(void *data, const struct ais_response *response) {
     payer->is_single = !response->multiplexed;
   aisearch_state_touch();
   if (lookup->gone) {
-    aisearch_lookup_free(lookup);
+    aisearch_lookup_over(lookup);
     return;
   }
 

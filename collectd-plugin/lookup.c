@@ -138,6 +138,17 @@ static void end_watch(const lookup_t *lookup) {
   pthread_mutex_unlock(&account->lock);
 }
 
+static void lay_aside(lookup_t *lookup) {
+  account_t *account = lookup->account;
+
+  lookup->gone = true;
+  lookup->prev = NULL;
+  lookup->next = account->aside;
+  if (lookup->next != NULL)
+    lookup->next->prev = lookup;
+  account->aside = lookup;
+}
+
 void aisearch_lookup_remove(lookup_t *lookup) {
   account_t *account = lookup->account;
 
@@ -147,14 +158,22 @@ void aisearch_lookup_remove(lookup_t *lookup) {
   aisearch_schedule_drop(&account->payer->schedule, &lookup->turn);
 
   if (lookup->under_way)
-    lookup->gone = true;
+    lay_aside(lookup);
   else
     aisearch_lookup_free(lookup);
 }
 
-void aisearch_lookups_free(account_t *account) {
-  lookup_t *lookup = account->first;
+void aisearch_lookup_over(lookup_t *lookup) {
+  if (lookup->prev != NULL)
+    lookup->prev->next = lookup->next;
+  else
+    lookup->account->aside = lookup->next;
+  if (lookup->next != NULL)
+    lookup->next->prev = lookup->prev;
+  aisearch_lookup_free(lookup);
+}
 
+static void free_all(lookup_t *lookup) {
   while (lookup != NULL) {
     lookup_t *next = lookup->next;
 
@@ -162,6 +181,11 @@ void aisearch_lookups_free(account_t *account) {
     aisearch_lookup_free(lookup);
     lookup = next;
   }
+}
+
+void aisearch_lookups_free(account_t *account) {
+  free_all(account->first);
+  free_all(account->aside);
 }
 
 void aisearch_lookup_path(const lookup_t *lookup, struct ais_resource *resource,
