@@ -50,6 +50,9 @@ static int64_t time_between(int64_t from, int64_t to) {
 static void tell_failed(const subject_t *s, const struct ais_job *job) {
   notice_t notice;
 
+  if (job->ended_at > s->told->failed_at)
+    s->told->failed_at = job->ended_at;
+
   aisearch_notice_begin(&notice, CONDITION_FAILED, s->plugin_instance);
   aisearch_notice_job(&notice, job,
                       time_between(job->started_at, job->ended_at));
@@ -57,8 +60,12 @@ static void tell_failed(const subject_t *s, const struct ais_job *job) {
   aisearch_outbox_begin(s->outbox, s->told, &notice);
 }
 
+/* Further pages have older jobs: one of these is not the next success. */
 static void tell_succeeded(const subject_t *s, const struct ais_job *job) {
   notice_t notice;
+
+  if (job->ended_at != AIS_TIME_NONE && job->ended_at < s->told->failed_at)
+    return;
 
   aisearch_notice_end(&notice, CONDITION_FAILED, s->plugin_instance);
   aisearch_notice_job(&notice, job,

@@ -19,6 +19,10 @@
 typedef struct {
   uint8_t told;   /* one by one */
   uint8_t summed; /* as part of a summary */
+
+  /* The latest end of a failed job that was told, ms since the epoch; 0: not
+   * known. */
+  int64_t failed_at;
 } outbox_told_t;
 
 typedef struct {

@@ -149,6 +149,22 @@ static void test_a_failure_that_comes_to_light_late(void **state)
                   "FAILURE docs-handbook/failed Job c (user) has failed after 1 s\n");
 }
 
+/* Of more ends than a page has, the newest come first; what they say stands. */
+static void test_failures_on_several_pages(void **state)
+{
+    fixture_t *f = *state;
+    struct ais_job newer[] = {job("f", AIS_FAILED, NOW, NOW + 9 * SECOND)};
+    struct ais_job older[] = {job("b", AIS_SUCCEEDED, NOW, NOW + 2 * SECOND), job("a", AIS_FAILED, NOW, NOW + SECOND)};
+
+    look(f, NULL, 0, NOW);
+    look(f, newer, 1, NOW + MINUTE);
+    look(f, older, 2, NOW + MINUTE);
+    check_read(f, "FAILURE docs-handbook/failed Job f (user) has failed after 9 s\n"
+                  "FAILURE docs-handbook/failed Job a (user) has failed after 1 s\n");
+    look_at(f, job("g", AIS_SUCCEEDED, NOW, NOW + 9 * SECOND), NOW + 2 * MINUTE);
+    check_read(f, "OKAY docs-handbook/failed Job g (user) has succeeded after 9 s\n");
+}
+
 /* ---- stalled ----------------------------------------------------------------------------------------------------- */
 
 static void test_stalled(void **state)
@@ -469,7 +485,7 @@ static void test_told_as_text(void **state)
         assert_int_equal(told.told | told.summed, 0);
     }
 
-    told = (outbox_told_t){0xff, 0xff};
+    told = (outbox_told_t){.told = 0xff, .summed = 0xff};
     aisearch_told_print(&told, text);
     assert_true(strlen(text) < TOLD_TEXT_SIZE - 1);
     assert_true(aisearch_told_parse(&told, text));
@@ -586,6 +602,7 @@ int main(void)
         TEST(test_failed),
         TEST(test_several_ends_between_two_looks),
         TEST(test_a_failure_that_comes_to_light_late),
+        TEST(test_failures_on_several_pages),
         TEST(test_stalled),
         TEST(test_queued_for_too_long),
         TEST(test_overdue_since_first_sight),
