@@ -200,10 +200,9 @@ void aisearch_conditions_outcome(conditions_account_t *account,
   case AIS_FAULT_RATE_LIMITED:
     account->limited++;
     break;
-  case AIS_FAULT_BUDGET:
   case AIS_FAULT_INTERNAL:
     break; /* not the API's doing */
-  default:
+  default: /* BUDGET too: a call had failed, and there was none for a repeat */
     account->failed++;
   }
 }
