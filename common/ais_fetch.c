@@ -177,6 +177,7 @@ static void time_out(struct ais_fetch *fetch)
     } else {
         phase = "inside the body of the answer";
     }
+    ais_transfer_distrust(&fetch->transfer);
     snprintf(message, sizeof(message), "timeout of %lld ms passed %s", (long long) fetch->target->timeout, phase);
     fail(fetch, AIS_FAULT_TIMEOUT, message);
 }

@@ -1,6 +1,8 @@
 #include "ais_transfer.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,9 @@
 #include "ais_version.h"
 
 #define BODY_FIRST_SIZE 4096
+
+/* How long the other side may take to acknowledge what it was sent. */
+#define ACKNOWLEDGED_MS 10000
 
 /* RFC 9111, section 1.2.2: what a recipient takes for a delta-seconds that is too great. */
 #define DELTA_SECONDS_MAX ((int64_t) 1 << 31)
@@ -57,17 +62,30 @@ static void note_connecting(struct ais_transfer *t)
     }
 }
 
+/*
+ * Where what was sent is not even acknowledged, the connection is dead, whatever goes on in the network: the kernel
+ * tells so to all that share it, rather than a quarter of an hour later. Connects are left to libcurl's own timeout.
+ */
+static void limit_silence(int fd, unsigned ms)
+{
+#ifdef TCP_USER_TIMEOUT
+    (void) setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+#endif
+}
+
 /* As libcurl does it, but closed on exec: what the process starts must not get hold of a connection. */
 static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
     struct ais_transfer *t = data;
     int fd;
 
-    (void) purpose;
     note_connecting(t);
     fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     if (fd == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
         t->no_socket = true;
+    }
+    if (fd != -1 && purpose == CURLSOCKTYPE_IPCXN && address->family != AF_UNIX) {
+        limit_silence(fd, ACKNOWLEDGED_MS);
     }
     return fd;
 }
@@ -263,6 +281,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *userdata)
 
     if (len > t->body_max - t->body_len) {
         t->too_large = true;
+        ais_transfer_distrust(t);
         return 0;
     }
     if (reserve(t, t->body_len + len) == -1) {
@@ -409,6 +428,11 @@ void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout)
     t->body_len = 0;
     t->message[0] = '\0';
     (void) curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, (long) connect_timeout);
+}
+
+void ais_transfer_distrust(struct ais_transfer *t)
+{
+    (void) curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 1L);
 }
 
 /* A connection or an answer that broke: how far had it come? */

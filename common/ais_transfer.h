@@ -47,6 +47,10 @@ int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, c
 /* Before each try; connect_timeout in ms, greater than 0. */
 void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout);
 
+/* Before a try is given up: if others use its connection, they may go on, but nobody else is to begin once they have
+   ended. By itself libcurl keeps HTTP/2 connections, also those that have fallen silent. */
+void ais_transfer_distrust(struct ais_transfer *t);
+
 /* After each try: fills all of *response but elapsed. It points into t. */
 void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response *response);
 

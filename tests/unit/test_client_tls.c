@@ -437,7 +437,7 @@ static void test_streams_are_independent(void **state)
     struct ais_target quick = target;
     struct result slow[2];
     struct result big;
-    struct result ok[3];
+    struct result ok[4];
 
     (void) state;
     small.body_max = 39;
@@ -452,13 +452,37 @@ static void test_streams_are_independent(void **state)
     assert_int_equal(big.fault, AIS_FAULT_BODY);
     expect_answer(&ok[1], "HTTP/2.0");
 
-    ais_fetch_cancel(slow[0].fetch);
     DRIVE_UNTIL(driver, slow[1].done);
     assert_int_equal(slow[1].fault, AIS_FAULT_TIMEOUT);
     fetch_whole(driver, &ok[2], &target, credential, "/x");
     expect_answer(&ok[2], "HTTP/2.0");
+    ais_fetch_cancel(slow[0].fetch);
+    fetch_whole(driver, &ok[3], &target, credential, "/x");
+    expect_answer(&ok[3], "HTTP/2.0");
     assert_int_equal(connections_of(ok, COUNT(ok)), 1);
     assert_int_equal(slow[0].done, 0);
+    driver_free(driver);
+    server_stop(stall);
+    unlink(path_of("stall.sock"));
+}
+
+/* One that has fallen silent would fail all that begins on it. */
+static void test_connection_is_left(void **state)
+{
+    struct server *stall = server_start_unix(serve_stall, path_of("stall.sock"));
+    struct driver *driver = driver_trusting("good.pem", 1);
+    struct ais_target target = target_on("h2.sock");
+    struct ais_target quick = target;
+    struct result slow;
+    struct result ok[2];
+
+    (void) state;
+    quick.timeout = 100;
+    fetch_whole(driver, &ok[0], &target, credential, "/x");
+    fetch_whole(driver, &slow, &quick, credential, "/stall");
+    assert_int_equal(slow.fault, AIS_FAULT_TIMEOUT);
+    fetch_whole(driver, &ok[1], &target, credential, "/x");
+    assert_int_equal(connections_of(ok, COUNT(ok)), COUNT(ok));
     driver_free(driver);
     server_stop(stall);
     unlink(path_of("stall.sock"));
@@ -733,6 +757,7 @@ int main(void)
         cmocka_unit_test(test_load_system_ca),
         cmocka_unit_test(test_many_on_one_connection),
         cmocka_unit_test(test_streams_are_independent),
+        cmocka_unit_test(test_connection_is_left),
         cmocka_unit_test(test_gate_refuses_a_stream),
         cmocka_unit_test(test_cancel_what_has_ended),
         cmocka_unit_test(test_proxy),
