@@ -198,6 +198,11 @@ test-unit: unit
 test-integration: nginx collectd $(DRIVER) $(BENCH_TOOLS)
 	@$(TEST_ENV) PYTHON='$(PYTHON)' PYTEST_JOBS=$(PYTEST_JOBS) scripts/run-integration-tests $(RESULTS) $(PYTEST_ARGS)
 
+# Writes down, in docs/faults.md, what comes of each way in which the API may misbehave; test-integration compares.
+.PHONY: faults
+faults: nginx collectd
+	@AIS_WRITE_FAULTS=1 $(TEST_ENV) $(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/integration/test_faults.py
+
 # The same tests, with everything that is ours built with sanitizers.
 .PHONY: asan
 asan:
@@ -373,6 +378,7 @@ help:
 	@echo 'make deps       install what it takes to build (Debian packages)'
 	@echo 'make demo       see it work: nginx and collectd in front of a simulated API, until Ctrl-C (ONCE=1: one tour)'
 	@echo 'make check      build and run all tests'
+	@echo 'make faults     write docs/faults.md anew: what comes of each way in which the API may misbehave'
 	@echo 'make asan       the same with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
 	@echo 'make tsan       the unit tests and the plugin in many threads, with ThreadSanitizer; TSAN_TIME=20 (seconds)'
 	@echo 'make valgrind   the unit tests, and some of the others, under valgrind'

@@ -14,8 +14,10 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, 
 END_STREAM = ACK = 0x1
 END_HEADERS, PADDED, PRIORITY = 0x4, 0x8, 0x20
 
-NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL = 0, 1, 2, 7, 8
-ENHANCE_YOUR_CALM, HTTP_1_1_REQUIRED = 11, 13
+NO_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL = 0, 2, 7, 8
+ENHANCE_YOUR_CALM = 11
+
+MAX_CONCURRENT_STREAMS = 3  # of SETTINGS
 
 
 def raw(data: bytes, **more) -> dict:
@@ -45,17 +47,25 @@ def rst_stream(stream: int, code: int) -> bytes:
     return frame(RST_STREAM, 0, stream, struct.pack(">I", code))
 
 
+def setting(name: int, value: int) -> bytes:
+    return struct.pack(">HI", name, value)
+
+
 def goaway(last_stream: int, code: int) -> bytes:
     return frame(GOAWAY, 0, 0, struct.pack(">II", last_stream, code))
 
 
-def serve(connection: Connection, respond: Callable[[int, dict[str, str]], list[dict]]) -> None:
-    """Plays the script that respond() has for each request, of which it is told the stream and the header fields."""
+def serve(connection: Connection, respond: Callable[[int, dict[str, str]], list[dict]],
+          is_over: Callable[[], bool]) -> None:
+    """
+    Plays the script that respond() has for each request, of which it is told the stream and the header fields; until
+    is_over(), or a script ends the connection.
+    """
     decoder = hpack.Decoder()
     if connection.read_exactly(len(PREFACE)) != PREFACE:
         return
     alive = connection.play([raw(frame(SETTINGS, 0, 0))])
-    while alive:
+    while alive and not is_over():
         head = connection.read_exactly(9)
         kind, flags, stream = struct.unpack(">BBI", head[3:])
         payload = connection.read_exactly(int.from_bytes(head[:3], "big"))

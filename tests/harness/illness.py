@@ -2,7 +2,7 @@
 Upstreams that go wrong in one way each, for as long as a test wants, and give proper answers before and after that.
 
     with Upstream(Illness(answers=lambda job: stall.truncated()), certificates) as upstream:
-        upstream.url             # http://127.0.0.1:PORT/client/v4
+        upstream.url()           # http://127.0.0.1:PORT/client/v4
         upstream.fall_ill()
         ...
         upstream.recover()
@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import ssl
 import threading
+import warnings
 from collections.abc import Callable
 
 from . import http2, stall
@@ -40,18 +41,19 @@ class Upstream:
         self.heads: list[str] = []
         self.version = 1
         self._illness = illness
-        self._certificates = certificates
         self._well = well
-        self._ill = False
+        self.ill = False
         self._gate = threading.Event()
         self._gate.set()
+        if illness.tls is not None:
+            alpn = ["http/1.1"] if illness.frames is None else ["h2"]
+            self._tls_well = _context(certificates, "good", alpn)
+            self._tls_ill = _context(certificates, illness.tls, alpn)
         self._server = stall.Server(self._serve)
         self._hole = contextlib.ExitStack()
 
     def __enter__(self) -> "Upstream":
-        _, port = self._server.__enter__()
-        host = "localhost" if self._illness.tls else "127.0.0.1"
-        self.url = f"{'https' if self._illness.tls else 'http'}://{host}:{port}{BASE}"
+        _, self._port = self._server.__enter__()
         return self
 
     def __exit__(self, *exc) -> None:
@@ -59,9 +61,13 @@ class Upstream:
         self._hole.close()
         self._server.__exit__(*exc)
 
+    def url(self, host: str = "127.0.0.1") -> str:
+        """With TLS, the same server has the name localhost too."""
+        return f"{'https' if self._illness.tls else 'http'}://{host}:{self._port}{BASE}"
+
     def fall_ill(self) -> None:
         """Requests and connections from now on are for the worse; connections that nobody uses now are closed."""
-        self._ill = True
+        self.ill = True
         if self._illness.listens == "no":
             self._server.refuse()
         elif self._illness.listens == "full":
@@ -71,7 +77,7 @@ class Upstream:
                 connection.shut()
 
     def recover(self) -> None:
-        self._ill = False
+        self.ill = False
         self.version += 1
         if self._illness.listens != "yes":
             self._hole.close()
@@ -86,16 +92,24 @@ class Upstream:
 
     def _serve(self, connection: stall.Connection) -> None:
         self._gate.wait()
-        if self._ill and self._illness.greets is not None:
+        born_ill = self.ill
+        if born_ill and self._illness.greets is not None:
             connection.play(self._illness.greets)
             return
         if self._illness.tls is not None:
-            connection.handshake(self._context(self._illness.tls if self._ill else "good"))
+            connection.handshake(self._tls_ill if born_ill else self._tls_well)
         if self._illness.frames is not None:
-            http2.serve(connection, self._answer_stream)
+            http2.serve(connection, self._answer_stream, lambda: self._is_over(connection, born_ill))
             return
-        while (head := connection.read_head()) and connection.play(self._answer(head.decode("latin-1"))):
-            pass
+        while not self._is_over(connection, born_ill):
+            head = connection.read_head()
+            if not head or not connection.play(self._answer(head.decode("latin-1"))):
+                break
+
+    def _is_over(self, connection: stall.Connection, born_ill: bool) -> bool:
+        """Either this sees that the upstream has fallen ill, or fall_ill() sees that the connection is idle."""
+        connection.idle = True
+        return self.ill and not born_ill
 
     def _answer(self, head: str) -> Script:
         job = head.split(" ")[1].rpartition("/")[2]
@@ -112,18 +126,20 @@ class Upstream:
     def _is_ill(self, head: str) -> bool:
         self.heads.append(head)
         self._gate.wait()
-        return self._ill
+        return self.ill
 
-    def _context(self, kind: str) -> ssl.SSLContext:
-        name = kind if kind in Certificates.KINDS else "good"
-        context = stall.server_context(self._certificates.certificate(name), self._certificates.key(name))
-        if self._illness.frames is not None:
-            context.set_alpn_protocols(["h2"])
-        if kind == "old":
-            context.set_ciphers("DEFAULT@SECLEVEL=0")
+
+def _context(certificates: Certificates, kind: str, alpn: list[str]) -> ssl.SSLContext:
+    name = kind if kind in Certificates.KINDS else "good"
+    context = stall.server_context(certificates.certificate(name), certificates.key(name))
+    context.set_alpn_protocols(alpn)
+    if kind == "old":
+        context.set_ciphers("DEFAULT@SECLEVEL=0")
+        with warnings.catch_warnings():  # which is right, and the point of it
+            warnings.simplefilter("ignore", DeprecationWarning)
             context.minimum_version = ssl.TLSVersion.TLSv1
             context.maximum_version = ssl.TLSVersion.TLSv1_1
-        elif kind == "client":
-            context.load_verify_locations(self._certificates.ca_file)
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
+    elif kind == "client":
+        context.load_verify_locations(certificates.ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

@@ -6,7 +6,8 @@ Upstreams that go wrong below HTTP or in the middle of it, on loopback, and a re
     with stall.silent() as address: ...         accepts, and never says a word: no TLS handshake, no headers
     with stall.speaking(script) as address: ... reads a request, and says what the script has
 
-A script is a list of steps, the same as in the simulator's faults; the functions below make some.
+A script is a list of steps, the same as in the simulator's faults; the functions below make some. Here there is also
+{"hear": true}: wait until the other side says something.
 """
 
 import base64
@@ -209,6 +210,8 @@ class Connection:
                     self.sleep(step.get("every", 0))
             elif "sleep" in step:
                 self.sleep(step["sleep"])
+            elif "hear" in step:
+                self.sock.recv(65536)
             elif "reset" in step:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return False

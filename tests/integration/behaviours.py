@@ -8,14 +8,16 @@ import dataclasses
 import email.utils
 import gzip
 import json
+import struct
 import time
 from collections.abc import Callable, Iterator
 
+from harness import http2 as h2
 from harness import stall
 from harness.illness import Illness, Script
 
 # How long a fetch may take where the upstream stalls, and where it does not.
-SHORT, LONG = 1.0, 5.0
+SHORT, LONG = 2.0, 10.0
 
 STATUSES = {"timeout": 504, "rate_limited": 503}  # of the other causes: 502
 
@@ -30,6 +32,7 @@ class Behaviour:
     patience: int = 0  # seconds for which it does not want to be asked again
     stalls: bool = False  # so that it takes all the time that a fetch may take
     words: str | None = None  # the API's own for its refusal, where clients of nginx get to see them
+    unverified: bool = False  # so that it must not get a request
 
     @property
     def timeout(self) -> float:
@@ -37,8 +40,8 @@ class Behaviour:
 
     @property
     def closes(self) -> bool:
-        """It ends all look-ups with this credential for a while."""
-        return self.cause in ("rate_limited", "credential")
+        """It may end all look-ups with this credential for a while."""
+        return self.cause in ("rate_limited", "credential") or self.patience > 0
 
 
 def job(job_id: str, **fields) -> str:
@@ -311,13 +314,141 @@ def _bodies() -> Iterator[Behaviour]:
         answers=lambda job_id: answer(200, well(job_id, 1)[:-1] + ',"x":1e999}')), None, 200)
 
 
+# ---- TLS ------------------------------------------------------------------------------------------------------------
+
+def _tls() -> Iterator[Behaviour]:
+    def handshake(name: str, text: str, script: Script, cause: str, **more) -> Behaviour:
+        return _failing(name, text, Illness(tls="good", greets=script), cause, unverified=True, **more)
+
+    for kind, text in (("expired", "certificate that has expired"), ("wrong_host", "certificate of another host"),
+                       ("self_signed", "self-signed certificate"), ("old", "nothing newer than TLS 1.1")):
+        yield _failing(f"tls_{kind}", text, Illness(tls=kind), "tls", unverified=True)
+    yield handshake("tls_plain", "plain HTTP in its place", answer(200, poison("x")), "tls")
+    yield handshake("tls_garbage", "garbage in its place", [send("\x16\x03\x03\x00\xffpoison" + "\xff" * 250)], "tls")
+    yield handshake("tls_alert", "handshake_failure", [send("\x15\x03\x03\x00\x02\x02\x28"), {"close": True}], "tls")
+    yield handshake("tls_silent", "no answer to the handshake", [{"sleep": stall.HOUR}], "timeout", stalls=True)
+    yield handshake("tls_fin", "FIN within the handshake", stall.close_at_once(), "tls")
+    yield handshake("tls_rst", "RST within the handshake", [{"hear": True}, {"reset": True}], "tls")
+    yield _failing("tls_client", "wants a certificate of ours", Illness(tls="client"), "connect")
+    yield _failing("tls_truncated", "ends early, without close_notify", Illness(tls="good", answers=lambda job_id: [
+        http("HTTP/1.0 200 OK", body=poison(job_id)[:-1]), {"close": True}]), "body")
+
+
+# ---- HTTP/2 ---------------------------------------------------------------------------------------------------------
+
+def _http2() -> Iterator[Behaviour]:
+    def frames(name: str, text: str, make: Callable[[int, str], Script], cause: str | None, **more) -> Behaviour:
+        illness = Illness(tls="good", frames=make)
+        if cause is None:
+            return Behaviour(f"h2_{name}", text, illness, None, 200)
+        return _failing(f"h2_{name}", text, illness, cause, **more)
+
+    def bytes_of(name: str, text: str, make: Callable[[int, str], bytes], cause: str | None, **more) -> Behaviour:
+        return frames(name, text, lambda stream, job_id: [h2.raw(make(stream, job_id))], cause, **more)
+
+    def half(stream: int, job_id: str) -> bytes:
+        return h2.headers(stream) + h2.frame(h2.DATA, 0, stream, poison(job_id)[:30].encode())
+
+    def good(stream: int, job_id: str) -> bytes:
+        return h2.answer(stream, well(job_id, 1))
+
+    def bad(stream: int, job_id: str, **more) -> bytes:
+        return h2.answer(stream, poison(job_id), **more)
+
+    repeated: set[str] = set()
+
+    def is_repeat(job_id: str) -> bool:
+        repeated.symmetric_difference_update([job_id])
+        return job_id not in repeated
+
+    def flood(frame: bytes) -> Callable[[int, str], Script]:
+        return lambda stream, job_id: [h2.raw(frame * 100, repeat=None, every=0.01)]
+
+    # streams and connections that end
+    for name, code in (("internal", h2.INTERNAL_ERROR), ("cancel", h2.CANCEL),
+                       ("no_error", h2.NO_ERROR), ("calm", h2.ENHANCE_YOUR_CALM)):
+        yield bytes_of(f"rst_{name}", f"RST_STREAM with code {code}",
+                       lambda stream, _, code=code: h2.rst_stream(stream, code), "connect")
+    yield bytes_of("rst_refused", "RST_STREAM with code 7, and on repeat the answer",
+                   lambda stream, job_id: good(stream, job_id) if is_repeat(job_id) else h2.rst_stream(
+                       stream, h2.REFUSED_STREAM), None)
+    yield bytes_of("rst_in_body", "RST_STREAM within the body",
+                   lambda stream, job_id: half(stream, job_id) + h2.rst_stream(stream, h2.INTERNAL_ERROR), "connect")
+    yield frames("goaway", "GOAWAY, and FIN",
+                 lambda *_: [h2.raw(h2.goaway(0, h2.NO_ERROR)), {"close": True}], "connect")
+    yield bytes_of("goaway_stays", "GOAWAY, and no FIN", lambda *_: h2.goaway(0, h2.NO_ERROR), "connect")
+    yield frames("goaway_calm", "GOAWAY with code 11, and FIN",
+                 lambda *_: [h2.raw(h2.goaway(0, h2.ENHANCE_YOUR_CALM)), {"close": True}], "connect")
+    yield frames("goaway_in_body", "GOAWAY and FIN within the body", lambda stream, job_id: [
+        h2.raw(half(stream, job_id) + h2.goaway(0, h2.INTERNAL_ERROR)), {"close": True}], "connect")
+    yield bytes_of("goaway_answer", "GOAWAY before the answer",
+                   lambda stream, job_id: h2.goaway(stream, h2.NO_ERROR) + good(stream, job_id), None)
+    yield frames("fin", "FIN", lambda *_: [{"close": True}], "connect")
+    yield frames("rst", "RST", lambda *_: [{"reset": True}], "connect")
+
+    # time
+    yield frames("silent", "no frame any more", lambda *_: [{"sleep": stall.HOUR}], "timeout", stalls=True)
+    yield frames("no_body", "header, but no body",
+                 lambda stream, _: [h2.raw(h2.headers(stream)), {"sleep": stall.HOUR}], "timeout", stalls=True)
+    yield frames("pings", "PING flood", flood(h2.frame(h2.PING, 0, 0, b"poison!!")), "timeout", stalls=True)
+    yield frames("settings", "SETTINGS flood", flood(h2.frame(h2.SETTINGS, 0, 0)), "timeout", stalls=True)
+    yield frames("empty_data", "flood of empty DATA", lambda stream, _: [
+        h2.raw(h2.headers(stream)), h2.raw(h2.frame(h2.DATA, 0, stream) * 100, repeat=None, every=0.01)], "timeout",
+        stalls=True)
+    yield bytes_of("no_streams", "no more streams allowed, and no answer",
+                   lambda *_: h2.frame(h2.SETTINGS, 0, 0, h2.setting(h2.MAX_CONCURRENT_STREAMS, 0)), "timeout",
+                   stalls=True)
+
+    # size
+    yield frames("large", "body over the cap", lambda stream, _: [
+        h2.raw(h2.headers(stream)), h2.raw(h2.frame(h2.DATA, 0, stream, b" " * 16384), repeat=128)], "body")
+    yield frames("continuation", "header without end", lambda stream, _: [
+        h2.raw(h2.headers(stream, flags=0)),
+        h2.raw(h2.frame(h2.CONTINUATION, 0, stream, h2.block([("x-poison", "p" * 1000)])), repeat=None)], "connect")
+    yield bytes_of("large_header", "header of 1 MiB", lambda stream, _: h2.headers(stream, flags=0) + b"".join(
+        h2.frame(h2.CONTINUATION, 0, stream, h2.block([("x-poison", "p" * 16000)])) for _ in range(64)) + h2.frame(
+        h2.CONTINUATION, h2.END_HEADERS, stream), "timeout", stalls=True)
+    yield bytes_of("large_frame", "frame larger than allowed", lambda stream, job_id: h2.headers(stream) + h2.frame(
+        h2.DATA, h2.END_STREAM, stream, poison(job_id).encode().ljust(20000)), "body")
+
+    # nonsense
+    yield bytes_of("short", "Content-Length too small",
+                   lambda stream, job_id: bad(stream, job_id, fields=[("content-length", "20")]), "connect")
+    yield bytes_of("long", "Content-Length too great",
+                   lambda stream, job_id: bad(stream, job_id, fields=[("content-length", "1000")]), "connect")
+    yield bytes_of("data_first", "DATA without HEADERS",
+                   lambda stream, job_id: h2.frame(h2.DATA, h2.END_STREAM, stream, poison(job_id).encode()), "connect")
+    yield bytes_of("no_status", "no :status", lambda stream, job_id: h2.frame(
+        h2.HEADERS, h2.END_HEADERS, stream, h2.block([("x-poison", "poison")])) + bad(stream, job_id), "connect")
+    yield bytes_of("hpack", "a header block that is garbage", lambda stream, job_id: h2.frame(
+        h2.HEADERS, h2.END_HEADERS, stream, b"\xff" * 20) + bad(stream, job_id), "connect")
+    yield bytes_of("http_1_answer", "an answer of HTTP/1.1",
+                   lambda _, job_id: f"HTTP/1.1 200 OK\r\n\r\n{poison(job_id)}".encode(), "connect")
+    yield bytes_of("push", "PUSH_PROMISE of another job, and its answer", lambda stream, job_id: h2.frame(
+        h2.PUSH_PROMISE, h2.END_HEADERS, stream, struct.pack(">I", 2) + h2.block([
+            (":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/poison")]))
+        + bad(2, "x") + bad(stream, job_id), "connect")
+    yield bytes_of("other_stream", "an answer on another stream",
+                   lambda stream, job_id: bad(stream + 100, job_id), "connect")
+    yield bytes_of("window", "a window of more than 2^31",
+                   lambda stream, _: h2.frame(h2.WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff") * 2, "connect")
+    yield bytes_of("unknown", "a frame of unknown type before the answer",
+                   lambda stream, job_id: h2.frame(0xbb, 0xff, stream, b"poison") + good(stream, job_id), None)
+    yield bytes_of("trailers", "trailers behind the answer", lambda stream, job_id: h2.headers(stream) + h2.frame(
+        h2.DATA, 0, stream, well(job_id, 1).encode()) + h2.frame(
+        h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, h2.block([("x-poison", "poison")])), None)
+
+
 def _failing(name: str, text: str, illness: Illness, cause: str, **more) -> Behaviour:
     return Behaviour(name, text, illness, cause, STATUSES.get(cause, 502), **more)
 
 
-def behaviours(trap: str) -> list[Behaviour]:
-    """The trap is a URL that some of them try to have us go to."""
-    return [*_connections(), *_excess(), *_framing(), *_statuses(trap), *_bodies()]
+def groups(trap: str) -> dict[str, list[Behaviour]]:
+    """All of them. The trap is a URL that some try to have us go to."""
+    return {title: list(group) for title, group in {
+        "Connections": _connections(), "Slowness and size": _excess(), "Framing": _framing(),
+        "Statuses": _statuses(trap), "Bodies, with 200": _bodies(), "TLS": _tls(), "HTTP/2": _http2(),
+    }.items()}
 
 
-NAMES = [behaviour.name for behaviour in behaviours("http://trap.invalid")]
+NAMES = [behaviour.name for group in groups("http://trap.invalid").values() for behaviour in group]

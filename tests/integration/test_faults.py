@@ -1,12 +1,15 @@
 """The fault matrix: whatever an upstream does, to whatever entry, in nginx and in collectd. docs/faults.md shows it."""
 
+import os
 import re
 
 import pytest
 
+import faults_collectd
 import faults_nginx
-from behaviours import NAMES, Behaviour, behaviours
-from faults_nginx import STATES, Cell
+import faults_table
+from behaviours import NAMES, Behaviour, groups
+from faults_nginx import Cell
 from harness import SLOWNESS, net, stall, temp_dir
 
 # What a busy machine may add to the time that an answer takes, in seconds.
@@ -23,12 +26,25 @@ def trap():
 
 
 @pytest.fixture(scope="module")
-def nginx_cells(certificates, trap):
+def behaviours(trap):
+    return [behaviour for group in groups(trap).values() for behaviour in group]
+
+
+@pytest.fixture(scope="module")
+def nginx_cells(certificates, behaviours):
     with temp_dir() as tmp:
-        yield faults_nginx.run(tmp, certificates, behaviours(trap))
+        return faults_nginx.run(tmp, certificates, behaviours)
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.fixture(scope="module")
+def collectd_cells(certificates, behaviours):
+    with temp_dir() as tmp:
+        return faults_collectd.run(tmp, certificates, behaviours)
+
+
+# ---- nginx ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("state", faults_nginx.STATES)
 @pytest.mark.parametrize("name", NAMES)
 def test_nginx(nginx_cells, name, state):
     cell = nginx_cells[name, state]
@@ -37,6 +53,8 @@ def test_nginx(nginx_cells, name, state):
     CHECKS[state](cell, cell.behaviour)
     for response in (*cell.ill, cell.again):
         assert "poison" not in repr(response)
+    if cell.behaviour.unverified:
+        assert cell.asked == 0
     check_recovery(cell)
 
 
@@ -53,7 +71,7 @@ def check_fresh(cell: Cell, _behaviour: Behaviour) -> None:
     for response in (*cell.ill, cell.again):
         assert (response.status, response.header("X-Aisearch-Cache")) == (200, "HIT")
         assert response.body == cell.before.body == cell.body(1)
-    assert cell.lines == []
+    assert (cell.asked, cell.lines) == (0, [])
 
 
 def check_stale(cell: Cell, behaviour: Behaviour) -> None:
@@ -125,3 +143,44 @@ def check_recovery(cell: Cell) -> None:
     kept = cell.state == "stale" or remembered(cell.behaviour) == "HIT"
     assert cell.after.header("X-Aisearch-Cache") == ("HIT" if cell.state == "fresh" else "EXPIRED" if kept else "MISS")
     assert cell.later == []
+
+
+# ---- collectd -------------------------------------------------------------------------------------------------------
+
+# What is left of a job that cannot be read: nothing, or how old the last answer is.
+LEFT = {"new": set(), "known": {"duration-since_read"}}
+
+GOOD_NEWS = {False: "can be read again.", True: "The API accepts the credential again."}
+
+
+@pytest.mark.parametrize("state", faults_collectd.STATES)
+@pytest.mark.parametrize("name", NAMES)
+def test_collectd(collectd_cells, name, state):
+    cell = collectd_cells[name, state]
+    behaviour = cell.behaviour
+    if behaviour.status == 200:
+        assert cell.is_read(cell.ill)
+        assert cell.lines == cell.later == []
+    else:
+        assert set(cell.values(cell.ill)) == LEFT[state]
+        assert cell.errors(cell.ill) == ({behaviour.cause} if behaviour.cause else set())
+        assert len(cell.lines) == 1, cell.lines
+        assert cell.cause() == (behaviour.cause or f"the API answers {behaviour.status}")
+        assert len(cell.later) == 1 and cell.later[0].endswith(GOOD_NEWS[behaviour.cause == "credential"]), cell.later
+    if behaviour.unverified:
+        assert cell.asked == 0
+    if behaviour.patience:
+        assert set(cell.values(cell.closed)) == LEFT[state]
+    assert cell.is_read(cell.after)
+    assert cell.states == {1.0}
+    assert cell.longest < 3
+
+
+# ---- the table ------------------------------------------------------------------------------------------------------
+
+def test_table(nginx_cells, collectd_cells, trap):
+    """docs/faults.md says what was observed here; "make faults" writes it."""
+    text = faults_table.render(groups(trap), nginx_cells, collectd_cells)
+    if os.environ.get("AIS_WRITE_FAULTS"):
+        faults_table.PATH.write_text(text, encoding="utf-8")
+    assert faults_table.PATH.read_text(encoding="utf-8") == text, "if this is as it should be: make faults"

@@ -8,7 +8,9 @@ import time
 import pytest
 
 from harness import memory, net, process, stall
+from harness.clock import Clock
 from harness.edge import Certificates, Edge
+from harness.illness import Illness, Upstream
 from harness.nginx import Config, Nginx, config_test
 from harness.proxy import ForwardProxy
 from harness.stall import HOUR
@@ -280,11 +282,42 @@ def test_speaking_again_on_one_connection_and_over_tls(certificates):
     assert ids == ["x", "x"]
 
 
+@pytest.mark.parametrize("illness, outcome", [
+    (Illness(listens="no"), ConnectionRefusedError),
+    (Illness(listens="full"), TimeoutError),
+    (Illness(greets=[{"reset": True}]), ConnectionResetError),
+    (Illness(answers=lambda job: stall.truncated()), net.Closed),
+])
+def test_an_upstream_falls_ill_and_recovers_again_and_again(certificates, illness, outcome):
+    with Upstream(illness, certificates, lambda job, version: f"{job} {version}") as upstream:
+        address = ("127.0.0.1", int(upstream.url().split(":")[2].partition("/")[0]))
+        for version in (b"1", b"2", b"3"):
+            with net.Connection(address) as connection:
+                assert connection.request("/jobs/a").body == b"a " + version
+                upstream.fall_ill()
+                assert connection.at_eof(), "an idle connection is closed"
+            with pytest.raises(outcome):
+                net.request(address, "/jobs/a", timeout=0.3)
+            upstream.recover()
+
+
 def test_nothing_of_a_stalled_upstream_stays():
     before = len(net.open_fds(os.getpid()))
     with stall.speaking([{"sleep": HOUR}]) as address, net.Connection(address) as connection:
         connection.send(net.format_request("/"))
     assert len(net.open_fds(os.getpid())) == before
+
+
+def test_a_clock_that_is_advanced(tmp):
+    clock = Clock(tmp)
+    clocks = "import time\nfor _ in range(2):\n    print(time.monotonic(), time.time(), flush=True)\n    input()"
+    child = process.start(["/usr/bin/python3", "-c", clocks], stdin=-1, stdout=-1,
+                          env={"LD_PRELOAD": str(clock.library), **clock.env})
+    before = [float(word) for word in child.stdout.readline().split()]
+    clock.advance(300.5)
+    after = [float(word) for word in child.communicate(b"\n\n", timeout=20)[0].split()]
+    ahead = [late - early for early, late in zip(before, after)]
+    assert ahead == [pytest.approx(300.5, abs=10), pytest.approx(0, abs=10)]
 
 
 def test_slow_dns(tmp):

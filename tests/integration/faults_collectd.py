@@ -1,0 +1,178 @@
+"""Runs collectd against upstreams that misbehave, all at once, and takes down what it reports of each."""
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+import time
+from collections.abc import Callable
+
+from behaviours import Behaviour, well
+from harness import SLOWNESS, net
+from harness.clock import Clock
+from harness.collectd import Collectd, Config, Report
+from harness.edge import Certificates
+from harness.illness import Upstream
+from harness.simulator import ACCOUNT
+
+# Between reports.
+INTERVAL = 1.0 * SLOWNESS ** 0.5
+
+# Between look-ups: long enough for a busy machine to look at all of them within nine tenths of it; and for those few
+# that want to be left alone for long, which have a collectd of their own.
+LOOKS = {False: 4.0 * SLOWNESS ** 0.5, True: INTERVAL}
+STALL_TIMEOUT = 2.0 * SLOWNESS ** 0.5
+
+# A job that was never read when its upstream falls ill, and one that was.
+STATES = ("new", "known")
+
+# Longer than anybody may ask us to stay away.
+LONG_AFTER = 86400 + 60
+
+
+@dataclasses.dataclass
+class Cell:
+    behaviour: Behaviour
+    daemon: Collectd
+    begin: int = 0  # of what counts in the log
+    shown_at: float | None = None  # when the illness stood in the log, at the latest
+    ill: Report = dataclasses.field(default_factory=dict)  # once the illness has shown
+    lines: list[str] = dataclasses.field(default_factory=list)  # of the log, about the illness
+    asked: int = 0  # requests that reached the upstream while it was ill
+    closed: Report | None = None  # the upstream is well, but does not want to be asked yet
+    after: Report = dataclasses.field(default_factory=dict)
+    later: list[str] = dataclasses.field(default_factory=list)  # of the log, about the recovery
+    states: set[float] = dataclasses.field(default_factory=set)  # that were ever reported
+    longest: float = 0.0  # time without a report, in intervals
+
+    @property
+    def name(self) -> str:
+        """Of the account and of the job."""
+        return self.behaviour.name
+
+    def values(self, report: Report) -> dict[str, float]:
+        """Of the job, by their types."""
+        begin, end = f"{self.name}-docs/", f"-{self.name}"
+        return {name[len(begin):-len(end)]: value for name, value in report.items() if name.startswith(begin)}
+
+    def errors(self, report: Report) -> set[str]:
+        begin = f"{self.name}/errors-"
+        return {name[len(begin):] for name, value in report.items() if name.startswith(begin) and value > 0}
+
+    def is_read(self, report: Report) -> bool:
+        return "gauge-state" in self.values(report)
+
+    def said(self, log: str) -> list[str]:
+        return [line for line in log[self.begin:].splitlines() if f'Account "{self.name}"' in line]
+
+    def cause(self) -> str | None:
+        """That the log tells."""
+        return re.search("cannot be read: (.*?): ", self.lines[0])[1] if self.lines else None
+
+    def text(self) -> str:
+        """For the table."""
+        what = "read" if self.is_read(self.ill) else "gap" if self.values(self.ill) else "nothing"
+        return " ".join([what, *sorted(self.errors(self.ill))])
+
+
+def run(tmp: pathlib.Path, certificates: Certificates, behaviours: list[Behaviour]) -> dict[tuple[str, str], Cell]:
+    clock = Clock(tmp)
+    with contextlib.ExitStack() as stack:
+        upstreams = {b.name: stack.enter_context(Upstream(b.illness, certificates, well)) for b in behaviours}
+        for upstream in upstreams.values():
+            upstream.fall_ill()  # before the first look-up
+        daemons = {}
+        for patient in (False, True):  # whose clock can be advanced, since none of its look-ups is under way then
+            accounts = [_account(tmp, b, upstreams[b.name].url(), certificates, LOOKS[patient])
+                        for b in behaviours if (b.patience > 0) == patient]
+            daemons[patient] = stack.enter_context(Collectd(
+                tmp, Config("\n".join(accounts), INTERVAL), env=clock.env, preload=[clock.library] * patient))
+        cells = {}
+        for state in STATES:
+            round_of = [Cell(b, daemons[b.patience > 0]) for b in behaviours]
+            _go_through(round_of, upstreams, clock)
+            cells |= {(cell.name, state): cell for cell in round_of}
+    for cell in cells.values():
+        cell.states = {value for _, value in cell.daemon.series(f"{cell.name}-docs/gauge-state-{cell.name}")}
+        times = [when for when, _ in cell.daemon.series(f"{cell.name}/http_requests")]
+        cell.longest = max(late - early for early, late in zip(times, times[1:])) / cell.daemon.config.interval
+    return cells
+
+
+def _account(tmp: pathlib.Path, behaviour: Behaviour, url: str, certificates: Certificates, interval: float) -> str:
+    """With a credential of its own, and so a budget and a schedule."""
+    token = tmp / f"{behaviour.name}.token"
+    token.write_text(f"token-of-{behaviour.name}\n")
+    token.chmod(0o600)
+    timeout = STALL_TIMEOUT if behaviour.stalls else 0.9 * interval
+    return f"""<Account "{behaviour.name}">
+  AccountID "{ACCOUNT}"
+  TokenFile "{token}"
+  APIURL "{url}"
+  CACert "{certificates.ca_file}"
+  Timeout {int(timeout * 1000)}
+  ActiveInterval {interval}
+  IdleInterval {interval}
+  Budget 1000000 1
+  <Instance "docs">
+    Job "{behaviour.name}"
+  </Instance>
+</Account>"""
+
+
+def _go_through(cells: list[Cell], upstreams: dict[str, Upstream], clock: Clock) -> None:
+    """From an illness to the recovery."""
+    for cell in cells:
+        upstream = upstreams[cell.name]
+        if not upstream.ill:
+            cell.begin = len(cell.daemon.log())
+            upstream.heads.clear()
+            upstream.fall_ill()
+    _observe(cells, _has_shown_before, "ill")
+    for cell in cells:
+        cell.lines = cell.said(cell.daemon.log())
+        cell.asked = len(upstreams[cell.name].heads)
+
+    for cell in cells:
+        cell.begin = len(cell.daemon.log())
+        upstreams[cell.name].recover()
+    patient = [cell for cell in cells if cell.behaviour.patience]
+    _observe([cell for cell in cells if cell not in patient], _is_read, "after")
+    _observe(patient, lambda *_: True, "closed")
+    clock.advance(LONG_AFTER)
+    _observe(patient, _is_read, "after")
+    for cell in cells:
+        cell.later = cell.said(cell.daemon.log())
+
+
+def _is_read(cell: Cell, _when: float, report: Report, _log: str) -> bool:
+    return cell.is_read(report)
+
+
+def _has_shown_before(cell: Cell, when: float, report: Report, log: str) -> bool:
+    if cell.behaviour.status == 200:
+        return cell.is_read(report)
+    if cell.shown_at is None and f'Account "{cell.name}"' in log[cell.begin:]:
+        cell.shown_at = time.time()
+    return cell.shown_at is not None and when > cell.shown_at
+
+
+def _observe(cells: list[Cell], condition: Callable[[Cell, float, Report, str], bool], attribute: str) -> None:
+    """
+    Takes down a report of each from now on that meets the condition; or else, after a while, any, for the checks to
+    judge.
+    """
+    since = time.time()
+    pending = list(cells)
+
+    def look() -> bool:
+        logs = {cell.daemon: cell.daemon.log() for cell in pending}
+        for cell in list(pending):
+            when, report = cell.daemon.last_report(cell.name)
+            setattr(cell, attribute, report)
+            if when > since and condition(cell, when, report, logs[cell.daemon]):
+                pending.remove(cell)
+        return not pending
+
+    with contextlib.suppress(AssertionError):
+        net.wait_until(look, 8 * LOOKS[False] / SLOWNESS, every=0.5)

@@ -1,0 +1,50 @@
+"""docs/faults.md, made of what was observed."""
+
+import faults_collectd
+import faults_nginx
+from behaviours import Behaviour
+from harness import ROOT
+
+PATH = ROOT / "docs" / "faults.md"
+
+_TEXT = """\
+# When the API misbehaves
+
+What nginx and collectd make of each behaviour of an upstream, as the tests have observed it
+(`tests/integration/test_faults.py`; `make faults` writes this page, and `make check` fails where it is not true).
+
+The columns of **nginx** are what a client gets whose entry of the cache is *absent*, *fresh* or *stale* (with
+`aisearch_use_stale error=1h`) when the upstream has begun to misbehave, and what {waiters} clients get who wait for one
+entry at the same time: the status, `X-Aisearch-Cache`, and the fault that the one line in the error log names. An entry
+that was absent is a `MISS` and one that was stale is `EXPIRED`, unless the old answer hides the fault, as `STALE`. A
+fresh one is a `HIT`, and nothing is asked for.
+
+The columns of **collectd** are what it reports of a job that it has *never* read before, and of one that it *has*: the
+job's values (read); only how old the last answer is (gap); or nothing. Then comes which of its counters of errors has
+grown. The log names the same cause, once.
+
+Also observed for each cell: the answer comes within `timeout`; nothing of what misbehaves gets to clients, into the
+cache or into values; there is one log line for a fault, and none for an answer; and the first look-up after the
+recovery gets the new answer, at once or as soon as the upstream wants to be asked again. An upstream that fails
+verification gets no request, and neither does whatever a redirect leads to.
+"""
+
+_HEAD = """
+## {title}
+
+| the API | nginx: absent | fresh | stale | waiters | collectd: never read | read before |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
+
+
+def render(groups: dict[str, list[Behaviour]], nginx: dict[tuple[str, str], faults_nginx.Cell],
+           collectd: dict[tuple[str, str], faults_collectd.Cell]) -> str:
+    text = _TEXT.format(waiters=faults_nginx.WAITERS)
+    for title, behaviours in groups.items():
+        text += _HEAD.format(title=title)
+        for behaviour in behaviours:
+            cells = [*(nginx[behaviour.name, state].text() for state in faults_nginx.STATES),
+                     *(collectd[behaviour.name, state].text() for state in faults_collectd.STATES)]
+            assert all(cells)
+            text += f"| {' | '.join([behaviour.text, *cells])} |\n"
+    return text
