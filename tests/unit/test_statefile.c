@@ -229,6 +229,8 @@ static void test_damaged_files_are_set_aside(void **state)
         "aisearch-state 1\nend 0\n\n",
         "aisearch-state 1\nend 0\nend 0\n",
         "aisearch-state 1\nend\n",
+        "aisearch-state 1\nend 0x\n",
+        "aisearch-state 1\nend -0\n",
         "aisearch-state 1\n\nend 1\n",
         "aisearch-state 1\ninstance docs-b 2026-11-23T12:00:00Z bad\nend 1\n",
         "aisearch-state 1\ninstance docs-b 2026-11-23T12:00:00Z\nend 1\n",
