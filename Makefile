@@ -325,7 +325,7 @@ $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/flags
 	$(call SAY,LD,$@)
 	$(Q)$(CC) -std=gnu11 $(WARN) $(CFLAGS) -o $@ $<
 
-# All of it takes a quarter of an hour, and wants a machine that does nothing else. Some rows: BENCH='instructions cold';
+# All of it takes about half an hour, and wants a machine that does nothing else. Some rows: BENCH='instructions cold';
 # less of each: BENCH=--quick; what else there is: BENCH=--help.
 BENCH ?=
 .PHONY: bench

@@ -1,7 +1,7 @@
 """
 The bench: what the module costs and what it saves, beside what an operator would use instead, in one run.
 
-    make bench                                   all rows, about a quarter of an hour
+    make bench                                   all rows, about half an hour
     make bench BENCH="--quick instructions"      some rows, and less of each
 
     report        a line of the table, the table, the JSON
