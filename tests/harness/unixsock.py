@@ -1,7 +1,12 @@
 """Asks collectd's unixsock plugin, as collectdctl does: collectd-unixsock(5)."""
 
+import contextlib
 import pathlib
 import socket
+
+
+class Refused(LookupError):
+    """By the plugin, with the reason: no such value, mostly."""
 
 
 class UnixSock:
@@ -16,7 +21,8 @@ class UnixSock:
                 file.write(command + "\n")
                 file.flush()
                 count, _, message = file.readline().strip().partition(" ")
-                assert int(count) >= 0, f"{command}: {message}"
+                if int(count) < 0:
+                    raise Refused(f"{command}: {message}")
                 return [file.readline().strip() for _ in range(int(count))]
 
     def names(self) -> list[str]:
@@ -28,5 +34,10 @@ class UnixSock:
         return float(self._ask(f'GETVAL "{name}"')[0].partition("=")[2])
 
     def values(self, prefix: str) -> dict[str, float]:
-        """Of all identifiers that begin so."""
-        return {name: self.value(name) for name in self.names() if name.startswith(prefix)}
+        """Of all identifiers that begin so; without those that end meanwhile."""
+        values = {}
+        for name in self.names():
+            if name.startswith(prefix):
+                with contextlib.suppress(Refused):
+                    values[name] = self.value(name)
+        return values
