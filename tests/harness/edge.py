@@ -86,7 +86,7 @@ class Edge:
         edge.url("good")         # https://localhost:PORT/client/v4
         edge.requests()          # what came in: protocol, connection, ...
 
-    One port for each certificate, and one named old_tls that speaks TLS 1.1 at most. http2=False leaves HTTP/1.1 alone.
+    One port for each certificate, one named old_tls that speaks TLS 1.1 at most, and one without TLS (plain_url). http2=False leaves HTTP/1.1 alone.
     The upstream is the path of a Unix socket, or HOST:PORT.
     server takes more directives for each of these servers.
     """
@@ -96,7 +96,7 @@ class Edge:
         servers = [_server(kind, certificates, kind, "ssl_protocols TLSv1.2 TLSv1.3;", http2, server)
                    for kind in Certificates.KINDS]
         servers.append(_server("old_tls", certificates, "good", _OLD_TLS, http2, server))
-        self.nginx = Nginx(tmp, Config(aisearch=False, http=_http(upstream) + "\n".join(servers)))
+        self.nginx = Nginx(tmp, Config(aisearch=False, http=_http(upstream) + "\n".join(servers), server=_PLAIN + server))
 
     def __enter__(self) -> "Edge":
         self.nginx.__enter__()
@@ -110,6 +110,9 @@ class Edge:
 
     def url(self, kind: str = "good", host: str = "localhost", base: str = "/client/v4") -> str:
         return f"https://{host}:{self.port(kind)}{base}"
+
+    def plain_url(self, base: str = "/client/v4") -> str:
+        return self.nginx.url + base
 
     def requests(self) -> list[dict]:
         """
@@ -139,6 +142,22 @@ ssl_protocols TLSv1 TLSv1.1;
         ssl_ciphers DEFAULT@SECLEVEL=0;"""
 
 
+_LOCATION = """\
+location / {
+        proxy_pass http://simulator;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header Host $http_host;
+        proxy_buffering off;
+        proxy_read_timeout 600s;
+    }"""
+
+_PLAIN = f"""\
+    access_log @PREFIX@/edge.log edge;
+    {_LOCATION}
+"""
+
+
 def _server(name: str, certificates: Certificates, kind: str, tls: str, http2: bool, more: str) -> str:
     return textwrap.indent(f"""\
 server {{
@@ -149,14 +168,7 @@ server {{
     ssl_certificate_key {certificates.key(kind)};
     {tls}
     {more}
-    location / {{
-        proxy_pass http://simulator;
-        proxy_http_version 1.1;
-        proxy_set_header Connection "";
-        proxy_set_header Host $http_host;
-        proxy_buffering off;
-        proxy_read_timeout 600s;
-    }}
+    {_LOCATION}
 }}""", "    ")
 
 
