@@ -7,6 +7,7 @@
  *     s           set limits and hold              c N  cancel it
  *     + MS        time passes                      x MS close for so long
  *     - MS        the clock is set back            o REMAINING,MS  what the API says is left, for so long
+ *     r           another process goes on
  */
 
 #include "fuzz.h"
@@ -127,6 +128,35 @@ static void set(struct play *p)
     p->nnext = 0;
 }
 
+/* Of the calls it knows those of the longest interval, and those under way as if they had ended now. */
+static void restart(struct play *p)
+{
+    struct ais_budget_spent spent[AIS_BUDGET_SPENT_MAX];
+    size_t n = ais_budget_spent(&p->budget, spent, p->clock);
+    int64_t longest = 0;
+    size_t known = 0;
+
+    MUST(n <= AIS_BUDGET_SPENT_MAX);
+    memset(&p->budget, 0, sizeof(p->budget));
+    p->clock = p->now;
+    if (p->nlimits > 0)
+        ais_budget_configure(&p->budget, p->limits, p->nlimits, p->hold, p->clock);
+    for (size_t i = 0; i < n; i++)
+        ais_budget_add_spent(&p->budget, spent[i], p->clock);
+
+    for (size_t i = 0; i < p->nlimits; i++)
+        longest = p->limits[i].interval > longest ? p->limits[i].interval : longest;
+    for (size_t i = 0; i < p->ncalls; i++) {
+        struct call call = p->calls[i];
+
+        if (call.ended == -1)
+            call.ended = call.latest_end < p->now ? call.latest_end : p->now;
+        if (p->now - call.ended <= longest)
+            p->calls[known++] = call;
+    }
+    p->ncalls = known;
+}
+
 static void add_limit(struct play *p, int64_t calls, int64_t interval)
 {
     if (p->nnext == AIS_BUDGET_LIMITS || calls < 1 || interval < 1)
@@ -181,6 +211,9 @@ static void step(struct play *p, char letter, int64_t a, int64_t b)
         break;
     case 's':
         set(p);
+        break;
+    case 'r':
+        restart(p);
         break;
     case 't':
         if (p->ncalls < CALLS_MAX)

@@ -367,7 +367,7 @@ static void run(struct play *p)
         progress = server_listen(&p->server, p->options);
         progress |= server_act(&p->server);
         if (!progress)
-            now_ms += 50;
+            now_ms += 250;
     }
 }
 

@@ -74,5 +74,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (ms != unset)
         MUST(pause >= 0);
     MUST(ais_policy_closed(pause) >= 0);
+    MUST(ais_policy_stretch((double) pause / DAY) >= 1.0 && ais_policy_stretch((double) pause / DAY) <= 8.0);
     return 0;
 }
