@@ -153,11 +153,12 @@ $(NGINX_TREE)/objs/Makefile: nginx-module/config $(BUILD)/flags $(BUILD)/nginx/s
 	$(Q)CC='$(CC)' NGINX='$(NGINX)' scripts/nginx-configure '$(NGINX_SRC)' '$(NGINX_TREE)' nginx-module \
 	    '$(CFLAGS) $(CPPFLAGS) $(SAN) -Wshadow -Wmissing-prototypes -Wstrict-prototypes' '$(LDFLAGS) $(SAN)'
 
+# (an nginx may be running with the one before)
 $(NGINX_SO): $(NGINX_TREE)/objs/Makefile $(NGINX_DEPS)
 	$(call SAY,MAKE,$@)
 	$(Q)env -u MAKEFLAGS -u MFLAGS -u CFLAGS $(MAKE) -j$(CORES) $(if $(V),,-s) -C $(NGINX_TREE) \
 	    -f objs/Makefile modules
-	$(Q)cp $(NGINX_TREE)/objs/$(@F) $@
+	$(Q)cp $(NGINX_TREE)/objs/$(@F) $@.new && mv -f $@.new $@
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
 
