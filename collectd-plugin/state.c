@@ -92,6 +92,25 @@ void aisearch_state_restore_budget(account_t *account) {
   }
 }
 
+/* What was told of instances that are not named any more: nobody else would end
+ * it. Those that are discovered are still to come. */
+static void end_unknown(account_t *account) {
+  char prefix[DATA_MAX_NAME_LEN];
+  char *name;
+
+  if (state_file == NULL || account->discover.wanted)
+    return;
+
+  ssnprintf(prefix, sizeof(prefix), "%s-", account->name);
+  while ((name = aisearch_statefile_first(state_file, TOLD, prefix)) != NULL) {
+    outbox_told_t told = {0};
+
+    restore_told(&told, name, &account->outbox);
+    aisearch_conditions_gone(&told, name, &account->outbox);
+    sfree(name);
+  }
+}
+
 void aisearch_state_open(account_t *accounts) {
   struct ais_error err = {.text = ""};
 
@@ -109,6 +128,7 @@ void aisearch_state_open(account_t *accounts) {
     for (lookup_t *l = a->first; l != NULL; l = l->next)
       if (l->leads)
         aisearch_state_restore_watch(l->watch);
+    end_unknown(a);
   }
 }
 

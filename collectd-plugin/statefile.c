@@ -456,6 +456,16 @@ char *aisearch_statefile_take(statefile_t *f, const char *kind,
   return text;
 }
 
+char *aisearch_statefile_first(const statefile_t *f, const char *kind,
+                               const char *prefix) {
+  size_t i = find(f, kind, prefix);
+
+  if (i == f->nlines || strcmp(f->lines[i].kind, kind) != 0 ||
+      strncmp(f->lines[i].name, prefix, strlen(prefix)) != 0)
+    return NULL;
+  return strdup(f->lines[i].name);
+}
+
 static void print_date(char date[DATE_SIZE], int64_t now) {
   time_t seconds = (time_t)(now / 1000);
   struct tm tm;

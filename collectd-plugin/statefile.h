@@ -44,6 +44,11 @@ statefile_t *aisearch_statefile_open(const char *path, statefile_valid_t valid,
 char *aisearch_statefile_take(statefile_t *file, const char *kind,
                               const char *name);
 
+/* The name of the first line of that kind whose name begins with the prefix, to
+ * be freed; NULL where there is none. */
+char *aisearch_statefile_first(const statefile_t *file, const char *kind,
+                               const char *prefix);
+
 /* Puts one in, until it is taken: what it belongs to has gone at that time. */
 void aisearch_statefile_keep(statefile_t *file, const char *kind,
                              const char *name, const char *text, int64_t now);

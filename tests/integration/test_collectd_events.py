@@ -438,6 +438,25 @@ def test_the_budget_holds_over_a_restart(simulator, collectd):
     assert 6 <= simulator.count() <= 15
 
 
+def test_an_instance_that_is_not_named_any_more(simulator, collectd):
+    """Its alarm ends with the restart: nobody else would end it."""
+    simulator.instance(LIST, [{"id": "a", "state": "running"}])
+    simulator.instance("instances/wiki")
+    daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "wiki"'))
+    daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1)
+    simulator.job(LIST, "a", state="failed", ends_in=0)
+    failed = ("FAILURE", "docs-handbook/failed", "Job a .*")
+    wait_notifications(daemon, failed)
+    daemon.stop()
+
+    daemon.config.aisearch = daemon.config.aisearch.replace('Instance "handbook"\n', "")
+    daemon.start()
+    over = ("OKAY", "docs-handbook/failed", "The instance is not there any more")
+    wait_notifications(daemon, failed, over)
+    wait_reads(daemon, 2)
+    wait_notifications(daemon, failed, over)
+
+
 def test_kill(simulator, collectd):
     """What was told before somebody pulled the plug is known, too."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])

@@ -198,6 +198,36 @@ static void test_an_instance_that_goes_and_comes_back(void **state)
     check_take(f, "instance", "docs-b", NULL);
 }
 
+static void check_first(fixture_t *f, const char *kind, const char *prefix, const char *expected)
+{
+    char *name = aisearch_statefile_first(f->file, kind, prefix);
+
+    if (expected == NULL)
+        assert_null(name);
+    else
+        assert_string_equal(name, expected);
+    free(name);
+}
+
+static void test_names_with_a_prefix(void **state)
+{
+    fixture_t *f = *state;
+
+    check_reopen(f);
+    check_first(f, "instance", "docs-", NULL);
+    aisearch_statefile_keep(f->file, "instance", "docs-b", "", NOW);
+    aisearch_statefile_keep(f->file, "instance", "docs-a", "", NOW);
+    aisearch_statefile_keep(f->file, "instance", "wiki-a", "", NOW);
+    check_first(f, "instance", "docs-", "docs-a");
+    check_first(f, "instance", "docs-b", "docs-b");
+    check_first(f, "instance", "wiki-", "wiki-a");
+    check_first(f, "instance", "doc-", NULL);
+    check_first(f, "instance", "x", NULL);
+    check_first(f, "account", "docs-", NULL);
+    check_take(f, "instance", "docs-a", "");
+    check_first(f, "instance", "docs-", "docs-b");
+}
+
 static void check_damaged(fixture_t *f, const char *data, size_t len)
 {
     struct ais_error err;
@@ -309,6 +339,7 @@ int main(void)
         TEST(test_written_and_read),
         TEST(test_what_is_not_taken_is_kept),
         TEST(test_an_instance_that_goes_and_comes_back),
+        TEST(test_names_with_a_prefix),
         TEST(test_damaged_files_are_set_aside),
         TEST(test_what_cannot_be_written),
         TEST(test_what_is_no_file),
