@@ -7,6 +7,7 @@
 #define _GNU_SOURCE /* RTLD_NEXT */
 #include <dlfcn.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 
 #include "driver.h"
@@ -1136,6 +1137,28 @@ static void test_limit(void **state)
     server_stop(server);
 }
 
+/* The kernel gives up a connection whose peer acknowledges nothing: nobody else would for a quarter of an hour. */
+static void test_unacknowledged(void **state)
+{
+    struct server *server = server_start(serve_stall);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result result;
+    unsigned ms = 0;
+    socklen_t len = sizeof(ms);
+    size_t i;
+
+    (void) state;
+    fetch(driver, &result, &target, credential, "/x");
+    DRIVE_UNTIL(driver, server->connections == 1 && driver_watched(driver) == 1);
+    for (i = 0; driver->watches[i].events == 0; i++) {
+    }
+    assert_int_equal(getsockopt(driver->watches[i].fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, &len), 0);
+    assert_int_equal(ms, 10000);
+    driver_free(driver);
+    server_stop(server);
+}
+
 /* A fetch that waits in line for a connection has its deadline too. */
 static void test_timeout_in_line(void **state)
 {
@@ -1671,6 +1694,7 @@ int main(void)
         cmocka_unit_test(test_handshake_timeout),
         cmocka_unit_test(test_total_timeout),
         cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_unacknowledged),
         cmocka_unit_test(test_timeout_in_line),
         cmocka_unit_test(test_timer_is_left_alone),
         cmocka_unit_test(test_name_resolution_stalls),
