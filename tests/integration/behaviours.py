@@ -33,10 +33,22 @@ class Behaviour:
     stalls: bool = False  # so that it takes all the time that a fetch may take
     words: str | None = None  # the API's own for its refusal, where clients of nginx get to see them
     unverified: bool = False  # so that it must not get a request
+    otherwise: str | None = None  # what else the cause may be: versions of libcurl differ
 
     @property
     def timeout(self) -> float:
         return SHORT if self.stalls else LONG
+
+    in_haste: str | None = None  # what else it may be where there is little time: libcurl repeats some by itself
+
+    def causes(self, in_haste: bool = False) -> list[str]:
+        """That the log may name."""
+        return [cause for cause in (self.cause, self.otherwise, self.in_haste if in_haste else None) if cause]
+
+    def name_cause(self, cause: str | None, in_haste: bool = False) -> str | None:
+        """For the table, which is the same whatever the version."""
+        causes = self.causes(in_haste)
+        return " or ".join(causes) if cause in causes else cause
 
     @property
     def closes(self) -> bool:
@@ -341,7 +353,7 @@ def _http2() -> Iterator[Behaviour]:
         illness = Illness(tls="good", frames=make)
         if cause is None:
             return Behaviour(f"h2_{name}", text, illness, None, 200)
-        return _failing(f"h2_{name}", text, illness, cause, **more)
+        return _failing(f"h2_{name}", text, illness, cause, in_haste="timeout" if cause == "connect" else None, **more)
 
     def bytes_of(name: str, text: str, make: Callable[[int, str], bytes], cause: str | None, **more) -> Behaviour:
         return frames(name, text, lambda stream, job_id: [h2.raw(make(stream, job_id))], cause, **more)
@@ -373,14 +385,16 @@ def _http2() -> Iterator[Behaviour]:
                    lambda stream, job_id: good(stream, job_id) if is_repeat(job_id) else h2.rst_stream(
                        stream, h2.REFUSED_STREAM), None)
     yield bytes_of("rst_in_body", "RST_STREAM within the body",
-                   lambda stream, job_id: half(stream, job_id) + h2.rst_stream(stream, h2.INTERNAL_ERROR), "connect")
+                   lambda stream, job_id: half(stream, job_id) + h2.rst_stream(stream, h2.INTERNAL_ERROR), "connect",
+                   otherwise="body")
     yield frames("goaway", "GOAWAY, and FIN",
                  lambda *_: [h2.raw(h2.goaway(0, h2.NO_ERROR)), {"close": True}], "connect")
     yield bytes_of("goaway_stays", "GOAWAY, and no FIN", lambda *_: h2.goaway(0, h2.NO_ERROR), "connect")
     yield frames("goaway_calm", "GOAWAY with code 11, and FIN",
                  lambda *_: [h2.raw(h2.goaway(0, h2.ENHANCE_YOUR_CALM)), {"close": True}], "connect")
     yield frames("goaway_in_body", "GOAWAY and FIN within the body", lambda stream, job_id: [
-        h2.raw(half(stream, job_id) + h2.goaway(0, h2.INTERNAL_ERROR)), {"close": True}], "connect")
+        h2.raw(half(stream, job_id) + h2.goaway(0, h2.INTERNAL_ERROR)), {"close": True}], "connect",
+        otherwise="body")
     yield bytes_of("goaway_answer", "GOAWAY before the answer",
                    lambda stream, job_id: h2.goaway(stream, h2.NO_ERROR) + good(stream, job_id), None)
     yield frames("fin", "FIN", lambda *_: [{"close": True}], "connect")
@@ -404,7 +418,8 @@ def _http2() -> Iterator[Behaviour]:
         h2.raw(h2.headers(stream)), h2.raw(h2.frame(h2.DATA, 0, stream, b" " * 16384), repeat=128)], "body")
     yield frames("continuation", "header without end", lambda stream, _: [
         h2.raw(h2.headers(stream, flags=0)),
-        h2.raw(h2.frame(h2.CONTINUATION, 0, stream, h2.block([("x-poison", "p" * 1000)])), repeat=None)], "connect")
+        h2.raw(h2.frame(h2.CONTINUATION, 0, stream, h2.block([("x-poison", "p" * 1000)])), repeat=None)], "connect",
+        otherwise="server")
     yield bytes_of("large_header", "header of 1 MiB", lambda stream, _: h2.headers(stream, flags=0) + b"".join(
         h2.frame(h2.CONTINUATION, 0, stream, h2.block([("x-poison", "p" * 16000)])) for _ in range(64)) + h2.frame(
         h2.CONTINUATION, h2.END_HEADERS, stream), "timeout", stalls=True)
@@ -413,25 +428,29 @@ def _http2() -> Iterator[Behaviour]:
 
     # nonsense
     yield bytes_of("short", "Content-Length too small",
-                   lambda stream, job_id: bad(stream, job_id, fields=[("content-length", "20")]), "connect")
+                   lambda stream, job_id: bad(stream, job_id, fields=[("content-length", "20")]), "connect",
+                   otherwise="body")
     yield bytes_of("long", "Content-Length too great",
-                   lambda stream, job_id: bad(stream, job_id, fields=[("content-length", "1000")]), "connect")
-    yield bytes_of("data_first", "DATA without HEADERS",
-                   lambda stream, job_id: h2.frame(h2.DATA, h2.END_STREAM, stream, poison(job_id).encode()), "connect")
+                   lambda stream, job_id: bad(stream, job_id, fields=[("content-length", "1000")]), "connect",
+                   otherwise="body")
+    yield frames("data_first", "DATA without HEADERS, and FIN", lambda stream, job_id: [
+        h2.raw(h2.frame(h2.DATA, h2.END_STREAM, stream, poison(job_id).encode())), {"close": True}], "connect")
     yield bytes_of("no_status", "no :status", lambda stream, job_id: h2.frame(
-        h2.HEADERS, h2.END_HEADERS, stream, h2.block([("x-poison", "poison")])) + bad(stream, job_id), "connect")
-    yield bytes_of("hpack", "a header block that is garbage", lambda stream, job_id: h2.frame(
-        h2.HEADERS, h2.END_HEADERS, stream, b"\xff" * 20) + bad(stream, job_id), "connect")
-    yield bytes_of("http_1_answer", "an answer of HTTP/1.1",
-                   lambda _, job_id: f"HTTP/1.1 200 OK\r\n\r\n{poison(job_id)}".encode(), "connect")
+        h2.HEADERS, h2.END_HEADERS, stream, h2.block([("x-poison", "poison")])) + bad(stream, job_id), "connect",
+        otherwise="server")
+    yield frames("hpack", "a header block that is garbage, and FIN", lambda stream, job_id: [
+        h2.raw(h2.frame(h2.HEADERS, h2.END_HEADERS, stream, b"\xff" * 20) + bad(stream, job_id)), {"close": True}],
+        "connect")
+    yield frames("http_1_answer", "an answer of HTTP/1.1, and FIN", lambda _, job_id: [
+        h2.raw(f"HTTP/1.1 200 OK\r\n\r\n{poison(job_id)}".encode()), {"close": True}], "connect")
     yield bytes_of("push", "PUSH_PROMISE of another job, and its answer", lambda stream, job_id: h2.frame(
         h2.PUSH_PROMISE, h2.END_HEADERS, stream, struct.pack(">I", 2) + h2.block([
             (":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/poison")]))
         + bad(2, "x") + bad(stream, job_id), "connect")
     yield bytes_of("other_stream", "an answer on another stream",
                    lambda stream, job_id: bad(stream + 100, job_id), "connect")
-    yield bytes_of("window", "a window of more than 2^31",
-                   lambda stream, _: h2.frame(h2.WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff") * 2, "connect")
+    yield frames("window", "a window of more than 2^31, and FIN", lambda *_: [
+        h2.raw(h2.frame(h2.WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff") * 2), {"close": True}], "connect")
     yield bytes_of("unknown", "a frame of unknown type before the answer",
                    lambda stream, job_id: h2.frame(0xbb, 0xff, stream, b"poison") + good(stream, job_id), None)
     yield bytes_of("trailers", "trailers behind the answer", lambda stream, job_id: h2.headers(stream) + h2.frame(

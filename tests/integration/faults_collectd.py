@@ -65,14 +65,14 @@ class Cell:
     def said(self, log: str) -> list[str]:
         return [line for line in log[self.begin:].splitlines() if f'Account "{self.name}"' in line]
 
-    def cause(self) -> str | None:
-        """That the log tells."""
-        return re.search("cannot be read: (.*?): ", self.lines[0])[1] if self.lines else None
+    def causes(self) -> list[str]:
+        """That the log tells, each time that it is another."""
+        return re.findall("cannot be read: (.*?): ", "\n".join(self.lines))
 
     def text(self) -> str:
         """For the table."""
         what = "read" if self.is_read(self.ill) else "gap" if self.values(self.ill) else "nothing"
-        return " ".join([what, *sorted(self.errors(self.ill))])
+        return " ".join([what, *sorted({self.behaviour.name_cause(error, True) for error in self.errors(self.ill)})])
 
 
 def run(tmp: pathlib.Path, certificates: Certificates, behaviours: list[Behaviour]) -> dict[tuple[str, str], Cell]:

@@ -65,7 +65,7 @@ class Cell:
         """For the table."""
         statuses = sorted({str(response.status) for response in self.ill})
         caches = [] if self.state == "waiters" else [self.ill[0].header("X-Aisearch-Cache") or "-"]
-        return " ".join([*statuses, *caches, *filter(None, [self.cause()])])
+        return " ".join([*statuses, *caches, *filter(None, [self.behaviour.name_cause(self.cause())])])
 
 
 def run(tmp: pathlib.Path, certificates: Certificates, behaviours: list[Behaviour]) -> dict[tuple[str, str], Cell]:
