@@ -6,6 +6,7 @@ proxy cache beside the lifetimes by state, in front of one API, at the same time
 import asyncio
 import contextlib
 import json
+import pathlib
 import random
 import time
 
@@ -28,7 +29,7 @@ def polling(bench) -> list[Line]:
         ends = _start_jobs(simulator, seconds)
         simulator.fault("/jobs/", delay=LATENCY)
         servers = {name: stack.enter_context(Nginx(bench.tmp, config))
-                   for name, config in ((AISEARCH, _aisearch(simulator)), (PROXY, _proxy_cache(simulator)))}
+                   for name, config in ((AISEARCH, _aisearch(simulator)), (PROXY, _proxy_cache(bench.tmp, simulator)))}
         polls = asyncio.run(_poll_all(servers, seconds))
         agents = [request.header("User-Agent") for request in simulator.requests()]
     ours = sum(agent.startswith("aisearch-jobs") for agent in agents)
@@ -62,7 +63,10 @@ def _aisearch(simulator: Simulator) -> Config:
     """, server="location /client/v4/ { aisearch_pass docs; }")
 
 
-def _proxy_cache(simulator: Simulator) -> Config:
+def _proxy_cache(tmp: pathlib.Path, simulator: Simulator) -> Config:
+    """With the token in a file of its own, as whoever uses proxy_pass would have it."""
+    authorization = tmp / "authorization.conf"
+    authorization.write_text(f'proxy_set_header Authorization "Bearer {simulator.token}";\n', encoding="utf-8")
     return Config(
         aisearch=False,
         http=f"""
@@ -74,7 +78,7 @@ def _proxy_cache(simulator: Simulator) -> Config:
                 proxy_pass http://api{simulator.base}/accounts/{ACCOUNT}/ai-search/;
                 proxy_http_version 1.1;
                 proxy_set_header Connection "";
-                proxy_set_header Authorization "Bearer {simulator.token}";
+                include {authorization};
                 proxy_set_header User-Agent "proxy";
                 proxy_cache jobs;
                 proxy_cache_valid 200 {LIFETIME};
