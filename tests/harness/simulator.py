@@ -13,6 +13,8 @@ import subprocess
 import sys
 import urllib.parse
 
+from simulator import refusals
+
 from . import SLOWNESS, TESTS, canary, process
 from .net import Address
 
@@ -54,7 +56,16 @@ class Simulator:
     An instance is named as in the API's paths: "instances/ID", "namespaces/NAME/instances/ID" or "rags/ID".
 
     lean_unix is a second Unix socket of the same API, for thousands of look-ups a second: no faults, but delay().
+
+    The lists name the forms in which the API refuses, by what they mean: of refusal() and refuse().
     """
+
+    CREDENTIAL_FORMS = refusals.CREDENTIAL_FORMS
+    RESOURCE_FORMS = refusals.RESOURCE_FORMS
+    CLIENT_FORMS = refusals.CLIENT_FORMS
+    MISSING_FORMS = refusals.MISSING_FORMS
+    LIMIT_FORMS = refusals.LIMIT_FORMS
+    SERVER_FORMS = refusals.SERVER_FORMS
 
     def __init__(self, tmp: pathlib.Path, scenario: str = "empty", limit: int = 0, keepalive_timeout: float = 75,
                  record: int = 50_000) -> None:
@@ -140,8 +151,14 @@ class Simulator:
 
     def listing(self, namespace: str | None = None, account: str = ACCOUNT) -> str:
         """The API's path of a list of instances, with the base in front."""
-        return f"{self.base}/accounts/{account}/ai-search/" + (f"namespaces/{namespace}/" if namespace else "") + \
-            "instances"
+        return self.resource((f"namespaces/{namespace}/" if namespace else "") + "instances", account)
+
+    def resource(self, name: str, account: str = ACCOUNT) -> str:
+        """
+        The API's path of anything else, with the base in front: "instances/ID", "namespaces/NAME/instances/ID/stats",
+        "namespaces", "namespaces/NAME".
+        """
+        return f"{self.base}/accounts/{account}/ai-search/{name}"
 
     # What exists.
 
@@ -159,11 +176,14 @@ class Simulator:
                  remove: list[str] = (), **fields) -> None:
         """
         Makes an instance, or adds to it; a job whose id is there already is changed. Fields of a job: id, state (a
-        shorthand: queued, running, succeeded, failed, cancelled), appears_in, starts_in, ends_in, silent_in (seconds
-        from now; None: never, but has always been there; silent: last_seen_at stands still), source, description, end_reason, last_seen_every, times
-        (rfc3339, fraction, offset, plain), missing (null, absent), logs (list), extra (laid over the answer).
+        shorthand: queued, running, succeeded, failed, cancelled, superseded), appears_in, starts_in, ends_in, silent_in
+        (seconds from now; None: never, but has always been there; silent: last_seen_at stands still), source,
+        description, end_reason, last_seen_every, times (rfc3339, fraction, offset, plain, zoneless; number: no text),
+        missing (null, absent), logs (list), extra (laid over the answer).
 
-        Fields of an instance, for lists of instances: status, paused, extra (laid over the answer).
+        Fields of an instance: type ("r2", "web-crawler", None: built-in storage), source (by default what suits the
+        type), sync_interval (seconds; one of eight), enable, paused, status, last_activity (text or None), stats (a
+        dict, told as it is; None: nothing is indexed), extra (laid over the answer, but not that of stats).
         """
         part = {"name": name, "jobs": list(jobs), "replace": replace, "remove": list(remove), **fields}
         self.control("POST", "/world", {"accounts": [{"id": account, "instances": [part]}]})
@@ -175,6 +195,22 @@ class Simulator:
     def job(self, instance: str, job_id: str, account: str = ACCOUNT, **fields) -> None:
         """Makes one job, or changes it."""
         self.instance(instance, [{"id": job_id, **fields}], account)
+
+    def start_job(self, instance: str, job_id: str, account: str = ACCOUNT, **fields) -> None:
+        """
+        Makes a job that runs from now on. One that is running is ended by that: its end_reason is new_job_has_started.
+        """
+        self.control("POST", "/world", {"accounts": [
+            {"id": account, "instances": [{"name": instance, "start": {"id": job_id, **fields}}]}]})
+
+    def namespace(self, name: str, description: str | None = None, account: str = ACCOUNT) -> None:
+        """Makes a namespace, or changes it. The one of an instance is there with the instance."""
+        order = {"name": name, "description": description}
+        self.control("POST", "/world", {"accounts": [{"id": account, "namespaces": [order]}]})
+
+    def remove_namespaces(self, *names: str, account: str = ACCOUNT) -> None:
+        """With their instances."""
+        self.control("POST", "/world", {"accounts": [{"id": account, "remove_namespaces": list(names)}]})
 
     def remove_instances(self, *names: str, account: str = ACCOUNT) -> None:
         self.control("POST", "/world", {"accounts": [{"id": account, "remove_instances": list(names)}]})
@@ -206,9 +242,39 @@ class Simulator:
 
     # What goes wrong.
 
-    def limit(self, calls: int | None, seconds: float = 300) -> None:
-        """The rate limit of each user, from now on; None: none."""
-        self.control("POST", "/limit", {"calls": calls, "seconds": seconds})
+    def limit(self, calls: int | None, seconds: float = 300, headers: str = "new") -> None:
+        """
+        The rate limit of each user, from now on; None: none. headers is how answers tell of it: "new" (Ratelimit and
+        Ratelimit-Policy), "old" (x-ratelimit-*), "both" or "none"; on 429 there is Retry-After in any case.
+        """
+        self.control("POST", "/limit", {"calls": calls, "seconds": seconds, "headers": headers})
+
+    def limit_headers(self, headers: list[tuple[str, str]] | None) -> None:
+        """
+        Every answer of the API (faults are none) has these headers, in the place of its own of the same names; None:
+        its own again.
+        """
+        self.control("POST", "/limit_headers", {"headers": headers})
+
+    def refusal(self, form: str = "401") -> None:
+        """How a credential is refused that is nobody's, from now on; one of another account always with 403."""
+        self.control("POST", "/refusal", {"form": form})
+
+    def refuse(self, form: str, path: str = "", **order) -> int:
+        """A fault that refuses in that form; the rest as in fault(), whose headers take the place of the form's."""
+        return self.fault(path, refusal=form, **order)
+
+    def forms(self, plain: bool = True, namespaced: bool = True, refusal: str = "400_7003") -> None:
+        """Which forms of paths are known, "instances/ID" and "namespaces/..."; the other one is refused like that."""
+        self.control("POST", "/forms", {"plain": plain, "namespaced": namespaced, "refusal": refusal})
+
+    def oddity(self, **order) -> None:
+        """
+        From now on answers of the API (faults are none) are odd in these ways, and in no others: result_info ("full",
+        "partial": count and per_page alone, "none"), ignore_page (True: lists answer with their first page whatever
+        page says), error_codes (False: errors have no code), messages (objects in the envelope).
+        """
+        self.control("POST", "/oddity", order)
 
     def delay(self, seconds: float) -> None:
         """The lean listener answers so much later, however many ask at once."""
@@ -218,8 +284,8 @@ class Simulator:
         """
         Makes requests whose path and query match the regular expression go wrong, until it is removed or was hit
         `times` times: delay, body_delay (seconds), status with headers ([[name, value]]) and body (str or bytes),
-        script (steps of raw bytes), reused (only on a connection that carried a request before). The simulator's
-        Faults.add() tells it all; harness.stall has scripts. Returns its id.
+        script (steps of raw bytes), refusal (a form's name, as refuse() has it), reused (only on a connection that
+        carried a request before). The simulator's Faults.add() tells it all; harness.stall has scripts. Returns its id.
         """
         if isinstance(order.get("body"), bytes):
             order["body_b64"] = base64.b64encode(order.pop("body")).decode()
@@ -265,7 +331,10 @@ class Simulator:
         self.control("DELETE", "/requests")
 
     def reset(self) -> None:
-        """As if just started: one account with the token, no instances, real time, no faults, no limit."""
+        """
+        As if just started: one account with the token, no instances, real time, no faults, no limit, and answers in
+        their usual forms.
+        """
         self.control("POST", "/reset", {})
         self.account()
 

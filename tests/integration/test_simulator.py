@@ -14,7 +14,7 @@ import pytest
 
 from harness import TESTS, fleet, net
 from harness.simulator import ACCOUNT, Simulator
-from simulator import schema
+from simulator import refusals, schema
 
 PLAIN = "instances/my-ai-search"
 NAMESPACED = "namespaces/support/instances/tickets"
@@ -48,9 +48,9 @@ def error(response):
 
 @pytest.mark.parametrize("instance", GENERATIONS)
 @pytest.mark.parametrize("missing", ["null", "absent"])
-@pytest.mark.parametrize("times", ["rfc3339", "fraction", "offset", "plain"])
+@pytest.mark.parametrize("times", ["rfc3339", "fraction", "offset", "plain", "zoneless"])
 def test_answers_follow_the_schema(simulator, instance, missing, times):
-    states = ("queued", "running", "succeeded", "failed", "cancelled")
+    states = ("queued", "running", "succeeded", "failed", "cancelled", "superseded")
     look = {"missing": missing, "times": times, "source": "schedule"}
     simulator.instance(instance, [{"id": state, "state": state, **look} for state in states])
     for state in states:
@@ -76,8 +76,21 @@ def test_the_schema_refuses_what_is_not_a_job(spoilt):
     assert schema.violations(schema.JOB, spoilt) != []
 
 
-def test_the_schema_refuses_a_list_without_result_info():
-    assert schema.violations(schema.LIST, {"success": True, "result": []}) != []
+def test_the_schema_wants_no_result_info_but_no_nonsense_either():
+    for info in ({}, {"result_info": {}}, {"result_info": {"count": 0, "per_page": 50}}):
+        assert schema.violations(schema.LIST, {"success": True, "result": [], **info}) == []
+    assert schema.violations(schema.LIST, {"success": True, "result": [], "result_info": {"count": "0"}}) != []
+
+
+@pytest.mark.parametrize("spoilt", [
+    {"created_at": None}, {"type": "s3"}, {"sync_interval": 60}, {"enable": 1}, {"paused": None}, {"status": None},
+    {"namespace": "team_blue"}, {"namespace": "-team"}, {"last_activity": 5},
+])
+def test_the_schema_refuses_what_is_not_an_instance(spoilt):
+    instance = {"id": "a", "created_at": "2026-05-01 08:00:00", "modified_at": "2026-05-01 08:00:00",
+                "namespace": "team--blue", "type": None}
+    assert schema.violations(schema.INSTANCE, {"success": True, "result": instance}) == []
+    assert schema.violations(schema.INSTANCE, {"success": True, "result": {**instance, **spoilt}}) != []
 
 
 def test_null_and_absent_fields(simulator):
@@ -195,6 +208,54 @@ def test_a_credential_is_good_for_its_accounts_alone(simulator):
     assert error(get(simulator, PLAIN, "a", account="f" * 32, headers=[]))[:2] == (401, 10000)
 
 
+ALL_FORMS = (Simulator.CREDENTIAL_FORMS + Simulator.RESOURCE_FORMS + Simulator.CLIENT_FORMS + Simulator.MISSING_FORMS
+             + Simulator.LIMIT_FORMS + Simulator.SERVER_FORMS)
+
+
+def answer_of(form):
+    """Its status, and its body as the API writes it."""
+    refusal = refusals.refusal(form)
+    return refusal.status, json.dumps(refusal.body, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("form", ALL_FORMS)
+def test_forms_of_refusals(simulator, form):
+    """Each is what its name says, and can be had for unknown credentials and as a fault."""
+    simulator.job(PLAIN, "a")
+    simulator.refusal(form)
+    answer = get(simulator, PLAIN, "a", headers=[("Authorization", "Bearer wrong")])
+    assert (answer.status, answer.body) == answer_of(form)
+    assert schema.violations(schema.ERROR, answer.json()) == []
+    numbers = [int(part) for part in form.split("_") if part.isdigit()]
+    [one] = answer.json()["errors"]
+    told = [one.get("code"), *(link["code"] for link in one.get("error_chain", []))]
+    assert numbers[0] == answer.status and (len(numbers) == 1 or numbers[1:] == told)
+    assert get(simulator, PLAIN, "a").status == 200
+
+    fault = simulator.refuse(form, "/jobs/a$", times=1)
+    faulty = get(simulator, PLAIN, "a")
+    assert (faulty.status, faulty.json()) == (answer.status, answer.json())
+    assert (get(simulator, PLAIN, "a").status, simulator.fault_hits(fault)) == (200, 1)
+
+
+def test_a_refusal_has_its_headers_or_others(simulator):
+    simulator.refuse("429_10429", times=1)
+    answer = get(simulator, PLAIN)
+    assert (answer.header("Retry-After"), answer.header("Ratelimit")) == ("47", '"default";r=0;t=47')
+    simulator.refuse("429_971", headers=[["Retry-After", "3"]])
+    answer = get(simulator, PLAIN)
+    assert (answer.header("Retry-After"), answer.header("Ratelimit")) == ("3", None)
+
+
+def test_a_credential_of_another_account_is_refused_as_ever(simulator):
+    simulator.account(MANY, tokens=["another"], keys=[])
+    simulator.refusal("400_6003_6111")
+    assert error(get(simulator, PLAIN, "a", account=MANY))[:2] == (403, 10000)
+    assert error(get(simulator, PLAIN, "a", headers=[]))[:2] == (400, 6003)
+    simulator.refusal()
+    assert error(get(simulator, PLAIN, "a", headers=[]))[:2] == (401, 10000)
+
+
 def test_credentials_can_be_replaced(simulator):
     simulator.job(PLAIN, "a")
     simulator.account(tokens=["next"], keys=[])
@@ -244,8 +305,37 @@ def test_page_and_per_page_have_defaults(simulator):
                                    "per_page=-1", "per_page=ten", "per_page="])
 def test_bad_pages(simulator, query):
     simulator.job(PLAIN, "a")
-    assert error(get(simulator, PLAIN, query=f"?{query}"))[0] == 400
-    assert error(get(simulator, PLAIN, "a", logs=True, query=f"?{query}"))[0] == 400
+    name = query.partition("=")[0]
+    assert bad_query(get(simulator, PLAIN, query=f"?{query}")) == name
+    if query != "per_page=51":
+        assert bad_query(get(simulator, PLAIN, "a", logs=True, query=f"?{query}")) == name
+
+
+@pytest.mark.parametrize("resource, least, most", [
+    (f"{PLAIN}/jobs", 0, 50), (f"{PLAIN}/jobs/a/logs", 0, 500), ("instances", 1, 100),
+    ("namespaces/default/instances", 1, 100), ("namespaces", 1, 100)])
+def test_per_page_has_limits(simulator, resource, least, most):
+    simulator.job(PLAIN, "a", state="running")
+    for per_page in (least, most):
+        page = read(simulator, resource, query=f"?per_page={per_page}").json()
+        assert page["result_info"]["per_page"] == per_page
+    for per_page in (least - 1, most + 1):
+        assert bad_query(read(simulator, resource, query=f"?per_page={per_page}")) == "per_page"
+    assert read(simulator, resource).json()["result_info"]["per_page"] == 20
+
+
+def read(simulator, resource, query=""):
+    """Of anything that is in no instance."""
+    return net.request(simulator.address, simulator.resource(resource) + query, simulator.credential_headers)
+
+
+def bad_query(response):
+    """The argument that a refusal names, which has no code."""
+    assert schema.violations(schema.ERROR, response.json()) == []
+    assert response.status == 400
+    [one] = response.json()["errors"]
+    assert set(one) == {"message", "path"} and one["path"][0] == "query"
+    return one["path"][1]
 
 
 def listing(simulator, namespace=None, query=""):
@@ -264,7 +354,6 @@ def test_instances_to_their_end(simulator):
         assert page["result_info"] == {"count": count, "page": number, "per_page": 100, "total_count": 230}
         seen += [instance["id"] for instance in page["result"]]
     assert sorted(seen) == names and seen != names
-    assert error(listing(simulator, query="?per_page=101"))[0] == 400
     assert listing(simulator).json()["result_info"]["per_page"] == 20
 
 
@@ -297,12 +386,242 @@ def test_instances_come_change_and_go(simulator):
     assert error(get(simulator, "instances/a")) == (404, 7002, "ai_search_not_found")
 
 
+def test_an_instance_and_what_it_is_set_to(simulator):
+    simulator.freeze()
+    simulator.set_clock(1_800_000_000)
+    made = "2027-01-15T08:00:00Z"
+    simulator.instance("namespaces/team/instances/a")
+    usual = {"id": "a", "namespace": "team", "created_at": made, "modified_at": made, "type": "r2", "source": "bucket",
+             "sync_interval": 21600, "enable": True, "paused": False, "status": "waiting", "last_activity": None}
+    assert listing(simulator, "team").json()["result"] == [usual]
+    assert read(simulator, "namespaces/team/instances/a").json()["result"] == usual
+
+    settings = {"type": "web-crawler", "source": "docs.example.org", "sync_interval": 900, "enable": False,
+                "paused": True, "status": "error", "last_activity": "2027-01-15 07:00:00"}
+    simulator.instance("namespaces/team/instances/a", **settings)
+    answer = read(simulator, "namespaces/team/instances/a").json()
+    assert answer["result"] == usual | settings
+    assert schema.violations(schema.INSTANCE, answer) == []
+    for kind, source in ((None, None), ("web-crawler", "example.org"), ("r2", "bucket")):
+        simulator.instance("namespaces/team/instances/a", type=kind)
+        answer = read(simulator, "namespaces/team/instances/a").json()
+        assert (answer["result"]["type"], answer["result"]["source"]) == (kind, source)
+        assert schema.violations(schema.INSTANCE, answer) == []
+
+
+def test_a_plain_instance_is_the_same_in_the_default_namespace(simulator):
+    simulator.instance("instances/a", status="indexing")
+    for what in ("", "/stats", "/jobs"):
+        plain, namespaced = [read(simulator, f"{form}instances/a{what}") for form in ("", "namespaces/default/")]
+        assert plain.status == 200 and plain.body == namespaced.body
+
+
+def test_what_is_indexed(simulator):
+    nothing = {"queued": 0, "running": 0, "completed": 0, "error": 0, "skipped": 0, "outdated": 0,
+               "file_embed_errors": {}, "index_source_errors": {}}
+    simulator.instance("instances/a")
+    answer = read(simulator, "instances/a/stats").json()
+    assert schema.violations(schema.STATS, answer) == []
+    assert answer["result"].pop("last_activity") and answer["result"] == nothing
+
+    for stats in ({"degraded": True}, {**nothing, "outdated": 23, "last_activity": "2026-10-02 09:00:00",
+                                       "file_embed_errors": {"workers_ai_out_of_capacity_error": 23}}):
+        simulator.instance("instances/a", stats=stats)
+        answer = read(simulator, "instances/a/stats").json()
+        assert schema.violations(schema.STATS, answer) == []
+        assert answer["result"] == stats
+
+
+def test_instances_and_stats_that_are_not_there(simulator):
+    simulator.instance("rags/a")
+    for what in ("", "/stats"):
+        assert error(read(simulator, f"instances/a{what}")) == (404, 7002, "ai_search_not_found")
+        assert error(read(simulator, f"namespaces/nowhere/instances/a{what}")) == (404, 7063, "namespace_not_found")
+        autorag = net.request(simulator.address, simulator.path("rags/a").removesuffix("/jobs") + what,
+                              simulator.credential_headers)
+        assert error(autorag)[:2] == (404, 7000)
+
+
+def test_filters_of_instances(simulator):
+    simulator.freeze()
+    for name, settings in (("instances/web-1", {"type": "web-crawler", "source": "example.org"}),
+                           ("instances/docs", {}), ("namespaces/team/instances/web-2", {}),
+                           ("namespaces/team/instances/old", {"type": "web-crawler", "source": "old.example.org"})):
+        simulator.instance(name, **settings)
+        simulator.advance(60)
+
+    def found(query, namespace=None):
+        return [instance["id"] for instance in listing(simulator, namespace, query).json()["result"]]
+
+    assert sorted(found("?search=web")) == ["web-1", "web-2"]
+    assert found("?search=web", "team") == ["web-2"]
+    assert found("?search=Web") == []
+    assert found("?hostname=example.org") == ["web-1"]
+    assert sorted(found("?namespace=team")) == ["old", "web-2"]
+    assert found("?namespace=nowhere") == []
+    assert sorted(found("?namespace=default", "team")) == ["old", "web-2"]  # the path has one already
+    oldest_first = ["web-1", "docs", "web-2", "old"]
+    assert found("?order_by=created_at") == found("?order_by_direction=asc") == oldest_first
+    assert found("?order_by=created_at&order_by_direction=desc") == oldest_first[::-1]
+    assert found("?order_by=created_at&search=web&per_page=1&page=2") == ["web-2"]
+    for query, name in (("order_by=id", "order_by"), ("order_by=", "order_by"),
+                        ("order_by_direction=up", "order_by_direction"), ("per_page=0", "per_page"),
+                        ("page=0", "page")):
+        assert bad_query(listing(simulator, query=f"?{query}")) == name
+
+
+# Namespaces.
+
+
+def test_namespaces_to_their_end(simulator):
+    names = [f"team--{n:02}" for n in range(24)]
+    for name in names:
+        simulator.namespace(name)
+    seen = []
+    for number, count in enumerate((10, 10, 5, 0), 1):
+        page = read(simulator, "namespaces", f"?page={number}&per_page=10").json()
+        assert schema.violations(schema.NAMESPACES, page) == []
+        assert page["result_info"] == {"count": count, "page": number, "per_page": 10, "total_count": 25}
+        seen += [namespace["name"] for namespace in page["result"]]
+    assert sorted(seen) == sorted(["default", *names]) and seen != sorted(seen)
+    found = read(simulator, "namespaces", "?search=m--1&per_page=100").json()["result"]
+    assert sorted(namespace["name"] for namespace in found) == names[10:20]
+
+
+def test_a_namespace(simulator):
+    simulator.freeze()
+    simulator.set_clock(1_800_000_000)
+    simulator.namespace("team", "Ours")
+    answer = read(simulator, "namespaces/team").json()
+    assert schema.violations(schema.NAMESPACE, answer) == []
+    assert answer["result"] == {"name": "team", "created_at": "2027-01-15T08:00:00Z", "description": "Ours"}
+    simulator.advance(60)
+    simulator.namespace("team", "Theirs")
+    assert read(simulator, "namespaces/team").json()["result"] == answer["result"] | {"description": "Theirs"}
+    assert read(simulator, "namespaces/default").json()["result"]["description"] is None
+
+    simulator.instance("namespaces/team/instances/a")
+    simulator.instance("namespaces/other/instances/a")
+    assert read(simulator, "namespaces/other").status == 200
+    simulator.remove_namespaces("team", "never-was")
+    assert error(read(simulator, "namespaces/team")) == (404, 7063, "namespace_not_found")
+    assert [instance["namespace"] for instance in listing(simulator).json()["result"]] == ["other"]
+
+
+@pytest.mark.parametrize("name, good", [
+    ("a", True), ("0", True), ("team--blue", True), ("x" * 28, True), ("x" * 29, False), ("team_blue", False),
+    ("-a", False), ("a-", False), ("A", False), ("", False)])
+def test_names_of_namespaces(simulator, name, good):
+    for make in (lambda: simulator.namespace(name), lambda: simulator.instance(f"namespaces/{name}/instances/a")):
+        if good:
+            make()
+            assert read(simulator, f"namespaces/{name}").status == 200
+        else:
+            with pytest.raises(ValueError):
+                make()
+
+
+# A server that knows one form of paths only.
+
+
+@pytest.mark.parametrize("form", ["400_7003", "404_7000"])
+def test_one_form_of_paths_alone(simulator, form):
+    simulator.job(PLAIN, "a")
+    simulator.job(AUTORAG, "a")
+    plain = [f"{PLAIN}/jobs/a", f"{PLAIN}/jobs", f"{PLAIN}/jobs/a/logs", PLAIN, f"{PLAIN}/stats", "instances"]
+    namespaced = [f"namespaces/default/{resource}" for resource in plain] + ["namespaces", "namespaces/default"]
+
+    def refused(resources):
+        answers = [read(simulator, resource) for resource in resources]
+        assert {answer.body for answer in answers if answer.status != 200} <= {answer_of(form)[1]}
+        return {answer.status for answer in answers}
+
+    assert refused(plain) == refused(namespaced) == {200}
+    simulator.forms(plain=False, refusal=form)
+    assert (refused(plain), refused(namespaced)) == ({answer_of(form)[0]}, {200})
+    simulator.forms(namespaced=False, refusal=form)
+    assert (refused(plain), refused(namespaced)) == ({200}, {answer_of(form)[0]})
+    assert get(simulator, AUTORAG, "a").status == 200
+    simulator.forms()
+    assert refused(plain) == refused(namespaced) == {200}
+
+
 def test_logs_to_their_end(simulator):
     simulator.job(PLAIN, "a", starts_in=-600, ends_in=-1)
     entries = [entry for page in pages(simulator, PLAIN, 7, "a", logs=True) for entry in page["result"]]
     assert [entry["id"] for entry in entries] == list(range(1, len(entries) + 1))
     assert len(entries) == 1 + 599 // 15 + 1
     assert entries == sorted(entries, key=lambda entry: entry["created_at"])
+
+
+def test_a_long_log_in_few_pages(simulator):
+    log = [{"id": n, "created_at": 1763902700 + n / 4, "message": "m", "message_type": 0} for n in range(1, 1101)]
+    simulator.job(PLAIN, "a", logs=log)
+    found = list(pages(simulator, PLAIN, 500, "a", logs=True))
+    assert [len(page["result"]) for page in found] == [500, 500, 100, 0]
+    assert [entry for page in found for entry in page["result"]] == log
+    assert [schema.violations(schema.LOGS, page) for page in found] == [[]] * 4
+
+
+# Odd answers.
+
+
+def test_parts_of_result_info(simulator):
+    simulator.instance(PLAIN, [{"id": f"{n}", "state": "running"} for n in range(3)])
+    for resource, pattern in ((f"{PLAIN}/jobs", schema.LIST), (f"{PLAIN}/jobs/1/logs", schema.LOGS),
+                              ("instances", schema.INSTANCES), ("namespaces", schema.NAMESPACES)):
+        simulator.oddity()
+        full = read(simulator, resource).json()
+        simulator.oddity(result_info="partial")
+        partial = read(simulator, resource).json()
+        assert partial.pop("result_info") == {name: full["result_info"][name] for name in ("count", "per_page")}
+        simulator.oddity(result_info="none")
+        none = read(simulator, resource).json()
+        assert none == partial == {name: value for name, value in full.items() if name != "result_info"}
+        assert schema.violations(pattern, none) == []
+
+
+def test_a_list_that_knows_no_pages(simulator):
+    simulator.instance(PLAIN, [{"id": f"{n}"} for n in range(7)])
+    simulator.oddity(ignore_page=True, result_info="none")
+    first = get(simulator, PLAIN, query="?per_page=3").json()
+    assert len(first["result"]) == 3 and "result_info" not in first
+    for page in ("2", "999", "x"):
+        assert get(simulator, PLAIN, query=f"?per_page=3&page={page}").json() == first
+    assert read(simulator, "instances", "?page=2").json()["result"] != []
+
+
+def test_errors_without_a_code(simulator):
+    simulator.oddity(error_codes=False)
+    answer = get(simulator, PLAIN)
+    assert (answer.status, answer.json()["errors"]) == (404, [{"message": "ai_search_not_found"}])
+    assert schema.violations(schema.ERROR, answer.json()) == []
+    simulator.oddity()
+    assert error(get(simulator, PLAIN))[1] == 7002
+
+
+def test_messages_in_the_envelope(simulator):
+    simulator.job(PLAIN, "a")
+    messages = [{"code": 10000, "message": "a note", "type": None}, {"x": [1]}]
+    simulator.oddity(messages=messages)
+    for job, pattern in (("a", schema.JOB), (None, schema.LIST), ("b", schema.ERROR)):
+        answer = get(simulator, PLAIN, job).json()
+        assert answer["messages"] == messages
+        assert schema.violations(pattern, answer) == []
+
+
+def test_a_reset_ends_what_is_odd(simulator):
+    simulator.oddity(result_info="none", ignore_page=True, error_codes=False, messages=[{}])
+    simulator.forms(plain=False)
+    simulator.refusal("400_9106")
+    simulator.limit_headers([["X-Odd", "1"]])
+    simulator.limit(10, headers="both")
+    simulator.reset()
+    simulator.job(PLAIN, "a")
+    answer = get(simulator, PLAIN)
+    assert (answer.status, answer.json()["messages"], "result_info" in answer.json()) == (200, [], True)
+    assert not {"x-odd", "ratelimit", "x-ratelimit-limit"} & {name.lower() for name, _ in answer.headers}
+    assert error(get(simulator, PLAIN, "a", headers=[]))[:2] == (401, 10000)
 
 
 # Time.
@@ -342,12 +661,16 @@ def test_a_life(simulator, end_reason):
     ("fraction", "2027-01-15T08:00:00.500000Z"),
     ("offset", "2027-01-15T10:00:00+02:00"),
     ("plain", "2027-01-15 08:00:00"),
+    ("zoneless", "2027-01-15T08:00:00"),
+    ("number", 1_800_000_000),
 ])
 def test_forms_of_time(simulator, times, text):
     simulator.freeze()
     simulator.set_clock(1_800_000_000.5)
     simulator.job(PLAIN, "a", starts_in=0, times=times)
     assert result(simulator, PLAIN, "a")["started_at"] == text
+    created_at = result(simulator, PLAIN, "a", logs=True)[0]["created_at"]
+    assert created_at == (1_800_000_000.5 if times == "fraction" else 1_800_000_000)
 
 
 def test_a_stalled_job_is_not_seen_any_more(simulator):
@@ -429,6 +752,34 @@ def test_a_census(simulator):
     assert simulator.census(since=began + 31)[PLAIN] == nothing | {"failed": 2, "cancelled": 1}
 
 
+def test_a_job_ends_the_one_that_runs(simulator):
+    simulator.freeze()
+    simulator.instance(PLAIN, [{"id": "ended", "state": "succeeded"}, {"id": "queued", "state": "queued"},
+                               {"id": "first", "starts_in": -10, "ends_in": 100, "end_reason": "completed"}])
+    untouched = result(simulator, PLAIN, "ended"), result(simulator, PLAIN, "queued")
+    simulator.advance(30)
+    simulator.start_job(PLAIN, "second", source="schedule")
+    first, second = result(simulator, PLAIN, "first"), result(simulator, PLAIN, "second")
+    assert first["end_reason"] == "new_job_has_started"
+    assert first["ended_at"] == first["last_seen_at"] == second["started_at"]
+    assert (second["source"], second["ended_at"]) == ("schedule", None)
+    assert (result(simulator, PLAIN, "ended"), result(simulator, PLAIN, "queued")) == untouched
+    simulator.start_job(PLAIN, "ended", ends_in=5)
+    assert simulator.census()[PLAIN] == {"queued": 1, "running": 1, "succeeded": 0, "failed": 0, "cancelled": 2}
+    simulator.advance(5)
+    assert simulator.census()[PLAIN]["succeeded"] == 1
+    simulator.start_job(NAMESPACED, "alone")
+    assert result(simulator, NAMESPACED, "alone")["ended_at"] is None
+
+
+@pytest.mark.parametrize("reason", ["new_job_has_started", "New_Job_Has_Started", "job superseded by another"])
+def test_a_superseded_job_counts_as_cancelled(simulator, reason):
+    simulator.job(PLAIN, "a", state="superseded")
+    assert result(simulator, PLAIN, "a")["end_reason"] == "new_job_has_started"
+    simulator.job(PLAIN, "a", end_reason=reason)
+    assert simulator.census()[PLAIN]["cancelled"] == 1
+
+
 def test_a_job_can_be_changed_ended_and_removed(simulator):
     simulator.job(PLAIN, "a", state="running", description="kept")
     simulator.job(PLAIN, "a", ends_in=0, end_reason="cancelled")
@@ -465,8 +816,16 @@ def test_orders_that_make_no_sense_are_refused(simulator):
     for name in ("my-ai-search", "instances/a/b", "rags/", ""):
         with pytest.raises(ValueError):
             simulator.instance(name)
-    with pytest.raises(ValueError):
-        simulator.instance(PLAIN, halted=True)
+    for settings in ({"halted": True}, {"type": "s3"}, {"sync_interval": 60}, {"start": {"state": "running"}}):
+        with pytest.raises(ValueError):
+            simulator.instance(PLAIN, **settings)
+    for order in ({"result_info": "some"}, {"surprise": True}):
+        with pytest.raises(ValueError):
+            simulator.oddity(**order)
+    for order in (lambda: simulator.refusal("401_1"), lambda: simulator.refuse("401_1"),
+                  lambda: simulator.forms(refusal="401_1"), lambda: simulator.limit(1, headers="newest")):
+        with pytest.raises(ValueError):
+            order()
     for fault in ({"path": "("}, {"script": [{"dance": 1}]}, {"when": 1}):
         with pytest.raises(ValueError):
             simulator.fault(**fault)
@@ -478,31 +837,96 @@ def test_orders_that_make_no_sense_are_refused(simulator):
 
 
 def limit_headers(response):
+    """Limit, remaining calls, and seconds until the reset, as the one form or the other tells them."""
+    told = {}
+    for name in ("Ratelimit", "Ratelimit-Policy"):
+        if response.header(name) is not None:
+            policy, *parameters = response.header(name).split(";")
+            assert policy == '"default"'
+            told.update(parameter.split("=") for parameter in parameters)
+    return [told.get("q"), told.get("r"), told.get("t")]
+
+
+def old_limit_headers(response):
     return [response.header(f"x-ratelimit-{name}") for name in ("limit", "remaining")]
 
 
 def test_no_limit_headers_without_a_limit(simulator):
     simulator.job(PLAIN, "a")
-    assert limit_headers(get(simulator, PLAIN, "a")) == [None, None]
+    assert limit_headers(get(simulator, PLAIN, "a")) == [None, None, None]
+
+
+def test_every_answer_tells_of_the_limit(simulator):
+    """A call that is refused before it counts tells what is left to those whose account it asks about."""
+    simulator.job(PLAIN, "a")
+    simulator.limit(1200, 300)
+    answers = [get(simulator, PLAIN, "a"), get(simulator, PLAIN, "b"), get(simulator, PLAIN, query="?page=0"),
+               get(simulator, PLAIN, headers=[]), get(simulator, PLAIN, method="DELETE"),
+               net.request(simulator.address, f"/client/v4/accounts/{ACCOUNT}"),
+               net.request(simulator.address, "/nowhere")]
+    assert [answer.status for answer in answers] == [200, 404, 400, 401, 405, 404, 404]
+    assert [limit_headers(answer)[1] for answer in answers] == ["1199", "1198", "1197", "1197", "1197", "1197", "1200"]
+    assert {answer.header("Ratelimit-Policy") for answer in answers} == {'"default";q=1200;w=300'}
+    assert [290 < int(limit_headers(answer)[2]) <= 300 for answer in answers] == [True] * 7
+
+
+def test_the_seconds_until_the_reset_are_rounded_up(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.limit(10, 0.5)
+    assert get(simulator, PLAIN, "a").header("Ratelimit") == '"default";r=9;t=1'
+    assert get(simulator, PLAIN, "a").header("Ratelimit-Policy") == '"default";q=10;w=1'
+
+
+@pytest.mark.parametrize("form, new, old", [("new", "2", None), ("old", None, "2"), ("both", "2", "2"),
+                                            ("none", None, None)])
+def test_forms_of_limit_headers(simulator, form, new, old):
+    simulator.job(PLAIN, "a")
+    simulator.limit(3, 300, headers=form)
+    answer = get(simulator, PLAIN, "a")
+    assert (limit_headers(answer)[1], old_limit_headers(answer)[1]) == (new, old)
+    assert old_limit_headers(answer)[0] == (old and "3")
+    refused = [get(simulator, PLAIN, "a") for _ in range(3)][-1]
+    assert (refused.status, refused.header("Retry-After")) == (429, "300")
+
+
+def test_limit_headers_that_are_laid_over_every_answer(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.limit(3)
+    several = '"default";r=1100;t=200, "burst";r=3;t=1'
+    simulator.limit_headers([["ratelimit", several], ["Retry-After", "9"], ["X-Two", "1"], ["X-Two", "2"]])
+    for job, headers in (("a", None), ("b", None), ("a", [])):
+        answer = get(simulator, PLAIN, job, headers=headers)
+        assert [answer.all(name) for name in ("Ratelimit", "Retry-After", "X-Two")] == [[several], ["9"], ["1", "2"]]
+        assert answer.header("Ratelimit-Policy") == '"default";q=3;w=300'
+    simulator.limit_headers(None)
+    assert limit_headers(get(simulator, PLAIN, "a"))[:2] == ["3", "0"]
 
 
 def test_the_limit_closes_for_a_whole_period(simulator):
     simulator.job(PLAIN, "a")
     simulator.limit(3, 300)
     answers = [get(simulator, PLAIN, "a") for _ in range(3)]
-    assert [limit_headers(answer) for answer in answers] == [["3", "2"], ["3", "1"], ["3", "0"]]
-    reset = email.utils.parsedate_to_datetime(answers[0].header("x-ratelimit-reset")).timestamp()
-    assert 290 < reset - time.time() <= 301
+    assert [limit_headers(answer)[:2] for answer in answers] == [["3", "2"], ["3", "1"], ["3", "0"]]
+    assert [290 < int(limit_headers(answer)[2]) <= 300 for answer in answers] == [True] * 3
 
     refused = get(simulator, PLAIN, "a")
     assert error(refused)[0] == 429 and error(refused)[2] == "Too Many Requests"
     assert 290 < int(refused.header("Retry-After")) <= 300
-    assert limit_headers(refused) == ["3", "0"]
+    assert limit_headers(refused)[:2] == ["3", "0"]
+    assert refused.all("Retry-After") == [limit_headers(refused)[2]]
 
     simulator.advance(200)
     assert 90 < int(get(simulator, PLAIN, "a").header("Retry-After")) <= 100
     simulator.advance(100)
-    assert limit_headers(get(simulator, PLAIN, "a")) == ["3", "2"]
+    assert limit_headers(get(simulator, PLAIN, "a"))[:2] == ["3", "2"]
+
+
+def test_the_old_headers_tell_a_date(simulator):
+    simulator.job(PLAIN, "a")
+    simulator.limit(3, 300, headers="old")
+    answer = get(simulator, PLAIN, "a")
+    reset = email.utils.parsedate_to_datetime(answer.header("x-ratelimit-reset")).timestamp()
+    assert 290 < reset - time.time() <= 301
 
 
 def test_the_limit_rolls(simulator):
@@ -528,7 +952,7 @@ def test_the_limit_is_the_users_not_the_accounts(simulator):
 def test_the_default_limit(tmp):
     with Simulator(tmp, limit=1200) as simulator:
         simulator.job(PLAIN, "a")
-        assert limit_headers(get(simulator, PLAIN, "a")) == ["1200", "1199"]
+        assert limit_headers(get(simulator, PLAIN, "a")) == ["1200", "1199", "300"]
 
 
 # Faults.
@@ -772,12 +1196,13 @@ def test_the_lean_listener_is_the_same_api(simulator):
     simulator.job(PLAIN, "a", state="running", description="größer")
     for headers in (simulator.credential_headers, [], [("Authorization", "Bearer wrong")]):
         for target in (simulator.path(PLAIN, "a"), simulator.path(PLAIN) + "?per_page=50", simulator.path(PLAIN, "b"),
-                       simulator.listing(), "/nowhere"):
+                       simulator.listing(), simulator.resource("namespaces"),
+                       simulator.resource(f"{PLAIN}/stats"), "/nowhere"):
             for method in ("GET", "HEAD", "DELETE"):
                 expected = net.request(simulator.address, target, headers, method)
                 answered = net.request(simulator.lean_unix, target, headers, method)
                 assert (answered.status, answered.body) == (expected.status, expected.body), target
-    assert len(simulator.requests()) == simulator.counters()["total"] == 2 * 3 * 5 * 3
+    assert len(simulator.requests()) == simulator.counters()["total"] == 2 * 3 * 7 * 3
 
 
 def test_the_lean_listener_keeps_connections_and_the_limit(simulator):
@@ -787,7 +1212,8 @@ def test_the_lean_listener_keeps_connections_and_the_limit(simulator):
         connection.send(net.format_request(simulator.path(PLAIN, "a"), simulator.credential_headers) * 4)
         responses = [connection.read_response() for _ in range(4)]
     assert [response.status for response in responses] == [200, 200, 200, 429]
-    assert responses[0].header("x-ratelimit-remaining") == "2"
+    assert [limit_headers(response)[1] for response in responses] == ["2", "1", "0", "0"]
+    assert responses[3].header("Retry-After") == "300"
     assert len({request.connection for request in simulator.requests()}) == 1
 
 
@@ -831,6 +1257,14 @@ def test_the_demo_has_everything(tmp):
             assert schema.violations(schema.LIST, listed) == []
             states |= {state_of(job) for job in listed["result"]}
         assert states == {"queued", "running", "succeeded", "cancelled", "failed"}
+        listed = listing(simulator).json()
+        assert schema.violations(schema.INSTANCES, listed) == []
+        assert {instance["type"] for instance in listed["result"]} == {"r2", "web-crawler", None}
+        assert {instance["paused"] for instance in listed["result"]} == {True, False}
+        for instance in listed["result"]:
+            name = f"namespaces/{instance['namespace']}/instances/{instance['id']}"
+            assert read(simulator, name).json()["result"] == instance
+            assert schema.violations(schema.STATS, read(simulator, f"{name}/stats").json()) == []
 
         before = {job["id"]: state_of(job) for job in result(simulator, PLAIN)}
         simulator.advance(60)

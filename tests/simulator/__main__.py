@@ -87,7 +87,7 @@ async def run(arguments: argparse.Namespace) -> None:
     world = World(Clock())
     world.apply(initial_world(arguments))
     api = Api(world, arguments.base)
-    api.set_limit(arguments.limit or None)
+    api.limits.set(arguments.limit or None)
     faults, record = Faults(), Record(arguments.record)
     server = ApiServer(api, faults, record, arguments.keepalive_timeout)
     lean = LeanServer(api, record)

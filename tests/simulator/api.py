@@ -1,41 +1,17 @@
 """The API itself: from a request to an answer, without any network."""
 
 import dataclasses
-import email.utils
 import json
-import re
-import time
-from urllib.parse import parse_qsl
 
-from . import jobs
-from .limit import RateLimit, Verdict
-from .world import AUTORAG, DEFAULT_NAMESPACE, Account, Instance, World
+from . import jobs, lists, refusals, routes
+from .instances import Instance
+from .limit import Limits
+from .oddities import Oddity
+from .refusals import Refused
+from .routes import Forms, Route
+from .world import Account, World
 
 BASE = "/client/v4"
-PER_PAGE_DEFAULT = 20
-PER_PAGE_MAX = 50
-INSTANCES_PER_PAGE_MAX = 100
-
-# Source for codes and messages: the API's reference. It names no code for a bad request or an unknown route; those are
-# ours.
-AUTHENTICATION = (401, 10000, "Authentication error")
-FOREIGN_ACCOUNT = (403, 10000, "Authentication error")
-INSTANCE_NOT_FOUND = (404, 7002, "ai_search_not_found")
-JOB_NOT_FOUND = (404, 7021, "job_not_found")
-NAMESPACE_NOT_FOUND = (404, 7063, "namespace_not_found")
-NO_ROUTE = (404, 7000, "No route for that URI")
-READ_ONLY = (405, 10405, "Method not allowed")
-BAD_HEADERS = (400, 6003, "Invalid request headers")
-BAD_PAGE = (400, 7400, "page must be an integer, 1 or greater")
-BAD_PER_PAGE = (400, 7400, "per_page is not an integer, or out of range")
-TOO_MANY = (429, 10429, "Too Many Requests")
-
-_ROUTE = re.compile(
-    r"/accounts/(?P<account>[^/]+)"
-    r"/(?:(?P<listing>ai-search/(?:namespaces/(?P<listed>[^/]+)/)?instances)"
-    r"|(?:ai-search/(?:namespaces/(?P<namespace>[^/]+)/)?instances/(?P<instance>[^/]+)|autorag/rags/(?P<rag>[^/]+))"
-    r"/jobs(?:/(?P<job>[^/]+)(?P<logs>/logs)?)?)"
-)
 
 
 @dataclasses.dataclass
@@ -45,96 +21,99 @@ class Answer:
     headers: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
-class Refused(Exception):
-    def __init__(self, what: tuple[int, int, str]) -> None:
-        super().__init__(what)
-        self.status, self.code, self.message = what
-
-
 class Api:
     def __init__(self, world: World, base: str = BASE) -> None:
         self._world = world
         self._base = base
-        self._limits: dict[str, RateLimit] = {}
-        self.set_limit(1200, 300)
+        self.limits = Limits()
+        self.behave()
 
-    def set_limit(self, calls: int | None, seconds: float = 300) -> None:
-        """For each user: so many calls in any interval of so many seconds; None: no limit. Starts anew."""
-        self._calls, self._seconds = calls, seconds
-        self._limits.clear()
+    def behave(self) -> None:
+        """Again as the reference says, in every form that can be chosen."""
+        self.refusal = "401"  # of a credential that is nobody's
+        self.forms = Forms()
+        self.oddity = Oddity()
+        self.limits.fixed_headers = []
+
+    def refuse_with(self, form: str) -> None:
+        """How a credential that is nobody's is refused from now on."""
+        refusals.refusal(form)
+        self.refusal = form
 
     def answer(self, method: str, target: str, headers: list[tuple[str, str]]) -> Answer:
-        limit_headers: list[tuple[str, str]] = []
+        path, _, query = target.partition("?")
+        path = path[len(self._base):] if path.startswith(self._base) else ""
+        now = self._world.clock.monotonic()
+        verdict, others = None, []
         try:
-            if method not in ("GET", "HEAD"):
-                raise Refused(READ_ONLY)
-            path, _, query = target.partition("?")
-            route = _ROUTE.fullmatch(path[len(self._base):]) if path.startswith(self._base) else None
-            if route is None:
-                raise Refused(NO_ROUTE)
-            account = self._authenticate(route["account"], headers)
-            self._count(account, limit_headers)
-            return Answer(200, _json(self._look_up(account, route, query)), limit_headers)
+            route = self._route(method, path)
+            account = self._authenticate(route.account, headers)
+            verdict = self.limits.take(account.user, now)
+            if verdict is not None and not verdict.allowed:
+                raise Refused(refusals.TOO_MANY)
+            status, envelope = 200, self._look_up(account, route, lists.arguments(query))
         except Refused as refused:
-            error = {"code": refused.code, "message": refused.message}
-            body = {"success": False, "errors": [error], "messages": [], "result": None}
-            if refused.status == 405:
-                limit_headers.append(("Allow", "GET, HEAD"))
-            return Answer(refused.status, _json(body), limit_headers)
+            status, envelope, others = refused.refusal
+        if verdict is None:
+            verdict = self.limits.look(self._user_in(path), now)
+        return Answer(status, _json(self.oddity.spoil(envelope)), self.limits.headers(verdict, others))
+
+    def _user_in(self, path: str) -> str | None:
+        """Whose account it is that the path is about."""
+        account = self._world.accounts.get(routes.account_in(path))
+        return account and account.user
+
+    def _route(self, method: str, path: str) -> Route:
+        if method not in ("GET", "HEAD"):
+            raise Refused("405")
+        route = routes.find(path)
+        if route is None:
+            raise Refused("404_7000")
+        self.forms.check(route)
+        return route
 
     def _authenticate(self, account_id: str, headers: list[tuple[str, str]]) -> Account:
         credential = _credential(headers)
         account = self._world.accounts.get(account_id)
         if account is not None and (credential in account.tokens or credential in account.keys):
             return account
-        raise Refused(FOREIGN_ACCOUNT if self._world.knows(credential) else AUTHENTICATION)
+        raise Refused("403_10000" if self._world.knows(credential) else self.refusal)
 
-    def _count(self, account: Account, headers: list[tuple[str, str]]) -> None:
-        if self._calls is None:
-            return
-        if account.user not in self._limits:
-            self._limits[account.user] = RateLimit(self._calls, self._seconds)
-        verdict = self._limits[account.user].take(self._world.clock.monotonic())
-        headers += _limit_headers(verdict)
-        if not verdict.allowed:
-            raise Refused(TOO_MANY)
+    def _look_up(self, account: Account, route: Route, asked: dict[str, str]) -> dict:
+        if route.what == "namespaces":
+            found = lists.searched(account.listed_namespaces(), asked, "name")
+            return self._list([namespace.tell() for namespace in found], route, asked)
+        if route.rag is None and route.namespace is not None and route.namespace not in account.namespaces:
+            raise Refused("404_namespace")
+        if route.what == "namespace":
+            return _envelope(account.namespaces[route.namespace].tell())
+        if route.what == "instances":
+            if route.namespace is not None:
+                asked = {**asked, "namespace": route.namespace}
+            found = lists.chosen(account.listed(), asked)
+            return self._list(found, route, asked, Instance.tell)
+        if route.key not in account.instances:
+            raise Refused("404_instance")
+        return self._look_into(account.instances[route.key], route, asked)
 
-    def _look_up(self, account: Account, route: re.Match, query: str) -> dict:
-        if route["listing"]:
-            page = _Page(_list_instances(account, route["listed"]), query, INSTANCES_PER_PAGE_MAX)
-            return _envelope([instance.tell() for instance in page.items], page.info)
-        instance = _find_instance(account, route)
+    def _look_into(self, instance: Instance, route: Route, asked: dict[str, str]) -> dict:
+        if route.what == "instance":
+            return _envelope(instance.tell())
+        if route.what == "stats":
+            return _envelope(instance.tell_stats())
         now = self._world.clock.now()
-        if route["job"] is None:
-            page = _Page(instance.listed(now), query)
-            return _envelope([jobs.tell(job, now, instance.described) for job in page.items], page.info)
-        job = instance.find(route["job"], now)
+        if route.what == "jobs":
+            return self._list(instance.listed(now), route, asked, lambda job: jobs.tell(job, now, instance.described))
+        job = instance.find(route.job, now)
         if job is None:
-            raise Refused(JOB_NOT_FOUND)
-        if route["logs"]:
-            page = _Page(jobs.tell_logs(job, now), query)
-            return _envelope(page.items, page.info)
+            raise Refused("404_job")
+        if route.what == "logs":
+            return self._list(jobs.tell_logs(job, now), route, asked)
         return _envelope(jobs.tell(job, now, instance.described))
 
-
-def _list_instances(account: Account, namespace: str | None) -> list[Instance]:
-    """Those of a namespace, or of all of them; an AutoRAG is not one."""
-    if namespace is not None and namespace not in account.namespaces:
-        raise Refused(NAMESPACE_NOT_FOUND)
-    return [instance for instance in account.listed()
-            if instance.namespace is not AUTORAG and namespace in (None, instance.namespace)]
-
-
-def _find_instance(account: Account, route: re.Match) -> Instance:
-    if route["rag"]:
-        key = (AUTORAG, route["rag"])
-    else:
-        key = (route["namespace"] or DEFAULT_NAMESPACE, route["instance"])
-        if key[0] not in account.namespaces:
-            raise Refused(NAMESPACE_NOT_FOUND)
-    if key not in account.instances:
-        raise Refused(INSTANCE_NOT_FOUND)
-    return account.instances[key]
+    def _list(self, items: list, route: Route, asked: dict[str, str], tell=lambda item: item) -> dict:
+        page = lists.Page(items, route.what, asked, self.oddity.ignore_page)
+        return _envelope([tell(item) for item in page.items], page.info)
 
 
 def _credential(headers: list[tuple[str, str]]) -> str | tuple[str, str] | None:
@@ -144,39 +123,16 @@ def _credential(headers: list[tuple[str, str]]) -> str | tuple[str, str] | None:
         name = name.lower()
         if name in ("authorization", "x-auth-email", "x-auth-key"):
             if name in found:
-                raise Refused(BAD_HEADERS)
+                raise Refused("400_6003_6111")
             found[name] = value
     if not found:
         return None
     if "authorization" in found:
         if len(found) > 1:
-            raise Refused(BAD_HEADERS)
+            raise Refused("400_6003_6111")
         scheme, _, token = found["authorization"].partition(" ")
         return token if scheme.lower() == "bearer" and token else None
     return (found.get("x-auth-email", ""), found.get("x-auth-key", ""))
-
-
-class _Page:
-    """One page of many items: a page past the end is empty, not an error."""
-
-    def __init__(self, items: list, query: str, per_page_max: int = PER_PAGE_MAX) -> None:
-        arguments = dict(parse_qsl(query, keep_blank_values=True))
-        page = _integer(arguments.get("page"), 1, BAD_PAGE)
-        per_page = _integer(arguments.get("per_page"), PER_PAGE_DEFAULT, BAD_PER_PAGE)
-        if page < 1:
-            raise Refused(BAD_PAGE)
-        if per_page > per_page_max:
-            raise Refused(BAD_PER_PAGE)
-        self.items = items[(page - 1) * per_page:page * per_page]
-        self.info = {"count": len(self.items), "page": page, "per_page": per_page, "total_count": len(items)}
-
-
-def _integer(text: str | None, default: int, refusal: tuple[int, int, str]) -> int:
-    if text is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise Refused(refusal)
-    return int(text)
 
 
 def _envelope(result: object, info: dict | None = None) -> dict:
@@ -184,18 +140,6 @@ def _envelope(result: object, info: dict | None = None) -> dict:
     if info is not None:
         envelope["result_info"] = info
     return envelope
-
-
-def _limit_headers(verdict: Verdict) -> list[tuple[str, str]]:
-    # The date is of real time, which the clients live in, whatever the jobs' clock says.
-    headers = [
-        ("x-ratelimit-limit", str(verdict.limit)),
-        ("x-ratelimit-remaining", str(verdict.remaining)),
-        ("x-ratelimit-reset", email.utils.formatdate(time.time() + verdict.reset, usegmt=True)),
-    ]
-    if not verdict.allowed:
-        headers.append(("Retry-After", str(verdict.retry_after)))
-    return headers
 
 
 def _json(value: dict) -> bytes:

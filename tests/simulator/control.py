@@ -4,10 +4,16 @@ Orders to the simulator, as JSON over HTTP on a listener of its own:
     GET    /clock                          {"now": seconds since the epoch, "frozen": bool}
     POST   /clock                          {"freeze": true} {"thaw": true} {"set": seconds} {"advance": seconds}
                                            {"speed": seconds in one}
-    POST   /world                          adds and changes accounts, instances, jobs: World.apply()
+    POST   /world                          adds and changes accounts, namespaces, instances, jobs: World.apply()
     DELETE /world                          nothing exists any more
     GET    /census?account=ID&since=SECONDS  how many jobs are in each state, by instance: Account.census()
-    POST   /limit                          {"calls": count or null, "seconds": length}
+    POST   /limit                          {"calls": count or null, "seconds": length,
+                                            "headers": "new", "old", "both" or "none"}
+    POST   /limit_headers                  {"headers": [[name, value]]}: over every answer of the API; [] or null: none
+    POST   /refusal                        {"form": one of refusals.py}: how a credential is refused that is nobody's
+    POST   /forms                          {"plain": bool, "namespaced": bool, "refusal": form of the unknown one's}
+    POST   /oddity                         {"result_info": "full", "partial" or "none", "ignore_page": bool,
+                                            "error_codes": bool, "messages": [object]}: what is left out is as usual
     POST   /delay                          {"seconds": before each answer of the lean listener}
     GET    /faults                         with how often each was hit
     POST   /faults                         one fault: Faults.add(); answers its id
@@ -16,7 +22,8 @@ Orders to the simulator, as JSON over HTTP on a listener of its own:
     GET    /requests?path=REGEX            requests since the last reset: Record.requests()
     DELETE /requests                       resets the counters too
     POST   /connections                    {"close": true} or {"reset": true}: all of them
-    POST   /reset                          as if just started, without a scenario and without a limit
+    POST   /reset                          as if just started, without a scenario and without a limit, every answer in
+                                           its usual form
 
 Orders answer 200 with JSON, or 400 with {"error": ...}.
 """
@@ -29,7 +36,9 @@ from aiohttp import web
 from .api import Api
 from .faults import Faults
 from .lean import LeanServer
+from .oddities import Oddity
 from .record import Record
+from .routes import Forms
 from .server import ApiServer
 from .world import World
 
@@ -53,6 +62,10 @@ class Control:
             web.delete("/world", self._delete_world),
             web.get("/census", self._get_census),
             web.post("/limit", self._post_limit),
+            web.post("/limit_headers", self._post_limit_headers),
+            web.post("/refusal", self._post_refusal),
+            web.post("/forms", self._post_forms),
+            web.post("/oddity", self._post_oddity),
             web.post("/delay", self._post_delay),
             web.get("/faults", self._get_faults),
             web.post("/faults", self._post_faults),
@@ -104,7 +117,23 @@ class Control:
         return web.json_response({})
 
     async def _post_limit(self, request: web.Request) -> web.Response:
-        self._api.set_limit(**await request.json())
+        self._api.limits.set(**await request.json())
+        return web.json_response({})
+
+    async def _post_limit_headers(self, request: web.Request) -> web.Response:
+        self._api.limits.fixed_headers = [(name, value) for name, value in (await request.json())["headers"] or []]
+        return web.json_response({})
+
+    async def _post_refusal(self, request: web.Request) -> web.Response:
+        self._api.refuse_with((await request.json())["form"])
+        return web.json_response({})
+
+    async def _post_forms(self, request: web.Request) -> web.Response:
+        self._api.forms = Forms(**await request.json())
+        return web.json_response({})
+
+    async def _post_oddity(self, request: web.Request) -> web.Response:
+        self._api.oddity = Oddity(**await request.json())
         return web.json_response({})
 
     async def _get_faults(self, _request: web.Request) -> web.Response:
@@ -151,7 +180,8 @@ class Control:
         await self._settle()
         self._world.accounts.clear()
         self._world.clock.reset()
-        self._api.set_limit(None)
+        self._api.limits.set(None)
+        self._api.behave()
         self._faults.clear()
         self._record.reset()
         return web.json_response({})

@@ -2,7 +2,10 @@
 
 import base64
 import dataclasses
+import json
 import re
+
+from .refusals import refusal
 
 _STEPS = {"send", "send_b64", "sleep", "repeat", "close", "reset", "answer"}
 
@@ -32,6 +35,11 @@ class Fault:
         return {"id": self.id, "path": self.path.pattern, "times": self.times, "hits": self.hits}
 
 
+def _refusing(form: str) -> dict:
+    status, body, headers = refusal(form)
+    return {"status": status, "headers": headers, "body": json.dumps(body)}
+
+
 class Faults:
     """In the order they were set; the first that fits is the one."""
 
@@ -43,6 +51,7 @@ class Faults:
         """
         {"path": REGEX to search for in path and query, or "prefix": TEXT they begin with,
          "times", "reused", "delay", "body_delay", "status", "headers": [[name, value]], "body" or "body_b64",
+         "refusal": NAME of one in refusals.py, in the place of status, headers and body,
          "script": [{"send": TEXT} | {"send_b64": BASE64} | {"sleep": SECONDS}
                     | {"repeat": COUNT or null, "every": SECONDS, "send" or "send_b64": ...}
                     | {"close": true} | {"reset": true} | {"answer": true}]}
@@ -50,7 +59,8 @@ class Faults:
         A script that neither closes nor resets leaves the connection to the next request. "answer" ends a script with
         the API's own answer.
         """
-        fields = dict(order)
+        fields = {**_refusing(order["refusal"]), **order} if "refusal" in order else dict(order)
+        fields.pop("refusal", None)
         if "prefix" in fields:
             fields["path"] = "^" + re.escape(fields.pop("prefix"))
         if "body_b64" in fields:

@@ -20,11 +20,20 @@ def _plain(t: float) -> str:
     return datetime.fromtimestamp(int(t), timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
 
 
-# The forms of a time that the API is seen to use: RFC 3339, also with a fraction or an offset, and one without a zone.
-TIME_FORMS = {"rfc3339": rfc3339, "fraction": _fraction, "offset": _offset, "plain": _plain}
+def _zoneless(t: float) -> str:
+    return datetime.fromtimestamp(int(t), timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+# The forms of a time that the API is seen to use: RFC 3339, also with a fraction or an offset, and two without a zone.
+# And one that is no text, which the reference forbids: seconds since the epoch.
+TIME_FORMS = {"rfc3339": rfc3339, "fraction": _fraction, "offset": _offset, "plain": _plain, "zoneless": _zoneless,
+              "number": int}
 
 # How a field without a value is told.
 MISSING = ("null", "absent")
+
+# Why a job ended where another one was started.
+SUPERSEDED = "new_job_has_started"
 
 # Shorthands: when the job starts and ends, in seconds from now, and why.
 STATES = {
@@ -33,7 +42,11 @@ STATES = {
     "succeeded": (-600, -300, None),
     "failed": (-600, -300, "error: could not read the source"),
     "cancelled": (-600, -300, "cancelled by user"),
+    "superseded": (-600, -300, SUPERSEDED),
 }
+
+# What state() tells.
+COUNTED = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 @dataclasses.dataclass
@@ -77,8 +90,8 @@ _PLAIN = {"source", "description", "end_reason", "last_seen_every", "times", "mi
 
 def apply(job: Job, order: dict, now: float) -> None:
     """
-    Changes a job as ordered: any plain field; state, a shorthand; appears_in, starts_in, ends_in and silent_in, in seconds
-    from now (negative: ago; null: never, but always for the first).
+    Changes a job as ordered: any plain field; state, a shorthand; appears_in, starts_in, ends_in and silent_in, in
+    seconds from now (negative: ago; null: never, but always for the first).
     """
     unknown = set(order) - _PLAIN - set(_RELATIVE) - {"id", "state"}
     if unknown:
@@ -114,7 +127,7 @@ def state(job: Job, now: float) -> str:
     reason = (job.end_reason or "").lower()
     if reason in _SUCCESS:
         return "succeeded"
-    return "cancelled" if "cancel" in reason else "failed"
+    return "cancelled" if "cancel" in reason or "superseded" in reason or reason == SUPERSEDED else "failed"
 
 
 def tell(job: Job, now: float, described: bool) -> dict:
@@ -156,6 +169,6 @@ def tell_logs(job: Job, now: float) -> list[dict]:
     if job.ended(now):
         lines.append((job.ends_at, f"Indexing ended: {job.end_reason or 'completed'}", 1 if job.end_reason else 0))
     return [
-        {"id": n, "created_at": int(t), "message": message, "message_type": kind}
+        {"id": n, "created_at": t if job.times == "fraction" else int(t), "message": message, "message_type": kind}
         for n, (t, message, kind) in enumerate(lines, 1)
     ]

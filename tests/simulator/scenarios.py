@@ -10,9 +10,12 @@ def empty(_tokens: list[str], _keys: list[list[str]]) -> dict:
 def demo(tokens: list[str], keys: list[list[str]]) -> dict:
     """
     One account with instances of all three generations, and jobs in every state. Some start and end while a demo runs,
-    within the first minute.
+    within the first minute. There are instances of every type, one that sleeps, and one whose jobs end well though its
+    index is bad.
     """
-    account = {"id": DEMO_ACCOUNT, "tokens": tokens, "keys": keys, "instances": _demo_instances()}
+    namespaces = [{"name": "support", "description": "What the help desk asks"}]
+    account = {"id": DEMO_ACCOUNT, "tokens": tokens, "keys": keys, "namespaces": namespaces,
+               "instances": _demo_instances()}
     return {"accounts": [account]}
 
 
@@ -20,6 +23,10 @@ def _demo_instances() -> list[dict]:
     return [
         {
             "name": "instances/my-ai-search",
+            "type": "r2",
+            "source": "documents",
+            "status": "indexing",
+            "stats": _stats(completed=1880, queued=12, running=4),
             "jobs": [
                 _job(1, "user", "First import", state="succeeded", starts_in=-86400, ends_in=-85000),
                 _job(2, "schedule", None, state="succeeded", starts_in=-21600, ends_in=-21300, times="plain"),
@@ -32,6 +39,12 @@ def _demo_instances() -> list[dict]:
         },
         {
             "name": "instances/handbook",
+            "type": "web-crawler",
+            "source": "handbook.example.org",
+            "sync_interval": 86400,
+            "status": "indexing",
+            "stats": _stats(completed=104, error=2, skipped=1, outdated=23,
+                            file_embed_errors={"workers_ai_out_of_capacity_error": 23}),
             "jobs": [
                 _job(11, "schedule", None, state="succeeded", missing="absent"),
                 _job(12, "user", "New chapter", state="running", starts_in=-30, last_seen_every=5),
@@ -39,10 +52,30 @@ def _demo_instances() -> list[dict]:
         },
         {
             "name": "namespaces/support/instances/tickets",
+            "type": "r2",
+            "source": "tickets",
+            "sync_interval": 3600,
+            "stats": {"degraded": True},
             "jobs": [
                 _job(21, "schedule", "Every six hours", state="succeeded", end_reason="finished"),
                 _job(22, "user", "Since the outage", state="running", starts_in=-3600, silent_in=-1800),
                 _job(23, "user", "Last week's", starts_in=-40, ends_in=30, end_reason="error: source not reachable"),
+            ],
+        },
+        {
+            "name": "namespaces/support/instances/uploads",
+            "type": None,
+            "stats": _stats(completed=37),
+        },
+        {
+            "name": "instances/archive",
+            "type": "r2",
+            "source": "archive",
+            "sync_interval": 43200,
+            "paused": True,
+            "jobs": [
+                _job(41, "schedule", None, state="superseded", starts_in=-2700000, ends_in=-2699700),
+                _job(42, "schedule", None, state="succeeded", starts_in=-2699700, ends_in=-2699400),
             ],
         },
         {
@@ -57,6 +90,11 @@ def _demo_instances() -> list[dict]:
 
 def _job(number: int, source: str, description: str | None, **life) -> dict:
     return {"id": f"3f1e2d4c-5b6a-4789-8abc-{number:012d}", "source": source, "description": description, **life}
+
+
+def _stats(file_embed_errors: dict | None = None, **counts: int) -> dict:
+    nothing = dict.fromkeys(("queued", "running", "completed", "error", "skipped", "outdated"), 0)
+    return {**nothing, **counts, "file_embed_errors": file_embed_errors or {}, "index_source_errors": {}}
 
 
 SCENARIOS = {"empty": empty, "demo": demo}

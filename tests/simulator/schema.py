@@ -1,6 +1,8 @@
 """
 What a proper answer of the API looks like, as JSON schemas (a few keywords of them), and a validator for these. Carried
-over by hand from the API's reference. The simulator does not use it: it is what its answers are held against.
+over by hand from the API's published OpenAPI document, and from what is seen where that is silent or too strict (forms
+of times; parts of an envelope that may be missing). The simulator does not use it: it is what its answers are held
+against.
 """
 
 import re
@@ -8,8 +10,10 @@ import re
 _TEXT_OR_NULL = {"type": ["string", "null"]}
 _TIME_OR_NULL = {
     "type": ["string", "null"],
-    "pattern": r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d|T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))",
+    "pattern": r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d|T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?)",
 }
+_TIME = {**_TIME_OR_NULL, "type": ["string"]}
+_NAMESPACE_NAME = r"[a-z0-9]([a-z0-9-]{0,26}[a-z0-9])?"
 
 _JOB = {
     "type": ["object"],
@@ -38,52 +42,91 @@ _LOG_ENTRY = {
 
 _INSTANCE = {
     "type": ["object"],
-    "required": ["id", "created_at", "modified_at", "status", "paused", "namespace"],
+    "required": ["id", "created_at", "modified_at"],
     "properties": {
         "id": {"type": ["string"], "pattern": r"[a-z0-9_]+(-[a-z0-9_]+)*"},
-        "created_at": _TIME_OR_NULL,
-        "modified_at": _TIME_OR_NULL,
-        "status": _TEXT_OR_NULL,
-        "paused": {"type": ["boolean", "null"]},
-        "namespace": _TEXT_OR_NULL,
+        "namespace": {"type": ["string", "null"], "pattern": _NAMESPACE_NAME},
+        "created_at": _TIME,
+        "modified_at": _TIME,
+        "type": {"enum": ["r2", "web-crawler", None]},
+        "source": _TEXT_OR_NULL,
+        "sync_interval": {"enum": [900, 1800, 3600, 7200, 14400, 21600, 43200, 86400]},
+        "enable": {"type": ["boolean"]},
+        "paused": {"type": ["boolean"]},
+        "status": {"type": ["string"]},
+        "last_activity": _TIME_OR_NULL,
     },
+}
+
+_STATS = {
+    "type": ["object"],
+    "properties": {
+        **{name: {"type": ["integer"]} for name in ("queued", "running", "completed", "error", "skipped", "outdated")},
+        "degraded": {"type": ["boolean"]},
+        "last_activity": _TIME,
+        "file_embed_errors": {"type": ["object"]},
+        "index_source_errors": {"type": ["object"]},
+        "engine": {"type": ["object"]},
+    },
+}
+
+_NAMESPACE = {
+    "type": ["object"],
+    "required": ["name"],
+    "properties": {
+        "name": {"type": ["string"], "pattern": _NAMESPACE_NAME},
+        "created_at": _TIME_OR_NULL,
+        "description": _TEXT_OR_NULL,
+    },
+}
+
+_ERROR_CHAIN_ENTRY = {
+    "type": ["object"],
+    "properties": {"code": {"type": ["integer"]}, "message": {"type": ["string"]}},
 }
 
 _ERROR_ENTRY = {
     "type": ["object"],
-    "required": ["code", "message"],
-    "properties": {"code": {"type": ["integer"]}, "message": {"type": ["string"]}},
+    "required": ["message"],
+    "properties": {
+        "code": {"type": ["integer", "number"]},
+        "message": {"type": ["string"]},
+        "error_chain": {"type": ["array"], "items": _ERROR_CHAIN_ENTRY},
+        "path": {"type": ["array"], "items": {"type": ["string"]}},
+    },
 }
 
 _RESULT_INFO = {
     "type": ["object"],
-    "required": ["count", "page", "per_page", "total_count"],
     "properties": {name: {"type": ["integer"]} for name in ("count", "page", "per_page", "total_count")},
 }
 
 _EMPTY_ARRAY = {"type": ["array"], "maxItems": 0}
+_MESSAGES = {"type": ["array"], "items": {"type": ["object"]}}
 
 
 def _success(result: dict, paged: bool) -> dict:
-    properties = {"success": {"enum": [True]}, "errors": _EMPTY_ARRAY, "messages": _EMPTY_ARRAY, "result": result}
-    required = ["success", "result"]
+    properties = {"success": {"enum": [True]}, "errors": _EMPTY_ARRAY, "messages": _MESSAGES, "result": result}
     if paged:
         properties["result_info"] = _RESULT_INFO
-        required.append("result_info")
-    return {"type": ["object"], "required": required, "properties": properties}
+    return {"type": ["object"], "required": ["success", "result"], "properties": properties}
 
 
 JOB = _success(_JOB, paged=False)
 LIST = _success({"type": ["array"], "items": _JOB}, paged=True)
 LOGS = _success({"type": ["array"], "items": _LOG_ENTRY}, paged=True)
+INSTANCE = _success(_INSTANCE, paged=False)
 INSTANCES = _success({"type": ["array"], "items": _INSTANCE}, paged=True)
+STATS = _success(_STATS, paged=False)
+NAMESPACE = _success(_NAMESPACE, paged=False)
+NAMESPACES = _success({"type": ["array"], "items": _NAMESPACE}, paged=True)
 ERROR = {
     "type": ["object"],
     "required": ["success", "errors"],
     "properties": {
         "success": {"enum": [False]},
         "errors": {"type": ["array"], "minItems": 1, "items": _ERROR_ENTRY},
-        "messages": _EMPTY_ARRAY,
+        "messages": _MESSAGES,
         "result": {"type": ["null", "object"]},
     },
 }
