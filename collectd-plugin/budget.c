@@ -69,9 +69,13 @@ double aisearch_budget_rate(budget_t *b, int64_t now) {
 
   /* What the API says is left has to last until it is reset; one more, for the
    * first call after that. */
-  if (now < b->calls.reset_at)
-    rate = min_double(rate, ((double)b->calls.remaining + 1.0) /
-                                (double)(b->calls.reset_at - now));
+  for (uint32_t i = 0; i < b->calls.nobserved; i++) {
+    const struct ais_limit *limit = &b->calls.observed[i];
+
+    if (limit->left >= 0 && now < limit->reset_at)
+      rate = min_double(rate, ((double)limit->left + 1.0) /
+                                  (double)(limit->reset_at - now));
+  }
   return rate;
 }
 
@@ -108,32 +112,18 @@ static void end_call(budget_t *b, bool hit, int64_t now) {
   b->over = AIS_TICKET_NONE;
 }
 
-static int64_t asks_for_no_calls(const struct ais_response *response) {
-  if (response->status == 429)
-    return ais_policy_closed(response->retry_after);
-  if (response->status == 503 && response->retry_after > 0)
-    return response->retry_after;
-  return 0;
-}
-
 budget_outcome_t aisearch_budget_settle(budget_t *b,
                                         const struct ais_response *response,
-                                        int64_t now, int64_t epoch) {
+                                        int64_t now) {
   bool hit = strcmp(response->cache, "HIT") == 0;
-  budget_outcome_t outcome = {
-      .spent = response->calls - (hit ? 1 : 0),
-      .closed = asks_for_no_calls(response),
-  };
+  budget_outcome_t outcome = {.spent = response->calls - (hit ? 1 : 0)};
 
   if (response->calls == 0)
     count_sent(b);
 
   end_call(b, hit, now);
 
-  if (response->ratelimit_remaining >= 0 && response->ratelimit_reset >= 0)
-    ais_budget_observe(&b->calls, response->ratelimit_remaining,
-                       response->ratelimit_reset - epoch + now, now);
-  if (outcome.closed > 0)
-    ais_budget_close(&b->calls, now + outcome.closed, now);
+  outcome.closed = ais_limits_heed(&b->calls, &response->limits,
+                                   response->status, response->retry_after, now);
   return outcome;
 }

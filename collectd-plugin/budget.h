@@ -10,7 +10,7 @@
  * have begun before it.
  *
  * Pure, without collectd in it. All times are milliseconds of one clock that
- * nobody sets, but for epoch.
+ * nobody sets.
  */
 
 typedef struct {
@@ -60,7 +60,7 @@ typedef struct {
  * UPDATING and STALE may have: nginx asks in the background then.) */
 budget_outcome_t aisearch_budget_settle(budget_t *b,
                                         const struct ais_response *response,
-                                        int64_t now, int64_t epoch);
+                                        int64_t now);
 
 #pragma GCC visibility pop
 

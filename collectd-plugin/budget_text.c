@@ -1,5 +1,7 @@
 #include "budget_text.h"
 
+#include <stdio.h>
+
 #include "words.h"
 
 static void print_spent(words_t *w, struct ais_budget *b, int64_t now,
@@ -18,6 +20,26 @@ static void print_spent(words_t *w, struct ais_budget *b, int64_t now,
   }
 }
 
+/* The API's own limits; by which names is not worth remembering. */
+static void print_left(words_t *w, const struct ais_budget *b, int64_t now,
+                       int64_t epoch) {
+  size_t n = 0;
+
+  for (uint32_t i = 0; i < b->nobserved; i++) {
+    const struct ais_limit *limit = &b->observed[i];
+
+    if (limit->left < 0 || limit->reset_at <= now)
+      continue;
+    if (n++ == 0)
+      aisearch_words_begin(w, "left");
+    else
+      aisearch_words_char(w, ',');
+    aisearch_words_number(w, (uint64_t)limit->left);
+    aisearch_words_char(w, '@');
+    aisearch_words_time(w, epoch + limit->reset_at - now);
+  }
+}
+
 void aisearch_budget_print(struct ais_budget *b, int64_t now, int64_t epoch,
                            char text[BUDGET_TEXT_SIZE]) {
   words_t w = {text, BUDGET_TEXT_SIZE, 0};
@@ -29,12 +51,7 @@ void aisearch_budget_print(struct ais_budget *b, int64_t now, int64_t epoch,
     aisearch_words_begin(&w, "closed");
     aisearch_words_time(&w, epoch + b->closed_until - now);
   }
-  if (b->reset_at > now) {
-    aisearch_words_begin(&w, "left");
-    aisearch_words_number(&w, b->remaining > 0 ? (uint64_t)b->remaining : 0);
-    aisearch_words_char(&w, '@');
-    aisearch_words_time(&w, epoch + b->reset_at - now);
-  }
+  print_left(&w, b, now, epoch);
 }
 
 /* Where the text is read, and what for. */
@@ -79,14 +96,22 @@ static bool read_closed(reader_t *r) {
 }
 
 static bool read_left(reader_t *r) {
-  uint64_t calls;
-  int64_t until;
+  struct ais_limit limit = {.quota = -1, .window = -1};
+  unsigned n = 0;
 
-  if (!read_calls(r, &calls, &until))
-    return false;
-  if (r->budget != NULL)
-    ais_budget_observe(r->budget, (int64_t)calls, until - r->epoch + r->now,
-                       r->now);
+  do {
+    uint64_t calls;
+    int64_t until;
+
+    if (!read_calls(r, &calls, &until))
+      return false;
+    snprintf(limit.name, sizeof(limit.name), "remembered:%u", n++);
+    limit.left = (int64_t)calls;
+    limit.reset_at = until - r->epoch + r->now;
+    if (r->budget != NULL)
+      ais_budget_observe(r->budget, &limit, /* uncertain = */ 0, r->now);
+  } while (aisearch_words_read_char(&r->text, ','));
+
   return true;
 }
 

@@ -42,7 +42,7 @@ static int set_generation(account_t *account, instance_settings_t *settings) {
   else if (settings->namespace != NULL)
     settings->kind = AIS_NAMESPACED;
   else
-    settings->kind = AIS_INSTANCE;
+    settings->kind = AIS_PLAIN;
 
   if (settings->kind == AIS_AUTORAG && settings->namespace != NULL)
     return config_refuse(account,

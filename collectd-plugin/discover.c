@@ -57,7 +57,7 @@ static bool tells_of(const instance_list_t *list, const lookup_t *lookup) {
   if (namespace == NULL)
     return lookup->generation != AIS_AUTORAG;
   if (lookup->namespace == NULL)
-    return lookup->generation == AIS_INSTANCE &&
+    return lookup->generation == AIS_PLAIN &&
            strcmp(namespace, "default") == 0;
   return strcmp(namespace, lookup->namespace) == 0;
 }
@@ -303,7 +303,7 @@ static void done(void *data, const struct ais_response *response) {
   instance_list_t *list = data;
   account_t *payer = list->account->payer;
   budget_outcome_t calls = aisearch_budget_settle(
-      &payer->budget, response, aisearch_clock(), aisearch_epoch());
+      &payer->budget, response, aisearch_clock());
 
   list->under_way = false;
   payer->under_way--;

@@ -168,7 +168,7 @@ void aisearch_discovery_begin(discovery_t *d) {
 void aisearch_discovery_resource(const discovery_t *d,
                                  struct ais_resource *resource) {
   *resource = (struct ais_resource){
-      .generation = d->namespace != NULL ? AIS_NAMESPACED : AIS_INSTANCE,
+      .generation = d->namespace != NULL ? AIS_NAMESPACED : AIS_PLAIN,
       .kind = AIS_INSTANCES,
       .page = d->page,
       .per_page = DISCOVERY_PER_PAGE,
@@ -192,7 +192,7 @@ static int add_found(discovery_t *d, const struct ais_instance *element) {
     namespace = d->namespace;
   } else if (namespace == NULL || strcmp(namespace, DEFAULT_NAMESPACE) == 0) {
     namespace = NULL;
-    generation = AIS_INSTANCE;
+    generation = AIS_PLAIN;
   }
 
   instance = make_instance(generation, element->id, namespace);

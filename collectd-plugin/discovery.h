@@ -49,7 +49,7 @@
 typedef struct {
   char *id;
   char *namespace; /* to ask about it by; NULL: as a plain instance */
-  enum ais_generation generation; /* AIS_INSTANCE, or AIS_NAMESPACED */
+  enum ais_generation generation; /* AIS_PLAIN, or AIS_NAMESPACED */
   bool paused;
   int64_t created_at; /* ms since the epoch, or AIS_TIME_NONE */
 

@@ -120,7 +120,7 @@ static void done(void *data, const struct ais_response *response) {
   account_t *account = lookup->account;
   account_t *payer = account->payer;
   budget_outcome_t calls = aisearch_budget_settle(
-      &payer->budget, response, aisearch_clock(), aisearch_epoch());
+      &payer->budget, response, aisearch_clock());
 
   lookup->under_way = false;
   payer->under_way--;

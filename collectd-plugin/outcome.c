@@ -26,9 +26,9 @@ static void judge_body(outcome_t *outcome, enum ais_kind kind,
   }
 
   ais_error_set(&outcome->why, "%.200s (code %d)",
-                answer->error_message != NULL ? answer->error_message
-                                              : "no reason given",
-                answer->error_code);
+                answer->errors[0].message != NULL ? answer->errors[0].message
+                                                  : "no reason given",
+                answer->errors[0].code);
   ais_answer_free(answer);
 }
 
@@ -139,8 +139,6 @@ struct ais_response aisearch_outcome_unsent(enum ais_fault fault,
                                             const char *message) {
   return (struct ais_response){.fault = fault,
                                .retry_after = -1,
-                               .ratelimit_remaining = -1,
-                               .ratelimit_reset = -1,
                                .age = -1,
                                .message = message};
 }

@@ -182,10 +182,17 @@ static bool is_closed(const struct ais_budget *b)
     return b->now < b->closed_until;
 }
 
-/* Whether it is known what the API's own limit leaves. */
-static bool is_observed(const struct ais_budget *b)
+/* The least that one of the API's own limits leaves, as far as it is known. */
+static uint32_t left_by_api(const struct ais_budget *b)
 {
-    return b->now < b->reset_at;
+    int64_t left = UINT32_MAX;
+
+    for (uint32_t i = 0; i < b->nobserved; i++) {
+        if (ais_budget_is_observed(b, &b->observed[i]))
+            left = min64(left, b->observed[i].left);
+    }
+
+    return (uint32_t) left;
 }
 
 /* The window that knows most about the last interval: the shortest that is long enough, else the longest. */
@@ -261,7 +268,8 @@ ais_ticket ais_budget_take(struct ais_budget *b, int64_t now)
     latest_end = b->now + b->hold;
     b->flying[latest_end / b->width % SLOTS]++;
     b->taken++;
-    b->remaining--;
+    for (uint32_t i = 0; i < b->nobserved; i++)
+        b->observed[i].left = max64(b->observed[i].left - 1, b->observed[i].left < 0 ? -1 : 0);
     return (ais_ticket) latest_end;
 }
 
@@ -327,8 +335,10 @@ int64_t ais_budget_wait(struct ais_budget *b, int64_t now)
     for (uint32_t i = 0; i < b->nwindows; i++)
         wait = max64(wait, wait_window(&b->windows[i], flying, b->now));
 
-    if (is_observed(b) && b->remaining == 0)
-        wait = max64(wait, b->reset_at - b->now);
+    for (uint32_t i = 0; i < b->nobserved; i++) {
+        if (b->observed[i].left == 0)
+            wait = max64(wait, b->observed[i].reset_at - b->now);
+    }
 
     return max64(wait, b->closed_until - b->now);
 }
@@ -346,7 +356,7 @@ uint32_t ais_budget_left(struct ais_budget *b, int64_t now)
     for (uint32_t i = 0; i < b->nwindows; i++)
         left = (uint32_t) min64(left, room(&b->windows[i], flying));
 
-    return is_observed(b) ? (uint32_t) min64(left, b->remaining) : left;
+    return (uint32_t) min64(left, left_by_api(b));
 }
 
 double ais_budget_share(struct ais_budget *b, int64_t shortest, int64_t now)
@@ -370,8 +380,13 @@ double ais_budget_share(struct ais_budget *b, int64_t shortest, int64_t now)
             greatest = w->limit.calls;
     }
 
-    if (is_observed(b) && (double) b->remaining / greatest < share)
-        share = (double) b->remaining / greatest;
+    for (uint32_t i = 0; i < b->nobserved; i++) {
+        const struct ais_limit *limit = &b->observed[i];
+        bool is_short = limit->window >= 0 && limit->window < shortest;
+
+        if (ais_budget_is_observed(b, limit) && !is_short && (double) limit->left / greatest < share)
+            share = (double) limit->left / greatest;
+    }
 
     return share;
 }
@@ -407,21 +422,59 @@ void ais_budget_close(struct ais_budget *b, int64_t until, int64_t now)
     b->closed_until = max64(b->closed_until, until);
 }
 
-void ais_budget_observe(struct ais_budget *b, int64_t remaining, int64_t reset_at, int64_t now)
+/* Where that limit is kept, or one that tells less can make way for it; NULL: nowhere. */
+static struct ais_limit *find_observed(struct ais_budget *b, const struct ais_limit *limit)
 {
+    struct ais_limit *most = &b->observed[0];
+
+    for (uint32_t i = 0; i < b->nobserved; i++) {
+        if (strcmp(b->observed[i].name, limit->name) == 0)
+            return &b->observed[i];
+    }
+
+    if (b->nobserved < AIS_LIMITS_MAX) {
+        b->observed[b->nobserved] = (struct ais_limit){.left = -1, .quota = -1, .window = -1};
+        return &b->observed[b->nobserved++];
+    }
+
+    for (uint32_t i = 0; i < b->nobserved; i++) {
+        if (!ais_budget_is_observed(b, &b->observed[i]))
+            return &b->observed[i];
+        if (b->observed[i].left > most->left)
+            most = &b->observed[i];
+    }
+
+    return limit->left >= 0 && limit->left < most->left ? most : NULL;
+}
+
+void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int64_t uncertain, int64_t now)
+{
+    /* from here on one second later, as what is kept is */
+    int64_t reset_at = limit->reset_at + SECOND;
+    struct ais_limit *seen;
+    int64_t left;
+    bool is_other;
+
     tell(b, now);
-    if (remaining < 0 || reset_at <= b->now || reset_at - b->now > HOUR)
+    seen = find_observed(b, limit);
+    if (seen == NULL)
         return;
 
-    /* from here on one second later, as b->reset_at is */
-    reset_at += SECOND;
-    remaining = max64(0, remaining - (int64_t) count_flying(b));
+    is_other = strcmp(seen->name, limit->name) != 0;
+    memcpy(seen->name, limit->name, sizeof(seen->name));
+    seen->quota = limit->quota;
+    seen->window = limit->window;
 
-    if (!is_observed(b) || reset_at > b->reset_at + SECOND) {
-        b->remaining = remaining;
-        b->reset_at = reset_at;
+    if (limit->left < 0 || reset_at <= b->now || reset_at - b->now > HOUR + SECOND)
+        return;
 
-    } else if (reset_at >= b->reset_at - SECOND) {
-        b->remaining = min64(b->remaining, remaining);
+    left = max64(0, limit->left - (int64_t) count_flying(b));
+
+    if (is_other || !ais_budget_is_observed(b, seen) || reset_at - uncertain > seen->reset_at + SECOND) {
+        seen->left = left;
+        seen->reset_at = reset_at;
+
+    } else if (reset_at >= seen->reset_at - SECOND) {
+        seen->left = min64(seen->left, left);
     }
 }

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ais_limits.h"
+
 /*
  * The calls that may be sent to the API: at most so many in any rolling interval of that length, for each of several
  * limits at once. (A token bucket would let nearly twice as many through: a full bucket, and what it is refilled with
@@ -49,11 +51,14 @@ struct ais_budget {
     int64_t now;          /* the latest time told */
     int64_t hold;         /* how long a call may take at most */
     int64_t closed_until; /* 0: never was closed */
-    int64_t remaining;    /* what the API said is left, less what was sent since... */
-    int64_t reset_at;     /* ...and until when that holds */
     uint64_t taken;       /* since ever */
     int64_t width;        /* of the slots below */
     int64_t slot;         /* the present one */
+
+    /* What the API said of its limits: left is less what was sent since, and holds until reset_at. */
+    uint32_t nobserved;
+    struct ais_limit observed[AIS_LIMITS_MAX];
+
     uint32_t nwindows;
     uint32_t flying[AIS_BUDGET_SLOTS]; /* calls under way, by the slot of their latest end, in a ring */
     struct ais_budget_window windows[AIS_BUDGET_LIMITS];
@@ -124,15 +129,21 @@ void ais_budget_add_spent(struct ais_budget *b, struct ais_budget_spent spent, i
 void ais_budget_close(struct ais_budget *b, int64_t until, int64_t now);
 
 /*
- * What an answer said of the API's own limit, which others may spend too: x-ratelimit-remaining, and the time (same
- * clock) of x-ratelimit-reset. Not believed where one is negative, or the reset is in the past or over an hour away.
+ * What an answer said of one of the API's own limits, which others may spend too. What is left is not believed where it
+ * is negative, or the reset is past or over an hour away.
  *
  * Call it after the ais_budget_end() of the answer's own call. What remains is taken to be that less all calls still
  * under way, which the API may not have counted yet, and less each call taken from now on. As answers overtake each
- * other, it only falls until its reset time; with a reset over a second later a new period has begun, and an answer
- * whose reset is over a second earlier comes from a period that is past. It holds until a second after the reset, since
- * that is a date without a fraction.
+ * other, it only falls until its reset; with a reset that is over a second later even if it is too late by uncertain ms,
+ * a new window has begun, and an answer whose reset is over a second earlier comes from a window that is past. It holds
+ * until a second after the reset, since that is told in whole seconds.
  */
-void ais_budget_observe(struct ais_budget *b, int64_t remaining, int64_t reset_at, int64_t now);
+void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int64_t uncertain, int64_t now);
+
+/* Whether it is known now what that limit leaves. */
+static inline bool ais_budget_is_observed(const struct ais_budget *b, const struct ais_limit *limit)
+{
+    return limit->left >= 0 && b->now < limit->reset_at;
+}
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "ais_credential.h"
 #include "ais_error.h"
+#include "ais_limits.h"
 #include "ais_policy.h"
 #include "ais_url.h"
 
@@ -91,15 +92,14 @@ struct ais_response {
     enum ais_fault fault; /* of the transport: NONE where there is a whole HTTP answer, of whatever status */
     int status;           /* HTTP status, 0 where there was no answer */
     struct ais_str body;
-    int64_t retry_after;         /* ms from now, or -1 */
-    int64_t ratelimit_remaining; /* x-ratelimit-remaining, or -1 */
-    int64_t ratelimit_reset;     /* x-ratelimit-reset, ms since the epoch, or -1 */
-    int64_t age;                 /* Age (RFC 9111, section 5.1), ms, or -1 */
-    char cache[16];              /* X-Aisearch-Cache, of an nginx in between, or empty */
-    bool multiplexed;            /* it came over HTTP/2: others may share its connection */
-    int64_t elapsed;             /* ms from ais_client_fetch() to now */
-    unsigned calls;              /* requests that were sent, libcurl's own repeats included */
-    const char *message;         /* why it failed, for a log; "" where it did not */
+    int64_t retry_after;      /* ms from now, or -1 */
+    struct ais_limits limits; /* of the API, for ais_limits_heed(); times are of CLOCK_MONOTONIC */
+    int64_t age;              /* Age (RFC 9111, section 5.1), ms, or -1 */
+    char cache[16];           /* X-Aisearch-Cache, of an nginx in between, or empty */
+    bool multiplexed;         /* it came over HTTP/2: others may share its connection */
+    int64_t elapsed;          /* ms from ais_client_fetch() to now */
+    unsigned calls;           /* requests that were sent, libcurl's own repeats included */
+    const char *message;      /* why it failed, for a log; "" where it did not */
 };
 
 typedef void (*ais_fetch_done)(void *data, const struct ais_response *response);

@@ -2,9 +2,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "ais_object.h"
 #include "ais_resource.h"
+
+/* A year, in seconds: what is longer is none that we could wait for. */
+#define SYNC_INTERVAL_MAX (365 * 24 * 3600)
 
 static struct ais_str view(const char *s)
 {
@@ -14,40 +18,91 @@ static struct ais_str view(const char *s)
 /* Whether it can be asked about; a namespace allows no more than its absence does. */
 static bool has_resource(const struct ais_instance *instance)
 {
-    return ais_instance_valid(view(instance->id), AIS_INSTANCE) &&
+    return ais_instance_valid(view(instance->id), AIS_PLAIN) &&
            (instance->namespace == NULL || ais_namespace_valid(view(instance->namespace)));
 }
 
-static int parse_instance(struct ais_instance *instance, const cJSON *object, struct ais_error *err)
+/* A type of null is built-in storage; of any other there are jobs. */
+static enum ais_indexed indexed(const cJSON *object)
 {
-    enum { ID, NAMESPACE, STATUS, PAUSED, CREATED_AT, MODIFIED_AT, MEMBERS };
-    static const struct ais_member members[MEMBERS] = {
-        [ID] = {"id", cJSON_String, true},
-        [NAMESPACE] = {"namespace", cJSON_String | cJSON_NULL, false},
-        [STATUS] = {"status", cJSON_String | cJSON_NULL, false},
-        [PAUSED] = {"paused", cJSON_True | cJSON_False | cJSON_NULL, false},
-        [CREATED_AT] = {"created_at", cJSON_String | cJSON_NULL, false},
-        [MODIFIED_AT] = {"modified_at", cJSON_String | cJSON_NULL, false},
+    const cJSON *type = cJSON_GetObjectItemCaseSensitive(object, "type");
+
+    if (cJSON_IsNull(type))
+        return AIS_INDEXED_AS_STORED;
+
+    return cJSON_IsString(type) ? AIS_INDEXED_BY_JOBS : AIS_INDEXED_UNKNOWN;
+}
+
+bool ais_instance_parse(struct ais_instance *instance, const cJSON *result)
+{
+    enum { ID, NAMESPACE, STATUS, SYNC_INTERVAL, ENABLE, PAUSED, CREATED_AT, MODIFIED_AT, MEMBERS };
+    static const char *const names[MEMBERS] = {
+        [ID] = "id",
+        [NAMESPACE] = "namespace",
+        [STATUS] = "status",
+        [SYNC_INTERVAL] = "sync_interval",
+        [ENABLE] = "enable",
+        [PAUSED] = "paused",
+        [CREATED_AT] = "created_at",
+        [MODIFIED_AT] = "modified_at",
     };
     const cJSON *found[MEMBERS];
+    int64_t seconds;
 
-    if (ais_object_members(object, "the instance", members, MEMBERS, found, err) != 0)
-        return -1;
+    if (!ais_object_find(result, names, MEMBERS, found) || ais_object_text(found[ID]) == NULL)
+        return false;
+
+    seconds = ais_object_count(found[SYNC_INTERVAL]);
 
     *instance = (struct ais_instance){
-        .id = found[ID]->valuestring,
+        .id = ais_object_text(found[ID]),
         .namespace = ais_object_text(found[NAMESPACE]),
         .status = ais_object_text(found[STATUS]),
+        .indexed = indexed(result),
+        .sync_interval = seconds > 0 && seconds <= SYNC_INTERVAL_MAX ? seconds * 1000 : 0,
+        .disabled = cJSON_IsFalse(found[ENABLE]),
         .paused = cJSON_IsTrue(found[PAUSED]),
         .created_at = ais_object_time(found[CREATED_AT]),
         .modified_at = ais_object_time(found[MODIFIED_AT]),
     };
-    return 0;
+    instance->in_error = instance->status != NULL && strcasecmp(instance->status, "error") == 0;
+    return true;
+}
+
+static const char *const stats_names[AIS_STATS_ITEMS] = {"queued", "running", "completed",
+                                                         "error",  "skipped", "outdated"};
+
+const char *ais_stats_name(size_t item)
+{
+    return stats_names[item];
+}
+
+bool ais_stats_parse(struct ais_stats *stats, const cJSON *result)
+{
+    const cJSON *found[AIS_STATS_ITEMS];
+
+    if (!ais_object_find(result, stats_names, AIS_STATS_ITEMS, found))
+        return false;
+
+    for (size_t i = 0; i < AIS_STATS_ITEMS; i++)
+        stats->items[i] = ais_object_count(found[i]);
+
+    stats->degraded = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(result, "degraded"));
+    return true;
+}
+
+bool ais_namespace_parse(const char **name, const cJSON *result)
+{
+    static const char *const names[] = {"name"};
+    const cJSON *found;
+
+    *name = ais_object_find(result, names, 1, &found) ? ais_object_text(found) : NULL;
+    return *name != NULL;
 }
 
 static int parse_instances(struct ais_listing *listing, const cJSON *array, struct ais_error *err)
 {
-    size_t count = ais_object_count(array);
+    size_t count = ais_object_elements(array);
 
     if (count == 0)
         return 0;
@@ -61,10 +116,7 @@ static int parse_instances(struct ais_listing *listing, const cJSON *array, stru
     for (const cJSON *item = array->child; item != NULL; item = item->next) {
         struct ais_instance *instance = &listing->instances[listing->ninstances];
 
-        if (parse_instance(instance, item, err) != 0)
-            return -1;
-
-        if (has_resource(instance))
+        if (ais_instance_parse(instance, item) && has_resource(instance))
             listing->ninstances++;
         else
             listing->left_out++;
@@ -73,43 +125,13 @@ static int parse_instances(struct ais_listing *listing, const cJSON *array, stru
     return 0;
 }
 
-static int parse_info(struct ais_listing *listing, const cJSON *info, struct ais_error *err)
-{
-    enum { TOTAL_COUNT, PAGE, PER_PAGE, PAGE_COUNT, MEMBERS };
-    static const struct ais_member members[MEMBERS] = {
-        [TOTAL_COUNT] = {"total_count", cJSON_Number, true},
-        [PAGE] = {"page", cJSON_Number, true},
-        [PER_PAGE] = {"per_page", cJSON_Number, false},
-        [PAGE_COUNT] = {"count", cJSON_Number, false},
-    };
-    const cJSON *found[MEMBERS];
-
-    if (ais_object_members(info, "\"result_info\"", members, MEMBERS, found, err) != 0)
-        return -1;
-
-    for (size_t i = 0; i < MEMBERS; i++) {
-        if (found[i] != NULL && (!ais_object_is_integer(found[i]) || found[i]->valuedouble < 0)) {
-            ais_error_set(err, "\"%s\" of \"result_info\" is not a count", members[i].name);
-            return -1;
-        }
-    }
-
-    listing->total = (int64_t) found[TOTAL_COUNT]->valuedouble;
-    listing->page = (int64_t) found[PAGE]->valuedouble;
-    return 0;
-}
-
 int ais_listing_parse(struct ais_listing *listing, const cJSON *result, const cJSON *result_info, struct ais_error *err)
 {
-    *listing = (struct ais_listing){.total = -1, .page = -1};
+    static const char *const names[] = {"total_count", "page"};
+    const cJSON *found[2];
 
-    if (!cJSON_IsArray(result)) {
-        ais_error_set(err, "\"result\" is not an array");
-        return -1;
-    }
-
-    if (result_info != NULL && !cJSON_IsNull(result_info) && parse_info(listing, result_info, err) != 0)
-        return -1;
+    ais_object_find(result_info, names, 2, found);
+    *listing = (struct ais_listing){.total = ais_object_count(found[0]), .page = ais_object_count(found[1])};
 
     return parse_instances(listing, result, err);
 }

@@ -50,18 +50,30 @@ static bool contains(const char *text, const char *word)
     return false;
 }
 
+static bool is_word(const char *text, const char *word)
+{
+    const char *rest = skip_word(text, word);
+
+    return rest != NULL && *rest == '\0';
+}
+
 static bool means_success(const char *end_reason)
 {
     static const char *const words[] = {"", "completed", "complete", "success", "succeeded", "finished", "done", "ok"};
 
     for (size_t i = 0; i < COUNT(words); i++) {
-        const char *rest = skip_word(end_reason, words[i]);
-
-        if (rest != NULL && *rest == '\0')
+        if (is_word(end_reason, words[i]))
             return true;
     }
 
     return false;
+}
+
+/* By somebody, or by the API, which ends a job when another one is started: nothing is wrong with it then. */
+static bool means_cancelled(const char *end_reason)
+{
+    return contains(end_reason, "cancel") || contains(end_reason, "superseded") ||
+           is_word(end_reason, "new_job_has_started");
 }
 
 enum ais_state ais_job_state(const char *started_at, const char *ended_at, const char *end_reason)
@@ -72,43 +84,51 @@ enum ais_state ais_job_state(const char *started_at, const char *ended_at, const
     if (end_reason == NULL || means_success(end_reason))
         return AIS_SUCCEEDED;
 
-    return contains(end_reason, "cancel") ? AIS_CANCELLED : AIS_FAILED;
+    return means_cancelled(end_reason) ? AIS_CANCELLED : AIS_FAILED;
 }
 
-static int parse_job(struct ais_job *job, const cJSON *object, struct ais_error *err)
+/* Of a member that is there, also where its value is not known. */
+static const char *text_or(const cJSON *item, const char *unknown)
+{
+    return item != NULL && ais_object_text(item) == NULL ? unknown : ais_object_text(item);
+}
+
+/* Returns false where it is no job: nothing is known by which it could be asked for. */
+static bool parse_job(struct ais_job *job, const cJSON *object)
 {
     enum { ID, SOURCE, DESCRIPTION, END_REASON, STARTED_AT, ENDED_AT, LAST_SEEN_AT, MEMBERS };
-    static const struct ais_member members[MEMBERS] = {
-        [ID] = {"id", cJSON_String, true},
-        [SOURCE] = {"source", cJSON_String, true},
-        [DESCRIPTION] = {"description", cJSON_String | cJSON_NULL, false},
-        [END_REASON] = {"end_reason", cJSON_String | cJSON_NULL, false},
-        [STARTED_AT] = {"started_at", cJSON_String | cJSON_NULL, false},
-        [ENDED_AT] = {"ended_at", cJSON_String | cJSON_NULL, false},
-        [LAST_SEEN_AT] = {"last_seen_at", cJSON_String | cJSON_NULL, false},
+    static const char *const names[MEMBERS] = {
+        [ID] = "id",
+        [SOURCE] = "source",
+        [DESCRIPTION] = "description",
+        [END_REASON] = "end_reason",
+        [STARTED_AT] = "started_at",
+        [ENDED_AT] = "ended_at",
+        [LAST_SEEN_AT] = "last_seen_at",
     };
     const cJSON *found[MEMBERS];
+    const char *source;
 
-    if (ais_object_members(object, "the job", members, MEMBERS, found, err) != 0)
-        return -1;
+    if (!ais_object_find(object, names, MEMBERS, found))
+        return false;
 
-    if (found[ID]->valuestring[0] == '\0') {
-        ais_error_set(err, "\"id\" of the job is empty");
-        return -1;
-    }
+    job->id = ais_object_text(found[ID]);
+    if (job->id == NULL || job->id[0] == '\0')
+        return false;
 
-    job->id = found[ID]->valuestring;
-    job->source = found[SOURCE]->valuestring;
+    source = ais_object_text(found[SOURCE]);
+    job->source = source != NULL ? source : "unknown";
     job->description = ais_object_text(found[DESCRIPTION]);
     job->end_reason = ais_object_text(found[END_REASON]);
-    job->state = ais_job_state(ais_object_text(found[STARTED_AT]), ais_object_text(found[ENDED_AT]), job->end_reason);
+    job->state = ais_job_state(text_or(found[STARTED_AT], "unknown"), text_or(found[ENDED_AT], "unknown"),
+                               text_or(found[END_REASON], "unknown"));
     job->started_at = ais_object_time(found[STARTED_AT]);
     job->ended_at = ais_object_time(found[ENDED_AT]);
     job->last_seen_at = ais_object_time(found[LAST_SEEN_AT]);
-    return 0;
+    return true;
 }
 
-/* The jobs that hang together from first on; all of them, or -1. */
+/* The jobs that hang together from first on. */
 static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t count, struct ais_error *err)
 {
     if (count == 0)
@@ -120,64 +140,70 @@ static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t coun
         return AIS_NO_MEMORY;
     }
 
-    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): as many as count says hang together */
-    for (; answer->njobs < count; answer->njobs++, first = first->next) {
-        if (parse_job(&answer->jobs[answer->njobs], first, err) != 0)
-            return -1;
+    for (size_t i = 0; i < count; i++, first = first->next) {
+        if (parse_job(&answer->jobs[answer->njobs], first))
+            answer->njobs++;
     }
 
-    return 0;
-}
-
-static int check_log(const cJSON *object, struct ais_error *err)
-{
-    enum { ID, CREATED_AT, MESSAGE, MESSAGE_TYPE, MEMBERS };
-    static const struct ais_member members[MEMBERS] = {
-        [ID] = {"id", cJSON_Number, true},
-        [CREATED_AT] = {"created_at", cJSON_Number, true},
-        [MESSAGE] = {"message", cJSON_String, true},
-        [MESSAGE_TYPE] = {"message_type", cJSON_Number, true},
-    };
-    const cJSON *found[MEMBERS];
-
-    if (ais_object_members(object, "the log entry", members, MEMBERS, found, err) != 0)
-        return -1;
-
-    if (!ais_object_is_integer(found[ID]) || !ais_object_is_integer(found[MESSAGE_TYPE])) {
-        ais_error_set(err, "\"id\" or \"message_type\" of the log entry is not an integer");
+    if (answer->njobs == 0) {
+        ais_error_set(err, "\"result\" has no job with an \"id\" in it");
         return -1;
     }
 
     return 0;
 }
 
-static int parse_logs(struct ais_answer *answer, const cJSON *array, struct ais_error *err)
+/* What stands in an entry is for those who read the log. */
+static int parse_logs(struct ais_answer *answer, const cJSON *array)
 {
-    for (const cJSON *item = array->child; item != NULL; item = item->next, answer->nlogs++) {
-        if (check_log(item, err) != 0)
-            return -1;
+    answer->nlogs = ais_object_elements(array);
+    return 0;
+}
+
+static void parse_chain(struct ais_api_error *error, const cJSON *chain)
+{
+    static const char *const names[] = {"code"};
+    const cJSON *code;
+
+    if (!cJSON_IsArray(chain))
+        return;
+
+    for (const cJSON *item = chain->child; item != NULL && error->nchain < AIS_CHAIN_MAX; item = item->next) {
+        if (ais_object_find(item, names, COUNT(names), &code) && cJSON_IsNumber(code))
+            error->chain[error->nchain++] = code->valueint;
     }
+}
+
+static void parse_error(struct ais_api_error *error, const cJSON *object)
+{
+    enum { CODE, MESSAGE, CHAIN, MEMBERS };
+    static const char *const names[MEMBERS] = {[CODE] = "code", [MESSAGE] = "message", [CHAIN] = "error_chain"};
+    const cJSON *found[MEMBERS];
+
+    ais_object_find(object, names, MEMBERS, found);
+    error->code = cJSON_IsNumber(found[CODE]) ? found[CODE]->valueint : 0;
+    error->message = ais_object_text(found[MESSAGE]);
+    parse_chain(error, found[CHAIN]);
+}
+
+static int parse_errors(struct ais_answer *answer, const cJSON *array)
+{
+    for (const cJSON *item = array->child; item != NULL && answer->nerrors < AIS_ERRORS_MAX; item = item->next)
+        parse_error(&answer->errors[answer->nerrors++], item);
 
     return 0;
 }
 
-static int parse_errors(struct ais_answer *answer, const cJSON *array, struct ais_error *err)
+/* What is a single object: an instance, its statistics, or a namespace. */
+static int parse_object(struct ais_answer *answer, enum ais_kind kind, const cJSON *result, struct ais_error *err)
 {
-    enum { CODE, MESSAGE, MEMBERS };
-    static const struct ais_member members[MEMBERS] = {
-        [CODE] = {"code", cJSON_Number, true},
-        [MESSAGE] = {"message", cJSON_String, true},
-    };
-    const cJSON *found[MEMBERS];
+    bool fits = kind == AIS_STATS      ? ais_stats_parse(&answer->stats, result)
+                : kind == AIS_INSTANCE ? ais_instance_parse(&answer->instance, result)
+                                       : ais_namespace_parse(&answer->namespace, result);
 
-    for (const cJSON *item = array->child; item != NULL; item = item->next) {
-        if (ais_object_members(item, "the error", members, MEMBERS, found, err) != 0)
-            return -1;
-
-        if (item == array->child) {
-            answer->error_code = found[CODE]->valueint;
-            answer->error_message = found[MESSAGE]->valuestring;
-        }
+    if (!fits) {
+        ais_error_set(err, "\"result\" is not what was asked for");
+        return -1;
     }
 
     return 0;
@@ -189,18 +215,21 @@ static int parse_result(struct ais_answer *answer, enum ais_kind kind, const cJS
     if (kind == AIS_JOB)
         return parse_jobs(answer, result, 1, err);
 
-    if (kind == AIS_INSTANCES)
-        return ais_listing_parse(&answer->listing, result, result_info, err);
+    if (kind == AIS_INSTANCE || kind == AIS_STATS || kind == AIS_NAMESPACE)
+        return parse_object(answer, kind, result, err);
 
     if (!cJSON_IsArray(result)) {
         ais_error_set(err, "\"result\" is not an array");
         return -1;
     }
 
-    if (kind == AIS_LIST) /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): NULL is no array */
-        return parse_jobs(answer, result->child, ais_object_count(result), err);
+    if (kind == AIS_INSTANCES) /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): NULL is no array */
+        return ais_listing_parse(&answer->listing, result, result_info, err);
 
-    return parse_logs(answer, result, err);
+    if (kind == AIS_LIST)
+        return parse_jobs(answer, result->child, ais_object_elements(result), err);
+
+    return kind == AIS_LOGS ? parse_logs(answer, result) : 0;
 }
 
 static int parse_envelope(struct ais_answer *answer, enum ais_kind kind, struct ais_error *err)
@@ -227,7 +256,7 @@ static int parse_envelope(struct ais_answer *answer, enum ais_kind kind, struct 
         return -1;
     }
 
-    return parse_errors(answer, found[ERRORS], err);
+    return parse_errors(answer, found[ERRORS]);
 }
 
 int ais_answer_parse(struct ais_answer *answer, enum ais_kind kind, struct ais_str body, struct ais_error *err)

@@ -7,11 +7,12 @@
 
 #include "ais_error.h"
 #include "ais_instance.h"
+#include "ais_refusal.h"
 #include "ais_resource.h"
 #include "ais_time.h"
 
 /*
- * What the API answered: a job, a list of jobs, logs, a list of instances, or errors, in one JSON envelope. Pure
+ * What the API answered: a job, a list of jobs, logs, what is known of instances, or errors, in one JSON envelope. Pure
  * functions without globals, for any thread or process.
  */
 
@@ -21,7 +22,7 @@ enum ais_state {
     AIS_RUNNING,   /* started, not ended */
     AIS_SUCCEEDED, /* ended, end_reason absent, empty, or a word for success */
     AIS_FAILED,    /* ended, any other end_reason */
-    AIS_CANCELLED, /* ended, end_reason contains "cancel" */
+    AIS_CANCELLED, /* ended, end_reason contains "cancel" or "superseded", or is "new_job_has_started" */
 };
 
 #define AIS_STATES 5
@@ -32,10 +33,10 @@ const char *ais_state_name(enum ais_state state);
 /* Queued and running jobs are active; the others have ended and never change again. */
 bool ais_state_active(enum ais_state state);
 
-/* The strings belong to the answer that the job is part of; NULL where the API said null, or nothing. */
+/* The strings belong to the answer that the job is part of; NULL where the API said null, nothing, or no string. */
 struct ais_job {
-    const char *id;
-    const char *source;
+    const char *id;     /* never NULL or empty */
+    const char *source; /* "unknown" in the place of NULL */
     const char *description;
     const char *end_reason;
     enum ais_state state;
@@ -49,15 +50,20 @@ struct ais_job {
  */
 enum ais_state ais_job_state(const char *started_at, const char *ended_at, const char *end_reason);
 
+#define AIS_ERRORS_MAX 4
+
 struct ais_answer {
     bool success;
     struct ais_job *jobs; /* one for AIS_JOB, any number for AIS_LIST, none for others or an error */
     size_t njobs;
-    size_t nlogs;               /* entries, for AIS_LOGS */
-    struct ais_listing listing; /* for AIS_INSTANCES */
-    int error_code;             /* of the first error, 0 where there is none */
-    const char *error_message;  /* of the first error, or NULL */
-    void *document;             /* the parsed JSON, which owns the strings */
+    size_t nlogs;                  /* entries, for AIS_LOGS */
+    struct ais_listing listing;    /* for AIS_INSTANCES */
+    struct ais_instance instance;  /* for AIS_INSTANCE */
+    struct ais_stats stats;        /* for AIS_STATS */
+    const char *namespace;         /* the name, for AIS_NAMESPACE */
+    struct ais_api_error errors[AIS_ERRORS_MAX]; /* the first ones, of an error; all zero behind */
+    size_t nerrors;
+    void *document; /* the parsed JSON, which owns the strings */
 };
 
 /* How deep arrays and objects may be nested in an answer. */
@@ -66,10 +72,13 @@ struct ais_answer {
 /*
  * Parses the body of an answer to a request for kind.
  *
- * Either the whole body is an envelope of the right form, or it is an error: bytes after the document, a byte order
- * mark, a NUL (also as \u0000), nesting deeper than AIS_JSON_DEPTH_MAX, a known member given twice, a required
- * member missing, or a known member of the wrong type. Unknown members are passed over, as the API may add some.
- * {"success":false} with errors is a well-formed answer for each kind.
+ * The envelope is taken strictly: bytes after the document, a byte order mark, a NUL (also as \u0000), nesting deeper
+ * than AIS_JSON_DEPTH_MAX, "success", "result" or "errors" given twice or of the wrong type, or a "result" that is not
+ * what was asked for make it an error. What stands in it is taken leniently: one odd field must not cost the page that it
+ * stands on. A value of another type than is documented, or that is there twice, is present, and not known; an element of
+ * a list that has no id is left out, unless that leaves none; so is what is unknown of result_info, and a code or a
+ * message of an error. Unknown members are passed over, as the API may add some. {"success":false} with errors is a
+ * well-formed answer for each kind.
  *
  * Returns 0 and a filled *answer, to be freed with ais_answer_free(); or -1, or AIS_NO_MEMORY, with the reason in *err
  * (which may be NULL) and *answer zeroed. Uses memory in proportion to the body.

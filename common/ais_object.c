@@ -54,9 +54,44 @@ int ais_object_members(const cJSON *object, const char *what, const struct ais_m
     return 0;
 }
 
+const cJSON ais_object_unknown = {.type = cJSON_Invalid};
+
+static int find_name(const char *const *names, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(names[i], name) == 0)
+            return (int) i;
+    }
+
+    return -1;
+}
+
+bool ais_object_find(const cJSON *object, const char *const *names, size_t count, const cJSON **found)
+{
+    for (size_t i = 0; i < count; i++)
+        found[i] = NULL;
+
+    if (!cJSON_IsObject(object))
+        return false;
+
+    for (const cJSON *item = object->child; item != NULL; item = item->next) {
+        int i = find_name(names, count, item->string);
+
+        if (i >= 0)
+            found[i] = found[i] == NULL ? item : &ais_object_unknown;
+    }
+
+    for (size_t i = 0; i < count; i++) {
+        if (cJSON_IsNull(found[i]))
+            found[i] = NULL;
+    }
+
+    return true;
+}
+
 const char *ais_object_text(const cJSON *item)
 {
-    return item == NULL ? NULL : item->valuestring;
+    return cJSON_IsString(item) ? item->valuestring : NULL;
 }
 
 int64_t ais_object_time(const cJSON *item)
@@ -73,14 +108,18 @@ int64_t ais_object_time(const cJSON *item)
 /* Doubles hold integers up to here exactly. */
 #define INTEGER_MAX 9007199254740992.0
 
-bool ais_object_is_integer(const cJSON *item)
+int64_t ais_object_count(const cJSON *item)
 {
-    double d = item->valuedouble;
+    double d;
 
-    return d >= -INTEGER_MAX && d <= INTEGER_MAX && (double) (int64_t) d == d;
+    if (!cJSON_IsNumber(item))
+        return -1;
+
+    d = item->valuedouble;
+    return d >= 0.0 && d <= INTEGER_MAX && (double) (int64_t) d == d ? (int64_t) d : -1;
 }
 
-size_t ais_object_count(const cJSON *array)
+size_t ais_object_elements(const cJSON *array)
 {
     size_t count = 0;
 

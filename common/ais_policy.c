@@ -5,20 +5,17 @@
 #define STRETCH_BELOW 0.5
 #define STRETCH_MAX 8.0
 
-#define CLOSED_WITHOUT_RETRY_AFTER (5 * 60 * 1000)
-
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
 #define HOUR (60 * MINUTE)
 #define DAY (24 * HOUR)
 
+#define CLOSED_BY_DEFAULT (5 * MINUTE)
+
 #define BACKOFF_MIN 100
 #define BACKOFF_MAX (5 * SECOND)
 
 #define RETRY_AFTER_MAX DAY
-
-/* The API's code for a bad or missing credential. */
-#define CODE_AUTHENTICATION 10000
 
 const struct ais_valid ais_valid_default = {
     .active = 4 * SECOND,
@@ -26,6 +23,8 @@ const struct ais_valid ais_valid_default = {
     .ended = DAY,
     .list = 10 * SECOND,
     .logs = 10 * SECOND,
+    .instance = MINUTE,
+    .stats = 10 * SECOND,
     .not_found = 10 * SECOND,
     .error = 2 * SECOND,
 };
@@ -41,6 +40,7 @@ const char *ais_fault_name(enum ais_fault fault)
         [AIS_FAULT_RATE_LIMITED] = "rate_limited",
         [AIS_FAULT_SERVER] = "server",
         [AIS_FAULT_BODY] = "body",
+        [AIS_FAULT_REFUSED] = "refused",
         [AIS_FAULT_BUDGET] = "budget",
         [AIS_FAULT_INTERNAL] = "internal",
     };
@@ -93,19 +93,45 @@ static void judge_list(struct ais_verdict *verdict, const struct ais_answer *ans
     }
 }
 
+static bool is_same(struct ais_str asked, const char *answered)
+{
+    return ais_str_eq(asked, (struct ais_str){answered, strlen(answered)});
+}
+
+/* Whether it is about what was asked for, where it says so. */
+static bool is_wanted(const struct ais_resource *res, const struct ais_answer *answer)
+{
+    switch (res->kind) {
+    case AIS_JOB:
+        return is_same(res->job, answer->jobs->id);
+    case AIS_INSTANCE:
+        return is_same(res->instance, answer->instance.id);
+    case AIS_NAMESPACE:
+        return is_same(res->namespace, answer->namespace);
+    default:
+        return true;
+    }
+}
+
 /* A 200 with a well-formed envelope. */
 static void judge_answer(struct ais_verdict *verdict, const struct ais_resource *res, const struct ais_answer *answer,
                          int64_t now, struct ais_error *err)
 {
+    static const enum ais_class classes[] = {
+        [AIS_LOGS] = AIS_CLASS_LOGS,         [AIS_INSTANCES] = AIS_CLASS_LIST,      [AIS_INSTANCE] = AIS_CLASS_INSTANCE,
+        [AIS_STATS] = AIS_CLASS_STATS,       [AIS_NAMESPACES] = AIS_CLASS_INSTANCE, [AIS_NAMESPACE] = AIS_CLASS_INSTANCE,
+    };
+
     if (!answer->success) {
         verdict->fault = AIS_FAULT_BODY;
-        ais_error_set(err, "the API answered 200 with error code %d", answer->error_code);
+        ais_error_set(err, "the API answered 200 with error code %d", answer->errors[0].code);
         return;
     }
 
-    if (res->kind == AIS_JOB && !ais_str_eq(res->job, (struct ais_str){answer->jobs->id, strlen(answer->jobs->id)})) {
+    if (!is_wanted(res, answer)) {
         verdict->fault = AIS_FAULT_BODY;
-        ais_error_set(err, "the API answered with another job than the one asked for");
+        ais_error_set(err, "the API answered with another %s than the one asked for",
+                      res->kind == AIS_JOB ? "job" : "instance or namespace");
         return;
     }
 
@@ -116,32 +142,52 @@ static void judge_answer(struct ais_verdict *verdict, const struct ais_resource 
         judge_job(verdict, answer->jobs, now);
     else if (res->kind == AIS_LIST)
         judge_list(verdict, answer, now);
-    else if (res->kind == AIS_LOGS)
-        verdict->class = AIS_CLASS_LOGS;
     else
-        verdict->class = AIS_CLASS_LIST;
+        verdict->class = classes[res->kind];
+}
+
+static void say_refused(struct ais_error *err, int status, const struct ais_api_error *error, const char *what)
+{
+    if (error->nchain > 0)
+        ais_error_set(err, "the API %s (%d with error codes %d, %d)", what, status, error->code, error->chain[0]);
+    else if (error->code != 0)
+        ais_error_set(err, "the API %s (%d with error code %d)", what, status, error->code);
+    else
+        ais_error_set(err, "the API %s (%d)", what, status);
 }
 
 /* A 4xx or 5xx with an error envelope. */
-static void judge_refusal(struct ais_verdict *verdict, int status, int code, struct ais_error *err)
+static void judge_refusal(struct ais_verdict *verdict, int status, const struct ais_answer *answer,
+                          struct ais_error *err)
 {
+    enum ais_refusal refusal;
+
     if (status >= 500) {
         verdict->fault = AIS_FAULT_SERVER;
         verdict->pass = true;
-        ais_error_set(err, "the API answered %d with error code %d", status, code);
+        ais_error_set(err, "the API answered %d with error code %d", status, answer->errors[0].code);
         return;
     }
 
-    if (status == 403 && code == CODE_AUTHENTICATION) {
+    refusal = ais_refusal_of(status, answer->errors, answer->nerrors);
+
+    if (refusal == AIS_REFUSAL_CREDENTIAL) {
         verdict->fault = AIS_FAULT_CREDENTIAL;
-        ais_error_set(err, "the API refuses the credential (403 with error code %d)", code);
+        say_refused(err, status, &answer->errors[0], "refuses the credential");
         return;
     }
 
-    verdict->fault = AIS_FAULT_NONE;
     verdict->pass = true;
-    if (status == 404)
+    verdict->no_route = refusal == AIS_REFUSAL_NO_ROUTE;
+
+    if (status == 404 && !verdict->no_route) {
+        verdict->fault = AIS_FAULT_NONE;
         verdict->class = AIS_CLASS_NOT_FOUND;
+        return;
+    }
+
+    verdict->fault = AIS_FAULT_REFUSED;
+    say_refused(err, status, &answer->errors[0], "refuses the look-up");
 }
 
 /* The statuses that say it all, whatever the body. */
@@ -152,6 +198,9 @@ static bool judge_status(struct ais_verdict *verdict, int status, struct ais_err
         ais_error_set(err, "the API refuses the credential (401)");
         return true;
     }
+
+    if (status == 410)
+        verdict->no_route = true;
 
     if (status == 429) {
         verdict->fault = AIS_FAULT_RATE_LIMITED;
@@ -203,7 +252,7 @@ struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, 
         ais_error_set(err, "the API answered %d with \"success\":true", status);
 
     } else {
-        judge_refusal(&verdict, status, answer.error_code, err);
+        judge_refusal(&verdict, status, &answer, err);
     }
 
     ais_answer_free(&answer);
@@ -235,6 +284,10 @@ int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verd
         return verdict->has_state ? min(valid->list, active_lifetime(valid, verdict->age)) : valid->list;
     case AIS_CLASS_LOGS:
         return logs_lifetime(valid, verdict);
+    case AIS_CLASS_INSTANCE:
+        return valid->instance;
+    case AIS_CLASS_STATS:
+        return valid->stats;
     case AIS_CLASS_NOT_FOUND:
         return valid->not_found;
     default:
@@ -253,9 +306,12 @@ double ais_policy_stretch(double share)
     return 1.0 + (STRETCH_MAX - 1.0) * (STRETCH_BELOW - share) / STRETCH_BELOW;
 }
 
-int64_t ais_policy_closed(int64_t retry_after)
+int64_t ais_policy_closed(int status, int64_t retry_after)
 {
-    return retry_after >= 0 ? retry_after : CLOSED_WITHOUT_RETRY_AFTER;
+    if (status == 429)
+        return retry_after >= 0 ? retry_after : CLOSED_BY_DEFAULT;
+
+    return status == 503 && retry_after > 0 ? min(retry_after, CLOSED_BY_DEFAULT) : 0;
 }
 
 bool ais_policy_retry(enum ais_fault fault, int status, int64_t retry_after)
@@ -348,6 +404,7 @@ const char *ais_policy_client_text(enum ais_fault fault)
         [AIS_FAULT_RATE_LIMITED] = "the rate limit of the API is reached",
         [AIS_FAULT_SERVER] = "the API failed",
         [AIS_FAULT_BODY] = "the API gave no valid answer",
+        [AIS_FAULT_REFUSED] = "the API refuses this look-up",
         [AIS_FAULT_BUDGET] = "the budget for calls to the API is spent",
         [AIS_FAULT_INTERNAL] = "this gateway cannot ask the API now",
     };

@@ -22,13 +22,14 @@ enum ais_fault {
     AIS_FAULT_RATE_LIMITED, /* 429 */
     AIS_FAULT_SERVER,       /* 5xx, a redirect, or another status that is no answer */
     AIS_FAULT_BODY,         /* an answer that is cut short, too large, not JSON, or not what was asked for */
+    AIS_FAULT_REFUSED,      /* any other 4xx of the API: what was asked for, or how; its own words may be passed on */
     AIS_FAULT_BUDGET,       /* no call was to be had, so none was sent */
     AIS_FAULT_INTERNAL,     /* ours: out of memory, out of connections, shutting down */
 };
 
-#define AIS_FAULTS 10
+#define AIS_FAULTS 11
 
-/* "none", "connect", "tls", "timeout", "credential", "rate_limited", "server", "body", "budget", "internal". */
+/* "none", "connect", "tls", "timeout", "credential", "rate_limited", "server", "body", "refused", "budget", "internal". */
 const char *ais_fault_name(enum ais_fault fault);
 
 /* What an answer is to a cache. */
@@ -37,11 +38,13 @@ enum ais_class {
     AIS_CLASS_ENDED,  /* a job that has ended: it never changes again */
     AIS_CLASS_LIST,   /* of jobs, or of instances */
     AIS_CLASS_LOGS,
+    AIS_CLASS_INSTANCE,  /* of one instance, of namespaces */
+    AIS_CLASS_STATS,     /* what is indexed */
     AIS_CLASS_NOT_FOUND, /* the API's own 404 */
     AIS_CLASS_ERROR,     /* everything else */
 };
 
-#define AIS_CLASSES 6
+#define AIS_CLASSES 8
 
 /* How long an answer of each class stays fresh; an active job's from active to active_max. */
 struct ais_valid {
@@ -50,12 +53,14 @@ struct ais_valid {
     int64_t ended;
     int64_t list;
     int64_t logs;
+    int64_t instance;
+    int64_t stats;
     int64_t not_found;
     int64_t error;
 };
 
-/* The lifetimes where the operator gives none: active 4s to 30s, ended 24h, list 10s, logs 10s, not_found 10s, error
- * 2s. */
+/* The lifetimes where the operator gives none: active 4s to 30s, ended 24h, list 10s, logs 10s, instance 60s, stats 10s,
+ * not_found 10s, error 2s. */
 extern const struct ais_valid ais_valid_default;
 
 /* What is decided about one answer. */
@@ -63,6 +68,7 @@ struct ais_verdict {
     enum ais_fault fault;
     enum ais_class class;
     bool pass;      /* the body is the API's own envelope and may be passed on, with its status */
+    bool no_route;  /* the API has no such path: it may have another form of it */
     bool has_state; /* state and age are those of the job, or of the most active job of a list */
     enum ais_state state;
     int64_t age; /* for an active job: how long it had been running when it was answered; 0 where that is unknown */
@@ -71,11 +77,13 @@ struct ais_verdict {
 /*
  * Judges an answer by its HTTP status and its body.
  *
- * 200 with the right envelope is an answer; a job only if its id is the one that was asked for. 404 and other 4xx with
- * an error envelope are answers too (a 404 of class NOT_FOUND). 401, and 403 with code 10000, mean that the credential
- * is refused. 429 is the rate limit. 5xx with an error envelope is a server fault that may be passed on; anything else
- * is a fault. (Source: the API reference, errors.) For want of memory the fault is AIS_FAULT_INTERNAL, of whatever
- * body: it says nothing about the API.
+ * 200 with the right envelope is an answer, where it is about what was asked for; so is a 404 with an error envelope
+ * (class NOT_FOUND), unless it says that there is no such path. Only these two have no fault: only they take the place of
+ * an answer that was good, and only they show that a credential is accepted. Any other 4xx is a refusal: of the
+ * credential, as ais_refusal_of() tells, and for 401 whatever the body; of the rate limit (429); else of the look-up
+ * (AIS_FAULT_REFUSED), which may be passed on where it has an error envelope. 5xx with an error envelope is a server
+ * fault that may be passed on; anything else is a fault. (Source: the API reference, errors.) For want of memory the
+ * fault is AIS_FAULT_INTERNAL, of whatever body: it says nothing about the API.
  *
  * now is the time of the answer, ms since the epoch. Where fault is not AIS_FAULT_NONE, *err says why, without a
  * credential in it and without more than a few words of the body; err may be NULL.
@@ -98,10 +106,11 @@ int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verd
 double ais_policy_stretch(double share);
 
 /*
- * For how long no call at all may be made after a 429: as long as its Retry-After says, and without one (negative) for
- * five minutes, which is how long the API stays closed.
+ * For how long no call at all is to be made after an answer with this status and Retry-After (negative: none): after a
+ * 429 as long as that says, and without one for five minutes, which is how long the API stays closed; after a 503 as long
+ * as that says, but no longer than five minutes, since it may come from anybody on the way; else 0.
  */
-int64_t ais_policy_closed(int64_t retry_after);
+int64_t ais_policy_closed(int status, int64_t retry_after);
 
 /*
  * Whether the same request may succeed when it is sent again at once: a connection that failed, and 500, 502, 503, 504

@@ -2,31 +2,35 @@
 
 #include <stdint.h>
 
+#include "ais_json.h"
+
 #define ACCOUNT_MAX 32
-#define NAMESPACE_MAX 32
+#define NAMESPACE_MAX 28
 #define INSTANCE_MAX 64
 #define RAG_MAX 32
 #define JOB_MAX 64
 #define PAGE_DIGITS 9
 #define PAGE_MAX 999999999
-#define PER_PAGE_MAX 50
-#define INSTANCES_PER_PAGE_MAX 100
 
 /* What a byte may be part of. */
 enum {
     HEX = 1,  /* account_id */
-    WORD = 2, /* name and id, between hyphens */
+    WORD = 2, /* id, between hyphens */
     JOB = 4,  /* job_id */
     DIGIT = 8,
+    NAME = 16, /* name, but for a hyphen at its ends */
+    FREE = 32, /* a filter, without percent-encoding (RFC 3986, section 2.3) */
 };
 
 static const uint8_t class_of[256] = {
-    ['0' ... '9'] = HEX | WORD | JOB | DIGIT,
-    ['a' ... 'f'] = HEX | WORD | JOB,
-    ['g' ... 'z'] = WORD | JOB,
-    ['A' ... 'Z'] = JOB,
-    ['_'] = WORD | JOB,
-    ['-'] = JOB,
+    ['0' ... '9'] = HEX | WORD | JOB | DIGIT | NAME | FREE,
+    ['a' ... 'f'] = HEX | WORD | JOB | NAME | FREE,
+    ['g' ... 'z'] = WORD | JOB | NAME | FREE,
+    ['A' ... 'Z'] = JOB | FREE,
+    ['_'] = WORD | JOB | FREE,
+    ['-'] = JOB | NAME | FREE,
+    ['.'] = FREE,
+    ['~'] = FREE,
 };
 
 /* Text that is read from left to right, once. */
@@ -105,7 +109,7 @@ static bool scan_run(struct cursor *cur, unsigned classes, size_t max, struct ai
 }
 
 /* ^[a-z0-9_]+(?:-[a-z0-9_]+)*$ of 1 to max bytes. */
-static bool scan_name(struct cursor *cur, size_t max, struct ais_str *part)
+static bool scan_id(struct cursor *cur, size_t max, struct ais_str *part)
 {
     size_t start = cur->pos;
     size_t word;
@@ -118,6 +122,12 @@ static bool scan_name(struct cursor *cur, size_t max, struct ais_str *part)
     } while (SKIP(cur, "-"));
 
     return part_end(cur, start, max, part);
+}
+
+/* ^[a-z0-9]([a-z0-9-]*[a-z0-9])?$ of 1 to NAMESPACE_MAX bytes. */
+static bool scan_namespace(struct cursor *cur, struct ais_str *part)
+{
+    return scan_run(cur, NAME, NAMESPACE_MAX, part) && part->data[0] != '-' && part->data[part->len - 1] != '-';
 }
 
 static size_t instance_max(enum ais_generation generation)
@@ -154,39 +164,80 @@ static enum ais_resource_status parse_jobs(struct ais_resource *res, struct curs
     return AIS_RESOURCE_OK;
 }
 
-/* ["ai-search/"] ["namespaces/" name "/"] "instances", or ["autorag/"] "rags". */
-static enum ais_resource_status parse_generation(struct ais_resource *res, struct cursor *cur)
+/* What follows "instances" or "rags", to the end. */
+static enum ais_resource_status parse_instance(struct ais_resource *res, struct cursor *cur)
 {
-    bool ai_search = SKIP(cur, "ai-search/");
+    bool autorag = res->generation == AIS_AUTORAG;
 
-    res->tail = tail(cur);
-
-    if (SKIP(cur, "instances")) {
-        res->generation = AIS_INSTANCE;
+    if (at_end(cur) && !autorag) {
+        res->kind = AIS_INSTANCES;
         return AIS_RESOURCE_OK;
     }
 
-    if (SKIP(cur, "namespaces/")) {
-        res->generation = AIS_NAMESPACED;
-        if (!scan_name(cur, NAMESPACE_MAX, &res->namespace))
-            return AIS_RESOURCE_BAD_NAMESPACE;
-        return SKIP(cur, "/instances") ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
-    }
-
-    if (ai_search)
+    if (!SKIP(cur, "/"))
         return AIS_RESOURCE_BAD_PATH;
 
-    res->generation = AIS_AUTORAG;
-    if (SKIP(cur, "autorag/"))
-        res->tail = tail(cur);
+    if (!scan_id(cur, instance_max(res->generation), &res->instance))
+        return AIS_RESOURCE_BAD_INSTANCE;
 
-    return SKIP(cur, "rags") ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
+    if (at_end(cur) && !autorag) {
+        res->kind = AIS_INSTANCE;
+        return AIS_RESOURCE_OK;
+    }
+
+    if (!autorag && SKIP(cur, "/stats")) {
+        res->kind = AIS_STATS;
+        return at_end(cur) ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
+    }
+
+    return parse_jobs(res, cur);
+}
+
+/* What follows "namespaces", to the end. */
+static enum ais_resource_status parse_namespace(struct ais_resource *res, struct cursor *cur)
+{
+    enum ais_resource_status status;
+    struct ais_str instances;
+
+    res->generation = AIS_NAMESPACED;
+
+    if (at_end(cur)) {
+        res->kind = AIS_NAMESPACES;
+        return AIS_RESOURCE_OK;
+    }
+
+    if (!SKIP(cur, "/"))
+        return AIS_RESOURCE_BAD_PATH;
+
+    if (!scan_namespace(cur, &res->namespace))
+        return AIS_RESOURCE_BAD_NAMESPACE;
+
+    if (at_end(cur)) {
+        res->kind = AIS_NAMESPACE;
+        return AIS_RESOURCE_OK;
+    }
+
+    if (!SKIP(cur, "/"))
+        return AIS_RESOURCE_BAD_PATH;
+
+    instances = tail(cur);
+
+    if (!SKIP(cur, "instances"))
+        return AIS_RESOURCE_BAD_PATH;
+
+    status = parse_instance(res, cur);
+
+    /* an instance of the namespace "default" is the plain one; the list of that namespace is not that of the account */
+    if (status == AIS_RESOURCE_OK && res->kind != AIS_INSTANCES && ais_str_eq(res->namespace, AIS_DEFAULT_NAMESPACE))
+        res->tail = instances;
+
+    return status;
 }
 
 static enum ais_resource_status parse_path(struct ais_resource *res, struct ais_str path)
 {
     struct cursor cur = {path, 0};
-    enum ais_resource_status status;
+    bool ai_search;
 
     if (SKIP(&cur, "accounts/")) {
         if (!scan_run(&cur, HEX, ACCOUNT_MAX, &res->account))
@@ -195,22 +246,23 @@ static enum ais_resource_status parse_path(struct ais_resource *res, struct ais_
             return AIS_RESOURCE_BAD_PATH;
     }
 
-    status = parse_generation(res, &cur);
-    if (status != AIS_RESOURCE_OK)
-        return status;
+    ai_search = SKIP(&cur, "ai-search/");
+    res->tail = tail(&cur);
 
-    if (at_end(&cur) && res->generation != AIS_AUTORAG) {
-        res->kind = AIS_INSTANCES;
-        return AIS_RESOURCE_OK;
-    }
+    if (SKIP(&cur, "instances"))
+        return parse_instance(res, &cur);
 
-    if (!SKIP(&cur, "/"))
+    if (SKIP(&cur, "namespaces"))
+        return parse_namespace(res, &cur);
+
+    if (ai_search)
         return AIS_RESOURCE_BAD_PATH;
 
-    if (!scan_name(&cur, instance_max(res->generation), &res->instance))
-        return AIS_RESOURCE_BAD_INSTANCE;
+    res->generation = AIS_AUTORAG;
+    if (SKIP(&cur, "autorag/"))
+        res->tail = tail(&cur);
 
-    return parse_jobs(res, &cur);
+    return SKIP(&cur, "rags") ? parse_instance(res, &cur) : AIS_RESOURCE_BAD_PATH;
 }
 
 /* The decimal number that stands between here and the next '&', once only: *number is AIS_PAGE_NONE before. */
@@ -250,10 +302,162 @@ static inline bool skip_argument(struct cursor *cur, struct ais_str name)
     return true;
 }
 
+/* The text that stands between here and the next '&', once only: *value is empty before. */
+static bool parse_value(struct cursor *cur, struct ais_str *value)
+{
+    struct ais_str rest = tail(cur);
+    const char *end = memchr(rest.data, '&', rest.len);
+
+    if (end != NULL)
+        rest.len = (size_t) (end - rest.data);
+    cur->pos += rest.len;
+
+    if (value->len > 0 || rest.len == 0)
+        return false;
+
+    *value = rest;
+    return true;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/*
+ * The next byte of a percent-encoded value, or -1 where there is no such thing. A '+' is a space, as forms write it and
+ * the API's clients do.
+ */
+static int decode(struct ais_str *value)
+{
+    const char *s = value->data;
+    size_t used = 1;
+    int c = (unsigned char) s[0];
+
+    if (c == '%') {
+        if (value->len < 3 || hex_digit(s[1]) < 0 || hex_digit(s[2]) < 0)
+            return -1;
+        used = 3;
+        c = hex_digit(s[1]) * 16 + hex_digit(s[2]);
+    }
+
+    value->data += used;
+    value->len -= used;
+    return s[0] == '+' ? ' ' : c;
+}
+
+/* C0, DEL, and C1 as it is in UTF-8. */
+static bool is_control(struct ais_str s)
+{
+    unsigned char c = (unsigned char) s.data[0];
+
+    return c < 0x20 || c == 0x7f || (c == 0xc2 && s.len > 1 && (unsigned char) s.data[1] < 0xa0);
+}
+
+static bool filter_valid(struct ais_str value)
+{
+    char text[AIS_FILTER_MAX];
+    struct ais_str rest = {text, 0};
+
+    while (value.len > 0) {
+        int c = decode(&value);
+
+        if (c < 0 || rest.len == sizeof(text))
+            return false;
+        text[rest.len++] = (char) c;
+    }
+
+    while (rest.len > 0) {
+        size_t len = ais_utf8_sequence(rest);
+
+        if (len == 0 || is_control(rest))
+            return false;
+        rest.data += len;
+        rest.len -= len;
+    }
+
+    return true;
+}
+
+static bool parse_filter(struct cursor *cur, struct ais_str *value)
+{
+    return parse_value(cur, value) && filter_valid(*value);
+}
+
+static bool parse_order_by(struct ais_resource *res, struct cursor *cur)
+{
+    struct ais_str value = AIS_STR("");
+    bool twice = res->by_created_at;
+
+    res->by_created_at = parse_value(cur, &value) && ais_str_eq(value, AIS_STR("created_at"));
+    return res->by_created_at && !twice;
+}
+
+static bool parse_direction(struct ais_resource *res, struct cursor *cur)
+{
+    struct ais_str value = AIS_STR("");
+
+    if (res->order != AIS_ORDER_NONE || !parse_value(cur, &value))
+        return false;
+
+    if (ais_str_eq(value, AIS_STR("asc")))
+        res->order = AIS_ORDER_ASC;
+    else if (ais_str_eq(value, AIS_STR("desc")))
+        res->order = AIS_ORDER_DESC;
+
+    return res->order != AIS_ORDER_NONE;
+}
+
+/* An argument that is no page and no per_page; of what it is none of, nothing is taken. */
+static enum ais_resource_status parse_argument(struct ais_resource *res, struct cursor *cur)
+{
+    bool instances = res->kind == AIS_INSTANCES;
+    bool ok = true;
+
+    if ((instances || res->kind == AIS_NAMESPACES) && skip_argument(cur, AIS_STR("search")))
+        return parse_filter(cur, &res->search) ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_FILTER;
+
+    if (!instances)
+        return AIS_RESOURCE_OK;
+
+    if (skip_argument(cur, AIS_STR("hostname")))
+        return parse_filter(cur, &res->hostname) ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_FILTER;
+
+    if (res->generation == AIS_PLAIN && skip_argument(cur, AIS_STR("namespace"))) {
+        ok = parse_value(cur, &res->in_namespace) && ais_namespace_valid(res->in_namespace);
+        return ok ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_NAMESPACE;
+    }
+
+    if (skip_argument(cur, AIS_STR("order_by")))
+        ok = parse_order_by(res, cur);
+    else if (skip_argument(cur, AIS_STR("order_by_direction")))
+        ok = parse_direction(res, cur);
+
+    return ok ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_ORDER;
+}
+
+/* The greatest per_page of each kind of list; others have no arguments. */
+static const int per_page_max[] = {
+    [AIS_LIST] = 50,
+    [AIS_LOGS] = 500,
+    [AIS_INSTANCES] = 100,
+    [AIS_NAMESPACES] = 100,
+    [AIS_NAMESPACE] = 0,
+};
+
 static enum ais_resource_status parse_query(struct ais_resource *res, struct ais_str query)
 {
+    int max = per_page_max[res->kind];
+    int min = res->kind == AIS_LIST || res->kind == AIS_LOGS ? 0 : 1;
     struct cursor cur = {query, 0};
-    int per_page_max = res->kind == AIS_INSTANCES ? INSTANCES_PER_PAGE_MAX : PER_PAGE_MAX;
+    enum ais_resource_status status = AIS_RESOURCE_OK;
+
+    if (max == 0)
+        return AIS_RESOURCE_OK;
 
     while (!at_end(&cur)) {
         if (skip_argument(&cur, AIS_STR("page"))) {
@@ -261,8 +465,13 @@ static enum ais_resource_status parse_query(struct ais_resource *res, struct ais
                 return AIS_RESOURCE_BAD_PAGE;
 
         } else if (skip_argument(&cur, AIS_STR("per_page"))) {
-            if (!parse_number(&cur, 0, per_page_max, &res->per_page))
+            if (!parse_number(&cur, min, max, &res->per_page))
                 return AIS_RESOURCE_BAD_PER_PAGE;
+
+        } else {
+            status = parse_argument(res, &cur);
+            if (status != AIS_RESOURCE_OK)
+                return status;
         }
 
         while (!at_end(&cur) && !SKIP(&cur, "&"))
@@ -279,7 +488,7 @@ enum ais_resource_status ais_resource_parse(struct ais_resource *res, struct ais
     *res = (struct ais_resource){.page = AIS_PAGE_NONE, .per_page = AIS_PAGE_NONE};
 
     status = parse_path(res, path);
-    if (status != AIS_RESOURCE_OK || res->kind == AIS_JOB)
+    if (status != AIS_RESOURCE_OK || query.len == 0)
         return status;
 
     return parse_query(res, query);
@@ -289,15 +498,20 @@ const char *ais_resource_status_text(enum ais_resource_status status)
 {
     static const char *const texts[] = {
         [AIS_RESOURCE_OK] = "ok",
-        [AIS_RESOURCE_BAD_PATH] = "the path is not that of a job, a list of jobs, logs, or a list of instances",
+        [AIS_RESOURCE_BAD_PATH] = "the path is not that of a job, a list of jobs, logs, an instance, its stats, a list of "
+                                  "instances, or namespaces",
         [AIS_RESOURCE_BAD_ACCOUNT] = "the account id must be 1 to 32 lowercase hex digits",
         [AIS_RESOURCE_BAD_NAMESPACE] =
-            "the namespace must be 1 to 32 of a-z, 0-9 and _, in words separated by single hyphens",
+            "the namespace must be 1 to 28 of a-z, 0-9 and -, and begin and end with a letter or a digit",
         [AIS_RESOURCE_BAD_INSTANCE] =
             "the instance id must be 1 to 64 (below rags/, 32) of a-z, 0-9 and _, in words separated by single hyphens",
         [AIS_RESOURCE_BAD_JOB] = "the job id must be 1 to 64 of A-Z, a-z, 0-9, _ and -",
         [AIS_RESOURCE_BAD_PAGE] = "page must be given once, as a number from 1 to 999999999",
-        [AIS_RESOURCE_BAD_PER_PAGE] = "per_page must be given once, as a number from 0 to 50 (of instances, to 100)",
+        [AIS_RESOURCE_BAD_PER_PAGE] = "per_page must be given once, as a number: of jobs 0 to 50, of logs 0 to 500, of "
+                                      "instances and namespaces 1 to 100",
+        [AIS_RESOURCE_BAD_FILTER] = "search and hostname must be given once, as 1 to 64 bytes of printable UTF-8",
+        [AIS_RESOURCE_BAD_ORDER] =
+            "order_by must be created_at, and order_by_direction asc or desc, each given once",
     };
 
     return texts[status];
@@ -324,29 +538,79 @@ static char *put_number(char *p, int number)
     return put(p, (struct ais_str){digits + i, sizeof(digits) - i});
 }
 
-static char *put_query(char *p, const struct ais_resource *res)
+/* Puts "?name=" where it is the first argument, or "&name=". */
+static char *put_name(char *p, const char *start, struct ais_str name)
 {
-    char separator = '?';
+    *p = p == start ? '?' : '&';
+    return PUT(put(p + 1, name), "=");
+}
 
-    if (res->page != AIS_PAGE_NONE) {
-        p = PUT(p, "?page=");
-        p = put_number(p, res->page);
-        separator = '&';
-    }
+/* Percent-encodes what was given in whatever encoding, always in the same way. */
+static char *put_filter(char *p, struct ais_str value)
+{
+    static const char digits[] = "0123456789ABCDEF";
 
-    if (res->per_page != AIS_PAGE_NONE) {
-        *p++ = separator;
-        p = PUT(p, "per_page=");
-        p = put_number(p, res->per_page);
+    while (value.len > 0) {
+        unsigned char c = (unsigned char) decode(&value);
+
+        if ((class_of[c] & FREE) != 0) {
+            *p++ = (char) c;
+        } else {
+            *p++ = '%';
+            *p++ = digits[c >> 4];
+            *p++ = digits[c & 15];
+        }
     }
 
     return p;
 }
 
-static char *put_jobs(char *p, const struct ais_resource *res)
+static char *put_filters(char *p, const char *start, const struct ais_resource *res)
+{
+    if (res->search.len > 0)
+        p = put_filter(put_name(p, start, AIS_STR("search")), res->search);
+
+    if (res->hostname.len > 0)
+        p = put_filter(put_name(p, start, AIS_STR("hostname")), res->hostname);
+
+    if (res->in_namespace.len > 0)
+        p = put(put_name(p, start, AIS_STR("namespace")), res->in_namespace);
+
+    if (res->by_created_at)
+        p = PUT(put_name(p, start, AIS_STR("order_by")), "created_at");
+
+    if (res->order == AIS_ORDER_ASC)
+        p = PUT(put_name(p, start, AIS_STR("order_by_direction")), "asc");
+    else if (res->order == AIS_ORDER_DESC)
+        p = PUT(put_name(p, start, AIS_STR("order_by_direction")), "desc");
+
+    return p;
+}
+
+static char *put_query(char *p, const struct ais_resource *res)
+{
+    const char *start = p;
+
+    if (res->page != AIS_PAGE_NONE)
+        p = put_number(put_name(p, start, AIS_STR("page")), res->page);
+
+    if (res->per_page != AIS_PAGE_NONE)
+        p = put_number(put_name(p, start, AIS_STR("per_page")), res->per_page);
+
+    return put_filters(p, start, res);
+}
+
+static char *put_instance(char *p, const struct ais_resource *res)
 {
     p = PUT(p, "/");
     p = put(p, res->instance);
+
+    if (res->kind == AIS_INSTANCE)
+        return p;
+
+    if (res->kind == AIS_STATS)
+        return PUT(p, "/stats");
+
     p = PUT(p, "/jobs");
 
     if (res->kind != AIS_LIST) {
@@ -357,38 +621,62 @@ static char *put_jobs(char *p, const struct ais_resource *res)
     return res->kind == AIS_LOGS ? PUT(p, "/logs") : p;
 }
 
+static char *put_namespace(char *p, const struct ais_resource *res)
+{
+    p = PUT(p, "/ai-search/namespaces");
+
+    if (res->kind == AIS_NAMESPACES)
+        return p;
+
+    p = PUT(p, "/");
+    p = put(p, res->namespace);
+
+    return res->kind == AIS_NAMESPACE ? p : PUT(p, "/instances");
+}
+
 size_t ais_resource_path(const struct ais_resource *res, struct ais_str account, char *buf)
 {
     char *p = PUT(buf, "/accounts/");
 
     p = put(p, res->account.len > 0 ? res->account : account);
 
-    if (res->generation == AIS_AUTORAG) {
+    if (res->generation == AIS_AUTORAG)
         p = PUT(p, "/autorag/rags");
-
-    } else if (res->generation == AIS_NAMESPACED) {
-        p = PUT(p, "/ai-search/namespaces/");
-        p = put(p, res->namespace);
-        p = PUT(p, "/instances");
-
-    } else {
+    else if (res->generation == AIS_NAMESPACED)
+        p = put_namespace(p, res);
+    else
         p = PUT(p, "/ai-search/instances");
-    }
 
-    if (res->kind != AIS_INSTANCES)
-        p = put_jobs(p, res);
+    if (res->instance.len > 0)
+        p = put_instance(p, res);
 
     p = put_query(p, res);
     *p = '\0';
     return (size_t) (p - buf);
 }
 
+static bool has_query(const struct ais_resource *res)
+{
+    return res->page != AIS_PAGE_NONE || res->per_page != AIS_PAGE_NONE || res->search.len > 0 ||
+           res->hostname.len > 0 || res->in_namespace.len > 0 || res->by_created_at || res->order != AIS_ORDER_NONE;
+}
+
 struct ais_str ais_resource_key(const struct ais_resource *res, char *buf)
 {
-    if (res->page == AIS_PAGE_NONE && res->per_page == AIS_PAGE_NONE)
+    if (!has_query(res))
         return res->tail;
 
     return (struct ais_str){buf, (size_t) (put_query(put(buf, res->tail), res) - buf)};
+}
+
+bool ais_resource_to_namespaced(struct ais_resource *res)
+{
+    if (res->generation != AIS_PLAIN || res->kind == AIS_INSTANCES)
+        return false;
+
+    res->generation = AIS_NAMESPACED;
+    res->namespace = AIS_DEFAULT_NAMESPACE;
+    return true;
 }
 
 bool ais_account_id_valid(struct ais_str s)
@@ -404,7 +692,7 @@ bool ais_namespace_valid(struct ais_str s)
     struct cursor cur = {s, 0};
     struct ais_str part;
 
-    return scan_name(&cur, NAMESPACE_MAX, &part) && at_end(&cur);
+    return scan_namespace(&cur, &part) && at_end(&cur);
 }
 
 bool ais_instance_valid(struct ais_str s, enum ais_generation generation)
@@ -412,7 +700,7 @@ bool ais_instance_valid(struct ais_str s, enum ais_generation generation)
     struct cursor cur = {s, 0};
     struct ais_str part;
 
-    return scan_name(&cur, instance_max(generation), &part) && at_end(&cur);
+    return scan_id(&cur, instance_max(generation), &part) && at_end(&cur);
 }
 
 bool ais_job_id_valid(struct ais_str s)

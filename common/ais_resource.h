@@ -6,39 +6,59 @@
 #include "ais_str.h"
 
 /*
- * Which job, list of jobs, log, or list of instances is meant. One grammar, checked part by part:
+ * Which job, list of jobs, log, instance, list of instances, statistics or namespace is meant. One grammar, checked part
+ * by part:
  *
  *     resource  = ["accounts/" account_id "/"] (ai_search | autorag)
- *     ai_search = ["ai-search/"] ["namespaces/" name "/"] "instances" ["/" id jobs]
+ *     ai_search = ["ai-search/"] (namespaces | ["namespaces/" name "/"] instances)
+ *     namespaces = "namespaces" ["/" name]
+ *     instances = "instances" ["/" id ["/stats" | jobs]]
  *     autorag   = ["autorag/"] "rags/" id jobs
  *     jobs      = "/jobs" ["/" job_id ["/logs"]]
  *
  *     account_id  1 to 32 of [0-9a-f]
- *     name        1 to 32, ^[a-z0-9_]+(?:-[a-z0-9_]+)*$
- *     id          the same alphabet, 1 to 64; below rags/ at most 32
+ *     name        1 to 28, ^[a-z0-9]([a-z0-9-]{0,26}[a-z0-9])?$
+ *     id          1 to 64, ^[a-z0-9_]+(?:-[a-z0-9_]+)*$; below rags/ at most 32
  *     job_id      1 to 64 of [A-Za-z0-9_-]
  *
- * (Source: the API reference of Cloudflare AI Search, jobs and instances.) Nothing that did not pass it is ever put
- * into a URL: the API path is built from the parts, never from the text that was parsed.
+ * (Source: the API reference of Cloudflare AI Search.) Nothing that did not pass it is ever put into a URL: the API path
+ * is built from the parts, never from the text that was parsed.
  *
  * All functions are pure; they may be called from any thread or process.
  */
 
+/* The forms in which the API has the same resources. */
 enum ais_generation {
-    AIS_INSTANCE,   /* /ai-search/instances/{id} */
+    AIS_PLAIN,      /* /ai-search/instances/{id}: the instance of that name in the namespace "default" */
     AIS_NAMESPACED, /* /ai-search/namespaces/{name}/instances/{id} */
     AIS_AUTORAG,    /* /autorag/rags/{id} */
 };
 
 enum ais_kind {
     AIS_JOB,
-    AIS_LIST,
+    AIS_LIST, /* of jobs */
     AIS_LOGS,
-    AIS_INSTANCES, /* all of the account, or of the namespace */
+    AIS_INSTANCES,  /* all of the account, or of the namespace */
+    AIS_INSTANCE,   /* what is known of one */
+    AIS_STATS,      /* what is indexed in an instance */
+    AIS_NAMESPACES, /* all of the account */
+    AIS_NAMESPACE,
 };
+
+/* The namespace of plain instances. */
+#define AIS_DEFAULT_NAMESPACE AIS_STR("default")
 
 /* page or per_page that was not given. */
 #define AIS_PAGE_NONE (-1)
+
+/* The most bytes of a filter's value, as it is meant, without percent-encoding. */
+#define AIS_FILTER_MAX 64
+
+enum ais_order {
+    AIS_ORDER_NONE, /* not given */
+    AIS_ORDER_ASC,
+    AIS_ORDER_DESC,
+};
 
 /* The strings are views into the text that was parsed: it has to outlive the resource. */
 struct ais_resource {
@@ -46,11 +66,20 @@ struct ais_resource {
     enum ais_kind kind;
     struct ais_str account;   /* empty where the resource names none */
     struct ais_str namespace; /* empty outside AIS_NAMESPACED */
-    struct ais_str instance;  /* empty for AIS_INSTANCES */
-    struct ais_str job;       /* empty for AIS_LIST and AIS_INSTANCES */
-    struct ais_str tail;      /* all from the generation's own word on: "instances/ID/jobs/JOB" */
-    int page;                 /* 1 to 999999999, or AIS_PAGE_NONE */
-    int per_page;             /* 0 to 50, of instances to 100; or AIS_PAGE_NONE */
+    struct ais_str instance;  /* empty for AIS_INSTANCES and namespaces */
+    struct ais_str job;       /* empty unless it is a job or its log */
+    struct ais_str tail;      /* what tells it from all others of the account: "instances/ID/jobs/JOB" */
+
+    /* The query. */
+    int page;     /* 1 to 999999999, or AIS_PAGE_NONE */
+    int per_page; /* 0 to 50; of logs to 500; of instances and namespaces 1 to 100; or AIS_PAGE_NONE */
+
+    /* Filters: of instances all of them, of namespaces search alone. Views are of what was given, percent-encoded. */
+    struct ais_str search;
+    struct ais_str hostname;
+    struct ais_str in_namespace; /* of the account's list */
+    bool by_created_at;          /* order_by=created_at */
+    enum ais_order order;        /* order_by_direction */
 };
 
 enum ais_resource_status {
@@ -62,16 +91,20 @@ enum ais_resource_status {
     AIS_RESOURCE_BAD_JOB,
     AIS_RESOURCE_BAD_PAGE,
     AIS_RESOURCE_BAD_PER_PAGE,
+    AIS_RESOURCE_BAD_FILTER,
+    AIS_RESOURCE_BAD_ORDER,
 };
 
 /* The longest API path that ais_resource_path() makes, its NUL included. */
-#define AIS_RESOURCE_PATH_MAX 384
+#define AIS_RESOURCE_PATH_MAX 704
 
 /*
  * Parses a decoded path (no leading slash) and an undecoded query string (without its "?"; may be empty).
  *
- * Of the query only page and per_page count, and not for a job; any other argument is dropped. Given twice,
- * empty, not a decimal number or out of range, they are refused.
+ * Of the query count the arguments that the API has for this kind of resource: page and per_page for all lists; for
+ * instances also search, hostname, order_by, order_by_direction and, without a namespace in the path, namespace; for
+ * namespaces search. Any other argument is dropped. Given twice, empty, or with a value that the API does not have, an
+ * argument is refused; so is a filter that is longer than AIS_FILTER_MAX, not UTF-8, or has a control character in it.
  *
  * Fills *res and returns AIS_RESOURCE_OK, or says which part is wrong; *res is then undefined.
  */
@@ -81,21 +114,28 @@ enum ais_resource_status ais_resource_parse(struct ais_resource *res, struct ais
 const char *ais_resource_status_text(enum ais_resource_status status);
 
 /*
- * Writes the API path below the base URL, "/accounts/{account_id}/...", with the query where page or per_page
- * are given, and a NUL. The same resource has the same path always, however it was spelled, so it serves as a cache
- * key. account, which has passed ais_account_id_valid(), is used where the resource names none; where both are given
- * they must be equal (the caller checks).
+ * Writes the API path below the base URL, "/accounts/{account_id}/...", with the query where arguments are given, and a
+ * NUL. The same resource in the same form has the same path always, however it was spelled. account, which has passed
+ * ais_account_id_valid(), is used where the resource names none; where both are given they must be equal (the caller
+ * checks).
  *
  * buf has AIS_RESOURCE_PATH_MAX bytes. Returns the length without the NUL.
  */
 size_t ais_resource_path(const struct ais_resource *res, struct ais_str account, char *buf);
 
 /*
- * What caches know a parsed resource by, within its account: the same text for all its spellings. It is the tail, where
- * it lies, or where page or per_page are given, a copy in buf, which has AIS_RESOURCE_PATH_MAX bytes, with these
- * behind. At least 9 bytes long; not NUL-terminated.
+ * What caches know a parsed resource by, within its account: the same text for all its spellings, and for both forms of
+ * an instance of the namespace "default". The path ends with it. It is the tail, where it lies, or where arguments are
+ * given, a copy in buf, which has AIS_RESOURCE_PATH_MAX bytes, with these behind. At least 9 bytes long; not
+ * NUL-terminated.
  */
 struct ais_str ais_resource_key(const struct ais_resource *res, char *buf);
+
+/*
+ * Turns a resource that is about a plain instance into the same one in the namespace "default", and returns true; false,
+ * and nothing changes, for all others.
+ */
+bool ais_resource_to_namespaced(struct ais_resource *res);
 
 /* The grammar of single parts, for configuration files. */
 bool ais_account_id_valid(struct ais_str s);

@@ -173,21 +173,19 @@ bool ais_time_parse(struct ais_str s, int64_t *ms)
     struct calendar c;
     int fraction;
     int offset = 0;
-    bool zone_required;
 
     if (!scan_digits(&cur, 4, &c.year) || !skip_char(&cur, '-') || !scan_digits(&cur, 2, &c.month) ||
         !skip_char(&cur, '-') || !scan_digits(&cur, 2, &c.day))
         return false;
 
-    /* RFC 3339 has an offset always (and allows a space for the T); the API's other form has none, and is UTC */
-    zone_required = skip_char(&cur, 'T') || skip_char(&cur, 't');
-    if (!zone_required && !skip_char(&cur, ' '))
+    if (!skip_char(&cur, 'T') && !skip_char(&cur, 't') && !skip_char(&cur, ' '))
         return false;
 
     if (!scan_clock(&cur, &c) || !scan_fraction(&cur, &fraction) || !calendar_valid(&c))
         return false;
 
-    if ((zone_required || !at_end(&cur)) && !scan_offset(&cur, &offset))
+    /* RFC 3339 has an offset always (and allows a space for the T); the API's other forms have none, and are UTC */
+    if (!at_end(&cur) && !scan_offset(&cur, &offset))
         return false;
 
     if (!at_end(&cur))

@@ -134,6 +134,7 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
     }
     t->calls++;
     t->sent = true;
+    t->sent_at = ais_clock();
     return CURL_PREREQFUNC_OK;
 }
 
@@ -194,16 +195,53 @@ static void copy_cache(struct ais_transfer *t, struct ais_str value)
     t->cache[value.len] = '\0';
 }
 
+static void add_line(struct ais_field_lines *lines, struct ais_str value)
+{
+    size_t comma = lines->len > 0 ? 1 : 0;
+
+    if (lines->too_long || value.len + comma > sizeof(lines->text) - lines->len) {
+        lines->too_long = true;
+        return;
+    }
+    if (comma > 0) {
+        lines->text[lines->len++] = ',';
+    }
+    memcpy(lines->text + lines->len, value.data, value.len);
+    lines->len += value.len;
+}
+
+static struct ais_str joined(const struct ais_field_lines *lines)
+{
+    return (struct ais_str){lines->text, lines->too_long ? 0 : lines->len};
+}
+
+static void forget_lines(struct ais_field_lines *lines)
+{
+    lines->len = 0;
+    lines->too_long = false;
+}
+
+static void read_limits(const struct ais_transfer *t, struct ais_limits *limits)
+{
+    ais_limits_parse(limits, joined(&t->ratelimit), joined(&t->ratelimit_policy), t->header_at);
+    ais_limits_add_old(limits, t->old_remaining, t->old_reset_at);
+    limits->uncertain = t->header_at - t->sent_at;
+}
+
 static void read_field(struct ais_transfer *t, struct ais_str name, struct ais_str value)
 {
     int64_t n;
 
     if (name_is(name, "retry-after")) {
         t->retry_after = ais_policy_retry_after(value, wall_clock());
+    } else if (name_is(name, "ratelimit")) {
+        add_line(&t->ratelimit, value);
+    } else if (name_is(name, "ratelimit-policy")) {
+        add_line(&t->ratelimit_policy, value);
     } else if (name_is(name, "x-ratelimit-remaining")) {
-        t->ratelimit_remaining = parse_number(value, INT32_MAX);
+        t->old_remaining = parse_number(value, INT32_MAX);
     } else if (name_is(name, "x-ratelimit-reset")) {
-        t->ratelimit_reset = ais_time_parse_http(value, &n) ? n : -1;
+        t->old_reset_at = ais_time_parse_http(value, &n) ? n - wall_clock() + ais_clock() : -1;
     } else if (name_is(name, "age")) {
         n = parse_number(value, DELTA_SECONDS_MAX);
         t->age = n < 0 ? -1 : n * 1000;
@@ -217,10 +255,12 @@ static void forget_header(struct ais_transfer *t)
     t->header_begun = false;
     t->header_done = false;
     t->retry_after = -1;
-    t->ratelimit_remaining = -1;
-    t->ratelimit_reset = -1;
     t->age = -1;
     t->cache[0] = '\0';
+    t->old_remaining = -1;
+    t->old_reset_at = -1;
+    forget_lines(&t->ratelimit);
+    forget_lines(&t->ratelimit_policy);
 }
 
 /* Called with each line: the status line, the fields, the empty line; after 1xx again, and for trailers. */
@@ -237,6 +277,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
     if (text.len == 0) {
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         t->header_done = status >= 200;
+        t->header_at = ais_clock();
         return size * n;
     }
     if (text.len >= 5 && memcmp(text.data, "HTTP/", 5) == 0) {
@@ -549,8 +590,9 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
     response->status = (int) status;
     response->multiplexed = version >= CURL_HTTP_VERSION_2_0;
     response->retry_after = t->retry_after;
-    response->ratelimit_remaining = t->ratelimit_remaining;
-    response->ratelimit_reset = t->ratelimit_reset;
+    if (t->header_done) {
+        read_limits(t, &response->limits);
+    }
     response->age = t->age;
     memcpy(response->cache, t->cache, sizeof(t->cache));
     response->calls = t->calls;
@@ -571,8 +613,6 @@ void ais_transfer_fail(struct ais_transfer *t, enum ais_fault fault, const char 
         .fault = fault,
         .body = AIS_STR(""),
         .retry_after = -1,
-        .ratelimit_remaining = -1,
-        .ratelimit_reset = -1,
         .age = -1,
         .calls = t->calls,
         .message = message,

@@ -5,6 +5,13 @@
 
 #include "ais_client.h"
 
+/* The lines of a field, joined by commas (RFC 9110, section 5.3). More than there is room for is none. */
+struct ais_field_lines {
+    char text[512];
+    size_t len;
+    bool too_long;
+};
+
 /*
  * One GET on one libcurl easy handle: the request that is sent, and the answer as it comes in. Private to the client,
  * which adds the handle to its multi handle and decides on deadlines and retries. The same transfer may be tried
@@ -32,9 +39,13 @@ struct ais_transfer {
     size_t body_len;
     size_t body_size;
     int64_t retry_after; /* these as in struct ais_response */
-    int64_t ratelimit_remaining;
-    int64_t ratelimit_reset;
     int64_t age;
+    struct ais_field_lines ratelimit;
+    struct ais_field_lines ratelimit_policy;
+    int64_t old_remaining; /* of x-ratelimit-*, or -1 */
+    int64_t old_reset_at;
+    int64_t sent_at;   /* the request, by ais_clock() */
+    int64_t header_at; /* when the header was complete */
     char cache[16];
     char message[CURL_ERROR_SIZE];
 };

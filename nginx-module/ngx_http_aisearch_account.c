@@ -438,7 +438,7 @@ ngx_http_aisearch_account_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
         id.data = p ? (char *) p + 1 : (char *) value[i].data;
         id.len = (char *) value[i].data + value[i].len - id.data;
 
-        valid = ais_instance_valid(id, AIS_INSTANCE)
+        valid = ais_instance_valid(id, AIS_PLAIN)
                 && (p == NULL || ais_namespace_valid(ns));
 
         if (!valid) {

@@ -716,7 +716,7 @@ ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
         break;
 
     case AIS_FAULT_RATE_LIMITED:
-        wait = (ngx_msec_t) ais_policy_closed(response->retry_after);
+        wait = (ngx_msec_t) ais_policy_closed(429, response->retry_after);
         break;
 
     default:

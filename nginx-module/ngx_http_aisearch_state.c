@@ -556,38 +556,17 @@ ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b)
 }
 
 
-/* what the API says of its own limit, which others may spend as well */
+/* what the API says of its own limits, which others may spend as well */
 
 void
 ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,
     const struct ais_response *response)
 {
-    int64_t      now, reset, closed;
-    ngx_time_t  *tp;
-
-    tp = ngx_timeofday();
-    now = ngx_http_aisearch_budget_now();
-    closed = -1;
-
-    if (response->status == 429) {
-        closed = ais_policy_closed(response->retry_after);
-    }
-
-    /* a date becomes a time on the budget's clock */
-
-    reset = response->ratelimit_reset - ((int64_t) tp->sec * 1000 + tp->msec)
-            + now;
-
     ngx_shmtx_lock(&b->shpool->mutex);
 
-    if (response->ratelimit_remaining >= 0 && response->ratelimit_reset >= 0) {
-        ais_budget_observe(b->budget, response->ratelimit_remaining, reset,
-                           now);
-    }
-
-    if (closed >= 0) {
-        ais_budget_close(b->budget, now + closed, now);
-    }
+    (void) ais_limits_heed(b->budget, &response->limits, response->status,
+                           response->retry_after,
+                           ngx_http_aisearch_budget_now());
 
     ngx_shmtx_unlock(&b->shpool->mutex);
 }

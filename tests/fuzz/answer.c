@@ -67,7 +67,7 @@ static void check_listing(const struct ais_listing *listing)
     for (size_t i = 0; i < listing->ninstances; i++) {
         const struct ais_instance *instance = &listing->instances[i];
 
-        MUST(ais_instance_valid((struct ais_str){instance->id, strlen(instance->id)}, AIS_INSTANCE));
+        MUST(ais_instance_valid((struct ais_str){instance->id, strlen(instance->id)}, AIS_PLAIN));
         if (instance->namespace != NULL)
             MUST(ais_namespace_valid((struct ais_str){instance->namespace, strlen(instance->namespace)}));
     }

@@ -213,14 +213,14 @@ static void test_what_is_known_of_one(void **state)
     round_of(1);
 
     assert_true(aisearch_discovery_change(&d, &change));
-    assert_int_equal(change.instance->generation, AIS_INSTANCE);
+    assert_int_equal(change.instance->generation, AIS_PLAIN);
     assert_null(change.instance->namespace);
     assert_false(change.instance->paused);
     assert_int_equal(change.instance->created_at, AIS_TIME_NONE);
 
     assert_true(aisearch_discovery_change(&d, &change));
     assert_string_equal(change.instance->id, "handbook");
-    assert_int_equal(change.instance->generation, AIS_INSTANCE);
+    assert_int_equal(change.instance->generation, AIS_PLAIN);
     assert_null(change.instance->namespace);
     assert_true(change.instance->paused);
     assert_int_equal(change.instance->created_at, 7000);
@@ -367,7 +367,7 @@ static void test_named_ones_stay(void **state)
     discovery_change_t change = {0};
 
     (void) state;
-    assert_int_equal(aisearch_discovery_name(&d, AIS_INSTANCE, "docs", NULL, &data), 0);
+    assert_int_equal(aisearch_discovery_name(&d, AIS_PLAIN, "docs", NULL, &data), 0);
     assert_int_equal(aisearch_discovery_name(&d, AIS_NAMESPACED, "docs", "team", NULL), 0);
     assert_int_equal(aisearch_discovery_name(&d, AIS_NAMESPACED, "docs", "default", NULL), 0);
     create("a");

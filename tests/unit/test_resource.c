@@ -120,7 +120,7 @@ static void test_parts(void **state)
     assert_int_equal(res.per_page, AIS_PAGE_NONE);
 
     assert_int_equal(parse(&res, "instances/i/jobs/J", ""), 0);
-    assert_int_equal(res.generation, AIS_INSTANCE);
+    assert_int_equal(res.generation, AIS_PLAIN);
     assert_int_equal(res.kind, AIS_JOB);
 
     assert_int_equal(parse(&res, "accounts/1/namespaces/n/instances", "per_page=100"), 0);
@@ -133,7 +133,7 @@ static void test_parts(void **state)
     assert_int_equal(res.per_page, 100);
 
     assert_int_equal(parse(&res, "instances", ""), 0);
-    assert_int_equal(res.generation, AIS_INSTANCE);
+    assert_int_equal(res.generation, AIS_PLAIN);
     assert_int_equal(res.kind, AIS_INSTANCES);
 }
 
@@ -540,7 +540,7 @@ static void test_parts_against_patterns(void **state)
                 text[i] = alphabet[rest % strlen(alphabet)];
 
             assert_int_equal(ais_namespace_valid(str(text)), matches(&name, text));
-            assert_int_equal(ais_instance_valid(str(text), AIS_INSTANCE), matches(&name, text));
+            assert_int_equal(ais_instance_valid(str(text), AIS_PLAIN), matches(&name, text));
             assert_int_equal(ais_account_id_valid(str(text)), matches(&account, text));
             assert_int_equal(ais_job_id_valid(str(text)), matches(&job, text));
         }
@@ -558,9 +558,9 @@ static void test_part_lengths(void **state)
     assert_false(ais_account_id_valid(AIS_STR(ACCOUNT "0")));
     assert_true(ais_namespace_valid(AIS_STR(X32)));
     assert_false(ais_namespace_valid(AIS_STR(X32 "x")));
-    assert_true(ais_instance_valid(AIS_STR(X64), AIS_INSTANCE));
+    assert_true(ais_instance_valid(AIS_STR(X64), AIS_PLAIN));
     assert_true(ais_instance_valid(AIS_STR(X64), AIS_NAMESPACED));
-    assert_false(ais_instance_valid(AIS_STR(X64 "x"), AIS_INSTANCE));
+    assert_false(ais_instance_valid(AIS_STR(X64 "x"), AIS_PLAIN));
     assert_false(ais_instance_valid(AIS_STR(X64 "x"), AIS_NAMESPACED));
     assert_true(ais_instance_valid(AIS_STR(X32), AIS_AUTORAG));
     assert_false(ais_instance_valid(AIS_STR(X32 "x"), AIS_AUTORAG));
@@ -573,7 +573,7 @@ static void test_part_with_nul(void **state)
     (void) state;
     assert_false(ais_account_id_valid(AIS_STR("a\0")));
     assert_false(ais_namespace_valid(AIS_STR("a\0b")));
-    assert_false(ais_instance_valid(AIS_STR("\0a"), AIS_INSTANCE));
+    assert_false(ais_instance_valid(AIS_STR("\0a"), AIS_PLAIN));
     assert_false(ais_job_id_valid(AIS_STR("a\0/")));
 }
 
