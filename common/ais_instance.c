@@ -103,6 +103,7 @@ bool ais_namespace_parse(const char **name, const cJSON *result)
 static int parse_instances(struct ais_listing *listing, const cJSON *array, struct ais_error *err)
 {
     size_t count = ais_object_elements(array);
+    bool has_ids = false;
 
     if (count == 0)
         return 0;
@@ -115,11 +116,18 @@ static int parse_instances(struct ais_listing *listing, const cJSON *array, stru
 
     for (const cJSON *item = array->child; item != NULL; item = item->next) {
         struct ais_instance *instance = &listing->instances[listing->ninstances];
+        bool has_id = ais_instance_parse(instance, item);
 
-        if (ais_instance_parse(instance, item) && has_resource(instance))
+        has_ids = has_ids || has_id;
+        if (has_id && has_resource(instance))
             listing->ninstances++;
         else
             listing->left_out++;
+    }
+
+    if (!has_ids) {
+        ais_error_set(err, "\"result\" has no instance with an \"id\" in it");
+        return -1;
     }
 
     return 0;

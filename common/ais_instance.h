@@ -64,7 +64,7 @@ struct cJSON;
  * let through, is left out and counted, and the others stand: nothing could ever be asked about it, and no single name,
  * whoever gave it, may hide the instances beside it.
  *
- * Returns 0; or AIS_NO_MEMORY, with the reason in *err. *listing is to be freed with ais_listing_free() either way.
+ * Returns 0; -1 where there are elements, and none has a string for an id; or AIS_NO_MEMORY, with the reason in *err. *listing is to be freed with ais_listing_free() either way.
  */
 int ais_listing_parse(struct ais_listing *listing, const struct cJSON *result, const struct cJSON *result_info,
                       struct ais_error *err);

@@ -11,6 +11,7 @@
 #define DAY (24 * HOUR)
 
 #define CLOSED_BY_DEFAULT (5 * MINUTE)
+#define CLOSED_BY_503_MAX MINUTE
 
 #define BACKOFF_MIN 100
 #define BACKOFF_MAX (5 * SECOND)
@@ -311,7 +312,7 @@ int64_t ais_policy_closed(int status, int64_t retry_after)
     if (status == 429)
         return retry_after >= 0 ? retry_after : CLOSED_BY_DEFAULT;
 
-    return status == 503 && retry_after > 0 ? min(retry_after, CLOSED_BY_DEFAULT) : 0;
+    return status == 503 && retry_after > 0 ? min(retry_after, CLOSED_BY_503_MAX) : 0;
 }
 
 bool ais_policy_retry(enum ais_fault fault, int status, int64_t retry_after)

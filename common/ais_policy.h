@@ -108,7 +108,7 @@ double ais_policy_stretch(double share);
 /*
  * For how long no call at all is to be made after an answer with this status and Retry-After (negative: none): after a
  * 429 as long as that says, and without one for five minutes, which is how long the API stays closed; after a 503 as long
- * as that says, but no longer than five minutes, since it may come from anybody on the way; else 0.
+ * as that says, but no longer than a minute, since it may be about less than all; else 0.
  */
 int64_t ais_policy_closed(int status, int64_t retry_after);
 

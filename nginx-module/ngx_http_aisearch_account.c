@@ -1,5 +1,7 @@
 #include "ngx_http_aisearch_module.h"
 
+#include <ngx_md5.h>
+
 
 static char *ngx_http_aisearch_account_directive(ngx_conf_t *cf,
     ngx_command_t *dummy, void *conf);
@@ -164,6 +166,14 @@ ngx_http_aisearch_account_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    if (value[1].len > NGX_HTTP_AISEARCH_NAME_MAX) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "too long aisearch_account \"%V\", a name has up "
+                           "to %d characters", &value[1],
+                           NGX_HTTP_AISEARCH_NAME_MAX);
+        return NGX_CONF_ERROR;
+    }
+
     other = ngx_http_aisearch_account_find(amcf, &value[1]);
     if (other) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -248,7 +258,8 @@ ngx_http_aisearch_account_find(ngx_http_aisearch_main_conf_t *amcf,
  * A name in the allow-list means the instance outside of namespaces, which is
  * the one in the namespace "default", or the AutoRAG of that name; for another
  * namespace it has to be NAMESPACE/NAME.  A list of instances would tell of
- * others too: where there is an allow-list, nobody gets one.
+ * others too, and so would namespaces: where there is an allow-list, nobody gets
+ * one.
  */
 
 ngx_int_t
@@ -264,14 +275,14 @@ ngx_http_aisearch_account_allows(ngx_http_aisearch_account_t *account,
         return 1;
     }
 
-    if (res->kind == AIS_INSTANCES) {
+    if (res->instance.len == 0) {
         return 0;
     }
 
     len = res->instance.len;
 
     if (res->generation == AIS_NAMESPACED
-        && !ais_str_eq(res->namespace, AIS_STR("default")))
+        && !ais_str_eq(res->namespace, AIS_DEFAULT_NAMESPACE))
     {
         len += res->namespace.len + 1;
     }
@@ -444,8 +455,11 @@ ngx_http_aisearch_account_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
         if (!valid) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid instance \"%V\", it must be NAME or "
-                               "NAMESPACE/NAME, of lower case letters, digits, "
-                               "\"_\" and single \"-\" inside", &value[i]);
+                               "NAMESPACE/NAME: %s", &value[i],
+                               ais_resource_status_text(
+                                   ais_instance_valid(id, AIS_PLAIN)
+                                   ? AIS_RESOURCE_BAD_NAMESPACE
+                                   : AIS_RESOURCE_BAD_INSTANCE));
             return NGX_CONF_ERROR;
         }
 
@@ -458,7 +472,7 @@ ngx_http_aisearch_account_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
 
         /* the namespace of plain instances is called "default" */
 
-        if (p && ais_str_eq(ns, AIS_STR("default"))) {
+        if (p && ais_str_eq(ns, AIS_DEFAULT_NAMESPACE)) {
             name->data = (u_char *) id.data;
             name->len = id.len;
         }
@@ -710,26 +724,29 @@ ngx_http_aisearch_account_target(ngx_conf_t *cf,
 }
 
 
+/*
+ * Entries of the cache know their account by a number that is different wherever
+ * answers may differ, and the same over reloads.
+ */
+
 static ngx_int_t
 ngx_http_aisearch_account_identity(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account)
 {
-    u_char  *p;
-
-    p = ngx_pnalloc(cf->pool, account->name.len + account->account_id.len
-                              + account->api_url.len + 2);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    account->identity.data = p;
+    u_char     *p, hash[16];
+    ngx_md5_t   md5;
 
     /* neither a URL nor an id has a space in it */
 
-    p = ngx_sprintf(p, "%V %V %V", &account->account_id, &account->api_url,
-                    &account->name);
+    ngx_md5_init(&md5);
+    ngx_md5_update(&md5, account->account_id.data, account->account_id.len);
+    ngx_md5_update(&md5, " ", 1);
+    ngx_md5_update(&md5, account->api_url.data, account->api_url.len);
+    ngx_md5_update(&md5, " ", 1);
+    ngx_md5_update(&md5, account->name.data, account->name.len);
+    ngx_md5_final(hash, &md5);
 
-    account->identity.len = p - account->identity.data;
+    ngx_memcpy(&account->cache_id, hash, sizeof(uint64_t));
 
     p = ngx_pnalloc(cf->pool, sizeof("accounts//") + account->account_id.len);
     if (p == NULL) {

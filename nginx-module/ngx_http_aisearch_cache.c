@@ -102,11 +102,9 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
 
     if (answer->verdict.fault != AIS_FAULT_NONE) {
 
-        /* what it said to another credential, or of another failure, is over */
+        /* what it said of another failure is over */
 
-        if (e->fault != AIS_FAULT_NONE
-            || ngx_http_aisearch_entry_outdated(c, e))
-        {
+        if (e->fault != AIS_FAULT_NONE) {
             e->answered = 0;
         }
 
@@ -116,7 +114,7 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
         e->generation = ngx_http_aisearch_entry_generation(c);
 
         /* a good answer, even an old one, is worth more than the API's own
-           words for its failure */
+           words for a failure or a refusal */
 
         if (!answer->verdict.pass
             || (e->answered && e->fault == AIS_FAULT_NONE))

@@ -10,8 +10,8 @@
 
 
 /*
- * The cache: one shared memory zone for all workers, an rbtree to find an
- * entry and an LRU queue to evict one, under the slab pool's mutex, the only
+ * The cache: one shared memory zone for all workers, rbtrees to find an entry
+ * and an LRU queue to evict one, under the slab pool's mutex, the only
  * lock that nginx frees for a process that died holding it.
  *
  * An entry that is being fetched carries a lease: who holds it fetches, all
@@ -31,7 +31,7 @@
 
 typedef struct {
     uint32_t                   hash;
-    ngx_uint_t                 account;   /* cache_id */
+    uint64_t                   account;   /* cache_id */
     ngx_str_t                  path;      /* of ais_resource_key() */
 } ngx_http_aisearch_key_t;
 
@@ -51,6 +51,7 @@ typedef struct {
     ngx_msec_t                 asked;        /* on ngx_current_msec's clock */
     ngx_msec_t                 fetched;
     ngx_msec_t                 fetch_time;
+    ngx_msec_t                 upstream_age; /* how old it was when it came */
     ngx_msec_t                 retry_after;  /* from fetched on, 0 for none */
 } ngx_http_aisearch_answer_t;
 
@@ -117,6 +118,15 @@ ngx_http_aisearch_cache_age(ngx_msec_t fetched)
     age = (ngx_msec_int_t) (ngx_current_msec - fetched);
 
     return age > 0 ? (ngx_msec_t) age : 0;
+}
+
+
+/* how old it is, what it was when it came included */
+
+static ngx_inline ngx_msec_t
+ngx_http_aisearch_answer_age(ngx_http_aisearch_answer_t *answer)
+{
+    return ngx_http_aisearch_cache_age(answer->fetched) + answer->upstream_age;
 }
 
 

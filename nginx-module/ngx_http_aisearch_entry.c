@@ -17,7 +17,7 @@ struct ngx_http_aisearch_chunk_s {
 
 
 static ngx_int_t ngx_http_aisearch_entry_cmp(ngx_http_aisearch_entry_t *e,
-    ngx_uint_t account, u_char *path, size_t len);
+    uint64_t account, u_char *path, size_t len);
 static size_t ngx_http_aisearch_entry_size(size_t key_len);
 static size_t ngx_http_aisearch_inline_size(size_t key_len);
 static ngx_int_t ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
@@ -61,7 +61,7 @@ ngx_http_aisearch_cache_hash(ngx_http_aisearch_key_t *key)
 
 
 static ngx_int_t
-ngx_http_aisearch_entry_cmp(ngx_http_aisearch_entry_t *e, ngx_uint_t account,
+ngx_http_aisearch_entry_cmp(ngx_http_aisearch_entry_t *e, uint64_t account,
     u_char *path, size_t len)
 {
     if (e->account != account) {
@@ -164,7 +164,7 @@ ngx_http_aisearch_entry_create(ngx_http_aisearch_cache_t *c,
     ngx_memzero(e, offsetof(ngx_http_aisearch_entry_t, data));
 
     e->node.key = key->hash;
-    e->account = (uint16_t) key->account;
+    e->account = key->account;
     e->key_len = (uint16_t) key->path.len;
     ngx_memcpy(e->data, key->path.data, key->path.len);
 
@@ -232,6 +232,7 @@ ngx_http_aisearch_entry_read(ngx_http_aisearch_entry_t *e,
     ngx_memcpy(answer->etag, e->etag, NGX_HTTP_AISEARCH_ETAG_LEN);
     answer->fetched = e->fetched;
     answer->fetch_time = e->fetch_time;
+    answer->upstream_age = e->upstream_age;
     answer->retry_after = e->failed ? e->retry_after : 0;
 
     return NGX_OK;
@@ -261,6 +262,7 @@ ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
     ngx_memcpy(e->etag, answer->etag, NGX_HTTP_AISEARCH_ETAG_LEN);
     e->fetched = answer->fetched;
     e->fetch_time = (uint32_t) answer->fetch_time;
+    e->upstream_age = (uint32_t) answer->upstream_age;
 
     return NGX_OK;
 }

@@ -12,8 +12,7 @@
 #define NGX_HTTP_AISEARCH_EVICTIONS  32
 
 
-typedef struct ngx_http_aisearch_chunk_s     ngx_http_aisearch_chunk_t;
-typedef struct ngx_http_aisearch_identity_s  ngx_http_aisearch_identity_t;
+typedef struct ngx_http_aisearch_chunk_s  ngx_http_aisearch_chunk_t;
 
 
 /*
@@ -32,18 +31,19 @@ typedef struct {
     ngx_msec_t                    failed;      /* 0: did not fail since */
     ngx_msec_t                    lease;       /* runs out then; 0: none */
     uint64_t                      waiters;     /* workers to wake */
+    uint64_t                      account;     /* cache_id */
     ngx_pid_t                     leader;
 
     uint32_t                      body_len;
     uint32_t                      age;         /* of the job, in seconds */
     uint32_t                      fetch_time;
+    uint32_t                      upstream_age; /* ms */
     uint32_t                      retry_after; /* ms */
     uint32_t                      generation;
 
     u_char                        etag[NGX_HTTP_AISEARCH_ETAG_LEN];
 
     uint16_t                      status;
-    uint16_t                      account;
     uint16_t                      key_len;
     unsigned                      answered:1;
     unsigned                      has_state:1;
@@ -61,7 +61,6 @@ typedef struct {
     ngx_uint_t                    mask;
     ngx_rbtree_node_t             sentinel;
     ngx_queue_t                   lru;
-    ngx_http_aisearch_identity_t *identities;
     ngx_uint_t                    entries;
     ngx_uint_t                    evictions;
     uint32_t                      generation;
@@ -116,6 +115,15 @@ ngx_int_t ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
 /* makes room by what was not used for the longest time, but for "keep" */
 void *ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
     ngx_http_aisearch_entry_t *keep, ngx_uint_t evictions);
+
+
+/* of the answer: what it was when it came, and since */
+
+static ngx_inline ngx_msec_t
+ngx_http_aisearch_entry_age(ngx_http_aisearch_entry_t *e)
+{
+    return ngx_http_aisearch_cache_age(e->fetched) + e->upstream_age;
+}
 
 
 /* somebody fetches it, and has not been silent for too long */

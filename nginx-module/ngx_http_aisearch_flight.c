@@ -14,6 +14,9 @@
 
 #define NGX_HTTP_AISEARCH_BLOB_SIZE  1024
 
+/* ms; a day */
+#define NGX_HTTP_AISEARCH_AGE_MAX    (24 * 60 * 60 * 1000)
+
 /* how often a follower looks by itself, in ms */
 #define NGX_HTTP_AISEARCH_POLL       100
 
@@ -41,6 +44,7 @@ struct ngx_http_aisearch_flight_s {
     unsigned                      leased:1;
     unsigned                      failed:1;
     unsigned                      landing:1;
+    unsigned                      other_form:1; /* it tries that one */
 };
 
 
@@ -62,6 +66,8 @@ static ngx_http_aisearch_flight_t *ngx_http_aisearch_flight_create(
     ngx_http_aisearch_account_t *account, ngx_http_aisearch_query_t *query);
 static void ngx_http_aisearch_flight_query(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_query_t *query);
+static void ngx_http_aisearch_flight_resource(ngx_http_aisearch_flight_t *f,
+    struct ais_resource *res);
 static void ngx_http_aisearch_flight_destroy(ngx_http_aisearch_flight_t *f);
 
 static void ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f,
@@ -74,12 +80,19 @@ static void ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f);
 
 static void ngx_http_aisearch_flight_fetched(void *data,
     const struct ais_response *response);
+static ngx_msec_t ngx_http_aisearch_flight_age(
+    const struct ais_response *response);
 static struct ais_verdict ngx_http_aisearch_flight_judge(
     ngx_http_aisearch_flight_t *f, const struct ais_response *response,
     struct ais_error *err);
+static ngx_uint_t ngx_http_aisearch_flight_try_form(
+    ngx_http_aisearch_flight_t *f, const struct ais_response *response,
+    struct ais_verdict *verdict);
 static ngx_uint_t ngx_http_aisearch_flight_repeat(
     ngx_http_aisearch_flight_t *f, const struct ais_response *response,
     const char *reason);
+static ngx_uint_t ngx_http_aisearch_flight_again(
+    ngx_http_aisearch_flight_t *f, const struct ais_response *response);
 static void ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, struct ais_verdict *verdict,
     ngx_http_aisearch_blob_t *blob);
@@ -337,31 +350,50 @@ static void
 ngx_http_aisearch_flight_query(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_query_t *query)
 {
-    size_t                len;
-    struct ais_str        account;
-    struct ais_resource  *res;
+    struct ais_resource  res;
+
+    res = query->resource;
+
+    if (f->account->form->namespaced) {
+        (void) ais_resource_to_namespaced(&res);
+    }
+
+    f->query.key = query->key;
+
+    ngx_http_aisearch_flight_resource(f, &res);
+}
+
+
+/* "res" may consist of views into the path itself */
+
+static void
+ngx_http_aisearch_flight_resource(ngx_http_aisearch_flight_t *f,
+    struct ais_resource *res)
+{
+    char             path[AIS_RESOURCE_PATH_MAX], *args;
+    size_t           len;
+    struct ais_str   account, resource, query;
 
     account.data = (char *) f->account->account_id.data;
     account.len = f->account->account_id.len;
 
-    len = ais_resource_path(&query->resource, account, f->path);
+    len = ais_resource_path(res, account, path);
+
+    ngx_memcpy(f->path, path, len + 1);
 
     /* the key is how the path ends */
 
-    f->query.key = query->key;
-    f->query.key.path.data = (u_char *) f->path + len - query->key.path.len;
+    f->query.key.path.data = (u_char *) f->path + len - f->query.key.path.len;
 
-    /* of the resource only what an answer is judged by */
+    args = strchr(f->path, '?');
 
-    res = &f->query.resource;
+    resource.data = f->path + 1;
+    resource.len = (args ? (size_t) (args - f->path) : len) - 1;
 
-    res->generation = query->resource.generation;
-    res->kind = query->resource.kind;
+    query.data = args ? args + 1 : f->path + len;
+    query.len = f->path + len - query.data;
 
-    if (res->kind == AIS_JOB) {
-        res->job.len = query->resource.job.len;
-        res->job.data = f->path + len - res->job.len;
-    }
+    (void) ais_resource_parse(&f->query.resource, resource, query);
 }
 
 
@@ -592,12 +624,20 @@ ngx_http_aisearch_flight_fetched(void *data,
 
     if (verdict.fault == AIS_FAULT_NONE) {
         ngx_http_aisearch_credential_accepted(f->account, &f->choice);
+    }
 
-    } else if (verdict.fault != AIS_FAULT_CREDENTIAL) {
-        ngx_http_aisearch_flight_report(f, response, verdict.fault, err.text);
-
-    } else if (ngx_http_aisearch_flight_repeat(f, response, err.text)) {
+    if (ngx_http_aisearch_flight_try_form(f, response, &verdict)) {
         return;
+    }
+
+    if (verdict.fault == AIS_FAULT_CREDENTIAL) {
+
+        if (ngx_http_aisearch_flight_repeat(f, response, err.text)) {
+            return;
+        }
+
+    } else if (verdict.fault != AIS_FAULT_NONE) {
+        ngx_http_aisearch_flight_report(f, response, verdict.fault, err.text);
     }
 
     total = *response;
@@ -634,6 +674,19 @@ ngx_http_aisearch_flight_fetched(void *data,
 }
 
 
+/* how old it is already, of what an upstream says: that may be wrong */
+
+static ngx_msec_t
+ngx_http_aisearch_flight_age(const struct ais_response *response)
+{
+    if (response->age <= 0) {
+        return 0;
+    }
+
+    return (ngx_msec_t) ngx_min(response->age, NGX_HTTP_AISEARCH_AGE_MAX);
+}
+
+
 static struct ais_verdict
 ngx_http_aisearch_flight_judge(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, struct ais_error *err)
@@ -656,7 +709,65 @@ ngx_http_aisearch_flight_judge(ngx_http_aisearch_flight_t *f,
 
     return ais_policy_judge(&f->query.resource, response->status,
                             response->body,
-                            (int64_t) tp->sec * 1000 + tp->msec, err);
+                            (int64_t) tp->sec * 1000 + tp->msec
+                            - ngx_http_aisearch_flight_age(response), err);
+}
+
+
+/*
+ * The API may know plain instances no more, but those of the namespace
+ * "default", which are the same ones.
+ */
+
+static ngx_uint_t
+ngx_http_aisearch_flight_try_form(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, struct ais_verdict *verdict)
+{
+    bool                  news, may;
+    ngx_slab_pool_t      *shpool;
+    struct ais_resource   res;
+
+    shpool = f->account->rotation.shpool;
+
+    if (f->other_form) {
+        ngx_shmtx_lock(&shpool->mutex);
+
+        news = ais_form_settle(f->account->form, verdict);
+
+        ngx_shmtx_unlock(&shpool->mutex);
+
+        if (news) {
+            ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                          "aisearch account \"%V\": the API has no route for "
+                          "\"instances/...\" any more, from now on, and until "
+                          "the next reload, it is asked for "
+                          "\"namespaces/default/instances/...\"",
+                          &f->account->name);
+        }
+
+        return 0;
+    }
+
+    res = f->query.resource;
+
+    if (!verdict->no_route || !ais_resource_to_namespaced(&res)) {
+        return 0;
+    }
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    may = ais_form_try(f->account->form, ngx_http_aisearch_budget_now());
+
+    ngx_shmtx_unlock(&shpool->mutex);
+
+    if (!may) {
+        return 0;
+    }
+
+    f->other_form = 1;
+    ngx_http_aisearch_flight_resource(f, &res);
+
+    return ngx_http_aisearch_flight_again(f, response);
 }
 
 
@@ -666,14 +777,30 @@ static ngx_uint_t
 ngx_http_aisearch_flight_repeat(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, const char *reason)
 {
-    int64_t  left;
-
     ngx_http_aisearch_credential_refused(f->account, &f->choice, reason,
                                          ngx_http_aisearch_flight_log(f));
 
+    if (f->repeats == AIS_SLOTS) {
+        return 0;
+    }
+
+    f->repeats++;
+
+    return ngx_http_aisearch_flight_again(f, response);
+}
+
+
+/* once more, in what is left of the time */
+
+static ngx_uint_t
+ngx_http_aisearch_flight_again(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response)
+{
+    int64_t  left;
+
     left = f->account->target.timeout - f->elapsed - response->elapsed;
 
-    if (f->repeats == AIS_SLOTS || left <= 0) {
+    if (left <= 0) {
         return 0;
     }
 
@@ -685,7 +812,6 @@ ngx_http_aisearch_flight_repeat(ngx_http_aisearch_flight_t *f,
 
     ais_fetch_limit(f->fetch, left);
 
-    f->repeats++;
     f->elapsed += response->elapsed;
     f->calls += response->calls;
 
@@ -748,6 +874,7 @@ ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
     answer->asked = f->start;
     answer->fetched = ngx_current_msec;
     answer->fetch_time = (ngx_msec_t) response->elapsed;
+    answer->upstream_age = ngx_http_aisearch_flight_age(response);
 
     ngx_sprintf(answer->etag, "%08xD%08xD",
                 ngx_murmur_hash2(answer->body.data, answer->body.len),
@@ -870,7 +997,10 @@ ngx_http_aisearch_flight_report(ngx_http_aisearch_flight_t *f,
 {
     ngx_uint_t  level;
 
-    level = (fault == AIS_FAULT_BUDGET) ? NGX_LOG_INFO : NGX_LOG_ERR;
+    /* a refusal of the look-up is told to the client, in the API's words */
+
+    level = (fault == AIS_FAULT_BUDGET || fault == AIS_FAULT_REFUSED)
+            ? NGX_LOG_INFO : NGX_LOG_ERR;
 
     ngx_log_error(level, ngx_http_aisearch_flight_log(f), 0,
                   "aisearch account \"%V\": %s fault: %s, "

@@ -17,11 +17,9 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
     ngx_msec_t                   age, lifetime;
     ngx_http_aisearch_lookup_t   lookup;
 
-    age = ngx_http_aisearch_cache_age(e->fetched);
+    age = ngx_http_aisearch_entry_age(e);
 
-    good = e->answered
-           && e->fault == AIS_FAULT_NONE
-           && !ngx_http_aisearch_entry_outdated(c, e);
+    good = e->answered && e->fault == AIS_FAULT_NONE;
 
     lifetime = good ? ngx_http_aisearch_entry_lifetime(e, &freshness->valid,
                                                        stretch)
@@ -37,7 +35,7 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
         return lookup;
     }
 
-    failed = e->failed != 0;
+    failed = e->failed && !ngx_http_aisearch_entry_outdated(c, e);
 
     answered = since && (ngx_msec_int_t) (e->fetched - since) >= 0;
     refused = since && (ngx_msec_int_t) (e->failed - since) >= 0;
@@ -104,13 +102,13 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
 }
 
 
-/* a new configuration may have another credential, which may see more */
+/* another credential, which a new configuration may have, may see more */
 
 ngx_uint_t
 ngx_http_aisearch_entry_outdated(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e)
 {
-    return e->status == NGX_HTTP_FORBIDDEN
+    return e->failure == AIS_FAULT_REFUSED
            && e->generation != ngx_http_aisearch_entry_generation(c);
 }
 

@@ -135,6 +135,8 @@ static ngx_http_aisearch_valid_name_t  ngx_http_aisearch_valid_names[] = {
     { ngx_string("ended"), offsetof(struct ais_valid, ended) },
     { ngx_string("list"), offsetof(struct ais_valid, list) },
     { ngx_string("logs"), offsetof(struct ais_valid, logs) },
+    { ngx_string("instance"), offsetof(struct ais_valid, instance) },
+    { ngx_string("stats"), offsetof(struct ais_valid, stats) },
     { ngx_string("not_found"), offsetof(struct ais_valid, not_found) },
     { ngx_string("error"), offsetof(struct ais_valid, error) },
     { ngx_null_string, 0 }
@@ -248,8 +250,8 @@ ngx_http_aisearch_check_literal(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
     } else if (ngx_http_aisearch_account_allows(pass->account, &res)) {
         return NGX_OK;
 
-    } else if (res.kind == AIS_INSTANCES) {
-        text = "lists instances that its \"instance\" does not allow";
+    } else if (res.instance.len == 0) {
+        text = "tells of instances that its \"instance\" does not allow";
 
     } else {
         text = "is of none of the instances that its \"instance\" allows";
@@ -529,8 +531,9 @@ ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (names[i].name.len == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid value \"%V\", it must be \"active\", "
-                           "\"ended\", \"list\", \"logs\", \"not_found\" "
-                           "or \"error\"", &value[1]);
+                           "\"ended\", \"list\", \"logs\", \"instance\", "
+                           "\"stats\", \"not_found\" or \"error\"",
+                           &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -672,14 +675,16 @@ ngx_http_aisearch_init_process(ngx_cycle_t *cycle)
 {
     ngx_http_aisearch_main_conf_t  *amcf;
 
-    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
-    {
-        return NGX_OK;
-    }
-
     amcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_aisearch_module);
 
     if (amcf == NULL || amcf->shm_zone == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_http_aisearch_state_enter(amcf);
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
         return NGX_OK;
     }
 

@@ -8,6 +8,7 @@
 
 #include "ais_client.h"
 #include "ais_credential.h"
+#include "ais_form.h"
 #include "ais_policy.h"
 #include "ais_resource.h"
 
@@ -46,15 +47,16 @@ typedef struct {
     struct ais_credential         *credentials[AIS_SLOTS];
     ngx_http_aisearch_rotation_t   rotation;
 
-    /* differs wherever answers may differ: stands for the account in keys */
-    ngx_str_t                      identity;
     ngx_str_t                      prefix;         /* "accounts/ID/" */
-    ngx_uint_t                     cache_id;
+    uint64_t                       cache_id;
 
     ngx_shm_zone_t                *zone;
     ngx_http_aisearch_net_t       *net;
     ngx_http_aisearch_budget_t    *budget;         /* of the credential */
-    ngx_http_aisearch_stats_t     *stats;          /* in shared memory */
+
+    /* in shared memory */
+    ngx_http_aisearch_stats_t     *stats;
+    struct ais_form               *form;           /* under its mutex */
 
     u_char                        *file;
     ngx_uint_t                     line;
@@ -68,7 +70,9 @@ typedef struct {
     ngx_array_t                    passes;    /* ngx_http_aisearch_pass_t * */
     ngx_array_t                    nets;      /* ngx_http_aisearch_net_t * */
     ngx_array_t                    wakeups;   /* ngx_http_aisearch_wakeup_t */
-    ngx_shm_zone_t                *shm_zone;
+    ngx_shm_zone_t                *shm_zone;  /* of the cache */
+    ngx_shm_zone_t                *state_zone;
+    uint32_t                       generation; /* of this configuration */
 } ngx_http_aisearch_main_conf_t;
 
 
@@ -244,6 +248,7 @@ char *ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 ngx_int_t ngx_http_aisearch_state_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf);
 void ngx_http_aisearch_state_apply(ngx_http_aisearch_main_conf_t *amcf);
+void ngx_http_aisearch_state_enter(ngx_http_aisearch_main_conf_t *amcf);
 int64_t ngx_http_aisearch_budget_now(void);
 ngx_msec_t ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b);
 void ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,

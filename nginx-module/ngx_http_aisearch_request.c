@@ -227,9 +227,10 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
 
     if (!ngx_http_aisearch_account_allows(acc, res)) {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_FORBIDDEN,
-                                        res->kind == AIS_INSTANCES
-                                        ? "instances are not listed here"
-                                        : "this instance is not served here");
+                                        res->instance.len
+                                        ? "this instance is not served here"
+                                        : "instances and namespaces are not "
+                                          "listed here");
     }
 
     key = ais_resource_key(res, buf);

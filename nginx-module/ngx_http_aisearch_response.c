@@ -3,6 +3,10 @@
 #include "ais_envelope.h"
 
 
+/* ms; what cannot be mended sooner is not worth a retry */
+#define NGX_HTTP_AISEARCH_PATIENCE  5000
+
+
 static ngx_int_t ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, ngx_str_t *body);
 static ngx_int_t ngx_http_aisearch_send_envelope(ngx_http_aisearch_ctx_t *ctx,
@@ -31,6 +35,9 @@ static ngx_str_t  ngx_http_aisearch_cache_control = ngx_string("Cache-Control");
 static ngx_str_t  ngx_http_aisearch_x_state = ngx_string("X-Aisearch-State");
 static ngx_str_t  ngx_http_aisearch_x_cache = ngx_string("X-Aisearch-Cache");
 static ngx_str_t  ngx_http_aisearch_retry_after = ngx_string("Retry-After");
+static ngx_str_t  ngx_http_aisearch_should_retry =
+    ngx_string("X-Should-Retry");
+static ngx_str_t  ngx_http_aisearch_no_retry = ngx_string("false");
 static ngx_str_t  ngx_http_aisearch_allow = ngx_string("Allow");
 static ngx_str_t  ngx_http_aisearch_allowed = ngx_string("GET, HEAD");
 
@@ -52,6 +59,7 @@ static ngx_str_t  ngx_http_aisearch_foreign_headers[] = {
     ngx_string("WWW-Authenticate"),
     ngx_string("X-Aisearch-Cache"),
     ngx_string("X-Aisearch-State"),
+    ngx_string("X-Should-Retry"),
     ngx_null_string
 };
 
@@ -371,7 +379,7 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
 
     last = p;
     p = ngx_http_aisearch_digits(last,
-            ngx_http_aisearch_cache_age(answer->fetched) / 1000);
+                                 ngx_http_aisearch_answer_age(answer) / 1000);
 
     if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_age, p, last - p)
         == NULL)
@@ -459,6 +467,17 @@ ngx_http_aisearch_set_retry_after(ngx_http_aisearch_ctx_t *ctx)
     if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_retry_after, p,
                                      last - p)
         == NULL)
+    {
+        return NGX_ERROR;
+    }
+
+    /* the API's own clients would sleep for as long, and hold their callers */
+
+    if (left > NGX_HTTP_AISEARCH_PATIENCE
+        && ngx_http_aisearch_add_header(r, &ngx_http_aisearch_should_retry,
+                                        ngx_http_aisearch_no_retry.data,
+                                        ngx_http_aisearch_no_retry.len)
+           == NULL)
     {
         return NGX_ERROR;
     }

@@ -1,7 +1,18 @@
 #include "ngx_http_aisearch_module.h"
 
 
-#define NGX_HTTP_AISEARCH_STATE_SIZE  (1024 * 1024)
+/*
+ * nginx keeps a zone over a reload only at the same size, and a reload that has
+ * come as far as the modules' initialization can not fail any more.  So the
+ * size is fixed and ample, and whether there is room is found out before.  What
+ * is never used costs no memory.
+ */
+#define NGX_HTTP_AISEARCH_STATE_SIZE  (16 * 1024 * 1024)
+
+#define NGX_HTTP_AISEARCH_RECORDS     3072
+
+/* accounts that do not share a credential any more take another budget */
+#define NGX_HTTP_AISEARCH_SLOTS       (2 * NGX_HTTP_AISEARCH_RECORDS)
 
 /* ms for which a worker believes what it knows of the budget */
 #define NGX_HTTP_AISEARCH_STRETCH     100
@@ -11,37 +22,68 @@
 #define NGX_HTTP_AISEARCH_SMOOTH      (10 * 1000)
 
 
-/* one for each name that an account ever had, as long as the master lives */
+/*
+ * Records and budgets are found again over a reload, and used by all workers
+ * whose configuration names them.  One that no living worker can know may be
+ * taken for another name, once there are no unused ones left, the one that was
+ * named longest ago first: until then the budget remembers what was spent.
+ */
 
-typedef struct ngx_http_aisearch_record_s  ngx_http_aisearch_record_t;
-
-struct ngx_http_aisearch_record_s {
-    ngx_http_aisearch_record_t      *next;
-    ngx_http_aisearch_stats_t        stats;
-    struct ais_budget               *budget;
-    struct ais_rotation              rotation;
-    size_t                           len;
-    u_char                           name[1];
+struct ngx_http_aisearch_slot_s {
+    uint32_t                         named;   /* by that configuration last */
+    uint32_t                         taken;   /* how often it was */
+    struct ais_budget                budget;
 };
 
 
 typedef struct {
-    ngx_http_aisearch_record_t      *records;
+    uint32_t                         named;
+    uint32_t                         taken;   /* the slot, as it was then */
+    ngx_http_aisearch_slot_t        *slot;
+    ngx_http_aisearch_stats_t        stats;
+    struct ais_rotation              rotation;
+    struct ais_form                  form;
+    size_t                           len;
+    u_char                           name[NGX_HTTP_AISEARCH_NAME_MAX];
+} ngx_http_aisearch_record_t;
+
+
+/* a process of nginx, by its number in the master, and its configuration */
+
+typedef struct {
+    ngx_pid_t                        pid;
+    uint32_t                         generation;
+} ngx_http_aisearch_process_t;
+
+
+typedef struct {
     uint32_t                         generation;    /* of the configuration */
+    ngx_uint_t                       nrecords;      /* that were ever used */
+    ngx_uint_t                       nslots;
+    ngx_http_aisearch_record_t      *records;
+    ngx_http_aisearch_slot_t        *slots;
+    ngx_http_aisearch_process_t      processes[NGX_MAX_PROCESSES];
 } ngx_http_aisearch_state_shctx_t;
 
 
 static ngx_int_t ngx_http_aisearch_state_init(ngx_shm_zone_t *zone,
     void *data);
-static ngx_int_t ngx_http_aisearch_state_attach(
+static ngx_int_t ngx_http_aisearch_state_create(ngx_slab_pool_t *shpool);
+static ngx_int_t ngx_http_aisearch_state_check(ngx_shm_zone_t *zone,
+    ngx_http_aisearch_state_shctx_t *sh);
+static uint32_t ngx_http_aisearch_state_oldest(
+    ngx_http_aisearch_state_shctx_t *sh);
+static void ngx_http_aisearch_state_attach(
     ngx_http_aisearch_main_conf_t *amcf, ngx_slab_pool_t *shpool,
     ngx_http_aisearch_state_shctx_t *sh);
-static struct ais_budget *ngx_http_aisearch_state_claim(
-    ngx_http_aisearch_main_conf_t *amcf, ngx_slab_pool_t *shpool,
-    struct ais_budget *budget);
+static void ngx_http_aisearch_state_claim(ngx_http_aisearch_budget_t *b,
+    ngx_http_aisearch_record_t *record, ngx_http_aisearch_state_shctx_t *sh);
+static ngx_http_aisearch_slot_t *ngx_http_aisearch_state_slot(
+    ngx_http_aisearch_state_shctx_t *sh);
+static ngx_http_aisearch_record_t *ngx_http_aisearch_state_find(
+    ngx_http_aisearch_state_shctx_t *sh, ngx_str_t *name);
 static ngx_http_aisearch_record_t *ngx_http_aisearch_state_record(
-    ngx_slab_pool_t *shpool, ngx_http_aisearch_state_shctx_t *sh,
-    ngx_str_t *name);
+    ngx_http_aisearch_state_shctx_t *sh, ngx_str_t *name);
 
 static ngx_int_t ngx_http_aisearch_budget_group(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf, ngx_uint_t n);
@@ -166,6 +208,8 @@ ngx_http_aisearch_state_configure(ngx_conf_t *cf,
     zone->init = ngx_http_aisearch_state_init;
     zone->data = amcf;
 
+    amcf->state_zone = zone;
+
     return NGX_OK;
 }
 
@@ -289,97 +333,133 @@ ngx_http_aisearch_budget_limit(ngx_http_aisearch_budget_t *budget,
 static ngx_int_t
 ngx_http_aisearch_state_init(ngx_shm_zone_t *zone, void *data)
 {
-    ngx_int_t                         rc;
-    ngx_slab_pool_t                  *shpool;
-    ngx_http_aisearch_main_conf_t    *amcf;
-    ngx_http_aisearch_state_shctx_t  *sh;
+    ngx_int_t         rc;
+    ngx_slab_pool_t  *shpool;
 
-    amcf = zone->data;
     shpool = (ngx_slab_pool_t *) zone->shm.addr;
 
-    if (data == NULL && !zone->shm.exists) {
-
-        sh = ngx_slab_calloc(shpool, sizeof(ngx_http_aisearch_state_shctx_t));
-        if (sh == NULL) {
-            return NGX_ERROR;
-        }
-
-        shpool->data = sh;
+    if (data == NULL
+        && !zone->shm.exists
+        && ngx_http_aisearch_state_create(shpool) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
-
-    sh = shpool->data;
 
     ngx_shmtx_lock(&shpool->mutex);
 
-    rc = ngx_http_aisearch_state_attach(amcf, shpool, sh);
+    rc = ngx_http_aisearch_state_check(zone, shpool->data);
 
     ngx_shmtx_unlock(&shpool->mutex);
-
-    if (rc != NGX_OK) {
-        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0,
-                      "too many aisearch_account blocks for the zone \"%V\"",
-                      &zone->shm.name);
-    }
 
     return rc;
 }
 
 
-/*
- * Over a reload an account is found by its name, and its budget with it:
- * another token in the file is most likely one of the same user.
- */
+/* the memory is zeroed already; to zero it again would take all of it */
 
 static ngx_int_t
-ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
-    ngx_slab_pool_t *shpool, ngx_http_aisearch_state_shctx_t *sh)
+ngx_http_aisearch_state_create(ngx_slab_pool_t *shpool)
 {
-    ngx_uint_t                     i;
-    ngx_http_aisearch_budget_t    *b;
-    ngx_http_aisearch_record_t    *record;
-    ngx_http_aisearch_account_t  **accounts;
+    ngx_http_aisearch_state_shctx_t  *sh;
 
-    accounts = amcf->accounts.elts;
-
-    for (i = 0; i < amcf->accounts.nelts; i++) {
-
-        record = ngx_http_aisearch_state_record(shpool, sh,
-                                                &accounts[i]->name);
-        if (record == NULL) {
-            return NGX_ERROR;
-        }
-
-        accounts[i]->stats = &record->stats;
-        accounts[i]->rotation.shpool = shpool;
-        accounts[i]->rotation.shared = &record->rotation;
-
-        b = accounts[i]->budget;
-
-        if (b->budget == NULL && record->budget) {
-            b->shpool = shpool;
-            b->budget = ngx_http_aisearch_state_claim(amcf, shpool,
-                                                      record->budget);
-            if (b->budget == NULL) {
-                return NGX_ERROR;
-            }
-        }
+    sh = ngx_slab_calloc(shpool, sizeof(ngx_http_aisearch_state_shctx_t));
+    if (sh == NULL) {
+        return NGX_ERROR;
     }
 
-    for (i = 0; i < amcf->accounts.nelts; i++) {
+    sh->records = ngx_slab_alloc(shpool, NGX_HTTP_AISEARCH_RECORDS
+                                         * sizeof(ngx_http_aisearch_record_t));
+    sh->slots = ngx_slab_alloc(shpool, NGX_HTTP_AISEARCH_SLOTS
+                                       * sizeof(ngx_http_aisearch_slot_t));
 
-        b = accounts[i]->budget;
-
-        if (b->budget == NULL) {
-            b->shpool = shpool;
-            b->budget = ngx_slab_calloc_locked(shpool,
-                                               sizeof(struct ais_budget));
-            if (b->budget == NULL) {
-                return NGX_ERROR;
-            }
-        }
+    if (sh->records == NULL || sh->slots == NULL) {
+        return NGX_ERROR;
     }
+
+    shpool->data = sh;
 
     return NGX_OK;
+}
+
+
+/* whether there is room for all accounts, before the configuration is adopted */
+
+static ngx_int_t
+ngx_http_aisearch_state_check(ngx_shm_zone_t *zone,
+    ngx_http_aisearch_state_shctx_t *sh)
+{
+    uint32_t                         oldest;
+    ngx_uint_t                       i, wanted, records, slots;
+    ngx_http_aisearch_account_t    **accounts;
+    ngx_http_aisearch_main_conf_t   *amcf;
+
+    amcf = zone->data;
+    accounts = amcf->accounts.elts;
+    oldest = ngx_http_aisearch_state_oldest(sh);
+
+    wanted = 0;
+    records = NGX_HTTP_AISEARCH_RECORDS - sh->nrecords;
+    slots = NGX_HTTP_AISEARCH_SLOTS - sh->nslots;
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+        wanted += ngx_http_aisearch_state_find(sh, &accounts[i]->name) == NULL;
+    }
+
+    for (i = 0; i < sh->nrecords; i++) {
+        records += sh->records[i].named < oldest;
+    }
+
+    for (i = 0; i < sh->nslots; i++) {
+        slots += sh->slots[i].named < oldest;
+    }
+
+    if (wanted <= records && amcf->accounts.nelts <= slots) {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0,
+                  "too many aisearch_account blocks for the zone \"%V\": %ui "
+                  "of them are new, there is room for %ui; have fewer, or, "
+                  "where workers of earlier configurations are still running, "
+                  "let these end (\"worker_shutdown_timeout\") and try again",
+                  &zone->shm.name, wanted, ngx_min(records, slots));
+
+    return NGX_ERROR;
+}
+
+
+/*
+ * The oldest configuration that a process may still have.  What was named by
+ * earlier ones only may be taken.  Where a process has not got so far as to
+ * say which one it has, or all are one process, nothing is.
+ */
+
+static uint32_t
+ngx_http_aisearch_state_oldest(ngx_http_aisearch_state_shctx_t *sh)
+{
+    ngx_int_t  i;
+    uint32_t   oldest;
+
+    if (ngx_process == NGX_PROCESS_SINGLE) {
+        return 0;
+    }
+
+    oldest = sh->generation + 1;
+
+    for (i = 0; i < ngx_last_process; i++) {
+
+        if (ngx_processes[i].pid == -1 || ngx_processes[i].detached) {
+            continue;
+        }
+
+        if (sh->processes[i].pid != ngx_processes[i].pid) {
+            return 0;
+        }
+
+        oldest = ngx_min(oldest, sh->processes[i].generation);
+    }
+
+    return oldest;
 }
 
 
@@ -391,77 +471,180 @@ ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
 void
 ngx_http_aisearch_state_apply(ngx_http_aisearch_main_conf_t *amcf)
 {
-    ngx_uint_t                        i;
-    ngx_slab_pool_t                  *shpool;
-    ngx_http_aisearch_budget_t       *b;
-    ngx_http_aisearch_record_t       *record;
-    ngx_http_aisearch_account_t     **accounts;
-    ngx_http_aisearch_state_shctx_t  *sh;
+    ngx_uint_t                         i;
+    ngx_slab_pool_t                   *shpool;
+    ngx_http_aisearch_budget_t        *b;
+    ngx_http_aisearch_account_t      **accounts;
+    ngx_http_aisearch_state_shctx_t   *sh;
 
+    shpool = (ngx_slab_pool_t *) amcf->state_zone->shm.addr;
+    sh = shpool->data;
     accounts = amcf->accounts.elts;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    ngx_http_aisearch_state_attach(amcf, shpool, sh);
 
     for (i = 0; i < amcf->accounts.nelts; i++) {
 
         b = accounts[i]->budget;
-        shpool = b->shpool;
-        sh = shpool->data;
 
-        ngx_shmtx_lock(&shpool->mutex);
-
-        if (i == 0) {
-            sh->generation++;
-        }
-
-        ngx_http_aisearch_credential_begin(accounts[i], sh->generation);
-
-        record = ngx_http_aisearch_state_record(shpool, sh, &accounts[i]->name);
-        record->budget = b->budget;
+        ngx_http_aisearch_credential_begin(accounts[i], amcf->generation);
 
         ais_budget_configure(b->budget, b->limits, b->nlimits, b->hold,
                              ngx_http_aisearch_budget_now());
+    }
 
-        ngx_shmtx_unlock(&shpool->mutex);
+    ngx_shmtx_unlock(&shpool->mutex);
+}
+
+
+/* in each process, so that the master knows what is still in use */
+
+void
+ngx_http_aisearch_state_enter(ngx_http_aisearch_main_conf_t *amcf)
+{
+    ngx_slab_pool_t                  *shpool;
+    ngx_http_aisearch_process_t      *process;
+    ngx_http_aisearch_state_shctx_t  *sh;
+
+    if (ngx_process == NGX_PROCESS_SINGLE) {
+        return;
+    }
+
+    shpool = (ngx_slab_pool_t *) amcf->state_zone->shm.addr;
+    sh = shpool->data;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    process = &sh->processes[ngx_process_slot];
+
+    process->generation = amcf->generation;
+    process->pid = ngx_pid;
+
+    ngx_shmtx_unlock(&shpool->mutex);
+}
+
+
+/*
+ * Over a reload an account is found by its name, and its budget with it:
+ * another token in the file is most likely one of the same user.
+ */
+
+static void
+ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
+    ngx_slab_pool_t *shpool, ngx_http_aisearch_state_shctx_t *sh)
+{
+    ngx_uint_t                     i;
+    ngx_http_aisearch_budget_t    *b;
+    ngx_http_aisearch_record_t    *record;
+    ngx_http_aisearch_account_t  **accounts;
+
+    accounts = amcf->accounts.elts;
+
+    amcf->generation = ++sh->generation;
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+
+        record = ngx_http_aisearch_state_find(sh, &accounts[i]->name);
+
+        if (record) {
+            ngx_http_aisearch_state_claim(accounts[i]->budget, record, sh);
+            record->named = sh->generation;
+        }
+    }
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+
+        record = ngx_http_aisearch_state_record(sh, &accounts[i]->name);
+
+        b = accounts[i]->budget;
+
+        if (b->slot == NULL) {
+            b->slot = ngx_http_aisearch_state_slot(sh);
+        }
+
+        b->shpool = shpool;
+        b->budget = &b->slot->budget;
+
+        record->slot = b->slot;
+        record->taken = b->slot->taken;
+        ngx_memzero(&record->form, sizeof(struct ais_form));
+
+        accounts[i]->stats = &record->stats;
+        accounts[i]->form = &record->form;
+        accounts[i]->rotation.shpool = shpool;
+        accounts[i]->rotation.shared = &record->rotation;
     }
 }
 
 
 /* accounts that shared a credential, and do not any more, both spent it */
 
-static struct ais_budget *
-ngx_http_aisearch_state_claim(ngx_http_aisearch_main_conf_t *amcf,
-    ngx_slab_pool_t *shpool, struct ais_budget *budget)
+static void
+ngx_http_aisearch_state_claim(ngx_http_aisearch_budget_t *b,
+    ngx_http_aisearch_record_t *record, ngx_http_aisearch_state_shctx_t *sh)
 {
-    ngx_uint_t                     i;
-    struct ais_budget             *copy;
-    ngx_http_aisearch_account_t  **accounts;
+    struct ais_budget         *spent;
+    ngx_http_aisearch_slot_t  *slot;
 
-    accounts = amcf->accounts.elts;
+    slot = record->slot;
 
-    for (i = 0; i < amcf->accounts.nelts; i++) {
+    if (b->slot || slot->taken != record->taken) {
+        return;
+    }
 
-        if (accounts[i]->budget->budget == budget) {
+    if (slot->named == sh->generation) {
+        spent = &slot->budget;
 
-            copy = ngx_slab_alloc_locked(shpool, sizeof(struct ais_budget));
+        slot = ngx_http_aisearch_state_slot(sh);
+        slot->budget = *spent;
+    }
 
-            if (copy) {
-                *copy = *budget;
+    slot->named = sh->generation;
+    b->slot = slot;
+}
+
+
+/* one that was never used, or that nobody can know any more: there is one */
+
+static ngx_http_aisearch_slot_t *
+ngx_http_aisearch_state_slot(ngx_http_aisearch_state_shctx_t *sh)
+{
+    ngx_uint_t                 i;
+    ngx_http_aisearch_slot_t  *slot;
+
+    if (sh->nslots < NGX_HTTP_AISEARCH_SLOTS) {
+        slot = &sh->slots[sh->nslots++];
+
+    } else {
+        slot = sh->slots;
+
+        for (i = 1; i < sh->nslots; i++) {
+            if (sh->slots[i].named < slot->named) {
+                slot = &sh->slots[i];
             }
-
-            return copy;
         }
     }
 
-    return budget;
+    ngx_memzero(&slot->budget, sizeof(struct ais_budget));
+
+    slot->named = sh->generation;
+    slot->taken++;
+
+    return slot;
 }
 
 
 static ngx_http_aisearch_record_t *
-ngx_http_aisearch_state_record(ngx_slab_pool_t *shpool,
-    ngx_http_aisearch_state_shctx_t *sh, ngx_str_t *name)
+ngx_http_aisearch_state_find(ngx_http_aisearch_state_shctx_t *sh,
+    ngx_str_t *name)
 {
+    ngx_uint_t                   i;
     ngx_http_aisearch_record_t  *record;
 
-    for (record = sh->records; record; record = record->next) {
+    for (i = 0; i < sh->nrecords; i++) {
+        record = &sh->records[i];
 
         if (record->len == name->len
             && ngx_memcmp(record->name, name->data, name->len) == 0)
@@ -470,17 +653,42 @@ ngx_http_aisearch_state_record(ngx_slab_pool_t *shpool,
         }
     }
 
-    record = ngx_slab_calloc_locked(shpool,
-                 offsetof(ngx_http_aisearch_record_t, name) + name->len);
-    if (record == NULL) {
-        return NULL;
+    return NULL;
+}
+
+
+/* the one of that name, or else as with slots */
+
+static ngx_http_aisearch_record_t *
+ngx_http_aisearch_state_record(ngx_http_aisearch_state_shctx_t *sh,
+    ngx_str_t *name)
+{
+    ngx_uint_t                   i;
+    ngx_http_aisearch_record_t  *record;
+
+    record = ngx_http_aisearch_state_find(sh, name);
+    if (record) {
+        return record;
     }
 
+    if (sh->nrecords < NGX_HTTP_AISEARCH_RECORDS) {
+        record = &sh->records[sh->nrecords++];
+
+    } else {
+        record = sh->records;
+
+        for (i = 1; i < sh->nrecords; i++) {
+            if (sh->records[i].named < record->named) {
+                record = &sh->records[i];
+            }
+        }
+    }
+
+    ngx_memzero(record, sizeof(ngx_http_aisearch_record_t));
+
+    record->named = sh->generation;
     record->len = name->len;
     ngx_memcpy(record->name, name->data, name->len);
-
-    record->next = sh->records;
-    sh->records = record;
 
     return record;
 }
@@ -612,6 +820,10 @@ ngx_http_aisearch_budget_snapshot(ngx_http_aisearch_budget_t *b,
     state->wait = ais_budget_wait(b->budget, now);
     state->closed = b->budget->closed_until > now
                     ? (ngx_msec_t) (b->budget->closed_until - now) : 0;
+
+    state->now = now;
+    state->nlimits = b->budget->nobserved;
+    ngx_memcpy(state->limits, b->budget->observed, sizeof(state->limits));
 
     ngx_shmtx_unlock(&b->shpool->mutex);
 }

@@ -7,6 +7,7 @@
 #include <ngx_http.h>
 
 #include "ais_budget.h"
+#include "ais_form.h"
 #include "ais_policy.h"
 #include "ais_rotation.h"
 
@@ -41,10 +42,18 @@ typedef struct {
 extern ngx_uint_t  ngx_http_aisearch_latency_bounds[];
 
 
+/* of an account */
+#define NGX_HTTP_AISEARCH_NAME_MAX   128
+
+
+typedef struct ngx_http_aisearch_slot_s  ngx_http_aisearch_slot_t;
+
+
 /* the budget of one credential, as this process sees it */
 
 typedef struct {
     ngx_slab_pool_t               *shpool;
+    ngx_http_aisearch_slot_t      *slot;
     struct ais_budget             *budget;
 
     struct ais_budget_limit        limits[AIS_BUDGET_LIMITS];
@@ -64,6 +73,9 @@ typedef struct {
     double                         share;
     ngx_msec_t                     wait;
     ngx_msec_t                     closed;
+    int64_t                        now;
+    ngx_uint_t                     nlimits;          /* of the API */
+    struct ais_limit               limits[AIS_LIMITS_MAX];
 } ngx_http_aisearch_budget_state_t;
 
 

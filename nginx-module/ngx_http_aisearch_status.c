@@ -11,8 +11,8 @@
 
 
 #define NGX_HTTP_AISEARCH_STATUS_HEAD     4096
-#define NGX_HTTP_AISEARCH_STATUS_ACCOUNT  6144
-#define NGX_HTTP_AISEARCH_STATUS_LINES    64
+#define NGX_HTTP_AISEARCH_STATUS_ACCOUNT  8192
+#define NGX_HTTP_AISEARCH_STATUS_LINES    96
 
 #define ngx_http_aisearch_print(b, ...)                                       \
     (b)->last = ngx_slprintf((b)->last, (b)->end, __VA_ARGS__)
@@ -45,6 +45,10 @@ static void ngx_http_aisearch_status_json(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status);
 static void ngx_http_aisearch_status_json_account(ngx_buf_t *b,
     ngx_http_aisearch_account_status_t *as);
+static void ngx_http_aisearch_status_json_limits(ngx_buf_t *b,
+    ngx_http_aisearch_budget_state_t *budget);
+static void ngx_http_aisearch_status_json_number(ngx_buf_t *b,
+    const char *name, int64_t number);
 static void ngx_http_aisearch_status_json_credential(ngx_buf_t *b,
     struct ais_rotation *rotation);
 static void ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
@@ -348,14 +352,61 @@ ngx_http_aisearch_status_json_account(ngx_buf_t *b,
     ngx_http_aisearch_print(b, "\"calls\":%uA,\"waiters_woken\":%uA,"
                             "\"budget\":{\"left\":%uD,\"share\":%.3f,"
                             "\"closed_milliseconds\":%M,"
-                            "\"wait_milliseconds\":%M},",
+                            "\"wait_milliseconds\":%M,\"limits\":[",
                             s->calls, s->woken, as->budget.left,
                             as->budget.share, as->budget.closed,
                             as->budget.wait);
 
+    ngx_http_aisearch_status_json_limits(b, &as->budget);
+
+    ngx_http_aisearch_print(b, "]},");
+
     ngx_http_aisearch_status_json_credential(b, &as->rotation);
 
     ngx_http_aisearch_print(b, "}");
+}
+
+
+/* what the API said of its own limits; null where it did not, or it is over */
+
+static void
+ngx_http_aisearch_status_json_limits(ngx_buf_t *b,
+    ngx_http_aisearch_budget_state_t *budget)
+{
+    int64_t            left, reset;
+    ngx_uint_t         i;
+    struct ais_limit  *limit;
+
+    for (i = 0; i < budget->nlimits; i++) {
+        limit = &budget->limits[i];
+
+        left = (limit->reset_at > budget->now) ? limit->left : -1;
+        reset = (left >= 0) ? limit->reset_at - budget->now : -1;
+
+        ngx_http_aisearch_print(b, "%s{\"name\":\"%s\"", i ? "," : "",
+                                limit->name);
+
+        ngx_http_aisearch_status_json_number(b, "quota", limit->quota);
+        ngx_http_aisearch_status_json_number(b, "window_milliseconds",
+                                             limit->window);
+        ngx_http_aisearch_status_json_number(b, "left", left);
+        ngx_http_aisearch_status_json_number(b, "reset_milliseconds", reset);
+
+        ngx_http_aisearch_print(b, "}");
+    }
+}
+
+
+static void
+ngx_http_aisearch_status_json_number(ngx_buf_t *b, const char *name,
+    int64_t number)
+{
+    if (number < 0) {
+        ngx_http_aisearch_print(b, ",\"%s\":null", name);
+
+    } else {
+        ngx_http_aisearch_print(b, ",\"%s\":%L", name, number);
+    }
 }
 
 

@@ -5,18 +5,8 @@
 #define NGX_HTTP_AISEARCH_ZONE_SIZE  (8 * 1024 * 1024)
 
 
-struct ngx_http_aisearch_identity_s {
-    ngx_http_aisearch_identity_t *next;
-    ngx_uint_t                    id;
-    size_t                        len;
-    u_char                        data[1];
-};
-
-
 static ngx_int_t ngx_http_aisearch_zone_init(ngx_shm_zone_t *zone,
     void *data);
-static ngx_int_t ngx_http_aisearch_zone_identify(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_account_t *account);
 
 
 char *
@@ -114,11 +104,10 @@ ngx_http_aisearch_zone_init(ngx_shm_zone_t *zone, void *data)
 {
     ngx_http_aisearch_cache_t  *old = data;
 
-    size_t                           len;
-    ngx_uint_t                       i, n;
-    ngx_http_aisearch_cache_t       *c;
-    ngx_http_aisearch_account_t    **accounts;
-    ngx_http_aisearch_main_conf_t   *amcf;
+    size_t                          len;
+    ngx_uint_t                      i, n;
+    ngx_http_aisearch_cache_t      *c;
+    ngx_http_aisearch_main_conf_t  *amcf;
 
     amcf = zone->data;
 
@@ -183,75 +172,6 @@ ngx_http_aisearch_zone_init(ngx_shm_zone_t *zone, void *data)
     ngx_shmtx_lock(&c->shpool->mutex);
     c->generation = ++c->sh->generation;
     ngx_shmtx_unlock(&c->shpool->mutex);
-
-    accounts = amcf->accounts.elts;
-
-    for (i = 0; i < amcf->accounts.nelts; i++) {
-        if (ngx_http_aisearch_zone_identify(c, accounts[i]) != NGX_OK) {
-            ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0,
-                          "aisearch zone \"%V\" is too small for its accounts, "
-                          "make it larger", &zone->shm.name);
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-/*
- * An entry names its account by a number.  The zone remembers which identity
- * has which, so that entries hold over a reload, and only for as long as they
- * mean the same.
- */
-
-static ngx_int_t
-ngx_http_aisearch_zone_identify(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_account_t *account)
-{
-    ngx_str_t                     *s;
-    ngx_uint_t                     id;
-    ngx_http_aisearch_identity_t  *it;
-
-    s = &account->identity;
-    id = 0;
-
-    for (it = c->sh->identities; it; it = it->next) {
-
-        if (it->len == s->len && ngx_memcmp(it->data, s->data, s->len) == 0) {
-            account->cache_id = it->id;
-            return NGX_OK;
-        }
-
-        id = ngx_max(id, it->id);
-    }
-
-    if (id == 0xffff) {
-        return NGX_ERROR;
-    }
-
-    /* a zone may be full of entries, which workers use meanwhile */
-
-    ngx_shmtx_lock(&c->shpool->mutex);
-
-    it = ngx_http_aisearch_alloc(c,
-             offsetof(ngx_http_aisearch_identity_t, data) + s->len, NULL,
-             NGX_MAX_UINT32_VALUE);
-
-    ngx_shmtx_unlock(&c->shpool->mutex);
-
-    if (it == NULL) {
-        return NGX_ERROR;
-    }
-
-    it->id = id + 1;
-    it->len = s->len;
-    ngx_memcpy(it->data, s->data, s->len);
-
-    it->next = c->sh->identities;
-    c->sh->identities = it;
-
-    account->cache_id = it->id;
 
     return NGX_OK;
 }

@@ -222,7 +222,7 @@ static void check_account(const ngx_http_aisearch_account_t *a)
 {
     const struct ais_target *t = &a->target;
 
-    MUST(a->name.len > 0 && a->identity.len > 0 && a->prefix.len > 0);
+    MUST(a->name.len > 0 && a->prefix.len > 0);
     MUST(ais_account_id_valid((struct ais_str){(char *) a->account_id.data, a->account_id.len}));
     MUST(t->url.tls || t->url.loopback || a->allow_plain_http);
     MUST(t->timeout > 0 && t->connect_timeout > 0 && t->retries <= 10);

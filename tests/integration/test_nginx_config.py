@@ -113,7 +113,7 @@ TWO_CREDENTIALS = 'two credentials, set either "token_file", or "email" and "key
 INSTANCE = "it must be NAME or NAMESPACE/NAME"
 ACCOUNT_ID = 'invalid "account_id", it must be 32 lower case hexadecimal digits'
 ZONE = 'write "zone=NAME:SIZE"'
-WHAT = 'it must be "active", "ended", "list", "logs", "not_found" or "error"'
+WHAT = 'it must be "active", "ended", "list", "logs", "instance", "stats", "not_found" or "error"'
 TIME = 'it must be one greater than 0, such as "5s"'
 RETRIES = '"retries" directive, it must be between 0 and 10'
 RESOURCE = 'write it as "instances/NAME/jobs/ID"'
@@ -289,7 +289,7 @@ WRONG = [
           r'unknown aisearch_account "\$account", define it by'),
     wrong_literal("instances/DOCS/jobs/a", f"invalid resource .*: the instance id must be 1 to 64 .*; {RESOURCE}"),
     wrong_literal("/instances/docs/jobs/a", f"invalid resource .*: the path is not that of a job.*; {RESOURCE}"),
-    wrong_literal("instances/docs", f"invalid resource .*: the path is not that of a job.*; {RESOURCE}"),
+    wrong_literal("instances/docs/nothing", f"invalid resource .*: the path is not that of a job.*; {RESOURCE}"),
     wrong_literal("instances/docs/jobs?page=1", f"invalid resource .*: the path is not that of a job.*; {RESOURCE}"),
     wrong_literal("instances/docs/jobs/", f"invalid resource .*: the job id must be .*; {RESOURCE}"),
     wrong_literal("", f"invalid resource .*: the path is not that of a job.*; {RESOURCE}"),
@@ -299,7 +299,7 @@ WRONG = [
                   'is of none of the instances that its "instance" allows, correct it or aisearch_account "docs"'),
     wrong_literal("namespaces/team/instances/docs/jobs/a", "is of none of the instances"),
     wrong_literal("instances",
-                  'lists instances that its "instance" does not allow, correct it or aisearch_account "docs"'),
+                  'tells of instances that its "instance" does not allow, correct it or aisearch_account "docs"'),
 
     # the other directives
     wrong_valid("job 1s", f'invalid value "job", {WHAT}'),

@@ -16,14 +16,18 @@ OTHER_ACCOUNT = "0123456789abcdef0123456789abcdef"
 
 # What may ever arrive at the API, written down a second time.
 NAME = "[a-z0-9_]+(?:-[a-z0-9_]+)*"
+NAMESPACE = "namespaces/[a-z0-9](?:[a-z0-9-]{0,26}[a-z0-9])?"
+PAGE = r"(?:\?page=[1-9][0-9]{0,8})?(?:[?&]per_page=[0-9]{1,3})?"
+TEXT = r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2}){1,192}"
+FILTERS = (rf"(?:[?&]search={TEXT})?(?:[?&]hostname={TEXT})?(?:[?&]namespace=[a-z0-9-]{{1,28}})?"
+           r"(?:[?&]order_by=created_at)?(?:[?&]order_by_direction=(?:asc|desc))?")
 UPSTREAM = re.compile(
     rf"/client/v4/accounts/{ACCOUNT}"
-    rf"/(?:(?:ai-search/(?:namespaces/(?=[^/]{{1,32}}/){NAME}/)?instances/(?=[^/]{{1,64}}/){NAME}"
-    rf"|autorag/rags/(?=[^/]{{1,32}}/){NAME})"
-    r"/jobs(?:/[A-Za-z0-9_-]{1,64}"
-    r"|(?:/[A-Za-z0-9_-]{1,64}/logs)?(?:\?page=[1-9][0-9]{0,8})?(?:[?&]per_page=[0-9]{1,2})?)"
-    rf"|ai-search/(?:namespaces/(?=[^/]{{1,32}}/){NAME}/)?instances"
-    r"(?:\?page=[1-9][0-9]{0,8})?(?:[?&]per_page=[0-9]{1,3})?)")
+    rf"/(?:(?:ai-search/(?:{NAMESPACE}/)?instances/(?=[^/]{{1,64}}/){NAME}|autorag/rags/(?=[^/]{{1,32}}/){NAME})"
+    rf"/jobs(?:/[A-Za-z0-9_-]{{1,64}}|(?:/[A-Za-z0-9_-]{{1,64}}/logs)?{PAGE})"
+    rf"|ai-search/(?:{NAMESPACE}/)?instances/(?=[^/]{{1,64}}(?:/|$)){NAME}(?:/stats)?"
+    rf"|ai-search/(?:{NAMESPACE}/)?instances{PAGE}{FILTERS}"
+    rf"|ai-search/namespaces{PAGE}(?:[?&]search={TEXT})?|ai-search/{NAMESPACE})")
 
 HTTP = """
     # no answer is ever used twice, so that each look-up shows what it asks for
@@ -31,6 +35,8 @@ HTTP = """
     aisearch_valid ended 0;
     aisearch_valid list 0;
     aisearch_valid logs 0;
+    aisearch_valid instance 0;
+    aisearch_valid stats 0;
     aisearch_valid not_found 0;
     aisearch_valid error 0;
     aisearch_use_stale off;
@@ -193,7 +199,7 @@ PREFIX = {
     f"accounts/{ACCOUNT[:-1]}/ai-search/instances/docs/jobs/a": module_refuses(403),
     f"accounts/{ACCOUNT}0/ai-search/instances/docs/jobs/a": module_refuses(400),
     f"accounts/{ACCOUNT.upper()}/ai-search/instances/docs/jobs/a": module_refuses(400),
-    f"accounts/{ACCOUNT}/ai-search/instances/docs": module_refuses(400),
+    f"accounts/{ACCOUNT}/ai-search/instances/docs": answered("/ai-search/instances/docs"),
     f"accounts/{ACCOUNT}/r2/buckets": module_refuses(400),
     "user/tokens/verify": module_refuses(400),
     "accounts": module_refuses(400),
@@ -219,8 +225,18 @@ PREFIX = {
     "instances/?page=1": module_refuses(400),
     "instances%3Fpage=1": module_refuses(400),
     "instances/..": module_refuses(400),
-    "namespaces": module_refuses(400),
-    "namespaces/team": module_refuses(400),
+    "namespaces": module_refuses(403),
+    "namespaces/team": module_refuses(403),
+    "namespaces/": module_refuses(400),
+    "namespaces/team/": module_refuses(400),
+    "namespaces/team_blue/instances/docs/jobs": module_refuses(400),
+    "namespaces/-team": module_refuses(400),
+    "instances/secret": module_refuses(403),
+    "instances/secret/stats": module_refuses(403),
+    "instances/docs/stats": answered("/ai-search/instances/docs/stats"),
+    "instances/docs/stats?page=2": answered("/ai-search/instances/docs/stats"),
+    "instances/docs/stats/": module_refuses(400),
+    "instances/docs/statsx": module_refuses(400),
 
     # queries and fragments
     "instances/docs/jobs/a?page=2": answered(A),
@@ -287,7 +303,35 @@ TARGETS = {
     "?page=2": nginx_refuses(400),
 
     # without an allow-list
-    "/open/instances?namespace=team&order_by=x": answered("/ai-search/instances"),
+    "/open/instances?namespace=team&x=y": answered("/ai-search/instances?namespace=team"),
+    "/open/instances?namespace=team&order_by=x": module_refuses(400),
+    "/open/instances?namespace=": module_refuses(400),
+    "/open/instances?namespace=team&namespace=team": module_refuses(400),
+    "/open/instances?namespace=..%2Fteam": module_refuses(400),
+    "/open/instances?search=": module_refuses(400),
+    "/open/instances?search=do%63s": answered("/ai-search/instances?search=docs"),
+    "/open/instances?search=a+b%26c": answered("/ai-search/instances?search=a%20b%26c"),
+    "/open/instances?search=%c3%b6%23": answered("/ai-search/instances?search=%C3%B6%23"),
+    "/open/instances?search=%ff": module_refuses(400),
+    "/open/instances?search=%0d%0aX-Evil:1": module_refuses(400),
+    "/open/instances?search=%00": module_refuses(400),
+    "/open/instances?search=%c2%85": module_refuses(400),
+    "/open/instances?search=%4": module_refuses(400),
+    "/open/instances?search=" + 65 * "x": module_refuses(400),
+    "/open/instances?search=" + 64 * "%2F": answered("/ai-search/instances?search=" + 64 * "%2F"),
+    "/open/instances?search=a&search=b": module_refuses(400),
+    "/open/instances?order_by_direction=desc&order_by=created_at":
+        answered("/ai-search/instances?order_by=created_at&order_by_direction=desc"),
+    "/open/instances?order_by_direction=up": module_refuses(400),
+    "/open/instances?order_by=created_at&order_by=created_at": module_refuses(400),
+    "/open/instances?hostname=example.org": answered("/ai-search/instances?hostname=example.org"),
+    "/open/instances?per_page=0": module_refuses(400),
+    "/open/namespaces/team/instances?namespace=other": answered("/ai-search/namespaces/team/instances"),
+    "/open/namespaces?search=team&order_by=x": answered("/ai-search/namespaces?search=team"),
+    "/open/namespaces/team?page=2": answered("/ai-search/namespaces/team"),
+    "/open/instances/docs/jobs/a/logs?per_page=500":
+        answered("/ai-search/instances/docs/jobs/a/logs?per_page=500"),
+    "/open/instances/docs/jobs/a/logs?per_page=501": module_refuses(400),
     "/open/instances?per_page=100&page=2": answered("/ai-search/instances?page=2&per_page=100"),
     "/open/instances?per_page=101": module_refuses(400),
     "/open/namespaces/team/instances?page=01": answered("/ai-search/namespaces/team/instances?page=1"),
@@ -299,8 +343,9 @@ TARGETS = {
     "/open/instances/" + "i" * 65 + "/jobs/a": module_refuses(400),
     "/open/rags/" + "r" * 32 + "/jobs": answered("/autorag/rags/" + "r" * 32 + "/jobs", 404),
     "/open/rags/" + "r" * 33 + "/jobs": module_refuses(400),
-    "/open/namespaces/" + "n" * 32 + "/instances/docs/jobs":
-        answered("/ai-search/namespaces/" + "n" * 32 + "/instances/docs/jobs", 404),
+    "/open/namespaces/" + "n" * 28 + "/instances/docs/jobs":
+        answered("/ai-search/namespaces/" + "n" * 28 + "/instances/docs/jobs", 404),
+    "/open/namespaces/" + "n" * 29 + "/instances/docs/jobs": module_refuses(400),
     f"/open/accounts/{OTHER_ACCOUNT}/ai-search/instances/docs/jobs/a": module_refuses(403),
 
     # a resource of what a regular expression found in the URI, which nginx has decoded

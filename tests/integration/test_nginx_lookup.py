@@ -154,10 +154,11 @@ def test_an_allow_list_lists_no_instances(nginx, simulator):
     server = start(nginx, simulator, "instance docs team/handbook;")
 
     for target in ("instances", "instances?per_page=100", "namespaces/team/instances", "namespaces/default/instances",
-                   f"accounts/{ACCOUNT}/ai-search/instances"):
+                   f"accounts/{ACCOUNT}/ai-search/instances", "namespaces", "namespaces/team"):
         response = server.get("/client/v4/" + target)
         assert response.status == 403
-        assert error_of(response) == {"code": 403, "message": "instances are not listed here"}
+        assert error_of(response) == {"code": 403,
+                                      "message": "instances and namespaces are not listed here"}
     assert simulator.requests() == []
     assert server.get(job_target()).status == 200
 
@@ -198,7 +199,8 @@ def test_headers_of_a_job_are_these_and_no_others(nginx, simulator):
     body = gateway.direct(simulator, simulator.path("instances/docs", "a")).body
     simulator.forget()
     foreign = [("Set-Cookie", "__cf_bm=secret"), ("Server", "cloudflare"), ("x-ratelimit-limit", "1200"),
-               ("x-ratelimit-remaining", "17"), ("CF-Ray", "abc"), ("Age", "500"), ("ETag", '"theirs"'),
+               ("x-ratelimit-remaining", "17"), ("Ratelimit", '"default";r=17;t=30'),
+               ("Ratelimit-Policy", '"default";q=1200;w=300'), ("CF-Ray", "abc"), ("Age", "0"), ("ETag", '"theirs"'),
                ("Cache-Control", "public, max-age=99999"), ("Expires", "Thu, 01 Jan 2099 00:00:00 GMT"),
                ("Vary", "Origin"), ("Last-Modified", "Mon, 23 Nov 2020 00:00:00 GMT"), ("Link", "</x>; rel=next"),
                ("Content-Type", "application/json; charset=UTF-8"), ("X-Aisearch-State", "failed"),
@@ -469,7 +471,7 @@ def test_what_the_api_does_not_find_is_cached(nginx, simulator, code, message, t
     server = start(nginx, simulator)
     for cache in ("MISS", "HIT"):
         response = server.get("/client/v4/" + target)
-        assert (response.status, error_of(response)) == (404, {"code": code, "message": message})
+        assert (response.status, response.json()["errors"]) == (404, [{"code": code, "message": message}])
         assert (response.header("X-Aisearch-Cache"), max_age(response)) == (cache, 10)
     assert simulator.count() == 1
     assert [entry["error"] for entry in gateway.lookups(server, 2)] == ["", ""]
@@ -613,9 +615,9 @@ FAILURES = {
     "200 with another job": (faulty(200, stall.a_job("another")), 502, "body", 1),
     "200 with a list": (faulty(200, '{"success":true,"result":[]}'), 502, "body", 1),
     "200 without success": (faulty(200, envelope(7021)), 502, "body", 1),
-    "200 with half a job": (faulty(200, '{"success":true,"result":{"id":"a"}}'), 502, "body", 1),
+    "200 with half a job": (faulty(200, '{"success":true,"result":{"source":"user"}}'), 502, "body", 1),
     "200 and trailing garbage": (faulty(200, stall.a_job() + "x"), 502, "body", 1),
-    "200 with a wrong type": (faulty(200, '{"success":true,"result":{"id":"a","source":7}}'), 502, "body", 1),
+    "200 with a wrong type": (faulty(200, '{"success":true,"result":{"id":7,"source":"user"}}'), 502, "body", 1),
     "404 with HTML": (faulty(404), 502, "body", 1),
     "404 with success": (faulty(404, stall.a_job()), 502, "body", 1),
     "larger than 1 MiB": (faulty(200, stall.a_job() + " " * (1 << 20)), 502, "body", 1),
@@ -673,14 +675,18 @@ def test_a_failure_with_an_envelope_is_passed_on(nginx, simulator, status, body,
     assert len(gateway.reported(server)) == 1
 
 
-@pytest.mark.parametrize("status, code", [(400, 7400), (403, 7003), (410, 7021), (422, 7004)])
-def test_a_refusal_of_the_api_is_an_answer(nginx, simulator, status, code):
+@pytest.mark.parametrize("status, code", [(400, 7400), (403, 9110), (409, 7021), (422, 7004)])
+def test_a_refusal_of_the_api_is_passed_on_and_remembered_for_a_moment(nginx, simulator, status, code):
     body = envelope(code, "no")
     simulator.fault("/jobs/a$", **faulty(status, body))
-    server = start(nginx, simulator)
-    response = server.get(job_target())
-    assert (response.status, response.body, max_age(response)) == (status, body.encode(), 2)
+    server = start(nginx, simulator, http="aisearch_valid error 1m;")
+    for cache in ("MISS", "HIT"):
+        response = server.get(job_target())
+        assert (response.status, response.body) == (status, body.encode())
+        assert (response.header("X-Aisearch-Cache"), response.header("Cache-Control")) == (cache, "no-store")
+        assert response.all("Retry-After") == []
     assert simulator.count() == 1
+    assert [entry["error"] for entry in gateway.lookups(server, 2)] == ["refused", "refused"]
     assert gateway.reported(server) == []
 
 

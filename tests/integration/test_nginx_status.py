@@ -83,7 +83,7 @@ def test_look_ups_by_cache_status_and_fetches_by_outcome(nginx, simulator):
                                "bypass": 1, "refused": 1}
     assert {outcome: count for outcome, count in seen["fetches"].items() if count} == {"ok": 5, "server": 1}
     assert set(seen["fetches"]) == {"ok", "connect", "tls", "timeout", "credential", "rate_limited", "server", "body",
-                                    "budget", "internal"}
+                                    "refused", "budget", "internal"}
     assert seen["calls"] == simulator.count() == 6
     assert seen["fetch_milliseconds"]["count"] == seen["fetch_milliseconds"]["buckets"]["+Inf"] == 6
     assert seen["waiters_woken"] == 0
