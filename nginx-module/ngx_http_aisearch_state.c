@@ -240,7 +240,9 @@ ngx_http_aisearch_budget_group(ngx_conf_t *cf,
 
     for (i = 0; i < n; i++) {
 
-        if (!ngx_http_aisearch_credential_shared(accounts[i], accounts[n])) {
+        if (accounts[i]->budget == budget
+            || !ngx_http_aisearch_credential_shared(accounts[i], accounts[n]))
+        {
             continue;
         }
 

@@ -217,6 +217,10 @@ class Nginx:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
+    def write_config(self) -> None:
+        """What a reload by hand is to read."""
+        self._conf.write_text(self.config.text(self.prefix, self.ports))
+
     def reload(self, config: Config | None = None, wait_old: bool = True) -> None:
         """
         Sends SIGHUP, with a new configuration if there is one, and waits until the new workers run and the old ones
@@ -224,7 +228,7 @@ class Nginx:
         """
         if config is not None:
             self.config = config
-            self._conf.write_text(config.text(self.prefix, self.ports))
+            self.write_config()
         old = set(self.workers())
         self.signal(signal.SIGHUP)
         net.wait_until(lambda: len(set(self.workers()) - old) >= self.config.workers, 15, "new workers")

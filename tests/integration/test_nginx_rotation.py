@@ -16,6 +16,7 @@ from harness import SLOWNESS, canary, net
 from harness.clock import Clock
 from harness.nginx import Config, Daemon, InBackground, Nginx, config_test
 from harness.simulator import Request, Simulator
+from simulator.refusals import CREDENTIAL_FORMS
 
 STATUS = "location = /aisearch_status { aisearch_status; }"
 SERVER = "location /client/v4/ { aisearch_pass docs; }" + STATUS + gateway.WORKERS
@@ -24,7 +25,7 @@ SERVER = "location /client/v4/ { aisearch_pass docs; }" + STATUS + gateway.WORKE
 EAGER = "aisearch_valid active 0; aisearch_valid ended 0; aisearch_valid error 0; aisearch_use_stale off;"
 
 AUTHENTICATION = '{"success":false,"errors":[{"code":10000,"message":"Authentication error"}],"result":null}'
-FORBIDDEN = '{"success":false,"errors":[{"code":7003,"message":"not for you"}],"result":null}'
+FORBIDDEN = '{"success":false,"errors":[{"code":9110,"message":"not for you"}],"result":null}'
 
 CHANGED = canary.secret("changed")
 
@@ -77,7 +78,7 @@ def in_use(server: Nginx) -> int:
 
 
 def refused(simulator: Simulator) -> list[Request]:
-    return [request for request in simulator.requests() if request.status in (401, 403)]
+    return [request for request in simulator.requests() if request.status in (400, 401, 403)]
 
 
 def secret_of(request: Request) -> str:
@@ -131,10 +132,12 @@ class Load:
         net.wait_until(lambda: len(self.responses) >= goal, 20, "answers under load")
 
 
-@pytest.mark.parametrize("scheme", ["token", "key"])
-@pytest.mark.parametrize("reloads", [False, True], ids=["", "reloads"])
-def test_rotation_under_load(nginx, simulator, tmp, scheme, reloads):
-    """There and back and there again, and nobody notices."""
+@pytest.mark.parametrize("scheme, reloads, form", [
+    ("token", False, "401"), ("token", True, "401"), ("key", False, "401"), ("key", True, "401"),
+    *(("token", False, form) for form in CREDENTIAL_FORMS if form != "401")])
+def test_rotation_under_load(nginx, simulator, tmp, scheme, reloads, form):
+    """There and back and there again, in whatever form a credential is refused, and nobody notices."""
+    simulator.refusal(form)
     simulator.instance("instances/docs", [{"id": f"job-{n}", "state": "running"} for n in range(5000)])
     files = Files(tmp, simulator, scheme)
     server = start(nginx, simulator, files, workers=2, http="aisearch_valid active 200ms; aisearch_use_stale off;")
