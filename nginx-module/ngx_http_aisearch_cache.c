@@ -4,7 +4,8 @@
 static void ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_key_t *logs, ngx_http_aisearch_answer_t *answer);
 static void ngx_http_aisearch_entry_lease(ngx_http_aisearch_entry_t *e);
-static ngx_uint_t ngx_http_aisearch_entry_lost(ngx_http_aisearch_entry_t *e);
+static ngx_uint_t ngx_http_aisearch_entry_lost(ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_answer_t *answer);
 static uint64_t ngx_http_aisearch_entry_unlease(ngx_http_aisearch_entry_t *e);
 static void ngx_http_aisearch_cache_warn(ngx_http_aisearch_cache_t *c,
     const char *what);
@@ -68,17 +69,18 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
 }
 
 
-void
+ngx_int_t
 ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer)
 {
     uint64_t                    waiters;
-    ngx_int_t                   rc;
+    ngx_int_t                   rc, stored;
     ngx_http_aisearch_cache_t  *c;
     ngx_http_aisearch_entry_t  *e;
 
     c = account->zone->data;
     rc = NGX_OK;
+    stored = NGX_OK;
     waiters = 0;
 
     ngx_shmtx_lock(&c->shpool->mutex);
@@ -94,7 +96,8 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
         goto done;
     }
 
-    if (ngx_http_aisearch_entry_lost(e)) {
+    if (ngx_http_aisearch_entry_lost(e, answer)) {
+        stored = NGX_DECLINED;
         goto done;
     }
 
@@ -141,6 +144,8 @@ done:
     if (rc != NGX_OK) {
         ngx_http_aisearch_cache_warn(c, "answer");
     }
+
+    return stored;
 }
 
 
@@ -290,13 +295,26 @@ ngx_http_aisearch_entry_lease(ngx_http_aisearch_entry_t *e)
 }
 
 
-/* who took over from a late leader asked later than it, and knows better */
+/*
+ * Who took over from a late leader asked later than it, and knows better.  So
+ * does who has asked without a lease, where that was later.
+ */
 
 static ngx_uint_t
-ngx_http_aisearch_entry_lost(ngx_http_aisearch_entry_t *e)
+ngx_http_aisearch_entry_lost(ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_answer_t *answer)
 {
-    return e->leader != ngx_pid
-           && (e->answered || e->failed || ngx_http_aisearch_entry_leased(e));
+    ngx_msec_t  asked;
+
+    if (e->leader != ngx_pid
+        && (e->answered || e->failed || ngx_http_aisearch_entry_leased(e)))
+    {
+        return 1;
+    }
+
+    asked = e->fetched - e->fetch_time;
+
+    return e->answered && (ngx_msec_int_t) (answer->asked - asked) < 0;
 }
 
 
@@ -319,11 +337,9 @@ ngx_http_aisearch_entry_unlease(ngx_http_aisearch_entry_t *e)
 static void
 ngx_http_aisearch_cache_warn(ngx_http_aisearch_cache_t *c, const char *what)
 {
-    if (ngx_time() - c->warned < 60) {
+    if (!ngx_http_aisearch_may_warn(&c->warned)) {
         return;
     }
-
-    c->warned = ngx_time();
 
     ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
                   "could not allocate an %s%s, it is answered without being "

@@ -73,7 +73,7 @@ typedef struct {
     ngx_slab_pool_t                *shpool;
     ngx_http_aisearch_main_conf_t  *amcf;
     uint32_t                        generation;  /* of this configuration */
-    time_t                          warned;
+    ngx_msec_t                      warned;
 } ngx_http_aisearch_cache_t;
 
 

@@ -37,6 +37,7 @@ struct ngx_http_aisearch_flight_s {
 
     ngx_event_t                   timer;
     ngx_msec_t                    start;
+    ngx_msec_t                    asked;
     enum ais_fault                fault;    /* for which no fetch began */
     ngx_msec_t                    wait;     /* until that may be over */
     ngx_uint_t                    flags;    /* to look up with */
@@ -80,6 +81,7 @@ static void ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f);
 
 static void ngx_http_aisearch_flight_fetched(void *data,
     const struct ais_response *response);
+static void ngx_http_aisearch_flight_yield(ngx_http_aisearch_flight_t *f);
 static ngx_msec_t ngx_http_aisearch_flight_age(
     const struct ais_response *response);
 static struct ais_verdict ngx_http_aisearch_flight_judge(
@@ -467,6 +469,8 @@ ngx_http_aisearch_flight_fetch(ngx_http_aisearch_flight_t *f)
         return;
     }
 
+    f->asked = ngx_current_msec;
+
     f->fetch = ais_client_fetch(client, &account->target, credential, f->path,
                                 ngx_http_aisearch_flight_fetched, f);
 }
@@ -512,9 +516,7 @@ ngx_http_aisearch_flight_spent(ngx_http_aisearch_flight_t *f)
         return 0;
     }
 
-    if (ngx_time() - budget->warned >= 60) {
-        budget->warned = ngx_time();
-
+    if (ngx_http_aisearch_may_warn(&budget->warned)) {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
                       "aisearch account \"%V\": no call to the API for the "
                       "next %Mms: its budget is spent, or the API asked for "
@@ -661,9 +663,16 @@ ngx_http_aisearch_flight_fetched(void *data,
         && blob->answer.verdict.fault != AIS_FAULT_BUDGET
         && blob->answer.verdict.fault != AIS_FAULT_CREDENTIAL)
     {
-        ngx_http_aisearch_cache_store(f->account, &f->query.key,
-                                      &blob->answer);
         f->leased = 0;
+
+        if (ngx_http_aisearch_cache_store(f->account, &f->query.key,
+                                          &blob->answer)
+            != NGX_OK)
+        {
+            ngx_http_aisearch_blob_release(blob);
+            ngx_http_aisearch_flight_yield(f);
+            return;
+        }
     }
 
     ngx_http_aisearch_flight_land(f, blob);
@@ -684,6 +693,25 @@ ngx_http_aisearch_flight_age(const struct ais_response *response)
     }
 
     return (ngx_msec_t) ngx_min(response->age, NGX_HTTP_AISEARCH_AGE_MAX);
+}
+
+
+/*
+ * This worker was late, and others know something newer: those who wait here
+ * get that.
+ */
+
+static void
+ngx_http_aisearch_flight_yield(ngx_http_aisearch_flight_t *f)
+{
+    if (ngx_queue_empty(&f->waiters)) {
+        ngx_http_aisearch_flight_destroy(f);
+        return;
+    }
+
+    ngx_queue_insert_tail(&ngx_http_aisearch_followers, &f->follower);
+
+    ngx_http_aisearch_flight_follow(f);
 }
 
 
@@ -851,6 +879,7 @@ ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
 
     if (verdict->fault != AIS_FAULT_NONE) {
         ngx_http_aisearch_blob_fail(blob, verdict->fault, wait);
+        blob->answer.asked = f->asked;
     }
 
     if (!verdict->pass) {
@@ -871,7 +900,7 @@ ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
 
     answer->verdict = *verdict;
     answer->status = response->status;
-    answer->asked = f->start;
+    answer->asked = f->asked;
     answer->fetched = ngx_current_msec;
     answer->fetch_time = (ngx_msec_t) response->elapsed;
     answer->upstream_age = ngx_http_aisearch_flight_age(response);

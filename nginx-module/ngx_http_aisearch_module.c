@@ -168,7 +168,7 @@ ngx_http_aisearch_postconfiguration(ngx_conf_t *cf)
     }
 
     if (amcf->shm_zone == NULL
-        && ngx_http_aisearch_zone_default(cf, &amcf->shm_zone) != NGX_OK)
+        && ngx_http_aisearch_zone_default(cf, amcf) != NGX_OK)
     {
         return NGX_ERROR;
     }

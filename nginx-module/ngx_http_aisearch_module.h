@@ -169,6 +169,21 @@ ngx_http_aisearch_unattended(ngx_http_request_t *r)
 }
 
 
+/* once a minute; by the clock that nobody sets */
+
+static ngx_inline ngx_uint_t
+ngx_http_aisearch_may_warn(ngx_msec_t *warned)
+{
+    if (*warned && ngx_current_msec - *warned < 60 * 1000) {
+        return 0;
+    }
+
+    *warned = ngx_current_msec ? ngx_current_msec : 1;
+
+    return 1;
+}
+
+
 /* account */
 
 char *ngx_http_aisearch_account_block(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -207,7 +222,10 @@ void ngx_http_aisearch_credential_snapshot(ngx_http_aisearch_account_t *account,
 char *ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 ngx_int_t ngx_http_aisearch_zone_default(ngx_conf_t *cf,
-    ngx_shm_zone_t **zone);
+    ngx_http_aisearch_main_conf_t *amcf);
+ngx_shm_zone_t *ngx_http_aisearch_zone_add(ngx_conf_t *cf,
+    ngx_http_aisearch_main_conf_t *amcf, ngx_str_t *name, size_t size,
+    void *tag);
 
 /* sets key->hash by the rest of the key */
 void ngx_http_aisearch_cache_hash(ngx_http_aisearch_key_t *key);
@@ -223,10 +241,10 @@ ngx_http_aisearch_lookup_t ngx_http_aisearch_cache_lookup(
     ngx_uint_t flags, ngx_pool_t *pool, ngx_http_aisearch_answer_t *answer);
 
 /*
- * Stores what was fetched, and ends the lease, unless another has taken that
- * over meanwhile.
+ * Stores what was fetched, and ends the lease.  NGX_DECLINED: another has taken
+ * that over meanwhile, or has asked later, and knows better.
  */
-void ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
+ngx_int_t ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer);
 
 void ngx_http_aisearch_cache_renew(ngx_http_aisearch_account_t *account,

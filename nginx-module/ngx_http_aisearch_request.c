@@ -14,6 +14,9 @@ static ngx_int_t ngx_http_aisearch_serve(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
 static ngx_int_t ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
+static ngx_int_t ngx_http_aisearch_watch_client(ngx_http_request_t *r);
+static void ngx_http_aisearch_read_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_aisearch_peek(ngx_http_request_t *r);
 
 
 ngx_int_t
@@ -358,8 +361,9 @@ ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (r == r->main && !r->discard_body) {
-        r->read_event_handler = ngx_http_test_reading;
+    if (ngx_http_aisearch_watch_client(r) != NGX_OK) {
+        ngx_http_aisearch_flight_leave(ctx);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     r->write_event_handler = ngx_http_request_empty_handler;
@@ -367,6 +371,141 @@ ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
     r->main->count++;
 
     return NGX_DONE;
+}
+
+
+/* of subrequests, too: events of the connection come to the active one */
+
+static ngx_int_t
+ngx_http_aisearch_watch_client(ngx_http_request_t *r)
+{
+    ngx_event_t  *rev;
+
+    /* the rest of a body is still being read; or the client has left before */
+
+    if (r->main->discard_body || r->post_action) {
+        return NGX_OK;
+    }
+
+    r->read_event_handler = ngx_http_aisearch_read_handler;
+
+    /* of what came along with the request, no event will tell */
+
+    rev = r->connection->read;
+
+    if (rev->ready) {
+        ngx_post_event(rev, &ngx_posted_events);
+        return NGX_OK;
+    }
+
+    return ngx_handle_read_event(rev, 0);
+}
+
+
+/*
+ * A request leaves its flight before it is finalized: "post_action" and
+ * "error_page" go on with the same request.
+ */
+
+static void
+ngx_http_aisearch_read_handler(ngx_http_request_t *r)
+{
+    ngx_event_t              *rev;
+    ngx_http_aisearch_ctx_t  *ctx;
+
+    rev = r->connection->read;
+
+    switch (ngx_http_aisearch_peek(r)) {
+
+    case NGX_AGAIN:
+        return;
+
+    case NGX_OK:
+        /* what a client pipelines is read when its turn has come */
+
+        if (!(ngx_event_flags & NGX_USE_LEVEL_EVENT)
+            || !rev->active
+            || ngx_del_event(rev, NGX_READ_EVENT, 0) == NGX_OK)
+        {
+            return;
+        }
+
+        break;
+
+    default:
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "client closed connection while it waited for the API");
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_aisearch_module);
+
+    if (ctx && ctx->flight) {
+        ngx_http_aisearch_flight_leave(ctx);
+    }
+
+    ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
+}
+
+
+/*
+ * As ngx_http_test_reading() does it.  NGX_OK: there is something to read,
+ * NGX_AGAIN: there is not, NGX_ERROR: the client has left.
+ */
+
+static ngx_int_t
+ngx_http_aisearch_peek(ngx_http_request_t *r)
+{
+    int                n;
+    char               buf[1];
+    ngx_event_t       *rev;
+    ngx_connection_t  *c;
+
+    c = r->connection;
+    rev = c->read;
+
+#if (NGX_HTTP_V2)
+    if (r->stream) {
+        return c->error ? NGX_ERROR : NGX_AGAIN;
+    }
+#endif
+
+#if (NGX_HTTP_V3)
+    if (c->quic) {
+        return rev->error ? NGX_ERROR : NGX_AGAIN;
+    }
+#endif
+
+    n = recv(c->fd, buf, 1, MSG_PEEK);
+
+    if (n == -1 && ngx_socket_errno == NGX_EAGAIN) {
+        return NGX_AGAIN;
+    }
+
+#if (NGX_HAVE_EPOLLRDHUP)
+    if (n > 0
+        && (ngx_event_flags & NGX_USE_EPOLL_EVENT)
+        && ngx_use_epoll_rdhup
+        && rev->pending_eof)
+    {
+        /* it has closed behind what it has pipelined */
+        n = 0;
+    }
+#endif
+
+    if (n > 0) {
+        return NGX_OK;
+    }
+
+    rev->eof = 1;
+    c->error = 1;
+
+#if (NGX_HTTP_SSL)
+    if (c->ssl) {
+        c->ssl->no_send_shutdown = 1;
+    }
+#endif
+
+    return NGX_ERROR;
 }
 
 
@@ -380,6 +519,12 @@ ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx)
 
     r = ctx->request;
     c = r->connection;
+
+    /* it may have gone on by itself, where its body could not be read */
+
+    if (ngx_http_get_module_ctx(r, ngx_http_aisearch_module) != ctx) {
+        return;
+    }
 
     ngx_http_set_log_request(c->log, r);
 

@@ -42,7 +42,7 @@ static ngx_str_t  ngx_http_aisearch_allow = ngx_string("Allow");
 static ngx_str_t  ngx_http_aisearch_allowed = ngx_string("GET, HEAD");
 
 
-/* headers about a body that is not sent now, of an X-Accel-Redirect mostly */
+/* headers about a body that is not sent now, but by whom redirected here */
 
 static ngx_str_t  ngx_http_aisearch_foreign_headers[] = {
     ngx_string("Accept-Ranges"),
@@ -292,6 +292,12 @@ ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
+
+    /* those of an ordinary request are for it: of the access phase, say */
+
+    if (!r->internal) {
+        return;
+    }
 
     /* these come without a header of their own */
 

@@ -198,9 +198,9 @@ ngx_http_aisearch_state_configure(ngx_conf_t *cf,
         }
     }
 
-    zone = ngx_shared_memory_add(cf, &ngx_http_aisearch_state_name,
-                                 NGX_HTTP_AISEARCH_STATE_SIZE,
-                                 &ngx_http_aisearch_state_name);
+    zone = ngx_http_aisearch_zone_add(cf, amcf, &ngx_http_aisearch_state_name,
+                                      NGX_HTTP_AISEARCH_STATE_SIZE,
+                                      &ngx_http_aisearch_state_name);
     if (zone == NULL) {
         return NGX_ERROR;
     }

@@ -62,7 +62,7 @@ typedef struct {
 
     double                         stretch;
     ngx_msec_t                     stretched;        /* when that was right */
-    time_t                         warned;
+    ngx_msec_t                     warned;
 } ngx_http_aisearch_budget_t;
 
 

@@ -83,19 +83,67 @@ ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 ngx_int_t
-ngx_http_aisearch_zone_default(ngx_conf_t *cf, ngx_shm_zone_t **zone)
+ngx_http_aisearch_zone_default(ngx_conf_t *cf,
+    ngx_http_aisearch_main_conf_t *amcf)
 {
     ngx_str_t  name = ngx_string(NGX_HTTP_AISEARCH_ZONE_NAME);
 
-    *zone = ngx_shared_memory_add(cf, &name, NGX_HTTP_AISEARCH_ZONE_SIZE,
-                                  &ngx_http_aisearch_module);
-    if (*zone == NULL) {
+    amcf->shm_zone = ngx_http_aisearch_zone_add(cf, amcf, &name,
+                                                NGX_HTTP_AISEARCH_ZONE_SIZE,
+                                                &ngx_http_aisearch_module);
+    if (amcf->shm_zone == NULL) {
         return NGX_ERROR;
     }
 
-    (*zone)->init = ngx_http_aisearch_zone_init;
+    amcf->shm_zone->init = ngx_http_aisearch_zone_init;
 
     return NGX_OK;
+}
+
+
+/*
+ * Adds a zone that no directive names, once the configuration is read.  nginx
+ * has no place then to tell of, where the name is taken already.
+ */
+
+ngx_shm_zone_t *
+ngx_http_aisearch_zone_add(ngx_conf_t *cf, ngx_http_aisearch_main_conf_t *amcf,
+    ngx_str_t *name, size_t size, void *tag)
+{
+    ngx_uint_t                     i;
+    ngx_list_part_t               *part;
+    ngx_shm_zone_t                *zones;
+    ngx_http_aisearch_account_t  **accounts;
+
+    accounts = amcf->accounts.elts;
+
+    for (part = &cf->cycle->shared_memory.part; part; part = part->next) {
+        zones = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (zones[i].tag == tag
+                || zones[i].shm.name.len != name->len
+                || ngx_strncmp(zones[i].shm.name.data, name->data, name->len)
+                   != 0)
+            {
+                continue;
+            }
+
+            if (amcf->accounts.nelts == 0) {
+                break;
+            }
+
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "shared memory zone \"%V\" is another directive's, "
+                          "but aisearch_account needs one of that name, give "
+                          "the other one another name in %s:%ui", name,
+                          accounts[0]->file, accounts[0]->line);
+            return NULL;
+        }
+    }
+
+    return ngx_shared_memory_add(cf, name, size, tag);
 }
 
 
