@@ -449,14 +449,16 @@ static struct ais_limit *find_observed(struct ais_budget *b, const struct ais_li
 
 void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int64_t uncertain, int64_t now)
 {
-    /* from here on one second later, as what is kept is */
-    int64_t reset_at = limit->reset_at + SECOND;
+    struct ais_limit told = *limit;
     struct ais_limit *seen;
-    int64_t left;
+    int64_t reset_at, left;
     bool is_other;
 
     tell(b, now);
-    seen = find_observed(b, limit);
+    if (limit->reset_at <= b->now - SECOND || limit->reset_at - b->now > HOUR)
+        told.left = -1;
+
+    seen = find_observed(b, &told);
     if (seen == NULL)
         return;
 
@@ -465,9 +467,11 @@ void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int
     seen->quota = limit->quota;
     seen->window = limit->window;
 
-    if (limit->left < 0 || reset_at <= b->now || reset_at - b->now > HOUR + SECOND)
+    if (told.left < 0)
         return;
 
+    /* from here on one second later, as what is kept is */
+    reset_at = limit->reset_at + SECOND;
     left = max64(0, limit->left - (int64_t) count_flying(b));
 
     if (is_other || !ais_budget_is_observed(b, seen) || reset_at - uncertain > seen->reset_at + SECOND) {

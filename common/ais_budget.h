@@ -130,13 +130,13 @@ void ais_budget_close(struct ais_budget *b, int64_t until, int64_t now);
 
 /*
  * What an answer said of one of the API's own limits, which others may spend too. What is left is not believed where it
- * is negative, or the reset is past or over an hour away.
+ * is negative, or the reset is a second past or over an hour away.
  *
  * Call it after the ais_budget_end() of the answer's own call. What remains is taken to be that less all calls still
  * under way, which the API may not have counted yet, and less each call taken from now on. As answers overtake each
- * other, it only falls until its reset; with a reset that is over a second later even if it is too late by uncertain ms,
- * a new window has begun, and an answer whose reset is over a second earlier comes from a window that is past. It holds
- * until a second after the reset, since that is told in whole seconds.
+ * other, it only falls until its reset; with a reset that is over a second later even if it is too late by uncertain
+ * ms, a new window has begun, and an answer whose reset is over a second earlier comes from a window that is past. It
+ * holds until a second after the reset, since that is told in whole seconds.
  */
 void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int64_t uncertain, int64_t now);
 

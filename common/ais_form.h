@@ -7,8 +7,8 @@
 #include "ais_policy.h"
 
 /*
- * In which form the plain resources of an account are asked for: as they are, or, once the API has turned out not to know
- * that form any more, in that of the namespace "default" (ais_resource_to_namespaced()).
+ * In which form the plain resources of an account are asked for: as they are, or, once the API has turned out not to
+ * know that form any more, in that of the namespace "default" (ais_resource_to_namespaced()).
  *
  * Pure and plain data, all zero at first, so that it may lie in shared memory. now is ms of a clock that nobody sets.
  */

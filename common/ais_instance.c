@@ -23,28 +23,25 @@ static bool has_resource(const struct ais_instance *instance)
 }
 
 /* A type of null is built-in storage; of any other there are jobs. */
-static enum ais_indexed indexed(const cJSON *object)
+static enum ais_indexed indexed(const cJSON *object, const cJSON *type)
 {
-    const cJSON *type = cJSON_GetObjectItemCaseSensitive(object, "type");
+    if (cJSON_IsString(type))
+        return AIS_INDEXED_BY_JOBS;
 
-    if (cJSON_IsNull(type))
+    /* null, and not only absent */
+    if (type == NULL && cJSON_GetObjectItemCaseSensitive(object, "type") != NULL)
         return AIS_INDEXED_AS_STORED;
 
-    return cJSON_IsString(type) ? AIS_INDEXED_BY_JOBS : AIS_INDEXED_UNKNOWN;
+    return AIS_INDEXED_UNKNOWN;
 }
 
 bool ais_instance_parse(struct ais_instance *instance, const cJSON *result)
 {
-    enum { ID, NAMESPACE, STATUS, SYNC_INTERVAL, ENABLE, PAUSED, CREATED_AT, MODIFIED_AT, MEMBERS };
+    enum { ID, NAMESPACE, TYPE, STATUS, SYNC_INTERVAL, ENABLE, PAUSED, CREATED_AT, MODIFIED_AT, MEMBERS };
     static const char *const names[MEMBERS] = {
-        [ID] = "id",
-        [NAMESPACE] = "namespace",
-        [STATUS] = "status",
-        [SYNC_INTERVAL] = "sync_interval",
-        [ENABLE] = "enable",
-        [PAUSED] = "paused",
-        [CREATED_AT] = "created_at",
-        [MODIFIED_AT] = "modified_at",
+        [ID] = "id",         [NAMESPACE] = "namespace",         [TYPE] = "type",
+        [STATUS] = "status", [SYNC_INTERVAL] = "sync_interval", [ENABLE] = "enable",
+        [PAUSED] = "paused", [CREATED_AT] = "created_at",       [MODIFIED_AT] = "modified_at",
     };
     const cJSON *found[MEMBERS];
     int64_t seconds;
@@ -58,7 +55,7 @@ bool ais_instance_parse(struct ais_instance *instance, const cJSON *result)
         .id = ais_object_text(found[ID]),
         .namespace = ais_object_text(found[NAMESPACE]),
         .status = ais_object_text(found[STATUS]),
-        .indexed = indexed(result),
+        .indexed = indexed(result, found[TYPE]),
         .sync_interval = seconds > 0 && seconds <= SYNC_INTERVAL_MAX ? seconds * 1000 : 0,
         .disabled = cJSON_IsFalse(found[ENABLE]),
         .paused = cJSON_IsTrue(found[PAUSED]),

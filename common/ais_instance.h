@@ -15,12 +15,13 @@
 
 /* What an instance is indexed from. */
 enum ais_indexed {
-    AIS_INDEXED_UNKNOWN, /* the API did not tell */
-    AIS_INDEXED_BY_JOBS, /* a bucket or a site: jobs sync it */
+    AIS_INDEXED_UNKNOWN,   /* the API did not tell */
+    AIS_INDEXED_BY_JOBS,   /* a bucket or a site: jobs sync it */
     AIS_INDEXED_AS_STORED, /* built-in storage, which is indexed as files come, and has no sync jobs */
 };
 
-/* The strings belong to the answer that the instance is part of; NULL where the API said null, nothing, or no string. */
+/* The strings belong to the answer that the instance is part of; NULL where the API said null, nothing, or no string.
+ */
 struct ais_instance {
     const char *id;        /* passes ais_instance_valid() in a list; never NULL */
     const char *namespace; /* passes ais_namespace_valid() in a list, where it is not NULL */

@@ -140,7 +140,10 @@ static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t coun
         return AIS_NO_MEMORY;
     }
 
-    for (size_t i = 0; i < count; i++, first = first->next) {
+    for (size_t i = 0; i < count; i++) {
+        /* (a single job may be absent) */
+        if (i > 0)
+            first = first->next;
         if (parse_job(&answer->jobs[answer->njobs], first))
             answer->njobs++;
     }

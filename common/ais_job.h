@@ -56,11 +56,11 @@ struct ais_answer {
     bool success;
     struct ais_job *jobs; /* one for AIS_JOB, any number for AIS_LIST, none for others or an error */
     size_t njobs;
-    size_t nlogs;                  /* entries, for AIS_LOGS */
-    struct ais_listing listing;    /* for AIS_INSTANCES */
-    struct ais_instance instance;  /* for AIS_INSTANCE */
-    struct ais_stats stats;        /* for AIS_STATS */
-    const char *namespace;         /* the name, for AIS_NAMESPACE */
+    size_t nlogs;                                /* entries, for AIS_LOGS */
+    struct ais_listing listing;                  /* for AIS_INSTANCES */
+    struct ais_instance instance;                /* for AIS_INSTANCE */
+    struct ais_stats stats;                      /* for AIS_STATS */
+    const char *namespace;                       /* the name, for AIS_NAMESPACE */
     struct ais_api_error errors[AIS_ERRORS_MAX]; /* the first ones, of an error; all zero behind */
     size_t nerrors;
     void *document; /* the parsed JSON, which owns the strings */
@@ -74,11 +74,11 @@ struct ais_answer {
  *
  * The envelope is taken strictly: bytes after the document, a byte order mark, a NUL (also as \u0000), nesting deeper
  * than AIS_JSON_DEPTH_MAX, "success", "result" or "errors" given twice or of the wrong type, or a "result" that is not
- * what was asked for make it an error. What stands in it is taken leniently: one odd field must not cost the page that it
- * stands on. A value of another type than is documented, or that is there twice, is present, and not known; an element of
- * a list that has no id is left out, unless that leaves none; so is what is unknown of result_info, and a code or a
- * message of an error. Unknown members are passed over, as the API may add some. {"success":false} with errors is a
- * well-formed answer for each kind.
+ * what was asked for make it an error. What stands in it is taken leniently: one odd field must not cost the page that
+ * it stands on. A value of another type than is documented, or that is there twice, is present, and not known; an
+ * element of a list that has no id is left out, unless that leaves none; so is what is unknown of result_info, and a
+ * code or a message of an error. Unknown members are passed over, as the API may add some. {"success":false} with
+ * errors is a well-formed answer for each kind.
  *
  * Returns 0 and a filled *answer, to be freed with ais_answer_free(); or -1, or AIS_NO_MEMORY, with the reason in *err
  * (which may be NULL) and *answer zeroed. Uses memory in proportion to the body.

@@ -12,9 +12,9 @@
  *     Ratelimit: "default";r=50;t=30            calls that are left, and seconds until the window is reset
  *     Ratelimit-Policy: "default";q=1200;w=300  the quota, and its window in seconds
  *
- * Both are Lists (RFC 9651) with an item for each policy; all of them hold. (Source: the API's rate limits; the names are
- * those of draft-ietf-httpapi-ratelimit-headers.) The x-ratelimit-* of its first announcement count where the first field
- * says nothing.
+ * Both are Lists (RFC 9651) with an item for each policy; all of them hold. (Source: the API's rate limits; the names
+ * are those of draft-ietf-httpapi-ratelimit-headers.) The x-ratelimit-* of its first announcement count where the first
+ * field says nothing.
  *
  * Pure. Times are milliseconds of one clock that nobody sets.
  */
@@ -38,9 +38,9 @@ struct ais_limits {
 };
 
 /*
- * Takes over the two fields as of now, the time at which they came in; lines of one field are joined by commas, an absent
- * one is empty. What is malformed is ignored: a field as a whole where it is no List, else an item. An item without a
- * time ("t") holds for the window of its policy.
+ * Takes over the two fields as of now, the time at which they came in; lines of one field are joined by commas, an
+ * absent one is empty. What is malformed is ignored: a field as a whole where it is no List, else an item. An item
+ * without a time ("t") holds for the window of its policy.
  */
 void ais_limits_parse(struct ais_limits *limits, struct ais_str ratelimit, struct ais_str policy, int64_t now);
 

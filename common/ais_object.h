@@ -23,8 +23,8 @@ struct ais_member {
 };
 
 /*
- * Takes the known members of an envelope apart, in one walk: found[i] is members[i], or NULL where it is absent. Returns
- * 0, or -1 where one is missing, of the wrong type, or there twice; what is the object's name in the message.
+ * Takes the known members of an envelope apart, in one walk: found[i] is members[i], or NULL where it is absent.
+ * Returns 0, or -1 where one is missing, of the wrong type, or there twice; what is the object's name in the message.
  */
 int ais_object_members(const cJSON *object, const char *what, const struct ais_member *members, size_t count,
                        const cJSON **found, struct ais_error *err);

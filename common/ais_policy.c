@@ -119,8 +119,8 @@ static void judge_answer(struct ais_verdict *verdict, const struct ais_resource 
                          int64_t now, struct ais_error *err)
 {
     static const enum ais_class classes[] = {
-        [AIS_LOGS] = AIS_CLASS_LOGS,         [AIS_INSTANCES] = AIS_CLASS_LIST,      [AIS_INSTANCE] = AIS_CLASS_INSTANCE,
-        [AIS_STATS] = AIS_CLASS_STATS,       [AIS_NAMESPACES] = AIS_CLASS_INSTANCE, [AIS_NAMESPACE] = AIS_CLASS_INSTANCE,
+        [AIS_LOGS] = AIS_CLASS_LOGS,   [AIS_INSTANCES] = AIS_CLASS_LIST,      [AIS_INSTANCE] = AIS_CLASS_INSTANCE,
+        [AIS_STATS] = AIS_CLASS_STATS, [AIS_NAMESPACES] = AIS_CLASS_INSTANCE, [AIS_NAMESPACE] = AIS_CLASS_INSTANCE,
     };
 
     if (!answer->success) {

@@ -29,7 +29,8 @@ enum ais_fault {
 
 #define AIS_FAULTS 11
 
-/* "none", "connect", "tls", "timeout", "credential", "rate_limited", "server", "body", "refused", "budget", "internal". */
+/* "none", "connect", "tls", "timeout", "credential", "rate_limited", "server", "body", "refused", "budget", "internal".
+ */
 const char *ais_fault_name(enum ais_fault fault);
 
 /* What an answer is to a cache. */
@@ -59,8 +60,8 @@ struct ais_valid {
     int64_t error;
 };
 
-/* The lifetimes where the operator gives none: active 4s to 30s, ended 24h, list 10s, logs 10s, instance 60s, stats 10s,
- * not_found 10s, error 2s. */
+/* The lifetimes where the operator gives none: active 4s to 30s, ended 24h, list 10s, logs 10s, instance 60s, stats
+ * 10s, not_found 10s, error 2s. */
 extern const struct ais_valid ais_valid_default;
 
 /* What is decided about one answer. */
@@ -78,8 +79,8 @@ struct ais_verdict {
  * Judges an answer by its HTTP status and its body.
  *
  * 200 with the right envelope is an answer, where it is about what was asked for; so is a 404 with an error envelope
- * (class NOT_FOUND), unless it says that there is no such path. Only these two have no fault: only they take the place of
- * an answer that was good, and only they show that a credential is accepted. Any other 4xx is a refusal: of the
+ * (class NOT_FOUND), unless it says that there is no such path. Only these two have no fault: only they take the place
+ * of an answer that was good, and only they show that a credential is accepted. Any other 4xx is a refusal: of the
  * credential, as ais_refusal_of() tells, and for 401 whatever the body; of the rate limit (429); else of the look-up
  * (AIS_FAULT_REFUSED), which may be passed on where it has an error envelope. 5xx with an error envelope is a server
  * fault that may be passed on; anything else is a fault. (Source: the API reference, errors.) For want of memory the
@@ -107,8 +108,8 @@ double ais_policy_stretch(double share);
 
 /*
  * For how long no call at all is to be made after an answer with this status and Retry-After (negative: none): after a
- * 429 as long as that says, and without one for five minutes, which is how long the API stays closed; after a 503 as long
- * as that says, but no longer than a minute, since it may be about less than all; else 0.
+ * 429 as long as that says, and without one for five minutes, which is how long the API stays closed; after a 503 as
+ * long as that says, but no longer than a minute, since it may be about less than all; else 0.
  */
 int64_t ais_policy_closed(int status, int64_t retry_after);
 

@@ -217,9 +217,7 @@ static enum ais_resource_status parse_namespace(struct ais_resource *res, struct
         return AIS_RESOURCE_OK;
     }
 
-    if (!SKIP(cur, "/"))
-        return AIS_RESOURCE_BAD_PATH;
-
+    (void) SKIP(cur, "/"); /* nothing else ends a part */
     instances = tail(cur);
 
     if (!SKIP(cur, "instances"))
@@ -350,12 +348,12 @@ static int decode(struct ais_str *value)
     return s[0] == '+' ? ' ' : c;
 }
 
-/* C0, DEL, and C1 as it is in UTF-8. */
+/* C0, DEL, and C1, which has two bytes in UTF-8: s begins with a sequence that is valid. */
 static bool is_control(struct ais_str s)
 {
     unsigned char c = (unsigned char) s.data[0];
 
-    return c < 0x20 || c == 0x7f || (c == 0xc2 && s.len > 1 && (unsigned char) s.data[1] < 0xa0);
+    return c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char) s.data[1] < 0xa0);
 }
 
 static bool filter_valid(struct ais_str value)
@@ -442,11 +440,7 @@ static enum ais_resource_status parse_argument(struct ais_resource *res, struct 
 
 /* The greatest per_page of each kind of list; others have no arguments. */
 static const int per_page_max[] = {
-    [AIS_LIST] = 50,
-    [AIS_LOGS] = 500,
-    [AIS_INSTANCES] = 100,
-    [AIS_NAMESPACES] = 100,
-    [AIS_NAMESPACE] = 0,
+    [AIS_LIST] = 50, [AIS_LOGS] = 500, [AIS_INSTANCES] = 100, [AIS_NAMESPACES] = 100, [AIS_NAMESPACE] = 0,
 };
 
 static enum ais_resource_status parse_query(struct ais_resource *res, struct ais_str query)
@@ -454,7 +448,7 @@ static enum ais_resource_status parse_query(struct ais_resource *res, struct ais
     int max = per_page_max[res->kind];
     int min = res->kind == AIS_LIST || res->kind == AIS_LOGS ? 0 : 1;
     struct cursor cur = {query, 0};
-    enum ais_resource_status status = AIS_RESOURCE_OK;
+    enum ais_resource_status status;
 
     if (max == 0)
         return AIS_RESOURCE_OK;
@@ -498,8 +492,9 @@ const char *ais_resource_status_text(enum ais_resource_status status)
 {
     static const char *const texts[] = {
         [AIS_RESOURCE_OK] = "ok",
-        [AIS_RESOURCE_BAD_PATH] = "the path is not that of a job, a list of jobs, logs, an instance, its stats, a list of "
-                                  "instances, or namespaces",
+        [AIS_RESOURCE_BAD_PATH] =
+            ("the path is not that of a job, a list of jobs, logs, an instance, its stats, a list "
+             "of instances, or namespaces"),
         [AIS_RESOURCE_BAD_ACCOUNT] = "the account id must be 1 to 32 lowercase hex digits",
         [AIS_RESOURCE_BAD_NAMESPACE] =
             "the namespace must be 1 to 28 of a-z, 0-9 and -, and begin and end with a letter or a digit",
@@ -507,11 +502,11 @@ const char *ais_resource_status_text(enum ais_resource_status status)
             "the instance id must be 1 to 64 (below rags/, 32) of a-z, 0-9 and _, in words separated by single hyphens",
         [AIS_RESOURCE_BAD_JOB] = "the job id must be 1 to 64 of A-Z, a-z, 0-9, _ and -",
         [AIS_RESOURCE_BAD_PAGE] = "page must be given once, as a number from 1 to 999999999",
-        [AIS_RESOURCE_BAD_PER_PAGE] = "per_page must be given once, as a number: of jobs 0 to 50, of logs 0 to 500, of "
-                                      "instances and namespaces 1 to 100",
+        [AIS_RESOURCE_BAD_PER_PAGE] =
+            ("per_page must be given once, as a number: of jobs 0 to 50, of logs 0 to 500, of "
+             "instances and namespaces 1 to 100"),
         [AIS_RESOURCE_BAD_FILTER] = "search and hostname must be given once, as 1 to 64 bytes of printable UTF-8",
-        [AIS_RESOURCE_BAD_ORDER] =
-            "order_by must be created_at, and order_by_direction asc or desc, each given once",
+        [AIS_RESOURCE_BAD_ORDER] = "order_by must be created_at, and order_by_direction asc or desc, each given once",
     };
 
     return texts[status];

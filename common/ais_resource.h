@@ -6,8 +6,8 @@
 #include "ais_str.h"
 
 /*
- * Which job, list of jobs, log, instance, list of instances, statistics or namespace is meant. One grammar, checked part
- * by part:
+ * Which job, list of jobs, log, instance, list of instances, statistics or namespace is meant. One grammar, checked
+ * part by part:
  *
  *     resource  = ["accounts/" account_id "/"] (ai_search | autorag)
  *     ai_search = ["ai-search/"] (namespaces | ["namespaces/" name "/"] instances)
@@ -21,8 +21,8 @@
  *     id          1 to 64, ^[a-z0-9_]+(?:-[a-z0-9_]+)*$; below rags/ at most 32
  *     job_id      1 to 64 of [A-Za-z0-9_-]
  *
- * (Source: the API reference of Cloudflare AI Search.) Nothing that did not pass it is ever put into a URL: the API path
- * is built from the parts, never from the text that was parsed.
+ * (Source: the API reference of Cloudflare AI Search.) Nothing that did not pass it is ever put into a URL: the API
+ * path is built from the parts, never from the text that was parsed.
  *
  * All functions are pure; they may be called from any thread or process.
  */
@@ -132,8 +132,8 @@ size_t ais_resource_path(const struct ais_resource *res, struct ais_str account,
 struct ais_str ais_resource_key(const struct ais_resource *res, char *buf);
 
 /*
- * Turns a resource that is about a plain instance into the same one in the namespace "default", and returns true; false,
- * and nothing changes, for all others.
+ * Turns a resource that is about a plain instance into the same one in the namespace "default", and returns true;
+ * false, and nothing changes, for all others.
  */
 bool ais_resource_to_namespaced(struct ais_resource *res);
 

@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 
+#include "ais_json.h"
+
 #define INTEGER_DIGITS 15
 #define DECIMAL_DIGITS 12 /* before the point */
 #define FRACTION_DIGITS 3
@@ -139,14 +141,20 @@ static bool read_token(struct reader *r, struct ais_sf_item *item)
     return true;
 }
 
-/* Section 4.2.7; what it encodes is of no interest here. */
+/* Section 4.2.7; what it encodes is of no interest here. Padding may be missing, but nothing follows it. */
 static bool read_bytes(struct reader *r, struct ais_sf_item *item)
 {
-    item->type = AIS_SF_BYTES;
-    while (is_alpha(peek(r)) || is_digit(peek(r)) || is_one_of(peek(r), "+/="))
-        r->pos++;
+    size_t digits = 0;
+    size_t padding = 0;
 
-    return skip(r, ':');
+    item->type = AIS_SF_BYTES;
+
+    for (; is_alpha(peek(r)) || is_digit(peek(r)) || is_one_of(peek(r), "+/"); r->pos++)
+        digits++;
+    while (skip(r, '='))
+        padding++;
+
+    return digits % 4 != 1 && padding <= (4 - digits % 4) % 4 && skip(r, ':');
 }
 
 /* Section 4.2.8. */
@@ -167,26 +175,60 @@ static bool read_date(struct reader *r, struct ais_sf_item *item)
     return true;
 }
 
-/* Section 4.2.10; that the bytes are UTF-8 is not looked at. */
+static int lower_hex_digit(int c)
+{
+    if (is_digit(c))
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The next byte of a Display String, or -1 where there is none. */
+static int read_display_byte(struct reader *r)
+{
+    int c = peek(r);
+
+    if (c < 0x20 || c > 0x7e)
+        return -1;
+
+    r->pos++;
+    if (c != '%')
+        return c;
+
+    c = 0;
+    for (int i = 0; i < 2; i++, r->pos++) {
+        int digit = lower_hex_digit(peek(r));
+
+        if (digit < 0)
+            return -1;
+        c = c * 16 + digit;
+    }
+
+    return c;
+}
+
+/* Section 4.2.10. */
 static bool read_display_string(struct reader *r, struct ais_sf_item *item)
 {
+    char sequence[4]; /* of UTF-8, as far as it is read */
+    size_t n = 0;
+
     item->type = AIS_SF_DISPLAY_STRING;
 
     if (!skip(r, '"'))
         return false;
 
-    for (; peek(r) != '"'; r->pos++) {
-        if (peek(r) < 0x20 || peek(r) > 0x7e)
+    while (!skip(r, '"')) {
+        int c = read_display_byte(r);
+
+        if (c < 0 || n == sizeof(sequence))
             return false;
 
-        for (int digits = peek(r) == '%' ? 2 : 0; digits > 0; digits--) {
-            r->pos++;
-            if (!is_digit(peek(r)) && !is_one_of(peek(r), "abcdef"))
-                return false;
-        }
+        sequence[n++] = (char) c;
+        if (ais_utf8_sequence((struct ais_str){sequence, n}) > 0)
+            n = 0;
     }
 
-    return skip(r, '"');
+    return n == 0;
 }
 
 /* Section 4.2.3.1. */

@@ -25,8 +25,9 @@ enum ais_sf_type {
 
 struct ais_sf_item {
     enum ais_sf_type type;
-    int64_t integer;     /* of an Integer, a Date (seconds since the epoch) or a Boolean (0 or 1) */
-    struct ais_str text; /* of a String or a Token, as it stands in the field: a backslash is still before what it escapes */
+    int64_t integer; /* of an Integer, a Date (seconds since the epoch) or a Boolean (0 or 1) */
+    struct ais_str
+        text; /* of a String or a Token, as it stands in the field: a backslash is still before what it escapes */
 };
 
 /* What is found, in order. */

@@ -13,8 +13,8 @@
 
 /*
  * Reads a time as the API writes it: RFC 3339 ("2026-11-23T12:44:10Z", with or without a fraction, "Z" or an offset,
- * section 5.6), "2026-11-23 12:44:10" or "2026-11-23T12:44:10", also with a fraction, which are UTC. Years 1970 to 9999.
- * Returns false, and leaves *ms alone, for anything else.
+ * section 5.6), "2026-11-23 12:44:10" or "2026-11-23T12:44:10", also with a fraction, which are UTC. Years 1970 to
+ * 9999. Returns false, and leaves *ms alone, for anything else.
  */
 bool ais_time_parse(struct ais_str s, int64_t *ms);
 

@@ -1,6 +1,6 @@
 /*
- * The API's answers, and what is made of them: a line such as "job 200 ID", "list 503" or "instances 200" says what was
- * asked for and with which status it was answered; all that follows is the body.
+ * The API's answers, and what is made of them: a line such as "job 200 ID", "list 503" or "namespace 200 NAME" says
+ * what was asked for and with which status it was answered; all that follows is the body.
  */
 
 #include "fuzz.h"
@@ -8,6 +8,7 @@
 #include <cjson/cJSON.h>
 
 #include "ais_envelope.h"
+#include "ais_form.h"
 #include "ais_job.h"
 #include "ais_json.h"
 #include "ais_policy.h"
@@ -38,11 +39,20 @@ static int number(struct ais_str s)
 
 static enum ais_kind kind_of(struct ais_str word)
 {
-    if (ais_str_eq(word, AIS_STR("list")))
-        return AIS_LIST;
-    if (ais_str_eq(word, AIS_STR("instances")))
-        return AIS_INSTANCES;
-    return ais_str_eq(word, AIS_STR("logs")) ? AIS_LOGS : AIS_JOB;
+    static const struct {
+        const char *word;
+        enum ais_kind kind;
+    } kinds[] = {
+        {"list", AIS_LIST},           {"logs", AIS_LOGS},   {"instances", AIS_INSTANCES},
+        {"instance", AIS_INSTANCE},   {"stats", AIS_STATS}, {"namespaces", AIS_NAMESPACES},
+        {"namespace", AIS_NAMESPACE},
+    };
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (ais_str_eq(word, (struct ais_str){kinds[i].word, strlen(kinds[i].word)}))
+            return kinds[i].kind;
+    }
+    return AIS_JOB;
 }
 
 /* Everything that a job points to is text of the document. */
@@ -61,17 +71,65 @@ static void check_job(const struct ais_job *job)
         MUST(!ais_state_active(job->state));
 }
 
+static void check_instance(const struct ais_instance *instance)
+{
+    MUST(instance->id != NULL);
+    MUST(instance->sync_interval >= 0 && instance->sync_interval <= INT64_C(365) * 24 * 3600 * 1000);
+    MUST(instance->sync_interval % 1000 == 0);
+    MUST(!instance->in_error || instance->status != NULL);
+}
+
 /* Each of them can be asked about. */
 static void check_listing(const struct ais_listing *listing)
 {
     for (size_t i = 0; i < listing->ninstances; i++) {
         const struct ais_instance *instance = &listing->instances[i];
 
+        check_instance(instance);
         MUST(ais_instance_valid((struct ais_str){instance->id, strlen(instance->id)}, AIS_PLAIN));
         if (instance->namespace != NULL)
             MUST(ais_namespace_valid((struct ais_str){instance->namespace, strlen(instance->namespace)}));
     }
     MUST(listing->total >= -1 && listing->page >= -1);
+}
+
+/* What was asked for, and nothing else. */
+static void check_result(const struct ais_answer *answer, enum ais_kind kind)
+{
+    MUST(answer->nerrors == 0);
+    MUST(answer->njobs == 0 || kind == AIS_JOB || kind == AIS_LIST);
+    MUST(kind != AIS_JOB || answer->njobs == 1);
+    MUST(answer->nlogs == 0 || kind == AIS_LOGS);
+    MUST((answer->instance.id != NULL) == (kind == AIS_INSTANCE));
+    MUST((answer->namespace != NULL) == (kind == AIS_NAMESPACE));
+
+    if (kind == AIS_INSTANCE)
+        check_instance(&answer->instance);
+    if (kind == AIS_INSTANCES)
+        check_listing(&answer->listing);
+    for (size_t i = 0; i < AIS_STATS_ITEMS; i++)
+        MUST(answer->stats.items[i] >= (kind == AIS_STATS ? -1 : 0) && strlen(ais_stats_name(i)) > 0);
+}
+
+static void check_errors(const struct ais_answer *answer)
+{
+    static const struct ais_api_error none;
+
+    MUST(answer->njobs == 0 && answer->nlogs == 0 && answer->listing.ninstances == 0);
+    MUST(answer->instance.id == NULL && answer->namespace == NULL);
+    MUST(answer->nerrors <= AIS_ERRORS_MAX);
+    for (size_t i = 0; i < AIS_ERRORS_MAX; i++) {
+        MUST(answer->errors[i].nchain <= AIS_CHAIN_MAX);
+        MUST(i < answer->nerrors || memcmp(&answer->errors[i], &none, sizeof(none)) == 0);
+    }
+
+    /* the more errors there are, the sooner it is the credential */
+    for (size_t n = 1; n <= answer->nerrors; n++) {
+        if (ais_refusal_of(403, answer->errors, n - 1) == AIS_REFUSAL_CREDENTIAL)
+            MUST(ais_refusal_of(403, answer->errors, n) == AIS_REFUSAL_CREDENTIAL);
+    }
+    MUST(ais_refusal_of(401, answer->errors, answer->nerrors) == AIS_REFUSAL_CREDENTIAL);
+    MUST(ais_refusal_of(410, answer->errors, answer->nerrors) == AIS_REFUSAL_NO_ROUTE);
 }
 
 static void check_answer(const struct ais_answer *answer, enum ais_kind kind, struct ais_str body)
@@ -86,12 +144,10 @@ static void check_answer(const struct ais_answer *answer, enum ais_kind kind, st
     for (size_t i = 0; i < answer->njobs; i++)
         check_job(&answer->jobs[i]);
     MUST((newest == NULL) == (answer->njobs == 0));
-    if (kind == AIS_INSTANCES && answer->success)
-        check_listing(&answer->listing);
     if (answer->success)
-        MUST(answer->error_message == NULL && (kind != AIS_JOB || answer->njobs == 1));
+        check_result(answer, kind);
     else
-        MUST(answer->njobs == 0 && answer->nlogs == 0 && answer->listing.ninstances == 0);
+        check_errors(answer);
 }
 
 /* A parse that fails says why, and leaves nothing behind. */
@@ -121,10 +177,26 @@ static void check_verdict(const struct ais_verdict *v, const struct ais_resource
     MUST(lifetime >= 2000 && lifetime <= ais_valid_default.ended);
     MUST(v->age >= 0);
     MUST(v->fault != AIS_FAULT_NONE || v->pass);
+
+    /* only a good answer is one to a cache */
+    MUST((v->fault == AIS_FAULT_NONE) == (v->class != AIS_CLASS_ERROR));
+    if (v->fault == AIS_FAULT_NONE)
+        MUST(!v->no_route && (status == 200 || (status == 404 && v->class == AIS_CLASS_NOT_FOUND)));
+
     if (status == 401)
-        MUST(v->fault == AIS_FAULT_CREDENTIAL && !v->pass);
+        MUST(v->fault == AIS_FAULT_CREDENTIAL);
     if (status == 429)
-        MUST(v->fault == AIS_FAULT_RATE_LIMITED && !v->pass);
+        MUST(v->fault == AIS_FAULT_RATE_LIMITED);
+    if (status == 410)
+        MUST(v->no_route);
+    if (v->fault == AIS_FAULT_CREDENTIAL)
+        MUST(!v->pass && !v->no_route && (status == 400 || status == 401 || status == 403));
+    if (v->fault == AIS_FAULT_REFUSED)
+        MUST(v->pass && status >= 400 && status <= 499);
+    if (v->fault == AIS_FAULT_RATE_LIMITED || v->fault == AIS_FAULT_BODY || v->fault == AIS_FAULT_INTERNAL)
+        MUST(!v->pass);
+    if (v->no_route)
+        MUST(status >= 400 && status <= 499);
     if (v->pass)
         MUST(status == 200 || (status >= 400 && status <= 599));
     if (v->has_state)
@@ -134,25 +206,47 @@ static void check_verdict(const struct ais_verdict *v, const struct ais_resource
     (void) ais_policy_retry(v->fault, status, -1);
 }
 
-/* What is cached for ever must be what the body says, read independently. */
+/* What is cached for ever must be what the body says, read independently: present, of whatever type. */
 static void check_ended(struct ais_str body, struct ais_str id)
 {
     cJSON *document = cJSON_ParseWithLength(body.data, body.len);
     const cJSON *result = cJSON_GetObjectItemCaseSensitive(document, "result");
     const char *job = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(result, "id"));
+    unsigned present = 0, twice = 0;
 
     MUST(job != NULL && ais_str_eq(id, (struct ais_str){job, strlen(job)}));
-    MUST(cJSON_IsString(cJSON_GetObjectItemCaseSensitive(result, "ended_at")));
+    for (const cJSON *member = result->child; member != NULL; member = member->next) {
+        if (strcmp(member->string, "ended_at") == 0) {
+            present += !cJSON_IsNull(member);
+            twice++;
+        }
+    }
+    MUST(present > 0 || twice > 1);
     cJSON_Delete(document);
+}
+
+/* Only what shows that there is a route takes an account over to the other form of paths, once. */
+static void check_form(const struct ais_verdict *verdict)
+{
+    struct ais_form form = {.namespaced = false};
+    bool news;
+
+    MUST(ais_form_try(&form, NOW) && !ais_form_try(&form, NOW + AIS_FORM_PAUSE - 1));
+    MUST(ais_form_try(&form, NOW + AIS_FORM_PAUSE));
+    news = ais_form_settle(&form, verdict);
+    MUST(news == form.namespaced && (!news || (verdict->pass && !verdict->no_route)));
+    MUST(!ais_form_settle(&form, verdict));
+    MUST(ais_form_try(&form, NOW + AIS_FORM_PAUSE) == news);
 }
 
 static void judge(enum ais_kind kind, int status, struct ais_str id, struct ais_str body)
 {
-    struct ais_resource res = {.kind = kind, .instance = AIS_STR("my-ai-search"), .job = id};
+    struct ais_resource res = {.kind = kind, .namespace = id, .instance = id, .job = id};
     struct ais_error err = {""};
     struct ais_verdict verdict = ais_policy_judge(&res, status, body, NOW, &err);
 
     check_verdict(&verdict, &res, status, &err);
+    check_form(&verdict);
     if (verdict.fault == AIS_FAULT_NONE && verdict.class == AIS_CLASS_ENDED)
         check_ended(body, id);
     (void) ais_policy_judge(&res, status, body, NOW, NULL);
@@ -168,7 +262,8 @@ static void refuse(int code, struct ais_str message)
 
     MUST(len == strlen(envelope) && len < sizeof(envelope));
     MUST(ais_answer_parse(&answer, AIS_JOB, (struct ais_str){envelope, len}, NULL) == 0);
-    MUST(!answer.success && answer.error_code == code && answer.error_message != NULL);
+    MUST(!answer.success && answer.nerrors == 1);
+    MUST(answer.errors[0].code == code && answer.errors[0].message != NULL);
     ais_answer_free(&answer);
     free(text);
 }

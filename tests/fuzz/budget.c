@@ -6,8 +6,8 @@
  *     h MS        hold for the next s              e N  end call number N of those under way
  *     s           set limits and hold              c N  cancel it
  *     + MS        time passes                      x MS close for so long
- *     - MS        the clock is set back            o REMAINING,MS  what the API says is left, for so long
- *     r           another process goes on
+ *     - MS        the clock is set back            o LEFT,MS  what the API says is left of a limit, for so long;
+ *     r           another process goes on                     p, q, u, v, w: of another one
  */
 
 #include "fuzz.h"
@@ -190,11 +190,39 @@ static void check_wait(const struct play *p)
         MUST(ais_budget_left(&later, p->now + wait) > 0);
 }
 
+static void observe(struct play *p, char letter, int64_t left, int64_t reset_in)
+{
+    struct ais_limit limit = {.name = {letter},
+                              .left = left,
+                              .reset_at = p->clock + reset_in,
+                              .quota = -1,
+                              .window = letter == 'w' ? 1000 : -1};
+
+    ais_budget_observe(&p->budget, &limit, /* uncertain = */ letter == 'v' ? 500 : 0, p->clock);
+}
+
+/* A few, each of a name of its own. */
+static void check_observed(const struct ais_budget *b)
+{
+    MUST(b->nobserved <= AIS_LIMITS_MAX);
+    for (uint32_t i = 0; i < b->nobserved; i++) {
+        MUST(b->observed[i].left >= -1);
+        for (uint32_t j = 0; j < i; j++)
+            MUST(strcmp(b->observed[i].name, b->observed[j].name) != 0);
+    }
+}
+
 static void check(struct play *p)
 {
     double share = ais_budget_share(&p->budget, 0, p->clock);
+    uint32_t left = ais_budget_left(&p->budget, p->clock);
 
     MUST(share >= 0.0 && share <= 1.0);
+    check_observed(&p->budget);
+    for (uint32_t i = 0; i < p->budget.nobserved; i++) {
+        if (ais_budget_is_observed(&p->budget, &p->budget.observed[i]))
+            MUST(left <= p->budget.observed[i].left);
+    }
     if (ais_budget_left(&p->budget, p->clock) > 0)
         MUST(p->nlimits > 0);
     check_wait(p);
@@ -235,7 +263,12 @@ static void step(struct play *p, char letter, int64_t a, int64_t b)
         ais_budget_close(&p->budget, p->clock + a, p->clock);
         break;
     case 'o':
-        ais_budget_observe(&p->budget, a, p->clock + b, p->clock);
+    case 'p':
+    case 'q':
+    case 'u':
+    case 'v':
+    case 'w':
+        observe(p, letter, a, b);
         break;
     default:
         return;

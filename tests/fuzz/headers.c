@@ -1,6 +1,6 @@
 /*
- * The fields of an answer's header that are read: Retry-After, the rate limit's, Age and X-Aisearch-Cache. The input
- * is the header, line by line.
+ * The fields of an answer's header that are read: Retry-After, Ratelimit, Ratelimit-Policy, x-ratelimit-*, Age and
+ * X-Aisearch-Cache. The input is the header, line by line.
  */
 
 #include "../../common/ais_transfer.c"
@@ -9,13 +9,34 @@
 
 #define DAY INT64_C(86400000)
 
+static void check_limits(const struct ais_transfer *t)
+{
+    struct ais_limits limits;
+
+    read_limits(t, &limits);
+    MUST(limits.n <= AIS_LIMITS_MAX);
+    for (size_t i = 0; i < limits.n; i++) {
+        const struct ais_limit *item = &limits.items[i];
+
+        MUST(memchr(item->name, '\0', sizeof(item->name)) != NULL);
+        MUST(item->left >= -1 && item->quota >= -1 && item->window >= -1);
+        MUST(item->left >= 0 || item->quota >= 0);
+        if (item->left >= 0 && item->name[0] != '\0')
+            MUST(item->reset_at >= t->header_at);
+    }
+
+    /* what did not fit is not there in part */
+    MUST(t->ratelimit.len <= sizeof(t->ratelimit.text) && t->ratelimit_policy.len <= sizeof(t->ratelimit_policy.text));
+    MUST(!t->ratelimit.too_long || joined(&t->ratelimit).len == 0);
+}
+
 static void check(const struct ais_transfer *t)
 {
     size_t len = strnlen(t->cache, sizeof(t->cache));
 
     MUST(t->retry_after >= -1 && t->retry_after <= DAY);
-    MUST(t->ratelimit_remaining >= -1 && t->ratelimit_remaining <= INT32_MAX);
-    MUST(t->ratelimit_reset >= -1);
+    MUST(t->old_remaining >= -1 && t->old_remaining <= INT32_MAX);
+    check_limits(t);
     MUST(t->age >= -1 && t->age <= DELTA_SECONDS_MAX * 1000);
     MUST(len < sizeof(t->cache));
     for (size_t i = 0; i < len; i++)

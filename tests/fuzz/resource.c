@@ -8,7 +8,7 @@
 
 static bool is_url_safe(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-_/?&=", c) != NULL;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-_.~%/?&=", c) != NULL;
 }
 
 static bool inside(struct ais_str part, struct ais_str whole)
@@ -34,55 +34,111 @@ static struct ais_str split(struct ais_str *path)
     return query;
 }
 
+static bool has_instance(enum ais_kind kind)
+{
+    return kind != AIS_INSTANCES && kind != AIS_NAMESPACES && kind != AIS_NAMESPACE;
+}
+
+/* Of what has no pages, or no filters, nothing is taken over. */
+static void check_query(const struct ais_resource *res, struct ais_str query)
+{
+    bool filters = res->kind == AIS_INSTANCES;
+    bool pages = filters || res->kind == AIS_LIST || res->kind == AIS_LOGS || res->kind == AIS_NAMESPACES;
+    int max = res->kind == AIS_LIST ? 50 : res->kind == AIS_LOGS ? 500 : 100;
+    int min = res->kind == AIS_LIST || res->kind == AIS_LOGS ? 0 : 1;
+
+    MUST(inside(res->search, query) && inside(res->hostname, query) && inside(res->in_namespace, query));
+    MUST(res->page == AIS_PAGE_NONE || (pages && res->page >= 1));
+    MUST(res->per_page == AIS_PAGE_NONE || (pages && res->per_page >= min && res->per_page <= max));
+    MUST(res->search.len == 0 || filters || res->kind == AIS_NAMESPACES);
+    MUST((res->hostname.len == 0 && !res->by_created_at && res->order == AIS_ORDER_NONE) || filters);
+    MUST(res->in_namespace.len == 0 || (filters && res->generation == AIS_PLAIN));
+    MUST(res->in_namespace.len == 0 || ais_namespace_valid(res->in_namespace));
+    MUST(res->search.len <= 3 * AIS_FILTER_MAX && res->hostname.len <= 3 * AIS_FILTER_MAX);
+}
+
 static void check_parts(const struct ais_resource *res, struct ais_str path)
 {
+    bool named = res->generation == AIS_NAMESPACED && res->kind != AIS_NAMESPACES;
+
     MUST(inside(res->account, path) && inside(res->namespace, path) && inside(res->instance, path));
     MUST(inside(res->job, path) && inside(res->tail, path) && res->tail.len > 0);
 
     MUST(res->account.len == 0 || ais_account_id_valid(res->account));
-    MUST((res->generation == AIS_NAMESPACED) == ais_namespace_valid(res->namespace));
-    MUST((res->kind != AIS_INSTANCES) == ais_instance_valid(res->instance, res->generation));
+    MUST(named == ais_namespace_valid(res->namespace));
+    MUST(has_instance(res->kind) == ais_instance_valid(res->instance, res->generation));
     MUST((res->kind == AIS_JOB || res->kind == AIS_LOGS) == ais_job_id_valid(res->job));
-
-    MUST(res->page == AIS_PAGE_NONE || (res->kind != AIS_JOB && res->page >= 1));
-    MUST(res->per_page == AIS_PAGE_NONE || (res->kind != AIS_JOB && res->per_page >= 0 && res->per_page <= 100));
+    MUST(res->generation != AIS_AUTORAG || res->kind == AIS_JOB || res->kind == AIS_LIST || res->kind == AIS_LOGS);
+    MUST((res->kind != AIS_NAMESPACES && res->kind != AIS_NAMESPACE) || res->generation == AIS_NAMESPACED);
 }
 
 static bool same(const struct ais_resource *a, const struct ais_resource *b)
 {
     return a->generation == b->generation && a->kind == b->kind && ais_str_eq(a->namespace, b->namespace) &&
            ais_str_eq(a->instance, b->instance) && ais_str_eq(a->job, b->job) && a->page == b->page &&
-           a->per_page == b->per_page;
+           a->per_page == b->per_page && ais_str_eq(a->in_namespace, b->in_namespace) &&
+           a->by_created_at == b->by_created_at && a->order == b->order && (a->search.len > 0) == (b->search.len > 0) &&
+           (a->hostname.len > 0) == (b->hostname.len > 0);
+}
+
+/* The path and the key of a resource: text that is fit for a URL, and the one is the end of the other. */
+struct built {
+    char path_buf[AIS_RESOURCE_PATH_MAX];
+    char key_buf[AIS_RESOURCE_PATH_MAX];
+    struct ais_str path;
+    struct ais_str key;
+};
+
+static void build(struct built *b, const struct ais_resource *res, struct ais_str account)
+{
+    b->path = (struct ais_str){b->path_buf, ais_resource_path(res, account, b->path_buf)};
+    b->key = ais_resource_key(res, b->key_buf);
+
+    MUST(b->path.len < sizeof(b->path_buf) && b->path.len == strlen(b->path_buf));
+    for (size_t i = 0; i < b->path.len; i++)
+        MUST(is_url_safe(b->path.data[i]));
+
+    MUST(b->key.len >= 9 && b->key.len <= b->path.len);
+    MUST(memcmp(b->path.data + b->path.len - b->key.len, b->key.data, b->key.len) == 0);
 }
 
 /* What was built is the same resource again, by the same path and the same key. */
 static void check_path(const struct ais_resource *res, struct ais_str account)
 {
-    char built[AIS_RESOURCE_PATH_MAX], again[AIS_RESOURCE_PATH_MAX];
-    char key_buf[AIS_RESOURCE_PATH_MAX], key_again_buf[AIS_RESOURCE_PATH_MAX];
-    struct ais_str path = {built, ais_resource_path(res, account, built)};
-    struct ais_str key = ais_resource_key(res, key_buf);
-    struct ais_str key_again, query;
+    static struct built first, second;
+    struct ais_str path, query;
     struct ais_resource reread;
 
-    MUST(path.len < sizeof(built) && path.len == strlen(built));
-    for (size_t i = 0; i < path.len; i++)
-        MUST(is_url_safe(path.data[i]));
-    MUST(key.len >= 9 && key.len < sizeof(key_buf));
-    for (size_t i = 0; i < key.len; i++)
-        MUST(is_url_safe(key.data[i]));
-
-    path.data++; /* the slash */
-    path.len--;
+    build(&first, res, account);
+    path = (struct ais_str){first.path.data + 1, first.path.len - 1};
     query = split(&path);
     MUST(ais_resource_parse(&reread, path, query) == AIS_RESOURCE_OK);
     MUST(same(res, &reread));
     MUST(ais_str_eq(reread.account, res->account.len > 0 ? res->account : account));
 
-    ais_resource_path(&reread, account, again);
-    MUST(strcmp(built, again) == 0);
-    key_again = ais_resource_key(&reread, key_again_buf);
-    MUST(ais_str_eq(key, key_again));
+    build(&second, &reread, account);
+    MUST(ais_str_eq(first.path, second.path));
+    MUST(ais_str_eq(first.key, second.key));
+}
+
+/* A plain instance is one in the namespace "default", and known by the same key. */
+static void check_namespaced(const struct ais_resource *res, struct ais_str account)
+{
+    static struct built plain, namespaced;
+    struct ais_resource other = *res;
+
+    if (!ais_resource_to_namespaced(&other)) {
+        MUST(same(res, &other) && (res->generation != AIS_PLAIN || res->kind == AIS_INSTANCES));
+        return;
+    }
+
+    MUST(res->generation == AIS_PLAIN && res->kind != AIS_INSTANCES);
+    MUST(other.generation == AIS_NAMESPACED && ais_str_eq(other.namespace, AIS_DEFAULT_NAMESPACE));
+    build(&plain, res, account);
+    build(&namespaced, &other, account);
+    MUST(ais_str_eq(plain.key, namespaced.key));
+    MUST(!ais_str_eq(plain.path, namespaced.path));
+    check_path(&other, account);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -97,8 +153,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(text(ais_resource_status_text(status)).len > 0);
     if (status == AIS_RESOURCE_OK) {
         check_parts(&res, path);
-        if (res.account.len > 0 || ais_account_id_valid(account))
+        check_query(&res, query);
+        if (res.account.len > 0 || ais_account_id_valid(account)) {
             check_path(&res, account);
+            check_namespaced(&res, account);
+        }
     }
 
     exact_free(account);

@@ -73,7 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(pause >= -1 && pause <= DAY);
     if (ms != unset)
         MUST(pause >= 0);
-    MUST(ais_policy_closed(pause) >= 0);
+    MUST(ais_policy_closed(429, pause) >= 0 && ais_policy_closed(200, pause) == 0);
+    MUST(ais_policy_closed(503, pause) >= 0 && ais_policy_closed(503, pause) <= 5 * 60 * 1000);
     MUST(ais_policy_stretch((double) pause / DAY) >= 1.0 && ais_policy_stretch((double) pause / DAY) <= 8.0);
     return 0;
 }

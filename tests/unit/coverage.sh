@@ -1,8 +1,8 @@
 #!/bin/sh
 #
-# How much of the decisions the unit tests reach: builds resource, job, instance, policy, budget, rotation and object with
-# gcov, runs for each the one test that is about it (objects are taken apart for jobs), and prints lines and branches.
-# Fails where a branch was never taken, and names it.
+# How much of the decisions the unit tests reach: builds each unit named at the end of this file with gcov, runs for it
+# the one test that is about it (objects are taken apart for jobs), and prints lines and branches. Fails where a branch
+# was never taken, and names it.
 #
 # usage: coverage.sh [DIRECTORY]      the directory for build products, build/coverage by default
 
@@ -34,7 +34,7 @@ measure() {
     mkdir -p "$work"
     cd "$work"
 
-    for source in error resource time json object instance job policy budget rotation; do
+    for source in error resource time json object instance refusal job policy budget sf limits form rotation; do
         flags=
         [ "$source" = "$name" ] && flags=--coverage
         compile $flags -c -o "ais_$source.o" "$root/common/ais_$source.c"
@@ -64,7 +64,7 @@ measure() {
     ' "$report"
 }
 
-for name in resource job instance policy budget rotation; do
+for name in resource job instance refusal policy budget sf limits form rotation; do
     (measure "$name" "$name") || status=1
 done
 (measure object job) || status=1

@@ -42,8 +42,7 @@ struct result {
     size_t body_len;
     char body[2048];
     int64_t retry_after;
-    int64_t ratelimit_remaining;
-    int64_t ratelimit_reset;
+    struct ais_limits limits;
     int64_t age;
     bool multiplexed;
     int64_t elapsed;
@@ -219,8 +218,7 @@ static inline void on_done(void *data, const struct ais_response *r)
     result->body_len = r->body.len;
     snprintf(result->body, sizeof(result->body), "%.*s", (int) r->body.len, r->body.data);
     result->retry_after = r->retry_after;
-    result->ratelimit_remaining = r->ratelimit_remaining;
-    result->ratelimit_reset = r->ratelimit_reset;
+    result->limits = r->limits;
     result->age = r->age;
     result->multiplexed = r->multiplexed;
     result->elapsed = r->elapsed;

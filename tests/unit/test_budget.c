@@ -293,6 +293,21 @@ static void spend(struct ais_budget *b, unsigned n, int64_t now)
     }
 }
 
+/* What an answer said of one of the API's limits. */
+static void observe_limit(struct ais_budget *b, const char *name, int64_t left, int64_t reset_at, int64_t uncertain,
+                          int64_t now)
+{
+    struct ais_limit limit = {.left = left, .reset_at = reset_at, .quota = -1, .window = -1};
+
+    strcpy(limit.name, name);
+    ais_budget_observe(b, &limit, uncertain, now);
+}
+
+static void observe(struct ais_budget *b, int64_t left, int64_t reset_at, int64_t now)
+{
+    observe_limit(b, "default", left, reset_at, 0, now);
+}
+
 /* With a demand of one call every so many microseconds, each of which takes that long. */
 static void run_demand(uint32_t calls, int64_t interval, int64_t every_us, int64_t duration)
 {
@@ -372,7 +387,7 @@ static void test_zero(void **state)
     struct ais_budget b = {.now = 0};
 
     (void) state;
-    assert_true(sizeof(b) <= 1536);
+    assert_true(sizeof(b) <= 1792);
     assert_int_equal(ais_budget_take(&b, 1), AIS_TICKET_NONE);
     assert_int_equal(ais_budget_left(&b, 1), 0);
     assert_true(ais_budget_share(&b, 0, 1) == 0.0);
@@ -534,7 +549,7 @@ static void test_cancel_and_what_the_api_said(void **state)
     (void) state;
     set_up(&b, 100, SECOND);
     ticket = ais_budget_take(&b, 0);
-    ais_budget_observe(&b, 5, MINUTE, 0);
+    observe(&b, 5, MINUTE, 0);
     assert_int_equal(ais_budget_left(&b, 0), 4);
     ais_budget_cancel(&b, ticket, 0);
     assert_int_equal(ais_budget_left(&b, 0), 4);
@@ -658,7 +673,7 @@ static void test_observe(void **state)
 
     /* 10 are left, but the two under way may not be counted in that */
     ais_budget_end(&b, tickets[1], 10);
-    ais_budget_observe(&b, 10, MINUTE, 10);
+    observe(&b, 10, MINUTE, 10);
     assert_int_equal(ais_budget_left(&b, 10), 8);
     assert_true(ais_budget_share(&b, 0, 10) == 0.08);
 
@@ -669,14 +684,14 @@ static void test_observe(void **state)
 
     /* answers overtake each other: what remains only falls */
     ais_budget_end(&b, tickets[0], 20);
-    ais_budget_observe(&b, 11, MINUTE, 20);
+    observe(&b, 11, MINUTE, 20);
     assert_int_equal(ais_budget_left(&b, 20), 7);
     ais_budget_end(&b, tickets[2], 20);
-    ais_budget_observe(&b, 9, MINUTE, 20);
+    observe(&b, 9, MINUTE, 20);
     assert_int_equal(ais_budget_left(&b, 20), 7);
-    ais_budget_observe(&b, 3, MINUTE + SECOND, 20); /* others spend it too; the second is a matter of rounding */
+    observe(&b, 3, MINUTE + SECOND, 20); /* others spend it too; the second is a matter of rounding */
     assert_int_equal(ais_budget_left(&b, 20), 3);
-    ais_budget_observe(&b, 2, MINUTE - SECOND, 20);
+    observe(&b, 2, MINUTE - SECOND, 20);
     assert_int_equal(ais_budget_left(&b, 20), 2);
 
     /* until a second after the reset, whose date has no fraction */
@@ -695,20 +710,20 @@ static void test_observe_periods(void **state)
 
     (void) state;
     set_up(&b, 100, SECOND);
-    ais_budget_observe(&b, 5, MINUTE, 0);
-    ais_budget_observe(&b, 50, 6 * MINUTE, 100); /* a new one */
+    observe(&b, 5, MINUTE, 0);
+    observe(&b, 50, 6 * MINUTE, 100); /* a new one */
     assert_int_equal(ais_budget_left(&b, 100), 50);
-    ais_budget_observe(&b, 4, MINUTE, 100); /* this answer was overtaken */
+    observe(&b, 4, MINUTE, 100); /* this answer was overtaken */
     assert_int_equal(ais_budget_left(&b, 100), 50);
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 50);
-    ais_budget_observe(&b, 1000, 6 * MINUTE + 1001, 2 * MINUTE);
+    observe(&b, 1000, 6 * MINUTE + 1001, 2 * MINUTE);
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 100); /* our own limit is tighter now */
     assert_true(ais_budget_share(&b, 0, 2 * MINUTE) == 1.0);
 
     /* less than what is under way */
     ais_budget_take(&b, 2 * MINUTE);
     ais_budget_take(&b, 2 * MINUTE);
-    ais_budget_observe(&b, 1, 7 * MINUTE, 2 * MINUTE);
+    observe(&b, 1, 7 * MINUTE, 2 * MINUTE);
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 0);
     assert_true(ais_budget_share(&b, 0, 2 * MINUTE) == 0.0);
 }
@@ -721,11 +736,11 @@ static void test_observe_share(void **state)
 
     (void) state;
     ais_budget_configure(&b, limits, COUNT(limits), HOLD, 0);
-    ais_budget_observe(&b, 100, MINUTE, 0);
+    observe(&b, 100, MINUTE, 0);
     assert_true(ais_budget_share(&b, 0, 0) == 0.25);
     spend(&b, 40, 0);
     assert_true(ais_budget_share(&b, 0, 0) == 0.15);
-    ais_budget_observe(&b, 1200, 10 * MINUTE, 0);
+    observe(&b, 1200, 10 * MINUTE, 0);
     assert_true(ais_budget_share(&b, 0, 0) == 0.2);
 
     /* of the limits that are long enough, if there are any */
@@ -735,7 +750,7 @@ static void test_observe_share(void **state)
     spend(&b, 10, 0);
     assert_true(ais_budget_share(&b, 0, 0) == 0.0);
     assert_true(ais_budget_share(&b, MINUTE, 0) == 0.875);
-    ais_budget_observe(&b, 200, 20 * MINUTE, 0);
+    observe(&b, 200, 20 * MINUTE, 0);
     assert_true(ais_budget_share(&b, MINUTE + 1, 0) == 0.5);
     ais_budget_close(&b, SECOND, 0);
     assert_true(ais_budget_share(&b, MINUTE, 0) == 0.0);
@@ -747,16 +762,196 @@ static void test_observe_nonsense(void **state)
 
     (void) state;
     set_up(&b, 100, SECOND);
-    ais_budget_observe(&b, -1, 10 * SECOND, SECOND);
-    ais_budget_observe(&b, 0, -1, SECOND);
-    ais_budget_observe(&b, 0, SECOND, SECOND);
-    ais_budget_observe(&b, 0, SECOND + HOUR + 1, SECOND);
-    ais_budget_observe(&b, 0, INT64_C(1) << 61, SECOND);
+    observe(&b, -1, 10 * SECOND, SECOND);
+    observe(&b, 0, -1, SECOND);
+    observe(&b, 0, 0, SECOND);
+    observe(&b, 0, SECOND + HOUR + 1, SECOND);
+    observe(&b, 0, INT64_C(1) << 61, SECOND);
     assert_int_equal(ais_budget_left(&b, SECOND), 100);
-    ais_budget_observe(&b, INT64_MAX, SECOND + HOUR, SECOND);
+    observe(&b, INT64_MAX, SECOND + HOUR, SECOND);
     assert_int_equal(ais_budget_left(&b, SECOND), 100);
-    ais_budget_observe(&b, 0, SECOND + HOUR, SECOND);
+    observe(&b, 0, SECOND + HOUR, SECOND);
     assert_int_equal(ais_budget_left(&b, SECOND), 0);
+}
+
+/* In whole seconds, a reset in no second from now may be one that comes within a second. */
+static void test_observe_within_a_second(void **state)
+{
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, SECOND);
+    observe(&b, 0, 0, 999);
+    assert_int_equal(ais_budget_left(&b, 999), 0);
+    assert_int_equal(ais_budget_wait(&b, 999), 1);
+    assert_int_equal(ais_budget_left(&b, SECOND), 100);
+    observe(&b, 0, SECOND, SECOND);
+    assert_int_equal(ais_budget_wait(&b, SECOND), SECOND);
+}
+
+/* Several limits hold at once: the tightest counts, whichever it is, and each until its own reset. */
+static void test_observe_several(void **state)
+{
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, SECOND);
+    observe_limit(&b, "default", 50, 10 * MINUTE, 0, 0);
+    observe_limit(&b, "burst", 3, SECOND, 0, 0);
+    assert_int_equal(ais_budget_left(&b, 0), 3);
+    spend(&b, 3, 0);
+    assert_int_equal(ais_budget_take(&b, 0), AIS_TICKET_NONE);
+    assert_int_equal(ais_budget_wait(&b, 0), 2 * SECOND);
+
+    /* the burst is over, the long one is not forgotten, and has those calls less */
+    assert_int_equal(ais_budget_left(&b, 2 * SECOND - 1), 0);
+    assert_int_equal(ais_budget_left(&b, 2 * SECOND), 47);
+    assert_int_equal(ais_budget_wait(&b, 2 * SECOND), 0);
+
+    /* another burst, another reset: it is the same limit */
+    observe_limit(&b, "burst", 5, 4 * SECOND, 0, 3 * SECOND);
+    assert_int_equal(ais_budget_left(&b, 3 * SECOND), 5);
+    observe_limit(&b, "default", 2, 10 * MINUTE, 0, 3 * SECOND);
+    assert_int_equal(ais_budget_left(&b, 3 * SECOND), 2);
+    spend(&b, 2, 3 * SECOND);
+    assert_int_equal(ais_budget_wait(&b, 3 * SECOND), 10 * MINUTE + SECOND - 3 * SECOND);
+    assert_int_equal(ais_budget_left(&b, 10 * MINUTE), 0);
+    assert_int_equal(ais_budget_left(&b, 10 * MINUTE + SECOND), 100);
+    assert_int_equal(b.nobserved, 2);
+}
+
+/* Both are spent: the wait is for the later one. */
+static void test_observe_several_spent(void **state)
+{
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, SECOND);
+    observe_limit(&b, "a", 0, 5 * SECOND, 0, 0);
+    observe_limit(&b, "b", 0, 9 * SECOND, 0, 0);
+    observe_limit(&b, "c", 1, 20 * SECOND, 0, 0);
+    assert_int_equal(ais_budget_wait(&b, 0), 10 * SECOND);
+    assert_int_equal(ais_budget_left(&b, 10 * SECOND - 1), 0);
+    spend(&b, 1, 10 * SECOND);
+    assert_int_equal(ais_budget_wait(&b, 10 * SECOND), 11 * SECOND);
+}
+
+/* A short one is full again before a refresh that is put off is due; one of an unknown window may not be. */
+static void test_observe_share_of_several(void **state)
+{
+    struct ais_limit burst = {.name = "burst", .left = 10, .reset_at = SECOND, .quota = 100, .window = SECOND};
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, MINUTE);
+    observe(&b, 50, 10 * MINUTE, 0);
+    ais_budget_observe(&b, &burst, 0, 0);
+    assert_true(ais_budget_share(&b, 0, 0) == 0.1);
+    assert_true(ais_budget_share(&b, SECOND, 0) == 0.1);
+    assert_true(ais_budget_share(&b, SECOND + 1, 0) == 0.5);
+    burst.window = -1;
+    ais_budget_observe(&b, &burst, 0, 0);
+    assert_true(ais_budget_share(&b, SECOND + 1, 0) == 0.1);
+    assert_true(ais_budget_share(&b, SECOND + 1, 2 * SECOND) == 0.5);
+}
+
+/* The reset may be too late by as much as the answer took: what seems to be a new window then need not be one. */
+static void test_observe_uncertain(void **state)
+{
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, SECOND);
+    observe_limit(&b, "default", 10, MINUTE, 0, 0);
+    observe_limit(&b, "default", 20, MINUTE + 4000, 3000, 0);
+    assert_int_equal(ais_budget_left(&b, 0), 10);
+    observe_limit(&b, "default", 9, MINUTE + 4000, 3000, 0);
+    assert_int_equal(ais_budget_left(&b, 0), 9);
+    observe_limit(&b, "default", 20, MINUTE + 4001, 3000, 0);
+    assert_int_equal(ais_budget_left(&b, 0), 20);
+    assert_int_equal(ais_budget_left(&b, MINUTE + 5000), 20);
+    assert_int_equal(ais_budget_left(&b, MINUTE + 5001), 100);
+}
+
+/* What is told without what is left is kept to be shown, and limits nothing. */
+static void test_observe_policy_alone(void **state)
+{
+    struct ais_limit policy = {.name = "default", .left = -1, .reset_at = -1, .quota = 1200, .window = 300000};
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, SECOND);
+    ais_budget_observe(&b, &policy, 0, HOUR);
+    assert_int_equal(ais_budget_left(&b, HOUR), 100);
+    spend(&b, 2, HOUR);
+    assert_int_equal(b.nobserved, 1);
+    assert_int_equal(b.observed[0].left, -1);
+    assert_int_equal(b.observed[0].quota, 1200);
+    assert_int_equal(b.observed[0].window, 300000);
+
+    /* what was known of it holds on */
+    observe(&b, 5, HOUR + MINUTE, HOUR);
+    ais_budget_observe(&b, &policy, 0, HOUR);
+    assert_int_equal(ais_budget_left(&b, HOUR), 5);
+}
+
+/* There is room for a few: those that leave least are kept. */
+static void test_observe_many(void **state)
+{
+    static const char *const names[AIS_LIMITS_MAX] = {"a", "b", "c", "d"};
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, SECOND);
+    for (int i = 0; i < AIS_LIMITS_MAX; i++)
+        observe_limit(&b, names[i], 40 - 10 * i, MINUTE, 0, 0);
+    assert_int_equal(b.nobserved, AIS_LIMITS_MAX);
+
+    /* in the place of the one that leaves most, if it leaves less */
+    observe_limit(&b, "e", 40, MINUTE, 0, 0);
+    observe_limit(&b, "f", 50, MINUTE, 0, 0);
+    assert_string_equal(b.observed[0].name, "a");
+    observe_limit(&b, "g", 5, 2 * MINUTE, 0, 0);
+    assert_string_equal(b.observed[0].name, "g");
+    assert_int_equal(b.nobserved, AIS_LIMITS_MAX);
+    assert_int_equal(ais_budget_left(&b, 0), 5);
+
+    /* one that is not believed takes nobody's place, nor does one that tells nothing */
+    observe_limit(&b, "h", 1, -1, 0, 2 * SECOND);
+    observe_limit(&b, "i", 1, 2 * HOUR, 0, 2 * SECOND);
+    observe_limit(&b, "j", -1, MINUTE, 0, 2 * SECOND);
+    assert_string_equal(b.observed[1].name, "b");
+    assert_int_equal(ais_budget_left(&b, 2 * SECOND), 5);
+
+    /* those that are over make way for any */
+    observe_limit(&b, "k", 99, 3 * MINUTE, 0, MINUTE + SECOND);
+    assert_string_equal(b.observed[0].name, "g");
+    assert_string_equal(b.observed[1].name, "k");
+    assert_int_equal(b.observed[1].left, 99);
+    assert_int_equal(ais_budget_left(&b, MINUTE + SECOND), 5);
+    assert_int_equal(ais_budget_left(&b, 2 * MINUTE + SECOND), 99);
+}
+
+/* A name that comes back after its place was taken begins anew; the same name is never there twice. */
+static void test_observe_names_again(void **state)
+{
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, SECOND);
+    observe_limit(&b, "", 7, MINUTE, 0, 0); /* the old fields have no names */
+    observe_limit(&b, "", 6, MINUTE, 0, 0);
+    assert_int_equal(b.nobserved, 1);
+    assert_int_equal(ais_budget_left(&b, 0), 6);
+
+    /* long ago: whatever it left is past */
+    observe_limit(&b, "", 60, 3 * MINUTE, 0, 2 * MINUTE);
+    assert_int_equal(b.nobserved, 1);
+    assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 60);
+
+    observe_limit(&b, "default", 50, 3 * MINUTE, 0, 2 * MINUTE);
+    assert_int_equal(b.nobserved, 2);
+    assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 50);
 }
 
 /* ---- a reload ------------------------------------------------------------------------------------------------------
@@ -773,7 +968,7 @@ static void test_reload_changes_nothing(void **state)
     spend(&b, 77, 100);
     ais_budget_take(&b, 150);
     ais_budget_close(&b, 4000, 150);
-    ais_budget_observe(&b, 600, MINUTE, 200);
+    observe(&b, 600, MINUTE, 200);
     before = b;
     ais_budget_configure(&b, limits, 2, HOLD, 200);
     assert_memory_equal(&b, &before, sizeof(b));
@@ -1060,6 +1255,14 @@ int main(void)
         cmocka_unit_test(test_observe_periods),
         cmocka_unit_test(test_observe_share),
         cmocka_unit_test(test_observe_nonsense),
+        cmocka_unit_test(test_observe_within_a_second),
+        cmocka_unit_test(test_observe_several),
+        cmocka_unit_test(test_observe_several_spent),
+        cmocka_unit_test(test_observe_share_of_several),
+        cmocka_unit_test(test_observe_uncertain),
+        cmocka_unit_test(test_observe_policy_alone),
+        cmocka_unit_test(test_observe_many),
+        cmocka_unit_test(test_observe_names_again),
         cmocka_unit_test(test_reload_changes_nothing),
         cmocka_unit_test(test_reload_with_other_calls),
         cmocka_unit_test(test_reload_with_few_calls_under_way),

@@ -31,6 +31,13 @@ static void spend(struct ais_budget *b, int calls, int64_t now)
     }
 }
 
+static void observe(struct ais_budget *b, int64_t left, int64_t reset_at, int64_t now)
+{
+    struct ais_limit limit = {.name = "default", .left = left, .reset_at = reset_at, .quota = -1, .window = -1};
+
+    ais_budget_observe(b, &limit, 0, now);
+}
+
 /* The monotonic clock begins anew, the real one goes on. */
 static struct ais_budget restart(struct ais_budget *b, int64_t now, int64_t later)
 {
@@ -63,7 +70,7 @@ static void test_what_it_looks_like(void **state)
 
     (void) state;
     spend(&b, 10, HOUR);
-    ais_budget_observe(&b, 120, HOUR + MINUTE, HOUR);
+    observe(&b, 120, HOUR + MINUTE, HOUR);
     ais_budget_close(&b, HOUR + 2 * MINUTE, HOUR);
     aisearch_budget_print(&b, HOUR + 1500, NOW, text);
     assert_string_equal(text, "spent=8@1795435198.500,2@1795435198.500 closed=1795435318.500 left=120@1795435259.500");
@@ -110,7 +117,7 @@ static void test_what_the_api_said_holds(void **state)
     struct ais_budget b = fresh(HOUR), next;
 
     (void) state;
-    ais_budget_observe(&b, 7, HOUR + MINUTE, HOUR);
+    observe(&b, 7, HOUR + MINUTE, HOUR);
     next = restart(&b, HOUR, 10 * SECOND);
     assert_int_equal(ais_budget_left(&next, 10 * SECOND), 7);
     assert_int_equal(ais_budget_left(&next, 10 * SECOND + 53 * SECOND), 100);

@@ -406,6 +406,15 @@ static void test_unix_socket(void **state)
 
 /* ---- the answer ---------------------------------------------------------------------------------------------- */
 
+/* By how much the time of day is ahead of the clock that nobody sets. */
+static int64_t time_offset(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000 - clock_ms();
+}
+
 static void test_answer_fields(void **state)
 {
     struct result result;
@@ -423,10 +432,59 @@ static void test_answer_fields(void **state)
     assert_string_equal(result.body, "abc\ndef");
     assert_int_equal(result.age, 12000);
     assert_int_equal(result.retry_after, 30000);
-    assert_int_equal(result.ratelimit_remaining, 1187);
-    assert_int_equal(result.ratelimit_reset, INT64_C(1795435200000));
+    assert_int_equal(result.limits.n, 1);
+    assert_string_equal(result.limits.items[0].name, "");
+    assert_int_equal(result.limits.items[0].left, 1187);
+    /* of a clock that nobody sets: some time ago, or to come */
+    assert_in_range(result.limits.items[0].reset_at + time_offset() - INT64_C(1795435200000) + 1000, 0, 2000);
     assert_string_equal(result.cache, "HIT");
     assert_int_equal(result.calls, 1);
+}
+
+/* Of the last header alone; lines of one field are one list; the old names count where they say nothing. */
+static void test_answer_limits(void **state)
+{
+    int64_t before = clock_ms();
+    struct result result;
+
+    (void) state;
+    fetch_script(&result,
+                 SCRIPT("HTTP/1.1 103 Early Hints\r\nRatelimit: \"early\";r=1;t=1\r\n\r\n"
+                        "HTTP/1.1 200 OK\r\nRatelimit: \"default\";r=50;t=30\r\nX-Ratelimit-Remaining: 10\r\n"
+                        "RateLimit-Policy: \"default\";q=1200;w=300\r\nratelimit:\"burst\";r=3;t=1\r\n"
+                        "Transfer-Encoding: chunked\r\n\r\n10\r\n" OK_BODY "\r\n0\r\nRatelimit: \"late\";r=0;t=1\r\n"
+                        "\r\n"),
+                 0, 0);
+    expect_ok(&result);
+    assert_int_equal(result.limits.n, 2);
+    assert_string_equal(result.limits.items[0].name, "default");
+    assert_int_equal(result.limits.items[0].left, 50);
+    assert_in_range(result.limits.items[0].reset_at, before + 30000, clock_ms() + 30000);
+    assert_int_equal(result.limits.items[0].quota, 1200);
+    assert_int_equal(result.limits.items[0].window, 300000);
+    assert_string_equal(result.limits.items[1].name, "burst");
+    assert_int_equal(result.limits.items[1].left, 3);
+    assert_in_range(result.limits.uncertain, 0, clock_ms() - before);
+}
+
+/* More than there is room for is none of it. */
+static void test_long_answer_limits(void **state)
+{
+    static const char joined[] = "\"default\";r=50;t=30,\"burst\";r=3;t=1,\"third\";r=2;t=1";
+    int room = 512 - (int) strlen(joined);
+    char reply[2048];
+    struct result result;
+
+    (void) state;
+    for (int padding = room - 1; padding <= room + 1; padding++) {
+        snprintf(reply, sizeof(reply),
+                 "HTTP/1.1 200 OK\r\nRatelimit: \"default\";r=50;t=30\r\nRatelimit: %*s\"burst\";r=3;t=1\r\n"
+                 "Ratelimit: \"third\";r=2;t=1\r\nContent-Length: 16\r\n\r\n" OK_BODY,
+                 -padding, "\"wide\";r=9;t=2,");
+        fetch_script(&result, SCRIPT(reply), 0, 0);
+        expect_ok(&result);
+        assert_int_equal(result.limits.n, padding <= room ? 4 : 0);
+    }
 }
 
 static void test_no_answer_fields(void **state)
@@ -438,8 +496,7 @@ static void test_no_answer_fields(void **state)
     expect_ok(&result);
     assert_int_equal(result.age, -1);
     assert_int_equal(result.retry_after, -1);
-    assert_int_equal(result.ratelimit_remaining, -1);
-    assert_int_equal(result.ratelimit_reset, -1);
+    assert_int_equal(result.limits.n, 0);
     assert_string_equal(result.cache, "");
 }
 
@@ -463,8 +520,7 @@ static void test_odd_answer_fields(void **state)
         expect_ok(&result);
         assert_int_equal(result.age, -1);
         assert_int_equal(result.retry_after, -1);
-        assert_int_equal(result.ratelimit_remaining, -1);
-        assert_int_equal(result.ratelimit_reset, -1);
+        assert_int_equal(result.limits.n, 0);
         assert_string_equal(result.cache, "");
     }
 }
@@ -481,7 +537,8 @@ static void test_great_answer_fields(void **state)
                  0, 0);
     expect_ok(&result);
     assert_int_equal(result.age, (INT64_C(1) << 31) * 1000);
-    assert_int_equal(result.ratelimit_remaining, INT32_MAX);
+    assert_int_equal(result.limits.n, 1);
+    assert_int_equal(result.limits.items[0].left, INT32_MAX);
     assert_int_equal(result.retry_after, 24 * 3600 * 1000);
     assert_string_equal(result.cache, "ABCDEFGHIJKLMNO");
 }
@@ -1667,6 +1724,8 @@ int main(void)
         cmocka_unit_test(test_request_with_email_and_key),
         cmocka_unit_test(test_unix_socket),
         cmocka_unit_test(test_answer_fields),
+        cmocka_unit_test(test_answer_limits),
+        cmocka_unit_test(test_long_answer_limits),
         cmocka_unit_test(test_no_answer_fields),
         cmocka_unit_test(test_odd_answer_fields),
         cmocka_unit_test(test_great_answer_fields),

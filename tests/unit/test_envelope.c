@@ -66,11 +66,11 @@ static void test_cut(void **state)
             buf = envelope(500, message);
             assert_int_equal(ais_answer_parse(&answer, AIS_JOB, str(buf), NULL), 0);
             assert_false(answer.success);
-            assert_int_equal(answer.error_code, 500);
+            assert_int_equal(answer.errors[0].code, 500);
             if (units[u][0] != '\xFF')
-                assert_memory_equal(answer.error_message, message, strlen(answer.error_message));
+                assert_memory_equal(answer.errors[0].message, message, strlen(answer.errors[0].message));
             if (n < 50)
-                assert_int_equal(strlen(answer.error_message), n * (units[u][0] == '\xFF' ? 3 : strlen(units[u])));
+                assert_int_equal(strlen(answer.errors[0].message), n * (units[u][0] == '\xFF' ? 3 : strlen(units[u])));
             if (u == 0 && n == AIS_ENVELOPE_MAX)
                 assert_int_equal(strlen(buf), AIS_ENVELOPE_MAX - 1);
             ais_answer_free(&answer);

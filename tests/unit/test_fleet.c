@@ -226,17 +226,13 @@ static void begin(struct world *w, struct instance *instance)
 static void end(struct world *w)
 {
     struct look *look = &w->under_way[w->first];
-    struct ais_response response = {.calls = 1,
-                                    .status = look->fails ? 500 : 200,
-                                    .retry_after = -1,
-                                    .ratelimit_remaining = -1,
-                                    .ratelimit_reset = -1};
+    struct ais_response response = {.calls = 1, .status = look->fails ? 500 : 200, .retry_after = -1};
     budget_outcome_t outcome;
 
     w->first = (w->first + 1) % STREAMS;
     w->n--;
     aisearch_budget_leave(&w->budget, look->ticket, false, w->now);
-    outcome = aisearch_budget_settle(&w->budget, &response, w->now, EPOCH + w->now);
+    outcome = aisearch_budget_settle(&w->budget, &response, w->now);
     aisearch_schedule_spent(&w->schedule, outcome.spent, false);
     aisearch_schedule_done(&w->schedule, &look->instance->turn,
                            look->fails ? SCHEDULE_SOON : read_list(w, look->instance), ACTIVE_INTERVAL, IDLE_INTERVAL);

@@ -71,10 +71,20 @@ static void test_state(void **state)
         {"t", "t", "user_Cancelled_it", AIS_CANCELLED},
         {"t", "t", "done, then caNCEl", AIS_CANCELLED},
         {"t", "t", "cancancel", AIS_CANCELLED},
+        {"t", "t", "new_job_has_started", AIS_CANCELLED},
+        {"t", "t", "New_Job_Has_Started", AIS_CANCELLED},
+        {"t", "t", "superseded", AIS_CANCELLED},
+        {"t", "t", "Superseded by job 7", AIS_CANCELLED},
+        {NULL, "t", "new_job_has_started", AIS_CANCELLED},
+        {"t", NULL, "new_job_has_started", AIS_RUNNING},
         {"t", "t", "failed", AIS_FAILED},
         {"t", "t", "error", AIS_FAILED},
         {"t", "t", "timeout", AIS_FAILED},
         {"t", "t", "cance", AIS_FAILED},
+        {"t", "t", "supersede", AIS_FAILED},
+        {"t", "t", "new_job_has_started_", AIS_FAILED},
+        {"t", "t", "new_job_has_starte", AIS_FAILED},
+        {"t", "t", "a new_job_has_started", AIS_FAILED},
         {"t", "t", "unsuccessful", AIS_FAILED},
         {"t", "t", "successful", AIS_FAILED},
         {"t", "t", "not done", AIS_FAILED},
@@ -150,8 +160,7 @@ static void test_job(void **state)
     assert_true(answer.success);
     assert_int_equal(answer.njobs, 1);
     assert_int_equal(answer.nlogs, 0);
-    assert_int_equal(answer.error_code, 0);
-    assert_null(answer.error_message);
+    assert_int_equal(answer.nerrors, 0);
     assert_string_equal(answer.jobs->id, "3f1e-1");
     assert_string_equal(answer.jobs->source, "user");
     assert_string_equal(answer.jobs->description, "d\xC3\xA9j\xC3\xA0");
@@ -224,40 +233,78 @@ static void test_unknown_members(void **state)
 
 #define JOB(members) "{\"success\":true,\"result\":{" members "}}"
 
-static void test_bad_job(void **state)
+/* What stands in a job, and is odd, costs the job nothing but that. */
+static void test_odd_members(void **state)
 {
     static const struct {
-        const char *body;
-        const char *reason;
+        const char *members; /* behind the id */
+        enum ais_state state;
     } cases[] = {
-        {JOB("\"source\":\"user\""), "no \"id\""},
-        {JOB("\"id\":\"1\""), "no \"source\""},
-        {JOB(""), "no \"id\""},
-        {JOB("\"id\":\"\",\"source\":\"user\""), "empty"},
-        {JOB("\"id\":null,\"source\":\"user\""), "\"id\" of the job is of the wrong type"},
-        {JOB("\"id\":1,\"source\":\"user\""), "wrong type"},
-        {JOB("\"id\":[\"1\"],\"source\":\"user\""), "wrong type"},
-        {JOB("\"id\":\"1\",\"source\":null"), "wrong type"},
-        {JOB("\"id\":\"1\",\"source\":{}"), "wrong type"},
-        {JOB("\"id\":\"1\",\"source\":\"u\",\"description\":1"), "wrong type"},
-        {JOB("\"id\":\"1\",\"source\":\"u\",\"end_reason\":false"), "wrong type"},
-        {JOB("\"id\":\"1\",\"source\":\"u\",\"started_at\":1763901850"), "wrong type"},
-        {JOB("\"id\":\"1\",\"source\":\"u\",\"ended_at\":{}"), "wrong type"},
-        {JOB("\"id\":\"1\",\"source\":\"u\",\"last_seen_at\":true"), "wrong type"},
-        {JOB("\"id\":\"1\",\"source\":\"u\",\"id\":\"1\""), "\"id\" twice"},
-        {JOB("\"id\":\"1\",\"source\":\"u\",\"ended_at\":null,\"ended_at\":\"t\""), "\"ended_at\" twice"},
-        {JOB("\"id\":\"1\",\"source\":\"u\",\"\\u0065nded_at\":null,\"ended_at\":\"t\""), "\"ended_at\" twice"},
+        {"", AIS_QUEUED},
+        {",\"source\":null", AIS_QUEUED},
+        {",\"source\":{}", AIS_QUEUED},
+        {",\"source\":\"a\",\"source\":\"b\"", AIS_QUEUED},
+        {",\"description\":1", AIS_QUEUED},
+        {",\"end_reason\":false", AIS_QUEUED},
+        {",\"last_seen_at\":true", AIS_QUEUED},
 
-        {"{\"success\":true}", "not an object"},
-        {"{\"success\":true,\"result\":null}", "not an object"},
-        {"{\"success\":true,\"result\":[]}", "not an object"},
-        {"{\"success\":true,\"result\":[{\"id\":\"1\",\"source\":\"u\"}]}", "not an object"},
-        {"{\"success\":true,\"result\":\"1\"}", "not an object"},
+        /* present, and not known */
+        {",\"started_at\":1763901850", AIS_RUNNING},
+        {",\"started_at\":false", AIS_RUNNING},
+        {",\"started_at\":[]", AIS_RUNNING},
+        {",\"started_at\":null,\"started_at\":null", AIS_RUNNING},
+        {",\"started_at\":\"2026-11-23T12:44:10Z\",\"started_at\":\"2026-11-23T12:44:10Z\"", AIS_RUNNING},
+        {",\"ended_at\":{}", AIS_SUCCEEDED},
+        {",\"ended_at\":0", AIS_SUCCEEDED},
+        {",\"ended_at\":null,\"ended_at\":\"t\"", AIS_SUCCEEDED},
+        {",\"ended_at\":null,\"\\u0065nded_at\":\"t\"", AIS_SUCCEEDED},
+        {",\"ended_at\":\"t\",\"end_reason\":0", AIS_FAILED},
+        {",\"ended_at\":\"t\",\"end_reason\":[]", AIS_FAILED},
+        {",\"ended_at\":\"t\",\"end_reason\":\"done\",\"end_reason\":\"done\"", AIS_FAILED},
     };
 
     (void) state;
-    for (size_t i = 0; i < COUNT(cases); i++)
-        assert_bad(AIS_JOB, cases[i].body, cases[i].reason);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char body[512];
+        struct ais_answer answer;
+
+        snprintf(body, sizeof(body), JOB("\"id\":\"1\"%s"), cases[i].members);
+        assert_good(&answer, AIS_JOB, body);
+        assert_string_equal(answer.jobs->id, "1");
+        assert_string_equal(answer.jobs->source, "unknown");
+        assert_null(answer.jobs->description);
+        assert_null(answer.jobs->end_reason);
+        if (answer.jobs->state != cases[i].state)
+            fail_msg("%s", cases[i].members);
+        assert_int_equal(answer.jobs->started_at, AIS_TIME_NONE);
+        assert_int_equal(answer.jobs->ended_at, AIS_TIME_NONE);
+        assert_int_equal(answer.jobs->last_seen_at, AIS_TIME_NONE);
+        ais_answer_free(&answer);
+    }
+}
+
+/* Nothing by which it could be asked for. */
+static void test_bad_job(void **state)
+{
+    static const char *const bodies[] = {
+        JOB(""),
+        JOB("\"source\":\"user\""),
+        JOB("\"id\":\"\",\"source\":\"user\""),
+        JOB("\"id\":null,\"source\":\"user\""),
+        JOB("\"id\":1,\"source\":\"user\""),
+        JOB("\"id\":[\"1\"],\"source\":\"user\""),
+        JOB("\"id\":\"1\",\"source\":\"u\",\"id\":\"1\""),
+        "{\"success\":true}",
+        "{\"success\":true,\"errors\":[]}",
+        "{\"success\":true,\"result\":null}",
+        "{\"success\":true,\"result\":[]}",
+        "{\"success\":true,\"result\":[{\"id\":\"1\",\"source\":\"u\"}]}",
+        "{\"success\":true,\"result\":\"1\"}",
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(bodies); i++)
+        assert_bad(AIS_JOB, bodies[i], "no job with an \"id\"");
 }
 
 static void test_bad_envelope(void **state)
@@ -285,14 +332,6 @@ static void test_bad_envelope(void **state)
         {"{\"success\":false}", "neither"},
         {"{\"success\":false,\"errors\":null}", "neither"},
         {"{\"success\":false,\"errors\":{\"code\":1,\"message\":\"m\"}}", "wrong type"},
-        {"{\"success\":false,\"errors\":[1]}", "the error is not an object"},
-        {"{\"success\":false,\"errors\":[{\"code\":1}]}", "no \"message\""},
-        {"{\"success\":false,\"errors\":[{\"message\":\"m\"}]}", "no \"code\""},
-        {"{\"success\":false,\"errors\":[{\"code\":\"1\",\"message\":\"m\"}]}", "wrong type"},
-        {"{\"success\":false,\"errors\":[{\"code\":1,\"message\":null}]}", "wrong type"},
-        {"{\"success\":false,\"errors\":[{\"code\":1,\"code\":2,\"message\":\"m\"}]}", "twice"},
-        {"{\"success\":false,\"errors\":[{\"code\":1,\"message\":\"m\"},{}]}", "no \"code\""},
-
         /* what a lenient reader lets pass */
         {"\xEF\xBB\xBF" JOB("\"id\":\"1\",\"source\":\"u\""), "not JSON"},
         {JOB("\"id\":\"1\",\"source\":\"u\"") "}", "bytes after the document"},
@@ -305,7 +344,8 @@ static void test_bad_envelope(void **state)
         {JOB("\"id\":\"1\",\"source\":\"u\",\"n\":01"), "not JSON"},
         {JOB("\"id\":\"1\",\"source\":\"u\",}"), "not JSON"},
     };
-    static const enum ais_kind kinds[] = {AIS_JOB, AIS_LIST, AIS_LOGS, AIS_INSTANCES};
+    static const enum ais_kind kinds[] = {AIS_JOB,      AIS_LIST,  AIS_LOGS,       AIS_INSTANCES,
+                                          AIS_INSTANCE, AIS_STATS, AIS_NAMESPACES, AIS_NAMESPACE};
 
     (void) state;
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -386,9 +426,94 @@ static void test_list(void **state)
     assert_bad(AIS_LIST, "{\"success\":true}", "\"result\" is not an array");
     assert_bad(AIS_LIST, "{\"success\":true,\"result\":null}", "\"result\" is not an array");
     assert_bad(AIS_LIST, JOB("\"id\":\"1\",\"source\":\"u\""), "\"result\" is not an array");
-    assert_bad(AIS_LIST, "{\"success\":true,\"result\":[{\"id\":\"1\",\"source\":\"u\"},null]}", "not an object");
-    assert_bad(AIS_LIST, "{\"success\":true,\"result\":[{\"id\":\"1\",\"source\":\"u\"},{\"id\":\"2\"}]}",
-               "no \"source\"");
+}
+
+/* What is no job is left out, and the others stand; but a list in which there is none is no list of jobs. */
+static void test_odd_elements(void **state)
+{
+    static const char *const odd[] = {
+        "null",
+        "1",
+        "\"2\"",
+        "[]",
+        "{}",
+        "{\"source\":\"u\"}",
+        "{\"id\":2}",
+        "{\"id\":\"\"}",
+        "{\"id\":\"2\",\"id\":\"2\"}",
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(odd); i++) {
+        char body[256];
+        struct ais_answer answer;
+
+        snprintf(body, sizeof(body), "{\"success\":true,\"result\":[%s,{\"id\":\"1\"},%s,%s,{\"id\":\"3\"}]}", odd[i],
+                 odd[i], odd[i]);
+        assert_good(&answer, AIS_LIST, body);
+        assert_int_equal(answer.njobs, 2);
+        assert_string_equal(answer.jobs[0].id, "1");
+        assert_string_equal(answer.jobs[1].id, "3");
+        ais_answer_free(&answer);
+
+        snprintf(body, sizeof(body), "{\"success\":true,\"result\":[%s,%s]}", odd[i], odd[i]);
+        assert_bad(AIS_LIST, body, "no job with an \"id\"");
+    }
+}
+
+/* Made from what users of the API have reported, odd members and all. */
+static void test_reported_jobs(void **state)
+{
+    static const struct {
+        const char *job;
+        enum ais_state state;
+        const char *started_at; /* NULL: not known */
+    } cases[] = {
+        {"\"source\":\"schedule\",\"description\":null,\"started_at\":\"2026-07-16 "
+         "10:00:00\",\"ended_at\":\"2026-07-16 "
+         "10:04:10\",\"last_seen_at\":\"2026-07-16 10:04:10\",\"end_reason\":\"new_job_has_started\"",
+         AIS_CANCELLED, "2026-07-16T10:00:00Z"},
+        {"\"source\":\"schedule\",\"description\":null,\"started_at\":\"2026-07-16T10:04:10Z\",\"ended_at\":null,"
+         "\"last_seen_at\":\"2026-07-16T10:04:10Z\",\"end_reason\":null",
+         AIS_RUNNING, "2026-07-16T10:04:10Z"},
+        {"\"source\":\"schedule\",\"description\":null,\"started_at\":\"2026-07-16T04:00:00.123Z\",\"ended_at\":"
+         "\"2026-07-16T04:05:00+00:00\",\"last_seen_at\":\"2026-07-16T04:05:00+00:00\",\"end_reason\":\"completed\"",
+         AIS_SUCCEEDED, "2026-07-16T04:00:00.123Z"},
+        {"\"source\":\"schedule\",\"description\":null,\"started_at\":\"2026-07-15T22:00:00\",\"ended_at\":"
+         "\"2026-07-15T22:05:00\",\"last_seen_at\":\"2026-07-15T22:05:00\",\"end_reason\":\"\"",
+         AIS_SUCCEEDED, "2026-07-15T22:00:00Z"},
+        {"\"source\":\"user\",\"started_at\":\"2026-07-26 17:10:45\"", AIS_RUNNING, "2026-07-26T17:10:45Z"},
+        {"\"source\":\"schedule\",\"description\":null,\"started_at\":1784139045,\"ended_at\":\"2026-07-15 20:00:00\","
+         "\"last_seen_at\":\"2026-07-15 20:00:00\",\"end_reason\":null",
+         AIS_SUCCEEDED, NULL},
+        {"\"source\":\"api\",\"description\":\"queued\"", AIS_QUEUED, NULL},
+    };
+    char body[4096] = "{\"result\":[";
+    struct ais_answer answer;
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char job[512];
+
+        snprintf(job, sizeof(job), "%s{\"id\":\"0b5e7c1a-1111-4222-8333-00000000000%zu\",%s}", i > 0 ? "," : "", i + 1,
+                 cases[i].job);
+        strcat(body, job);
+    }
+    strcat(body, "],\"success\":true,\"errors\":[],\"messages\":[{\"code\":10000,\"message\":\"a note\","
+                 "\"type\":null}],\"result_info\":{\"count\":7,\"per_page\":50}}");
+
+    assert_good(&answer, AIS_LIST, body);
+    assert_int_equal(answer.njobs, COUNT(cases));
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const struct ais_job *job = &answer.jobs[i];
+
+        if (job->state != cases[i].state)
+            fail_msg("%s: %s", job->id, ais_state_name(job->state));
+        assert_int_equal(job->started_at, cases[i].started_at != NULL ? ms(cases[i].started_at) : AIS_TIME_NONE);
+    }
+    assert_string_equal(answer.jobs[0].end_reason, "new_job_has_started");
+    assert_string_equal(answer.jobs[6].source, "api");
+    ais_answer_free(&answer);
 }
 
 /* No bound on the number of jobs but the size of the body. */
@@ -436,76 +561,125 @@ static void test_logs(void **state)
     ais_answer_free(&answer);
 }
 
-static void test_bad_logs(void **state)
+/* Whatever stands in them: it is for those who read the log. */
+static void test_odd_logs(void **state)
 {
-    static const struct {
-        const char *body;
-        const char *reason;
-    } cases[] = {
-        {"{\"success\":true}", "\"result\" is not an array"},
-        {"{\"success\":true,\"result\":{}}", "\"result\" is not an array"},
-        {LOGS("1"), "the log entry is not an object"},
-        {LOGS("{}"), "no \"id\""},
-        {LOGS(LOG("\"1\"", "0", "\"m\"", "0")), "wrong type"},
-        {LOGS(LOG("1.5", "0", "\"m\"", "0")), "not an integer"},
-        {LOGS(LOG("1e999", "0", "\"m\"", "0")), "not an integer"},
-        {LOGS(LOG("-1e999", "0", "\"m\"", "0")), "not an integer"},
-        {LOGS(LOG("1", "null", "\"m\"", "0")), "wrong type"},
-        {LOGS(LOG("1", "\"2026\"", "\"m\"", "0")), "wrong type"},
-        {LOGS(LOG("1", "0", "null", "0")), "wrong type"},
-        {LOGS(LOG("1", "0", "\"m\"", "true")), "wrong type"},
-        {LOGS(LOG("1", "0", "\"m\"", "0.5")), "not an integer"},
-        {LOGS(LOG("1", "0", "\"m\"", "0") ",[]"), "not an object"},
-        {LOGS("{\"id\":1,\"id\":1}"), "\"id\" twice"},
-        {LOGS("{\"created_at\":0,\"message\":\"m\",\"message_type\":0}"), "no \"id\""},
-        {LOGS("{\"id\":1,\"message\":\"m\",\"message_type\":0}"), "no \"created_at\""},
-        {LOGS("{\"id\":1,\"created_at\":0,\"message_type\":0}"), "no \"message\""},
-        {LOGS("{\"id\":1,\"created_at\":0,\"message\":\"m\"}"), "no \"message_type\""},
-    };
+    struct ais_answer answer;
 
     (void) state;
-    for (size_t i = 0; i < COUNT(cases); i++)
-        assert_bad(AIS_LOGS, cases[i].body, cases[i].reason);
+    assert_good(&answer, AIS_LOGS, LOGS("1,{},null," LOG("\"1\"", "null", "7", "0.5") ",{\"id\":1,\"id\":1}"));
+    assert_int_equal(answer.nlogs, 5);
+    ais_answer_free(&answer);
+
+    assert_bad(AIS_LOGS, "{\"success\":true}", "\"result\" is not an array");
+    assert_bad(AIS_LOGS, "{\"success\":true,\"result\":null}", "\"result\" is not an array");
+    assert_bad(AIS_LOGS, "{\"success\":true,\"result\":{}}", "\"result\" is not an array");
 }
+
+#define ERRORS(errors) "{\"success\":false,\"errors\":[" errors "],\"messages\":[],\"result\":null}"
 
 static void test_errors(void **state)
 {
     static const struct {
         const char *body;
-        int code;
+        size_t nerrors;
+        int code; /* of the last */
         const char *message;
     } cases[] = {
-        {"{\"success\":false,\"errors\":[{\"code\":7021,\"message\":\"job_not_found\"}],\"result\":{}}", 7021,
+        {"{\"success\":false,\"errors\":[{\"code\":7021,\"message\":\"job_not_found\"}],\"result\":{}}", 1, 7021,
          "job_not_found"},
-        {"{\"success\":false,\"errors\":[{\"code\":7002,\"message\":\"a\"},{\"code\":1,\"message\":\"b\"}]}", 7002,
-         "a"},
-        {"{\"success\":false,\"errors\":[{\"code\":10000,\"message\":\"\",\"error_chain\":[]}],\"result\":null}", 10000,
-         ""},
-        {"{\"success\":false,\"errors\":[],\"result\":[1,2]}", 0, NULL},
-        {"{\"success\":false,\"errors\":[],\"result\":false}", 0, NULL},
-        {"{\"success\":false,\"errors\":[{\"code\":1e999,\"message\":\"m\"}]}", INT32_MAX, "m"},
-        {"{\"success\":false,\"errors\":[{\"code\":-1e999,\"message\":\"m\"}]}", INT32_MIN, "m"},
+        {ERRORS("{\"code\":7002,\"message\":\"a\"},{\"code\":1,\"message\":\"b\"}"), 2, 1, "b"},
+        {ERRORS("{\"code\":10000,\"message\":\"\",\"error_chain\":[]}"), 1, 10000, ""},
+        {"{\"success\":false,\"errors\":[],\"result\":[1,2]}", 0, 0, NULL},
+        {"{\"success\":false,\"errors\":[],\"result\":false}", 0, 0, NULL},
+        {ERRORS("{\"code\":1e999,\"message\":\"m\"}"), 1, INT32_MAX, "m"},
+        {ERRORS("{\"code\":-1e999,\"message\":\"m\"}"), 1, INT32_MIN, "m"},
+
+        /* without a code, or with odd members: the older form of 400, and whatever else */
+        {ERRORS("{\"message\":\"Invalid input\",\"path\":[\"query\",\"per_page\"]}"), 1, 0, "Invalid input"},
+        {ERRORS("{\"message\":\"Bad Request\"}"), 1, 0, "Bad Request"},
+        {ERRORS("{\"code\":1}"), 1, 1, NULL},
+        {ERRORS("{\"code\":1,\"message\":null}"), 1, 1, NULL},
+        {ERRORS("{\"code\":\"1\",\"message\":{}}"), 1, 0, NULL},
+        {ERRORS("{\"code\":null,\"message\":\"m\"}"), 1, 0, "m"},
+        {ERRORS("{\"code\":1,\"code\":2,\"message\":\"m\",\"message\":\"n\"}"), 1, 0, NULL},
+        {ERRORS("{}"), 1, 0, NULL},
+        {ERRORS("null,1,\"2\",[]"), 4, 0, NULL},
+
+        /* the first ones are enough */
+        {ERRORS("{\"code\":1},{\"code\":2},{\"code\":3},{\"code\":4,\"message\":\"d\"},{\"code\":5},6"), 4, 4, "d"},
     };
-    static const enum ais_kind kinds[] = {AIS_JOB, AIS_LIST, AIS_LOGS, AIS_INSTANCES};
+    static const enum ais_kind kinds[] = {AIS_JOB,      AIS_LIST,  AIS_LOGS,       AIS_INSTANCES,
+                                          AIS_INSTANCE, AIS_STATS, AIS_NAMESPACES, AIS_NAMESPACE};
 
     (void) state;
     for (size_t i = 0; i < COUNT(cases); i++) {
         for (size_t k = 0; k < COUNT(kinds); k++) {
+            const struct ais_api_error *last;
             struct ais_answer answer;
 
             assert_good(&answer, kinds[k], cases[i].body);
             assert_false(answer.success);
-            assert_int_equal(answer.error_code, cases[i].code);
+            assert_int_equal(answer.nerrors, cases[i].nerrors);
+            last = &answer.errors[answer.nerrors > 0 ? answer.nerrors - 1 : 0];
+            assert_int_equal(last->code, cases[i].code);
             if (cases[i].message == NULL)
-                assert_null(answer.error_message);
+                assert_null(last->message);
             else
-                assert_string_equal(answer.error_message, cases[i].message);
+                assert_string_equal(last->message, cases[i].message);
+            assert_int_equal(last->nchain, 0);
             assert_null(answer.jobs);
             assert_int_equal(answer.njobs, 0);
             assert_null(answer.listing.instances);
+            assert_null(answer.instance.id);
+            assert_null(answer.namespace);
             ais_answer_free(&answer);
         }
     }
+}
+
+static void test_error_chain(void **state)
+{
+    static const struct {
+        const char *chain;
+        size_t nchain;
+        int codes[AIS_CHAIN_MAX];
+    } cases[] = {
+        {"[{\"code\":6111,\"message\":\"m\"}]", 1, {6111}},
+        {"[{\"code\":6102},{\"code\":6103,\"error_chain\":[{\"code\":1}]}]", 2, {6102, 6103}},
+        {"[null,7,{},{\"code\":\"1\"},{\"code\":1,\"code\":1},[{\"code\":2}],{\"code\":3}]", 1, {3}},
+        {"[{\"code\":1},{\"code\":2},{\"code\":3},{\"code\":4},{\"code\":5}]", 4, {1, 2, 3, 4}},
+        {"{\"code\":1}", 0, {0}},
+        {"null", 0, {0}},
+        {"[{\"code\":1}],\"error_chain\":[{\"code\":1}]", 0, {0}},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char body[512];
+        struct ais_answer answer;
+
+        snprintf(body, sizeof(body), ERRORS("{\"code\":6003,\"error_chain\":%s}"), cases[i].chain);
+        assert_good(&answer, AIS_JOB, body);
+        assert_int_equal(answer.errors[0].code, 6003);
+        assert_int_equal(answer.errors[0].nchain, cases[i].nchain);
+        assert_memory_equal(answer.errors[0].chain, cases[i].codes, sizeof(cases[i].codes));
+        ais_answer_free(&answer);
+    }
+}
+
+/* Of namespaces, it is enough that there is a list of them. */
+static void test_namespaces(void **state)
+{
+    struct ais_answer answer;
+
+    (void) state;
+    assert_good(&answer, AIS_NAMESPACES, "{\"success\":true,\"result\":[{\"name\":\"default\"},1]}");
+    ais_answer_free(&answer);
+    assert_good(&answer, AIS_NAMESPACES, "{\"success\":true,\"result\":[]}");
+    ais_answer_free(&answer);
+    assert_bad(AIS_NAMESPACES, "{\"success\":true}", "\"result\" is not an array");
+    assert_bad(AIS_NAMESPACES, "{\"success\":true,\"result\":{\"name\":\"default\"}}", "\"result\" is not an array");
 }
 
 /* Of whatever kind, an answer is parsed as what was asked for; test_instance.c has the rest. */
@@ -524,8 +698,42 @@ static void test_instances(void **state)
     ais_answer_free(&answer);
     assert_null(answer.listing.instances);
 
-    assert_bad(AIS_INSTANCES, "{\"success\":true,\"result\":[{\"id\":\"docs\"},{}]}", "the instance has no \"id\"");
+    assert_good(&answer, AIS_INSTANCES,
+                "{\"success\":true,\"result\":[],\"result_info\":{\"page\":-1,\"total_count\":1e16}}");
+    assert_int_equal(answer.listing.page, -1);
+    assert_int_equal(answer.listing.total, -1);
+    ais_answer_free(&answer);
+
+    assert_good(&answer, AIS_INSTANCES, "{\"success\":true,\"result\":[],\"result_info\":{\"page\":0.5}}");
+    assert_int_equal(answer.listing.page, -1);
+    ais_answer_free(&answer);
+
     assert_bad(AIS_INSTANCES, "{\"success\":true,\"result\":[],\"result_info\":1,\"result_info\":1}", "twice");
+}
+
+static void test_single(void **state)
+{
+    struct ais_answer answer;
+
+    (void) state;
+    assert_good(&answer, AIS_INSTANCE, JOB("\"id\":\"docs\",\"paused\":true"));
+    assert_string_equal(answer.instance.id, "docs");
+    assert_true(answer.instance.paused);
+    ais_answer_free(&answer);
+    assert_null(answer.instance.id);
+
+    assert_good(&answer, AIS_STATS, JOB("\"outdated\":23"));
+    assert_int_equal(answer.stats.items[5], 23);
+    ais_answer_free(&answer);
+
+    assert_good(&answer, AIS_NAMESPACE, JOB("\"name\":\"team--blue\""));
+    assert_string_equal(answer.namespace, "team--blue");
+    ais_answer_free(&answer);
+    assert_null(answer.namespace);
+
+    assert_bad(AIS_INSTANCE, JOB("\"name\":\"docs\""), "\"result\" is not what was asked for");
+    assert_bad(AIS_STATS, "{\"success\":true,\"result\":[]}", "\"result\" is not what was asked for");
+    assert_bad(AIS_NAMESPACE, JOB("\"id\":\"docs\""), "\"result\" is not what was asked for");
 }
 
 /* Cut anywhere, an answer is none: never a half-filled job. */
@@ -616,17 +824,23 @@ int main(void)
         cmocka_unit_test(test_bare_job),
         cmocka_unit_test(test_unreadable_times),
         cmocka_unit_test(test_unknown_members),
+        cmocka_unit_test(test_odd_members),
         cmocka_unit_test(test_bad_job),
         cmocka_unit_test(test_bad_envelope),
         cmocka_unit_test(test_nul_byte),
         cmocka_unit_test(test_message),
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_list),
+        cmocka_unit_test(test_odd_elements),
+        cmocka_unit_test(test_reported_jobs),
         cmocka_unit_test(test_long_list),
         cmocka_unit_test(test_logs),
-        cmocka_unit_test(test_bad_logs),
+        cmocka_unit_test(test_odd_logs),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_error_chain),
+        cmocka_unit_test(test_namespaces),
         cmocka_unit_test(test_instances),
+        cmocka_unit_test(test_single),
         cmocka_unit_test(test_every_prefix),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_free_of_nothing),

@@ -5,7 +5,6 @@
 #include "../../collectd-plugin/budget.c"
 
 #define SECOND INT64_C(1000)
-#define EPOCH INT64_C(1795435200000) /* at 0 of the clock */
 
 static void set_up(budget_t *b, const struct ais_budget_limit *limits, size_t n)
 {
@@ -21,8 +20,7 @@ static void set_up(budget_t *b, const struct ais_budget_limit *limits, size_t n)
 
 static struct ais_response response(int status, unsigned calls)
 {
-    return (struct ais_response){
-        .status = status, .calls = calls, .retry_after = -1, .ratelimit_remaining = -1, .ratelimit_reset = -1};
+    return (struct ais_response){.status = status, .calls = calls, .retry_after = -1};
 }
 
 static void check_rate(budget_t *b, int64_t now, double per_second)
@@ -47,7 +45,7 @@ static size_t spend(budget_t *b, int64_t now, const char *cache, size_t most)
         assert_true(aisearch_budget_enter(b, &ticket, now));
         aisearch_budget_leave(b, ticket, false, now);
         strcpy(r.cache, cache);
-        outcome = aisearch_budget_settle(b, &r, now, EPOCH + now);
+        outcome = aisearch_budget_settle(b, &r, now);
         assert_int_equal(outcome.closed, 0);
         assert_int_equal(outcome.spent, strcmp(cache, "HIT") == 0 ? 0 : 1);
     }
@@ -116,11 +114,12 @@ static void test_rate_follows_the_api(void **state)
 
     (void) state;
     SET_UP(&b, {1000, 100 * SECOND});
-    r.ratelimit_remaining = 19;
-    r.ratelimit_reset = EPOCH + 99 * SECOND;
+    r.limits.n = 1;
+    r.limits.items[0] =
+        (struct ais_limit){.name = "default", .left = 19, .reset_at = 99 * SECOND, .quota = -1, .window = -1};
     assert_true(aisearch_budget_enter(&b, &ticket, 0));
     aisearch_budget_leave(&b, ticket, false, 0);
-    aisearch_budget_settle(&b, &r, 0, EPOCH);
+    aisearch_budget_settle(&b, &r, 0);
     check_rate(&b, 0, 0.2);
     assert_int_equal(spend(&b, 50 * SECOND, "", 100), 19);
     check_rate(&b, 50 * SECOND, 1.0 / 50);
@@ -149,7 +148,7 @@ static void test_room_is_kept_for_those_that_began(void **state)
     assert_int_equal(aisearch_budget_left(&b, 0), 0);
 
     /* the fifth could not connect */
-    aisearch_budget_settle(&b, &r, 0, EPOCH);
+    aisearch_budget_settle(&b, &r, 0);
     assert_int_equal(aisearch_budget_left(&b, 0), 1);
 
     /* a repeat takes what was left */
@@ -170,7 +169,7 @@ static void test_given_up_calls_go_on_to_count(void **state)
     SET_UP(&b, {1, SECOND});
     assert_true(aisearch_budget_enter(&b, &ticket, 0));
     aisearch_budget_leave(&b, ticket, true, 100);
-    aisearch_budget_settle(&b, &r, 100, EPOCH + 100);
+    aisearch_budget_settle(&b, &r, 100);
     assert_false(aisearch_budget_enter(&b, &ticket, 2000));
     assert_true(aisearch_budget_enter(&b, &ticket, 2200));
 }
@@ -190,7 +189,7 @@ static void test_repeats_count(void **state)
     assert_true(aisearch_budget_enter(&b, &ticket, 0));
     aisearch_budget_leave(&b, ticket, false, 0);
     assert_false(aisearch_budget_enter(&b, &ticket, 0));
-    assert_int_equal(aisearch_budget_settle(&b, &r, 0, EPOCH).spent, 1);
+    assert_int_equal(aisearch_budget_settle(&b, &r, 0).spent, 1);
     assert_true(aisearch_budget_enter(&b, &ticket, 0));
     assert_false(aisearch_budget_enter(&b, &ticket, 0));
 }
@@ -214,7 +213,7 @@ static void test_closed(void **state)
 
         r.retry_after = cases[i].retry_after;
         SET_UP(&b, {1000, SECOND});
-        assert_int_equal(aisearch_budget_settle(&b, &r, 0, EPOCH).closed, cases[i].closed);
+        assert_int_equal(aisearch_budget_settle(&b, &r, 0).closed, cases[i].closed);
         if (cases[i].closed == 0) {
             assert_int_equal(aisearch_budget_left(&b, 0), 1000);
             continue;

@@ -18,6 +18,11 @@ static const struct ais_resource job = {.kind = AIS_JOB, .job = {"j1", 2}};
 static const struct ais_resource list = {.kind = AIS_LIST};
 static const struct ais_resource logs = {.kind = AIS_LOGS, .job = {"j1", 2}};
 static const struct ais_resource instances = {.kind = AIS_INSTANCES};
+static const struct ais_resource instance = {.kind = AIS_INSTANCE, .instance = {"docs", 4}};
+static const struct ais_resource stats = {.kind = AIS_STATS, .instance = {"docs", 4}};
+static const struct ais_resource namespaces = {.kind = AIS_NAMESPACES, .generation = AIS_NAMESPACED};
+static const struct ais_resource namespace = {
+    .kind = AIS_NAMESPACE, .generation = AIS_NAMESPACED, .namespace = {"team", 4}};
 
 static struct ais_error why;
 
@@ -31,6 +36,7 @@ static struct ais_verdict judge(const struct ais_resource *res, int status, cons
 
     assert_int_equal(verdict.fault, silent.fault);
     assert_int_equal(verdict.pass, silent.pass);
+    assert_int_equal(verdict.no_route, silent.no_route);
     assert_int_equal(verdict.fault != AIS_FAULT_NONE, why.text[0] != '\0');
     return verdict;
 }
@@ -60,8 +66,9 @@ static void assert_fault(struct ais_verdict verdict, enum ais_fault fault, bool 
 
 static void test_fault_names(void **state)
 {
-    static const char *const names[AIS_FAULTS] = {"none",         "connect", "tls",  "timeout", "credential",
-                                                  "rate_limited", "server",  "body", "budget",  "internal"};
+    static const char *const names[AIS_FAULTS] = {"none",       "connect",      "tls",     "timeout",
+                                                  "credential", "rate_limited", "server",  "body",
+                                                  "refused",    "budget",       "internal"};
 
     (void) state;
     for (int f = 0; f < AIS_FAULTS; f++)
@@ -168,26 +175,171 @@ static void test_judge_instances(void **state)
     assert_int_equal(ais_policy_lifetime(&ais_valid_default, &verdict), ais_valid_default.list);
 
     assert_answer(judge(&instances, 404, ERROR("7063")), AIS_CLASS_NOT_FOUND);
-    assert_answer(judge(&instances, 403, ERROR("9109")), AIS_CLASS_ERROR);
-    assert_fault(judge(&instances, 200, LIST("{}")), AIS_FAULT_BODY, false, "no \"id\"");
+    assert_fault(judge(&instances, 403, ERROR("9109")), AIS_FAULT_CREDENTIAL, false, "credential");
     assert_fault(judge(&instances, 200, ERROR("7001")), AIS_FAULT_BODY, false, "200 with error code 7001");
 }
 
-static void test_judge_refusals(void **state)
+#define ONE(members) "{\"success\":true,\"result\":{" members "}}"
+
+/* What is known of one instance or namespace, and what is indexed. */
+static void test_judge_single(void **state)
 {
-    struct ais_verdict verdict;
+    static const struct {
+        const struct ais_resource *res;
+        const char *body;
+        enum ais_class class;
+        int64_t lifetime;
+    } cases[] = {
+        {&instance, ONE("\"id\":\"docs\",\"status\":\"error\""), AIS_CLASS_INSTANCE, MINUTE},
+        {&stats, ONE("\"queued\":1"), AIS_CLASS_STATS, 10 * SECOND},
+        {&stats, ONE("\"degraded\":true"), AIS_CLASS_STATS, 10 * SECOND},
+        {&namespaces, LIST("{\"name\":\"team\"}"), AIS_CLASS_INSTANCE, MINUTE},
+        {&namespaces, LIST(""), AIS_CLASS_INSTANCE, MINUTE},
+        {&namespace, ONE("\"name\":\"team\""), AIS_CLASS_INSTANCE, MINUTE},
+    };
 
     (void) state;
-    assert_answer(judge(&job, 404, ERROR("7021")), AIS_CLASS_NOT_FOUND);
-    assert_answer(judge(&list, 404, ERROR("7002")), AIS_CLASS_NOT_FOUND);
-    assert_answer(judge(&logs, 404, "{\"success\":false,\"errors\":[]}"), AIS_CLASS_NOT_FOUND);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct ais_verdict verdict = judge(cases[i].res, 200, cases[i].body);
 
-    assert_answer(judge(&job, 400, ERROR("7000")), AIS_CLASS_ERROR);
-    assert_answer(judge(&job, 403, ERROR("9109")), AIS_CLASS_ERROR);
-    assert_answer(judge(&job, 410, ERROR("10000")), AIS_CLASS_ERROR);
-    verdict = judge(&job, 499, ERROR("1"));
-    assert_answer(verdict, AIS_CLASS_ERROR);
-    assert_false(verdict.has_state);
+        assert_answer(verdict, cases[i].class);
+        assert_false(verdict.has_state);
+        assert_false(verdict.no_route);
+        assert_int_equal(ais_policy_lifetime(&ais_valid_default, &verdict), cases[i].lifetime);
+
+        assert_answer(judge(cases[i].res, 404, ERROR("7002")), AIS_CLASS_NOT_FOUND);
+        assert_fault(judge(cases[i].res, 200, ERROR("7001")), AIS_FAULT_BODY, false, "200 with error code 7001");
+    }
+
+    /* one that was not asked for is never one that was */
+    assert_fault(judge(&instance, 200, ONE("\"id\":\"doc\"")), AIS_FAULT_BODY, false, "another instance or namespace");
+    assert_fault(judge(&namespace, 200, ONE("\"name\":\"teams\"")), AIS_FAULT_BODY, false,
+                 "another instance or namespace");
+    assert_fault(judge(&instance, 200, ONE("")), AIS_FAULT_BODY, false, "not what was asked for");
+    assert_fault(judge(&namespaces, 200, ONE("\"name\":\"team\"")), AIS_FAULT_BODY, false, "not an array");
+}
+
+/* Only the API's own 404 is an answer. */
+static void test_judge_not_found(void **state)
+{
+    static const char *const bodies[] = {ERROR("7021"), ERROR("7002"), ERROR("7063"), ERROR("10000"),
+                                         "{\"success\":false,\"errors\":[]}"};
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(bodies); i++) {
+        struct ais_verdict verdict = judge(&job, 404, bodies[i]);
+
+        assert_answer(verdict, AIS_CLASS_NOT_FOUND);
+        assert_false(verdict.no_route);
+        assert_false(verdict.has_state);
+    }
+}
+
+#define ERRORS(errors) "{\"success\":false,\"errors\":[" errors "],\"messages\":[],\"result\":null}"
+#define SAID(code, message) "{\"code\":" code ",\"message\":\"" message "\"}"
+
+/* Every form in which the API was seen to refuse a credential: never passed on, and never an answer. */
+static void test_judge_credential(void **state)
+{
+    static const struct {
+        int status;
+        const char *body;
+        const char *reason;
+    } cases[] = {
+        {401, ERRORS(SAID("10000", "Authentication error")), "credential (401)"},
+        {401, ERRORS(SAID("9109", "Unauthorized to access requested resource")), "credential (401)"},
+        {401, "", "credential (401)"},
+        {401, "<html>", "credential (401)"},
+        {403, ERRORS(SAID("10000", "Authentication error")), "credential (403 with error code 10000)"},
+        {400, ERRORS(SAID("10000", "Authentication error")), "credential (400 with error code 10000)"},
+        {400, ERRORS(SAID("10001", "Unable to authenticate request")), "10001"},
+        {403, ERRORS(SAID("10001", "Unable to authenticate request")), "10001"},
+        {400,
+         ERRORS("{\"code\":6003,\"message\":\"Invalid request headers\",\"error_chain\":[" SAID(
+             "6111", "Invalid format for Authorization header") "]}"),
+         "credential (400 with error codes 6003, 6111)"},
+        {400,
+         ERRORS("{\"code\":6003,\"message\":\"Invalid request headers\",\"error_chain\":[" SAID(
+             "6102", "Invalid format for X-Auth-Email header") "," SAID("6103",
+                                                                        "Invalid format for X-Auth-Key header") "]}"),
+         "credential (400 with error codes 6003, 6102)"},
+        {400, ERRORS(SAID("9106", "Missing X-Auth-Key, X-Auth-Email or Authorization headers")), "9106"},
+        {403, ERRORS(SAID("9103", "Unknown X-Auth-Key or X-Auth-Email")), "9103"},
+        {400, ERRORS(SAID("9103", "Unknown X-Auth-Key or X-Auth-Email")), "9103"},
+        {403, ERRORS(SAID("9109", "Invalid access token")), "9109"},
+        {400, ERRORS(SAID("9109", "Invalid access token")), "9109"},
+        {403, ERRORS(SAID("9109", "Cannot use the access token from location: 192.0.2.7")), "9109"},
+        {403, ERRORS(SAID("1", "one") "," SAID("10000", "Authentication error")), "credential (403"},
+    };
+    static const struct ais_resource *const resources[] = {&job,      &list,  &logs,       &instances,
+                                                           &instance, &stats, &namespaces, &namespace};
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        for (size_t r = 0; r < COUNT(resources); r++) {
+            struct ais_verdict verdict = judge(resources[r], cases[i].status, cases[i].body);
+
+            assert_fault(verdict, AIS_FAULT_CREDENTIAL, false, cases[i].reason);
+            assert_false(verdict.no_route);
+            assert_int_equal(ais_policy_client_status(verdict.fault), 502);
+        }
+    }
+}
+
+/* What was asked for is refused, or how: it is passed on, and takes no good answer's place. */
+static void test_judge_refused(void **state)
+{
+    static const struct {
+        int status;
+        const char *body;
+        bool no_route;
+        const char *reason;
+    } cases[] = {
+        {403, ERRORS(SAID("9109", "Unauthorized to access requested resource")), false,
+         "look-up (403 with error code 9109)"},
+        {400, ERRORS("{\"message\":\"Invalid input\",\"path\":[\"query\",\"per_page\"]}"), false, "look-up (400)"},
+        {400, ERRORS("{\"message\":\"Bad Request\"}"), false, "look-up (400)"},
+        {400, ERRORS(""), false, "look-up (400)"},
+        {400, ERRORS("{\"code\":1,\"error_chain\":[{\"code\":2}]}"), false, "look-up (400 with error codes 1, 2)"},
+        {403, ERRORS(SAID("1", "s3cret")), false, "look-up (403 with error code 1)"},
+        {405, ERRORS(SAID("10000", "s3cret")), false, "look-up (405 with error code 10000)"},
+        {409, ERRORS(""), false, "look-up (409)"},
+        {499, ERRORS(SAID("1", "s3cret")), false, "look-up (499 with error code 1)"},
+
+        {400, ERRORS(SAID("7000", "No route for that URI")), true, "look-up (400 with error code 7000)"},
+        {400, ERRORS(SAID("7003", "Could not route to /x")), true, "look-up (400 with error code 7003)"},
+        {403, ERRORS(SAID("7003", "Could not route to /x")), true, "look-up (403 with error code 7003)"},
+        {404, ERRORS(SAID("7000", "No route for that URI")), true, "look-up (404 with error code 7000)"},
+        {404, ERRORS(SAID("7003", "Could not route to /x")), true, "look-up (404 with error code 7003)"},
+        {404, ERRORS(SAID("7021", "job_not_found") "," SAID("7003", "Could not route")), true, "look-up (404"},
+        {410, ERRORS(SAID("10000", "gone")), true, "look-up (410 with error code 10000)"},
+        {410, ERRORS(""), true, "look-up (410)"},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct ais_verdict verdict = judge(&job, cases[i].status, cases[i].body);
+
+        assert_fault(verdict, AIS_FAULT_REFUSED, true, cases[i].reason);
+        assert_null(strstr(why.text, "s3cret"));
+        if (verdict.no_route != cases[i].no_route)
+            fail_msg("%d %s", cases[i].status, cases[i].body);
+    }
+}
+
+/* 410 tells whatever its body is; any other status tells nothing of routes without the API's envelope. */
+static void test_judge_gone(void **state)
+{
+    struct ais_verdict verdict = judge(&job, 410, "<html>");
+
+    (void) state;
+    assert_fault(verdict, AIS_FAULT_BODY, false, "410: the answer is not JSON");
+    assert_true(verdict.no_route);
+
+    assert_false(judge(&job, 404, "<html>").no_route);
+    assert_false(judge(&job, 429, ERROR("7003")).no_route);
+    assert_false(judge(&job, 500, ERROR("7003")).no_route);
+    assert_false(judge(&job, 200, ERROR("7003")).no_route);
 }
 
 static void test_judge_faults(void **state)
@@ -204,21 +356,29 @@ static void test_judge_faults(void **state)
         {403, ERROR("10000"), AIS_FAULT_CREDENTIAL, false, "credential"},
         {403, "<html>", AIS_FAULT_BODY, false, "403: the answer is not JSON"},
         {429, ERROR("7020"), AIS_FAULT_RATE_LIMITED, false, "rate limit"},
+        {429, ERROR("10429"), AIS_FAULT_RATE_LIMITED, false, "rate limit"},
+        {429, ERROR("10000"), AIS_FAULT_RATE_LIMITED, false, "rate limit"},
+        {429, "error code: 1015", AIS_FAULT_RATE_LIMITED, false, "rate limit"},
         {429, "", AIS_FAULT_RATE_LIMITED, false, "rate limit"},
 
         {200, "", AIS_FAULT_BODY, false, "not JSON"},
         {200, "null", AIS_FAULT_BODY, false, "not an object"},
         {200, "<html>", AIS_FAULT_BODY, false, "200: the answer is not JSON"},
-        {200, "{\"success\":true}", AIS_FAULT_BODY, false, "not an object"},
-        {200, LIST(""), AIS_FAULT_BODY, false, "not an object"},
+        {200, "{\"success\":true}", AIS_FAULT_BODY, false, "no job with an \"id\""},
+        {200, LIST(""), AIS_FAULT_BODY, false, "no job with an \"id\""},
+        {200, LIST(QUEUED), AIS_FAULT_BODY, false, "no job with an \"id\""},
         {200, ERROR("7021"), AIS_FAULT_BODY, false, "200 with error code 7021"},
         {404, "<html>", AIS_FAULT_BODY, false, "404: the answer is not JSON"},
         {404, "", AIS_FAULT_BODY, false, "not JSON"},
+        {421, "", AIS_FAULT_BODY, false, "421: the answer is not JSON"},
+        {401, JOB(""), AIS_FAULT_CREDENTIAL, false, "credential"},
         {404, JOB(""), AIS_FAULT_BODY, false, "404 with \"success\":true"},
         {400, "{\"success\":false}", AIS_FAULT_BODY, false, "neither"},
 
         {500, ERROR("7001"), AIS_FAULT_SERVER, true, "500 with error code 7001"},
         {503, ERROR("7017"), AIS_FAULT_SERVER, true, "503 with error code 7017"},
+        {500, ERROR("10000"), AIS_FAULT_SERVER, true, "500 with error code 10000"},
+        {502, "{\"success\":false,\"errors\":[]}", AIS_FAULT_SERVER, true, "502 with error code 0"},
         {599, ERROR("1"), AIS_FAULT_SERVER, true, "599"},
         {500, JOB(""), AIS_FAULT_SERVER, false, "500 with \"success\":true"},
         {500, "", AIS_FAULT_SERVER, false, "500: the answer is not JSON"},
@@ -245,11 +405,18 @@ static void test_judge_faults(void **state)
 
     assert_fault(judge(&list, 200, JOB("")), AIS_FAULT_BODY, false, "not an array");
     assert_fault(judge(&logs, 200, JOB("")), AIS_FAULT_BODY, false, "not an array");
-    assert_fault(judge(&logs, 200, LIST(QUEUED)), AIS_FAULT_BODY, false, "wrong type");
+    assert_fault(judge(&list, 200, LIST("{\"source\":\"u\"}")), AIS_FAULT_BODY, false, "no job with an \"id\"");
 }
 
-static const struct ais_valid valid = {
-    .active = 2000, .active_max = 30000, .ended = 1, .list = 10000, .logs = 3, .not_found = 4, .error = 5};
+static const struct ais_valid valid = {.active = 2000,
+                                       .active_max = 30000,
+                                       .ended = 1,
+                                       .list = 10000,
+                                       .logs = 3,
+                                       .instance = 6,
+                                       .stats = 7,
+                                       .not_found = 4,
+                                       .error = 5};
 
 static int64_t lifetime(enum ais_class class, bool has_state, int64_t age)
 {
@@ -283,6 +450,8 @@ static void test_lifetime(void **state)
     assert_int_equal(lifetime(AIS_CLASS_LOGS, false, 0), 3);
     assert_int_equal(lifetime(AIS_CLASS_NOT_FOUND, false, 0), 4);
     assert_int_equal(lifetime(AIS_CLASS_ERROR, false, 0), 5);
+    assert_int_equal(lifetime(AIS_CLASS_INSTANCE, false, 0), 6);
+    assert_int_equal(lifetime(AIS_CLASS_STATS, false, 0), 7);
 
     /* an active job: a hundredth of its age, within its bounds */
     assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 0), 2000);
@@ -337,10 +506,40 @@ static void test_stretch(void **state)
 
 static void test_closed(void **state)
 {
+    static const struct {
+        int status;
+        int64_t retry_after;
+        int64_t closed;
+    } cases[] = {
+        /* the API says so, for as long as it likes */
+        {429, -1, 5 * MINUTE},
+        {429, 0, 0},
+        {429, 7 * SECOND, 7 * SECOND},
+        {429, DAY, DAY},
+
+        /* anybody on the way may say this */
+        {503, -1, 0},
+        {503, 0, 0},
+        {503, 1, 1},
+        {503, 7 * SECOND, 7 * SECOND},
+        {503, 5 * MINUTE, 5 * MINUTE},
+        {503, DAY, 5 * MINUTE},
+
+        {0, -1, 0},
+        {0, 7 * SECOND, 0},
+        {200, 7 * SECOND, 0},
+        {301, 7 * SECOND, 0},
+        {403, 7 * SECOND, 0},
+        {500, 7 * SECOND, 0},
+        {502, 7 * SECOND, 0},
+        {504, 7 * SECOND, 0},
+    };
+
     (void) state;
-    assert_int_equal(ais_policy_closed(-1), 300 * SECOND);
-    assert_int_equal(ais_policy_closed(0), 0);
-    assert_int_equal(ais_policy_closed(7 * SECOND), 7 * SECOND);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        if (ais_policy_closed(cases[i].status, cases[i].retry_after) != cases[i].closed)
+            fail_msg("%d with %lld", cases[i].status, (long long) cases[i].retry_after);
+    }
 }
 
 static void test_lifetime_defaults(void **state)
@@ -351,6 +550,8 @@ static void test_lifetime_defaults(void **state)
     assert_int_equal(ais_valid_default.ended, DAY);
     assert_int_equal(ais_valid_default.list, 10 * SECOND);
     assert_int_equal(ais_valid_default.logs, 10 * SECOND);
+    assert_int_equal(ais_valid_default.instance, MINUTE);
+    assert_int_equal(ais_valid_default.stats, 10 * SECOND);
     assert_int_equal(ais_valid_default.not_found, 10 * SECOND);
     assert_int_equal(ais_valid_default.error, 2 * SECOND);
 }
@@ -488,7 +689,11 @@ int main(void)
         cmocka_unit_test(test_judge_list),
         cmocka_unit_test(test_judge_logs),
         cmocka_unit_test(test_judge_instances),
-        cmocka_unit_test(test_judge_refusals),
+        cmocka_unit_test(test_judge_single),
+        cmocka_unit_test(test_judge_not_found),
+        cmocka_unit_test(test_judge_credential),
+        cmocka_unit_test(test_judge_refused),
+        cmocka_unit_test(test_judge_gone),
         cmocka_unit_test(test_judge_faults),
         cmocka_unit_test(test_judge_out_of_memory),
         cmocka_unit_test(test_lifetime),
