@@ -329,7 +329,7 @@ static void test_heed(void **state)
         {429, -1, 5 * MINUTE},
         {429, DAY, DAY},
         {503, 40 * SECOND, 40 * SECOND},
-        {503, DAY, 5 * MINUTE},
+        {503, DAY, MINUTE},
         {503, 0, 0},
         {503, -1, 0},
     };
