@@ -1,70 +1,43 @@
 """The official TypeScript SDK, with its base URL set to nginx: it does not notice that it is not the API."""
 
-import fcntl
 import json
-import os
 import pathlib
-import shutil
 import subprocess
 
 import pytest
 
-from gateway import ACCOUNT, account
-from harness import ROOT, SLOWNESS, net
+from clients import DUMMY_TOKEN, api_url, assert_only_our_token, environment, gateway, packages, wrong_token
+from gateway import ACCOUNT, direct
+from harness import SLOWNESS
 
-SOURCE = pathlib.Path(__file__).with_name("sdk")
-HOME = ROOT / "build" / "sdk"  # of all variants of the build
-PACKAGE_FILES = ("package.json", "package-lock.json")
+CALLS = pathlib.Path(__file__).with_name("sdk") / "calls.js"
 
-INSTANCE = "aiSearch.instances.jobs"
-NAMESPACED = "aiSearch.namespaces.instances.jobs"
+INSTANCES = "aiSearch.instances"
+JOBS = "aiSearch.instances.jobs"
+NAMESPACES = "aiSearch.namespaces"
+NAMESPACED = "aiSearch.namespaces.instances"
+NAMESPACED_JOBS = "aiSearch.namespaces.instances.jobs"
 
+# Of the caller of the SDK, in seconds: its own retries, two of them, are not to hold him up where they are of no use.
+PATIENCE = 2 * SLOWNESS
 
-def installed() -> bool:
-    return (HOME / "node_modules").is_dir() and all(
-        (HOME / name).exists() and (HOME / name).read_bytes() == (SOURCE / name).read_bytes() for name in PACKAGE_FILES)
-
-
-def install() -> None:
-    """Into the build directory, npm's cache and logs too, which are of no more use then."""
-    shutil.rmtree(HOME, ignore_errors=True)
-    trial, cache = HOME.with_suffix(".new"), HOME.with_suffix(".cache")
-    try:
-        trial.mkdir()
-        for name in PACKAGE_FILES:
-            shutil.copy(SOURCE / name, trial)
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier",
-                        "--logs-max=0", "--fetch-retries=0", "--fetch-timeout=60000", f"--cache={cache}"],
-                       cwd=trial, check=True, capture_output=True, timeout=180)
-        trial.rename(HOME)
-    finally:
-        for directory in (trial, cache):
-            shutil.rmtree(directory, ignore_errors=True)
+# One of each status and kind: tests of all there are ask without the SDK.
+REFUSALS = ("401", "403_10000", "403_9109", "400_9106", "400_6003_6111")
 
 
 @pytest.fixture(scope="session")
 def sdk():
     """Installs the SDK, once for all runs; gives a function that makes calls with it."""
-    if not (shutil.which("npm") and shutil.which("node")):
-        pytest.skip("npm and node are not there to run the official SDK with")
-    HOME.parent.mkdir(parents=True, exist_ok=True)
-    with open(HOME.with_suffix(".lock"), "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            if not installed():
-                install()
-        except (subprocess.SubprocessError, OSError) as error:
-            pytest.skip(f"npm cannot install the official SDK: {type(error).__name__}")
+    home = packages("sdk", "the official SDK")
+
+    def make_calls(base_url: str, *calls: dict) -> list[dict]:
+        run = subprocess.run(["node", CALLS, base_url, DUMMY_TOKEN], input=json.dumps(calls).encode(), check=False,
+                             capture_output=True, timeout=60 * SLOWNESS,
+                             env=environment(NODE_PATH=str(home / "node_modules")))
+        assert run.returncode == 0, run.stderr.decode()
+        return json.loads(run.stdout)
+
     return make_calls
-
-
-def make_calls(base_url: str, *calls: dict) -> list[dict]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("CLOUDFLARE_", "npm_"))}
-    env["NODE_PATH"] = str(HOME / "node_modules")
-    run = subprocess.run(["node", SOURCE / "calls.js", base_url], input=json.dumps(calls).encode(), check=False,
-                         capture_output=True, timeout=60 * SLOWNESS, env=env)
-    assert run.returncode == 0, run.stderr.decode()
-    return json.loads(run.stdout)
 
 
 def call(api: str, method: str, *args, iterate: bool = False) -> dict:
@@ -77,15 +50,12 @@ def where(**more) -> dict:
 
 @pytest.fixture
 def gateway_url(nginx, simulator):
-    server = nginx(http=account(simulator), server="location /client/v4/ { aisearch_pass docs; }")
-    return server.url + "/client/v4"
+    return api_url(gateway(nginx, simulator))
 
 
-def assert_only_our_token(simulator):
-    assert simulator.count() > 0
-    for request in simulator.requests():
-        assert request.header("Authorization") == f"Bearer {simulator.token}"
-        assert not any("dummy" in value for _, value in request.headers)
+def upstream(simulator, path: str):
+    """What the API itself says to that, as the SDK gives it."""
+    return direct(simulator, path).json()["result"]
 
 
 def test_get_a_job_and_its_logs(sdk, gateway_url, simulator):
@@ -94,31 +64,96 @@ def test_get_a_job_and_its_logs(sdk, gateway_url, simulator):
         simulator.job(instance, "a", state="failed", description=instance)
     job, logs, namespaced, namespaced_logs = sdk(
         gateway_url,
-        call(INSTANCE, "get", "a", where(id="docs")),
-        call(INSTANCE, "logs", "a", where(id="docs", page=1, per_page=2)),
-        call(NAMESPACED, "get", "a", where(name="team", id="docs")),
-        call(NAMESPACED, "logs", "a", where(name="team", id="docs")))
+        call(JOBS, "get", "a", where(id="docs")),
+        call(JOBS, "logs", "a", where(id="docs", page=1, per_page=2)),
+        call(NAMESPACED_JOBS, "get", "a", where(name="team", id="docs")),
+        call(NAMESPACED_JOBS, "logs", "a", where(name="team", id="docs")))
 
-    def upstream(*args, query=""):
-        target = simulator.path(*args) + query
-        return net.request(simulator.address, target, simulator.credential_headers).json()["result"]
+    def of_job(*args, query=""):
+        return upstream(simulator, simulator.path(*args) + query)
 
-    assert job["value"] == upstream("instances/docs", "a")
+    assert job["value"] == of_job("instances/docs", "a")
     assert job["value"]["end_reason"] == "error: could not read the source"
-    assert logs["value"] == upstream("instances/docs", "a", True, query="?page=1&per_page=2")
+    assert logs["value"] == of_job("instances/docs", "a", True, query="?page=1&per_page=2")
     assert len(logs["value"]) == 2
-    assert namespaced["value"] == upstream("namespaces/team/instances/docs", "a")
-    assert namespaced_logs["value"] == upstream("namespaces/team/instances/docs", "a", True)
+    assert namespaced["value"] == of_job("namespaces/team/instances/docs", "a")
+    assert namespaced_logs["value"] == of_job("namespaces/team/instances/docs", "a", True)
+    assert_only_our_token(simulator)
+
+
+def test_500_entries_of_a_log_at_once(sdk, gateway_url, simulator):
+    entries = [{"id": n, "created_at": 1763902700 + n, "message": f"entry {n}", "message_type": 0} for n in range(700)]
+    for instance in ("instances/docs", "namespaces/team/instances/docs"):
+        simulator.job(instance, "a", state="running", logs=entries)
+    results = sdk(gateway_url,
+                  call(JOBS, "logs", "a", where(id="docs", page=2, per_page=500)),
+                  call(NAMESPACED_JOBS, "logs", "a", where(name="team", id="docs", per_page=500)))
+    assert [result["value"] for result in results] == [entries[500:], entries[:500]]
+
+
+def test_instances_and_what_is_indexed(sdk, gateway_url, simulator):
+    simulator.freeze()
+    simulator.instance("instances/docs", stats={"completed": 7, "outdated": 23, "queued": 0})
+    simulator.instance("namespaces/team/instances/docs", type="web-crawler", sync_interval=900)
+    results = sdk(gateway_url,
+                  call(INSTANCES, "read", "docs", where()),
+                  call(INSTANCES, "stats", "docs", where()),
+                  call(NAMESPACED, "read", "docs", where(name="team")),
+                  call(NAMESPACED, "stats", "docs", where(name="team")))
+    names = ("instances/docs", "instances/docs/stats", "namespaces/team/instances/docs",
+             "namespaces/team/instances/docs/stats")
+    assert [result["value"] for result in results] == [upstream(simulator, simulator.resource(name)) for name in names]
+    assert results[1]["value"]["outdated"] == 23
+    assert (results[2]["value"]["type"], results[2]["value"]["sync_interval"]) == ("web-crawler", 900)
+    assert_only_our_token(simulator)
+
+
+def test_namespaces(sdk, gateway_url, simulator):
+    for name in ("team", "tests", "other"):
+        simulator.namespace(name, f"of {name}")
+    every, found, one = sdk(gateway_url,
+                            call(NAMESPACES, "list", where(), iterate=True),
+                            call(NAMESPACES, "list", where(search="te"), iterate=True),
+                            call(NAMESPACES, "read", "team", where()))
+    assert every["value"] == upstream(simulator, simulator.resource("namespaces"))
+    assert sorted(namespace["name"] for namespace in found["value"]) == ["team", "tests"]
+    assert one["value"] == upstream(simulator, simulator.resource("namespaces/team"))
+    assert one["value"]["description"] == "of team"
+    assert_only_our_token(simulator)
+
+
+def test_lists_of_instances_with_their_filters(sdk, gateway_url, simulator):
+    for name in ("docs", "docs-old", "blog"):
+        simulator.instance(f"instances/{name}", type="web-crawler", source=f"{name}.example.com")
+        simulator.instance(f"namespaces/team/instances/{name}", type="web-crawler", source=f"{name}.example.com")
+    filters = (
+        {"search": "docs"},
+        {"hostname": "blog.example.com"},
+        {"order_by": "created_at", "order_by_direction": "desc", "per_page": 2},
+        {"namespace": "team", "search": "docs"},
+    )
+    results = sdk(gateway_url,
+                  *[call(INSTANCES, "list", where(**asked), iterate=True) for asked in filters],
+                  *[call(NAMESPACED, "list", "team", where(**asked), iterate=True) for asked in filters[:3]])
+
+    def told(listing, asked):
+        query = "&".join(f"{key}={value}" for key, value in asked.items() if key != "per_page")
+        return upstream(simulator, f"{listing}?{query}")
+
+    assert [result["value"] for result in results] == [
+        *[told(simulator.listing(), asked) for asked in filters],
+        *[told(simulator.listing("team"), asked) for asked in filters[:3]]]
+    assert [len(result["value"]) for result in results] == [4, 2, 6, 2, 2, 1, 3]
     assert_only_our_token(simulator)
 
 
 def test_what_is_missing_is_its_not_found_error(sdk, gateway_url, simulator):
     simulator.instance("instances/docs")
     results = sdk(gateway_url,
-                  call(INSTANCE, "get", "a", where(id="docs")),
-                  call(INSTANCE, "get", "a", where(id="docs")),
-                  call(NAMESPACED, "get", "a", where(name="nowhere", id="docs")),
-                  call(INSTANCE, "list", "other", where(), iterate=True))
+                  call(JOBS, "get", "a", where(id="docs")),
+                  call(JOBS, "get", "a", where(id="docs")),
+                  call(NAMESPACED_JOBS, "get", "a", where(name="nowhere", id="docs")),
+                  call(JOBS, "list", "other", where(), iterate=True))
     assert [(result["error"], result["status"]) for result in results] == [("NotFoundError", 404)] * 4
     assert [result["errors"][0]["code"] for result in results] == [7021, 7021, 7063, 7002]
     assert simulator.count() == 3
@@ -132,8 +167,8 @@ def test_a_list_of_120_jobs_to_the_end(sdk, gateway_url, simulator, per_page, pa
         simulator.instance(instance, [{"id": job} for job in jobs])
     page = {} if per_page is None else {"per_page": per_page}
     results = sdk(gateway_url,
-                  call(INSTANCE, "list", "docs", where(**page), iterate=True),
-                  call(NAMESPACED, "list", "docs", where(name="team", **page), iterate=True))
+                  call(JOBS, "list", "docs", where(**page), iterate=True),
+                  call(NAMESPACED_JOBS, "list", "docs", where(name="team", **page), iterate=True))
     for result in results:
         assert sorted(job["id"] for job in result["value"]) == sorted(jobs)
     assert simulator.count() == 2 * (pages + 1)  # it asks until a page is empty
@@ -143,20 +178,65 @@ def test_a_list_of_120_jobs_to_the_end(sdk, gateway_url, simulator, per_page, pa
 def test_writes_and_failures_are_its_own_errors(sdk, gateway_url, simulator):
     simulator.job("instances/docs", "a")
     simulator.fault("/jobs/limited$", status=429, headers=[["Retry-After", "60"]])
-    create, cancel, limited, nonsense = sdk(
+    results = sdk(
         gateway_url,
-        call(INSTANCE, "create", "docs", where()),
-        call(NAMESPACED, "update", "a", where(name="default", id="docs", action="cancel")),
-        call(INSTANCE, "get", "limited", where(id="docs")),
-        call(INSTANCE, "get", "a", where(id="DOCS")))
+        call(JOBS, "create", "docs", where()),
+        call(NAMESPACED_JOBS, "update", "a", where(name="default", id="docs", action="cancel")),
+        call(JOBS, "get", "limited", where(id="docs")),
+        call(JOBS, "get", "a", where(id="DOCS")))
+    create, cancel, limited, nonsense = results
     assert [(result["error"], result["status"], result["errors"][0]["code"]) for result in (create, cancel)] == [
         ("APIError", 405, 405)] * 2
     assert (limited["error"], limited["status"]) == ("InternalServerError", 503)
     assert (nonsense["error"], nonsense["status"]) == ("BadRequestError", 400)
+    assert max(result["took"] for result in results) < PATIENCE
     assert {request.method for request in simulator.requests()} == {"GET"}
 
 
-def test_credential_that_the_api_refuses_is_the_servers_error(sdk, gateway_url, simulator):
-    simulator.fault("/jobs/", status=403, body='{"success":false,"errors":[{"code":10000,"message":"no"}]}')
-    [refused] = sdk(gateway_url, call(INSTANCE, "get", "a", where(id="docs")))
-    assert (refused["error"], refused["status"]) == ("InternalServerError", 502)
+@pytest.mark.parametrize("form", REFUSALS)
+def test_credential_that_the_api_refuses_is_the_servers_error_at_once(sdk, nginx, simulator, tmp, form):
+    simulator.refusal(form)
+    server = gateway(nginx, simulator, credential=wrong_token(tmp))
+    results = sdk(api_url(server),
+                  call(JOBS, "get", "a", where(id="docs")),
+                  call(JOBS, "get", "a", where(id="docs")),
+                  call(NAMESPACED, "stats", "docs", where(name="team")))
+    assert [(result["error"], result["status"]) for result in results] == [("InternalServerError", 502)] * 3
+    assert max(result["took"] for result in results) < PATIENCE
+    assert simulator.count() == 1
+
+
+def test_spent_budget_is_the_servers_error_at_once(sdk, nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a"}, {"id": "b"}])
+    server = gateway(nginx, simulator, "budget 1 300s;")
+    first, *others = sdk(api_url(server),
+                         call(JOBS, "get", "a", where(id="docs")),
+                         call(JOBS, "get", "b", where(id="docs")),
+                         call(JOBS, "get", "b", where(id="docs")))
+    assert first["value"]["id"] == "a"
+    assert [(result["error"], result["status"]) for result in others] == [("InternalServerError", 503)] * 2
+    assert max(result["took"] for result in others) < PATIENCE
+    assert simulator.count() == 1
+
+
+def test_what_passes_within_seconds_is_mended_by_its_own_retry(sdk, nginx, simulator):
+    simulator.job("instances/docs", "a")
+    simulator.fault("/jobs/a$", times=1, status=502, body="<html>bad gateway</html>")
+    server = gateway(nginx, simulator, "retries 0;", location="aisearch_valid error 1s;")
+    [mended] = sdk(api_url(server), call(JOBS, "get", "a", where(id="docs")))
+    assert mended["value"]["id"] == "a"
+    assert simulator.count() == 2
+
+
+@pytest.mark.parametrize("status, body", [
+    (429, ""), (502, "<html>bad gateway</html>"), (503, '{"success":false,"errors":[{"code":7017,"message":"no"}]}')])
+@pytest.mark.parametrize("seconds, should_retry", [(5, None), (60, "false")])
+def test_retries_are_advised_against_where_they_would_have_to_wait(nginx, simulator, status, body, seconds,
+                                                                   should_retry):
+    simulator.fault("/jobs/a$", status=status, headers=[["Retry-After", f"{seconds}"]], body=body)
+    server = gateway(nginx, simulator)
+    for _ in range(2):
+        answer = server.get("/client/v4/instances/docs/jobs/a")
+        assert answer.status in (502, 503)
+        assert answer.header("X-Should-Retry") == should_retry
+    assert simulator.count() == 1

@@ -1,7 +1,8 @@
-// Makes calls with the official SDK: node calls.js BASE_URL < CALLS
+// Makes calls with the official SDK: node calls.js BASE_URL TOKEN < CALLS
 //
-// CALLS is a JSON array of {"api": "aiSearch.instances.jobs", "method": "get", "args": [...], "iterate": bool}. Prints an
-// array with what each gave: {"value": ...}, or {"error": CLASS, "status": ..., "errors": [...]}.
+// CALLS is a JSON array of {"api": "aiSearch.instances.jobs", "method": "get", "args": [...], "iterate": bool}. Prints
+// an array with what each gave: {"value": ..., "took": SECONDS}, or {"error": CLASS, "status": ..., "errors": [...],
+// "took": SECONDS}. The client retries as it does by default.
 'use strict';
 
 const { default: Cloudflare } = require('cloudflare');
@@ -26,12 +27,14 @@ async function make(client, { api, method, args, iterate }) {
   }
 }
 
-async function main([baseURL]) {
-  const client = new Cloudflare({ baseURL, apiToken: 'dummy-token', maxRetries: 0, timeout: TIMEOUT });
+async function main([baseURL, apiToken]) {
+  const client = new Cloudflare({ baseURL, apiToken, timeout: TIMEOUT });
   const calls = JSON.parse(require('node:fs').readFileSync(0, 'utf8'));
   const results = [];
   for (const call of calls) {
-    results.push(await make(client, call));
+    const began = performance.now();
+    const result = await make(client, call);
+    results.push({ ...result, took: (performance.now() - began) / 1000 });
   }
   console.log(JSON.stringify(results));
 }
