@@ -135,12 +135,9 @@ static size_t instance_max(enum ais_generation generation)
     return generation == AIS_AUTORAG ? RAG_MAX : INSTANCE_MAX;
 }
 
-/* jobs ["/" job_id ["/logs"]], to the end. */
-static enum ais_resource_status parse_jobs(struct ais_resource *res, struct cursor *cur)
+/* What follows "jobs", to the end. */
+static inline enum ais_resource_status parse_jobs(struct ais_resource *res, struct cursor *cur)
 {
-    if (!SKIP(cur, "/jobs"))
-        return AIS_RESOURCE_BAD_PATH;
-
     if (at_end(cur)) {
         res->kind = AIS_LIST;
         return AIS_RESOURCE_OK;
@@ -164,33 +161,28 @@ static enum ais_resource_status parse_jobs(struct ais_resource *res, struct curs
     return AIS_RESOURCE_OK;
 }
 
-/* What follows "instances" or "rags", to the end. */
-static enum ais_resource_status parse_instance(struct ais_resource *res, struct cursor *cur)
+/* What follows an instance, to the end, where it is not its jobs; an AutoRAG has nothing else. */
+static enum ais_resource_status parse_rest(struct ais_resource *res, struct cursor *cur)
 {
-    bool autorag = res->generation == AIS_AUTORAG;
-
-    if (at_end(cur) && !autorag) {
-        res->kind = AIS_INSTANCES;
-        return AIS_RESOURCE_OK;
-    }
-
-    if (!SKIP(cur, "/"))
+    if (res->generation == AIS_AUTORAG)
         return AIS_RESOURCE_BAD_PATH;
+
+    res->kind = SKIP(cur, "/stats") ? AIS_STATS : AIS_INSTANCE;
+    return at_end(cur) ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
+}
+
+/* What follows "instances" or "rags", to the end. Inline, as the jobs are: it is on the way of each look-up. */
+static inline enum ais_resource_status parse_instance(struct ais_resource *res, struct cursor *cur)
+{
+    if (!SKIP(cur, "/")) {
+        res->kind = AIS_INSTANCES;
+        return at_end(cur) && res->generation != AIS_AUTORAG ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
+    }
 
     if (!scan_id(cur, instance_max(res->generation), &res->instance))
         return AIS_RESOURCE_BAD_INSTANCE;
 
-    if (at_end(cur) && !autorag) {
-        res->kind = AIS_INSTANCE;
-        return AIS_RESOURCE_OK;
-    }
-
-    if (!autorag && SKIP(cur, "/stats")) {
-        res->kind = AIS_STATS;
-        return at_end(cur) ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
-    }
-
-    return parse_jobs(res, cur);
+    return SKIP(cur, "/jobs") ? parse_jobs(res, cur) : parse_rest(res, cur);
 }
 
 /* What follows "namespaces", to the end. */
@@ -232,7 +224,7 @@ static enum ais_resource_status parse_namespace(struct ais_resource *res, struct
     return status;
 }
 
-static enum ais_resource_status parse_path(struct ais_resource *res, struct ais_str path)
+static inline enum ais_resource_status parse_path(struct ais_resource *res, struct ais_str path)
 {
     struct cursor cur = {path, 0};
     bool ai_search;
@@ -485,6 +477,7 @@ enum ais_resource_status ais_resource_parse(struct ais_resource *res, struct ais
     if (status != AIS_RESOURCE_OK || query.len == 0)
         return status;
 
+    res->has_query = true;
     return parse_query(res, query);
 }
 
@@ -650,15 +643,9 @@ size_t ais_resource_path(const struct ais_resource *res, struct ais_str account,
     return (size_t) (p - buf);
 }
 
-static bool has_query(const struct ais_resource *res)
-{
-    return res->page != AIS_PAGE_NONE || res->per_page != AIS_PAGE_NONE || res->search.len > 0 ||
-           res->hostname.len > 0 || res->in_namespace.len > 0 || res->by_created_at || res->order != AIS_ORDER_NONE;
-}
-
 struct ais_str ais_resource_key(const struct ais_resource *res, char *buf)
 {
-    if (!has_query(res))
+    if (!res->has_query)
         return res->tail;
 
     return (struct ais_str){buf, (size_t) (put_query(put(buf, res->tail), res) - buf)};

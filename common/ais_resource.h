@@ -71,8 +71,9 @@ struct ais_resource {
     struct ais_str tail;      /* what tells it from all others of the account: "instances/ID/jobs/JOB" */
 
     /* The query. */
-    int page;     /* 1 to 999999999, or AIS_PAGE_NONE */
-    int per_page; /* 0 to 50; of logs to 500; of instances and namespaces 1 to 100; or AIS_PAGE_NONE */
+    bool has_query; /* there was one that was parsed, whatever of it counts */
+    int page;       /* 1 to 999999999, or AIS_PAGE_NONE */
+    int per_page;   /* 0 to 50; of logs to 500; of instances and namespaces 1 to 100; or AIS_PAGE_NONE */
 
     /* Filters: of instances all of them, of namespaces search alone. Views are of what was given, percent-encoded. */
     struct ais_str search;
