@@ -301,6 +301,12 @@ WRONG = [
     wrong_literal("instances",
                   'tells of instances that its "instance" does not allow, correct it or aisearch_account "docs"'),
 
+    # names of zones
+    Wrong("zone of ours", account().replace("{", "{ #!\n", 1) + "limit_req_zone $uri zone=aisearch_state:1m rate=1r/s;", "",
+          'shared memory zone "aisearch_state" is another directive\'s, .*, give the other one another name'),
+    Wrong("zone of the cache", account().replace("{", "{ #!\n", 1) + "limit_req_zone $uri zone=aisearch:1m rate=1r/s;", "",
+          'shared memory zone "aisearch" is another directive\'s, .*, give the other one another name'),
+
     # the other directives
     wrong_valid("job 1s", f'invalid value "job", {WHAT}'),
     wrong_valid("ACTIVE 1s", f'invalid value "ACTIVE", {WHAT}'),
