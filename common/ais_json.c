@@ -8,7 +8,8 @@
 struct reader {
     struct ais_str text;
     size_t pos;
-    unsigned depth; /* how many levels more may be opened */
+    unsigned depth;  /* how many levels more may be opened */
+    unsigned values; /* how many more there may be */
     const char *wrong;
 };
 
@@ -292,6 +293,9 @@ static bool read_bare_value(struct reader *r)
 /* A value and the white space around it. */
 static bool read_value(struct reader *r)
 {
+    if (r->values-- == 0)
+        return fail(r, "too many values");
+
     skip_space(r);
     if (!read_bare_value(r))
         return false;
@@ -301,7 +305,7 @@ static bool read_value(struct reader *r)
 
 const char *ais_json_check(struct ais_str text, unsigned depth, size_t *where)
 {
-    struct reader r = {.text = text, .depth = depth};
+    struct reader r = {.text = text, .depth = depth, .values = AIS_JSON_VALUES_MAX};
 
     if (read_value(&r) && r.pos < text.len)
         (void) fail(&r, "bytes after the document");

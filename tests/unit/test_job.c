@@ -519,7 +519,7 @@ static void test_reported_jobs(void **state)
 /* No bound on the number of jobs but the size of the body. */
 static void test_long_list(void **state)
 {
-    enum { JOBS = 10000 };
+    enum { JOBS = 6000 }; /* with their members nearly as many values as may be */
     char *body = malloc(64 + JOBS * 64);
     struct ais_answer answer;
     char *p = body;
@@ -533,7 +533,7 @@ static void test_long_list(void **state)
 
     assert_good(&answer, AIS_LIST, body);
     assert_int_equal(answer.njobs, JOBS);
-    assert_string_equal(answer.jobs[JOBS - 1].id, "job-9999");
+    assert_string_equal(answer.jobs[JOBS - 1].id, "job-5999");
     ais_answer_free(&answer);
     free(body);
 }

@@ -304,12 +304,35 @@ static void test_utf8_sequence(void **state)
     }
 }
 
+/* A megabyte of small numbers takes a multiple of that in memory, and tens of milliseconds. */
+static void test_values(void **state)
+{
+    enum { LEN = 2 * AIS_JSON_VALUES_MAX };
+    char *text = malloc(LEN + 1);
+    size_t where;
+
+    (void) state;
+    for (size_t i = 0; i < LEN; i += 2)
+        memcpy(text + i, "1,", 2);
+
+    /* the array is a value, too */
+    text[0] = '[';
+    text[1] = ' ';
+    text[LEN - 1] = ']';
+    assert_null(ais_json_check((struct ais_str){text, LEN}, DEPTH, &where));
+
+    text[LEN - 1] = ',';
+    text[LEN] = '1';
+    assert_string_equal(ais_json_check((struct ais_str){text, LEN + 1}, DEPTH, &where), "too many values");
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),         cmocka_unit_test(test_bad),           cmocka_unit_test(test_nul),
-        cmocka_unit_test(test_where),        cmocka_unit_test(test_very_deep),     cmocka_unit_test(test_every_prefix),
-        cmocka_unit_test(test_every_change), cmocka_unit_test(test_utf8_sequence),
+        cmocka_unit_test(test_good),         cmocka_unit_test(test_bad),          cmocka_unit_test(test_nul),
+        cmocka_unit_test(test_where),        cmocka_unit_test(test_very_deep),    cmocka_unit_test(test_values),
+        cmocka_unit_test(test_every_prefix), cmocka_unit_test(test_every_change), cmocka_unit_test(test_utf8_sequence),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
