@@ -441,6 +441,7 @@ ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
     }
 
     if (pass->resource->lengths) {
+        pass->slashes = ngx_http_aisearch_slashes(value);
         return NGX_CONF_OK;
     }
 
@@ -460,6 +461,22 @@ ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
     }
 
     return NGX_CONF_OK;
+}
+
+
+ngx_uint_t
+ngx_http_aisearch_slashes(ngx_str_t *s)
+{
+    size_t      i;
+    ngx_uint_t  n;
+
+    n = 0;
+
+    for (i = 0; i < s->len; i++) {
+        n += (s->data[i] == '/');
+    }
+
+    return n;
 }
 
 

@@ -82,6 +82,7 @@ typedef struct {
     ngx_str_t                      name;
     ngx_http_aisearch_account_t   *account;
     ngx_http_complex_value_t      *resource;  /* NULL: the rest of the URI */
+    ngx_uint_t                     slashes;   /* between its parts; 0: any */
     ngx_str_t                      location;  /* what the rest begins after */
 
     u_char                        *file;
@@ -315,6 +316,9 @@ void ngx_http_aisearch_flight_start(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_fetch_e fetch);
 void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
 void ngx_http_aisearch_flight_look(void);
+
+/* of the resource of a pass, or of what it has become */
+ngx_uint_t ngx_http_aisearch_slashes(ngx_str_t *s);
 
 /* request */
 

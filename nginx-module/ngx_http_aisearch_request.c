@@ -193,7 +193,16 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
     acc = ctx->account;
     res = &query->resource;
 
-    if (ngx_http_aisearch_resource(ctx, &path) != NGX_OK) {
+    switch (ngx_http_aisearch_resource(ctx, &path)) {
+
+    case NGX_OK:
+        break;
+
+    case NGX_DECLINED:
+        return ngx_http_aisearch_refuse(ctx, NGX_HTTP_BAD_REQUEST,
+                                  "a part of the resource has a slash in it");
+
+    default:
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -258,7 +267,15 @@ ngx_http_aisearch_resource(ngx_http_aisearch_ctx_t *ctx, ngx_str_t *path)
     pass = ctx->conf->pass;
 
     if (pass->resource) {
-        return ngx_http_complex_value(r, pass->resource, path);
+
+        if (ngx_http_complex_value(r, pass->resource, path) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        /* a variable in a resource stands for one part of it, not for more */
+
+        return pass->slashes && ngx_http_aisearch_slashes(path) > pass->slashes
+               ? NGX_DECLINED : NGX_OK;
     }
 
     *path = r->uri;
