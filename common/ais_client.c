@@ -112,6 +112,7 @@ static void start_over(struct ais_client *client)
         (void) curl_multi_remove_handle(client->multi, fetch->transfer.easy);
     }
     (void) curl_multi_cleanup(client->multi);
+    ais_connection_remove_all(&client->connections);
     client->curl_at = AIS_NEVER;
     (void) open_multi(client);
     ais_fetch_doom_all(client, "out of memory");
@@ -221,6 +222,7 @@ void ais_client_destroy(struct ais_client *client)
         ais_fetch_drop(client->first);
     }
     (void) curl_multi_cleanup(client->multi);
+    ais_connection_remove_all(&client->connections);
     client->curl_at = AIS_NEVER;
     leave(client);
     free(client->ca_file);

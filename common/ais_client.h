@@ -20,6 +20,12 @@
  * before a fork is not used after it. Nothing here blocks, but for ais_client_load_ca(). Different clients may live in
  * different threads once ais_client_global_init() has returned.
  *
+ * A try goes by no connection on which one of the same fetch has failed: 5xx, 421, broken off. None at all goes by a
+ * connection that has answered 421 (RFC 9110, section 15.5.20), or failed three times in a row, or given nothing but
+ * faults; those that use it go on, and it is closed with the last of them. The last try after HTTP/2 may have been at
+ * fault goes by HTTP/1.1, and any after the server has asked for that; at most 8 do so at once. Many that need another
+ * connection wait for one of them to make it.
+ *
  * Redirects are never followed, since that would carry the credential away. Proxies from the environment, .netrc files
  * and cookies are not used. Every size and time is bounded.
  */
@@ -59,12 +65,13 @@ struct ais_client_options {
 };
 
 /*
- * Who may send a request now. enter() is called right before each request is sent: that of each try, and those that
- * libcurl sends again by itself when a kept connection turns out to be dead. Where it returns false, nothing is sent
- * and the fetch ends with AIS_FAULT_BUDGET. For each enter() that returned true leave() is called once, with what it
- * left in *ticket, as soon as that request is over: answered, failed, out of time, cancelled or dropped with the
- * client, and before the fetch's callback. given_up says that we stopped waiting before any of an answer had come: the
- * API may still get the request, and count it. Neither may call the client; they are called from inside of it.
+ * Who may send a request now. enter() is called right before each request is sent: that of each try, and the one that
+ * is sent again at once when it was refused, or its kept connection turns out to be dead. Where it returns false,
+ * nothing is sent and the fetch ends with AIS_FAULT_BUDGET. For each enter() that returned true leave() is called once,
+ * with what it left in *ticket, as soon as that request is over: answered, failed, out of time, cancelled or dropped
+ * with the client, and before the fetch's callback. given_up says that we stopped waiting before any of an answer had
+ * come: the API may still get the request, and count it. Neither may call the client; they are called from inside of
+ * it.
  */
 struct ais_gate {
     void *data;
@@ -80,7 +87,7 @@ struct ais_target {
     bool verify_host;            /* the name in it */
     int64_t connect_timeout;     /* ms, for DNS, connect and TLS together, of each try */
     int64_t timeout;             /* ms, for the whole fetch, retries and their pauses included */
-    unsigned retries;            /* tries after the first */
+    unsigned retries;            /* tries after the first; see struct ais_response, calls */
     size_t body_max;             /* bytes; 0: AIS_BODY_MAX */
     const struct ais_gate *gate; /* NULL: always open */
 };
@@ -98,8 +105,9 @@ struct ais_response {
     char cache[16];           /* X-Aisearch-Cache, of an nginx in between, or empty */
     bool multiplexed;         /* it came over HTTP/2: others may share its connection */
     int64_t elapsed;          /* ms from ais_client_fetch() to now */
-    unsigned calls;           /* requests that were sent, libcurl's own repeats included */
-    const char *message;      /* why it failed, for a log; "" where it did not */
+    unsigned calls;      /* requests that were sent: at most one a try, and one repeat, of a request that was refused
+                            or whose kept connection was dead; so never more than retries + 2 */
+    const char *message; /* why it failed, for a log; "" where it did not */
 };
 
 typedef void (*ais_fetch_done)(void *data, const struct ais_response *response);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "ais_clock.h"
 
@@ -12,6 +13,12 @@
  */
 #define NUDGE_UNTIL_VERSION 0x080400
 #define NUDGE_MS 100
+
+/* How often one that waits in line looks again. */
+#define LINE_MS 20
+
+/* Tries by HTTP/1.1 in the place of HTTP/2 at once: each takes a connection of its own. */
+#define HTTP_1_MAX 8
 
 /* The client's list. */
 
@@ -35,6 +42,9 @@ static void unlink_fetch(struct ais_fetch *fetch)
 
     if (client->cursor == fetch) {
         client->cursor = fetch->next;
+    }
+    if (client->pioneer == fetch) {
+        client->pioneer = NULL;
     }
     if (fetch->prev != NULL) {
         fetch->prev->next = fetch->next;
@@ -73,17 +83,112 @@ static void set_due(struct ais_fetch *fetch)
 
 /* The beginning. */
 
-static int begin_try(struct ais_fetch *fetch, int64_t now)
+/* Whether libcurl has it. */
+static bool is_running(const struct ais_fetch *fetch)
+{
+    return fetch->retry_at == AIS_NEVER;
+}
+
+/* Whether a try of it has begun and not ended. */
+static bool is_trying(const struct ais_fetch *fetch)
+{
+    return is_running(fetch) || fetch->in_line;
+}
+
+/* Whether libcurl has it wait for a connection with this label, or make one. */
+static bool is_connecting(const struct ais_fetch *fetch, struct ais_str origin, unsigned label)
+{
+    const struct ais_transfer *t = &fetch->transfer;
+
+    return is_running(fetch) && !t->sent && t->how.label == label && ais_str_eq(t->origin, origin);
+}
+
+/* Another that is, so that this one need not; or NULL. */
+static const struct ais_fetch *find_pioneer(const struct ais_fetch *fetch, unsigned label)
+{
+    struct ais_client *client = fetch->client;
+    struct ais_str origin = fetch->transfer.origin;
+    const struct ais_fetch *other = client->pioneer;
+
+    if (other == NULL || other == fetch || !is_connecting(other, origin, label)) {
+        for (other = client->first; other != NULL; other = other->next) {
+            if (other != fetch && is_connecting(other, origin, label)) {
+                break;
+            }
+        }
+        client->pioneer = other;
+    }
+    return other;
+}
+
+/* At the latest the last time, where it may be HTTP/2 that does not work. */
+static bool goes_by_http_1(const struct ais_fetch *fetch)
+{
+    return fetch->http_1 || (fetch->http2_fault && fetch->tries > fetch->target->retries);
+}
+
+static size_t count_failed(const struct ais_fetch *fetch)
+{
+    return fetch->nfailed < AIS_FETCH_FAILED ? fetch->nfailed : AIS_FETCH_FAILED;
+}
+
+/* Finds how the try is to go. Returns false where it has to wait in line. */
+static bool find_way(struct ais_fetch *fetch, struct ais_try *how)
+{
+    struct ais_route route;
+    const struct ais_fetch *pioneer;
+
+    fetch->leads = false;
+    how->http_1 = goes_by_http_1(fetch);
+    if (how->http_1) {
+        how->label = AIS_LABEL_HTTP_1;
+        how->fresh = false;
+        return fetch->client->http_1 < HTTP_1_MAX;
+    }
+    route =
+        ais_connection_route(&fetch->client->connections, fetch->transfer.origin, fetch->failed, count_failed(fetch));
+    how->label = route.label;
+    how->fresh = route.fresh || (route.detours && !fetch->transfer.tls); /* labels are a matter of TLS */
+    if (!fetch->transfer.tls || route.joins) {
+        return true;
+    }
+    /* Others that failed with it may be looking for another connection, too. At other times libcurl has them wait. */
+    fetch->leads = route.detours || fetch->is_repeat || fetch->tries > 1;
+    pioneer = find_pioneer(fetch, how->label);
+    return pioneer == NULL || !(fetch->leads || pioneer->leads);
+}
+
+/* Gives the try to libcurl, or has it wait in line. */
+static int run_try(struct ais_fetch *fetch, int64_t now)
 {
     bool nudges = curl_version_info(CURLVERSION_NOW)->version_num < NUDGE_UNTIL_VERSION;
     int64_t connect_timeout = ais_earlier(fetch->target->connect_timeout, fetch->deadline - now);
+    struct ais_try how = {
+        .connect_timeout = connect_timeout > 0 ? connect_timeout : 1,
+        .calls_max = fetch->tries + 1, /* each try may send one, and libcurl one more in all */
+    };
 
-    fetch->tries++;
-    fetch->retry_at = AIS_NEVER;
-    fetch->nudge_at = nudges ? now + NUDGE_MS : AIS_NEVER;
+    fetch->in_line = !find_way(fetch, &how);
+    fetch->retry_at = fetch->in_line ? now + LINE_MS : AIS_NEVER;
+    fetch->nudge_at = nudges && !fetch->in_line ? now + NUDGE_MS : AIS_NEVER;
     set_due(fetch);
-    ais_transfer_begin(&fetch->transfer, connect_timeout > 0 ? connect_timeout : 1);
+    if (fetch->in_line) {
+        return 0;
+    }
+    fetch->runs_http_1 = how.http_1;
+    fetch->client->http_1 += how.http_1;
+    ais_transfer_begin(&fetch->transfer, &how);
     return curl_multi_add_handle(fetch->client->multi, fetch->transfer.easy) == CURLM_OK ? 0 : -1;
+}
+
+static int begin_try(struct ais_fetch *fetch, int64_t now)
+{
+    if (!fetch->in_line) {
+        fetch->tries++;
+        fetch->is_repeat = false;
+        ais_transfer_clear(&fetch->transfer);
+    }
+    return run_try(fetch, now);
 }
 
 struct ais_fetch *ais_fetch_create(struct ais_client *client, const struct ais_target *target,
@@ -94,7 +199,7 @@ struct ais_fetch *ais_fetch_create(struct ais_client *client, const struct ais_t
     if (fetch == NULL) {
         return NULL;
     }
-    if (ais_transfer_init(&fetch->transfer, target, client->ca_file, cred, path) == -1) {
+    if (ais_transfer_init(&fetch->transfer, target, &client->connections, client->ca_file, cred, path) == -1) {
         free(fetch);
         return NULL;
     }
@@ -126,10 +231,18 @@ void ais_fetch_end_by(struct ais_fetch *fetch, int64_t deadline)
 
 /* The end. */
 
-/* Takes it out of libcurl and of the client. */
-static void detach(struct ais_fetch *fetch)
+/* Takes it out of libcurl. */
+static void take_out(struct ais_fetch *fetch)
 {
     (void) curl_multi_remove_handle(fetch->client->multi, fetch->transfer.easy);
+    fetch->client->http_1 -= fetch->runs_http_1;
+    fetch->runs_http_1 = false;
+}
+
+/* And of the client. */
+static void detach(struct ais_fetch *fetch)
+{
+    take_out(fetch);
     unlink_fetch(fetch);
 }
 
@@ -153,6 +266,81 @@ static void deliver(struct ais_fetch *fetch, struct ais_response *response)
     destroy(fetch);
 }
 
+/* What it says about its connection. */
+
+/* Whether libcurl has a try of it that has gone by this connection. */
+static bool is_on(const struct ais_fetch *fetch, const struct ais_connection *connection)
+{
+    return is_running(fetch) && fetch->transfer.connection == connection->id;
+}
+
+static bool is_used(const struct ais_client *client, const struct ais_connection *connection)
+{
+    const struct ais_fetch *fetch;
+
+    for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
+        if (is_on(fetch, connection)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether libcurl has it wait for a connection of this kind to be made, or to have room. */
+static bool waits_for(const struct ais_fetch *fetch, const struct ais_connection *connection)
+{
+    struct ais_str origin = {connection->origin, connection->origin_len};
+
+    return is_connecting(fetch, origin, connection->label) && fetch->transfer.connecting_since == AIS_NEVER;
+}
+
+/* Has it wait in line until the next look, which is now. */
+static void step_back(struct ais_fetch *fetch)
+{
+    take_out(fetch);
+    fetch->in_line = true;
+    fetch->retry_at = ais_clock();
+    fetch->nudge_at = AIS_NEVER;
+    set_due(fetch);
+}
+
+/* Those that use it go on. It is closed with the last of them, and none that waits for it gets it. */
+static void leave_connection(struct ais_client *client, struct ais_connection *connection)
+{
+    struct ais_fetch *fetch;
+
+    connection->left = true;
+    for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
+        if (is_on(fetch, connection)) {
+            ais_transfer_distrust(&fetch->transfer);
+        } else if (waits_for(fetch, connection)) {
+            step_back(fetch);
+        }
+    }
+}
+
+/* A try has ended, and libcurl has let go of it. */
+static void judge_connection(struct ais_fetch *fetch, enum ais_outcome outcome)
+{
+    struct ais_client *client = fetch->client;
+    struct ais_connection *connection = ais_connection_get(&client->connections, fetch->transfer.connection);
+
+    fetch->transfer.connection = 0;
+    if (connection == NULL || outcome == AIS_OUTCOME_NONE) {
+        return; /* closed, or not known */
+    }
+    ais_connection_judge(connection, outcome);
+    if (outcome != AIS_OUTCOME_GOOD) {
+        fetch->failed[fetch->nfailed++ % AIS_FETCH_FAILED] = connection->id;
+    }
+    if (connection->distrusted && !connection->left) {
+        leave_connection(client, connection);
+    }
+    if (!ais_connection_is_usable(connection) && !is_used(client, connection)) {
+        (void) shutdown(connection->fd, SHUT_RDWR); /* libcurl sees that it has ended, and closes it */
+    }
+}
+
 /* Ends it for a reason of our own. */
 static void fail(struct ais_fetch *fetch, enum ais_fault fault, const char *message)
 {
@@ -168,7 +356,7 @@ static void time_out(struct ais_fetch *fetch)
     char message[128];
     const char *phase;
 
-    if (fetch->retry_at != AIS_NEVER) {
+    if (!is_trying(fetch)) {
         phase = "before the next try";
     } else if (!t->sent) {
         phase = "before the request could be sent";
@@ -178,6 +366,8 @@ static void time_out(struct ais_fetch *fetch)
         phase = "inside the body of the answer";
     }
     ais_transfer_distrust(&fetch->transfer);
+    take_out(fetch);
+    judge_connection(fetch, AIS_OUTCOME_FAULT);
     snprintf(message, sizeof(message), "timeout of %lld ms passed %s", (long long) fetch->target->timeout, phase);
     fail(fetch, AIS_FAULT_TIMEOUT, message);
 }
@@ -233,12 +423,12 @@ static void share_verdict(const struct ais_fetch *leader, CURLcode code)
     struct ais_fetch *fetch;
 
     for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
-        if (fetch != leader && fetch->target == leader->target && fetch->retry_at == AIS_NEVER && may_connect(fetch)) {
+        if (fetch != leader && fetch->target == leader->target && is_trying(fetch) && may_connect(fetch)) {
             return;
         }
     }
     for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
-        if (fetch != leader && fetch->target == leader->target && fetch->retry_at == AIS_NEVER) {
+        if (fetch != leader && fetch->target == leader->target && is_trying(fetch)) {
             fetch->verdict = code;
             snprintf(fetch->transfer.message, sizeof(fetch->transfer.message), "%s", leader->transfer.message);
             client->noted = true;
@@ -246,12 +436,28 @@ static void share_verdict(const struct ais_fetch *leader, CURLcode code)
     }
 }
 
+/* Whether HTTP/2 may be what broke it. Before an answer nobody knows, and where it was HTTP/1.1 it will be again. */
+static bool may_be_http2_fault(const struct ais_transfer *t, enum ais_fault fault)
+{
+    return t->tls && t->sent && fault == AIS_FAULT_CONNECT;
+}
+
 void ais_fetch_conclude(struct ais_fetch *fetch, CURLcode code)
 {
     struct ais_response response;
 
-    (void) curl_multi_remove_handle(fetch->client->multi, fetch->transfer.easy);
+    take_out(fetch);
+    fetch->in_line = false;
     ais_transfer_end(&fetch->transfer, code, &response);
+    judge_connection(fetch, ais_connection_outcome(response.fault, response.status));
+    fetch->http_1 = fetch->http_1 || fetch->transfer.http_1_required;
+    if (fetch->transfer.deferred && response.fault == AIS_FAULT_CONNECT) {
+        ais_transfer_clear(&fetch->transfer);
+        fetch->is_repeat = true;
+        step_back(fetch);
+        return;
+    }
+    fetch->http2_fault = fetch->http2_fault || may_be_http2_fault(&fetch->transfer, response.fault);
     if (unconnected(&fetch->transfer, response.fault)) {
         share_verdict(fetch, code);
     }

@@ -4,6 +4,7 @@
 #include <curl/curl.h>
 
 #include "ais_client.h"
+#include "ais_connection.h"
 #include "ais_transfer.h"
 
 /*
@@ -11,7 +12,13 @@
  *
  * libcurl must not be entered from its own callbacks, and a done callback may do as it likes with other fetches. So all
  * that libcurl reports is only noted while it runs, and acted upon afterwards, one fetch at a time.
+ *
+ * A try does not go by a connection on which one of this fetch has failed, nor by one that is distrusted. While the
+ * first of those who need another is making it, the rest wait in line, here rather than in libcurl: that would, in
+ * 7.88, open one for each.
  */
+
+#define AIS_FETCH_FAILED 8
 
 struct ais_fetch {
     struct ais_fetch *prev;
@@ -22,9 +29,17 @@ struct ais_fetch {
     void *data;
     int64_t started;
     int64_t deadline;
-    int64_t retry_at; /* AIS_NEVER while a try is under way */
+    int64_t retry_at; /* AIS_NEVER while libcurl has a try under way */
     int64_t nudge_at;
     unsigned tries;   /* begun so far */
+    bool runs_http_1; /* libcurl has a try by HTTP/1.1 in the place of HTTP/2 */
+    bool in_line;     /* a try has begun, but waits for a connection that another makes; retry_at is the next look */
+    bool leads;       /* those that come after it wait for its connection, too */
+    bool is_repeat;   /* it goes on with a try whose request was refused */
+    bool http2_fault; /* a try was broken off that may have gone by HTTP/2 */
+    bool http_1;      /* the server has asked for HTTP/1.1 */
+    uint64_t failed[AIS_FETCH_FAILED]; /* connections on which a try has failed, the last ones */
+    size_t nfailed;
     const char *doom; /* noted: it has to end, and why */
     CURLcode verdict; /* noted: how the try ends, without a message from libcurl; CURLE_OK: not yet */
     struct ais_transfer transfer;
@@ -38,6 +53,9 @@ struct ais_client {
     long max_host_connections;
     long max_streams;
     uint64_t random;
+    struct ais_connections connections;
+    unsigned http_1;                 /* tries by HTTP/1.1 in the place of HTTP/2 */
+    const struct ais_fetch *pioneer; /* one that others waited for, to look there first; may be NULL */
 
     /* The fetches under way, in the order they were started. */
     struct ais_fetch *first;

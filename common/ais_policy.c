@@ -209,6 +209,12 @@ static bool judge_status(struct ais_verdict *verdict, int status, struct ais_err
         return true;
     }
 
+    if (status == 421) {
+        verdict->fault = AIS_FAULT_SERVER;
+        ais_error_set(err, "the API answered 421: it does not answer for this name on this connection");
+        return true;
+    }
+
     if (status != 200 && (status < 400 || status > 599)) {
         verdict->fault = AIS_FAULT_SERVER;
         ais_error_set(err, "the API answered %d, which is no answer to a look-up", status);
@@ -323,7 +329,7 @@ bool ais_policy_retry(enum ais_fault fault, int status, int64_t retry_after)
     if (fault != AIS_FAULT_NONE || retry_after >= 0)
         return false;
 
-    return status == 500 || (status >= 502 && status <= 504) || (status >= 520 && status <= 530);
+    return status == 421 || status == 500 || (status >= 502 && status <= 504) || (status >= 520 && status <= 530);
 }
 
 int64_t ais_policy_backoff(unsigned attempt, uint32_t random)

@@ -82,7 +82,8 @@ struct ais_verdict {
  * (class NOT_FOUND), unless it says that there is no such path. Only these two have no fault: only they take the place
  * of an answer that was good, and only they show that a credential is accepted. Any other 4xx is a refusal: of the
  * credential, as ais_refusal_of() tells, and for 401 whatever the body; of the rate limit (429); else of the look-up
- * (AIS_FAULT_REFUSED), which may be passed on where it has an error envelope. 5xx with an error envelope is a server
+ * (AIS_FAULT_REFUSED), which may be passed on where it has an error envelope. But 421 is a fault of the server: it is
+ * about our connection, not about the request. 5xx with an error envelope is a server
  * fault that may be passed on; anything else is a fault. (Source: the API reference, errors.) For want of memory the
  * fault is AIS_FAULT_INTERNAL, of whatever body: it says nothing about the API.
  *
@@ -114,9 +115,9 @@ double ais_policy_stretch(double share);
 int64_t ais_policy_closed(int status, int64_t retry_after);
 
 /*
- * Whether the same request may succeed when it is sent again at once: a connection that failed, and 500, 502, 503, 504
- * and 520 to 530 unless the server said when to come back. Never a timeout (the time is spent), TLS, a credential, a
- * rate limit, a spent budget or a malformed body.
+ * Whether the same request may succeed when it is sent again at once, by another connection: one that failed, and 421,
+ * 500, 502, 503, 504 and 520 to 530 unless the server said when to come back. Never a timeout (the time is spent), TLS,
+ * a credential, a rate limit, a spent budget or a malformed body.
  *
  * fault is the transport's own verdict; status is 0 where no answer came; retry_after is negative where there was none.
  */

@@ -1,5 +1,6 @@
 #include "ais_transfer.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -9,6 +10,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ais_ca.h"
 #include "ais_clock.h"
@@ -73,6 +75,54 @@ static void limit_silence(int fd, unsigned ms)
 #endif
 }
 
+/*
+ * Whether it repeats the request because the server asks for HTTP/1.1 (RST_STREAM with HTTP_1_1_REQUIRED). Only what it
+ * says of the try so far tells: that code, or, where it was the first request of its connection, that nothing came.
+ */
+static bool wants_http_1(const struct ais_transfer *t)
+{
+    return t->tls &&
+           (strstr(t->message, "HTTP_1_1_REQUIRED") != NULL || strcmp(t->message, "Empty reply from server") == 0);
+}
+
+/*
+ * libcurl is about to make a connection to send the request again, and has left its own for good. With TLS it does that
+ * badly: 7.88 makes a connection for each of the many that were refused on one, where one would do; and where the
+ * server wants HTTP/1.1 it lets those that want HTTP/2 go by that connection too, several at once. So it is begun anew.
+ */
+static void begin_repeat(struct ais_transfer *t)
+{
+    struct ais_connection *c = ais_connection_get(t->connections, t->connection);
+
+    if (c != NULL) {
+        c->distrusted = true;
+    }
+    t->http_1_required = wants_http_1(t);
+    t->repeat_refused = t->calls >= t->how.calls_max;
+    t->deferred = t->tls && !t->repeat_refused;
+}
+
+/* Whether the connection that it should have joined has just turned out to be a bad one. */
+static bool is_stranded(const struct ais_transfer *t)
+{
+    return t->tls && !t->how.fresh && !t->how.http_1 &&
+           ais_connection_is_barred(t->connections, t->origin, t->how.label);
+}
+
+/* Whether libcurl may open a connection. It asks for each address. */
+static bool may_open(struct ais_transfer *t)
+{
+    if (!t->opening) {
+        t->opening = true;
+        if (t->sent) {
+            begin_repeat(t);
+        } else {
+            t->deferred = is_stranded(t);
+        }
+    }
+    return !t->repeat_refused && !t->deferred;
+}
+
 /* As libcurl does it, but closed on exec: what the process starts must not get hold of a connection. */
 static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
@@ -80,14 +130,73 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_s
     int fd;
 
     note_connecting(t);
+    if (!may_open(t)) {
+        return CURL_SOCKET_BAD;
+    }
     fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     if (fd == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
         t->no_socket = true;
     }
     if (fd != -1 && purpose == CURLSOCKTYPE_IPCXN && address->family != AF_UNIX) {
         limit_silence(fd, ACKNOWLEDGED_MS);
+        ais_connection_add(t->connections, fd, t->origin, t->how.label);
     }
     return fd;
+}
+
+static int close_socket(void *data, curl_socket_t fd)
+{
+    ais_connection_remove(data, fd);
+    return close(fd);
+}
+
+static void read_address(const struct sockaddr_storage *address, char *ip, socklen_t size, int *port)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *) address;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *) address;
+    bool is_v6 = address->ss_family == AF_INET6;
+    const void *number = is_v6 ? (const void *) &v6->sin6_addr : (const void *) &v4->sin_addr;
+
+    *port = ntohs(is_v6 ? v6->sin6_port : v4->sin_port);
+    if (inet_ntop(address->ss_family, number, ip, size) == NULL) {
+        ip[0] = '\0';
+    }
+}
+
+static void read_addresses(struct ais_connection *c)
+{
+    struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
+    struct sockaddr_storage remote = {.ss_family = AF_UNSPEC};
+    socklen_t local_len = sizeof(local);
+    socklen_t remote_len = sizeof(remote);
+    int remote_port;
+
+    (void) getsockname(c->fd, (struct sockaddr *) &local, &local_len);
+    (void) getpeername(c->fd, (struct sockaddr *) &remote, &remote_len);
+    read_address(&local, c->local_ip, sizeof(c->local_ip), &c->local_port);
+    read_address(&remote, c->remote_ip, sizeof(c->remote_ip), &remote_port);
+}
+
+/* libcurl says which connection it is only after the request, and by then it may be closed. But it tells addresses. */
+static uint64_t find_connection(const struct ais_transfer *t, const char *local_ip, int local_port,
+                                const char *remote_ip)
+{
+    struct ais_connection *c = ais_connection_between(t->connections, local_ip, local_port, remote_ip);
+
+    if (c != NULL) {
+        return c->id;
+    }
+    for (c = t->connections->first; c != NULL; c = c->next) {
+        if (!c->up) {
+            read_addresses(c);
+            c->up = c->local_port == local_port && strcmp(c->local_ip, local_ip) == 0 &&
+                    strcmp(c->remote_ip, remote_ip) == 0;
+            if (c->up) {
+                return c->id;
+            }
+        }
+    }
+    return 0;
 }
 
 /* libcurl calls this before it has a name looked up. */
@@ -125,16 +234,21 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
 {
     struct ais_transfer *t = data;
 
-    (void) remote_ip;
-    (void) local_ip;
     (void) remote_port;
-    (void) local_port;
+    if (t->calls >= t->how.calls_max) {
+        t->repeat_refused = true;
+        return CURL_PREREQFUNC_ABORT;
+    }
     if (!enter_gate(t)) {
         return CURL_PREREQFUNC_ABORT;
     }
+    t->opening = false;
+    t->connection = find_connection(t, local_ip, local_port, remote_ip);
     t->calls++;
     t->sent = true;
     t->sent_at = ais_clock();
+    /* Should it have to be repeated: not by another kept connection, which may be dead as well. */
+    (void) curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L);
     return CURL_PREREQFUNC_OK;
 }
 
@@ -263,6 +377,19 @@ static void forget_header(struct ais_transfer *t)
     forget_lines(&t->ratelimit_policy);
 }
 
+/* The header is whole. It may say that the connection is not to be used any more. */
+static void end_header(struct ais_transfer *t, int status)
+{
+    const struct ais_connection *c = ais_connection_get(t->connections, t->connection);
+    enum ais_outcome outcome = ais_connection_outcome(AIS_FAULT_NONE, status);
+
+    t->header_done = true;
+    t->header_at = ais_clock();
+    if (outcome != AIS_OUTCOME_GOOD && (c == NULL || !ais_connection_survives(c, outcome))) {
+        ais_transfer_distrust(t);
+    }
+}
+
 /* Called with each line: the status line, the fields, the empty line; after 1xx again, and for trailers. */
 static size_t on_header(char *line, size_t size, size_t n, void *data)
 {
@@ -276,8 +403,9 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
     }
     if (text.len == 0) {
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-        t->header_done = status >= 200;
-        t->header_at = ais_clock();
+        if (status >= 200) {
+            end_header(t, (int) status);
+        }
         return size * n;
     }
     if (text.len >= 5 && memcmp(text.data, "HTTP/", 5) == 0) {
@@ -366,7 +494,6 @@ static CURLcode set_request(struct ais_transfer *t, const struct ais_target *tar
     SET(t, CURLOPT_PATH_AS_IS, 1L);
     SET(t, CURLOPT_FOLLOWLOCATION, 0L);
     SET(t, CURLOPT_HTTPGET, 1L);
-    SET(t, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
     SET(t, CURLOPT_HTTP09_ALLOWED, 0L);
     SET(t, CURLOPT_USERAGENT, "aisearch-jobs/" AIS_VERSION);
     SET(t, CURLOPT_HTTPHEADER, t->headers);
@@ -386,7 +513,8 @@ static CURLcode set_connection(struct ais_transfer *t, const struct ais_target *
     SET(t, CURLOPT_RESOLVER_START_DATA, t);
     SET(t, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(t, CURLOPT_OPENSOCKETDATA, t);
-    SET(t, CURLOPT_PIPEWAIT, target->url.tls ? 1L : 0L);
+    SET(t, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    SET(t, CURLOPT_CLOSESOCKETDATA, t->connections); /* not t: the connection outlives it */
     SET(t, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(t, CURLOPT_MAXAGE_CONN, 60L);        /* idle: before most servers drop it */
     SET(t, CURLOPT_MAXLIFETIME_CONN, 3600L); /* at all: to follow changes of the DNS */
@@ -441,10 +569,22 @@ static CURLcode set_all(struct ais_transfer *t, const struct ais_target *target,
     return rc;
 }
 
-int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, const char *ca_file,
-                      const struct ais_credential *cred, const char *path)
+/* Of a URL without a user: all in front of the path. */
+static struct ais_str origin_of(const char *url)
+{
+    const char *host = strstr(url, "://");
+
+    host = host != NULL ? host + 3 : url;
+    return (struct ais_str){url, (size_t) (host - url) + strcspn(host, "/")};
+}
+
+int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, struct ais_connections *connections,
+                      const char *ca_file, const struct ais_credential *cred, const char *path)
 {
     memset(t, 0, sizeof(*t));
+    t->tls = target->url.tls;
+    t->origin = origin_of(target->url.base);
+    t->connections = connections;
     t->body_max = target->body_max > 0 ? target->body_max : AIS_BODY_MAX;
     t->gate = target->gate;
     t->easy = curl_easy_init();
@@ -457,10 +597,15 @@ int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, c
     return 0;
 }
 
-void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout)
+void ais_transfer_clear(struct ais_transfer *t)
 {
     forget_header(t);
+    t->connection = 0;
     t->gate_closed = false;
+    t->opening = false;
+    t->repeat_refused = false;
+    t->deferred = false;
+    t->http_1_required = false;
     t->connecting_since = AIS_NEVER;
     t->sent = false;
     t->too_large = false;
@@ -468,7 +613,35 @@ void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout)
     t->no_socket = false;
     t->body_len = 0;
     t->message[0] = '\0';
-    (void) curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, (long) connect_timeout);
+}
+
+/*
+ * libcurl reuses a connection only for a transfer with the same TLS options (since CVE-2022-27782). These have no
+ * meaning for any TLS library but Windows' own, so here they say nothing, and tell connections apart.
+ */
+static long label_options(unsigned label)
+{
+    static const long bits[] = {CURLSSLOPT_NO_REVOKE, CURLSSLOPT_REVOKE_BEST_EFFORT, CURLSSLOPT_AUTO_CLIENT_CERT};
+    long options = 0;
+    size_t i;
+
+    for (i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
+        options |= (label >> i) & 1 ? bits[i] : 0;
+    }
+    return options;
+}
+
+void ais_transfer_begin(struct ais_transfer *t, const struct ais_try *how)
+{
+    long version = how->http_1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
+
+    t->how = *how;
+    (void) curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, (long) how->connect_timeout);
+    (void) curl_easy_setopt(t->easy, CURLOPT_SSL_OPTIONS, label_options(how->label));
+    (void) curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, how->fresh ? 1L : 0L);
+    (void) curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 0L);
+    (void) curl_easy_setopt(t->easy, CURLOPT_HTTP_VERSION, version);
+    (void) curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, t->tls && !how->http_1 ? 1L : 0L);
 }
 
 void ais_transfer_distrust(struct ais_transfer *t)
@@ -489,6 +662,9 @@ static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
 {
     if (t->gate_closed) {
         return AIS_FAULT_BUDGET;
+    }
+    if (t->repeat_refused) {
+        return AIS_FAULT_CONNECT;
     }
     if (t->too_large) {
         return AIS_FAULT_BODY;
@@ -555,6 +731,8 @@ static void set_message(struct ais_transfer *t, CURLcode code)
 
     if (t->gate_closed) {
         snprintf(t->message, sizeof(t->message), "%s", ais_policy_client_text(AIS_FAULT_BUDGET));
+    } else if (t->repeat_refused) {
+        snprintf(t->message, sizeof(t->message), "the request was refused, or its connection lost, more than once");
     } else if (t->too_large || code == CURLE_FILESIZE_EXCEEDED) {
         snprintf(t->message, sizeof(t->message), "the answer is larger than %zu bytes", t->body_max);
     } else if (t->no_memory) {

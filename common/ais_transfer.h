@@ -4,6 +4,18 @@
 #include <curl/curl.h>
 
 #include "ais_client.h"
+#include "ais_connection.h"
+
+/* How to try it. */
+struct ais_try {
+    int64_t connect_timeout; /* ms, greater than 0 */
+    unsigned calls_max;      /* requests over all tries: libcurl is let repeat one by itself only up to this */
+    unsigned label;          /* as in struct ais_route; AIS_LABEL_HTTP_1 with http_1 */
+    bool fresh;              /* by a new connection, at any rate */
+    bool http_1;             /* by HTTP/1.1, where HTTP/2 has failed */
+};
+
+#define AIS_LABEL_HTTP_1 AIS_LABELS
 
 /* The lines of a field, joined by commas (RFC 9110, section 5.3). More than there is room for is none. */
 struct ais_field_lines {
@@ -21,17 +33,26 @@ struct ais_transfer {
     CURL *easy;
     struct curl_slist *headers; /* with the credential: wiped when freed */
     size_t body_max;
-    unsigned calls; /* requests sent, over all tries */
+    bool tls;
+    struct ais_str origin;               /* of the URL, whose memory it is */
+    struct ais_connections *connections; /* the client's */
+    unsigned calls;                      /* requests sent, over all tries */
     const struct ais_gate *gate;
     bool entered; /* a request has passed the gate and is not over */
     uint64_t ticket;
 
     /* The present try, and its answer. */
+    struct ais_try how;
+    uint64_t connection;      /* by which the last request went; 0: none, or one that is not known */
     int64_t connecting_since; /* by ais_clock(); AIS_NEVER while it waits in line for a connection of another */
     bool sent;                /* the request, or a part of it */
     bool header_begun;        /* a part of it has come */
     bool header_done;         /* all of it, and it is not an interim (1xx) answer's */
     bool gate_closed;
+    bool opening;         /* a connection, for its next request */
+    bool repeat_refused;  /* libcurl wanted to send the request again once too often */
+    bool deferred;        /* or by a connection that it should not: the try is to be begun anew */
+    bool http_1_required; /* the server has asked for HTTP/1.1 */
     bool too_large;
     bool no_memory;
     bool no_socket; /* the process has too many open files */
@@ -50,16 +71,20 @@ struct ais_transfer {
     char message[CURL_ERROR_SIZE];
 };
 
-/* Prepares the request. t->easy is then ready for everything but ais_transfer_begin(). Returns 0, or -1 where memory
-   runs out; t is then empty, as after ais_transfer_free(). */
-int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, const char *ca_file,
-                      const struct ais_credential *cred, const char *path);
+/* Prepares the request. t->easy is then ready for everything but ais_transfer_begin(). connections is told of each that
+   is opened and closed, for as long as libcurl has them. Returns 0, or -1 where memory runs out; t is then empty, as
+   after ais_transfer_free(). */
+int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, struct ais_connections *connections,
+                      const char *ca_file, const struct ais_credential *cred, const char *path);
 
-/* Before each try; connect_timeout in ms, greater than 0. */
-void ais_transfer_begin(struct ais_transfer *t, int64_t connect_timeout);
+/* Forgets the try before, and its answer. */
+void ais_transfer_clear(struct ais_transfer *t);
 
-/* Before a try is given up: if others use its connection, they may go on, but nobody else is to begin once they have
-   ended. By itself libcurl keeps HTTP/2 connections, also those that have fallen silent. */
+/* Before each try, on a transfer that is clear. */
+void ais_transfer_begin(struct ais_transfer *t, const struct ais_try *how);
+
+/* Before the end of a try: if it is the last that uses its connection, that is closed. By itself libcurl keeps HTTP/2
+   connections, also those that have fallen silent. */
 void ais_transfer_distrust(struct ais_transfer *t);
 
 /* After each try: fills all of *response but elapsed. It points into t. */

@@ -46,10 +46,11 @@ static void check(const struct ais_transfer *t)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ais_str rest = whole_input(data, size);
-    struct ais_transfer t = {.easy = curl_easy_init()};
+    struct ais_connections connections = {.first = NULL};
+    struct ais_transfer t = {.easy = curl_easy_init(), .connections = &connections};
 
     MUST(t.easy != NULL);
-    ais_transfer_begin(&t, 1000);
+    ais_transfer_clear(&t);
     while (rest.len > 0) {
         struct ais_str line = exact_copy(take_line(&rest));
 

@@ -23,6 +23,7 @@
 #define OK_BODY "{\"success\":true}"
 #define OK "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n" OK_BODY
 #define UNAVAILABLE "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"
+#define MISDIRECTED "HTTP/1.1 421 Misdirected Request\r\nContent-Length: 4\r\n\r\noops"
 #define TOO_MANY "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nbusy"
 
 /* At the end of a reply: what the server does next, where that is not to wait for the next request. */
@@ -872,6 +873,210 @@ static void test_closed_connection_is_noticed(void **state)
     server_stop(server);
 }
 
+/* Answers the first so many requests of a connection, and hangs up at the next without a word. */
+static void serve_few(struct server *server, int fd, unsigned nth)
+{
+    const unsigned *good = server->data;
+    unsigned i;
+
+    for (i = 0; server_request(server, fd) && i < (nth <= 5 ? good[0] : good[1]); i++) {
+        server_send(fd, OK);
+        usleep(20000); /* for all that begin together to get a connection each */
+    }
+}
+
+/* libcurl repeats once by itself, on a new connection; five kept ones are dead. */
+static void expect_one_repeat(unsigned good[2], unsigned retries, enum ais_fault fault, unsigned calls)
+{
+    struct server *server = server_bind(serve_few);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(server);
+    struct result results[5];
+    struct result result;
+    size_t i;
+
+    server->data = good;
+    server_run(server);
+    target.retries = retries;
+    for (i = 0; i < COUNT(results); i++) {
+        fetch(driver, &results[i], &target, credential, "/x");
+    }
+    DRIVE_UNTIL(driver, ais_client_inflight(driver->client) == 0);
+    assert_int_equal(server->connections, 5);
+    fetch_whole(driver, &result, &target, credential, "/x");
+    assert_int_equal(result.fault, fault);
+    assert_int_equal(result.calls, calls);
+    assert_int_equal(server->requests, 5 + calls);
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_one_repeat(void **state)
+{
+    (void) state;
+    expect_one_repeat((unsigned[]){1, 1}, 0, AIS_FAULT_NONE, 2);
+    expect_one_repeat((unsigned[]){1, 0}, 0, AIS_FAULT_CONNECT, 2);
+    expect_one_repeat((unsigned[]){1, 0}, 2, AIS_FAULT_CONNECT, 4);
+}
+
+/* What the connections up to a certain one answer to all requests but their first so many; the others are well. */
+struct sick {
+    const char *answer;
+    unsigned good;
+    unsigned last;
+    atomic_uint requests[16]; /* by connection */
+};
+
+static void serve_sick(struct server *server, int fd, unsigned nth)
+{
+    struct sick *sick = server->data;
+
+    while (server_request(server, fd)) {
+        unsigned n = sick->requests[nth]++;
+
+        server_send(fd, nth <= sick->last && n >= sick->good ? sick->answer : OK);
+    }
+}
+
+static void run_sick(struct sick *sick, const char *unix_socket, unsigned retries, unsigned fetches,
+                     struct result *results)
+{
+    struct server *server = unix_socket != NULL ? server_start_unix(serve_sick, unix_socket) : server_bind(serve_sick);
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target;
+    char url[256];
+    unsigned i;
+
+    server->data = sick;
+    if (unix_socket != NULL) {
+        snprintf(url, sizeof(url), "http://unix:%s:/base", unix_socket);
+        target = target_of(url);
+    } else {
+        server_run(server);
+        target = target_at(server);
+    }
+    target.retries = retries;
+    for (i = 0; i < fetches; i++) {
+        fetch_whole(driver, &results[i], &target, credential, "/x");
+    }
+    driver_free(driver);
+    server_stop(server);
+    if (unix_socket != NULL) {
+        unlink(unix_socket);
+    }
+}
+
+static void test_connection_that_only_fails(void **state)
+{
+    static const char *const answers[] = {MISDIRECTED, UNAVAILABLE};
+    const char *sockets[] = {NULL, path_of("api.sock")};
+    struct result results[5];
+    size_t i;
+    size_t k;
+    size_t n;
+
+    (void) state;
+    for (i = 0; i < COUNT(answers); i++) {
+        for (k = 0; k < COUNT(sockets); k++) {
+            struct sick sick = {.answer = answers[i], .last = 1};
+
+            run_sick(&sick, sockets[k], 2, COUNT(results), results);
+            for (n = 0; n < COUNT(results); n++) {
+                expect_ok(&results[n]);
+                assert_int_equal(results[n].calls, n == 0 ? 2 : 1);
+            }
+            assert_int_equal(sick.requests[1], 1);
+            assert_int_equal(sick.requests[2], 5);
+        }
+    }
+}
+
+/* One that was well until now is left at the third fault, and each retry goes by another. */
+static void test_connection_that_begins_to_fail(void **state)
+{
+    struct sick sick = {.answer = UNAVAILABLE, .good = 4, .last = 1};
+    struct result results[20];
+    unsigned calls = 0;
+    size_t n;
+
+    (void) state;
+    run_sick(&sick, NULL, 1, COUNT(results), results);
+    for (n = 0; n < COUNT(results); n++) {
+        expect_ok(&results[n]);
+        assert_true(results[n].calls <= 2);
+        calls += results[n].calls;
+    }
+    assert_true(sick.requests[1] > 4 && sick.requests[1] <= 4 + 3);
+    assert_int_equal(calls, COUNT(results) + sick.requests[1] - 4);
+
+    /* At 421 at once. */
+    sick = (struct sick){.answer = MISDIRECTED, .good = 4, .last = 1};
+    run_sick(&sick, NULL, 1, COUNT(results), results);
+    for (n = 0; n < COUNT(results); n++) {
+        expect_ok(&results[n]);
+        assert_int_equal(results[n].calls, n == 4 ? 2 : 1);
+    }
+    assert_int_equal(sick.requests[1], 5);
+}
+
+static void test_every_retry_goes_by_another_connection(void **state)
+{
+    static const char *const answers[] = {MISDIRECTED, UNAVAILABLE};
+    size_t i;
+    size_t k;
+
+    (void) state;
+    for (i = 0; i < COUNT(answers); i++) {
+        struct sick sick = {.answer = answers[i], .last = COUNT(sick.requests)};
+        struct result result;
+
+        run_sick(&sick, NULL, 4, 1, &result);
+        assert_int_equal(result.fault, AIS_FAULT_NONE);
+        assert_int_equal(result.status, i == 0 ? 421 : 503);
+        assert_int_equal(result.calls, 5);
+        for (k = 1; k <= 5; k++) {
+            assert_int_equal(sick.requests[k], 1);
+        }
+    }
+}
+
+static size_t open_descriptors(void)
+{
+    size_t n = 0;
+    int fd;
+
+    for (fd = 0; fd < 1000; fd++) {
+        n += fcntl(fd, F_GETFD) != -1;
+    }
+    return n;
+}
+
+/* Whatever becomes of a connection, its descriptor is closed, and once: the server's side has numbers to be hit. */
+static void test_descriptors_are_closed(void **state)
+{
+    static const char *const answers[] = {MISDIRECTED, UNAVAILABLE, OK CLOSE, CLOSE, "HTTP/1.1 200 O" CLOSE};
+    size_t before = open_descriptors();
+    size_t i;
+
+    (void) state;
+    for (i = 0; i < COUNT(answers); i++) {
+        struct server *server = script_start(SCRIPT(OK, answers[i], answers[i], OK));
+        struct driver *driver = driver_new(NULL);
+        struct ais_target target = target_at(server);
+        struct result results[8];
+        size_t k;
+
+        target.retries = 1;
+        for (k = 0; k < COUNT(results); k++) {
+            fetch(driver, &results[k], &target, credential, "/x");
+        }
+        DRIVE_UNTIL(driver, ais_client_inflight(driver->client) == 0);
+        driver_free(driver);
+        server_stop(server);
+        assert_int_equal(open_descriptors(), before);
+    }
+}
+
 /* ---- retries ------------------------------------------------------------------------------------------------- */
 
 static void test_retry(void **state)
@@ -903,7 +1108,7 @@ static void test_retries_spent(void **state)
     fetch_script(&result, SCRIPT(UNAVAILABLE, CLOSE), 1, 0);
     expect_fault(&result, AIS_FAULT_CONNECT, "");
     assert_int_equal(result.status, 0);
-    assert_int_equal(result.calls, 3); /* one of them by libcurl: the connection was a kept one */
+    assert_int_equal(result.calls, 2); /* none by libcurl: it was not the connection of the first */
 
     fetch_script(&result, SCRIPT(UNAVAILABLE), 0, 0);
     assert_int_equal(result.calls, 1);
@@ -1742,6 +1947,11 @@ int main(void)
         cmocka_unit_test(test_burst),
         cmocka_unit_test(test_dead_connection_is_counted),
         cmocka_unit_test(test_closed_connection_is_noticed),
+        cmocka_unit_test(test_one_repeat),
+        cmocka_unit_test(test_connection_that_only_fails),
+        cmocka_unit_test(test_connection_that_begins_to_fail),
+        cmocka_unit_test(test_every_retry_goes_by_another_connection),
+        cmocka_unit_test(test_descriptors_are_closed),
         cmocka_unit_test(test_retry),
         cmocka_unit_test(test_retries_spent),
         cmocka_unit_test(test_no_retry),

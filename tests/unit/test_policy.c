@@ -360,6 +360,8 @@ static void test_judge_faults(void **state)
         {429, ERROR("10000"), AIS_FAULT_RATE_LIMITED, false, "rate limit"},
         {429, "error code: 1015", AIS_FAULT_RATE_LIMITED, false, "rate limit"},
         {429, "", AIS_FAULT_RATE_LIMITED, false, "rate limit"},
+        {421, ERROR("7001"), AIS_FAULT_SERVER, false, "421"},
+        {421, "", AIS_FAULT_SERVER, false, "421"},
 
         {200, "", AIS_FAULT_BODY, false, "not JSON"},
         {200, "null", AIS_FAULT_BODY, false, "not an object"},
@@ -370,7 +372,6 @@ static void test_judge_faults(void **state)
         {200, ERROR("7021"), AIS_FAULT_BODY, false, "200 with error code 7021"},
         {404, "<html>", AIS_FAULT_BODY, false, "404: the answer is not JSON"},
         {404, "", AIS_FAULT_BODY, false, "not JSON"},
-        {421, "", AIS_FAULT_BODY, false, "421: the answer is not JSON"},
         {401, JOB(""), AIS_FAULT_CREDENTIAL, false, "credential"},
         {404, JOB(""), AIS_FAULT_BODY, false, "404 with \"success\":true"},
         {400, "{\"success\":false}", AIS_FAULT_BODY, false, "neither"},
@@ -561,8 +562,8 @@ static void test_retry(void **state)
     (void) state;
     for (int fault = AIS_FAULT_NONE; fault < AIS_FAULTS; fault++) {
         for (int status = 0; status < 700; status++) {
-            bool again =
-                status == 500 || status == 502 || status == 503 || status == 504 || (status >= 520 && status <= 530);
+            bool again = status == 421 || status == 500 || status == 502 || status == 503 || status == 504 ||
+                         (status >= 520 && status <= 530);
 
             assert_int_equal(ais_policy_retry(fault, status, -1),
                              fault == AIS_FAULT_CONNECT || (fault == AIS_FAULT_NONE && again));

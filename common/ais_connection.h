@@ -1,0 +1,103 @@
+#ifndef AIS_CONNECTION_H
+#define AIS_CONNECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ais_policy.h"
+#include "ais_str.h"
+
+/*
+ * What the client knows of its open connections: which one failed, and which one a try may go by. Private to the
+ * client. It only keeps the books: no I/O, no clock.
+ *
+ * libcurl chooses the connection of a request, and would choose the one that has just failed, as long as somebody uses
+ * it. But it shares a connection only among those who ask for the same, so each connection has a label, and so has each
+ * try: one with another label does not get it.
+ */
+
+#define AIS_LABELS 7
+
+struct ais_connection {
+    struct ais_connection *next;
+    uint64_t id; /* never 0, never used again */
+    int fd;
+    unsigned label;
+    bool up; /* a request has gone by it; the addresses are known */
+    char local_ip[46];
+    char remote_ip[46];
+    int local_port;
+    bool proven;     /* it has given a good answer */
+    unsigned faults; /* since then */
+    bool distrusted; /* for good */
+    bool left;       /* those that used it, or waited for it, when it came to that have been told */
+    size_t origin_len;
+    char origin[]; /* scheme, host and port */
+};
+
+/* All zero: none. */
+struct ais_connections {
+    struct ais_connection *first;
+    uint64_t last_id;
+};
+
+/* What a try says about the connection that it went by. */
+enum ais_outcome {
+    AIS_OUTCOME_NONE, /* nothing */
+    AIS_OUTCOME_GOOD, /* the other side speaks: a whole answer that is neither 5xx nor 421 */
+    AIS_OUTCOME_FAULT,
+    AIS_OUTCOME_MISDIRECTED /* 421 (RFC 9110, section 15.5.20): for this origin it is the wrong one, and stays it */
+};
+
+/* fault is the transport's own verdict, status that of the whole answer. */
+enum ais_outcome ais_connection_outcome(enum ais_fault fault, int status);
+
+/* A socket has been opened. One that had this descriptor before is forgotten: it was closed without a word. Where
+   memory runs out, nothing is known of the connection. */
+void ais_connection_add(struct ais_connections *connections, int fd, struct ais_str origin, unsigned label);
+
+/* A socket has been closed; also one that is not known. */
+void ais_connection_remove(struct ais_connections *connections, int fd);
+
+/* Those that are left, without closing them. */
+void ais_connection_remove_all(struct ais_connections *connections);
+
+/* NULL where it is closed, or was never known. */
+struct ais_connection *ais_connection_get(const struct ais_connections *connections, uint64_t id);
+
+/* The one that is up between these addresses, or NULL. */
+struct ais_connection *ais_connection_between(const struct ais_connections *connections, const char *local_ip,
+                                              int local_port, const char *remote_ip);
+
+/*
+ * A try is over. After three faults without a good answer between them, or one 421, the connection is distrusted for
+ * good; fewer may be the API's own trouble with one request.
+ */
+void ais_connection_judge(struct ais_connection *connection, enum ais_outcome outcome);
+
+/* Whether a try may begin on it: not on one that is distrusted, nor while faults are all that it has given. */
+bool ais_connection_is_usable(const struct ais_connection *connection);
+
+/* Whether that would still be so after such an end of a try. */
+bool ais_connection_survives(const struct ais_connection *connection, enum ais_outcome outcome);
+
+/* Where a try is to go. */
+struct ais_route {
+    unsigned label;
+    bool fresh;   /* all labels are taken by connections to avoid: it needs a new one, whatever its label */
+    bool joins;   /* a connection with this label is up */
+    bool detours; /* there are connections to avoid */
+};
+
+/* Whether one with this label has become distrusted, so that a try that has the label already should not go on. */
+bool ais_connection_is_barred(const struct ais_connections *connections, struct ais_str origin, unsigned label);
+
+/*
+ * The route that avoids all connections of this origin that are not usable, and the nfailed ones in failed, by their
+ * id: along a connection that is up, the least faulty first, or else one that is coming, or else a new one.
+ */
+struct ais_route ais_connection_route(const struct ais_connections *connections, struct ais_str origin,
+                                      const uint64_t *failed, size_t nfailed);
+
+#endif

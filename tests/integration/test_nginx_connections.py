@@ -1,0 +1,273 @@
+"""By which connections look-ups go, and by which they do not go again; over HTTP/1.1 and HTTP/2, both with TLS."""
+
+import collections
+import contextlib
+import itertools
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import gateway
+from gateway import ACCESS_LOG, account
+from harness import http2 as h2
+from harness import net, stall
+from test_nginx_lookup import PLENTY, SERVER, error_of, job_target
+
+BUSY = '{"success":false,"errors":[{"code":7000,"message":"busy"}],"messages":[],"result":null}'
+
+Request = collections.namedtuple("Request", "connection protocol job")
+
+
+class Api:
+    """
+    An API that may fail by HTTP/2 in any way, and on some of its connections only.
+
+        with Api(certificates, frames) as api:   # frames(connection, stream, job) is a script, or None: a proper answer
+            api.url                              # https://localhost:PORT/client/v4
+            api.requests                         # that it got, in order
+    """
+
+    def __init__(self, certificates, frames: Callable[[int, int, str], list | None],
+                 answers: Callable[[int, str], list | None] = lambda connection, job: None,
+                 protocols: tuple[str, ...] = ("h2", "http/1.1")) -> None:
+        """answers(connection, job) is the same for HTTP/1.1. Connections count from 1."""
+        self.requests: list[Request] = []
+        self._frames = frames
+        self._answers = answers
+        self._tls = stall.server_context(certificates.certificate("good"), certificates.key("good"))
+        self._tls.set_alpn_protocols(list(protocols))
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._server = stall.Server(self._serve)
+
+    def __enter__(self) -> "Api":
+        _, port = self._server.__enter__()
+        self.url = f"https://localhost:{port}/client/v4"
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._server.__exit__(*exc)
+
+    def by(self, connection: int) -> list[str]:
+        return [request.job for request in self.requests if request.connection == connection]
+
+    def of(self, job: str) -> list[Request]:
+        return [request for request in self.requests if request.job == job]
+
+    def connections(self) -> int:
+        return len(self._server.connections)
+
+    def _serve(self, connection: stall.Connection) -> None:
+        with contextlib.suppress(ssl.SSLError):
+            connection.handshake(self._tls)
+            number = next(self._numbers)
+            if connection.sock.selected_alpn_protocol() == "h2":
+                h2.serve(connection, lambda stream, fields: self._stream(number, stream, fields), lambda: False)
+                return
+            while head := connection.read_head():
+                job = self._note(number, "HTTP/1.1", head.decode("latin-1").split(" ")[1])
+                if not connection.play(self._answers(number, job) or [stall.response(body=stall.a_job(job))]):
+                    return
+
+    def _stream(self, number: int, stream: int, fields: dict[str, str]) -> list:
+        job = self._note(number, "HTTP/2", fields[":path"])
+        script = self._frames(number, stream, job)
+        return [h2.raw(h2.answer(stream, stall.a_job(job)))] if script is None else script
+
+    def _note(self, number: int, protocol: str, path: str) -> str:
+        job = path.rpartition("/")[2]
+        with self._lock:
+            self.requests.append(Request(number, protocol, job))
+        return job
+
+
+def sick(number: int, script: Callable[[int], bytes | list]) -> Callable[[int, int, str], list | None]:
+    """One connection on which nothing succeeds."""
+    return lambda connection, stream, _: wrap(script(stream)) if connection == number else None
+
+
+def always(script: Callable[[int], bytes | list]) -> Callable[[int, int, str], list | None]:
+    return lambda connection, stream, _: wrap(script(stream))
+
+
+def wrap(script: bytes | list) -> list:
+    return [h2.raw(script)] if isinstance(script, bytes) else script
+
+
+@pytest.fixture
+def gate(nginx, simulator, certificates) -> Iterator[Callable]:
+    """gate(api, *directives): an nginx that asks this API."""
+    return lambda api, *directives: nginx(
+        http=ACCESS_LOG + account(simulator, PLENTY, f"trusted_certificate {certificates.ca_file};", *directives,
+                                  api_url=api.url), server=SERVER)
+
+
+def statuses(server, jobs) -> list[int]:
+    return [server.get(job_target(job)).status for job in jobs]
+
+
+HELD = f"GET {job_target('held')} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+JOBS = ["a", "b", "c", "d", "e"]
+
+FAULTS = {
+    "421": lambda stream: h2.answer(stream, "{}", 421),
+    "500": lambda stream: h2.answer(stream, BUSY, 500),
+    "503": lambda stream: h2.answer(stream, BUSY, 503),
+    "RST_STREAM": lambda stream: h2.rst_stream(stream, h2.INTERNAL_ERROR),
+    "REFUSED_STREAM": lambda stream: h2.rst_stream(stream, h2.REFUSED_STREAM),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_connection_that_only_fails_is_used_once(gate, certificates, fault):
+    with Api(certificates, sick(1, FAULTS[fault])) as api:
+        server = gate(api)
+        assert statuses(server, JOBS) == [200] * len(JOBS)
+        assert api.by(1) == ["a"]
+        assert api.by(2) == JOBS and len(api.requests) == 1 + len(JOBS)
+
+
+@pytest.mark.parametrize("status", [421, 500, 503])
+def test_a_connection_that_only_fails_is_used_once_over_http_1(gate, certificates, status):
+    with Api(certificates, None, lambda connection, _: [stall.response(status, BUSY)] if connection == 1 else None,
+             protocols=("http/1.1",)) as api:
+        server = gate(api)
+        assert statuses(server, JOBS) == [200] * len(JOBS)
+        assert api.by(1) == ["a"]
+        assert api.by(2) == JOBS and len(api.requests) == 1 + len(JOBS)
+
+
+@pytest.mark.parametrize("protocol", ["HTTP/1.1", "HTTP/2"])
+def test_421_again_and_again_is_a_fault_of_the_api(gate, certificates, protocol):
+    with Api(certificates, always(FAULTS["421"]), lambda *_: [stall.response(421, BUSY)],
+             protocols=("h2", "http/1.1") if protocol == "HTTP/2" else ("http/1.1",)) as api:
+        server = gate(api)
+        response = server.get(job_target())
+        assert (response.status, error_of(response)["message"]) == (502, "the API failed")
+        assert gateway.lookups(server, 1)[0]["error"] == "server"
+        assert [request.connection for request in api.requests] == [1, 2, 3]
+        assert {request.protocol for request in api.requests} == {protocol}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_connection_that_only_fails_is_left_while_others_use_it(gate, certificates, fault):
+    """One look-up is not answered: as long as it waits, libcurl has the connection ready for all others."""
+    def frames(connection: int, stream: int, job: str) -> list | None:
+        if job == "held":
+            return []
+        return wrap(FAULTS[fault](stream)) if connection == 1 else None
+
+    with Api(certificates, frames) as api:
+        server = gate(api, "timeout 5s;")
+        with server.connect() as waiting:
+            waiting.send(HELD)
+            net.wait_until(lambda: api.by(1) == ["held"], what="the first look-up")
+            assert statuses(server, JOBS) == [200] * len(JOBS)
+            assert api.by(1)[:2] == ["held", "a"] and len(api.by(1)) <= 4
+            assert api.connections() <= 3
+            assert statuses(server, "xyz") == [200] * 3
+            assert len(api.by(1)) <= 4 and api.connections() <= 3
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("held", [False, True])
+def test_many_that_fail_together_share_the_next_connection(gate, certificates, fault, held):
+    jobs = [f"job-{n}" for n in range(60)]
+
+    def frames(connection: int, stream: int, job: str) -> list | None:
+        if job == "held":
+            return []
+        return wrap(FAULTS[fault](stream)) if connection == 1 and job != "first" else None
+
+    with Api(certificates, frames) as api, contextlib.ExitStack() as stack:
+        server = gate(api, "timeout 5s;")
+        assert statuses(server, ["first"]) == [200]
+        if held:
+            stack.enter_context(server.connect()).send(HELD)
+            net.wait_until(lambda: "held" in api.by(1), what="the look-up that waits")
+        responses = net.concurrent_gets(server.address, [job_target(job) for job in jobs])
+        assert [response.status for response in responses] == [200] * len(jobs)
+        assert api.connections() <= 4
+        assert len(api.requests) <= 2 * len(jobs) + 2
+
+
+@pytest.mark.parametrize("retries, requests", [(0, 2), (1, 3), (2, 4), (3, 5)])
+def test_libcurl_repeats_a_refused_stream_once(gate, certificates, retries, requests):
+    with Api(certificates, always(FAULTS["REFUSED_STREAM"]), lambda *_: [{"close": True}]) as api:
+        server = gate(api, f"retries {retries};")
+        response = server.get(job_target())
+        assert (response.status, error_of(response)["message"]) == (502, "the API cannot be reached")
+        assert gateway.lookups(server, 1)[0]["error"] == "connect"
+        assert len(api.requests) <= requests
+        assert len({request.connection for request in api.requests}) == len(api.requests)
+
+
+def goaway(stream: int) -> bytes:
+    return h2.goaway(0, HTTP_1_1_REQUIRED)
+
+
+HTTP_1_1_REQUIRED = 13
+
+AT_ONCE = "RST_STREAM with HTTP_1_1_REQUIRED"  # by libcurl itself, which keeps to it as long as it has that connection
+
+HTTP2_FAULTS = {
+    "GOAWAY with HTTP_1_1_REQUIRED": goaway,
+    "GOAWAY with HTTP_1_1_REQUIRED, and FIN": lambda stream: [h2.raw(goaway(stream)), {"close": True}],
+    AT_ONCE: lambda stream: h2.rst_stream(stream, HTTP_1_1_REQUIRED),
+    "RST_STREAM with INTERNAL_ERROR": FAULTS["RST_STREAM"],
+    "REFUSED_STREAM": FAULTS["REFUSED_STREAM"],
+    "FIN": lambda _: [{"close": True}],
+    "RST": lambda _: [{"reset": True}],
+    "nonsense": lambda _: b"\xff" * 100,
+}
+
+
+@pytest.mark.parametrize("fault", HTTP2_FAULTS)
+@pytest.mark.parametrize("retries", [1, 2])
+def test_the_last_retry_after_a_fault_of_http_2_goes_by_http_1(gate, certificates, fault, retries):
+    with Api(certificates, always(HTTP2_FAULTS[fault])) as api:
+        server = gate(api, f"retries {retries};")
+        for job in JOBS[:3]:
+            assert server.get(job_target(job)).status == 200
+            protocols = [request.protocol for request in api.of(job)]
+            assert protocols[-1] == "HTTP/1.1" and len(protocols) <= retries + 2
+            if fault == AT_ONCE:
+                assert len(protocols) <= 2
+            else:
+                assert set(protocols[:-1]) == {"HTTP/2"}
+        http_1 = {request.connection for request in api.requests if request.protocol == "HTTP/1.1"}
+        assert len(http_1) == 1 or fault == AT_ONCE
+
+
+@pytest.mark.parametrize("fault", HTTP2_FAULTS)
+def test_many_at_once_that_want_http_1(gate, certificates, fault):
+    jobs = [f"job-{n}" for n in range(60)]
+    with Api(certificates, always(HTTP2_FAULTS[fault])) as api:
+        server = gate(api, "timeout 10s;")
+        responses = net.concurrent_gets(server.address, [job_target(job) for job in jobs])
+        assert [response.status for response in responses] == [200] * len(jobs)
+        assert [response.json()["result"]["id"] for response in responses] == jobs
+
+
+def test_retries_by_http_1_are_few_at_once(gate, certificates):
+    jobs = [f"job-{n}" for n in range(60)]
+    with Api(certificates, always(FAULTS["RST_STREAM"])) as api:
+        server = gate(api, "retries 1;", "timeout 10s;")
+        responses = net.concurrent_gets(server.address, [job_target(job) for job in jobs])
+        assert [response.status for response in responses] == [200] * len(jobs)
+        assert len(api.requests) == 2 * len(jobs)
+        assert api.connections() <= 20
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_an_api_that_fails_altogether_is_passed_on(gate, certificates, status):
+    jobs = [f"job-{n}" for n in range(60)]
+    with Api(certificates, always(lambda stream: h2.answer(stream, BUSY, status))) as api:
+        server = gate(api, "timeout 10s;")
+        responses = net.concurrent_gets(server.address, [job_target(job) for job in jobs])
+        assert {response.status for response in responses} == {status}
+        assert {response.body for response in responses} == {BUSY.encode()}
+        assert len(api.requests) == 3 * len(jobs)
+        assert api.connections() <= 2 * len(jobs)

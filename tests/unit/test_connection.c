@@ -1,0 +1,281 @@
+/*
+ * The client's books about its connections: which are known, which are trusted, and by which a try goes.
+ */
+/* LDFLAGS: -Wl,--wrap=calloc */
+
+#include "unit.h"
+
+#include "ais_connection.h"
+
+#define HERE AIS_STR("https://api.test")
+#define THERE AIS_STR("https://api.test:8443")
+
+static bool no_memory;
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return no_memory ? NULL : __real_calloc(n, size);
+}
+
+static struct ais_connection *add(struct ais_connections *all, int fd, struct ais_str origin, unsigned label)
+{
+    ais_connection_add(all, fd, origin, label);
+    return all->first;
+}
+
+static struct ais_connection *add_up(struct ais_connections *all, int fd, struct ais_str origin, unsigned label)
+{
+    struct ais_connection *c = add(all, fd, origin, label);
+
+    c->up = true;
+    return c;
+}
+
+static void judge(struct ais_connection *c, enum ais_outcome outcome, unsigned times)
+{
+    while (times-- > 0) {
+        ais_connection_judge(c, outcome);
+    }
+}
+
+static void expect_route(const struct ais_connections *all, const uint64_t *failed, size_t nfailed, unsigned label,
+                         bool joins, bool detours)
+{
+    struct ais_route route = ais_connection_route(all, HERE, failed, nfailed);
+
+    assert_int_equal(route.label, label);
+    assert_int_equal(route.joins, joins);
+    assert_int_equal(route.detours, detours);
+    assert_false(route.fresh);
+}
+
+static void test_outcome(void **state)
+{
+    int fault;
+    int status;
+
+    (void) state;
+    for (status = 100; status < 700; status++) {
+        assert_int_equal(ais_connection_outcome(AIS_FAULT_NONE, status), status == 421  ? AIS_OUTCOME_MISDIRECTED
+                                                                         : status < 500 ? AIS_OUTCOME_GOOD
+                                                                                        : AIS_OUTCOME_FAULT);
+    }
+    for (fault = AIS_FAULT_NONE + 1; fault < AIS_FAULTS; fault++) {
+        bool ours = fault == AIS_FAULT_TLS || fault == AIS_FAULT_CREDENTIAL || fault == AIS_FAULT_RATE_LIMITED ||
+                    fault == AIS_FAULT_REFUSED || fault == AIS_FAULT_BUDGET || fault == AIS_FAULT_INTERNAL;
+
+        assert_int_equal(ais_connection_outcome(fault, 0), ours ? AIS_OUTCOME_NONE : AIS_OUTCOME_FAULT);
+        assert_int_equal(ais_connection_outcome(fault, 200), ours ? AIS_OUTCOME_NONE : AIS_OUTCOME_FAULT);
+    }
+}
+
+static void test_books(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    uint64_t id;
+
+    (void) state;
+    assert_null(ais_connection_get(&all, 0));
+    assert_null(ais_connection_get(&all, 1));
+    ais_connection_remove(&all, 7);
+
+    id = add(&all, 7, HERE, 0)->id;
+    add(&all, 8, HERE, 0);
+    add(&all, 9, HERE, 0);
+    assert_true(id != 0);
+    assert_int_equal(ais_connection_get(&all, id)->fd, 7);
+    ais_connection_remove(&all, 8);
+    assert_int_equal(ais_connection_get(&all, id)->fd, 7);
+    assert_int_equal(all.first->fd, 9);
+    assert_int_equal(all.first->next->fd, 7);
+
+    /* The descriptor comes again, though nobody said that it was closed. */
+    assert_true(add(&all, 7, THERE, 3)->id != id);
+    assert_null(ais_connection_get(&all, id));
+    assert_int_equal(all.first->next->fd, 9);
+    assert_null(all.first->next->next);
+
+    no_memory = true;
+    ais_connection_add(&all, 9, HERE, 0);
+    no_memory = false;
+    assert_int_equal(all.first->fd, 7);
+    assert_null(all.first->next);
+
+    ais_connection_remove_all(&all);
+    assert_null(all.first);
+}
+
+static void test_between(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    struct ais_connection *c;
+
+    (void) state;
+    add(&all, 1, HERE, 0);
+    c = add(&all, 2, HERE, 0);
+    strcpy(c->local_ip, "127.0.0.1");
+    strcpy(c->remote_ip, "127.0.0.2");
+    c->local_port = 1234;
+    assert_null(ais_connection_between(&all, "127.0.0.1", 1234, "127.0.0.2"));
+    c->up = true;
+    assert_ptr_equal(ais_connection_between(&all, "127.0.0.1", 1234, "127.0.0.2"), c);
+    assert_null(ais_connection_between(&all, "127.0.0.1", 1235, "127.0.0.2"));
+    assert_null(ais_connection_between(&all, "127.0.0.3", 1234, "127.0.0.2"));
+    assert_null(ais_connection_between(&all, "127.0.0.1", 1234, "127.0.0.3"));
+    ais_connection_remove_all(&all);
+}
+
+static void test_trust(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    struct ais_connection *c = add_up(&all, 1, HERE, 0);
+
+    (void) state;
+    /* Until it has proved itself, one fault is all there is. */
+    assert_true(ais_connection_is_usable(c));
+    assert_true(ais_connection_survives(c, AIS_OUTCOME_NONE));
+    assert_true(ais_connection_survives(c, AIS_OUTCOME_GOOD));
+    assert_false(ais_connection_survives(c, AIS_OUTCOME_FAULT));
+    assert_false(ais_connection_survives(c, AIS_OUTCOME_MISDIRECTED));
+    assert_int_equal(c->faults, 0);
+    judge(c, AIS_OUTCOME_FAULT, 1);
+    assert_false(ais_connection_is_usable(c));
+    assert_false(c->distrusted);
+
+    /* Then three in a row. */
+    judge(c, AIS_OUTCOME_GOOD, 1);
+    assert_true(ais_connection_is_usable(c));
+    judge(c, AIS_OUTCOME_FAULT, 2);
+    judge(c, AIS_OUTCOME_NONE, 9);
+    assert_true(ais_connection_is_usable(c));
+    assert_false(ais_connection_survives(c, AIS_OUTCOME_FAULT));
+    judge(c, AIS_OUTCOME_GOOD, 1);
+    judge(c, AIS_OUTCOME_FAULT, 2);
+    assert_true(ais_connection_is_usable(c));
+    judge(c, AIS_OUTCOME_FAULT, 1);
+    assert_true(c->distrusted);
+    assert_false(ais_connection_is_usable(c));
+
+    /* Which is for good. */
+    judge(c, AIS_OUTCOME_GOOD, 1);
+    judge(c, AIS_OUTCOME_FAULT, 1);
+    assert_true(c->distrusted);
+    assert_false(ais_connection_is_usable(c));
+
+    c = add_up(&all, 2, HERE, 0);
+    judge(c, AIS_OUTCOME_GOOD, 100);
+    judge(c, AIS_OUTCOME_MISDIRECTED, 1);
+    assert_false(ais_connection_is_usable(c));
+    ais_connection_remove_all(&all);
+}
+
+static void test_barred(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    struct ais_connection *c = add_up(&all, 1, HERE, 2);
+
+    (void) state;
+    assert_false(ais_connection_is_barred(&all, HERE, 2));
+    judge(c, AIS_OUTCOME_MISDIRECTED, 1);
+    assert_true(ais_connection_is_barred(&all, HERE, 2));
+    assert_false(ais_connection_is_barred(&all, HERE, 1));
+    assert_false(ais_connection_is_barred(&all, THERE, 2));
+    ais_connection_remove_all(&all);
+}
+
+static void test_route(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    struct ais_connection *first;
+    struct ais_connection *second;
+    uint64_t failed[2];
+
+    (void) state;
+    expect_route(&all, NULL, 0, 0, false, false);
+
+    first = add(&all, 1, HERE, 0);
+    expect_route(&all, NULL, 0, 0, false, false);
+    first->up = true;
+    expect_route(&all, NULL, 0, 0, true, false);
+
+    /* One that has failed this fetch is good enough for others. */
+    failed[0] = first->id;
+    failed[1] = 12345;
+    judge(first, AIS_OUTCOME_GOOD, 1);
+    judge(first, AIS_OUTCOME_FAULT, 1);
+    expect_route(&all, failed, 2, 1, false, true);
+    expect_route(&all, NULL, 0, 0, true, false);
+
+    /* The better one, where there are two; one that is coming only where there is none. */
+    second = add(&all, 2, HERE, 3);
+    expect_route(&all, failed, 2, 3, false, true);
+    expect_route(&all, NULL, 0, 0, true, false);
+    add(&all, 5, HERE, 4);
+    expect_route(&all, failed, 2, 3, false, true);
+    ais_connection_remove(&all, 5);
+    second->up = true;
+    expect_route(&all, failed, 2, 3, true, true);
+    expect_route(&all, NULL, 0, 3, true, false);
+    judge(second, AIS_OUTCOME_GOOD, 1);
+    judge(second, AIS_OUTCOME_FAULT, 2);
+    expect_route(&all, NULL, 0, 0, true, false);
+
+    /* The best of one label counts. */
+    add_up(&all, 3, HERE, 3);
+    expect_route(&all, NULL, 0, 3, true, false);
+    second = add_up(&all, 4, HERE, 3);
+    judge(second, AIS_OUTCOME_GOOD, 1);
+    judge(second, AIS_OUTCOME_FAULT, 1);
+    expect_route(&all, NULL, 0, 3, true, false);
+
+    /* A label with a bad one is of no use. */
+    judge(second, AIS_OUTCOME_MISDIRECTED, 1);
+    expect_route(&all, NULL, 0, 0, true, true);
+    expect_route(&all, failed, 2, 1, false, true);
+    ais_connection_remove_all(&all);
+}
+
+static void test_other_origins(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+
+    (void) state;
+    judge(add_up(&all, 1, THERE, 0), AIS_OUTCOME_MISDIRECTED, 1);
+    judge(add_up(&all, 2, HERE, AIS_LABELS), AIS_OUTCOME_MISDIRECTED, 1); /* by HTTP/1.1 */
+    expect_route(&all, NULL, 0, 0, false, false);
+    ais_connection_remove_all(&all);
+}
+
+static void test_no_label_left(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    struct ais_route route;
+    unsigned i;
+
+    (void) state;
+    for (i = 0; i < AIS_LABELS; i++) {
+        expect_route(&all, NULL, 0, i, false, i > 0);
+        judge(add_up(&all, (int) i, HERE, i), AIS_OUTCOME_FAULT, 1);
+    }
+    route = ais_connection_route(&all, HERE, NULL, 0);
+    assert_true(route.fresh);
+    assert_true(route.detours);
+    assert_false(route.joins);
+    ais_connection_remove(&all, 4);
+    expect_route(&all, NULL, 0, 4, false, true);
+    ais_connection_remove_all(&all);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_outcome),       cmocka_unit_test(test_books),         cmocka_unit_test(test_between),
+        cmocka_unit_test(test_trust),         cmocka_unit_test(test_barred),        cmocka_unit_test(test_route),
+        cmocka_unit_test(test_other_origins), cmocka_unit_test(test_no_label_left),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
