@@ -35,8 +35,9 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
         ngx_queue_remove(&e->queue);
         ngx_queue_insert_head(&c->sh->lru, &e->queue);
 
-        lookup = ngx_http_aisearch_entry_decide(c, e, freshness, stretch,
-                                                since, flags);
+        lookup = ngx_http_aisearch_entry_decide(e, freshness,
+                                       ngx_http_aisearch_generation(account),
+                                       stretch, since, flags);
 
         if (lookup.serve != NGX_HTTP_AISEARCH_NOTHING
             && ngx_http_aisearch_entry_read(e, lookup.serve, pool, answer)
@@ -114,7 +115,7 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
         e->failed = answer->fetched ? answer->fetched : 1;
         e->failure = answer->verdict.fault;
         e->retry_after = (uint32_t) answer->retry_after;
-        e->generation = ngx_http_aisearch_entry_generation(c);
+        e->generation = ngx_http_aisearch_generation(account);
 
         /* a good answer, even an old one, is worth more than the API's own
            words for a failure or a refusal */
@@ -198,23 +199,6 @@ ngx_http_aisearch_cache_release(ngx_http_aisearch_account_t *account,
     ngx_shmtx_unlock(&c->shpool->mutex);
 
     ngx_http_aisearch_wakeup_send(c->amcf, waiters);
-}
-
-
-/* what was forbidden to one credential may not be to the next */
-
-void
-ngx_http_aisearch_cache_renewed(ngx_http_aisearch_account_t *account)
-{
-    ngx_http_aisearch_cache_t  *c;
-
-    c = account->zone->data;
-
-    ngx_shmtx_lock(&c->shpool->mutex);
-
-    c->sh->renewals++;
-
-    ngx_shmtx_unlock(&c->shpool->mutex);
 }
 
 

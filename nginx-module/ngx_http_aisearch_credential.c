@@ -467,7 +467,7 @@ ngx_http_aisearch_credential_accepted(ngx_http_aisearch_account_t *account,
     ngx_shmtx_unlock(&shpool->mutex);
 
     if (news != AIS_ROTATION_NO_NEWS) {
-        ngx_http_aisearch_cache_renewed(account);
+        ngx_http_aisearch_count(*account->renewals);
 
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                       "aisearch account \"%V\": the API accepts the credential "
@@ -564,7 +564,7 @@ ngx_http_aisearch_credential_renew(ngx_http_aisearch_account_t *account,
     }
 
     if (renewal == AIS_RENEWAL_DONE) {
-        ngx_http_aisearch_cache_renewed(account);
+        ngx_http_aisearch_count(*account->renewals);
 
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
                       "aisearch account \"%V\": \"%s\" has changed, and was "

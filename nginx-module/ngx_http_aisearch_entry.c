@@ -252,7 +252,6 @@ ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
     }
 
     e->answered = 1;
-    e->generation = ngx_http_aisearch_entry_generation(c);
     e->fault = answer->verdict.fault;
     e->class = answer->verdict.class;
     e->has_state = answer->verdict.has_state;

@@ -39,7 +39,7 @@ typedef struct {
     uint32_t                      fetch_time;
     uint32_t                      upstream_age; /* ms */
     uint32_t                      retry_after; /* ms */
-    uint32_t                      generation;
+    uint32_t                      generation;  /* ..._generation() then */
 
     u_char                        etag[NGX_HTTP_AISEARCH_ETAG_LEN];
 
@@ -64,7 +64,6 @@ typedef struct {
     ngx_uint_t                    entries;
     ngx_uint_t                    evictions;
     uint32_t                      generation;
-    uint32_t                      renewals;    /* of credentials */
 } ngx_http_aisearch_shctx_t;
 
 
@@ -80,19 +79,23 @@ typedef struct {
 /* the decision; it changes nothing */
 
 ngx_http_aisearch_lookup_t ngx_http_aisearch_entry_decide(
-    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
-    ngx_http_aisearch_freshness_t *freshness, double stretch,
-    ngx_msec_t since, ngx_uint_t flags);
-ngx_uint_t ngx_http_aisearch_entry_outdated(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *e);
+    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_freshness_t *freshness,
+    uint32_t generation, double stretch, ngx_msec_t since, ngx_uint_t flags);
 
 
-/* what an entry has to be of; both counts only ever grow */
+/*
+ * What a refusal has to be of to count: what was refused to one credential, or
+ * configuration, may not be to the next.  Both counts only ever grow.
+ */
 
 static ngx_inline uint32_t
-ngx_http_aisearch_entry_generation(ngx_http_aisearch_cache_t *c)
+ngx_http_aisearch_generation(ngx_http_aisearch_account_t *account)
 {
-    return c->generation + c->sh->renewals;
+    ngx_http_aisearch_cache_t  *c;
+
+    c = account->zone->data;
+
+    return c->generation + (uint32_t) *account->renewals;
 }
 
 

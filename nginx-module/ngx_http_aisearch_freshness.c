@@ -8,8 +8,8 @@ static ngx_msec_t ngx_http_aisearch_entry_lifetime(ngx_http_aisearch_entry_t *e,
 /* what to answer with, and who fetches; changes nothing */
 
 ngx_http_aisearch_lookup_t
-ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_freshness_t *freshness,
+ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_freshness_t *freshness, uint32_t generation,
     double stretch, ngx_msec_t since, ngx_uint_t flags)
 {
     ngx_uint_t                   good, failed, fresh, answered, refused,
@@ -35,7 +35,9 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
         return lookup;
     }
 
-    failed = e->failed && !ngx_http_aisearch_entry_outdated(c, e);
+    failed = e->failed
+             && (e->failure != AIS_FAULT_REFUSED
+                 || e->generation == generation);
 
     answered = since && (ngx_msec_int_t) (e->fetched - since) >= 0;
     refused = since && (ngx_msec_int_t) (e->failed - since) >= 0;
@@ -99,17 +101,6 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_cache_t *c,
     }
 
     return lookup;
-}
-
-
-/* another credential, which a new configuration may have, may see more */
-
-ngx_uint_t
-ngx_http_aisearch_entry_outdated(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *e)
-{
-    return e->failure == AIS_FAULT_REFUSED
-           && e->generation != ngx_http_aisearch_entry_generation(c);
 }
 
 

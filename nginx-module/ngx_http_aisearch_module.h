@@ -57,6 +57,7 @@ typedef struct {
     /* in shared memory */
     ngx_http_aisearch_stats_t     *stats;
     struct ais_form               *form;           /* under its mutex */
+    ngx_atomic_t                  *renewals;       /* of credentials */
 
     u_char                        *file;
     ngx_uint_t                     line;
@@ -252,7 +253,6 @@ void ngx_http_aisearch_cache_renew(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key);
 void ngx_http_aisearch_cache_release(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key);
-void ngx_http_aisearch_cache_renewed(ngx_http_aisearch_account_t *account);
 
 /* how long an answer stays fresh, with a budget that stretches it */
 ngx_msec_t ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,

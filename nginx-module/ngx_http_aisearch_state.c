@@ -43,6 +43,7 @@ typedef struct {
     ngx_http_aisearch_stats_t        stats;
     struct ais_rotation              rotation;
     struct ais_form                  form;
+    ngx_atomic_t                     renewals;     /* of credentials */
     size_t                           len;
     u_char                           name[NGX_HTTP_AISEARCH_NAME_MAX];
 } ngx_http_aisearch_record_t;
@@ -575,6 +576,7 @@ ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
 
         accounts[i]->stats = &record->stats;
         accounts[i]->form = &record->form;
+        accounts[i]->renewals = &record->renewals;
         accounts[i]->rotation.shpool = shpool;
         accounts[i]->rotation.shared = &record->rotation;
     }

@@ -15,6 +15,10 @@ from collections.abc import Callable, Iterator
 from harness import http2 as h2
 from harness import stall
 from harness.illness import Illness, Script
+from simulator import refusals
+
+# A token that no refusal of a credential is about: that of the second slot.
+NEXT_TOKEN = "token-of-next"
 
 # How long a fetch may take where the upstream stalls, and where it does not.
 SHORT, LONG = 2.0, 10.0
@@ -218,32 +222,23 @@ def _statuses(trap: str) -> Iterator[Behaviour]:
         ("Refresh", f"0;url={trap}"), ("Link", f"<{trap}>; rel=preload")), "server")
     yield answering("http_599", "599 with HTML", answer(599, HTML), "server")
 
-    def refusing(name: str, text: str, status: int, code: int, *headers: tuple[str, str], message: str = "no",
-                 **more) -> Behaviour:
-        """In the API's own words, which are an answer, but for those about its own trouble."""
-        words = error(code, message)
-        return Behaviour(name, text, Illness(answers=always(answer(status, words, *headers))),
-                         "server" if status >= 500 else None, status, words=words, **more)
+    def failing(name: str, text: str, status: int, code: int, *headers: tuple[str, str], **more) -> Behaviour:
+        """In the API's own words for its trouble."""
+        words = error(code)
+        return Behaviour(name, text, Illness(answers=always(answer(status, words, *headers))), "server", status,
+                         words=words, **more)
 
-    # what the API says no with
-    for code, message in ((7002, "ai_search_not_found"), (7021, "job_not_found"), (7063, "namespace_not_found")):
-        yield refusing(f"missing_{code}", f"404 with code {code}", 404, code, message=message)
+    # what it says no with, and not in its own form; see _refusals() for that
     yield answering("missing_html", "404 with HTML", answer(404, HTML), "body")
-    yield refusing("bad_request", "400 with code 7400", 400, 7400)
-    yield refusing("forbidden", "403 with code 7003", 403, 7003)
     yield answering("forbidden_html", "403 with HTML", answer(403, HTML), "body")
-    yield refusing("gone", "410 with code 7021", 410, 7021)
     yield answering("not_found_success", "404 with success:true", answer(404, poison("x")), "body")
+    yield answering("misdirected", "421", answer(421, HTML), "server")
 
     # the credential
-    yield answering("unauthorized", "401", answer(401, error(10000, "Authentication error")), "credential",
-                    patience=60)
     yield answering("challenge", "401 that asks for NTLM, Negotiate, Digest and Basic",
                     answer(401, HTML, ("WWW-Authenticate", "NTLM"), ("WWW-Authenticate", "Negotiate"),
                            ("WWW-Authenticate", 'Digest realm="poison", nonce="1"'),
                            ("WWW-Authenticate", 'Basic realm="poison"')), "credential", patience=60)
-    yield answering("forbidden_10000", "403 with code 10000", answer(403, error(10000, "Authentication error")),
-                    "credential", patience=60)
     yield answering("proxy_challenge", "407", answer(407, HTML, ("Proxy-Authenticate", 'Basic realm="poison"')), "body")
 
     # the rate limit
@@ -267,13 +262,36 @@ def _statuses(trap: str) -> Iterator[Behaviour]:
 
     # its own trouble, and that of what stands in between
     for status, code in ((500, 7001), (500, 7068), (503, 7017)):
-        yield refusing(f"trouble_{code}", f"{status} with code {code}", status, code)
-    yield refusing("trouble_wait", "503 with Retry-After: 120", 503, 7017, ("Retry-After", "120"), patience=120)
+        yield failing(f"trouble_{code}", f"{status} with code {code}", status, code)
+    yield failing("trouble_wait", "503 with Retry-After: 40", 503, 7017, ("Retry-After", "40"), patience=40)
     for status in (500, 502, 503, 504, *range(520, 531)):
         yield answering(f"html_{status}", f"{status} with HTML", answer(status, HTML), "server")
 
 
 _LINES = [f"{name}: {value}" for name, value in HEADERS]
+
+
+# ---- refusals -------------------------------------------------------------------------------------------------------
+
+def _refusals() -> Iterator[Behaviour]:
+    """Each form in which the API says no, in its own words."""
+    def refusing(form: str, **more) -> Behaviour:
+        status, body, _ = refusals.refusal(form)
+        [fault] = body["errors"]
+        codes = [fault.get("code"), *(link["code"] for link in fault.get("error_chain", []))]
+        text = f"{status} with {' and '.join(str(code) for code in codes)}" if codes[0] else f"{status} without a code"
+        words = json.dumps(body)
+        return Behaviour(f"no_{form}", f'{text}: "{fault["message"]}"',
+                         Illness(answers=always(answer(status, words)), spares=NEXT_TOKEN), **more)
+
+    for form in refusals.CREDENTIAL_FORMS:
+        yield refusing(form, cause="credential", status=502, patience=60)
+    for form in (*refusals.RESOURCE_FORMS, *refusals.CLIENT_FORMS):
+        status, body, _ = refusals.refusal(form)
+        yield refusing(form, cause="refused", status=status, words=json.dumps(body))
+    for form in refusals.MISSING_FORMS:
+        status, body, _ = refusals.refusal(form)
+        yield refusing(form, cause=None, status=status, words=json.dumps(body))
 
 
 # ---- bodies ---------------------------------------------------------------------------------------------------------
@@ -282,6 +300,10 @@ def _bodies() -> Iterator[Behaviour]:
     def body(name: str, text: str, make: Callable[[str], str] | str) -> Behaviour:
         return _failing(name, text, Illness(
             answers=lambda job_id: answer(200, make(job_id) if callable(make) else make)), "body")
+
+    def odd(name: str, text: str, make: Callable[[str], str]) -> Behaviour:
+        """What costs neither its job nor its page."""
+        return Behaviour(name, text, Illness(answers=lambda job_id: answer(200, make(job_id))), None, 200)
 
     def with_member(text: str) -> Callable[[str], str]:
         return lambda job_id: f"{poison(job_id)[:-1]},{text}}}"
@@ -312,13 +334,13 @@ def _bodies() -> Iterator[Behaviour]:
     yield body("null_result", "success:true with a null result", envelope("null"))
     yield body("list_result", "a list in the place of a job",
                lambda job_id: envelope(f'[{{"id":"{job_id}","source":"user"}}]'))
-    yield body("no_source", "a job without a source", lambda job_id: envelope(f'{{"id":"{job_id}"}}'))
+    yield odd("no_source", "a job without a source", lambda job_id: envelope(f'{{"id":"{job_id}"}}'))
     yield body("number_id", "a number for an id", envelope('{"id":1,"source":"user"}'))
     yield body("another_id", "another job's id", poison("another"))
     yield body("prefix_id", "the beginning of the id", lambda job_id: poison(job_id[:-1]))
     yield body("longer_id", "the id and more", lambda job_id: poison(job_id + "x"))
     yield body("case_id", "the id in other case", lambda job_id: poison(job_id.upper()))
-    yield body("time_number", "a number for a time", lambda job_id: job(job_id, description="poison", started_at=1e300))
+    yield odd("time_number", "a number for a time", lambda job_id: job(job_id, started_at=1e300))
     yield body("success_text", "success as a string", lambda job_id: poison(job_id).replace("true", '"true"'))
     yield body("refusal_200", "success:false with 200", error(7021))
     yield body("long_number", "a number of 400 digits", with_member('"x":' + "9" * 400))
@@ -462,11 +484,14 @@ def _failing(name: str, text: str, illness: Illness, cause: str, **more) -> Beha
     return Behaviour(name, text, illness, cause, STATUSES.get(cause, 502), **more)
 
 
+REFUSALS = "Refusals"
+
+
 def groups(trap: str) -> dict[str, list[Behaviour]]:
     """All of them. The trap is a URL that some try to have us go to."""
     return {title: list(group) for title, group in {
         "Connections": _connections(), "Slowness and size": _excess(), "Framing": _framing(),
-        "Statuses": _statuses(trap), "Bodies, with 200": _bodies(), "TLS": _tls(), "HTTP/2": _http2(),
+        "Statuses": _statuses(trap), REFUSALS: _refusals(), "Bodies, with 200": _bodies(), "TLS": _tls(), "HTTP/2": _http2(),
     }.items()}
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable
 
 import gateway
-from behaviours import Behaviour, well
+from behaviours import NEXT_TOKEN, Behaviour, well
 from harness import SLOWNESS, net
 from harness.clock import Clock
 from harness.edge import Certificates
@@ -30,6 +30,9 @@ STATES = {
 }
 
 WAITERS = 4
+
+# Of an account with two credentials, of which what is refused is about the first: only where refusals are concerned.
+SLOTS = "slots"
 
 
 @dataclasses.dataclass
@@ -68,8 +71,12 @@ class Cell:
         return " ".join([*statuses, *caches, *filter(None, [self.behaviour.name_cause(self.cause())])])
 
 
+def states(behaviour: Behaviour) -> list[str]:
+    return [*STATES, SLOTS] if behaviour.illness.spares else list(STATES)
+
+
 def run(tmp: pathlib.Path, certificates: Certificates, behaviours: list[Behaviour]) -> dict[tuple[str, str], Cell]:
-    cells = [Cell(behaviour, state) for behaviour in behaviours for state in STATES]
+    cells = [Cell(behaviour, state) for behaviour in behaviours for state in states(behaviour)]
     clock = Clock(tmp)
     with contextlib.ExitStack() as stack:
         upstreams = {b.name: stack.enter_context(Upstream(b.illness, certificates, well)) for b in behaviours}
@@ -87,17 +94,25 @@ def _config(tmp: pathlib.Path, cells: list[Cell], upstreams: dict[str, Upstream]
     server = ["keepalive_requests 1000000;", gateway.WORKERS]
     for cell in cells:
         # one credential has one budget, so those who close it have one each
-        token = tmp / f"{cell.name if cell.behaviour.closes else 'common'}.token"
-        token.write_text(f"token-of-{token.stem}\n")
-        token.chmod(0o600)
+        name = cell.name if cell.behaviour.closes else "common"
+        token = _token(tmp, name, f"token-of-{name}")
         # and one host has one HTTP/2 connection, which a stale entry's fetch need not share with another that fails
+        slots = [token, _token(tmp, "next", NEXT_TOKEN)] if cell.state == SLOTS else [token]
+        files = " ".join(f"token_file {file};" for file in slots)
         host = "localhost" if cell.behaviour.illness.tls and cell.state == "stale" else "127.0.0.1"
-        http.append(f"aisearch_account {cell.name} {{ account_id {ACCOUNT}; token_file {token}; retries 1; "
+        http.append(f"aisearch_account {cell.name} {{ account_id {ACCOUNT}; {files} retries 1; "
                     f"api_url {upstreams[cell.behaviour.name].url(host)}; trusted_certificate {certificates.ca_file}; "
                     f"timeout {int(cell.behaviour.timeout * SLOWNESS * 1000)}ms; budget 1000000 1s; }}")
-        server.append(f"location /{cell.name}/ {{ aisearch_pass {cell.name}; {STATES[cell.state]} "
+        server.append(f"location /{cell.name}/ {{ aisearch_pass {cell.name}; {STATES.get(cell.state, STATES['absent'])} "
                       f"aisearch_valid not_found {MEMORY}s; aisearch_valid error {MEMORY}s; }}")
     return Config(http="\n".join(http), server="\n".join(server), workers=2)
+
+
+def _token(tmp: pathlib.Path, name: str, text: str) -> pathlib.Path:
+    path = tmp / f"{name}.token"
+    path.write_text(text + "\n")
+    path.chmod(0o600)
+    return path
 
 
 def _get(server: Nginx, cells: Iterable[Cell]) -> list[net.Response]:
@@ -187,10 +202,10 @@ def _is_stale(response: net.Response) -> bool:
 
 
 def _lines(server: Nginx, begin: int) -> dict[str, list[str]]:
-    """Of the error log, by the account that they name, but for those of good news."""
+    """Of the error log, by the account that they name, but for those of good news, and of what is no fault."""
     lines = collections.defaultdict(list)
     for line in server.error_log()[begin:].splitlines():
         account = re.search(r'aisearch account "(\w+)"', line)
-        if account and "[info]" not in line and "[notice]" not in line:
+        if account and "[notice]" not in line and ("[info]" not in line or " fault: " in line):
             lines[account[1]].append(line)
     return lines

@@ -2,7 +2,7 @@
 
 import faults_collectd
 import faults_nginx
-from behaviours import Behaviour
+from behaviours import REFUSALS, Behaviour
 from harness import ROOT
 
 PATH = ROOT / "docs" / "faults.md"
@@ -17,7 +17,8 @@ The columns of **nginx** are what a client gets whose entry of the cache is *abs
 `aisearch_use_stale error=1h`) when the upstream has begun to misbehave, and what {waiters} clients get who wait for one
 entry at the same time: the status, `X-Aisearch-Cache`, and the fault that the one line in the error log names. An entry
 that was absent is a `MISS` and one that was stale is `EXPIRED`, unless the old answer hides the fault, as `STALE`. A
-fresh one is a `HIT`, and nothing is asked for.
+fresh one is a `HIT`, and nothing is asked for. Of refusals, a column more is about an account with *two credentials*, of
+which the first is refused.
 
 The columns of **collectd** are what it reports of a job that it has *never* read before, and of one that it *has*: the
 job's values (read); only how old the last answer is (gap); or nothing. Then comes which of its counters of errors has
@@ -32,8 +33,8 @@ verification gets no request, and neither does whatever a redirect leads to.
 _HEAD = """
 ## {title}
 
-| the API | nginx: absent | fresh | stale | waiters | collectd: never read | read before |
-| --- | --- | --- | --- | --- | --- | --- |
+| the API | nginx: absent | fresh | stale | waiters |{more} collectd: never read | read before |
+| --- | --- | --- | --- | --- |{rule} --- | --- |
 """
 
 
@@ -41,9 +42,10 @@ def render(groups: dict[str, list[Behaviour]], nginx: dict[tuple[str, str], faul
            collectd: dict[tuple[str, str], faults_collectd.Cell]) -> str:
     text = _TEXT.format(waiters=faults_nginx.WAITERS)
     for title, behaviours in groups.items():
-        text += _HEAD.format(title=title)
+        slots = title == REFUSALS
+        text += _HEAD.format(title=title, more=" two credentials |" * slots, rule=" --- |" * slots)
         for behaviour in behaviours:
-            cells = [*(nginx[behaviour.name, state].text() for state in faults_nginx.STATES),
+            cells = [*(nginx[behaviour.name, state].text() for state in faults_nginx.states(behaviour)),
                      *(collectd[behaviour.name, state].text() for state in faults_collectd.STATES)]
             assert all(cells)
             text += f"| {' | '.join([behaviour.text, *cells])} |\n"

@@ -8,12 +8,14 @@ import pytest
 import faults_collectd
 import faults_nginx
 import faults_table
-from behaviours import NAMES, Behaviour, groups
+from behaviours import NAMES, REFUSALS, Behaviour, groups
 from faults_nginx import Cell
 from harness import SLOWNESS, net, stall, temp_dir
 
 # What a busy machine may add to the time that an answer takes, in seconds.
 SLACK = 5
+
+REFUSED = [behaviour.name for behaviour in groups("http://trap.invalid")[REFUSALS]]
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +46,8 @@ def collectd_cells(certificates, behaviours):
 
 # ---- nginx ----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("state", faults_nginx.STATES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name, state", [*((name, state) for state in faults_nginx.STATES for name in NAMES),
+                                         *((name, faults_nginx.SLOTS) for name in REFUSED)])
 def test_nginx(nginx_cells, name, state):
     cell = nginx_cells[name, state]
     for response in cell.ill:
@@ -64,6 +66,17 @@ def check_absent(cell: Cell, behaviour: Behaviour) -> None:
     check_answer(cell, behaviour, response)
     assert cell.again.header("X-Aisearch-Cache") == remembered(behaviour)
     assert (cell.again.status, cell.again.body) == (response.status, response.body)
+
+
+def check_slots(cell: Cell, behaviour: Behaviour) -> None:
+    """The next credential is asked with where the first is refused, and nowhere else."""
+    if behaviour.cause != "credential":
+        check_absent(cell, behaviour)
+        return
+    for response, cache in zip((*cell.ill, cell.again), ("MISS", "HIT")):
+        assert (response.status, response.header("X-Aisearch-Cache")) == (200, cache)
+        assert response.body == cell.body(1)
+    assert [line.count("trying the one of") for line in cell.lines] == [1]
 
 
 def check_fresh(cell: Cell, _behaviour: Behaviour) -> None:
@@ -101,8 +114,8 @@ def check_waiters(cell: Cell, behaviour: Behaviour) -> None:
     assert (cell.again.status, cell.again.body) == (behaviour.status, cell.ill[0].body)
 
 
-CHECKS = {"absent": check_absent, "fresh": check_fresh, "stale": check_stale, "waiters": check_waiters}
-
+CHECKS = {"absent": check_absent, "fresh": check_fresh, "stale": check_stale, "waiters": check_waiters,
+          faults_nginx.SLOTS: check_slots}
 
 def remembered(behaviour: Behaviour) -> str:
     """What a look-up is told next: a credential that is refused is no affair of the entry."""
@@ -136,11 +149,11 @@ def check_line(cell: Cell, behaviour: Behaviour) -> None:
 
 
 def check_recovery(cell: Cell) -> None:
-    if cell.closed is not None:
+    if cell.closed is not None and cell.state != faults_nginx.SLOTS:
         assert (cell.closed.status, cell.closed.body) == (cell.again.status, cell.again.body)
     assert cell.after.status == 200
     assert cell.after.body == cell.body(1 if cell.state == "fresh" else 2)
-    kept = cell.state == "stale" or remembered(cell.behaviour) == "HIT"
+    kept = cell.state in ("stale", faults_nginx.SLOTS) or remembered(cell.behaviour) == "HIT"
     assert cell.after.header("X-Aisearch-Cache") == ("HIT" if cell.state == "fresh" else "EXPIRED" if kept else "MISS")
     assert cell.later == []
 
