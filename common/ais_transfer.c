@@ -19,6 +19,12 @@
 
 #define BODY_FIRST_SIZE 4096
 
+/* The API's headers have one or two KiB. */
+#define HEADER_MAX ((size_t) 128 * 1024)
+
+/* libcurl reads a proxy's answer to CONNECT byte by byte, and does not come back before its end, or a pause in it. */
+#define PROXY_TURNS_MAX (8 * 1024)
+
 /* How long the other side may take to acknowledge what it was sent. */
 #define ACKNOWLEDGED_MS 10000
 
@@ -398,6 +404,12 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
     const char *colon;
     long status = 0;
 
+    t->header_len += size * n;
+    if (t->header_len > HEADER_MAX) {
+        t->header_too_large = true;
+        ais_transfer_distrust(t);
+        return 0;
+    }
     if (t->header_done) {
         return size * n; /* a trailer */
     }
@@ -460,6 +472,22 @@ static size_t on_body(char *data, size_t size, size_t n, void *userdata)
     memcpy(t->body + t->body_len, data, len);
     t->body_len += len;
     return len;
+}
+
+/* libcurl calls this at each turn of its loops. */
+static int on_progress(void *data, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal, curl_off_t ulnow)
+{
+    struct ais_transfer *t = data;
+
+    (void) dltotal;
+    (void) dlnow;
+    (void) ultotal;
+    (void) ulnow;
+    if (t->sent || ++t->turns <= PROXY_TURNS_MAX) {
+        return 0;
+    }
+    t->proxy_endless = true;
+    return 1;
 }
 
 /* The options, in groups of one concern. Each returns CURLE_OK, or what failed first. */
@@ -527,6 +555,9 @@ static CURLcode set_connection(struct ais_transfer *t, const struct ais_target *
     SET(t, CURLOPT_NOPROXY, "");
     /* Always a tunnel, so that the proxy sees no request of ours, and none of its headers. */
     SET(t, CURLOPT_HTTPPROXYTUNNEL, 1L);
+    SET(t, CURLOPT_NOPROGRESS, target->proxy != NULL && !is_unix ? 0L : 1L);
+    SET(t, CURLOPT_XFERINFOFUNCTION, on_progress);
+    SET(t, CURLOPT_XFERINFODATA, t);
     SET(t, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     SET(t, CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE);
     return CURLE_OK;
@@ -609,6 +640,10 @@ void ais_transfer_clear(struct ais_transfer *t)
     t->connecting_since = AIS_NEVER;
     t->sent = false;
     t->too_large = false;
+    t->header_len = 0;
+    t->header_too_large = false;
+    t->turns = 0;
+    t->proxy_endless = false;
     t->no_memory = false;
     t->no_socket = false;
     t->body_len = 0;
@@ -665,6 +700,12 @@ static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
     }
     if (t->repeat_refused) {
         return AIS_FAULT_CONNECT;
+    }
+    if (t->proxy_endless) {
+        return AIS_FAULT_CONNECT;
+    }
+    if (t->header_too_large) {
+        return t->header_done ? AIS_FAULT_BODY : AIS_FAULT_SERVER;
     }
     if (t->too_large) {
         return AIS_FAULT_BODY;
@@ -733,6 +774,12 @@ static void set_message(struct ais_transfer *t, CURLcode code)
         snprintf(t->message, sizeof(t->message), "%s", ais_policy_client_text(AIS_FAULT_BUDGET));
     } else if (t->repeat_refused) {
         snprintf(t->message, sizeof(t->message), "the request was refused, or its connection lost, more than once");
+    } else if (t->proxy_endless) {
+        snprintf(t->message, sizeof(t->message), "the proxy's answer to CONNECT is larger than %d bytes",
+                 PROXY_TURNS_MAX);
+    } else if (t->header_too_large) {
+        snprintf(t->message, sizeof(t->message),
+                 "the header of the answer, with its trailers, is larger than %zu bytes", HEADER_MAX);
     } else if (t->too_large || code == CURLE_FILESIZE_EXCEEDED) {
         snprintf(t->message, sizeof(t->message), "the answer is larger than %zu bytes", t->body_max);
     } else if (t->no_memory) {

@@ -54,6 +54,10 @@ struct ais_transfer {
     bool deferred;        /* or by a connection that it should not: the try is to be begun anew */
     bool http_1_required; /* the server has asked for HTTP/1.1 */
     bool too_large;
+    size_t header_len;     /* of all header lines of the try: those of interim answers and trailers, too */
+    bool header_too_large; /* that is more than any answer needs */
+    unsigned turns;        /* of libcurl's loops, before the request was sent */
+    bool proxy_endless;    /* its answer to CONNECT did not end */
     bool no_memory;
     bool no_socket; /* the process has too many open files */
     char *body;
