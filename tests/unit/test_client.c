@@ -1054,7 +1054,7 @@ static size_t open_descriptors(void)
 /* Whatever becomes of a connection, its descriptor is closed, and once: the server's side has numbers to be hit. */
 static void test_descriptors_are_closed(void **state)
 {
-    static const char *const answers[] = {MISDIRECTED, UNAVAILABLE, OK CLOSE, CLOSE, "HTTP/1.1 200 O" CLOSE};
+    static const char *const answers[] = {MISDIRECTED, UNAVAILABLE, (OK CLOSE), CLOSE, ("HTTP/1.1 200 O" CLOSE)};
     size_t before = open_descriptors();
     size_t i;
 

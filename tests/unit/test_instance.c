@@ -172,6 +172,7 @@ static void test_bad_pages(void **state)
     assert_bad("{\"success\":true}", "\"result\" is not an array");
     assert_bad("{\"success\":true,\"result\":null}", "\"result\" is not an array");
     assert_bad("{\"success\":true,\"result\":{\"id\":\"docs\"}}", "\"result\" is not an array");
+    assert_bad(PAGE("{\"id\":null},{},7,{\"id\":5}"), "has no instance with an \"id\" in it");
     assert_bad("{\"success\":true,\"result\":[],\"result_info\":{},\"result_info\":{}}", "\"result_info\" twice");
 }
 
