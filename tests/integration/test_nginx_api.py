@@ -376,10 +376,14 @@ def test_a_list_may_say_little_about_itself(nginx, simulator, result_info):
 
 # ---- age ------------------------------------------------------------------------------------------------------------
 
-def test_one_nginx_in_front_of_another_does_not_take_an_old_answer_for_a_new_one(nginx, simulator):
+def test_one_nginx_in_front_of_another_does_not_take_an_old_answer_for_a_new_one(nginx, simulator, tmp):
+    token = tmp / "front.token"
+    token.write_text("nobody-looks-at-it\n")
+    token.chmod(0o600)
     valid = "aisearch_valid active 30s; aisearch_use_stale off;"
     back = start(nginx, simulator, http=valid)
-    front = nginx(http=account(simulator, api_url=f"http://127.0.0.1:{back.address[1]}/client/v4")
+    front = nginx(http=account(simulator, api_url=f"http://127.0.0.1:{back.address[1]}/client/v4",
+                               credential=f"token_file {token};")
                   + gateway.ACCESS_LOG + valid, server=SERVER)
     assert front.get(target("b")).status == 404
     back.get(target())

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import gateway
-from harness import SLOWNESS, net, stall
+from harness import PRELOAD, SLOWNESS, net, stall
 from harness.simulator import ACCOUNT
 
 TIMEOUT = 3.0
@@ -88,8 +88,9 @@ def check(server, jobs: int = 5) -> None:
             assert response.status in (502, 504)
             assert time.monotonic() - begin < (TIMEOUT + 0.1) * SLOWNESS
         net.wait_until(lambda: len(others.times) >= 20)
-    assert sorted(others.times)[int(len(others.times) * 0.99)] < 0.06 * SLOWNESS
-    assert net.rss(worker) - before < 4 << 20
+    if not PRELOAD:  # sanitizers take time and memory of their own
+        assert sorted(others.times)[int(len(others.times) * 0.99)] < 0.06 * SLOWNESS
+        assert net.rss(worker) - before < 4 << 20
     server.signal(signal.SIGTERM)
     net.wait_until(lambda: not server.workers(), 3, "the worker to leave")
 
