@@ -8,12 +8,15 @@
 #include "utils_complain.h"
 
 #include "ais_client.h"
+#include "ais_form.h"
 #include "ais_policy.h"
 #include "ais_resource.h"
 
 #include "budget.h"
 #include "discovery.h"
 #include "credential.h"
+#include "form.h"
+#include "items.h"
 #include "jobs.h"
 #include "reading.h"
 #include "schedule.h"
@@ -24,6 +27,10 @@
  * freed in the shutdown callback. In between, the thread that fetches writes
  * what is marked "lock", and the read callbacks read it.
  */
+
+/* Connections to one host where it does not speak HTTP/2: more look-ups than
+ * that would only wait in line, with the time running. */
+#define MAX_CONNECTIONS 32
 
 typedef struct lookup_s lookup_t;
 typedef struct instance_list_s instance_list_t;
@@ -52,10 +59,14 @@ struct lookup_s {
   enum ais_generation generation;
   watch_t *watch; /* of the instance, with all of its pinned jobs */
   bool leads;     /* it is the first of them, and reports for the instance */
+  bool is_named;  /* by the configuration: it stays */
 
   /* of the thread that fetches */
   schedule_entry_t turn;
-  unsigned page; /* of the list, to be asked for next */
+  unsigned page;        /* of the list, to be asked for next */
+  bool wants_items;     /* the items are, and not the jobs */
+  schedule_next_t then; /* when to look again after that */
+  form_t form;
   bool under_way;
   bool gone;                /* removed meanwhile: laid aside until it is over */
   struct ais_choice choice; /* the credential that it asks with */
@@ -63,6 +74,8 @@ struct lookup_s {
 
   reading_t reading; /* lock */
   jobs_t jobs;       /* lock; of a list, where they are reported */
+  items_t items;     /* lock; the same */
+  trouble_t items_trouble;
 
   lookup_t *prev; /* lock */
   lookup_t *next; /* lock */
@@ -75,6 +88,14 @@ typedef struct {
   size_t max_streams;      /* look-ups under way */
 } pacing_t;
 
+/* Where lists of instances are asked for, with a part of the budget. */
+typedef struct {
+  budget_t *budget;
+  budget_part_t part;
+  struct ais_gate gate;
+  struct ais_target target;
+} account_part_t;
+
 struct account_s {
   char *name;
   char *account_id;
@@ -86,6 +107,7 @@ struct account_s {
   conditions_settings_t alarms;
   bool report_source; /* counters by source */
   bool report_jobs;   /* more than the most important values */
+  bool report_items;  /* what is indexed */
   account_t *payer;   /* whose budget it spends: its own, or that of another
                          account with the same credential */
 
@@ -93,6 +115,9 @@ struct account_s {
   credential_t credential;
   struct ais_client *client; /* shared by accounts with the same CACert */
   struct ais_gate gate;
+  account_part_t parts[BUDGET_PARTS];
+  struct ais_form form;
+  size_t trials;       /* look-ups that try the other one */
   budget_t budget;     /* of a payer */
   schedule_t schedule; /* of a payer */
   instance_list_t *lists;
@@ -100,6 +125,8 @@ struct account_s {
   complaints_t complaints;
   size_t under_way; /* of a payer: how many look-ups */
   bool is_single;   /* of a payer: no two of them share a connection */
+  bool is_known;    /* of a payer: the API has answered, or has had the time */
+  int64_t began_at; /* of a payer: its first look-up; 0: not yet */
 
   pthread_mutex_t lock;
   lookup_t *first;   /* lock */
@@ -164,13 +191,25 @@ void aisearch_lookup_over(lookup_t *lookup);
 void aisearch_lookup_free(lookup_t *lookup);
 void aisearch_lookups_free(account_t *account);
 
-/* The API's path, and a text for messages. */
+/* What the API has of its instance; of that, what it asks for, with the path;
+ * and a text for messages. */
+void aisearch_lookup_about(const lookup_t *lookup, enum ais_kind kind,
+                           struct ais_resource *resource);
 void aisearch_lookup_path(const lookup_t *lookup, struct ais_resource *resource,
                           char path[AIS_RESOURCE_PATH_MAX]);
 void aisearch_lookup_label(const lookup_t *lookup, char *label, size_t size);
 
 /* look.c: looks at one, in the thread that fetches. */
 void aisearch_look(lookup_t *lookup);
+
+/* A request of the payer's begins, or is over. */
+void aisearch_look_begins(account_t *payer);
+void aisearch_look_ends(account_t *payer, const struct ais_response *response);
+
+/* Whether there is room for one more; and how long until there may be, even if
+ * none of them ends, in ms; -1: for ever. */
+bool aisearch_look_has_room(const account_t *payer);
+int64_t aisearch_look_wait(const account_t *payer);
 
 /* discover.c: asks for lists of instances, in the thread that fetches, and adds
  * and removes look-ups as they tell. */

@@ -32,8 +32,31 @@ static double calls_to_be_had(const struct ais_budget_limit *limit) {
              : calls - calls / (AIS_BUDGET_GROUPS - 1);
 }
 
+/* Of what is too little to be parted, one call in a longer time. */
+static struct ais_budget_limit part_of(const struct ais_budget_limit *limit,
+                                       uint32_t divisor) {
+  int64_t interval = limit->interval * divisor / limit->calls;
+
+  if (limit->calls >= divisor)
+    return (struct ais_budget_limit){limit->calls / divisor, limit->interval};
+  return (struct ais_budget_limit){1, interval < AIS_BUDGET_INTERVAL_MAX
+                                          ? interval
+                                          : AIS_BUDGET_INTERVAL_MAX};
+}
+
 void aisearch_budget_start(budget_t *b, int64_t now) {
+  static const uint32_t divisors[BUDGET_PARTS] = {
+      [BUDGET_DISCOVERY] = 2, [BUDGET_FACTS] = 10};
+
   ais_budget_configure(&b->calls, b->limits, b->nlimits, b->hold, now);
+
+  for (int part = 0; part < BUDGET_PARTS; part++) {
+    struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
+
+    for (size_t i = 0; i < b->nlimits; i++)
+      limits[i] = part_of(&b->limits[i], divisors[part]);
+    ais_budget_configure(&b->parts[part], limits, b->nlimits, b->hold, now);
+  }
 }
 
 int64_t aisearch_budget_period(const budget_t *b) {
@@ -58,6 +81,21 @@ void aisearch_budget_begin(budget_t *b) { b->unsent++; }
 int64_t aisearch_budget_wait(budget_t *b, int64_t now) {
   return ais_budget_left(&b->calls, now) == 0 ? ais_budget_wait(&b->calls, now)
                                               : -1;
+}
+
+uint32_t aisearch_budget_part_left(budget_t *b, budget_part_t part,
+                                   int64_t now) {
+  uint32_t left = ais_budget_left(&b->parts[part], now);
+  uint32_t all = aisearch_budget_left(b, now);
+
+  return left < all ? left : all;
+}
+
+int64_t aisearch_budget_part_wait(budget_t *b, budget_part_t part,
+                                  int64_t now) {
+  int64_t wait = ais_budget_wait(&b->parts[part], now);
+
+  return wait > 0 ? wait : aisearch_budget_wait(b, now);
 }
 
 double aisearch_budget_rate(budget_t *b, int64_t now) {
@@ -95,6 +133,20 @@ bool aisearch_budget_enter(budget_t *b, uint64_t *ticket, int64_t now) {
   return true;
 }
 
+/* Of a part, all that was sent counts from then on, HITs included. */
+bool aisearch_budget_part_enter(budget_t *b, budget_part_t part,
+                                uint64_t *ticket, int64_t now) {
+  struct ais_budget *calls = &b->parts[part];
+
+  *ticket = AIS_TICKET_NONE;
+  if (ais_budget_left(calls, now) == 0 ||
+      !aisearch_budget_enter(b, ticket, now))
+    return false;
+
+  ais_budget_add_spent(calls, (struct ais_budget_spent){0, 1}, now);
+  return true;
+}
+
 /* Whether an answer has cost anything is known a moment later, when it is
  * settled. A call that was given up ends when it has to: the API may count it
  * at any time until then. */
@@ -123,7 +175,8 @@ budget_outcome_t aisearch_budget_settle(budget_t *b,
 
   end_call(b, hit, now);
 
-  outcome.closed = ais_limits_heed(&b->calls, &response->limits,
-                                   response->status, response->retry_after, now);
+  outcome.closed =
+      ais_limits_heed(&b->calls, &response->limits, response->status,
+                      response->retry_after, now);
   return outcome;
 }

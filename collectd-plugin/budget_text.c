@@ -4,6 +4,13 @@
 
 #include "words.h"
 
+/* The longest that a pause, and what is left, hold where an answer says so:
+ * what is later was written down by a clock that was wrong. */
+#define CLOSED_MAX (INT64_C(24) * 3600 * 1000)
+#define LEFT_MAX (INT64_C(3600) * 1000)
+
+static int64_t min_time(int64_t a, int64_t b) { return a < b ? a : b; }
+
 static void print_spent(words_t *w, struct ais_budget *b, int64_t now,
                         int64_t epoch) {
   struct ais_budget_spent spent[AIS_BUDGET_SPENT_MAX];
@@ -91,7 +98,8 @@ static bool read_closed(reader_t *r) {
   if (!aisearch_words_read_time(&r->text, &until))
     return false;
   if (r->budget != NULL && until > r->epoch)
-    ais_budget_close(r->budget, until - r->epoch + r->now, r->now);
+    ais_budget_close(r->budget, r->now + min_time(until - r->epoch, CLOSED_MAX),
+                     r->now);
   return true;
 }
 
@@ -107,7 +115,7 @@ static bool read_left(reader_t *r) {
       return false;
     snprintf(limit.name, sizeof(limit.name), "remembered:%u", n++);
     limit.left = (int64_t)calls;
-    limit.reset_at = until - r->epoch + r->now;
+    limit.reset_at = r->now + min_time(until - r->epoch, LEFT_MAX);
     if (r->budget != NULL)
       ais_budget_observe(r->budget, &limit, /* uncertain = */ 0, r->now);
   } while (aisearch_words_read_char(&r->text, ','));

@@ -7,7 +7,17 @@
 #define UNREACHABLE_READS 3
 
 /* One refusal may be of a credential that was replaced a moment ago. */
-#define REFUSED_READS 2
+#define DENIED_READS 2
+
+#define REFUSED_READS 3
+
+/* A scheduled job may be late, and takes its time: the next success is to come
+ * within this. */
+#define OVERDUE_INTERVALS 2
+#define OVERDUE_GRACE (INT64_C(15) * 60 * 1000)
+
+/* Clocks differ, but not by more. */
+#define CLOCKS_DIFFER_MAX (INT64_C(24) * 3600 * 1000)
 
 /* What is judged. */
 typedef struct {
@@ -47,10 +57,13 @@ static int64_t time_between(int64_t from, int64_t to) {
 
 /* failed: once per failed job, until the next that succeeds. */
 
-static void tell_failed(const subject_t *s, const struct ais_job *job) {
+/* One that has ended in a year to come would outlast each success. */
+static void tell_failed(const subject_t *s, const struct ais_job *job,
+                        int64_t answered_at) {
   notice_t notice;
 
-  if (job->ended_at > s->told->failed_at)
+  if (job->ended_at > s->told->failed_at &&
+      job->ended_at <= answered_at + CLOCKS_DIFFER_MAX)
     s->told->failed_at = job->ended_at;
 
   aisearch_notice_begin(&notice, CONDITION_FAILED, s->plugin_instance);
@@ -75,7 +88,7 @@ static void tell_succeeded(const subject_t *s, const struct ais_job *job) {
 }
 
 static void judge_ends(const subject_t *s, const history_t *history,
-                       const history_news_t *news) {
+                       const history_news_t *news, int64_t answered_at) {
   bool was_told = is_told(s, CONDITION_FAILED);
   const struct ais_job *failed = NULL;
 
@@ -83,7 +96,7 @@ static void judge_ends(const subject_t *s, const history_t *history,
     const struct ais_job *job = news->ended[i];
 
     if (job->state == AIS_FAILED) {
-      tell_failed(s, job);
+      tell_failed(s, job, answered_at);
       failed = job;
     } else if (job->state == AIS_SUCCEEDED) {
       tell_succeeded(s, job);
@@ -130,7 +143,7 @@ static void tell_overdue(const subject_t *s,
                          const conditions_instance_t *instance, bool never,
                          int64_t age) {
   const char *since = !never ? "No job has succeeded for %.0f s"
-                      : instance->created_at != AIS_TIME_NONE
+                      : instance->facts.created_at != AIS_TIME_NONE
                           ? "No job has succeeded since the instance was "
                             "created, %.0f s ago"
                           : "No job has succeeded since the instance was "
@@ -142,60 +155,124 @@ static void tell_overdue(const subject_t *s,
   aisearch_outbox_begin(s->outbox, s->told, &notice);
 }
 
+static int64_t patience(const conditions_settings_t *settings,
+                        const facts_t *facts) {
+  if (settings->overdue_after != OVERDUE_BY_INTERVAL)
+    return settings->overdue_after;
+  return OVERDUE_INTERVALS * aisearch_facts_interval(facts) + OVERDUE_GRACE;
+}
+
+/* What was excused until a moment ago has to sync from then on. */
+static void judge_age(const subject_t *s, const conditions_instance_t *instance,
+                      const history_t *history, int64_t patience,
+                      int64_t answered_at) {
+  const facts_t *facts = &instance->facts;
+  int64_t begin =
+      facts->created_at != AIS_TIME_NONE ? facts->created_at : history->seen_at;
+  bool never = history->succeeded_at < begin;
+  int64_t since = never ? begin : history->succeeded_at;
+
+  if (answered_at - since <= patience)
+    end_condition(s, CONDITION_OVERDUE, "A job has succeeded");
+  else if (!is_told(s, CONDITION_OVERDUE) &&
+           answered_at - patience > history->excused_at)
+    tell_overdue(s, instance, never, answered_at - since);
+}
+
+/* The service pauses what is in error: that makes nothing good. */
 static void judge_success(const subject_t *s,
                           const conditions_settings_t *settings,
                           const conditions_instance_t *instance,
-                          const history_t *history, int64_t answered_at) {
-  int64_t begin = instance->created_at != AIS_TIME_NONE ? instance->created_at
-                                                        : history->seen_at;
-  bool never = history->succeeded_at < begin;
-  int64_t age = answered_at - (never ? begin : history->succeeded_at);
+                          history_t *history, int64_t answered_at) {
+  const char *excuse = aisearch_facts_excuse(&instance->facts);
 
   if (!history->listed || instance->awaited)
     return;
 
-  if (settings->overdue_after == 0)
+  if (settings->overdue_after == 0) {
     end_condition(s, CONDITION_OVERDUE, "Nobody waits for a success any more");
-  else if (instance->paused)
-    end_condition(s, CONDITION_OVERDUE, "The instance is paused");
-  else if (age <= settings->overdue_after)
-    end_condition(s, CONDITION_OVERDUE, "A job has succeeded");
-  else if (!is_told(s, CONDITION_OVERDUE))
-    tell_overdue(s, instance, never, age);
+  } else if (excuse != NULL) {
+    history->excused_at = answered_at;
+    if (!instance->facts.in_error)
+      end_condition(s, CONDITION_OVERDUE, excuse);
+  } else {
+    judge_age(s, instance, history, patience(settings, &instance->facts),
+              answered_at);
+  }
 }
 
 void aisearch_conditions_look(outbox_told_t *told,
                               const conditions_settings_t *settings,
                               const conditions_instance_t *instance,
-                              const history_t *history,
-                              const history_news_t *news, int64_t answered_at,
-                              outbox_t *outbox) {
+                              history_t *history, const history_news_t *news,
+                              int64_t answered_at, outbox_t *outbox) {
   subject_t s = {told, outbox, instance->plugin_instance};
 
-  judge_ends(&s, history, news);
+  judge_ends(&s, history, news, answered_at);
   judge_silence(&s, news, answered_at);
   if (!news->more)
     judge_success(&s, settings, instance, history, answered_at);
+}
+
+/* Whether more is to be waited for than before. */
+static bool is_stricter(const facts_t *facts, const facts_t *before) {
+  return aisearch_facts_excuse(facts) == NULL &&
+         (aisearch_facts_excuse(before) != NULL ||
+          facts->sync_interval < before->sync_interval);
+}
+
+/* What is to sync now, or more often, does so from some moment on since it was
+ * told of last; that was not long ago, and what is waited for has that grace.
+ */
+void aisearch_conditions_know(outbox_told_t *told,
+                              conditions_instance_t *instance,
+                              history_t *history, const facts_t *facts,
+                              int64_t now, outbox_t *outbox) {
+  subject_t s = {told, outbox, instance->plugin_instance};
+  char message[NOTICE_MESSAGE_SIZE];
+
+  snprintf(message, sizeof(message), "The instance is %s%s: its status is %s",
+           facts->in_error ? "in error" : "not in error any more",
+           facts->in_error && facts->paused ? ", and paused" : "",
+           facts->status[0] != '\0' ? facts->status : "unknown");
+  if (is_stricter(facts, &instance->facts))
+    history->excused_at = now - OVERDUE_GRACE;
+  instance->facts = *facts;
+
+  if (!facts->in_error)
+    end_condition(&s, CONDITION_INSTANCE_ERROR, message);
+  else if (!is_told(&s, CONDITION_INSTANCE_ERROR))
+    begin_condition(&s, CONDITION_INSTANCE_ERROR, message);
 }
 
 void aisearch_conditions_gone(outbox_told_t *told, const char *plugin_instance,
                               outbox_t *outbox) {
   subject_t s = {told, outbox, plugin_instance};
 
-  for (int c = CONDITION_FAILED; c <= CONDITION_OVERDUE; c++)
+  for (int c = CONDITION_FAILED; c <= CONDITION_INSTANCE_ERROR; c++)
     end_condition(&s, c, "The instance is not there any more");
 }
 
 /* Accounts. */
 
 void aisearch_conditions_outcome(conditions_account_t *account,
-                                 enum ais_fault fault) {
+                                 enum ais_fault fault,
+                                 const refusal_t *refusal) {
+  if (refusal != NULL)
+    account->refusal = *refusal;
+
   switch (fault) {
   case AIS_FAULT_NONE:
-    account->good++;
+    if (refusal == NULL)
+      account->good++;
+    else
+      account->missing++;
+    break;
+  case AIS_FAULT_REFUSED:
+    account->refused++;
     break;
   case AIS_FAULT_CREDENTIAL:
-    account->refused++;
+    account->denied++;
     break;
   case AIS_FAULT_RATE_LIMITED:
     account->limited++;
@@ -208,10 +285,10 @@ void aisearch_conditions_outcome(conditions_account_t *account,
 }
 
 static void judge_credential(const subject_t *s, conditions_account_t *a) {
-  if (a->good > 0) {
-    a->refused_reads = 0;
+  if (a->good + a->missing > 0) {
+    a->denied_reads = 0;
     end_condition(s, CONDITION_CREDENTIAL, "The API accepts the credential");
-  } else if (a->refused > 0 && ++a->refused_reads >= REFUSED_READS &&
+  } else if (a->denied > 0 && ++a->denied_reads >= DENIED_READS &&
              !is_told(s, CONDITION_CREDENTIAL)) {
     begin_condition(s, CONDITION_CREDENTIAL, "The API refuses the credential");
   }
@@ -219,7 +296,7 @@ static void judge_credential(const subject_t *s, conditions_account_t *a) {
 
 /* Whoever refuses something can be reached. */
 static void judge_reach(const subject_t *s, conditions_account_t *a) {
-  if (a->good + a->refused + a->limited > 0) {
+  if (a->good + a->missing + a->refused + a->denied + a->limited > 0) {
     a->failed_reads = 0;
     end_condition(s, CONDITION_UNREACHABLE, "The API answers again");
   } else if (a->failed > 0 && ++a->failed_reads >= UNREACHABLE_READS &&
@@ -235,8 +312,34 @@ static void judge_limit(const subject_t *s, const conditions_account_t *a) {
     if (!is_told(s, CONDITION_RATE_LIMITED))
       begin_condition(s, CONDITION_RATE_LIMITED,
                       "The rate limit of the API is reached (429)");
-  } else if (a->good > 0) {
+  } else if (a->good + a->missing + a->refused > 0) {
     end_condition(s, CONDITION_RATE_LIMITED, "The API accepts calls again");
+  }
+}
+
+static void tell_refused(const subject_t *s, const refusal_t *refusal) {
+  char message[NOTICE_MESSAGE_SIZE];
+  char code[32] = "";
+
+  if (refusal->code != 0)
+    snprintf(code, sizeof(code), " (code %d)", refusal->code);
+  snprintf(message, sizeof(message),
+           "Every look-up is refused: the API answers %d%s", refusal->status,
+           code);
+  begin_condition(s, CONDITION_REFUSED, message);
+}
+
+/* What has failed besides may have been in order. */
+static void judge_refusals(const subject_t *s, conditions_account_t *a) {
+  bool all = a->denied + a->limited + a->failed == 0;
+
+  if (a->good > 0) {
+    a->refused_reads = 0;
+    end_condition(s, CONDITION_REFUSED, "The API answers a look-up again");
+  } else if (a->missing + a->refused > 0 && all &&
+             ++a->refused_reads >= REFUSED_READS &&
+             !is_told(s, CONDITION_REFUSED)) {
+    tell_refused(s, &a->refusal);
   }
 }
 
@@ -247,7 +350,9 @@ void aisearch_conditions_read(conditions_account_t *a, const char *name,
   judge_credential(&s, a);
   judge_reach(&s, a);
   judge_limit(&s, a);
-  a->good = a->refused = a->limited = a->failed = 0;
+  judge_refusals(&s, a);
+  a->good = a->missing = a->refused = 0;
+  a->denied = a->limited = a->failed = 0;
 }
 
 /* As text. */
@@ -258,7 +363,7 @@ void aisearch_told_print(const outbox_told_t *told, char text[TOLD_TEXT_SIZE]) {
   text[0] = '\0';
   for (int c = 0; c < CONDITIONS; c++) {
     const char *name = aisearch_condition_name(c);
-    unsigned bit = 1u << c;
+    uint32_t bit = UINT32_C(1) << c;
 
     if (told->told & bit)
       len += (size_t)snprintf(text + len, TOLD_TEXT_SIZE - len, "%s%s",
@@ -277,7 +382,7 @@ static bool parse_name(outbox_told_t *told, const char *name, size_t len) {
     const char *known = aisearch_condition_name(c);
 
     if (strlen(known) == len && memcmp(known, name, len) == 0) {
-      *(summed ? &told->summed : &told->told) |= (uint8_t)(1u << c);
+      *(summed ? &told->summed : &told->told) |= UINT32_C(1) << c;
       return true;
     }
   }

@@ -10,8 +10,8 @@
 #define MAX_TIMEOUT 3600000.0
 #define RETRIES 2
 
-/* With it, the longest instance and the longest namespace, an identifier just
- * fits DATA_MAX_NAME_LEN. */
+/* With it, the longest instance and the longest namespace, an identifier fits
+ * DATA_MAX_NAME_LEN. */
 #define ACCOUNT_NAME_MAX 28
 
 static const char *const plugin_options[] = {"Account", "StateFile", NULL};
@@ -39,6 +39,7 @@ static const char *const account_options[] = {"AccountID",
                                               "OverdueAfter",
                                               "ReportSource",
                                               "ReportJobs",
+                                              "ReportItems",
                                               "Instance",
                                               NULL};
 
@@ -348,6 +349,8 @@ static int read_account(account_t *account, account_settings_t *settings,
       status = cf_util_get_boolean(child, &account->report_source);
     else if (strcasecmp("ReportJobs", child->key) == 0)
       status = cf_util_get_boolean(child, &account->report_jobs);
+    else if (strcasecmp("ReportItems", child->key) == 0)
+      status = cf_util_get_boolean(child, &account->report_items);
   }
 
   return status;

@@ -1,13 +1,12 @@
 #include "config_options.h"
 
 #define DEFAULT_STALLED_AFTER 900.0
-#define DEFAULT_OVERDUE_AFTER 43200.0
 
 #define MAX_AFTER 31536000.0 /* a year */
 
 const config_alarms_t config_alarms_default = {
     .stalled_after = DEFAULT_STALLED_AFTER,
-    .overdue_after = DEFAULT_OVERDUE_AFTER,
+    .overdue_after = NAN,
 };
 
 bool config_is_alarm(const char *option) {
@@ -37,6 +36,10 @@ int config_alarms_set(account_t *account, const config_alarms_t *alarms) {
   if (set(account, "StalledAfter", alarms->stalled_after,
           &account->alarms.stalled_after) != 0)
     return -1;
+
+  account->alarms.overdue_after = OVERDUE_BY_INTERVAL;
+  if (isnan(alarms->overdue_after))
+    return 0;
   return set(account, "OverdueAfter", alarms->overdue_after,
              &account->alarms.overdue_after);
 }

@@ -50,9 +50,8 @@ static int add_namespace(account_t *account, const char *name) {
 
   if (!ais_namespace_valid(config_view(name)))
     return config_refuse(account,
-                         "DiscoverNamespace \"%s\" is no namespace's name. Use "
-                         "1 to 32 of a-z, 0-9 and _, with single - between "
-                         "them.",
+                         "DiscoverNamespace \"%s\" is no namespace's "
+                         "name. " CONFIG_NAMESPACE_RULE,
                          name);
 
   for (size_t i = 0; i < discover->nnamespaces; i++)

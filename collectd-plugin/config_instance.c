@@ -64,11 +64,10 @@ static int check_instance(account_t *account,
 
   if (settings->namespace != NULL &&
       !ais_namespace_valid(config_view(settings->namespace)))
-    return config_refuse(
-        account,
-        "Instance \"%s\": Namespace \"%s\" is no namespace's name. "
-        "Use 1 to 32 of a-z, 0-9 and _, with single - between them.",
-        settings->instance, settings->namespace);
+    return config_refuse(account,
+                         "Instance \"%s\": Namespace \"%s\" is no namespace's "
+                         "name. " CONFIG_NAMESPACE_RULE,
+                         settings->instance, settings->namespace);
 
   return 0;
 }

@@ -17,6 +17,10 @@ int config_check_options(const oconfig_item_t *block,
 __attribute__((format(printf, 2, 3))) int
 config_refuse(const account_t *account, const char *format, ...);
 
+/* Of what the API's documentation allows. */
+#define CONFIG_NAMESPACE_RULE                                                  \
+  "Use 1 to 28 of a-z, 0-9 and -, the first and the last of them no -."
+
 /* config_instance.c: reads an <Instance> block and adds its look-ups. */
 int config_instance(account_t *account, const oconfig_item_t *ci);
 
@@ -52,7 +56,7 @@ void config_discovery_free(discovery_settings_t *discover);
 /* config_alarms.c: when a notification is due; in seconds. */
 typedef struct {
   double stalled_after;
-  double overdue_after;
+  double overdue_after; /* NAN: not given */
 } config_alarms_t;
 
 extern const config_alarms_t config_alarms_default;

@@ -58,6 +58,10 @@ bool aisearch_credential_choose(credential_t *c, struct ais_choice *choice) {
   return !choice->none;
 }
 
+bool aisearch_credential_is_refused(const credential_t *c) {
+  return c->secret != NULL && ais_rotation_exhausted(&c->rotation);
+}
+
 static void refused(credential_t *c, const struct ais_choice *choice,
                     const char *why) {
   if (ais_rotation_refused(&c->rotation, choice, ais_clock(),

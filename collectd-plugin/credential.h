@@ -28,6 +28,9 @@ void aisearch_credential_free(credential_t *c);
  */
 bool aisearch_credential_choose(credential_t *c, struct ais_choice *choice);
 
+/* The API refuses it, as far as is known. */
+bool aisearch_credential_is_refused(const credential_t *c);
+
 /* Returns true where the fault is that of the credential, which is all that
  * there is to say about it. */
 bool aisearch_credential_settle(credential_t *c,

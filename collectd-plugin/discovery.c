@@ -1,5 +1,6 @@
 #include "discovery.h"
 
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,7 +36,28 @@ static void drop_changes(discovery_t *d) {
   d->next_change = 0;
 }
 
+/* Plain instances are those of the default namespace. */
+static const char *namespace_of(const discovery_instance_t *instance) {
+  return instance->namespace != NULL ? instance->namespace : DEFAULT_NAMESPACE;
+}
+
+static int compare(const discovery_instance_t *a,
+                   const discovery_instance_t *b) {
+  int order = strcmp(namespace_of(a), namespace_of(b));
+
+  return order != 0 ? order : strcmp(a->id, b->id);
+}
+
+static int compare_ids(const void *a, const void *b) { return compare(a, b); }
+
+/* The instances themselves are among those found. */
+static void drop_ids(discovery_t *d) {
+  while (d->ids != NULL)
+    tdelete(*(discovery_instance_t **)d->ids, &d->ids, compare_ids);
+}
+
 static void drop_found(discovery_t *d) {
+  drop_ids(d);
   for (size_t i = 0; i < d->nfound; i++)
     free_instance(d->found[i]);
 
@@ -53,18 +75,6 @@ void aisearch_discovery_free(discovery_t *d) {
   free(d->known);
   d->known = NULL;
   d->nknown = 0;
-}
-
-/* Plain instances are those of the default namespace. */
-static const char *namespace_of(const discovery_instance_t *instance) {
-  return instance->namespace != NULL ? instance->namespace : DEFAULT_NAMESPACE;
-}
-
-static int compare(const discovery_instance_t *a,
-                   const discovery_instance_t *b) {
-  int order = strcmp(namespace_of(a), namespace_of(b));
-
-  return order != 0 ? order : strcmp(a->id, b->id);
 }
 
 static int compare_pointers(const void *a, const void *b) {
@@ -101,7 +111,7 @@ static discovery_instance_t *make_instance(enum ais_generation generation,
     return NULL;
 
   instance->generation = generation;
-  instance->created_at = AIS_TIME_NONE;
+  aisearch_facts_init(&instance->facts);
   instance->id = strdup(id);
   if (namespace != NULL)
     instance->namespace = strdup(namespace);
@@ -153,6 +163,7 @@ static void begin_pass(discovery_t *d) {
   d->total = -1;
   d->moved = false;
   d->old = false;
+  d->repeats = false;
   d->seen = 0;
   d->left_out = 0;
 }
@@ -177,6 +188,16 @@ void aisearch_discovery_resource(const discovery_t *d,
     resource->namespace = (struct ais_str){d->namespace, strlen(d->namespace)};
 }
 
+static int note_id(discovery_t *d, discovery_instance_t *instance) {
+  discovery_instance_t **place = tsearch(instance, &d->ids, compare_ids);
+
+  if (place == NULL)
+    return -1;
+  if (*place == instance)
+    d->repeats = false;
+  return 0;
+}
+
 /* An element of the account's list says which namespace it is in; one of a
  * namespace's list need not. */
 static int add_found(discovery_t *d, const struct ais_instance *element) {
@@ -199,10 +220,9 @@ static int add_found(discovery_t *d, const struct ais_instance *element) {
   if (instance == NULL)
     return -1;
 
-  instance->paused = element->paused;
-  instance->created_at = element->created_at;
+  aisearch_facts_take(&instance->facts, element);
   d->found[d->nfound++] = instance;
-  return 0;
+  return note_id(d, instance);
 }
 
 static int add_page(discovery_t *d, const struct ais_listing *page) {
@@ -216,6 +236,7 @@ static int add_page(discovery_t *d, const struct ais_listing *page) {
     d->found_size = size;
   }
 
+  d->repeats = page->ninstances + page->left_out > 0;
   for (size_t i = 0; i < page->ninstances; i++)
     if (add_found(d, &page->instances[i]) != 0)
       return -1;
@@ -273,7 +294,8 @@ static size_t name_length(const discovery_instance_t *instance) {
 
 static bool is_selected(const discovery_t *d,
                         const discovery_instance_t *instance) {
-  return aisearch_selection_has(d->selection, instance->id);
+  return d->selection != NULL &&
+         aisearch_selection_has(d->selection, instance->id);
 }
 
 /* Returns whether it is among the known ones from now on. */
@@ -300,11 +322,10 @@ static void meet_again(discovery_t *d, discovery_instance_t *known,
     return;
   }
 
-  if (known->paused == found->paused && known->created_at == found->created_at)
+  if (aisearch_facts_equal(&known->facts, &found->facts))
     return;
 
-  known->paused = found->paused;
-  known->created_at = found->created_at;
+  known->facts = found->facts;
   add_change(d, DISCOVERY_CHANGED, known);
 }
 
@@ -375,8 +396,13 @@ static bool came_out_right(const discovery_t *d) {
   return !d->moved && (d->total == -1 || d->seen == d->total);
 }
 
+/* Nobody has to know for certain which named ones are not in a list. */
 static discovery_step_t end_pass(discovery_t *d) {
+  drop_ids(d);
   sort_found(d);
+
+  if (d->repeats || d->selection == NULL)
+    return finish(d, /* is_certain = */ false);
 
   if (came_out_right(d)) {
     if (d->passes == 1 || !d->old)
@@ -399,7 +425,7 @@ static bool is_wanted(const discovery_t *d, const struct ais_listing *page) {
 }
 
 static bool is_last(const discovery_t *d, const struct ais_listing *page) {
-  if (d->moved || page->ninstances + page->left_out == 0)
+  if (d->moved || d->repeats || page->ninstances + page->left_out == 0)
     return true;
 
   return d->total != -1 && d->seen >= d->total;

@@ -4,6 +4,7 @@
 #include "ais_instance.h"
 #include "ais_resource.h"
 
+#include "facts.h"
 #include "selection.h"
 
 /*
@@ -21,6 +22,11 @@
  *     is good enough to tell what is there, but not what is gone;
  *   - an instance is gone only if it is missing when the list is read a second
  *     time, right after the first, and not out of a cache.
+ *
+ * A page of nothing but what was there before is from a list that ignores which
+ * page is asked for, and has no more to tell; and one without anything that can
+ * be asked about tells nothing. That is good enough, too, to tell what is
+ * there.
  *
  * Named instances, those of the configuration, are watched whether the lists
  * tell of them or not. Of an instance that has gone nothing is remembered: when
@@ -50,8 +56,7 @@ typedef struct {
   char *id;
   char *namespace; /* to ask about it by; NULL: as a plain instance */
   enum ais_generation generation; /* AIS_PLAIN, or AIS_NAMESPACED */
-  bool paused;
-  int64_t created_at; /* ms since the epoch, or AIS_TIME_NONE */
+  facts_t facts;
 
   bool named;
   bool skipped; /* it cannot be watched; nobody but discovery.c sees these */
@@ -60,7 +65,7 @@ typedef struct {
 
 typedef enum {
   DISCOVERY_APPEARED, /* watch it from now on */
-  DISCOVERY_CHANGED,  /* paused or created_at has; also of named ones */
+  DISCOVERY_CHANGED,  /* what is known of it has; also of named ones */
   DISCOVERY_GONE,     /* freed with the next call: take data back now */
 
   /* It was selected, but cannot be watched; said once. */
@@ -89,9 +94,9 @@ typedef struct {
 } discovery_settings_t;
 
 typedef struct {
-  const char *namespace; /* whose list it is; NULL: the account's */
-  const selection_t *selection;
-  size_t room; /* how long INSTANCE[@NAMESPACE] may be */
+  const char *namespace;        /* whose list it is; NULL: the account's */
+  const selection_t *selection; /* NULL: only what is named is looked for */
+  size_t room;                  /* how long INSTANCE[@NAMESPACE] may be */
 
   discovery_instance_t **known; /* sorted by namespace and id */
   size_t nknown;
@@ -106,6 +111,8 @@ typedef struct {
   int64_t total;   /* what the first page of the pass said, or -1 */
   bool moved;      /* and another page something else */
   bool old;        /* a page of it was */
+  bool repeats;    /* and another had nothing that was not there before */
+  void *ids;       /* a tree: what was there in this pass */
   int64_t seen;    /* elements of this pass so far */
   size_t left_out; /* of those: with names that cannot be asked about */
 
@@ -117,7 +124,8 @@ typedef struct {
 
 #pragma GCC visibility push(hidden)
 
-/* namespace and selection have to outlive it. */
+/* namespace and selection have to outlive it; without a selection, what is not
+ * named is passed over. */
 void aisearch_discovery_init(discovery_t *d, const char *namespace,
                              const selection_t *selection, size_t room);
 void aisearch_discovery_free(discovery_t *d);

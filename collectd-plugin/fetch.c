@@ -6,9 +6,6 @@
 
 #include "state.h"
 
-/* Connections to one host where it does not speak HTTP/2. */
-#define MAX_CONNECTIONS 32
-
 static struct ais_poll *poll_loop;
 static account_t *fetch_accounts;
 static pthread_t fetch_thread;
@@ -24,15 +21,6 @@ static lookup_t *lookup_of(schedule_entry_t *turn) {
   return (lookup_t *)((char *)turn - offsetof(lookup_t, turn));
 }
 
-/* More would only wait in line, with the time running. */
-static bool has_room(const account_t *payer) {
-  size_t most = payer->pacing.max_streams;
-
-  if (payer->is_single && most > MAX_CONNECTIONS)
-    most = MAX_CONNECTIONS;
-  return payer->under_way < most;
-}
-
 static void look_at_what_is_due(account_t *payer) {
   int64_t now = aisearch_clock();
   schedule_entry_t *turn;
@@ -40,7 +28,8 @@ static void look_at_what_is_due(account_t *payer) {
   aisearch_schedule_advance(&payer->schedule, now,
                             aisearch_budget_rate(&payer->budget, now));
 
-  while (has_room(payer) && aisearch_budget_left(&payer->budget, now) > 0 &&
+  while (aisearch_look_has_room(payer) &&
+         aisearch_budget_left(&payer->budget, now) > 0 &&
          (turn = aisearch_schedule_take(&payer->schedule)) != NULL)
     aisearch_look(lookup_of(turn));
 }
@@ -52,9 +41,9 @@ static int64_t wait_for_next(account_t *payer) {
 
   if (wait != 0)
     return wait;
-  return has_room(payer)
+  return aisearch_look_has_room(payer)
              ? aisearch_budget_wait(&payer->budget, aisearch_clock())
-             : -1;
+             : aisearch_look_wait(payer);
 }
 
 static void tell_news(account_t *payer) {
@@ -161,6 +150,35 @@ static void leave_gate(void *budget, uint64_t ticket, bool given_up) {
   aisearch_budget_leave(budget, ticket, given_up, aisearch_clock());
 }
 
+static bool enter_part_gate(void *data, uint64_t *ticket) {
+  account_part_t *part = data;
+
+  return aisearch_budget_part_enter(part->budget, part->part, ticket,
+                                    aisearch_clock());
+}
+
+static void leave_part_gate(void *data, uint64_t ticket, bool given_up) {
+  leave_gate(((account_part_t *)data)->budget, ticket, given_up);
+}
+
+static void set_gates(account_t *a) {
+  budget_t *budget = &a->payer->budget;
+
+  a->gate = (struct ais_gate){
+      .data = budget, .enter = enter_gate, .leave = leave_gate};
+  a->target.gate = &a->gate;
+
+  for (int i = 0; i < BUDGET_PARTS; i++) {
+    account_part_t *part = &a->parts[i];
+
+    *part = (account_part_t){
+        .budget = budget, .part = (budget_part_t)i, .target = a->target};
+    part->gate = (struct ais_gate){
+        .data = part, .enter = enter_part_gate, .leave = leave_part_gate};
+    part->target.gate = &part->gate;
+  }
+}
+
 /* All at once, or what the budget has no room for one after the other. */
 static int schedule_lookups(account_t *account) {
   account_t *payer = account->payer;
@@ -177,10 +195,7 @@ static int start_schedules(void) {
   int64_t now = aisearch_clock();
 
   for (account_t *a = fetch_accounts; a != NULL; a = a->next) {
-    a->gate = (struct ais_gate){
-        .data = &a->payer->budget, .enter = enter_gate, .leave = leave_gate};
-    a->target.gate = &a->gate;
-
+    set_gates(a);
     a->is_single = !a->target.url.tls;
     if (is_payer(a)) {
       aisearch_budget_start(&a->budget, now);

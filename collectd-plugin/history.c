@@ -21,6 +21,7 @@ typedef struct {
   int64_t patience;
   bool is_first; /* nothing is known yet: what has ended does not count */
   bool overlaps; /* with what was known before */
+  bool is_news;  /* something in it was not seen in this look */
 } look_t;
 
 static int64_t min_time(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -33,6 +34,7 @@ void aisearch_history_init(history_t *h) {
       .changed_at = AIS_TIME_NONE,
       .succeeded_at = AIS_TIME_NONE,
       .floor = AIS_TIME_NONE,
+      .excused_at = AIS_TIME_NONE,
   };
 }
 
@@ -337,6 +339,7 @@ static void take_job(look_t *look, const struct ais_job *job) {
   history_job_t *entry = find_job(look->history, id);
   bool active = ais_state_active(job->state);
 
+  look->is_news |= entry == NULL || !entry->seen;
   if (entry == NULL && active) {
     add_active(look, job, id);
   } else if (entry == NULL) {
@@ -391,13 +394,14 @@ static void set_floor(look_t *look, const struct ais_answer *answer) {
     look->history->floor = oldest;
 }
 
-/* Whether the next page may have something that is not known. */
+/* Whether the next page may have something that is not known. A list that has
+ * but one page, whatever it is asked for, has the same once more. */
 static bool wants_more(const look_t *look, const struct ais_answer *answer,
                        unsigned page) {
   const history_t *h = look->history;
 
   if (look->is_first || answer->njobs < HISTORY_PER_PAGE ||
-      page >= HISTORY_PAGES)
+      page >= HISTORY_PAGES || !look->is_news)
     return false;
   return h->known_pages == 0 ||
          (h->known_pages < HISTORY_SEARCH && misses_active(h));
@@ -406,7 +410,7 @@ static bool wants_more(const look_t *look, const struct ais_answer *answer,
 void aisearch_history_page(history_t *h, const struct ais_answer *answer,
                            unsigned page, int64_t answered_at, int64_t patience,
                            history_news_t *news) {
-  look_t look = {h, news, answered_at, patience, false, false};
+  look_t look = {h, news, answered_at, patience, false, false, false};
 
   begin_answer(&look);
   if (page <= 1)
@@ -432,7 +436,7 @@ void aisearch_history_page(history_t *h, const struct ais_answer *answer,
 void aisearch_history_job(history_t *h, const struct ais_answer *answer,
                           int64_t answered_at, int64_t patience,
                           history_news_t *news) {
-  look_t look = {h, news, answered_at, patience, false, false};
+  look_t look = {h, news, answered_at, patience, false, false, false};
   const struct ais_job *job = answer->jobs;
 
   begin_answer(&look);
@@ -445,6 +449,21 @@ void aisearch_history_job(history_t *h, const struct ais_answer *answer,
   if (h->njobs > 2 * HISTORY_JOBS)
     settle(h);
   end_answer(&look);
+}
+
+void aisearch_history_bound(history_t *h, int64_t now) {
+  h->seen_at = min_time(h->seen_at, now);
+  h->changed_at = min_time(h->changed_at, now);
+  h->succeeded_at = min_time(h->succeeded_at, now);
+  h->excused_at = min_time(h->excused_at, now);
+
+  /* these are by the API's clock */
+  h->floor = min_time(h->floor, now + CLOCKS_DIFFER);
+  for (uint32_t i = 0; i < h->njobs; i++) {
+    history_job_t *job = &h->jobs[i];
+
+    job->at = min_time(job->at, job->active ? now : now + CLOCKS_DIFFER);
+  }
 }
 
 bool aisearch_history_add_job(history_t *h, uint64_t id, int64_t at,

@@ -52,6 +52,8 @@ typedef struct {
   int64_t changed_at;   /* a job appeared, began or ended; or AIS_TIME_NONE */
   int64_t succeeded_at; /* the latest success ever seen; or AIS_TIME_NONE */
   int64_t floor;        /* or AIS_TIME_NONE: all jobs are remembered */
+  int64_t excused_at; /* when a success was not to come, the last time that was
+                         known; or AIS_TIME_NONE. Not of the history's making */
 
   history_job_t *jobs;
   uint32_t njobs;
@@ -113,6 +115,10 @@ const char *aisearch_history_source_name(history_source_t source);
 void aisearch_history_print(const history_t *history,
                             char text[HISTORY_TEXT_SIZE]);
 bool aisearch_history_parse(history_t *history, const char *text);
+
+/* What was remembered when the clock was wrong: no time is later than it could
+ * be if it was taken down now. */
+void aisearch_history_bound(history_t *history, int64_t now);
 
 /* A job that is known from before, by its hash; see history_job_t. */
 bool aisearch_history_add_job(history_t *history, uint64_t id, int64_t at,

@@ -107,6 +107,7 @@ void aisearch_history_print(const history_t *h, char text[HISTORY_TEXT_SIZE]) {
   print_time(&w, "seen", h->seen_at);
   print_time(&w, "changed", h->changed_at);
   print_time(&w, "success", h->succeeded_at);
+  print_time(&w, "excused", h->excused_at);
   if (h->listed) {
     aisearch_words_begin(&w, "listed");
     aisearch_words_char(&w, '1');
@@ -150,6 +151,8 @@ static bool read_word(const char **text, history_t *h) {
     return aisearch_words_read_time(text, &h->changed_at);
   if (aisearch_words_read_word(text, "success"))
     return aisearch_words_read_time(text, &h->succeeded_at);
+  if (aisearch_words_read_word(text, "excused"))
+    return aisearch_words_read_time(text, &h->excused_at);
   if (aisearch_words_read_word(text, "floor"))
     return aisearch_words_read_time(text, &h->floor);
   if (aisearch_words_read_word(text, "listed"))

@@ -20,6 +20,7 @@ void aisearch_lookup_name(char name[DATA_MAX_NAME_LEN],
 }
 
 void aisearch_lookup_free(lookup_t *lookup) {
+  aisearch_form_drop(lookup->account, &lookup->form);
   aisearch_watch_leave(lookup->watch);
   aisearch_jobs_free(&lookup->jobs);
   sfree(lookup->plugin_instance);
@@ -41,6 +42,7 @@ static lookup_t *create(account_t *account, const lookup_what_t *what) {
   if (l == NULL)
     return NULL;
 
+  l->account = account;
   aisearch_lookup_name(name, account, what);
   if (copy(&l->plugin_instance, name) != 0 ||
       copy(&l->instance, what->instance) != 0 ||
@@ -56,7 +58,6 @@ static lookup_t *create(account_t *account, const lookup_what_t *what) {
     return NULL;
   }
 
-  l->account = account;
   l->generation = what->generation;
   l->leads = l->watch->users == 1;
   l->page = 1;
@@ -188,19 +189,31 @@ void aisearch_lookups_free(account_t *account) {
   free_all(account->aside);
 }
 
-void aisearch_lookup_path(const lookup_t *lookup, struct ais_resource *resource,
-                          char path[AIS_RESOURCE_PATH_MAX]) {
-  bool is_job = lookup->job != NULL;
-
+void aisearch_lookup_about(const lookup_t *lookup, enum ais_kind kind,
+                           struct ais_resource *resource) {
   *resource = (struct ais_resource){
       .generation = lookup->generation,
-      .kind = is_job ? AIS_JOB : AIS_LIST,
+      .kind = kind,
       .namespace = view(lookup->namespace),
       .instance = view(lookup->instance),
-      .job = view(lookup->job),
-      .page = lookup->page > 1 ? (int)lookup->page : AIS_PAGE_NONE,
-      .per_page = is_job ? AIS_PAGE_NONE : JOBS_PER_PAGE,
+      .page = AIS_PAGE_NONE,
+      .per_page = AIS_PAGE_NONE,
   };
+}
+
+void aisearch_lookup_path(const lookup_t *lookup, struct ais_resource *resource,
+                          char path[AIS_RESOURCE_PATH_MAX]) {
+  aisearch_lookup_about(lookup,
+                        lookup->job != NULL   ? AIS_JOB
+                        : lookup->wants_items ? AIS_STATS
+                                              : AIS_LIST,
+                        resource);
+  resource->job = view(lookup->job);
+  if (resource->kind == AIS_LIST) {
+    resource->page = lookup->page > 1 ? (int)lookup->page : AIS_PAGE_NONE;
+    resource->per_page = JOBS_PER_PAGE;
+  }
+  aisearch_form_apply(&lookup->form, resource);
   ais_resource_path(resource, view(lookup->account->account_id), path);
 }
 
@@ -214,6 +227,7 @@ void aisearch_lookup_label(const lookup_t *lookup, char *label, size_t size) {
   if (lookup->job != NULL)
     ssnprintf(job, sizeof(job), ", Job \"%s\"", lookup->job);
 
-  ssnprintf(label, size, "Account \"%s\", Instance \"%s\"%s%s",
-            lookup->account->name, lookup->instance, namespace, job);
+  ssnprintf(label, size, "Account \"%s\", Instance \"%s\"%s%s%s",
+            lookup->account->name, lookup->instance, namespace, job,
+            lookup->wants_items ? ", its items" : "");
 }

@@ -11,9 +11,11 @@ static const struct {
     [CONDITION_FAILED] = {"failed", NOTICE_FAILURE},
     [CONDITION_STALLED] = {"stalled", NOTICE_WARNING},
     [CONDITION_OVERDUE] = {"overdue", NOTICE_WARNING},
+    [CONDITION_INSTANCE_ERROR] = {"instance_error", NOTICE_FAILURE},
     [CONDITION_CREDENTIAL] = {"credential", NOTICE_FAILURE},
     [CONDITION_UNREACHABLE] = {"unreachable", NOTICE_WARNING},
     [CONDITION_RATE_LIMITED] = {"rate_limited", NOTICE_WARNING},
+    [CONDITION_REFUSED] = {"refused", NOTICE_WARNING},
 };
 
 const char *aisearch_condition_name(condition_t condition) {

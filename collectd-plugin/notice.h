@@ -16,12 +16,14 @@ typedef enum {
   CONDITION_FAILED, /* of an instance */
   CONDITION_STALLED,
   CONDITION_OVERDUE,
+  CONDITION_INSTANCE_ERROR,
   CONDITION_CREDENTIAL, /* of an account */
   CONDITION_UNREACHABLE,
   CONDITION_RATE_LIMITED,
+  CONDITION_REFUSED,
 } condition_t;
 
-#define CONDITIONS 6
+#define CONDITIONS 8
 
 typedef enum { NOTICE_FAILURE, NOTICE_WARNING, NOTICE_OKAY } notice_severity_t;
 
@@ -45,8 +47,8 @@ struct notice_s {
 
 #pragma GCC visibility push(hidden)
 
-/* "failed", "stalled", "overdue", "credential", "unreachable", "rate_limited":
- * the type instance. */
+/* "failed", "stalled", "overdue", "instance_error", "credential",
+ * "unreachable", "rate_limited", "refused": the type instance. */
 const char *aisearch_condition_name(condition_t condition);
 
 /* That the condition has begun, or ended; not about a job, and without a

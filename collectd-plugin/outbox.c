@@ -2,13 +2,18 @@
 
 #include <stdlib.h>
 
-static const char *const summaries[CONDITIONS] = {
-    [CONDITION_FAILED] = "jobs have failed",
-    [CONDITION_STALLED] = "instances have a stalled job",
-    [CONDITION_OVERDUE] = "instances are overdue",
+/* Of conditions that many may have at once. */
+static const struct {
+  const char *begun;
+  const char *adjective;
+} summaries[CONDITIONS] = {
+    [CONDITION_FAILED] = {"jobs have failed", "failed"},
+    [CONDITION_STALLED] = {"instances have a stalled job", "stalled"},
+    [CONDITION_OVERDUE] = {"instances are overdue", "overdue"},
+    [CONDITION_INSTANCE_ERROR] = {"instances are in error", "in error"},
 };
 
-static uint8_t bit(condition_t condition) { return (uint8_t)(1u << condition); }
+static uint32_t bit(condition_t condition) { return UINT32_C(1) << condition; }
 
 void aisearch_outbox_free(outbox_t *outbox) {
   while (outbox->first != NULL) {
@@ -68,10 +73,10 @@ void aisearch_outbox_end(outbox_t *outbox, outbox_told_t *told,
   condition_t condition = notice->condition;
 
   if ((told->told & bit(condition)) != 0 && append(outbox, notice))
-    told->told &= (uint8_t)~bit(condition);
+    told->told &= ~bit(condition);
 
   if ((told->summed & bit(condition)) != 0) {
-    told->summed &= (uint8_t)~bit(condition);
+    told->summed &= ~bit(condition);
     outbox->summed[condition]--;
   }
 }
@@ -90,7 +95,7 @@ static void summarize(outbox_t *outbox, condition_t condition,
   if (outbox->more[condition] > 0) {
     aisearch_notice_begin(&notice, condition, account);
     aisearch_notice_say(&notice, "%zu more %s", outbox->more[condition],
-                        summaries[condition]);
+                        summaries[condition].begun);
     if (append(outbox, &notice))
       outbox->told |= bit(condition);
   }
@@ -98,9 +103,9 @@ static void summarize(outbox_t *outbox, condition_t condition,
   if ((outbox->told & bit(condition)) != 0 && outbox->summed[condition] == 0) {
     aisearch_notice_end(&notice, condition, account);
     aisearch_notice_say(&notice, "None of the others is %s any more",
-                        aisearch_condition_name(condition));
+                        summaries[condition].adjective);
     if (append(outbox, &notice))
-      outbox->told &= (uint8_t)~bit(condition);
+      outbox->told &= ~bit(condition);
   }
 
   outbox->begun[condition] = 0;
@@ -111,7 +116,7 @@ notice_t *aisearch_outbox_take(outbox_t *outbox, const char *account) {
   notice_t *notices;
 
   for (int c = 0; c < CONDITIONS; c++)
-    if (summaries[c] != NULL)
+    if (summaries[c].begun != NULL)
       summarize(outbox, c, account);
 
   notices = outbox->first;

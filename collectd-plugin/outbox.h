@@ -17,8 +17,8 @@
 
 /* What has been said of the conditions of one plugin instance, a bit each. */
 typedef struct {
-  uint8_t told;   /* one by one */
-  uint8_t summed; /* as part of a summary */
+  uint32_t told;   /* one by one */
+  uint32_t summed; /* as part of a summary */
 
   /* The latest end of a failed job that was told, ms since the epoch; 0: not
    * known. */
@@ -31,7 +31,7 @@ typedef struct {
   size_t begun[CONDITIONS];  /* since the last read, one by one */
   size_t more[CONDITIONS];   /* since the last read, beyond that */
   size_t summed[CONDITIONS]; /* part of a summary, and not ended yet */
-  uint8_t told;              /* summaries that were told, a bit each */
+  uint32_t told;             /* summaries that were told, a bit each */
 } outbox_t;
 
 #pragma GCC visibility push(hidden)

@@ -25,6 +25,8 @@ static void judge_body(outcome_t *outcome, enum ais_kind kind,
     return;
   }
 
+  outcome->refusal =
+      (refusal_t){.status = response->status, .code = answer->errors[0].code};
   ais_error_set(&outcome->why, "%.200s (code %d)",
                 answer->errors[0].message != NULL ? answer->errors[0].message
                                                   : "no reason given",
@@ -48,23 +50,33 @@ outcome_t aisearch_outcome(const struct ais_resource *resource,
     outcome.fault = AIS_FAULT_SERVER;
     ais_error_set(&outcome.why, "nginx has but a stale answer");
   } else {
-    outcome.fault = ais_policy_judge(resource, response->status, response->body,
-                                     aisearch_epoch(), &outcome.why)
-                        .fault;
+    outcome.verdict =
+        ais_policy_judge(resource, response->status, response->body,
+                         aisearch_epoch(), &outcome.why);
+    outcome.fault = outcome.verdict.fault;
   }
 
-  if (outcome.fault == AIS_FAULT_NONE)
+  outcome.verdict.fault = outcome.fault;
+  if (outcome.fault == AIS_FAULT_NONE || outcome.fault == AIS_FAULT_REFUSED)
     judge_body(&outcome, resource->kind, response);
 
   make_printable(outcome.why.text);
   return outcome;
 }
 
+bool aisearch_outcome_is_no(const outcome_t *outcome) {
+  return !outcome->good && (outcome->fault == AIS_FAULT_NONE ||
+                            outcome->fault == AIS_FAULT_REFUSED);
+}
+
 void aisearch_outcome_count(account_t *account, const outcome_t *outcome,
                             const struct ais_response *response) {
+  bool is_no = aisearch_outcome_is_no(outcome);
+
   account->requests += response->calls;
-  account->errors[outcome->fault]++;
-  aisearch_conditions_outcome(&account->conditions, outcome->fault);
+  account->errors[is_no ? AIS_FAULT_REFUSED : outcome->fault]++;
+  aisearch_conditions_outcome(&account->conditions, outcome->fault,
+                              is_no ? &outcome->refusal : NULL);
 
   if (response->status != 0) {
     account->response_time += (double)response->elapsed / 1000.0;
@@ -111,12 +123,12 @@ void aisearch_outcome_complain(account_t *account, trouble_t *trouble,
   if (outcome->fault == AIS_FAULT_BUDGET && trouble->kind != 0)
     return;
 
-  if (outcome->fault != AIS_FAULT_NONE) {
+  if (aisearch_outcome_is_no(outcome)) {
+    kind = outcome->status; /* 400 and above, no fault is */
+    ssnprintf(what, sizeof(what), "the API answers %d", outcome->status);
+  } else {
     kind = (int)outcome->fault;
     sstrncpy(what, ais_fault_name(outcome->fault), sizeof(what));
-  } else {
-    kind = outcome->status; /* 200 and above, no fault is */
-    ssnprintf(what, sizeof(what), "the API answers %d", outcome->status);
   }
 
   if (kind == trouble->kind)
@@ -137,8 +149,6 @@ void aisearch_outcome_complain(account_t *account, trouble_t *trouble,
 
 struct ais_response aisearch_outcome_unsent(enum ais_fault fault,
                                             const char *message) {
-  return (struct ais_response){.fault = fault,
-                               .retry_after = -1,
-                               .age = -1,
-                               .message = message};
+  return (struct ais_response){
+      .fault = fault, .retry_after = -1, .age = -1, .message = message};
 }

@@ -6,9 +6,11 @@
 /* What came of a request. */
 typedef struct {
   bool good;
-  enum ais_fault fault; /* NONE also where the API answered, but with a no */
+  enum ais_fault fault; /* NONE also where the API says that there is none */
   int status;
-  int64_t closed; /* for how long no more calls are wanted, ms */
+  struct ais_verdict verdict;
+  refusal_t refusal; /* where the API says no */
+  int64_t closed;    /* for how long no more calls are wanted, ms */
   struct ais_error why;
   struct ais_answer answer; /* only where good */
 } outcome_t;
@@ -18,6 +20,9 @@ typedef struct {
 /* Judges what was answered for the resource. */
 outcome_t aisearch_outcome(const struct ais_resource *resource,
                            const struct ais_response *response);
+
+/* The API answers, but with a no. That may be over later, but hardly soon. */
+bool aisearch_outcome_is_no(const outcome_t *outcome);
 
 /* Counts it among the account's requests and errors. With its lock. */
 void aisearch_outcome_count(account_t *account, const outcome_t *outcome,

@@ -86,7 +86,7 @@ static void report_account(account_t *account, cdtime_t now) {
   pthread_mutex_unlock(&account->lock);
 
   counter(account, "http_requests", "", requests, now);
-  for (int fault = AIS_FAULT_CONNECT; fault <= AIS_FAULT_BODY; fault++)
+  for (int fault = AIS_FAULT_CONNECT; fault <= AIS_FAULT_REFUSED; fault++)
     counter(account, "errors", ais_fault_name(fault), errors[fault], now);
 
   gauge(account, "gauge", "budget_left", left, now);
@@ -111,6 +111,8 @@ typedef struct {
 
   bool leads; /* these are reported too */
   int64_t changed_at;
+  int64_t sync_interval; /* ms; 0: none */
+  items_t items;
   uint64_t ended[AIS_STATES][HISTORY_SOURCES];
 
   jobs_t jobs; /* to be freed */
@@ -122,6 +124,7 @@ static void snapshot_history(snapshot_t *snapshot, const lookup_t *lookup) {
 
   snapshot->leads = lookup->leads;
   snapshot->changed_at = history->changed_at;
+  snapshot->sync_interval = aisearch_watch_sync_interval(lookup->watch);
   memcpy(snapshot->ended, history->ended, sizeof(snapshot->ended));
   if (lookup->job == NULL &&
       history->succeeded_at > snapshot->reading.succeeded_at)
@@ -148,6 +151,7 @@ static bool take_snapshot(account_t *account, cdtime_t now,
   snapshot->reading = lookup->reading;
   snapshot->watched = now < MS_TO_CDTIME_T(account->watched_at) + patience;
   snapshot_history(snapshot, lookup);
+  snapshot->items = lookup->items;
   aisearch_jobs_copy(&snapshot->jobs, &lookup->jobs);
 
   account->cursor = lookup->next;
@@ -224,6 +228,25 @@ static void report_history(const account_t *account, const snapshot_t *snapshot,
   if (snapshot->changed_at != AIS_TIME_NONE)
     dispatch(account, snapshot->plugin_instance, "duration", "since_change",
              (value_t){.gauge = seconds_since(snapshot->changed_at, now)}, now);
+  if (snapshot->sync_interval > 0)
+    dispatch(account, snapshot->plugin_instance, "duration", "sync_interval",
+             (value_t){.gauge = (gauge_t)snapshot->sync_interval / 1000.0},
+             now);
+}
+
+static void report_items(const account_t *account, const snapshot_t *snapshot,
+                         cdtime_t now) {
+  const items_t *items = &snapshot->items;
+
+  for (size_t i = 0; items->known && i < AIS_STATS_ITEMS; i++) {
+    char name[DATA_MAX_NAME_LEN];
+
+    if (items->stats.items[i] < 0)
+      continue;
+    ssnprintf(name, sizeof(name), "items_%s", ais_stats_name(i));
+    dispatch(account, snapshot->plugin_instance, "count", name,
+             (value_t){.gauge = (gauge_t)items->stats.items[i]}, now);
+  }
 }
 
 static void report_lookup(const account_t *account, const snapshot_t *snapshot,
@@ -233,6 +256,7 @@ static void report_lookup(const account_t *account, const snapshot_t *snapshot,
     return;
 
   report_jobs(account, snapshot, now);
+  report_items(account, snapshot, now);
   if (snapshot->leads)
     report_history(account, snapshot, now);
 }

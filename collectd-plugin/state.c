@@ -77,6 +77,7 @@ void aisearch_state_restore_watch(watch_t *watch) {
   if (text != NULL) {
     aisearch_history_free(&watch->history);
     aisearch_history_parse(&watch->history, text);
+    aisearch_history_bound(&watch->history, aisearch_epoch());
     sfree(text);
   }
   restore_told(&watch->told, watch->plugin_instance, &watch->account->outbox);

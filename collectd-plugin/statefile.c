@@ -24,7 +24,7 @@
 typedef struct {
   char *kind; /* "KIND\0NAME\0DATE\0TEXT\0": all in one piece */
   char *name;
-  char *date;
+  const char *date;
   char *text;
 } line_t;
 
@@ -497,12 +497,15 @@ void aisearch_statefile_keep(statefile_t *f, const char *kind, const char *name,
     free(copy.data);
 }
 
-static bool is_too_old(const line_t *line, int64_t now) {
-  int64_t date;
+/* Says whether it may go. One with a date to come, of a clock that was wrong,
+ * is from now. */
+static bool is_too_old(const statefile_t *f, line_t *line, int64_t now) {
+  int64_t date = now;
 
-  return ais_time_parse((struct ais_str){line->date, strlen(line->date)},
-                        &date) &&
-         now - date > KEPT_FOR;
+  ais_time_parse((struct ais_str){line->date, strlen(line->date)}, &date);
+  if (date > now)
+    line->date = f->date;
+  return now - date > KEPT_FOR;
 }
 
 bool aisearch_statefile_begin(statefile_t *f, int64_t now) {
@@ -521,7 +524,7 @@ bool aisearch_statefile_begin(statefile_t *f, int64_t now) {
   append_text(&f->buffer, HEADER);
 
   for (size_t i = f->nlines; i-- > 0;)
-    if (is_too_old(&f->lines[i], now))
+    if (is_too_old(f, &f->lines[i], now))
       drop(f, i);
   return true;
 }

@@ -18,13 +18,14 @@ watch_t *aisearch_watch_join(account_t *account, char *plugin_instance) {
   watch->account = account;
   watch->plugin_instance = strdup(plugin_instance);
   watch->users = 1;
-  watch->created_at = AIS_TIME_NONE;
+  aisearch_facts_init(&watch->instance.facts);
   aisearch_history_init(&watch->history);
   if (watch->plugin_instance == NULL) {
     aisearch_watch_leave(watch);
     return NULL;
   }
 
+  watch->instance.plugin_instance = watch->plugin_instance;
   aisearch_state_restore_watch(watch);
   return watch;
 }
@@ -42,12 +43,6 @@ void aisearch_watch_look(watch_t *watch, const struct ais_answer *answer,
                          unsigned page, int64_t answered_at,
                          history_news_t *news) {
   account_t *account = watch->account;
-  conditions_instance_t instance = {
-      .plugin_instance = watch->plugin_instance,
-      .created_at = watch->created_at,
-      .paused = watch->paused,
-      .awaited = watch->awaited,
-  };
 
   if (page == 0)
     aisearch_history_job(&watch->history, answer, answered_at,
@@ -56,9 +51,23 @@ void aisearch_watch_look(watch_t *watch, const struct ais_answer *answer,
     aisearch_history_page(&watch->history, answer, page, answered_at,
                           account->alarms.stalled_after, news);
 
-  aisearch_conditions_look(&watch->told, &account->alarms, &instance,
+  aisearch_conditions_look(&watch->told, &account->alarms, &watch->instance,
                            &watch->history, news, answered_at,
                            &account->outbox);
+}
+
+void aisearch_watch_know(watch_t *watch, const facts_t *facts) {
+  aisearch_conditions_know(&watch->told, &watch->instance, &watch->history,
+                           facts, aisearch_epoch(), &watch->account->outbox);
+}
+
+int64_t aisearch_watch_sync_interval(const watch_t *watch) {
+  const facts_t *facts = &watch->instance.facts;
+
+  if (watch->instance.awaited || !watch->history.listed ||
+      aisearch_facts_excuse(facts) != NULL)
+    return 0;
+  return aisearch_facts_interval(facts);
 }
 
 /* Should it come back, it goes on where it was. */

@@ -16,13 +16,11 @@ typedef struct {
   char *plugin_instance;
   size_t users; /* look-ups */
 
-  history_t history; /* the account's lock */
+  /* the account's lock */
+  history_t history;
+  conditions_instance_t instance;
 
-  /* of the thread that fetches */
-  outbox_told_t told;
-  int64_t created_at; /* as far as it is known, or AIS_TIME_NONE */
-  bool paused;
-  bool awaited; /* a list of instances is still to tell these two */
+  outbox_told_t told; /* of the thread that fetches */
 } watch_t;
 
 #pragma GCC visibility push(hidden)
@@ -39,6 +37,13 @@ void aisearch_watch_leave(watch_t *watch);
 void aisearch_watch_look(watch_t *watch, const struct ais_answer *answer,
                          unsigned page, int64_t answered_at,
                          history_news_t *news);
+
+/* The API has told of the instance itself. Under the account's lock. */
+void aisearch_watch_know(watch_t *watch, const facts_t *facts);
+
+/* How long there is between two of its scheduled jobs, ms; 0: it is not known
+ * yet, or none is to come. Under the account's lock. */
+int64_t aisearch_watch_sync_interval(const watch_t *watch);
 
 /* The instance is not there any more. Under the account's lock. */
 void aisearch_watch_end(watch_t *watch);

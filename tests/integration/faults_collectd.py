@@ -63,7 +63,9 @@ class Cell:
         return "gauge-state" in self.values(report)
 
     def said(self, log: str) -> list[str]:
-        return [line for line in log[self.begin:].splitlines() if f'Account "{self.name}"' in line]
+        """About the job: upstreams that are well know of no lists of instances."""
+        return [line for line in log[self.begin:].splitlines()
+                if f'Account "{self.name}"' in line and "list of instances" not in line]
 
     def causes(self) -> list[str]:
         """That the log tells, each time that it is another."""

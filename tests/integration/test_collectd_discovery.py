@@ -241,7 +241,7 @@ def test_a_list_that_fails_half_way_changes_nothing(tmp, simulator):
 
 @pytest.mark.parametrize("fault", [
     dict(status=404, body='{"success":false,"errors":[{"code":7063,"message":"namespace_not_found"}]}'),
-    dict(status=200, body='{"success":true,"result":[{"name":"docs"}]}'),
+    dict(status=200, body='{"success":true,"result":{"name":"docs"}}'),
     dict(status=200, body='{"success":true,"result":[],"result_info":{"total_count":0,"page":7}}'),
     dict(script=[{"reset": True}]),
 ], ids=["not found", "no instances", "another page", "reset"])

@@ -259,7 +259,7 @@ def test_queued_for_too_long(simulator, collectd):
 def test_overdue(simulator, collectd):
     simulator.instance(LIST, [ended("old", "succeeded", 1000)])
     daemon = collectd(account(simulator, f"OverdueAfter {3 * SLOWNESS}", 'Instance "handbook"'))
-    overdue = ("WARNING", "docs-handbook/overdue", r"No job has succeeded since the instance was first seen, \d+ s ago")
+    overdue = ("WARNING", "docs-handbook/overdue", r"No job has succeeded since the instance was created, \d+ s ago")
     wait_notifications(daemon, overdue)
     wait_reads(daemon, 3)
     simulator.instance(LIST, [ended("a", "succeeded")])

@@ -49,7 +49,7 @@ def test_options(block):
 
 def test_notifications():
     told = conditions()
-    assert len(told) == 6
+    assert len(told) == 8
     assert dict(re.match(r"B<(\w+)> \((\w+)\)", item).groups() for item in items("NOTIFICATIONS")) == told
     assert [name for name in told if f"`{name}`" not in MANUAL] == []
 

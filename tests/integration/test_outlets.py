@@ -119,7 +119,7 @@ def nginx_config(simulator: Simulator) -> NginxConfig:
 def collectd_config(tmp: pathlib.Path, nginx: Nginx, port: int) -> CollectdConfig:
     plugin = config_text("collectd.conf", ("/run/nginx-aisearch.sock", nginx.prefix / "aisearch.sock"),
                          ('<Account "docs">', '<Account "docs">\nActiveInterval 1\nIdleInterval 1\n'
-                                             'ReportJobs true\nReportSource true'))
+                                             'ReportJobs true\nReportSource true\nReportItems true'))
     outlets = config_text(
         "collectd-outlets.conf",
         ("Port 9103", f"Port {port}"),

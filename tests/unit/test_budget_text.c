@@ -31,11 +31,12 @@ static void spend(struct ais_budget *b, int calls, int64_t now)
     }
 }
 
-static void observe(struct ais_budget *b, int64_t left, int64_t reset_at, int64_t now)
+static void observe(struct ais_budget *b, const char *name, int64_t left, int64_t reset_at)
 {
-    struct ais_limit limit = {.name = "default", .left = left, .reset_at = reset_at, .quota = -1, .window = -1};
+    struct ais_limit limit = {.left = left, .reset_at = reset_at, .quota = -1, .window = -1};
 
-    ais_budget_observe(b, &limit, 0, now);
+    snprintf(limit.name, sizeof(limit.name), "%s", name);
+    ais_budget_observe(b, &limit, 0, HOUR);
 }
 
 /* The monotonic clock begins anew, the real one goes on. */
@@ -70,7 +71,7 @@ static void test_what_it_looks_like(void **state)
 
     (void) state;
     spend(&b, 10, HOUR);
-    observe(&b, 120, HOUR + MINUTE, HOUR);
+    observe(&b, "default", 120, HOUR + MINUTE);
     ais_budget_close(&b, HOUR + 2 * MINUTE, HOUR);
     aisearch_budget_print(&b, HOUR + 1500, NOW, text);
     assert_string_equal(text, "spent=8@1795435198.500,2@1795435198.500 closed=1795435318.500 left=120@1795435259.500");
@@ -117,10 +118,32 @@ static void test_what_the_api_said_holds(void **state)
     struct ais_budget b = fresh(HOUR), next;
 
     (void) state;
-    observe(&b, 7, HOUR + MINUTE, HOUR);
+    observe(&b, "burst", 50, HOUR + 2 * MINUTE);
+    observe(&b, "default", 7, HOUR + MINUTE);
     next = restart(&b, HOUR, 10 * SECOND);
     assert_int_equal(ais_budget_left(&next, 10 * SECOND), 7);
-    assert_int_equal(ais_budget_left(&next, 10 * SECOND + 53 * SECOND), 100);
+    assert_int_equal(ais_budget_left(&next, 10 * SECOND + 53 * SECOND), 50);
+}
+
+/* Written down by a clock that was wrong: what the API said holds no longer than it would if it was said now. */
+static void test_what_is_of_a_time_to_come(void **state)
+{
+    struct ais_budget b = fresh(0);
+
+    (void) state;
+    assert_true(aisearch_budget_parse(&b, 0, NOW, "closed=4102444800.000"));
+    assert_int_equal(ais_budget_left(&b, 24 * HOUR - 1), 0);
+    assert_int_equal(ais_budget_left(&b, 24 * HOUR), 100);
+
+    b = fresh(0);
+    assert_true(aisearch_budget_parse(&b, 0, NOW, "left=0@4102444800.000,5@4102444800.000"));
+    assert_int_equal(ais_budget_left(&b, HOUR - 1), 0);
+    assert_int_equal(ais_budget_left(&b, HOUR + 2 * SECOND), 100);
+
+    b = fresh(0);
+    assert_true(aisearch_budget_parse(&b, 0, NOW, "spent=290@4102444800.000"));
+    assert_int_equal(ais_budget_left(&b, 2 * SECOND), 10);
+    assert_int_equal(ais_budget_left(&b, 5 * MINUTE + 1), 100);
 }
 
 static void test_what_is_no_text(void **state)
@@ -158,6 +181,7 @@ int main(void)
         cmocka_unit_test(test_nothing_spent),           cmocka_unit_test(test_what_it_looks_like),
         cmocka_unit_test(test_what_was_spent_is_spent), cmocka_unit_test(test_closed_stays_closed),
         cmocka_unit_test(test_what_the_api_said_holds), cmocka_unit_test(test_what_is_no_text),
+        cmocka_unit_test(test_what_is_of_a_time_to_come),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "../../collectd-plugin/conditions.c"
+#include "../../collectd-plugin/facts.c"
 #include "../../collectd-plugin/history.c"
 #include "../../collectd-plugin/notice.c"
 #undef NO_TIME
@@ -14,10 +15,9 @@
 #define HOUR (60 * MINUTE)
 #define NONE AIS_TIME_NONE
 
-static const conditions_settings_t settings = {.stalled_after = 15 * MINUTE, .overdue_after = 12 * HOUR};
-
 /* An account with one instance, from look to look. */
 typedef struct {
+    conditions_settings_t settings;
     history_t history;
     conditions_instance_t instance;
     outbox_told_t told;
@@ -32,7 +32,9 @@ static int setup(void **state)
     if (f == NULL)
         return -1;
     aisearch_history_init(&f->history);
-    f->instance = (conditions_instance_t){.plugin_instance = "docs-handbook", .created_at = NONE};
+    f->settings = (conditions_settings_t){.stalled_after = 15 * MINUTE, .overdue_after = 12 * HOUR};
+    f->instance = (conditions_instance_t){.plugin_instance = "docs-handbook"};
+    aisearch_facts_init(&f->instance.facts);
     *state = f;
     return 0;
 }
@@ -62,13 +64,18 @@ static void look(fixture_t *f, struct ais_job *jobs, size_t njobs, int64_t now)
     struct ais_answer answer = {.success = true, .jobs = jobs, .njobs = njobs};
     history_news_t news;
 
-    aisearch_history_page(&f->history, &answer, 1, now, settings.stalled_after, &news);
-    aisearch_conditions_look(&f->told, &settings, &f->instance, &f->history, &news, now, &f->outbox);
+    aisearch_history_page(&f->history, &answer, 1, now, f->settings.stalled_after, &news);
+    aisearch_conditions_look(&f->told, &f->settings, &f->instance, &f->history, &news, now, &f->outbox);
 }
 
 static void look_at(fixture_t *f, struct ais_job only, int64_t now)
 {
     look(f, &only, 1, now);
+}
+
+static void know(fixture_t *f, const facts_t *facts, int64_t now)
+{
+    aisearch_conditions_know(&f->told, &f->instance, &f->history, facts, now, &f->outbox);
 }
 
 /* What a read tells, one line each: "SEVERITY PLUGIN_INSTANCE/CONDITION MESSAGE". */
@@ -228,11 +235,11 @@ static void test_overdue_since_it_was_created(void **state)
 {
     fixture_t *f = *state;
 
-    f->instance.created_at = NOW - 13 * HOUR;
+    f->instance.facts.created_at = NOW - 13 * HOUR;
     look(f, NULL, 0, NOW);
     check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was created, 46800 s ago\n");
 
-    f->instance.paused = true;
+    f->instance.facts.paused = true;
     look(f, NULL, 0, NOW + HOUR);
     check_read(f, "OKAY docs-handbook/overdue The instance is paused\n");
     look(f, NULL, 0, NOW + 2 * HOUR);
@@ -252,9 +259,170 @@ static void test_overdue_waits_for_what_is_known(void **state)
     look(f, NULL, 0, NOW + 14 * HOUR);
     check_read(f,
                "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 50400 s ago\n");
-    f->instance.awaited = f->instance.paused = true;
+    f->instance.awaited = f->instance.facts.paused = true;
     look(f, NULL, 0, NOW + 15 * HOUR);
     check_read(f, "");
+}
+
+/* By default it is the instance's own interval that counts, twice, and a quarter of an hour. */
+static void test_overdue_by_the_interval(void **state)
+{
+    static const int64_t intervals[] = {900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 0};
+
+    for (size_t i = 0; i < COUNT(intervals); i++) {
+        int64_t after = 2 * (intervals[i] > 0 ? intervals[i] : 21600) * SECOND + 15 * MINUTE;
+        fixture_t *f;
+        char text[160];
+
+        teardown(state);
+        setup(state);
+        f = *state;
+        f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+        f->instance.facts.sync_interval = intervals[i] * SECOND;
+        look(f, NULL, 0, NOW);
+        look_at(f, job("a", AIS_SUCCEEDED, NOW, NOW + MINUTE), NOW + MINUTE);
+        look(f, NULL, 0, NOW + MINUTE + after);
+        check_read(f, "");
+        look(f, NULL, 0, NOW + MINUTE + after + SECOND);
+        snprintf(text, sizeof(text), "WARNING docs-handbook/overdue No job has succeeded for %lld s\n",
+                 (long long) (after / SECOND + 1));
+        check_read(f, text);
+    }
+}
+
+static void test_overdue_after_overrides_the_interval(void **state)
+{
+    fixture_t *f = *state;
+
+    f->instance.facts.sync_interval = 15 * MINUTE;
+    look(f, NULL, 0, NOW);
+    look(f, NULL, 0, NOW + 12 * HOUR);
+    check_read(f, "");
+    f->settings.overdue_after = 0;
+    look(f, NULL, 0, NOW + 100 * HOUR);
+    check_read(f, "");
+}
+
+/* What has no sync jobs, or is not to have any, is never late; nor is it for the time that it was so. */
+static void test_what_is_never_overdue(void **state)
+{
+    static const struct {
+        facts_t facts;
+        const char *end;
+    } cases[] = {
+        {{.indexed = AIS_INDEXED_AS_STORED}, "The instance has built-in storage, and no sync jobs"},
+        {{.disabled = true}, "Syncing is off"},
+        {{.paused = true}, "The instance is paused"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        facts_t normal = {.created_at = NONE, .sync_interval = HOUR};
+        fixture_t *f;
+        char text[160];
+
+        teardown(state);
+        setup(state);
+        f = *state;
+        f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+        f->instance.facts = cases[i].facts;
+        f->instance.facts.created_at = NONE;
+        f->instance.facts.sync_interval = HOUR;
+        look(f, NULL, 0, NOW);
+        look(f, NULL, 0, NOW + 100 * HOUR);
+        check_read(f, "");
+
+        know(f, &normal, NOW + 100 * HOUR + 10 * MINUTE);
+        look(f, NULL, 0, NOW + 102 * HOUR + 10 * MINUTE);
+        check_read(f, "");
+        look(f, NULL, 0, NOW + 102 * HOUR + 11 * MINUTE);
+        check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 367860 s "
+                      "ago\n");
+
+        know(f, &cases[i].facts, NOW + 103 * HOUR);
+        look(f, NULL, 0, NOW + 103 * HOUR);
+        snprintf(text, sizeof(text), "OKAY docs-handbook/overdue %s\n", cases[i].end);
+        check_read(f, text);
+    }
+}
+
+/* What is to sync more often is not late by that; nor does it wait for longer than the quarter of an hour. */
+static void test_an_interval_that_changes(void **state)
+{
+    fixture_t *f = *state;
+    facts_t facts = {.created_at = NONE, .sync_interval = 24 * HOUR};
+
+    f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+    know(f, &facts, NOW);
+    look(f, NULL, 0, NOW);
+    look(f, NULL, 0, NOW + 20 * HOUR);
+    facts.sync_interval = 15 * MINUTE;
+    know(f, &facts, NOW + 20 * HOUR);
+    look(f, NULL, 0, NOW + 20 * HOUR + 30 * MINUTE);
+    check_read(f, "");
+    look(f, NULL, 0, NOW + 20 * HOUR + 31 * MINUTE);
+    check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 73860 s ago\n");
+
+    /* and less often is no reason to wait anew */
+    facts.sync_interval = 10 * HOUR;
+    know(f, &facts, NOW + 21 * HOUR);
+    look(f, NULL, 0, NOW + 21 * HOUR);
+    check_read(f, "");
+}
+
+/* The service pauses what is in error: that ends no alarm, and excuses nothing. */
+static void test_paused_on_an_error(void **state)
+{
+    fixture_t *f = *state;
+    facts_t facts = {.created_at = NONE, .sync_interval = 15 * MINUTE, .status = "ready"};
+
+    f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+    know(f, &facts, NOW - HOUR);
+    look(f, NULL, 0, NOW);
+    look_at(f, job("a", AIS_FAILED, NOW, NOW + MINUTE), NOW + MINUTE);
+    check_read(f, "FAILURE docs-handbook/failed Job a (user) has failed after 60 s\n");
+
+    facts.in_error = facts.paused = true;
+    strcpy(facts.status, "error");
+    know(f, &facts, NOW + HOUR);
+    know(f, &facts, NOW + HOUR);
+    look(f, NULL, 0, NOW + HOUR);
+    check_read(f, "FAILURE docs-handbook/instance_error The instance is in error, and paused: its status is error\n"
+                  "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 3600 s ago\n");
+    facts.disabled = true;
+    know(f, &facts, NOW + 2 * HOUR);
+    look(f, NULL, 0, NOW + 2 * HOUR);
+    check_read(f, "");
+
+    facts.in_error = facts.disabled = false;
+    facts.status[0] = '\0';
+    know(f, &facts, NOW + 3 * HOUR);
+    look(f, NULL, 0, NOW + 3 * HOUR);
+    check_read(f,
+               "OKAY docs-handbook/instance_error The instance is not in error any more: its status is unknown\n"
+               "OKAY docs-handbook/overdue The instance is paused\n");
+}
+
+static void test_an_instance_in_error_that_is_gone(void **state)
+{
+    fixture_t *f = *state;
+    facts_t facts = {.created_at = NONE, .in_error = true, .status = "error"};
+
+    know(f, &facts, NOW);
+    aisearch_conditions_gone(&f->told, "docs-handbook", &f->outbox);
+    check_read(f, "FAILURE docs-handbook/instance_error The instance is in error: its status is error\n"
+                  "OKAY docs-handbook/instance_error The instance is not there any more\n");
+}
+
+/* An end in a year to come is none that a success could be older than. */
+static void test_a_failure_of_a_year_to_come(void **state)
+{
+    fixture_t *f = *state;
+
+    look(f, NULL, 0, NOW);
+    look_at(f, job("a", AIS_FAILED, NOW, NOW + 10000 * HOUR), NOW + MINUTE);
+    check_read(f, "FAILURE docs-handbook/failed Job a (user) has failed after 36000000 s\n");
+    look_at(f, job("b", AIS_SUCCEEDED, NOW + MINUTE, NOW + 2 * MINUTE), NOW + 3 * MINUTE);
+    check_read(f, "OKAY docs-handbook/failed Job b (user) has succeeded after 60 s\n");
 }
 
 /* A pinned job succeeds once. */
@@ -266,8 +434,8 @@ static void test_single_jobs_are_never_overdue(void **state)
     history_news_t news;
 
     for (int64_t now = NOW; now < NOW + 100 * HOUR; now += HOUR) {
-        aisearch_history_job(&f->history, &answer, now, settings.stalled_after, &news);
-        aisearch_conditions_look(&f->told, &settings, &f->instance, &f->history, &news, now, &f->outbox);
+        aisearch_history_job(&f->history, &answer, now, f->settings.stalled_after, &news);
+        aisearch_conditions_look(&f->told, &f->settings, &f->instance, &f->history, &news, now, &f->outbox);
     }
     check_read(f, "");
 }
@@ -292,7 +460,15 @@ static void test_an_instance_that_is_gone(void **state)
 static void outcomes(fixture_t *f, size_t n, enum ais_fault fault)
 {
     while (n-- > 0)
-        aisearch_conditions_outcome(&f->account, fault);
+        aisearch_conditions_outcome(&f->account, fault, NULL);
+}
+
+static void refusals(fixture_t *f, size_t n, int status, int code)
+{
+    refusal_t refusal = {status, code};
+
+    while (n-- > 0)
+        aisearch_conditions_outcome(&f->account, status == 404 ? AIS_FAULT_NONE : AIS_FAULT_REFUSED, &refusal);
 }
 
 static void test_unreachable(void **state)
@@ -374,6 +550,61 @@ static void test_rate_limited(void **state)
     check_read(f, "OKAY docs/rate_limited The API accepts calls again\n");
 }
 
+/* Three reads with nothing but a no: whoever says that can be reached, and it is not about the credential. */
+static void test_refused(void **state)
+{
+    fixture_t *f = *state;
+
+    refusals(f, 2, 403, 9109);
+    check_read(f, "");
+    check_read(f, ""); /* nothing was due */
+    refusals(f, 2, 404, 7002);
+    check_read(f, "");
+    refusals(f, 2, 403, 9109);
+    check_read(f, "WARNING docs/refused Every look-up is refused: the API answers 403 (code 9109)\n");
+    refusals(f, 5, 400, 0);
+    check_read(f, "");
+    outcomes(f, 1, AIS_FAULT_TIMEOUT);
+    check_read(f, "");
+    refusals(f, 5, 404, 7002);
+    outcomes(f, 1, AIS_FAULT_NONE);
+    check_read(f, "OKAY docs/refused The API answers a look-up again\n");
+
+    for (int i = 0; i < 3; i++) {
+        refusals(f, 1, 400, 0);
+        check_read(f, i < 2 ? "" : "WARNING docs/refused Every look-up is refused: the API answers 400\n");
+    }
+}
+
+static void test_what_is_not_refused(void **state)
+{
+    fixture_t *f = *state;
+
+    for (int i = 0; i < 10; i++) {
+        refusals(f, 3, 404, 7021);
+        outcomes(f, 1, i % 2 ? AIS_FAULT_SERVER : AIS_FAULT_NONE);
+        check_read(f, "");
+    }
+}
+
+/* A no of another kind says nothing of the credential, but that the API is there, and takes calls. */
+static void test_what_a_refusal_ends(void **state)
+{
+    fixture_t *f = *state;
+
+    for (int i = 0; i < 3; i++) {
+        outcomes(f, 1, AIS_FAULT_CREDENTIAL);
+        outcomes(f, 1, AIS_FAULT_RATE_LIMITED);
+        aisearch_conditions_read(&f->account, "docs", &f->outbox);
+    }
+    check_read(f, "WARNING docs/rate_limited The rate limit of the API is reached (429)\n"
+                  "FAILURE docs/credential The API refuses the credential\n");
+    refusals(f, 1, 403, 9109);
+    check_read(f, "OKAY docs/rate_limited The API accepts calls again\n");
+    refusals(f, 1, 404, 7021);
+    check_read(f, "OKAY docs/credential The API accepts the credential\n");
+}
+
 /* ---- many -------------------------------------------------------------------------------------------------------- */
 
 #define FLEET 50
@@ -386,7 +617,10 @@ static void fail_or_succeed(fixture_t *f, outbox_told_t *told, int first, int la
         struct ais_job one = job("j", fails ? AIS_FAILED : AIS_SUCCEEDED, NONE, NOW);
 
         snprintf(name, sizeof(name), "docs-%d", i);
-        (fails ? tell_failed : tell_succeeded)(&s, &one);
+        if (fails)
+            tell_failed(&s, &one, NOW);
+        else
+            tell_succeeded(&s, &one);
     }
 }
 
@@ -467,7 +701,9 @@ static void test_summary_says_how_many(void **state)
 
 static void test_told_as_text(void **state)
 {
-    static const char *const good[] = {"", "failed", "failed,failed+,stalled", "overdue+", "credential,rate_limited"};
+    static const char *const good[] = {"", "failed", "failed,failed+,stalled", "overdue+",
+                                       "credential,rate_limited",
+                                       "instance_error,instance_error+,refused"};
     static const char *const bad[] = {"what", ",", "failed,", "+", "failed++", "fail", "failed ", "failed,,stalled"};
     outbox_told_t told;
     char text[TOLD_TEXT_SIZE];
@@ -484,7 +720,7 @@ static void test_told_as_text(void **state)
         assert_int_equal(told.told | told.summed, 0);
     }
 
-    told = (outbox_told_t){.told = 0xff, .summed = 0xff};
+    told = (outbox_told_t){.told = UINT32_MAX, .summed = UINT32_MAX};
     aisearch_told_print(&told, text);
     assert_true(strlen(text) < TOLD_TEXT_SIZE - 1);
     assert_true(aisearch_told_parse(&told, text));
@@ -607,12 +843,22 @@ int main(void)
         TEST(test_overdue_since_first_sight),
         TEST(test_overdue_since_it_was_created),
         TEST(test_overdue_waits_for_what_is_known),
+        TEST(test_overdue_by_the_interval),
+        TEST(test_overdue_after_overrides_the_interval),
+        TEST(test_what_is_never_overdue),
+        TEST(test_an_interval_that_changes),
+        TEST(test_paused_on_an_error),
+        TEST(test_an_instance_in_error_that_is_gone),
+        TEST(test_a_failure_of_a_year_to_come),
         TEST(test_single_jobs_are_never_overdue),
         TEST(test_an_instance_that_is_gone),
         TEST(test_unreachable),
         TEST(test_what_is_not_unreachable),
         TEST(test_credential),
         TEST(test_rate_limited),
+        TEST(test_refused),
+        TEST(test_what_is_not_refused),
+        TEST(test_what_a_refusal_ends),
         TEST(test_summary),
         TEST(test_summary_says_how_many),
         TEST(test_told_as_text),

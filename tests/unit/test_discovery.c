@@ -4,6 +4,7 @@
 #include "unit.h"
 
 #include "../../collectd-plugin/discovery.c"
+#include "../../collectd-plugin/facts.c"
 #include "../../collectd-plugin/selection.c"
 
 #define ROOM 97 /* 64 of an instance, '@', 32 of a namespace */
@@ -215,15 +216,15 @@ static void test_what_is_known_of_one(void **state)
     assert_true(aisearch_discovery_change(&d, &change));
     assert_int_equal(change.instance->generation, AIS_PLAIN);
     assert_null(change.instance->namespace);
-    assert_false(change.instance->paused);
-    assert_int_equal(change.instance->created_at, AIS_TIME_NONE);
+    assert_false(change.instance->facts.paused);
+    assert_int_equal(change.instance->facts.created_at, AIS_TIME_NONE);
 
     assert_true(aisearch_discovery_change(&d, &change));
     assert_string_equal(change.instance->id, "handbook");
     assert_int_equal(change.instance->generation, AIS_PLAIN);
     assert_null(change.instance->namespace);
-    assert_true(change.instance->paused);
-    assert_int_equal(change.instance->created_at, 7000);
+    assert_true(change.instance->facts.paused);
+    assert_int_equal(change.instance->facts.created_at, 7000);
 
     assert_true(aisearch_discovery_change(&d, &change));
     assert_int_equal(change.instance->generation, AIS_NAMESPACED);
@@ -291,6 +292,53 @@ static void test_pause(void **state)
     assert_string_equal(changes(), "*docs");
 }
 
+/* Whatever is known of one is news when it changes. */
+static void test_facts_that_change(void **state)
+{
+    struct ais_instance *docs;
+
+    (void) state;
+    create("docs");
+    docs = find("docs");
+    docs->indexed = AIS_INDEXED_BY_JOBS;
+    docs->sync_interval = 900000;
+    docs->status = "waiting";
+    round_of(1);
+    assert_string_equal(changes(), "+docs");
+    round_of(1);
+    assert_string_equal(changes(), "");
+
+    docs->sync_interval = 86400000;
+    round_of(1);
+    assert_string_equal(changes(), "*docs");
+    docs->indexed = AIS_INDEXED_AS_STORED;
+    round_of(1);
+    assert_string_equal(changes(), "*docs");
+    docs->disabled = true;
+    round_of(1);
+    assert_string_equal(changes(), "*docs");
+    docs->status = "error";
+    docs->in_error = true;
+    round_of(1);
+    assert_string_equal(changes(), "*docs");
+    docs->status = NULL;
+    round_of(1);
+    assert_string_equal(changes(), "*docs");
+}
+
+/* It ends up in messages. */
+static void test_odd_status(void **state)
+{
+    discovery_change_t change = {0};
+
+    (void) state;
+    create("docs");
+    find("docs")->status = "in\nd\xc3\xa4xing and much more than there is room for";
+    round_of(1);
+    assert_true(aisearch_discovery_change(&d, &change));
+    assert_string_equal(change.instance->facts.status, "in?d??xing and much more than t");
+}
+
 static void test_pages(void **state)
 {
     static const size_t counts[] = {0, 1, 99, 100, 101, 200, 350};
@@ -335,9 +383,10 @@ static void test_left_out(void **state)
     assert_int_equal(d.left_out, 3);
 
     create_in("team", "docs");
+    /* where there is nothing else, it may be the list that is odd */
     world.ninstances = 0;
-    round_of(2);
-    assert_string_equal(changes(), "-docs");
+    round_of(1);
+    assert_string_equal(changes(), "");
     assert_int_equal(d.left_out, 3);
 }
 
@@ -359,6 +408,32 @@ static void test_selection(void **state)
     round_of(1);
     assert_string_equal(changes(), "");
     aisearch_selection_free(&selection);
+}
+
+/* Where nothing is to be discovered, the list tells of named ones alone, and one look at it is enough. */
+static void test_only_named_ones(void **state)
+{
+    discovery_change_t change = {0};
+    static int data;
+
+    (void) state;
+    aisearch_discovery_init(&d, "default", NULL, ROOM);
+    assert_int_equal(aisearch_discovery_name(&d, AIS_PLAIN, "i120", NULL, &data), 0);
+    assert_int_equal(aisearch_discovery_name(&d, AIS_PLAIN, "absent", NULL, NULL), 0);
+    assert_int_equal(aisearch_discovery_name(&d, AIS_AUTORAG, "i001", NULL, NULL), 0);
+    create_many(150);
+    find("i120")->sync_interval = 900000;
+    round_of(2);
+    assert_true(aisearch_discovery_change(&d, &change));
+    assert_int_equal(change.event, DISCOVERY_CHANGED);
+    assert_ptr_equal(change.instance->data, &data);
+    assert_int_equal(change.instance->facts.sync_interval, 900000);
+    assert_false(aisearch_discovery_change(&d, &change));
+
+    delete ("i120");
+    world.left_out++; /* it moves meanwhile */
+    round_of(2);
+    assert_string_equal(changes(), "");
 }
 
 static void test_named_ones_stay(void **state)
@@ -680,7 +755,9 @@ static void test_a_list_that_ends_early(void **state)
 static void test_lists_that_make_no_sense(void **state)
 {
     struct ais_listing listing;
-    int pages = 1;
+    char name[16];
+    struct ais_instance only = {.id = name, .created_at = AIS_TIME_NONE};
+    int pages = 0;
 
     (void) state;
     create_many(150);
@@ -694,13 +771,50 @@ static void test_lists_that_make_no_sense(void **state)
     listing.total = -1;
     listing.page = -1;
     listing.ninstances = 1;
-    while (aisearch_discovery_page(&d, &listing, /* is_old = */ false) == DISCOVERY_MORE)
-        pages++;
+    do {
+        snprintf(name, sizeof(name), "n%d", pages++);
+        listing.instances = &only;
+    } while (aisearch_discovery_page(&d, &listing, /* is_old = */ false) == DISCOVERY_MORE);
     assert_int_equal(pages, DISCOVERY_PAGES_MAX + 1);
     assert_string_equal(changes(), "");
 
     round_of(2);
     assert_int_equal(strlen(changes()), 150 * 6 - 1);
+}
+
+/* A server that does not care which page is asked for: what it tells is there, and nothing is gone by that. */
+static void test_a_list_that_ignores_pages(void **state)
+{
+    struct ais_listing listing;
+
+    (void) state;
+    create_many(150);
+    create("old");
+    round_of(2);
+    (void) changes();
+    delete ("old");
+    world.silent = true;
+
+    for (int round = 0; round < 2; round++) {
+        if (round == 1)
+            world.instances[0].id = "new";
+        aisearch_discovery_begin(&d);
+        listing = answer();
+        assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false), DISCOVERY_MORE);
+        assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false), DISCOVERY_DONE);
+        assert_true(d.repeats);
+        assert_string_equal(changes(), round == 0 ? "" : "+new");
+    }
+
+    /* one that moves from page to page is no such thing */
+    world.instances[0].id = "i000";
+    aisearch_discovery_begin(&d);
+    assert_int_equal(page(), DISCOVERY_MORE);
+    create("another");
+    memmove(world.instances + 1, world.instances, (world.ninstances - 1) * sizeof(world.instances[0]));
+    world.instances[0].id = "first";
+    assert_int_equal(page(), DISCOVERY_MORE);
+    assert_false(d.repeats);
 }
 
 /* Totals that come and go are no totals to rely on. */
@@ -795,10 +909,13 @@ int main(void)
         TEST(test_what_is_known_of_one),
         TEST(test_data),
         TEST(test_pause),
+        TEST(test_facts_that_change),
+        TEST(test_odd_status),
         TEST(test_pages),
         TEST(test_no_totals),
         TEST(test_left_out),
         TEST(test_selection),
+        TEST(test_only_named_ones),
         TEST(test_named_ones_stay),
         TEST(test_names_of_autorags_are_taken),
         TEST(test_taken_but_not_selected),
@@ -815,6 +932,7 @@ int main(void)
         TEST(test_a_list_in_motion),
         TEST(test_a_list_that_ends_early),
         TEST(test_lists_that_make_no_sense),
+        TEST(test_a_list_that_ignores_pages),
         TEST(test_totals_that_come_and_go),
         TEST(test_changes_not_taken),
         TEST(test_out_of_memory),

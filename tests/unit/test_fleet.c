@@ -1,6 +1,7 @@
 /*
  * A day of the collectd plugin's with 300 instances, on a clock of the test's own: what is looked at and when, what it
- * costs, and what is found out. All that decides is the plugin's; the API is made up here.
+ * costs, what is found out, and what is told of syncs that are missed. All that decides is the plugin's; the API is made
+ * up here.
  */
 
 #include "unit.h"
@@ -8,10 +9,23 @@
 #include "../../collectd-plugin/budget.c"
 #include "../../collectd-plugin/history.c"
 
-/* Both files have one of these for themselves. */
+/* Several files have one of these for themselves. */
 #define is_before is_due_before
 
+#include "../../collectd-plugin/conditions.c"
+#include "../../collectd-plugin/discovery.c"
+#include "../../collectd-plugin/facts.c"
+#include "../../collectd-plugin/notice.c"
+#undef NO_TIME
+
+#define append append_notice
+
+#include "../../collectd-plugin/outbox.c"
 #include "../../collectd-plugin/schedule.c"
+
+#undef append
+
+#include "../../collectd-plugin/selection.c"
 
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
@@ -19,7 +33,8 @@
 #define EPOCH INT64_C(1795435200000) /* at 0 of the clock */
 
 #define INSTANCES 300
-#define JOBS 50 /* of one instance, in all */
+#define JOBS 400 /* of one instance, in all */
+#define PAGE 50  /* of these, the newest */
 #define ACTIVE_MAX 60
 #define STREAMS 100
 
@@ -45,6 +60,17 @@ struct instance {
     struct job jobs[JOBS];
     size_t njobs;
     size_t looks;
+
+    /* of the day of syncs */
+    char id[16];
+    int64_t interval, new_interval; /* between two syncs, until and from then on */
+    int64_t changes_at;
+    bool is_stored;
+    enum { NORMAL, PAUSED, DISABLED, IN_ERROR, SILENT, FAILING } trouble;
+    int64_t trouble_from, trouble_to;
+
+    conditions_instance_t known;
+    outbox_told_t told;
 };
 
 struct look {
@@ -71,6 +97,12 @@ struct world {
     int64_t delays[INSTANCES * JOBS]; /* of ends that were found out, where the job was known to run */
     size_t ndelays;
     double stretch; /* the greatest */
+
+    bool is_of_syncs;
+    discovery_t discovery;
+    outbox_t outbox;
+    size_t told[CONDITIONS]; /* conditions that began */
+    size_t checked;          /* syncs that were missed, and told of in time */
 };
 
 static uint32_t draw(struct world *w, int64_t from, int64_t to)
@@ -89,7 +121,7 @@ static void plan_job(struct world *w, struct instance *instance, int64_t at)
     assert_true(instance->njobs < JOBS);
     *job = (struct job){
         .queued_at = at,
-        .started_at = at + draw(w, 1, 10) * SECOND,
+        .started_at = at + (int64_t) draw(w, 1, 10) * SECOND,
         .end_reason = ends[draw(w, 0, 3)],
     };
     job->ended_at = job->started_at + draw(w, 2 * MINUTE, 20 * MINUTE);
@@ -149,18 +181,20 @@ static struct ais_job job_at(const struct job *job, int64_t at)
     return j;
 }
 
-/* The newest come first, and 50 are all there are. */
-static size_t list_at(const struct instance *instance, int64_t at, struct ais_job jobs[JOBS])
+/* The newest come first. */
+static size_t list_at(const struct instance *instance, int64_t at, struct ais_job jobs[PAGE])
 {
     size_t n = 0;
 
-    for (size_t i = instance->njobs; i-- > 0;)
+    for (size_t i = instance->njobs; i-- > 0 && n < PAGE;)
         if (instance->jobs[i].queued_at <= at)
             jobs[n++] = job_at(&instance->jobs[i], at);
     return n;
 }
 
 /* What we have seen of it. */
+
+static const conditions_settings_t by_interval = {.stalled_after = 900 * SECOND, .overdue_after = OVERDUE_BY_INTERVAL};
 
 static struct job *job_of(struct instance *instance, const char *id)
 {
@@ -184,13 +218,16 @@ static void note_ends(struct world *w, struct instance *instance, const history_
 static schedule_next_t read_list(struct world *w, struct instance *instance)
 {
     int64_t answered_at = w->now - LATENCY / 2;
-    struct ais_job jobs[JOBS];
+    struct ais_job jobs[PAGE];
     struct ais_answer answer = {.success = true, .jobs = jobs};
     history_news_t news;
 
     answer.njobs = list_at(instance, answered_at, jobs);
     aisearch_history_page(&instance->history, &answer, 1, EPOCH + answered_at, 900 * SECOND, &news);
     note_ends(w, instance, &news);
+    if (w->is_of_syncs)
+        aisearch_conditions_look(&instance->told, &by_interval, &instance->known, &instance->history, &news,
+                                 EPOCH + answered_at, &w->outbox);
     for (size_t i = 0; i < answer.njobs; i++)
         if (ais_state_active(jobs[i].state))
             job_of(instance, jobs[i].id)->seen_active_at = w->now;
@@ -295,6 +332,8 @@ static struct world *set_up(uint32_t calls)
 
 static void tear_down(struct world *w)
 {
+    aisearch_outbox_free(&w->outbox);
+    aisearch_discovery_free(&w->discovery);
     for (size_t i = 0; i < INSTANCES; i++)
         aisearch_history_free(&w->instances[i].history);
     aisearch_schedule_free(&w->schedule);
@@ -395,12 +434,236 @@ static void test_day_with_a_small_budget(void **state)
     tear_down(w);
 }
 
+/* ---- syncs -------------------------------------------------------------------------------------------------------- */
+
+static const int64_t sync_intervals[] = {900 * SECOND,   1800 * SECOND,  3600 * SECOND,  7200 * SECOND,
+                                         14400 * SECOND, 21600 * SECOND, 43200 * SECOND, 86400 * SECOND};
+
+static int64_t interval_at(const struct instance *instance, int64_t at)
+{
+    return at < instance->changes_at ? instance->interval : instance->new_interval;
+}
+
+static bool is_in_trouble(const struct instance *instance, int64_t at)
+{
+    return instance->trouble != NORMAL && at >= instance->trouble_from && at < instance->trouble_to;
+}
+
+/* Whether a sync is due then by nobody's will but its own. */
+static bool is_excused(const struct instance *instance, int64_t at)
+{
+    return instance->is_stored ||
+           ((instance->trouble == PAUSED || instance->trouble == DISABLED) && is_in_trouble(instance, at));
+}
+
+/* Whole seconds. */
+static int64_t draw_time(struct world *w, int64_t from, int64_t to)
+{
+    return draw(w, from / SECOND, to / SECOND) * SECOND;
+}
+
+static void plan_sync(struct world *w, struct instance *instance, int64_t at)
+{
+    int64_t longest = interval_at(instance, at) / 4;
+    struct job *job = &instance->jobs[instance->njobs];
+
+    assert_true(instance->njobs < JOBS);
+    *job = (struct job){.queued_at = at, .started_at = at + (int64_t) draw(w, 1, 10) * SECOND};
+    job->ended_at = job->started_at + draw_time(w, 25 * SECOND, longest < 20 * MINUTE ? longest : 20 * MINUTE);
+    if (is_in_trouble(instance, at) && instance->trouble == FAILING)
+        job->end_reason = "error: no space";
+    snprintf(job->id, sizeof(job->id), "%zu-%zu", (size_t) (instance - w->instances), instance->njobs++);
+}
+
+/* When the next sync is due: one interval later, and where it was paused or its interval has changed, one from then. */
+static int64_t next_sync(const struct instance *instance, int64_t at)
+{
+    int64_t next = at + interval_at(instance, at);
+
+    if (at < instance->changes_at && next > instance->changes_at)
+        next = instance->changes_at + instance->new_interval;
+    if (is_excused(instance, next) && !instance->is_stored)
+        next = instance->trouble_to + interval_at(instance, instance->trouble_to);
+    return next;
+}
+
+/* Each interval, and whatever may befall an instance, evenly; the days before are there, too. */
+static void plan_instance(struct world *w, size_t n)
+{
+    struct instance *instance = &w->instances[n];
+    size_t kind = n / COUNT(sync_intervals) % 8;
+    int64_t longest;
+
+    snprintf(instance->id, sizeof(instance->id), "instance%03zu", n);
+    instance->interval = instance->new_interval = sync_intervals[n % COUNT(sync_intervals)];
+    instance->changes_at = INT64_MAX;
+    instance->is_stored = kind == 6;
+    if (kind >= 1 && kind <= 5)
+        instance->trouble = kind;
+    if (kind == 7) {
+        instance->changes_at = draw_time(w, HOUR, 20 * HOUR);
+        instance->new_interval = sync_intervals[draw(w, 0, 7)];
+    }
+
+    longest = 3 * instance->interval + HOUR;
+    instance->trouble_from = draw_time(w, 0, 20 * HOUR) - (instance->interval >= 12 * HOUR ? 24 * HOUR : 0);
+    instance->trouble_to = instance->trouble_from + draw_time(w, 20 * MINUTE, longest);
+    if (instance->trouble_to < HOUR)
+        instance->trouble_to = HOUR; /* what was over before anybody looked nobody knows of */
+
+    if (!instance->is_stored)
+        for (int64_t at = draw_time(w, 0, instance->interval) - 72 * HOUR; at < 24 * HOUR;
+             at = next_sync(instance, at))
+            if (!is_in_trouble(instance, at) || instance->trouble == FAILING)
+                plan_sync(w, instance, at);
+}
+
+static struct ais_instance instance_at(const struct instance *instance, int64_t at)
+{
+    bool in_trouble = is_in_trouble(instance, at);
+    bool in_error = in_trouble && instance->trouble == IN_ERROR;
+
+    return (struct ais_instance){
+        .id = instance->id,
+        .namespace = "default",
+        .status = in_error ? "error" : "waiting",
+        .indexed = instance->is_stored ? AIS_INDEXED_AS_STORED : AIS_INDEXED_BY_JOBS,
+        .sync_interval = interval_at(instance, at),
+        .disabled = in_trouble && instance->trouble == DISABLED,
+        .paused = in_trouble && (instance->trouble == PAUSED || in_error),
+        .in_error = in_error,
+        .created_at = EPOCH - 1000 * HOUR,
+        .modified_at = AIS_TIME_NONE,
+    };
+}
+
+/* The list of the namespace, page by page, in the way of named instances. */
+static void read_instances(struct world *w)
+{
+    struct ais_instance page[DISCOVERY_PER_PAGE];
+    struct ais_listing listing = {.instances = page, .ninstances = COUNT(page), .total = INSTANCES};
+    discovery_change_t change;
+    discovery_step_t step;
+
+    aisearch_discovery_begin(&w->discovery);
+    do {
+        uint64_t ticket;
+
+        listing.page = w->discovery.page;
+        for (size_t i = 0; i < COUNT(page); i++)
+            page[i] = instance_at(&w->instances[(size_t) (listing.page - 1) * COUNT(page) + i], w->now);
+        assert_true(aisearch_budget_part_enter(&w->budget, BUDGET_FACTS, &ticket, w->now));
+        aisearch_budget_leave(&w->budget, ticket, false, w->now);
+        step = aisearch_discovery_page(&w->discovery, &listing, false);
+    } while (step == DISCOVERY_MORE);
+    assert_int_equal(step, DISCOVERY_DONE);
+
+    while (aisearch_discovery_change(&w->discovery, &change)) {
+        struct instance *instance = change.instance->data;
+
+        aisearch_conditions_know(&instance->told, &instance->known, &instance->history, &change.instance->facts,
+                                 EPOCH + w->now, &w->outbox);
+    }
+}
+
+/* The earliest sync that was due and has not been made up for since; INT64_MAX: none. */
+static int64_t missed_at(const struct instance *instance, int64_t now)
+{
+    int64_t covered = -72 * HOUR, missed = INT64_MAX;
+
+    if (is_excused(instance, now))
+        return INT64_MAX;
+    for (size_t i = 0; i < instance->njobs && instance->jobs[i].ended_at <= now; i++)
+        if (instance->jobs[i].end_reason == NULL)
+            covered = instance->jobs[i].queued_at;
+    for (int64_t at = next_sync(instance, covered); at <= now && missed == INT64_MAX; at = next_sync(instance, at))
+        if (!is_excused(instance, at) && (is_in_trouble(instance, at) || at + interval_at(instance, at) / 4 < now))
+            missed = at;
+    return missed;
+}
+
+/* What is told is true, and what is missed is told within two intervals and a quarter of an hour. */
+static void check_instance(struct world *w, struct instance *instance, bool was_told)
+{
+    int64_t missed = missed_at(instance, w->now);
+    bool overdue = aisearch_outbox_is_told(&instance->told, CONDITION_OVERDUE);
+    bool in_error = aisearch_outbox_is_told(&instance->told, CONDITION_INSTANCE_ERROR);
+    int64_t patience, within;
+
+    if (overdue && !was_told && missed == INT64_MAX)
+        fail_msg("%s: a false alarm at %g h", instance->id, (double) w->now / HOUR);
+    if (in_error && !(instance->trouble == IN_ERROR && w->now >= instance->trouble_from &&
+                      w->now < instance->trouble_to + 16 * MINUTE))
+        fail_msg("%s is not in error at %g h", instance->id, (double) w->now / HOUR);
+    if (missed == INT64_MAX)
+        return;
+
+    patience = interval_at(instance, missed);
+    if (instance->changes_at <= w->now && instance->new_interval > patience)
+        patience = instance->new_interval;
+    within = missed + 2 * patience + 15 * MINUTE;
+    if (w->now <= within)
+        return;
+    if (!overdue && !in_error)
+        fail_msg("%s: nothing told at %g h of what was missed at %g h (every %g h, trouble %d)", instance->id,
+                 (double) w->now / HOUR, (double) missed / HOUR, (double) patience / HOUR, instance->trouble);
+    w->checked++;
+}
+
+static void take_notices(struct world *w)
+{
+    notice_t *notices = aisearch_outbox_take(&w->outbox, "docs");
+
+    while (notices != NULL) {
+        notice_t *next = notices->next;
+
+        w->told[notices->condition] += notices->severity != NOTICE_OKAY;
+        free(notices);
+        notices = next;
+    }
+}
+
+static void test_day_of_syncs(void **state)
+{
+    struct world *w = set_up(1200);
+    bool was_told[INSTANCES] = {false};
+
+    (void) state;
+    w->is_of_syncs = true;
+    aisearch_discovery_init(&w->discovery, "default", NULL, 100);
+    for (size_t i = 0; i < INSTANCES; i++) {
+        struct instance *instance = &w->instances[i];
+
+        plan_instance(w, i);
+        instance->known = (conditions_instance_t){.plugin_instance = instance->id};
+        assert_int_equal(aisearch_discovery_name(&w->discovery, AIS_PLAIN, instance->id, NULL, instance), 0);
+    }
+
+    for (int64_t at = 0; at < 24 * HOUR; at += 10 * SECOND) {
+        if (at % (15 * MINUTE) == 0)
+            read_instances(w);
+        run(w, at + 10 * SECOND);
+        for (size_t i = 0; i < INSTANCES; i++) {
+            if (at >= 5 * MINUTE)
+                check_instance(w, &w->instances[i], was_told[i]);
+            was_told[i] = aisearch_outbox_is_told(&w->instances[i].told, CONDITION_OVERDUE);
+        }
+        take_notices(w);
+    }
+
+    print_message("%zu calls; told of %zu overdue, %zu in error, %zu failed; %zu checks of what was missed\n", w->calls,
+                  w->told[CONDITION_OVERDUE], w->told[CONDITION_INSTANCE_ERROR], w->told[CONDITION_FAILED], w->checked);
+    assert_true(w->told[CONDITION_OVERDUE] >= 50 && w->told[CONDITION_INSTANCE_ERROR] >= 20 && w->checked > 0);
+    tear_down(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_day),
         cmocka_unit_test(test_all_at_once),
         cmocka_unit_test(test_day_with_a_small_budget),
+        cmocka_unit_test(test_day_of_syncs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -519,6 +519,27 @@ static void test_there_is_an_end_to_pages(void **state)
     assert_true(h->njobs <= HISTORY_JOBS);
 }
 
+/* A list that has the same page again, whatever is asked for, has no more to tell. */
+static void test_pages_that_repeat(void **state)
+{
+    history_t *h = *state;
+    struct ais_job jobs[HISTORY_PER_PAGE + 1];
+    char ids[COUNT(jobs)][16];
+
+    look(h, NULL, 0, NOW);
+    for (size_t i = 0; i < COUNT(jobs); i++) {
+        snprintf(ids[i], sizeof(ids[i]), "%zu", i);
+        jobs[i] = ended(ids[i], AIS_SUCCEEDED, NOW, NOW + SECOND);
+    }
+    assert_true(look_page(h, jobs, HISTORY_PER_PAGE, 1, NOW + SECOND).more);
+    assert_false(look_page(h, jobs, HISTORY_PER_PAGE, 2, NOW + SECOND).more);
+    check_ended(h, HISTORY_PER_PAGE, 0, 0);
+
+    /* one of them is another: nothing is counted twice */
+    assert_true(look_page(h, jobs + 1, HISTORY_PER_PAGE, 1, NOW + MINUTE).nended == 1);
+    check_ended(h, HISTORY_PER_PAGE + 1, 0, 0);
+}
+
 /* An active job that newer ones have moved to the second page is found there. */
 static void test_an_active_job_on_the_second_page(void **state)
 {
@@ -621,6 +642,33 @@ static void test_text(void **state)
     check_ended(h, 0, 1, 0);
 }
 
+/* What was written down by a clock that was wrong is of now; the API's own clock may be a day ahead. */
+static void test_times_to_come(void **state)
+{
+    history_t *h = *state;
+    const int64_t now = INT64_C(1795435200000), day = 24 * 60 * MINUTE;
+
+    assert_true(aisearch_history_parse(h, "seen=4102444800.000 changed=4102444800.000 success=4102444800.000 "
+                                          "excused=4102444800.000 listed=1 floor=4102444800.000 "
+                                          "ended=1@4102444800.000 active=2@4102444800.000"));
+    aisearch_history_bound(h, now);
+    assert_int_equal(h->seen_at, now);
+    assert_int_equal(h->changed_at, now);
+    assert_int_equal(h->succeeded_at, now);
+    assert_int_equal(h->excused_at, now);
+    assert_int_equal(h->floor, now + day);
+    assert_int_equal(h->jobs[0].at, now + day);
+    assert_int_equal(h->jobs[1].at, now);
+
+    aisearch_history_free(h);
+    assert_true(aisearch_history_parse(h, "seen=1.000 listed=1 floor=2.000"));
+    aisearch_history_bound(h, now);
+    assert_int_equal(h->seen_at, 1000);
+    assert_int_equal(h->floor, 2000);
+    assert_int_equal(h->changed_at, NONE);
+    assert_int_equal(h->excused_at, NONE);
+}
+
 static void test_text_of_many_active_jobs(void **state)
 {
     history_t *h = *state;
@@ -700,9 +748,11 @@ int main(void)
         TEST(test_pinned_jobs),
         TEST(test_more_ends_than_a_page),
         TEST(test_there_is_an_end_to_pages),
+        TEST(test_pages_that_repeat),
         TEST(test_an_active_job_on_the_second_page),
         TEST(test_at_random),
         TEST(test_text),
+        TEST(test_times_to_come),
         TEST(test_text_of_many_active_jobs),
         TEST(test_what_is_no_text),
     };

@@ -114,9 +114,11 @@ static void test_rate_follows_the_api(void **state)
 
     (void) state;
     SET_UP(&b, {1000, 100 * SECOND});
-    r.limits.n = 1;
-    r.limits.items[0] =
-        (struct ais_limit){.name = "default", .left = 19, .reset_at = 99 * SECOND, .quota = -1, .window = -1};
+    r.limits = (struct ais_limits){
+        .n = 2,
+        .items = {{.name = "burst", .left = 500, .reset_at = 9 * SECOND, .quota = -1, .window = -1},
+                  {.name = "default", .left = 19, .reset_at = 99 * SECOND, .quota = -1, .window = -1}},
+    };
     assert_true(aisearch_budget_enter(&b, &ticket, 0));
     aisearch_budget_leave(&b, ticket, false, 0);
     aisearch_budget_settle(&b, &r, 0);
@@ -244,6 +246,57 @@ static void test_limits_of_several_accounts(void **state)
     assert_int_equal(aisearch_budget_limit(&b, (struct ais_budget_limit){1, 3 * SECOND}), 0);
 }
 
+/* A part never spends more than its share, and never what is not there. */
+static void test_parts(void **state)
+{
+    static const struct {
+        budget_part_t part;
+        struct ais_budget_limit limit;
+        size_t calls; /* in this time */
+        int64_t time;
+    } cases[] = {
+        {BUDGET_DISCOVERY, {300, 300 * SECOND}, 150, 300 * SECOND}, {BUDGET_FACTS, {300, 300 * SECOND}, 30, 300 * SECOND},
+        {BUDGET_DISCOVERY, {15, 300 * SECOND}, 7, 300 * SECOND},    {BUDGET_FACTS, {15, 300 * SECOND}, 1, 300 * SECOND},
+        {BUDGET_DISCOVERY, {1, SECOND}, 1, 2 * SECOND},             {BUDGET_FACTS, {5, SECOND}, 1, 2 * SECOND},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        budget_part_t part = cases[i].part;
+        budget_t b;
+
+        set_up(&b, &cases[i].limit, 1);
+        for (int64_t now = 0; now <= 2 * cases[i].time + 2; now += cases[i].time + 1) {
+            size_t n = 0;
+            uint64_t ticket;
+
+            while (aisearch_budget_part_left(&b, part, now) > 0) {
+                assert_true(aisearch_budget_part_enter(&b, part, &ticket, now));
+                aisearch_budget_leave(&b, ticket, false, now);
+                aisearch_budget_settle(&b, &(struct ais_response){.calls = 1, .retry_after = -1}, now);
+                n++;
+            }
+            assert_false(aisearch_budget_part_enter(&b, part, &ticket, now));
+            assert_int_equal(n, cases[i].calls);
+            assert_int_equal(aisearch_budget_part_wait(&b, part, now), cases[i].time + 1);
+        }
+    }
+}
+
+static void test_a_part_of_what_is_spent(void **state)
+{
+    uint64_t ticket;
+    budget_t b;
+
+    (void) state;
+    SET_UP(&b, {10, SECOND});
+    assert_int_equal(spend(&b, 0, "", 8), 8);
+    assert_int_equal(aisearch_budget_part_left(&b, BUDGET_DISCOVERY, 0), 2);
+    assert_int_equal(spend(&b, 0, "", 8), 2);
+    assert_int_equal(aisearch_budget_part_wait(&b, BUDGET_DISCOVERY, 0), 1001);
+    assert_false(aisearch_budget_part_enter(&b, BUDGET_DISCOVERY, &ticket, 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +310,8 @@ int main(void)
         cmocka_unit_test(test_repeats_count),
         cmocka_unit_test(test_closed),
         cmocka_unit_test(test_limits_of_several_accounts),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_a_part_of_what_is_spent),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,6 +181,24 @@ static void test_what_is_not_taken_is_kept(void **state)
                             "end 1\n");
 }
 
+/* Written down by a clock that was wrong: kept for a month from when that is seen. */
+static void test_a_date_to_come(void **state)
+{
+    static const char *const lines[][3] = {{"instance", "docs-wiki", "first"}};
+    fixture_t *f = *state;
+
+    check_reopen(f);
+    write_lines(f, lines, 1, NOW + 30000 * DAY);
+    check_reopen(f);
+    write_lines(f, NULL, 0, NOW);
+    check_reopen(f);
+    write_lines(f, NULL, 0, NOW + 29 * DAY);
+    check_reopen(f);
+    write_lines(f, NULL, 0, NOW + 31 * DAY);
+    check_reopen(f);
+    check_take(f, "instance", "docs-wiki", NULL);
+}
+
 static void test_an_instance_that_goes_and_comes_back(void **state)
 {
     fixture_t *f = *state;
@@ -338,6 +356,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_written_and_read),
         TEST(test_what_is_not_taken_is_kept),
+        TEST(test_a_date_to_come),
         TEST(test_an_instance_that_goes_and_comes_back),
         TEST(test_names_with_a_prefix),
         TEST(test_damaged_files_are_set_aside),

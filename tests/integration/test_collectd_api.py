@@ -1,0 +1,569 @@
+"""The collectd plugin and the API as it is: each way to say no, each limit, and what is known of instances themselves."""
+
+import itertools
+import json
+import re
+import time
+
+import pytest
+
+from harness import SLOWNESS, canary, net
+from harness import nginx as nginx_harness
+from harness.collectd import INTERVAL, Collectd, Config
+from harness.simulator import ACCOUNT, Simulator
+from gateway import account as nginx_account
+
+OFTEN = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@"
+LIST = "instances/handbook"
+NAMED = 'Instance "handbook"'
+
+_NOTIFICATION = re.compile(r"Notification: severity = (\w+), .*plugin_instance = ([^,]+), type = gauge, "
+                           r"type_instance = ([^,]+), message = (.*)")
+
+
+def notifications(daemon: Collectd) -> list[tuple[str, ...]]:
+    """(severity, PLUGIN_INSTANCE/CONDITION, message) of each."""
+    found = (_NOTIFICATION.search(line) for line in daemon.log_lines("Notification: "))
+    return [(m[1], f"{m[2]}/{m[3]}", m[4]) for m in found]
+
+
+def wait_notification(daemon: Collectd, severity: str, identity: str, timeout: float = 10) -> str:
+    """Returns the message of the first one."""
+    return net.wait_until(lambda: [m for s, i, m in notifications(daemon) if (s, i) == (severity, identity)], timeout,
+                          f"{severity} {identity}")[0]
+
+
+def wait_reads(daemon: Collectd, count: int) -> None:
+    done = len(daemon.reports("docs")) + count
+    net.wait_until(lambda: len(daemon.reports("docs")) >= done, 5 + 2 * count * INTERVAL, f"{count} reads", every=0.05)
+
+
+def block(simulator: Simulator, *lines: str, options: str = "", pace: str = OFTEN,
+          budget: str = "Budget 100000 1") -> str:
+    options = options or f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"'
+    body = "\n".join(lines or (NAMED,))
+    return f'<Account "docs">\nAccountID "{ACCOUNT}"\n{options}\n{budget}\n{pace}\n{body}\n</Account>'
+
+
+@pytest.fixture
+def collectd(tmp):
+    """A factory: collectd(text of the <Plugin> block) starts one. Stopped and checked at the end."""
+    running: list[Collectd] = []
+
+    def factory(text: str, **parts) -> Collectd:
+        daemon = Collectd(tmp, Config(text, **parts))
+        running.append(daemon)
+        daemon.start()
+        return daemon
+
+    try:
+        yield factory
+    finally:
+        for daemon in running:
+            daemon.show_log()
+            daemon.stop()
+
+
+def errors(report: dict[str, float]) -> set[str]:
+    return {name.removeprefix("docs/errors-") for name, value in report.items()
+            if name.startswith("docs/errors-") and value > 0}
+
+
+# ---- a credential that is refused -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("form", Simulator.CREDENTIAL_FORMS)
+def test_each_form_in_which_a_credential_is_refused(tmp, simulator, collectd, form):
+    """One call, one line of the log that names the account and the file, one notification; whatever else is due."""
+    for n in range(20):
+        simulator.instance(f"instances/i{n}")
+    path = tmp / "wrong.token"
+    path.touch(0o600)
+    path.write_text(canary.secret("wrong-token"))
+    simulator.refusal(form)
+    options = f'TokenFile "{path}"\nAPIURL "{simulator.url}"'
+    daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(20)), options=options))
+
+    assert wait_notification(daemon, "FAILURE", "docs/credential") == "The API refuses the credential"
+    wait_reads(daemon, 2)
+    assert simulator.count() == 1
+    assert errors(daemon.next_report("docs")) == {"credential"}
+    [line] = daemon.log_lines(r"\[error\].*plugin")
+    assert re.search(rf'Account "docs": cannot be read: credential: the API refuses the credential \({form[:3]}.*"{path}"',
+                     line)
+    assert [identity for _, identity, _ in notifications(daemon)] == ["docs/credential"]
+
+    path.write_text(simulator.token)
+    wait_notification(daemon, "OKAY", "docs/credential")
+
+
+@pytest.mark.parametrize("form", ["403_9109_resource", "400_no_code", "403_7003"])
+def test_only_a_good_answer_or_a_404_accepts_a_credential(tmp, simulator, collectd, form):
+    """A refusal of another kind says nothing about it."""
+    simulator.instance(LIST)
+    path = tmp / "changing.token"
+    path.touch(0o600)
+    path.write_text(canary.secret("wrong-token"))
+    daemon = collectd(block(simulator, options=f'TokenFile "{path}"\nAPIURL "{simulator.url}"'))
+    wait_notification(daemon, "FAILURE", "docs/credential")
+
+    fault = simulator.refuse(form)
+    path.write_text(simulator.token)
+    daemon.wait_log(f"the API answers {form[:3]}")
+    wait_reads(daemon, 2)
+    assert len(notifications(daemon)) == 1
+    simulator.clear_fault(fault)
+    simulator.refuse("404_job", r"/jobs")
+    wait_notification(daemon, "OKAY", "docs/credential")
+
+
+# ---- answers that say no --------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("form", [*Simulator.RESOURCE_FORMS, *Simulator.CLIENT_FORMS, *Simulator.MISSING_FORMS])
+def test_each_form_of_a_no(simulator, collectd, form):
+    """It can be reached, and it is not about the credential: a condition of its own, and a counter of its own."""
+    simulator.instance(LIST)
+    fault = simulator.refuse(form, r"/handbook")
+    daemon = collectd(block(simulator))
+    message = wait_notification(daemon, "WARNING", "docs/refused")
+    code = {"404_job": 7021, "404_instance": 7002, "404_namespace": 7063}.get(form) or (
+        int(form.split("_")[1]) if form.split("_")[1].isdigit() else None)
+    assert message == f"Every look-up is refused: the API answers {form[:3]}{f' (code {code})' if code else ''}"
+    wait_reads(daemon, 2)
+    report = daemon.next_report("docs")
+    assert errors(report) == {"refused"} and report["docs/errors-refused"] >= 3
+    assert len(daemon.log_lines(rf"\[error\].*Instance \"handbook\": cannot be read: the API answers {form[:3]}: ")) == 1
+
+    simulator.clear_fault(fault)
+    wait_notification(daemon, "OKAY", "docs/refused")
+    assert {identity for _, identity, _ in notifications(daemon)} == {"docs/refused"}
+
+
+def test_one_good_answer_is_enough(simulator, collectd):
+    simulator.instance(LIST)
+    daemon = collectd(block(simulator, NAMED, 'Instance "absent"'))
+    daemon.wait_report("docs", lambda report: report["docs/errors-refused"] >= 5, 10 + 20 * INTERVAL)
+    assert notifications(daemon) == []
+
+
+def test_what_is_refused_is_looked_at_less_often(simulator, collectd):
+    simulator.instance(LIST, [{"id": "a", "state": "running"}])
+    simulator.refuse("403_9109_resource", "/handbook")
+    collectd(block(simulator, pace="ActiveInterval @INTERVAL@\nIdleInterval 600"))
+    net.wait_until(lambda: simulator.count("/handbook/jobs") == 1)
+    time.sleep(4 * INTERVAL)
+    assert simulator.count("/handbook/jobs") == 1
+
+
+# ---- limits ---------------------------------------------------------------------------------------------------------
+
+def test_calls_that_are_left(simulator, collectd):
+    """Sixty instances, and ten calls: no eleventh is sent, so none is refused."""
+    for n in range(60):
+        simulator.instance(f"instances/i{n}")
+    simulator.limit(10, 300)
+    daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(60))))
+    net.wait_until(lambda: simulator.count() == 10, 10 * SLOWNESS, "ten calls")
+    wait_reads(daemon, 8)
+    assert simulator.count() == 10
+    assert simulator.counters()["by_status"] == {"200": 10}
+    assert notifications(daemon) == []
+
+
+@pytest.mark.parametrize("field", [
+    '"default";r=10;t=300', '"default";r=10;t=300, "burst";r=900;t=10', '"burst";r=900;t=10, "default";r=10;t=300',
+    '"a";r=40;t=300;pk=:YQ==:, b;r=300;t=300;x=?1, "c";r=10;t=300, "d";r=11;t=300',
+])
+def test_the_tightest_of_several_limits(simulator, collectd, field):
+    """As told by the first answer: from then on ten calls, and none while others are under way."""
+    for n in range(60):
+        simulator.instance(f"instances/i{n}")
+    simulator.limit_headers([("Ratelimit", field)])
+    daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(60))))
+    net.wait_until(lambda: simulator.count() == 11, 10 * SLOWNESS, "the first call, and ten")
+    wait_reads(daemon, 8)
+    assert simulator.count() == 11
+
+
+# ---- jobs -----------------------------------------------------------------------------------------------------------
+
+def test_a_job_that_another_one_has_ended_is_cancelled(simulator, collectd):
+    simulator.instance(LIST)
+    simulator.start_job(LIST, "first")
+    daemon = collectd(block(simulator))
+    daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1)
+    simulator.start_job(LIST, "second")
+    report = daemon.next_report("docs", lambda report: report.get("docs-handbook/operations-cancelled") == 1)
+    assert report["docs-handbook/operations-failed"] == 0
+    wait_reads(daemon, 2)
+    assert notifications(daemon) == []
+
+
+@pytest.mark.parametrize("odd", [{"times": "number"}, {"extra": {"source": 7}}, {"extra": {"end_reason": {"why": 1}}},
+                                 {"extra": {"last_seen_at": [1]}}], ids=["times", "source", "end_reason", "last_seen_at"])
+def test_one_odd_job_costs_nothing(simulator, collectd, odd):
+    simulator.instance(LIST, [{"id": "odd", "state": "failed", "starts_in": -50, "ends_in": -40, **odd},
+                              {"id": "b", "state": "running", "starts_in": -5}])
+    daemon = collectd(block(simulator, "ReportSource true", "ReportJobs true", NAMED))
+    report = daemon.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report)
+    assert report["docs-handbook/count-running"] == 1
+    assert errors(report) == set()
+    simulator.instance(LIST, [{"id": "odd2", "state": "failed", "ends_in": 0, "starts_in": -1, **odd}])
+    daemon.next_report("docs", lambda report: sum(
+        report.get(f"docs-handbook/operations-{end}", 0) for end in ("failed", "succeeded")) == 1)
+    assert daemon.log_lines("cannot be read") == []
+
+
+def test_a_list_of_jobs_that_ignores_pages(simulator, collectd):
+    """More jobs have ended than a page has: the page that comes again ends the look."""
+    simulator.instance(LIST)
+    daemon = collectd(block(simulator))
+    daemon.wait_report("docs", lambda report: "docs-handbook/operations-failed" in report)
+    simulator.oddity(ignore_page=True, result_info="none")
+    simulator.instance(LIST, [{"id": f"j{n}", "state": "failed", "starts_in": -2, "ends_in": -1} for n in range(70)])
+    daemon.next_report("docs", lambda report: report.get("docs-handbook/operations-failed") == 50)
+    wait_reads(daemon, 3)
+    assert simulator.count("/jobs.*[?&]page=2") == 1
+    assert simulator.count("/jobs.*[?&]page=3") == 0
+
+
+# ---- what is known of instances -------------------------------------------------------------------------------------
+
+def ago(seconds: float) -> dict:
+    """What an instance has laid over it that was created so long ago."""
+    return {"created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds))}
+
+
+INTERVALS = (900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+
+# How named instances are watched, and discovered ones; and what the list does to those who ask for it.
+WAYS = {
+    "named": (lambda names: [f'Instance "{name}"' for name in names], False),
+    "one by one": (lambda names: [f'Instance "{name}"' for name in names], True),
+    "discovered": (lambda names: ["DiscoverInstances true"], False),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_overdue_by_the_instances_own_interval(simulator, collectd, way):
+    lines, refused = WAYS[way]
+    late, due = [], []
+    for seconds in INTERVALS:
+        after = 2 * seconds + 900
+        simulator.instance(f"instances/late-{seconds}", sync_interval=seconds, extra=ago(after + 5))
+        simulator.instance(f"instances/due-{seconds}", sync_interval=seconds, extra=ago(after - 300))
+        late.append(f"late-{seconds}")
+        due.append(f"due-{seconds}")
+    simulator.instance("instances/storage", type=None, extra=ago(10**7))
+    simulator.instance("instances/paused", paused=True, sync_interval=900, extra=ago(10**7))
+    simulator.instance("instances/off", enable=False, sync_interval=900, extra=ago(10**7))
+    if refused:
+        simulator.refuse("403_9109_resource", r"/instances\?")
+
+    names = [*late, *due, "storage", "paused", "off"]
+    daemon = collectd(block(simulator, *lines(names)))
+    net.wait_until(lambda: len(notifications(daemon)) >= len(late), 20, "what is late")
+    wait_reads(daemon, 3)
+    assert sorted((severity, identity) for severity, identity, _ in notifications(daemon)) == sorted(
+        ("WARNING", f"docs-{name}/overdue") for name in late)
+    report = daemon.next_report("docs")
+    assert {name.partition("/")[0]: value for name, value in report.items() if name.endswith("/duration-sync_interval")} == {
+        f"docs-{kind}-{seconds}": seconds for kind in ("late", "due") for seconds in INTERVALS}
+    assert errors(report) == set()
+    assert simulator.count(r"/instances\?") == 1
+    assert simulator.count(r"/instances/[^/]+$") == (len(names) if refused else 0)
+
+
+def test_overdue_after_has_the_last_word(simulator, collectd):
+    simulator.instance(LIST, sync_interval=900, extra=ago(10**5))
+    daemon = collectd(block(simulator, "OverdueAfter 0", NAMED))
+    daemon.wait_report("docs", lambda report: "docs-handbook/duration-sync_interval" in report)
+    wait_reads(daemon, 3)
+    assert notifications(daemon) == []
+
+
+def test_nothing_is_known_of_an_autorag(simulator, collectd):
+    """The API's default interval counts: it is not overdue when it is seen first."""
+    simulator.instance("rags/old")
+    daemon = collectd(block(simulator, '<Instance "old">\nGeneration "autorag"\n</Instance>'))
+    report = daemon.wait_report("docs", lambda report: "docs-old/duration-sync_interval" in report)
+    assert report["docs-old/duration-sync_interval"] == 21600
+    wait_reads(daemon, 3)
+    assert simulator.count("ai-search") == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_instance_in_error(simulator, collectd, way):
+    """The service pauses it: that ends no alarm, until it is not in error any more."""
+    lines, refused = WAYS[way]
+    simulator.instance(LIST, [{"id": "a", "state": "running"}], sync_interval=900, extra=ago(10**5))
+    if refused:
+        simulator.refuse("403_9109_resource", r"/instances\?")
+    daemon = collectd(block(simulator, *lines(["handbook"]), "DiscoveryInterval @INTERVAL@"))
+    simulator.job(LIST, "a", state="failed", ends_in=0)
+    wait_notification(daemon, "FAILURE", "docs-handbook/failed")
+    wait_notification(daemon, "WARNING", "docs-handbook/overdue")
+
+    simulator.instance(LIST, status="error", paused=True)
+    message = wait_notification(daemon, "FAILURE", "docs-handbook/instance_error")
+    assert message == "The instance is in error, and paused: its status is error"
+    wait_reads(daemon, 4)
+    assert len(notifications(daemon)) == 3
+
+    simulator.instance(LIST, status="ready")
+    assert "ready" in wait_notification(daemon, "OKAY", "docs-handbook/instance_error")
+    assert wait_notification(daemon, "OKAY", "docs-handbook/overdue") == "The instance is paused"
+    assert len(notifications(daemon)) == 5
+
+
+def test_in_error_over_a_restart(simulator, collectd):
+    simulator.instance(LIST, status="error")
+    daemon = collectd(block(simulator))
+    wait_notification(daemon, "FAILURE", "docs-handbook/instance_error")
+    daemon.stop()
+    simulator.instance(LIST, status="indexing")
+    daemon.start()
+    wait_notification(daemon, "OKAY", "docs-handbook/instance_error")
+    assert [severity for severity, _, _ in notifications(daemon)] == ["FAILURE", "OKAY"]
+
+
+def test_an_instance_with_a_pinned_job_alone(simulator, collectd):
+    simulator.instance(LIST, [{"id": "a", "state": "succeeded"}], status="error", sync_interval=900, extra=ago(10**5))
+    daemon = collectd(block(simulator, '<Instance "handbook">\nJob "a"\n</Instance>'))
+    wait_notification(daemon, "FAILURE", "docs-handbook/instance_error")
+    assert len(notifications(daemon)) == 1
+
+
+def test_a_named_one_beside_namespaces_to_discover(simulator, collectd):
+    """Lists that tell of it are enough; it has one of its own where none does."""
+    simulator.instance("namespaces/team/instances/docs", sync_interval=900, extra=ago(10**5))
+    simulator.instance(LIST, sync_interval=900, extra=ago(10**5))
+    daemon = collectd(block(simulator, NAMED, '<Instance "docs">\nNamespace "team"\n</Instance>',
+                            'DiscoverNamespace "team"'))
+    wait_notification(daemon, "WARNING", "docs-handbook/overdue")
+    wait_notification(daemon, "WARNING", "docs-docs@team/overdue")
+    assert simulator.count(r"/namespaces/team/instances\?") == 1
+    assert simulator.count(r"/namespaces/default/instances\?") == 1
+
+
+def check_share(simulator: Simulator, path: str, calls: int, seconds: float) -> None:
+    """No more than so many of these in any time of that length, but for what the way takes longer or shorter."""
+    times = [request.began for request in simulator.requests(path)]
+    assert len(times) > calls
+    apart = [late - early for early, late in zip(times, times[calls:])]
+    assert min(apart) > 0.9 * seconds, f"{calls + 1} calls within {min(apart):.3f} s"
+
+
+def test_what_is_known_takes_a_tenth_of_the_budget(simulator, collectd):
+    names = [f"i{n}" for n in range(30)]
+    for name in names:
+        simulator.instance(f"instances/{name}")
+    simulator.refuse("403_9109_resource", r"/instances\?")
+    daemon = collectd(block(simulator, *(f'Instance "{name}"' for name in names), budget="Budget 50 1"))
+    net.wait_until(lambda: simulator.count(r"/instances/\w+$") >= 16, 20, "what is known of half of them")
+    check_share(simulator, r"/instances(/\w+$|\?)", 5, 1)
+    assert len(daemon.log_lines(r'\[info\].*list of instances in "default": is refused\. .*one by one')) == 1
+
+
+def test_one_that_is_refused_by_itself_too(simulator, collectd):
+    """Said once; the others go on, and the API's default interval counts for it."""
+    for name in ("handbook", "wiki"):
+        simulator.instance(f"instances/{name}", sync_interval=900, extra=ago(10**4))
+    simulator.refuse("403_9109_resource", r"/instances(\?|/handbook$)")
+    daemon = collectd(block(simulator, NAMED, 'Instance "wiki"', "DiscoveryInterval @INTERVAL@"))
+    wait_notification(daemon, "WARNING", "docs-wiki/overdue")
+    report = daemon.next_report("docs", lambda report: "docs-handbook/duration-sync_interval" in report)
+    assert report["docs-handbook/duration-sync_interval"] == 21600
+    wait_reads(daemon, 4)
+    assert len(daemon.log_lines("as if they synced by the API's default")) == 1
+    assert len(notifications(daemon)) == 1 and errors(daemon.next_report("docs")) == set()
+
+
+# ---- lists that are odd ---------------------------------------------------------------------------------------------
+
+def test_a_list_of_instances_that_ignores_pages(simulator, collectd):
+    """400 calls in 8 s, before pages were compared."""
+    simulator.instances([{"name": f"instances/i{n:03}", "jobs": []} for n in range(150)])
+    simulator.oddity(ignore_page=True, result_info="none")
+    daemon = collectd(block(simulator, "DiscoverInstances true", "DiscoveryInterval @INTERVAL@", budget="Budget 400 8",
+                            pace="ActiveInterval 60\nIdleInterval 60"))
+    daemon.wait_log("90 more instances were found")
+    net.wait_until(lambda: simulator.count(r"/instances\?") >= 6, 10, "three rounds")
+    assert len(daemon.log_lines(r"\[warning\].*list of instances: another page of it has nothing but")) == 1
+    targets = [request.target.partition("?")[2] for request in simulator.requests(r"/instances\?")]
+    assert set(targets) == {"page=1&per_page=100", "page=2&per_page=100"}
+    assert max(len(list(group)) for _, group in itertools.groupby(targets)) == 1
+
+    # what is new on the page is found, and nothing is gone
+    found = re.search('Instance "(.*)" was found', daemon.log())[1]
+    simulator.remove_instances(f"instances/{found}")
+    net.wait_until(lambda: len(daemon.log_lines("was found")) == 11, what="another one to be found")
+    assert daemon.log_lines("is gone") == []
+
+
+def test_discovery_takes_half_of_the_budget(simulator, collectd):
+    simulator.instances([{"name": f"instances/i{n:04}", "jobs": []} for n in range(2000)])
+    daemon = collectd(block(simulator, 'DiscoverInstance "i0000"', budget="Budget 10 1"))
+    daemon.wait_log('"i0000" was found', 30)
+    check_share(simulator, r"/instances\?", 5, 1)
+
+
+# ---- forms ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("refusal", ["400_7003", "400_7000", "404_7000", "403_7003", "410_gone"])
+def test_the_plain_form_goes_away(simulator, collectd, refusal):
+    """Said once, and no error: from then on all of the account is asked for in the other form."""
+    names = [f"i{n}" for n in range(20)]
+    for name in names:
+        simulator.instance(f"instances/{name}", [{"id": "a", "state": "running"}], sync_interval=900,
+                           stats={"queued": 1}, extra=ago(10**5))
+    simulator.forms(plain=False, refusal=refusal)
+    daemon = collectd(block(simulator, "ReportItems true", *(f'Instance "{name}"' for name in names)))
+    report = daemon.wait_report("docs", lambda report: all(
+        f"docs-{name}/{value}" in report for name in names for value in ("gauge-state", "count-items_queued")))
+    assert errors(report) == set()
+    assert len(daemon.log_lines(r'\[notice\] .*Account "docs": .*"namespaces/default" from now on')) == 1
+    simulator.forget()
+    wait_reads(daemon, 3)
+    assert simulator.count("ai-search/instances") == 0
+    assert daemon.log_lines("cannot be read") == []
+
+
+def test_a_form_that_works_stays(simulator, collectd):
+    """A server that knows the plain one alone: the list of the namespace is refused, and each is asked for by itself."""
+    simulator.instance(LIST, [{"id": "a", "state": "running"}], sync_interval=900, extra=ago(10**5))
+    simulator.forms(namespaced=False)
+    daemon = collectd(block(simulator))
+    wait_notification(daemon, "WARNING", "docs-handbook/overdue")
+    assert simulator.count(r"ai-search/instances/handbook$") == 1
+    assert errors(daemon.next_report("docs")) == set()
+
+
+def test_no_route_in_either_form(simulator, collectd):
+    """A wrong account id: an answer that says no, and seldom two calls for it."""
+    for n in range(10):
+        simulator.instance(f"instances/i{n}")
+    simulator.forms(plain=False, namespaced=False)
+    daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(10))))
+    assert "400 (code 7003)" in wait_notification(daemon, "WARNING", "docs/refused")
+    simulator.forget()
+    wait_reads(daemon, 4)
+    assert simulator.count("namespaces/default/instances/") == 0
+    assert simulator.count("ai-search/instances/") > 0
+
+
+def test_the_list_of_the_account_goes_away(simulator, collectd):
+    simulator.instance(LIST)
+    simulator.forms(plain=False)
+    daemon = collectd(block(simulator, "DiscoverInstances true"))
+    line = daemon.wait_log("list of instances: cannot be read")
+    assert "name these by DiscoverNamespace" in line
+    daemon.stop()
+    daemon = collectd(block(simulator, 'DiscoverNamespace "default"'))
+    daemon.wait_report("docs", lambda report: "docs-handbook/count-running" in report)
+
+
+# ---- items ----------------------------------------------------------------------------------------------------------
+
+STATS = {"queued": 1, "running": 2, "completed": 30, "error": 4, "skipped": 5, "outdated": 23}
+
+
+def items(report: dict[str, float]) -> dict[str, float]:
+    begin = "docs-handbook/count-items_"
+    return {name.removeprefix(begin): value for name, value in report.items() if name.startswith(begin)}
+
+
+def test_items(simulator, collectd):
+    """After each job that ends, and every fourth time."""
+    simulator.instance(LIST, [{"id": "a", "state": "running"}], stats=STATS)
+    daemon = collectd(block(simulator, "ReportItems true", NAMED))
+    assert items(daemon.wait_report("docs", items)) == STATS
+    simulator.forget()
+    net.wait_until(lambda: simulator.count(r"/stats$") == 3, 20 * INTERVAL, "them again")
+    looks = simulator.count("/handbook/jobs")
+    assert 6 <= looks <= 14
+    assert items(daemon.next_report("docs")) == STATS
+
+
+def test_items_after_a_job(simulator, collectd):
+    simulator.instance(LIST, [{"id": "a", "state": "running"}], stats=STATS)
+    daemon = collectd(block(simulator, "ReportItems true", NAMED, pace="ActiveInterval @INTERVAL@\nIdleInterval 600"))
+    daemon.wait_report("docs", items)
+    asked = simulator.count("/stats")
+    wait_reads(daemon, 4)
+    assert simulator.count("/stats") == asked
+    simulator.instance(LIST, [{"id": "a", "state": "succeeded", "ends_in": 0}], stats={**STATS, "outdated": 24})
+    daemon.next_report("docs", lambda report: items(report).get("outdated") == 24)
+    assert simulator.count("/stats") == asked + 1
+
+
+def test_items_that_are_not_known(simulator, collectd):
+    """A gap: where the API cannot count, or says no; what it does not tell is not there."""
+    simulator.instance(LIST, stats={"queued": 1, "outdated": 0})
+    daemon = collectd(block(simulator, "ReportItems true", NAMED))
+    assert items(daemon.wait_report("docs", items)) == {"queued": 1, "outdated": 0}
+    simulator.instance(LIST, stats={"degraded": True})
+    daemon.next_report("docs", lambda report: not items(report) and "docs-handbook/count-running" in report, 10)
+    simulator.instance(LIST, stats=STATS)
+    daemon.next_report("docs", lambda report: items(report) == STATS, 10)
+
+    fault = simulator.fault("/stats", status=500)
+    daemon.next_report("docs", lambda report: not items(report) and "docs-handbook/count-running" in report, 10)
+    daemon.wait_log('Instance "handbook", its items: cannot be read: server')
+    simulator.clear_fault(fault)
+    daemon.next_report("docs", lambda report: items(report) == STATS, 10)
+    daemon.wait_log('Instance "handbook", its items: can be read again')
+    assert notifications(daemon) == []
+
+
+def test_items_of_what_has_none(simulator, collectd):
+    """An AutoRAG, and a job that is pinned; and nobody gets them who did not ask for them."""
+    simulator.instance("rags/old")
+    simulator.instance(LIST, [{"id": "a", "state": "running"}], stats=STATS)
+    simulator.instance("instances/wiki", stats=STATS)
+    daemon = collectd(block(simulator, "ReportItems true", '<Instance "old">\nGeneration "autorag"\n</Instance>',
+                            '<Instance "handbook">\nJob "a"\n</Instance>'))
+    wait_reads(daemon, 8)
+    daemon.stop()
+    daemon = collectd(block(simulator, 'Instance "wiki"'))
+    wait_reads(daemon, 8)
+    assert simulator.count("/stats") == 0
+
+
+# ---- a clock that was wrong -----------------------------------------------------------------------------------------
+
+def test_what_was_written_down_by_a_clock_that_was_wrong(simulator, collectd):
+    """It does not silence the plugin for years: what the API itself may ask for is the most."""
+    simulator.instance(LIST, [{"id": "a", "state": "running"}], sync_interval=900, extra=ago(10**5))
+    daemon = collectd(block(simulator))
+    daemon.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report)
+    daemon.stop()
+    state = daemon.prefix / "aisearch.state"
+    text = re.sub(r"seen=\S+ changed=\S+", "seen=4102444800.000 changed=4102444800.000", state.read_text())
+    text = re.sub(r"^told .*\n", "", text, flags=re.MULTILINE)
+    lines = [line for line in text.splitlines() if not line.startswith("end ")]
+    state.write_text("\n".join([*lines, f"end {len(lines) - 1}"]) + "\n")
+
+    daemon.start()
+    report = daemon.next_report("docs", lambda report: "docs-handbook/gauge-state" in report)
+    assert report["docs-handbook/duration-since_change"] < 60 * SLOWNESS
+    daemon.stop()
+    seen = re.search(r"seen=(\d+)", state.read_text())
+    assert int(seen[1]) < time.time() + 60
+    assert daemon.log_lines("damaged") == []
+
+
+# ---- through nginx --------------------------------------------------------------------------------------------------
+
+needs_nginx = pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
+
+
+@needs_nginx
+def test_an_nginx_that_lists_none(simulator, nginx, collectd):
+    """With an allow-list: what is known comes by one call each, and nobody is alarmed by the refusal of the list."""
+    simulator.instance(LIST, sync_interval=900, extra=ago(10**5))
+    proxy = nginx(http=nginx_account(simulator, "instance handbook;"),
+                  server="location /client/v4/ { aisearch_pass docs; }")
+    daemon = collectd(block(simulator, options=f'APIURL "http://127.0.0.1:{proxy.port}/client/v4"'))
+    wait_notification(daemon, "WARNING", "docs-handbook/overdue")
+    assert len(daemon.log_lines("one by one")) == 1
+    assert errors(daemon.next_report("docs")) == set()
