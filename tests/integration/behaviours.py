@@ -334,7 +334,8 @@ def _bodies() -> Iterator[Behaviour]:
     yield body("null_result", "success:true with a null result", envelope("null"))
     yield body("list_result", "a list in the place of a job",
                lambda job_id: envelope(f'[{{"id":"{job_id}","source":"user"}}]'))
-    yield odd("no_source", "a job without a source", lambda job_id: envelope(f'{{"id":"{job_id}"}}'))
+    yield odd("no_source", "a job without a source",
+              lambda job_id: envelope(f'{{"id":"{job_id}","started_at":"2026-11-23T12:00:00Z"}}'))
     yield body("number_id", "a number for an id", envelope('{"id":1,"source":"user"}'))
     yield body("another_id", "another job's id", poison("another"))
     yield body("prefix_id", "the beginning of the id", lambda job_id: poison(job_id[:-1]))
