@@ -11,7 +11,7 @@ static void copy_status(char to[sizeof(((facts_t *)0)->status)],
                         const char *from) {
   size_t len = 0;
 
-  for (; from[len] != '\0' && len < sizeof(((facts_t *)0)->status) - 1; len++)
+  for (; len < sizeof(((facts_t *)0)->status) - 1 && from[len] != '\0'; len++)
     to[len] = from[len] >= ' ' && from[len] <= '~' ? from[len] : '?';
   to[len] = '\0';
 }

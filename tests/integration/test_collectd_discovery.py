@@ -369,8 +369,8 @@ def test_an_allow_list_of_nginx_lists_none(tmp, simulator, nginx):
     with running(tmp, block(simulator, "DiscoverInstances true", 'Instance "docs"', through=through)) as daemon:
         wait_watched(daemon, "docs")
         line = daemon.wait_log("list of instances: cannot be read")
-        assert re.search(r"the API answers 403: instances are not listed here \(code 403\)\. Where nginx has an "
-                         r'allow-list \("instance"\), it lists no instances: name them here, too$', line)
+        assert re.search(r"the API answers 403: instances and namespaces are not listed here \(code 403\)\. "
+                         r'Where nginx has an allow-list \("instance"\), it lists no instances: name them here, too$', line)
         wait_watched(daemon, "docs")
         assert len(daemon.log_lines("list of instances.*403")) == 1
         assert "secret" not in daemon.log()
