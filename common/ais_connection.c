@@ -5,6 +5,8 @@
 
 #define FAULTS_MAX 3
 
+#define AVOID_MAX (sizeof(((struct ais_avoid *) NULL)->failed) / sizeof(uint64_t))
+
 enum ais_outcome ais_connection_outcome(enum ais_fault fault, int status)
 {
     switch (fault) {
@@ -82,14 +84,19 @@ static bool is_of(const struct ais_connection *c, struct ais_str origin)
     return ais_str_eq(origin, (struct ais_str){c->origin, c->origin_len});
 }
 
-struct ais_connection *ais_connection_between(const struct ais_connections *connections, const char *local_ip,
-                                              int local_port, const char *remote_ip)
+bool ais_addresses_eq(const struct ais_addresses *a, const struct ais_addresses *b)
+{
+    return a->local_port == b->local_port && a->remote_port == b->remote_port &&
+           strcmp(a->local_ip, b->local_ip) == 0 && strcmp(a->remote_ip, b->remote_ip) == 0;
+}
+
+struct ais_connection *ais_connection_between(const struct ais_connections *connections,
+                                              const struct ais_addresses *addresses)
 {
     struct ais_connection *c;
 
     for (c = connections->first; c != NULL; c = c->next) {
-        if (c->up && c->local_port == local_port && strcmp(c->local_ip, local_ip) == 0 &&
-            strcmp(c->remote_ip, remote_ip) == 0) {
+        if (c->up && ais_addresses_eq(&c->addresses, addresses)) {
             return c;
         }
     }
@@ -145,16 +152,22 @@ struct lane {
     unsigned faults; /* of the best that is up */
 };
 
-static bool is_avoided(const struct ais_connection *c, const uint64_t *failed, size_t nfailed)
+void ais_connection_avoid(struct ais_avoid *avoid, uint64_t id)
+{
+    avoid->failed[avoid->nfailed++ % AVOID_MAX] = id;
+}
+
+static bool is_avoided(const struct ais_connection *c, const struct ais_avoid *avoid)
 {
     size_t i;
 
-    for (i = 0; i < nfailed; i++) {
-        if (failed[i] == c->id) {
+    /* (no connection has the id 0) */
+    for (i = 0; i < AVOID_MAX; i++) {
+        if (avoid->failed[i] == c->id) {
             return true;
         }
     }
-    return !ais_connection_is_usable(c);
+    return c->id <= avoid->up_to || !ais_connection_is_usable(c);
 }
 
 static void look(struct lane *lane, const struct ais_connection *c, bool avoided)
@@ -178,7 +191,7 @@ static bool is_better(const struct lane *lane, const struct lane *than)
 }
 
 struct ais_route ais_connection_route(const struct ais_connections *connections, struct ais_str origin,
-                                      const uint64_t *failed, size_t nfailed)
+                                      const struct ais_avoid *avoid)
 {
     struct lane lanes[AIS_LABELS] = {{.avoided = false}};
     struct ais_route route = {.fresh = true};
@@ -187,7 +200,7 @@ struct ais_route ais_connection_route(const struct ais_connections *connections,
 
     for (c = connections->first; c != NULL; c = c->next) {
         if (c->label < AIS_LABELS && is_of(c, origin)) {
-            bool avoided = is_avoided(c, failed, nfailed);
+            bool avoided = is_avoided(c, avoid);
 
             look(&lanes[c->label], c, avoided);
             route.detours = route.detours || avoided;

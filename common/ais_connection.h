@@ -19,15 +19,21 @@
 
 #define AIS_LABELS 7
 
+/* A port may serve several connections, to other places: only all four tell which one it is. */
+struct ais_addresses {
+    char local_ip[46];
+    char remote_ip[46];
+    int local_port;
+    int remote_port;
+};
+
 struct ais_connection {
     struct ais_connection *next;
     uint64_t id; /* never 0, never used again */
     int fd;
     unsigned label;
-    bool up; /* a request has gone by it; the addresses are known */
-    char local_ip[46];
-    char remote_ip[46];
-    int local_port;
+    bool up; /* a request has gone by it, between these addresses */
+    struct ais_addresses addresses;
     bool proven;     /* it has given a good answer */
     unsigned faults; /* since then */
     bool distrusted; /* for good */
@@ -66,9 +72,11 @@ void ais_connection_remove_all(struct ais_connections *connections);
 /* NULL where it is closed, or was never known. */
 struct ais_connection *ais_connection_get(const struct ais_connections *connections, uint64_t id);
 
+bool ais_addresses_eq(const struct ais_addresses *a, const struct ais_addresses *b);
+
 /* The one that is up between these addresses, or NULL. */
-struct ais_connection *ais_connection_between(const struct ais_connections *connections, const char *local_ip,
-                                              int local_port, const char *remote_ip);
+struct ais_connection *ais_connection_between(const struct ais_connections *connections,
+                                              const struct ais_addresses *addresses);
 
 /*
  * A try is over. After three faults without a good answer between them, or one 421, the connection is distrusted for
@@ -82,6 +90,15 @@ bool ais_connection_is_usable(const struct ais_connection *connection);
 /* Whether that would still be so after such an end of a try. */
 bool ais_connection_survives(const struct ais_connection *connection, enum ais_outcome outcome);
 
+/* What a fetch is to avoid, by their ids. */
+struct ais_avoid {
+    uint64_t up_to; /* this one and all that are older */
+    uint64_t failed[8];
+    size_t nfailed; /* in all; the last ones are there */
+};
+
+void ais_connection_avoid(struct ais_avoid *avoid, uint64_t id);
+
 /* Where a try is to go. */
 struct ais_route {
     unsigned label;
@@ -94,10 +111,10 @@ struct ais_route {
 bool ais_connection_is_barred(const struct ais_connections *connections, struct ais_str origin, unsigned label);
 
 /*
- * The route that avoids all connections of this origin that are not usable, and the nfailed ones in failed, by their
- * id: along a connection that is up, the least faulty first, or else one that is coming, or else a new one.
+ * The route that avoids all connections of this origin that are not usable, and those that are in avoid: along a
+ * connection that is up, the least faulty first, or else one that is coming, or else a new one.
  */
 struct ais_route ais_connection_route(const struct ais_connections *connections, struct ais_str origin,
-                                      const uint64_t *failed, size_t nfailed);
+                                      const struct ais_avoid *avoid);
 
 #endif

@@ -127,11 +127,6 @@ static bool goes_by_http_1(const struct ais_fetch *fetch)
     return fetch->http_1 || (fetch->http2_fault && fetch->tries > fetch->target->retries);
 }
 
-static size_t count_failed(const struct ais_fetch *fetch)
-{
-    return fetch->nfailed < AIS_FETCH_FAILED ? fetch->nfailed : AIS_FETCH_FAILED;
-}
-
 /* Finds how the try is to go. Returns false where it has to wait in line. */
 static bool find_way(struct ais_fetch *fetch, struct ais_try *how)
 {
@@ -142,11 +137,10 @@ static bool find_way(struct ais_fetch *fetch, struct ais_try *how)
     how->http_1 = goes_by_http_1(fetch);
     if (how->http_1) {
         how->label = AIS_LABEL_HTTP_1;
-        how->fresh = false;
+        how->fresh = fetch->is_repeat;
         return fetch->client->http_1 < HTTP_1_MAX;
     }
-    route =
-        ais_connection_route(&fetch->client->connections, fetch->transfer.origin, fetch->failed, count_failed(fetch));
+    route = ais_connection_route(&fetch->client->connections, fetch->transfer.origin, &fetch->avoid);
     how->label = route.label;
     how->fresh = route.fresh || (route.detours && !fetch->transfer.tls); /* labels are a matter of TLS */
     if (!fetch->transfer.tls || route.joins) {
@@ -331,7 +325,7 @@ static void judge_connection(struct ais_fetch *fetch, enum ais_outcome outcome)
     }
     ais_connection_judge(connection, outcome);
     if (outcome != AIS_OUTCOME_GOOD) {
-        fetch->failed[fetch->nfailed++ % AIS_FETCH_FAILED] = connection->id;
+        ais_connection_avoid(&fetch->avoid, connection->id);
     }
     if (connection->distrusted && !connection->left) {
         leave_connection(client, connection);
@@ -442,6 +436,19 @@ static bool may_be_http2_fault(const struct ais_transfer *t, enum ais_fault faul
     return t->tls && t->sent && fault == AIS_FAULT_CONNECT;
 }
 
+/* Goes on with a try whose request was not taken, if it was sent at all. */
+static void repeat(struct ais_fetch *fetch)
+{
+    struct ais_transfer *t = &fetch->transfer;
+
+    if (t->sent && t->newest > fetch->avoid.up_to) {
+        fetch->avoid.up_to = t->newest; /* if its connection was dead, the others may be */
+    }
+    fetch->is_repeat = !t->http_1_required;
+    ais_transfer_clear(t);
+    step_back(fetch);
+}
+
 void ais_fetch_conclude(struct ais_fetch *fetch, CURLcode code)
 {
     struct ais_response response;
@@ -452,9 +459,7 @@ void ais_fetch_conclude(struct ais_fetch *fetch, CURLcode code)
     judge_connection(fetch, ais_connection_outcome(response.fault, response.status));
     fetch->http_1 = fetch->http_1 || fetch->transfer.http_1_required;
     if (fetch->transfer.deferred && response.fault == AIS_FAULT_CONNECT) {
-        ais_transfer_clear(&fetch->transfer);
-        fetch->is_repeat = true;
-        step_back(fetch);
+        repeat(fetch);
         return;
     }
     fetch->http2_fault = fetch->http2_fault || may_be_http2_fault(&fetch->transfer, response.fault);

@@ -18,8 +18,6 @@
  * 7.88, open one for each.
  */
 
-#define AIS_FETCH_FAILED 8
-
 struct ais_fetch {
     struct ais_fetch *prev;
     struct ais_fetch *next;
@@ -38,10 +36,9 @@ struct ais_fetch {
     bool is_repeat;   /* it goes on with a try whose request was refused */
     bool http2_fault; /* a try was broken off that may have gone by HTTP/2 */
     bool http_1;      /* the server has asked for HTTP/1.1 */
-    uint64_t failed[AIS_FETCH_FAILED]; /* connections on which a try has failed, the last ones */
-    size_t nfailed;
-    const char *doom; /* noted: it has to end, and why */
-    CURLcode verdict; /* noted: how the try ends, without a message from libcurl; CURLE_OK: not yet */
+    struct ais_avoid avoid; /* the connections on which a try has failed */
+    const char *doom;       /* noted: it has to end, and why */
+    CURLcode verdict;       /* noted: how the try ends, without a message from libcurl; CURLE_OK: not yet */
     struct ais_transfer transfer;
 };
 

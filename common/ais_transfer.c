@@ -175,19 +175,18 @@ static void read_addresses(struct ais_connection *c)
     struct sockaddr_storage remote = {.ss_family = AF_UNSPEC};
     socklen_t local_len = sizeof(local);
     socklen_t remote_len = sizeof(remote);
-    int remote_port;
+    struct ais_addresses *a = &c->addresses;
 
     (void) getsockname(c->fd, (struct sockaddr *) &local, &local_len);
     (void) getpeername(c->fd, (struct sockaddr *) &remote, &remote_len);
-    read_address(&local, c->local_ip, sizeof(c->local_ip), &c->local_port);
-    read_address(&remote, c->remote_ip, sizeof(c->remote_ip), &remote_port);
+    read_address(&local, a->local_ip, sizeof(a->local_ip), &a->local_port);
+    read_address(&remote, a->remote_ip, sizeof(a->remote_ip), &a->remote_port);
 }
 
 /* libcurl says which connection it is only after the request, and by then it may be closed. But it tells addresses. */
-static uint64_t find_connection(const struct ais_transfer *t, const char *local_ip, int local_port,
-                                const char *remote_ip)
+static uint64_t find_connection(const struct ais_transfer *t, const struct ais_addresses *addresses)
 {
-    struct ais_connection *c = ais_connection_between(t->connections, local_ip, local_port, remote_ip);
+    struct ais_connection *c = ais_connection_between(t->connections, addresses);
 
     if (c != NULL) {
         return c->id;
@@ -195,8 +194,7 @@ static uint64_t find_connection(const struct ais_transfer *t, const char *local_
     for (c = t->connections->first; c != NULL; c = c->next) {
         if (!c->up) {
             read_addresses(c);
-            c->up = c->local_port == local_port && strcmp(c->local_ip, local_ip) == 0 &&
-                    strcmp(c->remote_ip, remote_ip) == 0;
+            c->up = ais_addresses_eq(&c->addresses, addresses);
             if (c->up) {
                 return c->id;
             }
@@ -239,8 +237,8 @@ static bool enter_gate(struct ais_transfer *t)
 static int on_request(void *data, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
     struct ais_transfer *t = data;
+    struct ais_addresses addresses = {.local_port = local_port, .remote_port = remote_port};
 
-    (void) remote_port;
     if (t->calls >= t->how.calls_max) {
         t->repeat_refused = true;
         return CURL_PREREQFUNC_ABORT;
@@ -249,7 +247,10 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
         return CURL_PREREQFUNC_ABORT;
     }
     t->opening = false;
-    t->connection = find_connection(t, local_ip, local_port, remote_ip);
+    snprintf(addresses.local_ip, sizeof(addresses.local_ip), "%s", local_ip);
+    snprintf(addresses.remote_ip, sizeof(addresses.remote_ip), "%s", remote_ip);
+    t->connection = find_connection(t, &addresses);
+    t->newest = t->connections->last_id;
     t->calls++;
     t->sent = true;
     t->sent_at = ais_clock();

@@ -44,6 +44,7 @@ struct ais_transfer {
     /* The present try, and its answer. */
     struct ais_try how;
     uint64_t connection;      /* by which the last request went; 0: none, or one that is not known */
+    uint64_t newest;          /* of the connections that had been opened by then */
     int64_t connecting_since; /* by ais_clock(); AIS_NEVER while it waits in line for a connection of another */
     bool sent;                /* the request, or a part of it */
     bool header_begun;        /* a part of it has come */

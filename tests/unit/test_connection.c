@@ -41,10 +41,12 @@ static void judge(struct ais_connection *c, enum ais_outcome outcome, unsigned t
     }
 }
 
-static void expect_route(const struct ais_connections *all, const uint64_t *failed, size_t nfailed, unsigned label,
-                         bool joins, bool detours)
+static const struct ais_avoid nothing;
+
+static void expect_route(const struct ais_connections *all, const struct ais_avoid *avoid, unsigned label, bool joins,
+                         bool detours)
 {
-    struct ais_route route = ais_connection_route(all, HERE, failed, nfailed);
+    struct ais_route route = ais_connection_route(all, HERE, avoid);
 
     assert_int_equal(route.label, label);
     assert_int_equal(route.joins, joins);
@@ -110,21 +112,25 @@ static void test_books(void **state)
 
 static void test_between(void **state)
 {
+    static const struct ais_addresses here = {"127.0.0.1", "127.0.0.2", 1234, 80};
+    static const struct ais_addresses others[] = {{"127.0.0.3", "127.0.0.2", 1234, 80},
+                                                  {"127.0.0.1", "127.0.0.3", 1234, 80},
+                                                  {"127.0.0.1", "127.0.0.2", 1235, 80},
+                                                  {"127.0.0.1", "127.0.0.2", 1234, 81}};
     struct ais_connections all = {.first = NULL};
     struct ais_connection *c;
+    size_t i;
 
     (void) state;
-    add(&all, 1, HERE, 0);
-    c = add(&all, 2, HERE, 0);
-    strcpy(c->local_ip, "127.0.0.1");
-    strcpy(c->remote_ip, "127.0.0.2");
-    c->local_port = 1234;
-    assert_null(ais_connection_between(&all, "127.0.0.1", 1234, "127.0.0.2"));
+    c = add(&all, 1, HERE, 0);
+    add_up(&all, 2, HERE, 0);
+    c->addresses = here;
+    assert_null(ais_connection_between(&all, &here));
     c->up = true;
-    assert_ptr_equal(ais_connection_between(&all, "127.0.0.1", 1234, "127.0.0.2"), c);
-    assert_null(ais_connection_between(&all, "127.0.0.1", 1235, "127.0.0.2"));
-    assert_null(ais_connection_between(&all, "127.0.0.3", 1234, "127.0.0.2"));
-    assert_null(ais_connection_between(&all, "127.0.0.1", 1234, "127.0.0.3"));
+    assert_ptr_equal(ais_connection_between(&all, &here), c);
+    for (i = 0; i < COUNT(others); i++) {
+        assert_null(ais_connection_between(&all, &others[i]));
+    }
     ais_connection_remove_all(&all);
 }
 
@@ -191,50 +197,75 @@ static void test_route(void **state)
     struct ais_connections all = {.first = NULL};
     struct ais_connection *first;
     struct ais_connection *second;
-    uint64_t failed[2];
+    struct ais_avoid failed = {.up_to = 0};
 
     (void) state;
-    expect_route(&all, NULL, 0, 0, false, false);
+    expect_route(&all, &nothing, 0, false, false);
 
     first = add(&all, 1, HERE, 0);
-    expect_route(&all, NULL, 0, 0, false, false);
+    expect_route(&all, &nothing, 0, false, false);
     first->up = true;
-    expect_route(&all, NULL, 0, 0, true, false);
+    expect_route(&all, &nothing, 0, true, false);
 
     /* One that has failed this fetch is good enough for others. */
-    failed[0] = first->id;
-    failed[1] = 12345;
+    ais_connection_avoid(&failed, first->id);
+    ais_connection_avoid(&failed, 12345);
     judge(first, AIS_OUTCOME_GOOD, 1);
     judge(first, AIS_OUTCOME_FAULT, 1);
-    expect_route(&all, failed, 2, 1, false, true);
-    expect_route(&all, NULL, 0, 0, true, false);
+    expect_route(&all, &failed, 1, false, true);
+    expect_route(&all, &nothing, 0, true, false);
 
     /* The better one, where there are two; one that is coming only where there is none. */
     second = add(&all, 2, HERE, 3);
-    expect_route(&all, failed, 2, 3, false, true);
-    expect_route(&all, NULL, 0, 0, true, false);
+    expect_route(&all, &failed, 3, false, true);
+    expect_route(&all, &nothing, 0, true, false);
     add(&all, 5, HERE, 4);
-    expect_route(&all, failed, 2, 3, false, true);
+    expect_route(&all, &failed, 3, false, true);
     ais_connection_remove(&all, 5);
     second->up = true;
-    expect_route(&all, failed, 2, 3, true, true);
-    expect_route(&all, NULL, 0, 3, true, false);
+    expect_route(&all, &failed, 3, true, true);
+    expect_route(&all, &nothing, 3, true, false);
     judge(second, AIS_OUTCOME_GOOD, 1);
     judge(second, AIS_OUTCOME_FAULT, 2);
-    expect_route(&all, NULL, 0, 0, true, false);
+    expect_route(&all, &nothing, 0, true, false);
 
     /* The best of one label counts. */
     add_up(&all, 3, HERE, 3);
-    expect_route(&all, NULL, 0, 3, true, false);
+    expect_route(&all, &nothing, 3, true, false);
     second = add_up(&all, 4, HERE, 3);
     judge(second, AIS_OUTCOME_GOOD, 1);
     judge(second, AIS_OUTCOME_FAULT, 1);
-    expect_route(&all, NULL, 0, 3, true, false);
+    expect_route(&all, &nothing, 3, true, false);
 
     /* A label with a bad one is of no use. */
     judge(second, AIS_OUTCOME_MISDIRECTED, 1);
-    expect_route(&all, NULL, 0, 0, true, true);
-    expect_route(&all, failed, 2, 1, false, true);
+    expect_route(&all, &nothing, 0, true, true);
+    expect_route(&all, &failed, 1, false, true);
+    ais_connection_remove_all(&all);
+}
+
+/* Of those that failed a fetch the last eight are avoided, and all that are older than something. */
+static void test_avoid(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    struct ais_avoid avoid = {.up_to = 0};
+    uint64_t id;
+
+    (void) state;
+    add_up(&all, 1, HERE, 0);
+    add_up(&all, 2, HERE, 1);
+    expect_route(&all, &avoid, 0, true, false);
+    for (id = 1; id <= 8; id++) {
+        ais_connection_avoid(&avoid, id);
+        expect_route(&all, &avoid, id == 1 ? 1 : 2, id == 1, true);
+    }
+    ais_connection_avoid(&avoid, 9);
+    expect_route(&all, &avoid, 0, true, true);
+
+    avoid = (struct ais_avoid){.up_to = 1};
+    expect_route(&all, &avoid, 1, true, true);
+    avoid.up_to = 2;
+    expect_route(&all, &avoid, 2, false, true);
     ais_connection_remove_all(&all);
 }
 
@@ -245,7 +276,7 @@ static void test_other_origins(void **state)
     (void) state;
     judge(add_up(&all, 1, THERE, 0), AIS_OUTCOME_MISDIRECTED, 1);
     judge(add_up(&all, 2, HERE, AIS_LABELS), AIS_OUTCOME_MISDIRECTED, 1); /* by HTTP/1.1 */
-    expect_route(&all, NULL, 0, 0, false, false);
+    expect_route(&all, &nothing, 0, false, false);
     ais_connection_remove_all(&all);
 }
 
@@ -257,24 +288,24 @@ static void test_no_label_left(void **state)
 
     (void) state;
     for (i = 0; i < AIS_LABELS; i++) {
-        expect_route(&all, NULL, 0, i, false, i > 0);
+        expect_route(&all, &nothing, i, false, i > 0);
         judge(add_up(&all, (int) i, HERE, i), AIS_OUTCOME_FAULT, 1);
     }
-    route = ais_connection_route(&all, HERE, NULL, 0);
+    route = ais_connection_route(&all, HERE, &nothing);
     assert_true(route.fresh);
     assert_true(route.detours);
     assert_false(route.joins);
     ais_connection_remove(&all, 4);
-    expect_route(&all, NULL, 0, 4, false, true);
+    expect_route(&all, &nothing, 4, false, true);
     ais_connection_remove_all(&all);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_outcome),       cmocka_unit_test(test_books),         cmocka_unit_test(test_between),
-        cmocka_unit_test(test_trust),         cmocka_unit_test(test_barred),        cmocka_unit_test(test_route),
-        cmocka_unit_test(test_other_origins), cmocka_unit_test(test_no_label_left),
+        cmocka_unit_test(test_outcome), cmocka_unit_test(test_books),         cmocka_unit_test(test_between),
+        cmocka_unit_test(test_trust),   cmocka_unit_test(test_barred),        cmocka_unit_test(test_route),
+        cmocka_unit_test(test_avoid),   cmocka_unit_test(test_other_origins), cmocka_unit_test(test_no_label_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
