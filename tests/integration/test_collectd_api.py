@@ -299,6 +299,7 @@ def test_an_instance_in_error(simulator, collectd, way):
     if refused:
         simulator.refuse("403_9109_resource", r"/instances\?")
     daemon = collectd(block(simulator, *lines(["handbook"]), "DiscoveryInterval @INTERVAL@"))
+    daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1)
     simulator.job(LIST, "a", state="failed", ends_in=0)
     wait_notification(daemon, "FAILURE", "docs-handbook/failed")
     wait_notification(daemon, "WARNING", "docs-handbook/overdue")
