@@ -313,7 +313,7 @@ static void on_done(void *data, const struct ais_response *r)
     MUST(r->fault == AIS_FAULT_NONE || r->body.len == 0);
     MUST(r->fault != AIS_FAULT_NONE || (r->status >= 200 && r->status <= 999 && r->calls > 0));
     MUST(r->retry_after >= -1 && r->age >= -1 && r->limits.n <= AIS_LIMITS_MAX);
-    MUST(r->limits.n == 0 || r->limits.uncertain >= 0);
+    MUST(r->limits.n == 0 || (r->status >= 200 && r->limits.uncertain >= 0));
     MUST(r->elapsed >= 0 && r->elapsed <= TIMEOUT + 2000);
     MUST(strstr(r->message, SECRET) == NULL);
     for (const char *p = r->message; *p != '\0'; p++)
