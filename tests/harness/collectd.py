@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from . import BUILD, SLOWNESS, canary, memory, net, process
 
@@ -98,6 +99,16 @@ def refusal(config: Config, tmp: pathlib.Path) -> Refusal:
     finally:
         with contextlib.suppress(AssertionError):
             collectd.stop()
+
+
+class Notification(NamedTuple):
+    severity: str
+    identity: str  # PLUGIN_INSTANCE/TYPE_INSTANCE
+    message: str
+
+
+_NOTIFICATION = re.compile(r"Notification: severity = (\w+), host = test, plugin = aisearch, plugin_instance = ([^,]+), "
+                           r"type = gauge, type_instance = ([^,]+), message = (.*)")
 
 
 class Collectd:
@@ -239,7 +250,17 @@ class Collectd:
         """Waits for a report, made from now on, that meets the condition."""
         return self.wait_report(account, condition, timeout, time.time(), what)
 
+    def wait_reads(self, count: int, account: str = "docs") -> None:
+        """So many more reports, all of them whole."""
+        done = len(self.reports(account)) + count
+        net.wait_until(lambda: len(self.reports(account)) >= done, 5 + 2 * count * INTERVAL, f"{count} reads", every=0.05)
+
     # Logs.
+
+    def notifications(self) -> list[Notification]:
+        """Of the plugin, as collectd's own logfile plugin writes them."""
+        found = (_NOTIFICATION.search(line) for line in self.log_lines("Notification: "))
+        return [Notification(m[1], f"{m[2]}/{m[3]}", m[4]) for m in found]
 
     def log(self) -> str:
         return _text(self.prefix / "collectd.log")

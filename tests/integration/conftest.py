@@ -5,6 +5,7 @@ import contextlib
 import pytest
 
 from harness import canary, temp_dir
+from harness import collectd as collectd_harness
 from harness.edge import Certificates, Edge
 from harness.nginx import Config, Nginx
 from harness.simulator import Simulator
@@ -65,6 +66,29 @@ def nginx(tmp, request):
         if request.node.stash.get(_FAILED, False):
             for server in running:
                 server.show_log()
+
+
+@pytest.fixture
+def collectd(tmp):
+    """
+    A factory: collectd(blocks...) starts one with these blocks in its <Plugin aisearch>, and other parts of
+    harness.collectd.Config; stop_timeout, env and preload are Collectd's own. Stopped and checked at the end.
+    """
+    running: list[collectd_harness.Collectd] = []
+
+    def factory(*blocks: str, stop_timeout=5, env=None, preload=(), **parts) -> collectd_harness.Collectd:
+        config = collectd_harness.Config("\n".join(blocks), **parts)
+        daemon = collectd_harness.Collectd(tmp, config, stop_timeout, env, preload)
+        running.append(daemon)
+        daemon.start()
+        return daemon
+
+    try:
+        yield factory
+    finally:
+        for daemon in running:
+            daemon.show_log()
+            daemon.stop()
 
 
 @pytest.fixture(scope="session")

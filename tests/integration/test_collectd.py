@@ -20,25 +20,6 @@ COUNTS = {f"count-{state}" for state in ("queued", "running", "succeeded", "fail
 ENDS = {f"operations-{state}": 0.0 for state in ("succeeded", "failed", "cancelled")}
 
 
-@pytest.fixture
-def collectd(tmp):
-    """A factory: collectd(account(...), ...) starts one with these accounts. Stopped and checked at the end."""
-    running: list[Collectd] = []
-
-    def factory(*accounts: str, stop_timeout: float = 5, env=None, preload=(), **parts) -> Collectd:
-        daemon = Collectd(tmp, Config("\n".join(accounts), **parts), stop_timeout, env, preload)
-        daemon.start()
-        running.append(daemon)
-        return daemon
-
-    try:
-        yield factory
-    finally:
-        for daemon in running:
-            daemon.show_log()
-            daemon.stop()
-
-
 # Look at everything once per interval, whatever becomes of it.
 EVERY_INTERVAL = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@"
 

@@ -1,7 +1,6 @@
 """The collectd plugin and the API as it is: each way to say no, each limit, and what is known of instances themselves."""
 
 import itertools
-import json
 import re
 import time
 
@@ -9,7 +8,7 @@ import pytest
 
 from harness import SLOWNESS, canary, net
 from harness import nginx as nginx_harness
-from harness.collectd import INTERVAL, Collectd, Config
+from harness.collectd import INTERVAL, Collectd
 from harness.simulator import ACCOUNT, Simulator
 from gateway import account as nginx_account
 
@@ -17,25 +16,10 @@ OFTEN = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@"
 LIST = "instances/handbook"
 NAMED = 'Instance "handbook"'
 
-_NOTIFICATION = re.compile(r"Notification: severity = (\w+), .*plugin_instance = ([^,]+), type = gauge, "
-                           r"type_instance = ([^,]+), message = (.*)")
-
-
-def notifications(daemon: Collectd) -> list[tuple[str, ...]]:
-    """(severity, PLUGIN_INSTANCE/CONDITION, message) of each."""
-    found = (_NOTIFICATION.search(line) for line in daemon.log_lines("Notification: "))
-    return [(m[1], f"{m[2]}/{m[3]}", m[4]) for m in found]
-
-
 def wait_notification(daemon: Collectd, severity: str, identity: str, timeout: float = 10) -> str:
     """Returns the message of the first one."""
-    return net.wait_until(lambda: [m for s, i, m in notifications(daemon) if (s, i) == (severity, identity)], timeout,
+    return net.wait_until(lambda: [m for s, i, m in daemon.notifications() if (s, i) == (severity, identity)], timeout,
                           f"{severity} {identity}")[0]
-
-
-def wait_reads(daemon: Collectd, count: int) -> None:
-    done = len(daemon.reports("docs")) + count
-    net.wait_until(lambda: len(daemon.reports("docs")) >= done, 5 + 2 * count * INTERVAL, f"{count} reads", every=0.05)
 
 
 def block(simulator: Simulator, *lines: str, options: str = "", pace: str = OFTEN,
@@ -43,25 +27,6 @@ def block(simulator: Simulator, *lines: str, options: str = "", pace: str = OFTE
     options = options or f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"'
     body = "\n".join(lines or (NAMED,))
     return f'<Account "docs">\nAccountID "{ACCOUNT}"\n{options}\n{budget}\n{pace}\n{body}\n</Account>'
-
-
-@pytest.fixture
-def collectd(tmp):
-    """A factory: collectd(text of the <Plugin> block) starts one. Stopped and checked at the end."""
-    running: list[Collectd] = []
-
-    def factory(text: str, **parts) -> Collectd:
-        daemon = Collectd(tmp, Config(text, **parts))
-        running.append(daemon)
-        daemon.start()
-        return daemon
-
-    try:
-        yield factory
-    finally:
-        for daemon in running:
-            daemon.show_log()
-            daemon.stop()
 
 
 def errors(report: dict[str, float]) -> set[str]:
@@ -84,13 +49,13 @@ def test_each_form_in_which_a_credential_is_refused(tmp, simulator, collectd, fo
     daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(20)), options=options))
 
     assert wait_notification(daemon, "FAILURE", "docs/credential") == "The API refuses the credential"
-    wait_reads(daemon, 2)
+    daemon.wait_reads(2)
     assert simulator.count() == 1
     assert errors(daemon.next_report("docs")) == {"credential"}
     [line] = daemon.log_lines(r"\[error\].*plugin")
     assert re.search(rf'Account "docs": cannot be read: credential: the API refuses the credential \({form[:3]}.*"{path}"',
                      line)
-    assert [identity for _, identity, _ in notifications(daemon)] == ["docs/credential"]
+    assert [identity for _, identity, _ in daemon.notifications()] == ["docs/credential"]
 
     path.write_text(simulator.token)
     wait_notification(daemon, "OKAY", "docs/credential")
@@ -109,8 +74,8 @@ def test_only_a_good_answer_or_a_404_accepts_a_credential(tmp, simulator, collec
     fault = simulator.refuse(form)
     path.write_text(simulator.token)
     daemon.wait_log(f"the API answers {form[:3]}")
-    wait_reads(daemon, 2)
-    assert len(notifications(daemon)) == 1
+    daemon.wait_reads(2)
+    assert len(daemon.notifications()) == 1
     simulator.clear_fault(fault)
     simulator.refuse("404_job", r"/jobs")
     wait_notification(daemon, "OKAY", "docs/credential")
@@ -128,21 +93,21 @@ def test_each_form_of_a_no(simulator, collectd, form):
     code = {"404_job": 7021, "404_instance": 7002, "404_namespace": 7063}.get(form) or (
         int(form.split("_")[1]) if form.split("_")[1].isdigit() else None)
     assert message == f"Every look-up is refused: the API answers {form[:3]}{f' (code {code})' if code else ''}"
-    wait_reads(daemon, 2)
+    daemon.wait_reads(2)
     report = daemon.next_report("docs")
     assert errors(report) == {"refused"} and report["docs/errors-refused"] >= 3
     assert len(daemon.log_lines(rf"\[error\].*Instance \"handbook\": cannot be read: the API answers {form[:3]}: ")) == 1
 
     simulator.clear_fault(fault)
     wait_notification(daemon, "OKAY", "docs/refused")
-    assert {identity for _, identity, _ in notifications(daemon)} == {"docs/refused"}
+    assert {identity for _, identity, _ in daemon.notifications()} == {"docs/refused"}
 
 
 def test_one_good_answer_is_enough(simulator, collectd):
     simulator.instance(LIST)
     daemon = collectd(block(simulator, NAMED, 'Instance "absent"'))
     daemon.wait_report("docs", lambda report: report["docs/errors-refused"] >= 5, 10 + 20 * INTERVAL)
-    assert notifications(daemon) == []
+    assert daemon.notifications() == []
 
 
 def test_what_is_refused_is_looked_at_less_often(simulator, collectd):
@@ -163,10 +128,10 @@ def test_calls_that_are_left(simulator, collectd):
     simulator.limit(10, 300)
     daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(60))))
     net.wait_until(lambda: simulator.count() == 10, 10 * SLOWNESS, "ten calls")
-    wait_reads(daemon, 8)
+    daemon.wait_reads(8)
     assert simulator.count() == 10
     assert simulator.counters()["by_status"] == {"200": 10}
-    assert notifications(daemon) == []
+    assert daemon.notifications() == []
 
 
 @pytest.mark.parametrize("field", [
@@ -180,7 +145,7 @@ def test_the_tightest_of_several_limits(simulator, collectd, field):
     simulator.limit_headers([("Ratelimit", field)])
     daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(60))))
     net.wait_until(lambda: simulator.count() == 11, 10 * SLOWNESS, "the first call, and ten")
-    wait_reads(daemon, 8)
+    daemon.wait_reads(8)
     assert simulator.count() == 11
 
 
@@ -194,8 +159,8 @@ def test_a_job_that_another_one_has_ended_is_cancelled(simulator, collectd):
     simulator.start_job(LIST, "second")
     report = daemon.next_report("docs", lambda report: report.get("docs-handbook/operations-cancelled") == 1)
     assert report["docs-handbook/operations-failed"] == 0
-    wait_reads(daemon, 2)
-    assert notifications(daemon) == []
+    daemon.wait_reads(2)
+    assert daemon.notifications() == []
 
 
 @pytest.mark.parametrize("odd", [{"times": "number"}, {"extra": {"source": 7}}, {"extra": {"end_reason": {"why": 1}}},
@@ -221,7 +186,7 @@ def test_a_list_of_jobs_that_ignores_pages(simulator, collectd):
     simulator.oddity(ignore_page=True, result_info="none")
     simulator.instance(LIST, [{"id": f"j{n}", "state": "failed", "starts_in": -2, "ends_in": -1} for n in range(70)])
     daemon.next_report("docs", lambda report: report.get("docs-handbook/operations-failed") == 50)
-    wait_reads(daemon, 3)
+    daemon.wait_reads(3)
     assert simulator.count("/jobs.*[?&]page=2") == 1
     assert simulator.count("/jobs.*[?&]page=3") == 0
 
@@ -261,9 +226,9 @@ def test_overdue_by_the_instances_own_interval(simulator, collectd, way):
 
     names = [*late, *due, "storage", "paused", "off"]
     daemon = collectd(block(simulator, *lines(names)))
-    net.wait_until(lambda: len(notifications(daemon)) >= len(late), 20, "what is late")
-    wait_reads(daemon, 3)
-    assert sorted((severity, identity) for severity, identity, _ in notifications(daemon)) == sorted(
+    net.wait_until(lambda: len(daemon.notifications()) >= len(late), 20, "what is late")
+    daemon.wait_reads(3)
+    assert sorted((severity, identity) for severity, identity, _ in daemon.notifications()) == sorted(
         ("WARNING", f"docs-{name}/overdue") for name in late)
     report = daemon.next_report("docs")
     assert {name.partition("/")[0]: value for name, value in report.items() if name.endswith("/duration-sync_interval")} == {
@@ -277,8 +242,8 @@ def test_overdue_after_has_the_last_word(simulator, collectd):
     simulator.instance(LIST, sync_interval=900, extra=ago(10**5))
     daemon = collectd(block(simulator, "OverdueAfter 0", NAMED))
     daemon.wait_report("docs", lambda report: "docs-handbook/duration-sync_interval" in report)
-    wait_reads(daemon, 3)
-    assert notifications(daemon) == []
+    daemon.wait_reads(3)
+    assert daemon.notifications() == []
 
 
 def test_nothing_is_known_of_an_autorag(simulator, collectd):
@@ -287,7 +252,7 @@ def test_nothing_is_known_of_an_autorag(simulator, collectd):
     daemon = collectd(block(simulator, '<Instance "old">\nGeneration "autorag"\n</Instance>'))
     report = daemon.wait_report("docs", lambda report: "docs-old/duration-sync_interval" in report)
     assert report["docs-old/duration-sync_interval"] == 21600
-    wait_reads(daemon, 3)
+    daemon.wait_reads(3)
     assert simulator.count("ai-search") == 0
 
 
@@ -307,13 +272,13 @@ def test_an_instance_in_error(simulator, collectd, way):
     simulator.instance(LIST, status="error", paused=True)
     message = wait_notification(daemon, "FAILURE", "docs-handbook/instance_error")
     assert message == "The instance is in error, and paused: its status is error"
-    wait_reads(daemon, 4)
-    assert len(notifications(daemon)) == 3
+    daemon.wait_reads(4)
+    assert len(daemon.notifications()) == 3
 
     simulator.instance(LIST, status="ready")
     assert "ready" in wait_notification(daemon, "OKAY", "docs-handbook/instance_error")
     assert wait_notification(daemon, "OKAY", "docs-handbook/overdue") == "The instance is paused"
-    assert len(notifications(daemon)) == 5
+    assert len(daemon.notifications()) == 5
 
 
 def test_in_error_over_a_restart(simulator, collectd):
@@ -324,14 +289,14 @@ def test_in_error_over_a_restart(simulator, collectd):
     simulator.instance(LIST, status="indexing")
     daemon.start()
     wait_notification(daemon, "OKAY", "docs-handbook/instance_error")
-    assert [severity for severity, _, _ in notifications(daemon)] == ["FAILURE", "OKAY"]
+    assert [severity for severity, _, _ in daemon.notifications()] == ["FAILURE", "OKAY"]
 
 
 def test_an_instance_with_a_pinned_job_alone(simulator, collectd):
     simulator.instance(LIST, [{"id": "a", "state": "succeeded"}], status="error", sync_interval=900, extra=ago(10**5))
     daemon = collectd(block(simulator, '<Instance "handbook">\nJob "a"\n</Instance>'))
     wait_notification(daemon, "FAILURE", "docs-handbook/instance_error")
-    assert len(notifications(daemon)) == 1
+    assert len(daemon.notifications()) == 1
 
 
 def test_a_named_one_beside_namespaces_to_discover(simulator, collectd):
@@ -374,9 +339,9 @@ def test_one_that_is_refused_by_itself_too(simulator, collectd):
     wait_notification(daemon, "WARNING", "docs-wiki/overdue")
     report = daemon.next_report("docs", lambda report: "docs-handbook/duration-sync_interval" in report)
     assert report["docs-handbook/duration-sync_interval"] == 21600
-    wait_reads(daemon, 4)
+    daemon.wait_reads(4)
     assert len(daemon.log_lines("as if they synced by the API's default")) == 1
-    assert len(notifications(daemon)) == 1 and errors(daemon.next_report("docs")) == set()
+    assert len(daemon.notifications()) == 1 and errors(daemon.next_report("docs")) == set()
 
 
 # ---- lists that are odd ---------------------------------------------------------------------------------------------
@@ -424,7 +389,7 @@ def test_the_plain_form_goes_away(simulator, collectd, refusal):
     assert errors(report) == set()
     assert len(daemon.log_lines(r'\[notice\] .*Account "docs": .*"namespaces/default" from now on')) == 1
     simulator.forget()
-    wait_reads(daemon, 3)
+    daemon.wait_reads(3)
     assert simulator.count("ai-search/instances") == 0
     assert daemon.log_lines("cannot be read") == []
 
@@ -447,7 +412,7 @@ def test_no_route_in_either_form(simulator, collectd):
     daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(10))))
     assert "400 (code 7003)" in wait_notification(daemon, "WARNING", "docs/refused")
     simulator.forget()
-    wait_reads(daemon, 4)
+    daemon.wait_reads(4)
     assert simulator.count("namespaces/default/instances/") == 0
     assert simulator.count("ai-search/instances/") > 0
 
@@ -490,7 +455,7 @@ def test_items_after_a_job(simulator, collectd):
     daemon = collectd(block(simulator, "ReportItems true", NAMED, pace="ActiveInterval @INTERVAL@\nIdleInterval 600"))
     daemon.wait_report("docs", items)
     asked = simulator.count("/stats")
-    wait_reads(daemon, 4)
+    daemon.wait_reads(4)
     assert simulator.count("/stats") == asked
     simulator.instance(LIST, [{"id": "a", "state": "succeeded", "ends_in": 0}], stats={**STATS, "outdated": 24})
     daemon.next_report("docs", lambda report: items(report).get("outdated") == 24)
@@ -513,7 +478,7 @@ def test_items_that_are_not_known(simulator, collectd):
     simulator.clear_fault(fault)
     daemon.next_report("docs", lambda report: items(report) == STATS, 10)
     daemon.wait_log('Instance "handbook", its items: can be read again')
-    assert notifications(daemon) == []
+    assert daemon.notifications() == []
 
 
 def test_items_of_what_has_none(simulator, collectd):
@@ -523,10 +488,10 @@ def test_items_of_what_has_none(simulator, collectd):
     simulator.instance("instances/wiki", stats=STATS)
     daemon = collectd(block(simulator, "ReportItems true", '<Instance "old">\nGeneration "autorag"\n</Instance>',
                             '<Instance "handbook">\nJob "a"\n</Instance>'))
-    wait_reads(daemon, 8)
+    daemon.wait_reads(8)
     daemon.stop()
     daemon = collectd(block(simulator, 'Instance "wiki"'))
-    wait_reads(daemon, 8)
+    daemon.wait_reads(8)
     assert simulator.count("/stats") == 0
 
 

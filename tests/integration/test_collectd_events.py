@@ -3,7 +3,6 @@ The collectd plugin's counters and notifications, and what it knows after a rest
 collectd's own logfile plugin writes them: in its log.
 """
 
-import dataclasses
 import getpass
 import re
 
@@ -11,7 +10,7 @@ import pytest
 
 from harness import SLOWNESS, net
 from harness import nginx as nginx_harness
-from harness.collectd import INTERVAL, Collectd, Config
+from harness.collectd import INTERVAL, Collectd
 from harness.simulator import ACCOUNT
 
 OFTEN = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@"
@@ -19,62 +18,20 @@ PLENTY = "Budget 100000 1"
 LIST = "instances/handbook"
 
 
-@dataclasses.dataclass
-class Notification:
-    severity: str
-    identity: str  # PLUGIN_INSTANCE/TYPE_INSTANCE
-    message: str
-
-
-_LINE = re.compile(r"Notification: severity = (\w+), host = test, plugin = aisearch, plugin_instance = ([^,]+), "
-                   r"type = gauge, type_instance = ([^,]+), message = (.*)")
-
-
-def notifications(daemon: Collectd) -> list[Notification]:
-    found = (_LINE.search(line) for line in daemon.log_lines("Notification: "))
-    return [Notification(m[1], f"{m[2]}/{m[3]}", m[4]) for m in found]
-
-
 def wait_notifications(daemon: Collectd, *expected: tuple[str, str, str]) -> None:
     """Waits until there are these, (severity, identity, regular expression of the message), and no others."""
-    net.wait_until(lambda: len(notifications(daemon)) >= len(expected), 10, f"{len(expected)} notifications")
-    told = notifications(daemon)
+    net.wait_until(lambda: len(daemon.notifications()) >= len(expected), 10, f"{len(expected)} notifications")
+    told = daemon.notifications()
     assert [(n.severity, n.identity) for n in told] == [pair[:2] for pair in expected], told
     for notification, (_, _, message) in zip(told, expected):
         assert re.fullmatch(message, notification.message)
 
 
-def wait_reads(daemon: Collectd, count: int, account: str = "docs") -> None:
-    """So many more reports, all of them complete."""
-    done = len(daemon.reports(account)) + count
-    net.wait_until(lambda: len(daemon.reports(account)) >= done, 5 + 2 * count * INTERVAL, f"{count} reads", every=0.05)
-
-
 def account(simulator, *lines: str, options: str = "", name: str = "docs") -> str:
     options = options or f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"'
     body = "\n".join(lines or ('Instance "handbook"',))
-    return f'<Account "{name}">\nAccountID "{ACCOUNT}"\n{options}\n{OFTEN}\n{body}\n</Account>'
-
-
-@pytest.fixture
-def collectd(tmp):
-    """A factory: collectd(text of the <Plugin> block) starts one. Stopped and checked at the end."""
-    running: list[Collectd] = []
-
-    def factory(text: str, **parts) -> Collectd:
-        if "Budget" not in text:
-            text = text.replace("</Account>", f"{PLENTY}\n</Account>")
-        daemon = Collectd(tmp, Config(text, **parts))
-        running.append(daemon)
-        daemon.start()
-        return daemon
-
-    try:
-        yield factory
-    finally:
-        for daemon in running:
-            daemon.show_log()
-            daemon.stop()
+    budget = "" if "Budget" in body else PLENTY
+    return f'<Account "{name}">\nAccountID "{ACCOUNT}"\n{options}\n{OFTEN}\n{budget}\n{body}\n</Account>'
 
 
 def known(daemon: Collectd, *, instance: str = "docs-handbook", **values: float) -> dict[str, float]:
@@ -101,7 +58,7 @@ def test_counters_begin_with_0_and_count_each_end_once(simulator, collectd):
     # between two looks
     simulator.instance(LIST, [ended("c", "failed"), ended("d", "cancelled"), ended("e", "failed"), ended("f", "succeeded")])
     known(daemon, succeeded=2, failed=2, cancelled=1)
-    wait_reads(daemon, 3)
+    daemon.wait_reads(3)
     known(daemon, succeeded=2, failed=2, cancelled=1)
 
 
@@ -114,7 +71,7 @@ def test_more_ends_than_a_page_has(simulator, collectd):
     simulator.instance(LIST, [ended(f"new-{n}", "cancelled" if n % 3 else "succeeded", 500 - n) for n in range(120)])
     known(daemon, succeeded=40, failed=0, cancelled=80)
     assert simulator.count(r"\?page=3&") == 1
-    wait_reads(daemon, 3)
+    daemon.wait_reads(3)
     known(daemon, succeeded=40, failed=0, cancelled=80)
     assert simulator.count(r"\?page=4&") == 0
 
@@ -193,7 +150,7 @@ def test_failed(simulator, collectd):
     simulator.job(LIST, "a", starts_in=-60, ends_in=0, end_reason="no disk\nat all", source="schedule")
     failed = ("FAILURE", "docs-handbook/failed", r"Job a \(schedule\) has failed after \d+ s: no disk at all")
     wait_notifications(daemon, failed)
-    wait_reads(daemon, 3)
+    daemon.wait_reads(3)
     simulator.instance(LIST, [ended("b", "cancelled")])
     known(daemon, failed=1, cancelled=1)
     wait_notifications(daemon, failed)
@@ -201,12 +158,12 @@ def test_failed(simulator, collectd):
     simulator.instance(LIST, [ended("c", "failed", end_reason="x" * 500)])
     again = ("FAILURE", "docs-handbook/failed", r"Job c \(user\) has failed after 20 s: x+\.\.\.")
     wait_notifications(daemon, failed, again)
-    assert len(notifications(daemon)[1].message) == 255
+    assert len(daemon.notifications()[1].message) == 255
 
     simulator.instance(LIST, [ended("d", "succeeded")])
     okay = ("OKAY", "docs-handbook/failed", r"Job d \(user\) has succeeded after 20 s")
     wait_notifications(daemon, failed, again, okay)
-    wait_reads(daemon, 3)
+    daemon.wait_reads(3)
     wait_notifications(daemon, failed, again, okay)
 
 
@@ -240,7 +197,7 @@ def test_stalled(simulator, collectd):
     daemon = collectd(account(simulator))
     stalled = ("WARNING", "docs-handbook/stalled", r"Job a \(user\) has given no sign of life for 9[56]\d s")
     wait_notifications(daemon, stalled)
-    wait_reads(daemon, 3)
+    daemon.wait_reads(3)
     wait_notifications(daemon, stalled)
 
     simulator.job(LIST, "a", silent_in=None)
@@ -261,7 +218,7 @@ def test_overdue(simulator, collectd):
     daemon = collectd(account(simulator, f"OverdueAfter {3 * SLOWNESS}", 'Instance "handbook"'))
     overdue = ("WARNING", "docs-handbook/overdue", r"No job has succeeded since the instance was created, \d+ s ago")
     wait_notifications(daemon, overdue)
-    wait_reads(daemon, 3)
+    daemon.wait_reads(3)
     simulator.instance(LIST, [ended("a", "succeeded")])
     wait_notifications(daemon, overdue, ("OKAY", "docs-handbook/overdue", "A job has succeeded"))
 
@@ -275,7 +232,7 @@ def test_credential(simulator, collectd):
     simulator.account(tokens=["another-token"])
     refused = ("FAILURE", "docs/credential", "The API refuses the credential")
     wait_notifications(daemon, refused)
-    wait_reads(daemon, 5)
+    daemon.wait_reads(5)
     token = simulator.token_file.read_text()
     try:
         simulator.token_file.write_text("another-token\n")
@@ -293,13 +250,13 @@ def test_unreachable(simulator, collectd):
     # as long as one of them can be read, the API can be reached
     fault = simulator.fault("/handbook/", status=502, body="<html>")
     daemon.next_report("docs", lambda report: "docs-handbook/count-running" not in report)
-    wait_reads(daemon, 4)
+    daemon.wait_reads(4)
     wait_notifications(daemon)
 
     both = simulator.fault("/jobs", status=502, body="<html>")
     unreachable = ("WARNING", "docs/unreachable", "The API cannot be reached: no look-up succeeds")
     wait_notifications(daemon, unreachable)
-    wait_reads(daemon, 4)
+    daemon.wait_reads(4)
     simulator.clear_fault(both)
     simulator.clear_fault(fault)
     wait_notifications(daemon, unreachable, ("OKAY", "docs/unreachable", "The API answers again"))
@@ -327,18 +284,18 @@ def test_many_at_once(simulator, collectd):
     simulator.freeze()  # all at once
     simulator.control("POST", "/world", {"accounts": [{"id": ACCOUNT, "instances": [
         {"name": f"instances/{name}", "jobs": [ended("a", "failed")]} for name in names]}]})
-    net.wait_until(lambda: any(n.identity == "docs/failed" for n in notifications(daemon)), 10, "a summary")
-    wait_reads(daemon, 3)  # a read may have come between the looks
-    began = notifications(daemon)
+    net.wait_until(lambda: any(n.identity == "docs/failed" for n in daemon.notifications()), 10, "a summary")
+    daemon.wait_reads(3)  # a read may have come between the looks
+    began = daemon.notifications()
     alone = {n.identity for n in began if n.identity != "docs/failed"}
     assert len(alone) >= 20 and len(began) == len(alone) + 1 and {n.severity for n in began} == {"FAILURE"}
     assert [n.message for n in began if n.identity == "docs/failed"] == [f"{30 - len(alone)} more jobs have failed"]
 
     simulator.control("POST", "/world", {"accounts": [{"id": ACCOUNT, "instances": [
         {"name": f"instances/{name}", "jobs": [ended("b", "succeeded")]} for name in names]}]})
-    net.wait_until(lambda: len(notifications(daemon)) >= 2 * len(began), 10, "their ends")
-    wait_reads(daemon, 2)
-    over = notifications(daemon)[len(began):]
+    net.wait_until(lambda: len(daemon.notifications()) >= 2 * len(began), 10, "their ends")
+    daemon.wait_reads(2)
+    over = daemon.notifications()[len(began):]
     assert {n.severity for n in over} == {"OKAY"}
     assert sorted(n.identity for n in over) == sorted(n.identity for n in began)
     simulator.thaw()
@@ -355,10 +312,10 @@ def test_restart(simulator, collectd, tmp):
     known(daemon, failed=1)
     failed = ("FAILURE", "docs-handbook/failed", "Job b .*")
     stalled = ("WARNING", "docs-handbook/stalled", "Job a .*")
-    net.wait_until(lambda: len(notifications(daemon)) == 2, 10, "two alarms")
-    wait_notifications(daemon, *((failed, stalled) if notifications(daemon)[0].severity == "FAILURE"
+    net.wait_until(lambda: len(daemon.notifications()) == 2, 10, "two alarms")
+    wait_notifications(daemon, *((failed, stalled) if daemon.notifications()[0].severity == "FAILURE"
                                  else (stalled, failed)))
-    before = notifications(daemon)
+    before = daemon.notifications()
     daemon.stop()
 
     state = daemon.prefix / "aisearch.state"
@@ -372,14 +329,14 @@ def test_restart(simulator, collectd, tmp):
     simulator.instance(LIST, [ended("c", "cancelled"), ended("d", "failed")])
     daemon.start()
     known(daemon, succeeded=0, failed=2, cancelled=1)
-    wait_reads(daemon, 3)
-    assert [(n.severity, n.message[:6]) for n in notifications(daemon)[len(before):]] == [("FAILURE", "Job d ")]
+    daemon.wait_reads(3)
+    assert [(n.severity, n.message[:6]) for n in daemon.notifications()[len(before):]] == [("FAILURE", "Job d ")]
 
     simulator.instance(LIST, [ended("e", "succeeded")])
     simulator.job(LIST, "a", state="succeeded", ends_in=0)
     known(daemon, succeeded=2)
-    net.wait_until(lambda: len(notifications(daemon)) >= len(before) + 3, 10, "the ends")
-    assert sorted((n.severity, n.identity) for n in notifications(daemon)[len(before) + 1:]) == [
+    net.wait_until(lambda: len(daemon.notifications()) >= len(before) + 3, 10, "the ends")
+    assert sorted((n.severity, n.identity) for n in daemon.notifications()[len(before) + 1:]) == [
         ("OKAY", "docs-handbook/failed"), ("OKAY", "docs-handbook/stalled")]
 
 
@@ -396,12 +353,12 @@ def test_what_waits_for_its_report_is_told_at_the_end(simulator, collectd):
     daemon.stop()
     failed = ("FAILURE", "docs-handbook/failed", "Job a .*")
     # (the answer may still have been on its way)
-    told = bool(notifications(daemon))
+    told = bool(daemon.notifications())
     assert told == ("failed=1/0/0" in (daemon.prefix / "aisearch.state").read_text())
 
     daemon.start()
     wait_notifications(daemon, failed)
-    wait_reads(daemon, 1)
+    daemon.wait_reads(1)
     wait_notifications(daemon, failed)
 
 
@@ -430,11 +387,11 @@ def test_the_budget_holds_over_a_restart(simulator, collectd):
         simulator.instance(f"instances/i{n}")
     daemon = collectd(account(simulator, *(f'Instance "i{n}"' for n in range(6)), "Budget 15 300"))
     net.wait_until(lambda: simulator.count() >= 6, 10, "the first looks")
-    wait_reads(daemon, 2)
+    daemon.wait_reads(2)
     for _ in range(2):
         daemon.stop()
         daemon.start()
-        wait_reads(daemon, 2)
+        daemon.wait_reads(2)
     assert 6 <= simulator.count() <= 15
 
 
@@ -453,7 +410,7 @@ def test_an_instance_that_is_not_named_any_more(simulator, collectd):
     daemon.start()
     over = ("OKAY", "docs-handbook/failed", "The instance is not there any more")
     wait_notifications(daemon, failed, over)
-    wait_reads(daemon, 2)
+    daemon.wait_reads(2)
     wait_notifications(daemon, failed, over)
 
 
@@ -471,7 +428,7 @@ def test_kill(simulator, collectd):
 
     daemon.start()
     known(daemon, failed=1)
-    wait_reads(daemon, 3)
+    daemon.wait_reads(3)
     wait_notifications(daemon, ("FAILURE", "docs-handbook/failed", "Job a .*"))
 
 
@@ -510,7 +467,7 @@ def test_state_file_that_cannot_be_written(simulator, collectd, tmp):
     daemon = collectd(f'StateFile "{tmp}/nowhere/some.state"\n' + account(simulator))
     known(daemon, failed=0)
     daemon.wait_log(r"\[error\] aisearch plugin: StateFile: .*nowhere/some.state cannot be written: No such file")
-    wait_reads(daemon, 5)
+    daemon.wait_reads(5)
     assert len(daemon.log_lines("StateFile")) == 1
     (tmp / "nowhere").mkdir()
     daemon.wait_log(r"\[info\] aisearch plugin: StateFile: can be written again")
@@ -531,7 +488,7 @@ def test_nothing_is_told_where_nothing_is_wrong(simulator, collectd):
         simulator.account(tokens=["next-token"])
         simulator.instance("instances/wiki", [ended("d", "succeeded"), ended("e", "cancelled")])
         known(daemon, instance="docs-wiki", succeeded=1, cancelled=1)
-        wait_reads(daemon, 5)
+        daemon.wait_reads(5)
     finally:
         simulator.token_file.write_text(token)
     wait_notifications(daemon)

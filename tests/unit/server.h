@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -203,6 +204,18 @@ static inline void server_stop(struct server *server)
     }
     pthread_mutex_destroy(&server->mutex);
     free(server);
+}
+
+/* Of this process. */
+static inline size_t open_descriptors(void)
+{
+    size_t n = 0;
+    int fd;
+
+    for (fd = 0; fd < 1000; fd++) {
+        n += fcntl(fd, F_GETFD) != -1;
+    }
+    return n;
 }
 
 #endif

@@ -1040,17 +1040,6 @@ static void test_every_retry_goes_by_another_connection(void **state)
     }
 }
 
-static size_t open_descriptors(void)
-{
-    size_t n = 0;
-    int fd;
-
-    for (fd = 0; fd < 1000; fd++) {
-        n += fcntl(fd, F_GETFD) != -1;
-    }
-    return n;
-}
-
 /* Whatever becomes of a connection, its descriptor is closed, and once: the server's side has numbers to be hit. */
 static void test_descriptors_are_closed(void **state)
 {

@@ -531,17 +531,6 @@ static void serve_later(struct server *server, int fd, unsigned nth)
     }
 }
 
-static size_t open_descriptors(void)
-{
-    size_t n = 0;
-    int fd;
-
-    for (fd = 0; fd < 1000; fd++) {
-        n += fcntl(fd, F_GETFD) != -1;
-    }
-    return n;
-}
-
 /* One that fails is left while a stream of it goes on, which takes no harm; and is closed when that has ended. */
 static void test_failing_connection_is_left(void **state)
 {
