@@ -268,8 +268,10 @@ ais_ticket ais_budget_take(struct ais_budget *b, int64_t now)
     latest_end = b->now + b->hold;
     b->flying[latest_end / b->width % SLOTS]++;
     b->taken++;
-    for (uint32_t i = 0; i < b->nobserved; i++)
-        b->observed[i].left = max64(b->observed[i].left - 1, b->observed[i].left < 0 ? -1 : 0);
+    for (uint32_t i = 0; i < b->nobserved; i++) {
+        if (b->observed[i].left > 0)
+            b->observed[i].left--;
+    }
     return (ais_ticket) latest_end;
 }
 

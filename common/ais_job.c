@@ -88,9 +88,11 @@ enum ais_state ais_job_state(const char *started_at, const char *ended_at, const
 }
 
 /* Of a member that is there, also where its value is not known. */
-static const char *text_or(const cJSON *item, const char *unknown)
+static const char *text_or_unknown(const cJSON *item)
 {
-    return item != NULL && ais_object_text(item) == NULL ? unknown : ais_object_text(item);
+    const char *text = ais_object_text(item);
+
+    return item != NULL && text == NULL ? "unknown" : text;
 }
 
 /* Returns false where it is no job: nothing is known by which it could be asked for. */
@@ -120,8 +122,8 @@ static bool parse_job(struct ais_job *job, const cJSON *object)
     job->source = source != NULL ? source : "unknown";
     job->description = ais_object_text(found[DESCRIPTION]);
     job->end_reason = ais_object_text(found[END_REASON]);
-    job->state = ais_job_state(text_or(found[STARTED_AT], "unknown"), text_or(found[ENDED_AT], "unknown"),
-                               text_or(found[END_REASON], "unknown"));
+    job->state = ais_job_state(text_or_unknown(found[STARTED_AT]), text_or_unknown(found[ENDED_AT]),
+                               text_or_unknown(found[END_REASON]));
     job->started_at = ais_object_time(found[STARTED_AT]);
     job->ended_at = ais_object_time(found[ENDED_AT]);
     job->last_seen_at = ais_object_time(found[LAST_SEEN_AT]);
@@ -156,13 +158,6 @@ static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t coun
     return 0;
 }
 
-/* What stands in an entry is for those who read the log. */
-static int parse_logs(struct ais_answer *answer, const cJSON *array)
-{
-    answer->nlogs = ais_object_elements(array);
-    return 0;
-}
-
 static void parse_chain(struct ais_api_error *error, const cJSON *chain)
 {
     static const char *const names[] = {"code"};
@@ -189,12 +184,10 @@ static void parse_error(struct ais_api_error *error, const cJSON *object)
     parse_chain(error, found[CHAIN]);
 }
 
-static int parse_errors(struct ais_answer *answer, const cJSON *array)
+static void parse_errors(struct ais_answer *answer, const cJSON *array)
 {
     for (const cJSON *item = array->child; item != NULL && answer->nerrors < AIS_ERRORS_MAX; item = item->next)
         parse_error(&answer->errors[answer->nerrors++], item);
-
-    return 0;
 }
 
 /* What is a single object: an instance, its statistics, or a namespace. */
@@ -232,7 +225,10 @@ static int parse_result(struct ais_answer *answer, enum ais_kind kind, const cJS
     if (kind == AIS_LIST)
         return parse_jobs(answer, result->child, ais_object_elements(result), err);
 
-    return kind == AIS_LOGS ? parse_logs(answer, result) : 0;
+    if (kind == AIS_LOGS) /* what stands in an entry is for those who read the log */
+        answer->nlogs = ais_object_elements(result);
+
+    return 0;
 }
 
 static int parse_envelope(struct ais_answer *answer, enum ais_kind kind, struct ais_error *err)
@@ -259,7 +255,8 @@ static int parse_envelope(struct ais_answer *answer, enum ais_kind kind, struct 
         return -1;
     }
 
-    return parse_errors(answer, found[ERRORS]);
+    parse_errors(answer, found[ERRORS]);
+    return 0;
 }
 
 int ais_answer_parse(struct ais_answer *answer, enum ais_kind kind, struct ais_str body, struct ais_error *err)

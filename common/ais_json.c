@@ -77,7 +77,7 @@ size_t ais_utf8_sequence(struct ais_str s)
     return 0;
 }
 
-static int hex_value(int c)
+int ais_hex_digit(int c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
@@ -94,7 +94,7 @@ static int read_hex4(struct reader *r)
     int value = 0;
 
     for (int i = 0; i < 4; i++) {
-        int digit = hex_value(peek(r));
+        int digit = ais_hex_digit(peek(r));
 
         if (digit < 0)
             return -1;

@@ -54,7 +54,8 @@ int ais_object_members(const cJSON *object, const char *what, const struct ais_m
     return 0;
 }
 
-const cJSON ais_object_unknown = {.type = cJSON_Invalid};
+/* The value of a member that is there twice. */
+static const cJSON unknown = {.type = cJSON_Invalid};
 
 static int find_name(const char *const *names, size_t count, const char *name)
 {
@@ -78,7 +79,7 @@ bool ais_object_find(const cJSON *object, const char *const *names, size_t count
         int i = find_name(names, count, item->string);
 
         if (i >= 0)
-            found[i] = found[i] == NULL ? item : &ais_object_unknown;
+            found[i] = found[i] == NULL ? item : &unknown;
     }
 
     for (size_t i = 0; i < count; i++) {

@@ -29,12 +29,9 @@ struct ais_member {
 int ais_object_members(const cJSON *object, const char *what, const struct ais_member *members, size_t count,
                        const cJSON **found, struct ais_error *err);
 
-/* The value of a member that is there twice. */
-extern const cJSON ais_object_unknown;
-
 /*
- * The same for what stands in an envelope: found[i] is the member names[i], NULL where it is absent or null, or
- * &ais_object_unknown. Returns false where it is no object; nothing is found then.
+ * The same for what stands in an envelope: found[i] is the member names[i], NULL where it is absent or null, and
+ * one without a type where it is there twice. Returns false where it is no object; nothing is found then.
  */
 bool ais_object_find(const cJSON *object, const char *const *names, size_t count, const cJSON **found);
 

@@ -309,15 +309,6 @@ static bool parse_value(struct cursor *cur, struct ais_str *value)
     return true;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /*
  * The next byte of a percent-encoded value, or -1 where there is no such thing. A '+' is a space, as forms write it and
  * the API's clients do.
@@ -329,10 +320,10 @@ static int decode(struct ais_str *value)
     int c = (unsigned char) s[0];
 
     if (c == '%') {
-        if (value->len < 3 || hex_digit(s[1]) < 0 || hex_digit(s[2]) < 0)
+        if (value->len < 3 || ais_hex_digit(s[1]) < 0 || ais_hex_digit(s[2]) < 0)
             return -1;
         used = 3;
-        c = hex_digit(s[1]) * 16 + hex_digit(s[2]);
+        c = ais_hex_digit(s[1]) * 16 + ais_hex_digit(s[2]);
     }
 
     value->data += used;

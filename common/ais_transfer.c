@@ -699,10 +699,7 @@ static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
     if (t->gate_closed) {
         return AIS_FAULT_BUDGET;
     }
-    if (t->repeat_refused) {
-        return AIS_FAULT_CONNECT;
-    }
-    if (t->proxy_endless) {
+    if (t->repeat_refused || t->proxy_endless) {
         return AIS_FAULT_CONNECT;
     }
     if (t->header_too_large) {
