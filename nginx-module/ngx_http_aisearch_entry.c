@@ -10,6 +10,10 @@
 #define NGX_HTTP_AISEARCH_CHUNK  (128 - sizeof(ngx_http_aisearch_chunk_t *))
 
 
+/* an entry with a long key may not cost more than so many others */
+#define NGX_HTTP_AISEARCH_EVICTIONS  32
+
+
 struct ngx_http_aisearch_chunk_s {
     ngx_http_aisearch_chunk_t    *next;
     u_char                        data[NGX_HTTP_AISEARCH_CHUNK];
@@ -26,6 +30,8 @@ static u_char *ngx_http_aisearch_body_read(ngx_http_aisearch_entry_t *e,
     u_char *dst);
 static void ngx_http_aisearch_body_free(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
+static void *ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
+    ngx_http_aisearch_entry_t *keep);
 
 
 /*
@@ -156,7 +162,7 @@ ngx_http_aisearch_entry_create(ngx_http_aisearch_cache_t *c,
 
     size = ngx_http_aisearch_entry_size(key->path.len);
 
-    e = ngx_http_aisearch_alloc(c, size, NULL, NGX_HTTP_AISEARCH_EVICTIONS);
+    e = ngx_http_aisearch_alloc(c, size, NULL);
     if (e == NULL) {
         return NULL;
     }
@@ -329,7 +335,7 @@ ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
         }
 
         chunk = ngx_http_aisearch_alloc(c, sizeof(ngx_http_aisearch_chunk_t),
-                                        e, NGX_HTTP_AISEARCH_EVICTIONS);
+                                        e);
         if (chunk == NULL) {
             ngx_http_aisearch_body_free(c, e);
             return NGX_ERROR;
@@ -392,13 +398,16 @@ ngx_http_aisearch_body_free(ngx_http_aisearch_cache_t *c,
 
 /* makes room by what was not used for the longest time, but for "keep" */
 
-void *
+static void *
 ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
-    ngx_http_aisearch_entry_t *keep, ngx_uint_t evictions)
+    ngx_http_aisearch_entry_t *keep)
 {
     void                       *p;
+    ngx_uint_t                  evictions;
     ngx_queue_t                *q, *prev;
     ngx_http_aisearch_entry_t  *e;
+
+    evictions = NGX_HTTP_AISEARCH_EVICTIONS;
 
     p = ngx_slab_alloc_locked(c->shpool, size);
 

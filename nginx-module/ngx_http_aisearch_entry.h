@@ -8,10 +8,6 @@
 /* what lies in the zone of the cache: for the files of the cache alone */
 
 
-/* an entry with a long key may not cost more than so many others */
-#define NGX_HTTP_AISEARCH_EVICTIONS  32
-
-
 typedef struct ngx_http_aisearch_chunk_s  ngx_http_aisearch_chunk_t;
 
 
@@ -63,7 +59,6 @@ typedef struct {
     ngx_queue_t                   lru;
     ngx_uint_t                    entries;
     ngx_uint_t                    evictions;
-    uint32_t                      generation;
 } ngx_http_aisearch_shctx_t;
 
 
@@ -71,7 +66,6 @@ typedef struct {
     ngx_http_aisearch_shctx_t      *sh;
     ngx_slab_pool_t                *shpool;
     ngx_http_aisearch_main_conf_t  *amcf;
-    uint32_t                        generation;  /* of this configuration */
     ngx_msec_t                      warned;
 } ngx_http_aisearch_cache_t;
 
@@ -91,11 +85,7 @@ ngx_http_aisearch_lookup_t ngx_http_aisearch_entry_decide(
 static ngx_inline uint32_t
 ngx_http_aisearch_generation(ngx_http_aisearch_account_t *account)
 {
-    ngx_http_aisearch_cache_t  *c;
-
-    c = account->zone->data;
-
-    return c->generation + (uint32_t) *account->renewals;
+    return account->rotation.generation + (uint32_t) *account->renewals;
 }
 
 
@@ -115,9 +105,6 @@ ngx_int_t ngx_http_aisearch_entry_read(ngx_http_aisearch_entry_t *e,
 ngx_int_t ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_http_aisearch_answer_t *answer);
 
-/* makes room by what was not used for the longest time, but for "keep" */
-void *ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
-    ngx_http_aisearch_entry_t *keep, ngx_uint_t evictions);
 
 
 /* of the answer: what it was when it came, and since */

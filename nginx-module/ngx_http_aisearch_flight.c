@@ -879,8 +879,9 @@ ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
 
     if (verdict->fault != AIS_FAULT_NONE) {
         ngx_http_aisearch_blob_fail(blob, verdict->fault, wait);
-        blob->answer.asked = f->asked;
     }
+
+    blob->answer.asked = f->asked;
 
     if (!verdict->pass) {
         return;
@@ -900,7 +901,6 @@ ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
 
     answer->verdict = *verdict;
     answer->status = response->status;
-    answer->asked = f->asked;
     answer->fetched = ngx_current_msec;
     answer->fetch_time = (ngx_msec_t) response->elapsed;
     answer->upstream_age = ngx_http_aisearch_flight_age(response);

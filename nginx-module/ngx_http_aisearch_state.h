@@ -7,7 +7,6 @@
 #include <ngx_http.h>
 
 #include "ais_budget.h"
-#include "ais_form.h"
 #include "ais_policy.h"
 #include "ais_rotation.h"
 

@@ -217,9 +217,5 @@ ngx_http_aisearch_zone_init(ngx_shm_zone_t *zone, void *data)
         c->shpool->log_nomem = 0;
     }
 
-    ngx_shmtx_lock(&c->shpool->mutex);
-    c->generation = ++c->sh->generation;
-    ngx_shmtx_unlock(&c->shpool->mutex);
-
     return NGX_OK;
 }
