@@ -16,9 +16,6 @@
 #define OVERDUE_INTERVALS 2
 #define OVERDUE_GRACE (INT64_C(15) * 60 * 1000)
 
-/* Clocks differ, but not by more. */
-#define CLOCKS_DIFFER_MAX (INT64_C(24) * 3600 * 1000)
-
 /* What is judged. */
 typedef struct {
   outbox_told_t *told;
@@ -63,7 +60,7 @@ static void tell_failed(const subject_t *s, const struct ais_job *job,
   notice_t notice;
 
   if (job->ended_at > s->told->failed_at &&
-      job->ended_at <= answered_at + CLOCKS_DIFFER_MAX)
+      job->ended_at <= answered_at + CLOCKS_DIFFER)
     s->told->failed_at = job->ended_at;
 
   aisearch_notice_begin(&notice, CONDITION_FAILED, s->plugin_instance);

@@ -7,9 +7,6 @@
 #define NO_TIME (-(INT64_C(1) << 47))
 #define LAST_TIME ((INT64_C(1) << 47) - 1)
 
-/* Clocks differ, but not by more. What the API dates later is no time. */
-#define CLOCKS_DIFFER (INT64_C(24) * 3600 * 1000)
-
 static const char *const source_names[HISTORY_SOURCES] = {"user", "schedule",
                                                           "other"};
 

@@ -25,6 +25,9 @@
 /* And how many of those that have ended, over a restart. */
 #define HISTORY_KEPT 4
 
+/* Clocks differ, but not by more. What the API dates later is no time. */
+#define CLOCKS_DIFFER (INT64_C(24) * 3600 * 1000)
+
 typedef enum {
   HISTORY_USER,
   HISTORY_SCHEDULE,
