@@ -13,8 +13,6 @@ import subprocess
 import sys
 import urllib.parse
 
-from simulator import refusals
-
 from . import SLOWNESS, TESTS, canary, process
 from .net import Address
 
@@ -56,16 +54,7 @@ class Simulator:
     An instance is named as in the API's paths: "instances/ID", "namespaces/NAME/instances/ID" or "rags/ID".
 
     lean_unix is a second Unix socket of the same API, for thousands of look-ups a second: no faults, but delay().
-
-    The lists name the forms in which the API refuses, by what they mean: of refusal() and refuse().
     """
-
-    CREDENTIAL_FORMS = refusals.CREDENTIAL_FORMS
-    RESOURCE_FORMS = refusals.RESOURCE_FORMS
-    CLIENT_FORMS = refusals.CLIENT_FORMS
-    MISSING_FORMS = refusals.MISSING_FORMS
-    LIMIT_FORMS = refusals.LIMIT_FORMS
-    SERVER_FORMS = refusals.SERVER_FORMS
 
     def __init__(self, tmp: pathlib.Path, scenario: str = "empty", limit: int = 0, keepalive_timeout: float = 75,
                  record: int = 50_000) -> None:

@@ -74,8 +74,8 @@ def poison(job_id: str) -> str:
     return job(job_id, description="poison", started_at="2026-11-23T12:00:00Z", ended_at="2026-11-23T12:30:00Z")
 
 
-def error(code: int, message: str = "no") -> str:
-    return _envelope(success=False, errors=[{"code": code, "message": message}])
+def error(code: int) -> str:
+    return _envelope(success=False, errors=[{"code": code, "message": "no"}])
 
 
 def _envelope(success: bool, result=None, errors=()) -> str:
@@ -275,23 +275,21 @@ _LINES = [f"{name}: {value}" for name, value in HEADERS]
 
 def _refusals() -> Iterator[Behaviour]:
     """Each form in which the API says no, in its own words."""
-    def refusing(form: str, **more) -> Behaviour:
+    def refusing(form: str, cause: str | None) -> Behaviour:
         status, body, _ = refusals.refusal(form)
         [fault] = body["errors"]
         codes = [fault.get("code"), *(link["code"] for link in fault.get("error_chain", []))]
         text = f"{status} with {' and '.join(str(code) for code in codes)}" if codes[0] else f"{status} without a code"
         words = json.dumps(body)
+        told = {"status": 502, "patience": 60} if cause == "credential" else {"status": status, "words": words}
         return Behaviour(f"no_{form}", f'{text}: "{fault["message"]}"',
-                         Illness(answers=always(answer(status, words)), spares=NEXT_TOKEN), **more)
+                         Illness(answers=always(answer(status, words)), spares=NEXT_TOKEN), cause, **told)
 
-    for form in refusals.CREDENTIAL_FORMS:
-        yield refusing(form, cause="credential", status=502, patience=60)
-    for form in (*refusals.RESOURCE_FORMS, *refusals.CLIENT_FORMS):
-        status, body, _ = refusals.refusal(form)
-        yield refusing(form, cause="refused", status=status, words=json.dumps(body))
-    for form in refusals.MISSING_FORMS:
-        status, body, _ = refusals.refusal(form)
-        yield refusing(form, cause=None, status=status, words=json.dumps(body))
+    for cause, forms in (("credential", refusals.CREDENTIAL_FORMS),
+                         ("refused", [*refusals.RESOURCE_FORMS, *refusals.CLIENT_FORMS]),
+                         (None, refusals.MISSING_FORMS)):
+        for form in forms:
+            yield refusing(form, cause)
 
 
 # ---- bodies ---------------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from harness import SLOWNESS, canary, net
 from harness import nginx as nginx_harness
 from harness.collectd import INTERVAL, Collectd
 from harness.simulator import ACCOUNT, Simulator
+from simulator.instances import SYNC_INTERVALS
+from simulator.refusals import CLIENT_FORMS, CREDENTIAL_FORMS, MISSING_FORMS, RESOURCE_FORMS
 from gateway import account as nginx_account
 
 OFTEN = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@"
@@ -36,7 +38,7 @@ def errors(report: dict[str, float]) -> set[str]:
 
 # ---- a credential that is refused -----------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("form", Simulator.CREDENTIAL_FORMS)
+@pytest.mark.parametrize("form", CREDENTIAL_FORMS)
 def test_each_form_in_which_a_credential_is_refused(tmp, simulator, collectd, form):
     """One call, one line of the log that names the account and the file, one notification; whatever else is due."""
     for n in range(20):
@@ -83,7 +85,7 @@ def test_only_a_good_answer_or_a_404_accepts_a_credential(tmp, simulator, collec
 
 # ---- answers that say no --------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("form", [*Simulator.RESOURCE_FORMS, *Simulator.CLIENT_FORMS, *Simulator.MISSING_FORMS])
+@pytest.mark.parametrize("form", [*RESOURCE_FORMS, *CLIENT_FORMS, *MISSING_FORMS])
 def test_each_form_of_a_no(simulator, collectd, form):
     """It can be reached, and it is not about the credential: a condition of its own, and a counter of its own."""
     simulator.instance(LIST)
@@ -198,8 +200,6 @@ def ago(seconds: float) -> dict:
     return {"created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds))}
 
 
-INTERVALS = (900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
-
 # How named instances are watched, and discovered ones; and what the list does to those who ask for it.
 WAYS = {
     "named": (lambda names: [f'Instance "{name}"' for name in names], False),
@@ -212,7 +212,7 @@ WAYS = {
 def test_overdue_by_the_instances_own_interval(simulator, collectd, way):
     lines, refused = WAYS[way]
     late, due = [], []
-    for seconds in INTERVALS:
+    for seconds in SYNC_INTERVALS:
         after = 2 * seconds + 900
         simulator.instance(f"instances/late-{seconds}", sync_interval=seconds, extra=ago(after + 5))
         simulator.instance(f"instances/due-{seconds}", sync_interval=seconds, extra=ago(after - 300))
@@ -232,7 +232,7 @@ def test_overdue_by_the_instances_own_interval(simulator, collectd, way):
         ("WARNING", f"docs-{name}/overdue") for name in late)
     report = daemon.next_report("docs")
     assert {name.partition("/")[0]: value for name, value in report.items() if name.endswith("/duration-sync_interval")} == {
-        f"docs-{kind}-{seconds}": seconds for kind in ("late", "due") for seconds in INTERVALS}
+        f"docs-{kind}-{seconds}": seconds for kind in ("late", "due") for seconds in SYNC_INTERVALS}
     assert errors(report) == set()
     assert simulator.count(r"/instances\?") == 1
     assert simulator.count(r"/instances/[^/]+$") == (len(names) if refused else 0)

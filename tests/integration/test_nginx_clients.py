@@ -1,7 +1,5 @@
 """Clients that leave, and what goes on with their requests: nobody holds what others need, and nothing is lost."""
 
-import os
-import pathlib
 import socket
 import time
 
@@ -32,12 +30,6 @@ def start(nginx, simulator, *directives: str, http: str = "", server: str = SERV
 @pytest.fixture(autouse=True)
 def jobs(simulator):
     simulator.instance("instances/docs", [{"id": name, "state": "running"} for name in "abcdef"])
-
-
-def cpu_time(pid: int) -> float:
-    """That a process has had, in seconds."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # ---- clients that leave ---------------------------------------------------------------------------------------------
@@ -100,9 +92,9 @@ def test_the_client_of_a_subrequest_that_waits(nginx, simulator, leaves):
             client.sock.shutdown(socket.SHUT_WR)
         else:
             client.send(net.format_request("/files/y"))
-        before = cpu_time(worker)
+        before = net.cpu_seconds(worker)
         time.sleep(0.7)
-        assert cpu_time(worker) - before < 0.3
+        assert net.cpu_seconds(worker) - before < 0.3
         if leaves:
             assert gateway.lookups(server, 1)[0]["status"] == "499"
         else:

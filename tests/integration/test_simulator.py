@@ -208,8 +208,8 @@ def test_a_credential_is_good_for_its_accounts_alone(simulator):
     assert error(get(simulator, PLAIN, "a", account="f" * 32, headers=[]))[:2] == (401, 10000)
 
 
-ALL_FORMS = (Simulator.CREDENTIAL_FORMS + Simulator.RESOURCE_FORMS + Simulator.CLIENT_FORMS + Simulator.MISSING_FORMS
-             + Simulator.LIMIT_FORMS + Simulator.SERVER_FORMS)
+ALL_FORMS = (refusals.CREDENTIAL_FORMS + refusals.RESOURCE_FORMS + refusals.CLIENT_FORMS + refusals.MISSING_FORMS
+             + refusals.LIMIT_FORMS + refusals.SERVER_FORMS)
 
 
 def answer_of(form):

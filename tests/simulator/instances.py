@@ -16,7 +16,7 @@ AUTORAG = None  # in the place of a namespace
 SOURCES = {"r2": "bucket", "web-crawler": "example.org", None: None}
 
 SYNC_INTERVALS = (900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
-_COUNTS = ("queued", "running", "completed", "error", "skipped", "outdated")  # of items
+COUNTS = ("queued", "running", "completed", "error", "skipped", "outdated")  # of items
 
 _CHANGEABLE = {"type", "source", "sync_interval", "enable", "paused", "status", "last_activity", "stats", "extra"}
 _ORDERS = {"name", "replace", "jobs", "remove", "start"}
@@ -111,7 +111,7 @@ class Instance:
         if self.stats is not None:
             return self.stats
         return {
-            **dict.fromkeys(_COUNTS, 0),
+            **dict.fromkeys(COUNTS, 0),
             "last_activity": self.last_activity or jobs.rfc3339(self.created_at),
             "file_embed_errors": {},
             "index_source_errors": {},

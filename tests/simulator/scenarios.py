@@ -1,5 +1,7 @@
 """What the simulator can start with."""
 
+from .instances import COUNTS
+
 DEMO_ACCOUNT = "c3dc5f0b34a14ff8e1b3ec04895e1b22"
 
 
@@ -93,7 +95,7 @@ def _job(number: int, source: str, description: str | None, **life) -> dict:
 
 
 def _stats(file_embed_errors: dict | None = None, **counts: int) -> dict:
-    nothing = dict.fromkeys(("queued", "running", "completed", "error", "skipped", "outdated"), 0)
+    nothing = dict.fromkeys(COUNTS, 0)
     return {**nothing, **counts, "file_embed_errors": file_embed_errors or {}, "index_source_errors": {}}
 
 
