@@ -857,7 +857,7 @@ def test_a_client_that_goes_away_neither_cancels_nor_leaks(nginx, simulator):
 
     net.wait_until(lambda: server.get(job_target()).header("X-Aisearch-Cache") == "HIT", what="the fetch to end")
     assert simulator.count("/jobs/a$") == 1
-    assert len(gateway.open_sockets(worker)) <= before
+    net.wait_until(lambda: len(gateway.open_sockets(worker)) <= before, what="the sockets to be closed")
 
 
 def test_those_who_stay_are_answered_when_the_first_goes_away(nginx, simulator):
