@@ -54,7 +54,6 @@ def kill(bench) -> list[Line]:
     for name, make in makers.items():
         with Upstream() as upstream:
             with Nginx(bench.tmp, _workers(make(Setting(bench.tmp, upstream)), 4)) as server:
-                server.allow_log("exited on signal 9")
                 seconds[name], answered[name] = _kill_leader(server, upstream)
     what = f"kill -9 of the leader, {WAITERS} waiters"
     return [
@@ -81,7 +80,7 @@ def _kill_leader(server: Nginx, upstream: Upstream) -> tuple[float, int]:
         waiters.go()
         net.wait_until(lambda: _under_way(server) > WAITERS, what="all to wait")
         upstream.delay(0.1)
-        os.kill(leader, signal.SIGKILL)
+        server.kill_worker(leader)
         killed = time.monotonic()
         outcome = waiters.outcome()
         return time.monotonic() - killed, outcome.statuses.get("200", 0)

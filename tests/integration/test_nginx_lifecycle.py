@@ -428,7 +428,6 @@ def test_single_process(tmp, simulator, edge, certificates):
 
 def test_worker_is_killed_while_it_fetches_for_others(simulator, nginx):
     server = nginx(**config(simulator, workers=2))
-    server.allow_log(r"worker process \d+ exited on signal 9")
     simulator.fault("/jobs/a$", times=1, delay=60)
     with contextlib.ExitStack() as stack:
         by_worker = one_connection_to_each_worker(server, stack)
@@ -436,7 +435,7 @@ def test_worker_is_killed_while_it_fetches_for_others(simulator, nginx):
         ask(first)
         began_fetching(simulator)
         ask(second)
-        os.kill(victim, signal.SIGKILL)
+        server.kill_worker(victim)
         with takes(2 + PROMPT):  # the lease, and a fetch
             assert second.read_response().status == 200
         assert first.at_eof()
@@ -449,11 +448,10 @@ def test_worker_is_killed_while_it_fetches_for_others(simulator, nginx):
 def test_workers_are_killed_again_and_again(simulator, nginx):
     """Under load; what they held in shared memory has to stay whole."""
     server = nginx(**config(simulator, "aisearch_shared_zone zone=aisearch:64k;", workers=2))
-    server.allow_log(r"worker process \d+ exited on signal 9")
     with Load(server, threads=4) as load:
         for _ in range(10):
             time.sleep(0.1)
-            os.kill(server.workers()[0], signal.SIGKILL)
+            server.kill_worker(server.workers()[0])
             net.wait_until(lambda: len(server.workers()) == 2, 5, "another worker")
     assert set(load.statuses) <= {200}, "a worker that lives gave a wrong answer"
     assert load.statuses.get(200, 0) > 20
