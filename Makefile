@@ -347,6 +347,15 @@ demo:
 	@$(MAKE) --no-print-directory $(PARALLEL) nginx collectd
 	@AIS_BUILD='$(abspath $(BUILD))' PYTHONDONTWRITEBYTECODE=1 $(PYTHON) scripts/demo.py $(if $(ONCE),--once)
 
+# Debian packages, in build/deb; and what becomes of a fresh Debian on which they come and go.
+.PHONY: deb test-packages
+deb:
+	scripts/install-deps deb
+	@scripts/make-deb $(BUILD)/deb
+
+test-packages: deb
+	@$(TEST_ENV) $(PYTHON) -m pytest -q --junitxml=$(BUILD)/results-packages/packages.xml $(PYTEST_ARGS) tests/packages
+
 .PHONY: install uninstall
 install: nginx collectd
 	install -D -m 644 $(NGINX_SO) $(DESTDIR)$(nginxmoddir)/$(notdir $(NGINX_SO))
@@ -388,12 +397,13 @@ help:
 	@echo 'make soak       nginx in all kinds of trouble, at random, for SOAK_TIME=600 seconds; SEED=n to see it again'
 	@echo 'make analyse    clang-tidy and cppcheck'
 	@echo 'make bench      what the module costs and saves, beside what else one would use: docs/benchmarks.md'
+	@echo 'make deb        build the Debian packages, in build/deb; make test-packages: install, upgrade and remove them'
 	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, mandir, docdir'
 	@echo 'make uninstall  the reverse'
 	@echo 'make format     clang-format'
 	@echo 'make clean      remove build/'
 	@echo
-	@echo 'demo, check, asan and bench install the Debian packages that are missing. Variables: V=1, CC, CFLAGS, LDFLAGS, BUILD,'
+	@echo 'demo, check, asan, deb and bench install the Debian packages that are missing. Variables: V=1, CC, CFLAGS, LDFLAGS, BUILD,'
 	@echo 'SANITIZE=address,undefined, NGINX_SRC=/path/to/nginx, NGINX=/path/to/sbin/nginx, PYTEST_ARGS="-k name".'
 
 -include $(LIB_OBJ:.o=.d) $(COLLECTD_OBJ:.o=.d) $(STUB_OBJ:.o=.d) $(UNIT:=.d)

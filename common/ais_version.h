@@ -2,6 +2,6 @@
 #define AIS_VERSION_H
 
 /* The project's version, as it stands in the User-Agent of every upstream request. */
-#define AIS_VERSION "0.1.0"
+#define AIS_VERSION "0.2.0"
 
 #endif

@@ -1,0 +1,216 @@
+"""
+The packages of `make deb` on a fresh Debian: installed, upgraded, removed, installed again, purged, with the site enabled
+and collectd configured. After each step nginx's configuration is valid, dpkg has nothing left to do, and both daemons
+start. In a directory of its own (debootstrap), without a network but a loopback of its own; skipped, with a word, where
+that is not allowed.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+BUILD = pathlib.Path(os.environ["AIS_BUILD"])
+PACKAGES = ("libnginx-mod-http-aisearch", "collectd-plugin-aisearch")
+MODULE, PLUGIN = PACKAGES
+
+# Of the daemons, as an init system without systemd has them. No word of theirs is lost.
+ENABLE = """
+install -d -m 755 /etc/aisearch
+(umask 077 && echo 0123456789012345678901234567890123456789 >/etc/aisearch/docs.token)
+cp /usr/share/doc/libnginx-mod-http-aisearch/examples/nginx.conf /etc/nginx/sites-available/aisearch
+ln -s ../sites-available/aisearch /etc/nginx/sites-enabled/aisearch
+cp /usr/share/doc/collectd-plugin-aisearch/examples/*.conf /etc/collectd/collectd.conf.d/
+cd /etc/collectd/collectd.conf.d && rm *.service.conf && mv collectd.conf aisearch.conf
+mv collectd-outlets.conf aisearch-outlets.conf && mv collectd-threshold.conf aisearch-threshold.conf
+"""
+COLLECTD = "collectd() { grep -lx collectd /proc/[0-9]*/comm | cut -d/ -f3; }\n"
+START = COLLECTD + """
+/etc/init.d/nginx start >/dev/null
+/etc/init.d/collectd start >/dev/null
+for i in $(seq 100); do test -s /run/nginx.pid && test -n "$(collectd)" && break; sleep 0.1; done
+sleep 1
+kill -0 $(cat /run/nginx.pid)
+kill -0 $(collectd)
+"""
+STATUS = "curl -sf http://127.0.0.1:8088/aisearch_status\n"
+SITE = "curl -sf http://127.0.0.1/ | grep -q Welcome\n"
+
+
+class Root:
+    """A Debian in a directory."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+
+    def run(self, script: str, network: bool = False, fails: bool = False) -> str:
+        """Runs it as a shell does with -e, right after a boot as it were; all processes end with it. Returns what it printed."""
+        own = [] if network else ["--net"]
+        boot = "mount -t tmpfs tmpfs /run\n" + ("" if network else "ip link set lo up\n")
+        command = ["unshare", *own, "--mount", "--pid", "--fork", "--kill-child", f"--mount-proc={self.path}/proc",
+                   "chroot", str(self.path), "sh", "-ec", boot + script]
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+                              stdin=subprocess.DEVNULL)
+        assert (done.returncode != 0) == fails, f"{script}\nexit status {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def is_sound(self) -> None:
+        self.run("nginx -t\ntest -z \"$(dpkg --audit)\"\n" + START + SITE)
+
+    def has(self, path: str) -> bool:
+        return os.path.lexists(self.path / path)
+
+
+def mirror() -> str:
+    sites = subprocess.run(["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Component: main"],
+                           stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    return sites[0]
+
+
+def codename() -> str:
+    return re.search(r"^VERSION_CODENAME=(.*)$", pathlib.Path("/etc/os-release").read_text(), re.MULTILINE)[1]
+
+
+@pytest.fixture(scope="session")
+def base() -> pathlib.Path:
+    """Debian of this machine's release with nginx and collectd, and what the packages depend on; made once."""
+    tried = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], stderr=subprocess.PIPE, text=True)
+    if os.geteuid() != 0 or tried.returncode != 0:
+        pytest.skip(f"a Debian in a directory takes root, and namespaces: {tried.stderr.strip()}")
+    path = BUILD / "packages" / codename()
+    if (path / "done").exists():
+        return path
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["debootstrap", "--variant=minbase", "--include=ca-certificates", codename(), str(path), mirror()],
+                   check=True, stdout=subprocess.DEVNULL)
+    for source in ("sources.list", "sources.list.d", "apt.conf.d"):
+        if pathlib.Path("/etc/apt", source).exists():
+            subprocess.run(["cp", "-a", f"/etc/apt/{source}", str(path / "etc/apt")], check=True)
+    shutil.copy("/etc/resolv.conf", path / "etc/resolv.conf")
+    root = Root(path)
+    (path / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
+    (path / "usr/sbin/policy-rc.d").chmod(0o755)
+    root.run("apt-get -q update && apt-get -qy install --no-install-recommends nginx collectd libcjson1 libcurl4 curl"
+             " iproute2 libmicrohttpd12 libprotobuf-c1 && cd / && apt-get -q download nginx", network=True)
+    conf = path / "etc/collectd/collectd.conf"
+    text = conf.read_text().replace("FQDNLookup true", "FQDNLookup false")  # there is no resolver either, and no syslog
+    conf.write_text(text.replace("syslog", "logfile").replace("LogLevel info", 'LogLevel info\nFile "/var/log/collectd"'))
+    (path / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 0\n")  # there is no init system; do it all the same
+    (path / "done").touch()
+    return path
+
+
+@pytest.fixture
+def root(base, tmp_path):
+    path = tmp_path / "root"
+    subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(path)], check=True)
+    for package in (BUILD / "deb").glob("*.deb"):
+        shutil.copy(package, path)
+    yield Root(path)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def installed(*packages: str) -> str:
+    return "dpkg -i " + " ".join(f"/{package}_*.deb" for package in packages) + "\n"
+
+
+def repack(root: Root, package: str, to: str, *edits: tuple[str, str]) -> None:
+    """Makes /TO of a package, with these changes of its control file."""
+    root.run(f"rm -rf /repack && dpkg-deb -R /{package}_*.deb /repack")
+    control = root.path / "repack/DEBIAN/control"
+    text = control.read_text()
+    for pattern, new in edits:
+        text, n = re.subn(pattern, new, text)
+        assert n == 1, pattern
+    control.write_text(text)
+    root.run(f"dpkg-deb -b /repack /{to} && rm -rf /repack")
+
+
+def test_life_of_the_packages(root):
+    """Installed, removed, installed again, purged."""
+    root.run(installed(*PACKAGES))
+    assert root.has("etc/nginx/modules-enabled/50-mod-http-aisearch.conf")
+    root.is_sound()
+    root.run(ENABLE)
+    root.is_sound()
+    assert '"docs"' in root.run(START + STATUS)
+
+    said = root.run(START + "dpkg -r " + " ".join(PACKAGES) + "\n" + SITE)
+    assert "will not start" not in said
+    root.is_sound()
+    assert not root.has("etc/nginx/sites-enabled/aisearch")
+    assert root.has("etc/collectd/collectd.conf.d/aisearch-outlets.conf"), "other plugins went as well"
+
+    root.run(installed(*PACKAGES))
+    root.is_sound()
+    assert '"docs"' in root.run(START + STATUS)
+    assert root.has("etc/collectd/collectd.conf.d/aisearch.conf")
+
+    root.run("dpkg -P " + " ".join(PACKAGES))
+    root.is_sound()
+    left = root.run("find /etc -name '*aisearch*'; find /var/lib/collectd -name 'aisearch.state*'").split()
+    assert sorted(left) == ["/etc/aisearch", "/etc/collectd/collectd.conf.d/aisearch-outlets.conf",
+                            "/etc/collectd/collectd.conf.d/aisearch-threshold.conf",
+                            "/etc/collectd/collectd.conf.d/aisearch.conf.removed",
+                            "/etc/nginx/sites-available/aisearch"], "more, or less, than what the operator wrote"
+
+
+def test_upgrade_is_what_runs(root):
+    """A reload would go on with the module of before."""
+    root.run(installed(*PACKAGES) + ENABLE)
+    for package in PACKAGES:
+        repack(root, package, f"new-{package}.deb", (r"(?m)^Version: .*$", "Version: 99"))
+    said = root.run(START + """
+        nginx=$(cat /run/nginx.pid) collectd=$(collectd)
+        dpkg -i /new-*.deb
+        sleep 3
+        test $(cat /run/nginx.pid) != $nginx
+        test $(collectd) != $collectd
+        grep -h aisearch /proc/$(cat /run/nginx.pid)/maps /proc/$(collectd)/maps
+    """ + STATUS + SITE)
+    assert "ngx_http_aisearch_module.so" in said and "/aisearch.so" in said
+    assert "(deleted)" not in said
+    root.is_sound()
+
+
+def test_upgrade_with_a_configuration_that_is_wrong(root):
+    """The sites that are up stay up, and it is said what to do."""
+    root.run(installed(MODULE) + ENABLE.split("cp /usr/share/doc/collectd")[0])
+    repack(root, MODULE, "new.deb", (r"(?m)^Version: .*$", "Version: 99"))
+    said = root.run("""
+        nginx
+        echo 'nonsense;' >/etc/nginx/conf.d/nonsense.conf
+        dpkg -i /new.deb
+    """ + STATUS + SITE)
+    assert "its configuration is not valid" in said
+    assert root.run("dpkg --audit") == ""
+
+
+@pytest.mark.parametrize("at_hand", (False, True), ids=("without a module for it", "with one"))
+def test_nginx_with_another_abi(root, at_hand):
+    """As an upgrade of Debian brings it."""
+    root.run(installed(*PACKAGES) + ENABLE)
+    other = (r"(?m)^Version: .*$", "Version: 99"), (r"nginx-abi-[\d.-]+", "nginx-abi-99")
+    repack(root, "nginx", "nginx-next.deb", *other)
+    repack(root, MODULE, "module-next.deb", *other)
+
+    said = root.run(START + "apt-get -qy install /nginx-next.deb" + " /module-next.deb\n" * at_hand + "\n" + SITE)
+    assert ("REMOVED" in said) != at_hand
+    root.is_sound()
+    if not at_hand:
+        root.run("dpkg -i /module-next.deb")
+        root.is_sound()
+    assert '"docs"' in root.run(START + STATUS)
+
+
+def test_other_files_are_named(root):
+    """Those that use the module, and that are not ours to move."""
+    root.run(installed(MODULE))
+    other = root.path / "etc/nginx/conf.d/other.conf"
+    other.write_text("# aisearch_status is not here\naisearch_shared_zone zone=aisearch:1m;\n")
+    assert "/etc/nginx/conf.d/other.conf has aisearch_ directives" in root.run(f"dpkg -r {MODULE}")
