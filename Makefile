@@ -73,10 +73,13 @@ unit: $(UNIT)
 nginx: $(NGINX_SO)
 collectd: $(COLLECTD_SO) $(COLLECTD_MAN)
 
-# What was built with other flags is built again; nginx is configured again for other sources.
-FLAGS = $(CC) $(BASE) $(LDFLAGS) $(COLLECTD_INCLUDE)
+# What was built with other flags, or for other versions of what it is built for, is built again; and nginx is configured
+# again for other sources, or for an nginx that was configured otherwise.
+FLAGS = $(CC) $(BASE) $(LDFLAGS) $(COLLECTD_INCLUDE) $(shell $(PKG_CONFIG) --modversion $(PACKAGES)) \
+        $(shell sed -n 's/^.define PACKAGE_VERSION //p' $(COLLECTD_INCLUDE)/core/config.h 2>/dev/null)
+NGINX_BUILT = $(shell $(NGINX) -V 2>&1; sed -n 's/^.define nginx_version //p' $(NGINX_SRC)/src/core/nginx.h 2>/dev/null)
 $(BUILD)/flags: TEXT = $(FLAGS)
-$(BUILD)/nginx/sources: TEXT = $(NGINX_SRC) $(NGINX) $(filter %.c,$(NGINX_DEPS))
+$(BUILD)/nginx/sources: TEXT = $(NGINX_SRC) $(NGINX) $(subst ',,$(NGINX_BUILT)) $(filter %.c,$(NGINX_DEPS))
 $(BUILD)/flags $(BUILD)/nginx/sources: FORCE
 	@$(PKG_CONFIG) --exists $(PACKAGES) || { echo 'libcurl or cJSON is missing: make deps' >&2; exit 1; }
 	@mkdir -p $(@D)
@@ -158,6 +161,7 @@ $(NGINX_SO): $(NGINX_TREE)/objs/Makefile $(NGINX_DEPS)
 	$(call SAY,MAKE,$@)
 	$(Q)env -u MAKEFLAGS -u MFLAGS -u CFLAGS $(MAKE) -j$(CORES) $(if $(V),,-s) -C $(NGINX_TREE) \
 	    -f objs/Makefile modules
+	$(Q)$(if $(SAN),,scripts/nginx-load '$(NGINX)' $(NGINX_TREE)/objs/$(@F))
 	$(Q)cp $(NGINX_TREE)/objs/$(@F) $@.new && mv -f $@.new $@
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
@@ -367,8 +371,11 @@ install: nginx collectd
 	install -m 644 README.md SECURITY.md LICENSE $(DESTDIR)$(docdir)
 	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(docdir)/docs
 	install -m 644 $(wildcard config/*) $(DESTDIR)$(docdir)/config
+	@$(if $(DESTDIR),,echo 'Where nginx or collectd runs with an earlier one, a reload will not do:' \
+	    '"service nginx upgrade", without an interruption, and "systemctl restart collectd"')
 
 uninstall:
+	@scripts/still-used '$(DESTDIR)'
 	rm -f $(DESTDIR)$(nginxmoddir)/ngx_http_aisearch_module.so $(DESTDIR)$(nginxconfdir)/mod-http-aisearch.conf
 	rm -f $(DESTDIR)$(collectddir)/aisearch.so $(DESTDIR)$(mandir)/man5/collectd-aisearch.5
 	rm -rf $(DESTDIR)$(docdir)
