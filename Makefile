@@ -343,7 +343,7 @@ bench:
 
 .PHONY: deps
 deps:
-	scripts/install-deps demo
+	scripts/install-deps build
 
 .PHONY: demo
 demo:

@@ -21,7 +21,6 @@ from harness import net, temp_dir
 from harness.collectd import Collectd, Config as CollectdConfig
 from harness.nginx import Config as NginxConfig, Nginx
 from harness.simulator import ACCOUNT, Simulator
-from harness.unixsock import UnixSock
 
 JOB = "3f1e2d4c-5b6a-4789-8abc-000000000005"  # of the scenario: runs when the tour begins, and ends 20 s later
 
@@ -211,44 +210,48 @@ def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
     expect("the number of calls that nginx counted", answer.json()["accounts"]["docs"]["calls"], 4)
 
 
-def tour_collectd(unixsock: UnixSock) -> None:
+def tour_collectd(collectd: Collectd) -> None:
     step("What collectd reports: by way of nginx (docs, without a credential), and straight from the API (direct).")
+    wanted = {"docs": ("docs-my-ai-search", "docs-handbook"), "direct": ("direct-tickets@support", "direct-old-docs")}
 
-    def complete() -> dict[str, float] | None:
-        try:
-            values = unixsock.values("test/aisearch-")
-        except (FileNotFoundError, ConnectionRefusedError):  # the plugin is not up yet
-            return None
-        wanted = [f"test/aisearch-{instance}/gauge-state" for instance in
-                  ("docs-my-ai-search", "docs-handbook", "direct-tickets@support", "direct-old-docs")]
-        return values if all(name in values for name in wanted) else None
+    def complete(account: str) -> dict[str, float] | None:
+        _, report = collectd.last_report(account)
+        return report if all(f"{instance}/gauge-state" in report for instance in wanted[account]) else None
 
-    values = net.wait_until(complete, 15, "collectd to report all instances", every=0.2)
-    show_values(values)
-    expect("running jobs", values["test/aisearch-docs-my-ai-search/count-running"], 1)
-    for account in ("docs", "direct"):
-        errors = {name: value for name, value in values.items() if name.startswith(f"test/aisearch-{account}/errors-")}
+    reports = {account: net.wait_until(lambda: complete(account), 15, "collectd to report all instances", every=0.2)
+               for account in wanted}
+    for account, report in reports.items():
+        errors = {name: value for name, value in report.items() if name.startswith(f"{account}/errors-")}
         expect("the errors", [name for name, value in errors.items() if value != 0], [])
+    expect("running jobs", reports["docs"]["docs-my-ai-search/count-running"], 1)
+    show_values(reports["docs"], "docs-my-ai-search/")
+    show_values(reports["docs"], "docs/")
+    show("... the same of docs-handbook, and of the other account:")
+    show_values(reports["direct"], "direct-tickets@support/gauge-state")
+    show_values(reports["direct"], "direct-old-docs/gauge-state")
 
 
-def show_values(values: dict[str, float]) -> None:
-    for name, value in values.items():
-        if "/errors-" not in name:
-            show(f"{name:60} {value:.6g}")
+def show_values(values: dict[str, float], prefix: str) -> None:
+    for name, value in sorted(values.items()):
+        if name.startswith(prefix) and "/errors-" not in name:
+            show(f"aisearch-{name:55} {value:.6g}")
 
 
-def tour_end(nginx: Nginx, unixsock: UnixSock) -> None:
+def tour_end(nginx: Nginx, collectd: Collectd) -> None:
     url = f"{nginx.url}/jobs/my-ai-search/{JOB}"
     step("The job runs to its end. A client asks each second and never waits: nginx asks the API in between.")
     show(f"$ while sleep 1; do curl -si {url}; done")
 
     deadline = time.monotonic() + 60
+    before = None
     while True:
         answer = curl(url)
         expect("the status", answer.status, 200)
-        state = answer.header("X-Aisearch-State")
-        show(f"{time.strftime('%T')}  {state:9}  {answer.header('X-Aisearch-Cache'):8}  "
-             f"Age: {answer.header('Age')}  Cache-Control: {answer.header('Cache-Control')}")
+        state, cache = answer.header("X-Aisearch-State"), answer.header("X-Aisearch-Cache")
+        if (state, cache) != before:
+            show(f"{time.strftime('%T')}  {state:9}  {cache:8}  Age: {answer.header('Age')}  "
+                 f"Cache-Control: {answer.header('Cache-Control')}")
+        before = state, cache
         if state != "running":
             break
         if time.monotonic() > deadline:
@@ -257,14 +260,17 @@ def tour_end(nginx: Nginx, unixsock: UnixSock) -> None:
     expect("the state", state, "succeeded")
     expect("Cache-Control of a job that has ended", answer.header("Cache-Control"), "private, max-age=86400")
 
-    print()
-    prefix = "test/aisearch-docs-my-ai-search/"
+    step("collectd has noticed: one more has succeeded. The newest job of the instance is the next one already, which\n"
+         "   waits behind others of the instance (gauge-state 0: queued).")
+    prefix = "docs-my-ai-search/"
 
     def noticed() -> dict[str, float] | None:
-        values = unixsock.values(prefix)
-        return values if values.get(f"{prefix}duration-since_success", 3600) < 60 else None
+        _, report = collectd.last_report("docs")
+        return report if report.get(f"{prefix}duration-since_success", 3600) < 60 else None
 
-    show_values(net.wait_until(noticed, 20, "collectd to notice", every=0.2))
+    values = net.wait_until(noticed, 20, "collectd to notice", every=0.2)
+    expect("the number of jobs that have succeeded", values[f"{prefix}operations-succeeded"], 1)
+    show_values(values, prefix)
 
 
 def stay(nginx: Nginx, socket_path: pathlib.Path) -> None:
@@ -303,10 +309,9 @@ def start_and_tour(stack: contextlib.ExitStack, tmp: pathlib.Path, once: bool) -
 
     socket_path = tmp / "collectd.sock"
     extra = fill(UNIXSOCK, SOCKET=socket_path, GROUP=grp.getgrgid(os.getegid()).gr_name)
-    stack.enter_context(Collectd(tmp, CollectdConfig(aisearch=plugin, extra=extra, interval=1)))
-    unixsock = UnixSock(socket_path)
-    tour_collectd(unixsock)
-    tour_end(nginx, unixsock)
+    collectd = stack.enter_context(Collectd(tmp, CollectdConfig(aisearch=plugin, extra=extra, interval=1)))
+    tour_collectd(collectd)
+    tour_end(nginx, collectd)
     print("\nAll of this is as it should be.", flush=True)
 
     if not once:
