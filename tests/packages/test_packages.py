@@ -49,7 +49,7 @@ class Root:
     def run(self, script: str, network: bool = False, fails: bool = False) -> str:
         """Runs it as a shell does with -e, right after a boot as it were; all processes end with it. Returns what it printed."""
         own = [] if network else ["--net"]
-        boot = "mount -t tmpfs tmpfs /run\n" + ("" if network else "ip link set lo up\n")
+        boot = "mount -t tmpfs tmpfs /run\n" + ("" if network else "ip link set lo up && ip addr add 192.0.2.1/32 dev lo\n")
         command = ["unshare", *own, "--mount", "--pid", "--fork", "--kill-child", f"--mount-proc={self.path}/proc",
                    "chroot", str(self.path), "sh", "-ec", boot + script]
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
@@ -131,14 +131,24 @@ def repack(root: Root, package: str, to: str, *edits: tuple[str, str]) -> None:
     root.run(f"dpkg-deb -b /repack /{to} && rm -rf /repack")
 
 
+def complaints_of_collectd(root: Root) -> set[str]:
+    """Of its first two intervals; of the plugin itself there has to be some, for there is no API to be reached."""
+    log = root.run("rm -f /var/log/collectd\n" + START + "sleep 22\ncat /var/log/collectd")
+    assert "Initialization complete" in log
+    lines = (re.sub(r"\d+", "N", line) for line in log.splitlines() if "aisearch" not in line)
+    return {line for line in lines if re.search(r"fail|error|cannot|not permitted", line, re.IGNORECASE)}
+
+
 def test_life_of_the_packages(root):
     """Installed, removed, installed again, purged."""
     root.run(installed(*PACKAGES))
     assert root.has("etc/nginx/modules-enabled/50-mod-http-aisearch.conf")
     root.is_sound()
+    before = complaints_of_collectd(root)
     root.run(ENABLE)
     root.is_sound()
     assert '"docs"' in root.run(START + STATUS)
+    assert complaints_of_collectd(root) <= before, "our configuration does not go with Debian's own"
 
     said = root.run(START + "dpkg -r " + " ".join(PACKAGES) + "\n" + SITE)
     assert "will not start" not in said
