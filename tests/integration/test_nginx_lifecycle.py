@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import select
+import shutil
 import signal
 import threading
 import time
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness import PRELOAD, SLOWNESS, VALGRIND, net, stall
-from harness.nginx import Config, Daemon, InBackground, Nginx
+from harness.nginx import MODULE, Config, Daemon, InBackground, Nginx
 from harness.simulator import ACCOUNT
 
 JOB = "/docs/instances/docs/jobs/a"
@@ -173,6 +174,21 @@ def test_reload_with_a_change(simulator, nginx, change, status):
     assert cache_status(server.get("/docs/instances/docs/jobs/j1")) == status
     server.reload()
     assert cache_status(server.get("/docs/instances/docs/jobs/j1")) == ("EXPIRED" if status == "EXPIRED" else "HIT")
+
+
+def test_reload_after_the_module_was_replaced(tmp, simulator, nginx):
+    """It goes on with the module of before, which nobody would know."""
+    module, new = tmp / "module.so", tmp / "new.so"
+    shutil.copy(MODULE, module)
+    shutil.copy(MODULE, new)
+    server = nginx(**config(simulator), main=f"load_module {module};", aisearch=False)
+    server.reload()
+    assert "was replaced" not in server.error_log()
+    new.replace(module)
+    for reloads in (1, 2):
+        server.reload()
+        assert server.error_log().count(f'the aisearch module in "{module}" was replaced') == reloads
+    assert server.get(JOB).status == 200
 
 
 def test_reload_with_another_api_keeps_the_answers_apart(tmp, simulator, nginx):
