@@ -36,6 +36,7 @@ struct instance_list_s {
   trouble_t trouble;
   bool left_out; /* some were, and it was said */
   bool repeats;  /* the same, that it ignores pages */
+  bool full;     /* that it has too many */
   bool refused;  /* that named ones are asked for one by one */
   bool unknown;  /* that one of them is refused, too */
 
@@ -211,6 +212,20 @@ static void tell_repeats(instance_list_t *list) {
             label);
   }
   list->repeats = list->discovery.repeats;
+}
+
+static void tell_full(instance_list_t *list) {
+  char label[128];
+
+  if (list->discovery.full && !list->full) {
+    make_label(list, label, sizeof(label));
+    WARNING("aisearch plugin: %s: has more than the %d instances that are "
+            "watched at most; the others are not, and what has gone is not "
+            "noticed. Say which ones are meant, by DiscoverNamespace, "
+            "DiscoverInstance or Instance.",
+            label, DISCOVERY_MAX);
+  }
+  list->full = list->discovery.full;
 }
 
 /* ---- what came of asking for it ----------------------------------------- */
@@ -445,6 +460,7 @@ static discovery_step_t conclude_page(instance_list_t *list, outcome_t *outcome,
   if (step == DISCOVERY_DONE && list->discovers) {
     tell_left_out(list);
     tell_repeats(list);
+    tell_full(list);
   }
   return step;
 }

@@ -166,6 +166,7 @@ static void begin_pass(discovery_t *d) {
   d->repeats = false;
   d->seen = 0;
   d->left_out = 0;
+  d->full = false;
 }
 
 void aisearch_discovery_begin(discovery_t *d) {
@@ -298,10 +299,16 @@ static bool is_selected(const discovery_t *d,
          aisearch_selection_has(d->selection, instance->id);
 }
 
-/* Returns whether it is among the known ones from now on. */
-static bool meet(discovery_t *d, discovery_instance_t *instance) {
+/* Returns whether it is among the known ones from now on, which are so many
+ * already. */
+static bool meet(discovery_t *d, discovery_instance_t *instance,
+                 size_t nknown) {
   if (!is_selected(d, instance))
     return false;
+  if (nknown >= DISCOVERY_MAX) {
+    d->full = true;
+    return false;
+  }
 
   instance->skipped = name_length(instance) > d->room;
   add_change(d, instance->skipped ? DISCOVERY_LONG : DISCOVERY_APPEARED,
@@ -354,7 +361,7 @@ static void part(discovery_t *d) {
 static discovery_step_t finish(discovery_t *d, bool is_certain) {
   size_t most = d->nknown + d->nfound;
   discovery_instance_t **merged;
-  size_t i = 0, n = 0, nmerged = 0;
+  size_t i = 0, n = 0, nmerged = 0, nknown;
 
   merged = calloc(most + 1, sizeof(*merged));
   d->changes = calloc(most + 1, sizeof(*d->changes));
@@ -365,6 +372,7 @@ static discovery_step_t finish(discovery_t *d, bool is_certain) {
 
   if (is_certain)
     part(d);
+  nknown = d->nknown;
 
   while (i < d->nknown || n < d->nfound) {
     int order = i == d->nknown   ? 1
@@ -372,7 +380,8 @@ static discovery_step_t finish(discovery_t *d, bool is_certain) {
                                  : compare(d->known[i], d->found[n]);
 
     if (order > 0) {
-      if (meet(d, d->found[n])) {
+      if (meet(d, d->found[n], nknown)) {
+        nknown++;
         merged[nmerged++] = d->found[n];
         d->found[n] = NULL;
       }
@@ -401,7 +410,7 @@ static discovery_step_t end_pass(discovery_t *d) {
   drop_ids(d);
   sort_found(d);
 
-  if (d->repeats || d->selection == NULL)
+  if (d->repeats || d->full || d->selection == NULL)
     return finish(d, /* is_certain = */ false);
 
   if (came_out_right(d)) {
@@ -424,8 +433,16 @@ static bool is_wanted(const discovery_t *d, const struct ais_listing *page) {
          d->page <= DISCOVERY_PAGES_MAX;
 }
 
+/* What the list has told in this pass, or in all of them, is as much as is
+ * taken. */
+static bool is_full(const discovery_t *d) {
+  return (d->seen >= DISCOVERY_MAX && d->seen != d->total) ||
+         d->nfound > 2 * DISCOVERY_MAX;
+}
+
 static bool is_last(const discovery_t *d, const struct ais_listing *page) {
-  if (d->moved || d->repeats || page->ninstances + page->left_out == 0)
+  if (d->moved || d->repeats || d->full ||
+      page->ninstances + page->left_out == 0)
     return true;
 
   return d->total != -1 && d->seen >= d->total;
@@ -451,6 +468,7 @@ discovery_step_t aisearch_discovery_page(discovery_t *d,
     step = DISCOVERY_FAILED;
   } else {
     compare_totals(d, page);
+    d->full = is_full(d);
     if (is_last(d, page))
       step = end_pass(d);
     else

@@ -26,7 +26,9 @@
  * A page of nothing but what was there before is from a list that ignores which
  * page is asked for, and has no more to tell; and one without anything that can
  * be asked about tells nothing. That is good enough, too, to tell what is
- * there.
+ * there. So is a list with more instances than DISCOVERY_MAX, which is not read
+ * any further; nor are more than that watched, whatever the lists of several
+ * rounds come up with.
  *
  * Named instances, those of the configuration, are watched whether the lists
  * tell of them or not. Of an instance that has gone nothing is remembered: when
@@ -49,6 +51,7 @@
 
 #define DISCOVERY_PER_PAGE 100 /* the most that the API gives */
 #define DISCOVERY_PAGES_MAX 1000
+#define DISCOVERY_MAX (DISCOVERY_PER_PAGE * DISCOVERY_PAGES_MAX)
 #define DISCOVERY_PASSES_MAX 4 /* how often one round reads the list */
 
 /* An instance that is watched. The pointer to it is good until it has gone. */
@@ -115,6 +118,7 @@ typedef struct {
   void *ids;       /* a tree: what was there in this pass */
   int64_t seen;    /* elements of this pass so far */
   size_t left_out; /* of those: with names that cannot be asked about */
+  bool full;       /* there are more than are watched */
 
   /* what has come of it */
   discovery_change_t *changes;

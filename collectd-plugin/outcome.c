@@ -10,13 +10,27 @@ static void make_printable(char *text) {
       *text = ' ';
 }
 
-static void judge_body(outcome_t *outcome, enum ais_kind kind,
+static void judge_body(outcome_t *outcome, const struct ais_resource *resource,
                        const struct ais_response *response) {
   struct ais_answer *answer = &outcome->answer;
+  size_t entries;
 
   /* It could be read when it was judged: now it is memory that is missing. */
-  if (ais_answer_parse(answer, kind, response->body, &outcome->why) != 0) {
+  if (ais_answer_parse(answer, resource->kind, response->body, &outcome->why) !=
+      0) {
     outcome->fault = AIS_FAULT_INTERNAL;
+    return;
+  }
+
+  /* What has more than was asked for is the answer to something else. */
+  entries =
+      answer->njobs + answer->listing.ninstances + answer->listing.left_out;
+  if (resource->per_page > 0 && entries > (size_t)resource->per_page) {
+    outcome->fault = AIS_FAULT_BODY;
+    ais_error_set(&outcome->why,
+                  "the answer has %zu entries, and %d were asked for", entries,
+                  resource->per_page);
+    ais_answer_free(answer);
     return;
   }
 
@@ -56,9 +70,9 @@ outcome_t aisearch_outcome(const struct ais_resource *resource,
     outcome.fault = outcome.verdict.fault;
   }
 
-  outcome.verdict.fault = outcome.fault;
   if (outcome.fault == AIS_FAULT_NONE || outcome.fault == AIS_FAULT_REFUSED)
-    judge_body(&outcome, resource->kind, response);
+    judge_body(&outcome, resource, response);
+  outcome.verdict.fault = outcome.fault;
 
   make_printable(outcome.why.text);
   return outcome;

@@ -1,6 +1,7 @@
 """What the collectd plugin finds by lists of instances, while these come, go, and cannot be read."""
 
 import contextlib
+import json
 import pathlib
 import re
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway import account as nginx_account
-from harness import net
+from harness import net, stall
 from harness import nginx as nginx_harness
 from harness.collectd import INTERVAL, Collectd, Config, Report
 from harness.simulator import ACCOUNT, Simulator
@@ -239,12 +240,18 @@ def test_a_list_that_fails_half_way_changes_nothing(tmp, simulator):
         daemon.wait_log('list of instances: can be read again')
 
 
+def listing(count: int, first: int = 0) -> str:
+    """A page of so many instances, of a list that tells no total."""
+    return json.dumps({"success": True, "result": [{"id": f"i-{n}"} for n in range(first, first + count)]})
+
+
 @pytest.mark.parametrize("fault", [
     dict(status=404, body='{"success":false,"errors":[{"code":7063,"message":"namespace_not_found"}]}'),
     dict(status=200, body='{"success":true,"result":{"name":"docs"}}'),
     dict(status=200, body='{"success":true,"result":[],"result_info":{"total_count":0,"page":7}}'),
     dict(script=[{"reset": True}]),
-], ids=["not found", "no instances", "another page", "reset"])
+    dict(status=200, body=listing(101)),
+], ids=["not found", "no instances", "another page", "reset", "more than a page"])
 def test_no_fault_of_a_list_takes_anything_away(tmp, simulator, fault):
     populate(simulator, "instances/docs", "instances/handbook")
     with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
@@ -255,6 +262,46 @@ def test_no_fault_of_a_list_takes_anything_away(tmp, simulator, fault):
         wait_watched(daemon, "docs", "handbook")
         simulator.clear_faults()
         daemon.wait_log("list of instances: can be read again")
+
+
+def test_an_answer_with_more_than_a_page_is_none(collectd, simulator):
+    """Of instances, and of jobs."""
+    populate(simulator, "instances/docs")
+    jobs = [{"id": f"job-{n}", "source": "user", "started_at": None} for n in range(51)]
+    simulator.fault(r"/instances\?", status=200, body=listing(101))
+    simulator.fault(r"/docs/jobs\?", status=200, body=json.dumps({"success": True, "result": jobs}))
+    daemon = collectd(block(simulator, "DiscoverInstances true", 'Instance "docs"'))
+    what = "cannot be read: body: the answer has {} entries, and {} were asked for"
+    daemon.wait_log("list of instances: " + what.format(101, 100))
+    daemon.wait_log('Instance "docs": ' + what.format(51, 50))
+    assert daemon.log_lines("was found") == []
+
+
+def test_a_list_without_an_end(collectd, tmp, simulator):
+    """A thousand pages of it are read, and no more."""
+    pages: list[int] = []
+    looked_at: set[bytes] = set()
+
+    def serve(connection: stall.Connection) -> None:
+        while (head := connection.read_head()):
+            if asked := re.search(rb"/instances\?page=(\d+)&per_page=100 ", head):
+                pages.append(int(asked[1]))
+                connection.play([stall.response(body=listing(100, 100 * pages[-1]))])
+            else:
+                looked_at.add(re.search(rb"/instances/([^/]+)/jobs", head)[1])
+                connection.play([stall.response(body='{"success":true,"result":[]}')])
+
+    with stall.Server(serve) as (host, port):
+        through = f'TokenFile "{simulator.token_file}"\nAPIURL "http://{host}:{port}/client/v4"'
+        daemon = collectd(block(simulator, 'DiscoverInstance "/^i-1..$/"', through=through, interval="900"))
+        before = net.rss(daemon.pid)
+        line = daemon.wait_log("list of instances: has more than", timeout=60)
+        assert "has more than the 100000 instances that are watched at most" in line
+        assert "Say which ones are meant, by DiscoverNamespace, DiscoverInstance or Instance." in line
+        assert len(daemon.log_lines("was found")) == 10, "the others were counted"
+        net.wait_until(lambda: looked_at == {b"i-%d" % n for n in range(100, 200)}, 15, "a look at each of those")
+        assert pages == list(range(1, 1001))
+        assert net.rss(daemon.pid) - before < (64 << 20)
 
 
 def test_an_api_that_is_away_at_first(tmp, simulator):

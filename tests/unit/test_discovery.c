@@ -782,6 +782,76 @@ static void test_lists_that_make_no_sense(void **state)
     assert_int_equal(strlen(changes()), 150 * 6 - 1);
 }
 
+/* The next page of a list without an end, whose names begin with a letter. */
+static discovery_step_t endless_page(char letter, int64_t total)
+{
+    static char names[DISCOVERY_PER_PAGE][16];
+    static struct ais_instance instances[DISCOVERY_PER_PAGE];
+    struct ais_listing listing = {
+        .instances = instances, .ninstances = DISCOVERY_PER_PAGE, .total = total, .page = d.page};
+
+    for (int i = 0; i < DISCOVERY_PER_PAGE; i++) {
+        snprintf(names[i], sizeof(names[i]), "%c%d", letter, d.page * DISCOVERY_PER_PAGE + i);
+        instances[i] = (struct ais_instance){.id = names[i], .created_at = AIS_TIME_NONE};
+    }
+    return aisearch_discovery_page(&d, &listing, /* is_old = */ false);
+}
+
+static size_t appeared(void)
+{
+    discovery_change_t change = {0};
+    size_t count = 0;
+
+    while (aisearch_discovery_change(&d, &change)) {
+        assert_int_equal(change.event, DISCOVERY_APPEARED);
+        count++;
+    }
+    return count;
+}
+
+/* Nobody is made to watch more than so many, neither by one list nor by one that has others each time. */
+static void test_a_list_without_an_end(void **state)
+{
+    int pages = 1;
+
+    (void) state;
+    create("docs");
+    round_of(1);
+    assert_false(d.full);
+    assert_string_equal(changes(), "+docs");
+
+    aisearch_discovery_begin(&d);
+    while (endless_page('n', DISCOVERY_MAX + 1) == DISCOVERY_MORE)
+        pages++;
+    assert_int_equal(pages, DISCOVERY_PAGES_MAX);
+    assert_true(d.full);
+    assert_int_equal(appeared(), DISCOVERY_MAX - 1);
+
+    aisearch_discovery_begin(&d);
+    while (endless_page('o', -1) == DISCOVERY_MORE)
+        ;
+    assert_true(d.full);
+    assert_int_equal(appeared(), 0);
+    assert_int_equal(d.nknown, DISCOVERY_MAX);
+}
+
+/* What changes while it is read is read again, which is no way around that. */
+static void test_a_list_without_an_end_that_moves(void **state)
+{
+    discovery_step_t step;
+
+    (void) state;
+    aisearch_discovery_begin(&d);
+    do {
+        step = endless_page((char) ('a' + d.passes), d.page == 900 ? 0 : 1000000);
+        assert_true(d.nfound <= 2 * DISCOVERY_MAX + DISCOVERY_PER_PAGE);
+    } while (step == DISCOVERY_MORE);
+    assert_int_equal(step, DISCOVERY_DONE);
+    assert_int_equal(d.passes, 3);
+    assert_true(d.full);
+    assert_int_equal(appeared(), DISCOVERY_MAX);
+}
+
 /* A server that does not care which page is asked for: what it tells is there, and nothing is gone by that. */
 static void test_a_list_that_ignores_pages(void **state)
 {
@@ -932,6 +1002,8 @@ int main(void)
         TEST(test_a_list_in_motion),
         TEST(test_a_list_that_ends_early),
         TEST(test_lists_that_make_no_sense),
+        TEST(test_a_list_without_an_end),
+        TEST(test_a_list_without_an_end_that_moves),
         TEST(test_a_list_that_ignores_pages),
         TEST(test_totals_that_come_and_go),
         TEST(test_changes_not_taken),
