@@ -445,6 +445,7 @@ ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
 
     if (pass->resource->lengths) {
         pass->slashes = ngx_http_aisearch_slashes(value);
+        ngx_http_aisearch_parts_check(cf, &pass->name, value);
         return NGX_CONF_OK;
     }
 

@@ -320,6 +320,10 @@ void ngx_http_aisearch_flight_look(void);
 /* of the resource of a pass, or of what it has become */
 ngx_uint_t ngx_http_aisearch_slashes(ngx_str_t *s);
 
+/* parts: of a resource with variables, a warning where they may be more */
+void ngx_http_aisearch_parts_check(ngx_conf_t *cf, ngx_str_t *account,
+    ngx_str_t *resource);
+
 /* request */
 
 ngx_int_t ngx_http_aisearch_handler(ngx_http_request_t *r);

@@ -464,6 +464,46 @@ def test_everything_that_can_be_said(tmp, files):
     assert "[" not in result.output, "a warning about a good configuration"
 
 
+def resource_test(tmp, files, match: str, resource: str) -> str:
+    """What nginx -t says, but that all is well, about a resource in such a location."""
+    server = location(f"aisearch_pass docs {resource};", match=match)
+    result = config_test(Config(http=account().replace("@FILES@", str(files)), server=server), tmp)
+    assert result.ok, result.output
+    return "\n".join(line for line in result.output.splitlines() if "[" in line)
+
+
+@pytest.mark.parametrize("match, resource, what", [
+    ("~ ^/jobs/(?<rest>.+)$", "instances/$rest", "instance"),
+    ("~ ^/jobs/(.*)$", "instances/$1", "instance"),
+    ("/jobs/", "instances/$request_id", "instance"),
+    ("/jobs/", "namespaces/team/instances/${request_id}", "instance"),
+    ("~ ^/jobs/(?<team>[^/]+)/(?<rest>.+?)$", "namespaces/$team/instances/$rest", "instance"),
+    ("~ ^/jobs/(?<rest>.+)$", f"accounts/{ACCOUNT}/ai-search/namespaces/$rest", "namespace"),
+], ids=str)
+def test_what_was_written_for_several_parts_is_warned_about(tmp, files, match, resource, what):
+    said = resource_test(tmp, files, match, resource)
+    variable = resource.rpartition("/")[2]
+    assert re.search(rf'\[warn\] .*"{re.escape(resource)}" in "aisearch_pass" is one {what}, since a variable stands for '
+                     rf'one part of a resource; if "{re.escape(variable)}" is more than that, such as "NAME/jobs/ID", write '
+                     rf'"set \$resource {re.escape(resource)}; aisearch_pass docs \$resource;" in .*nginx\.conf:\d+$', said)
+
+
+@pytest.mark.parametrize("match, resource", [
+    ("~ ^/jobs/(?<inst>[^/]+)/(?<job>[^/]+)$", "instances/$inst/jobs/$job"),
+    ("/jobs/", "instances/handbook/jobs/$arg_job"),
+    ("/jobs/", "instances/$arg_inst"),
+    ("/jobs/", "instances/$request_id/jobs"),
+    ("/jobs/", "instances/docs-$request_id"),
+    ("/jobs/", "instances/$request_id$request_id"),
+    ("/jobs/", "$request_id"),
+    ("/jobs/", "rags/$request_id/jobs/${request_id}/logs"),
+    ("~ ^/facts/(?<inst>[^/]+)$", "instances/$inst"),
+    ("~ ^/facts/([a-z]+)$", "instances/$1"),
+], ids=str)
+def test_what_is_one_part_is_not(tmp, files, match, resource):
+    assert resource_test(tmp, files, match, resource) == ""
+
+
 def test_module_is_loaded_but_unused(tmp):
     assert config_test(Config(), tmp).ok
 
