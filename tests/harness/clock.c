@@ -1,6 +1,7 @@
 /*
- * For LD_PRELOAD: the monotonic clock of a process, and of those it forks, runs ahead by as many nanoseconds as stand in
- * the file AIS_CLOCK, so that a test need not wait for minutes to pass.
+ * For LD_PRELOAD: the clocks of a process, and of those it forks, run ahead by as many nanoseconds as stand in the file
+ * AIS_CLOCK, first those of the monotonic one, so that a test need not wait for minutes to pass, then those of the wall
+ * clock, which may also be behind.
  */
 
 #define _GNU_SOURCE
@@ -9,10 +10,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SECOND INT64_C(1000000000)
+
+enum { MONOTONIC, WALL, CLOCKS };
 
 typedef int clock_reader(clockid_t id, struct timespec *ts);
 
@@ -28,10 +32,29 @@ init(void)
 
     real_clock_gettime = (clock_reader *) dlsym(RTLD_NEXT, "clock_gettime");
     if (fd != -1) {
-        void *page = mmap(NULL, sizeof(*ahead), PROT_READ, MAP_SHARED, fd, 0);
+        void *page = mmap(NULL, CLOCKS * sizeof(*ahead), PROT_READ, MAP_SHARED, fd, 0);
 
         ahead = page != MAP_FAILED ? page : NULL;
         close(fd);
+    }
+}
+
+static int64_t
+ahead_of(clockid_t id)
+{
+    if (ahead == NULL) {
+        return 0;
+    }
+
+    switch (id) {
+    case CLOCK_MONOTONIC:
+    case CLOCK_MONOTONIC_COARSE:
+        return ahead[MONOTONIC];
+    case CLOCK_REALTIME:
+    case CLOCK_REALTIME_COARSE:
+        return ahead[WALL];
+    default:
+        return 0;
     }
 }
 
@@ -39,17 +62,43 @@ init(void)
 int
 clock_gettime(clockid_t id, struct timespec *ts)
 {
+    int64_t ns;
     int rc;
 
     if (real_clock_gettime == NULL) {
         real_clock_gettime = (clock_reader *) dlsym(RTLD_NEXT, "clock_gettime");
     }
     rc = real_clock_gettime(id, ts);
-    if (rc == 0 && ahead != NULL && (id == CLOCK_MONOTONIC || id == CLOCK_MONOTONIC_COARSE)) {
-        int64_t ns = ts->tv_nsec + *ahead;
-
-        ts->tv_sec += ns / SECOND;
+    if (rc == 0) {
+        ns = ts->tv_sec * SECOND + ts->tv_nsec + ahead_of(id);
+        ts->tv_sec = ns / SECOND;
         ts->tv_nsec = ns % SECOND;
     }
     return rc;
+}
+
+int
+gettimeofday(struct timeval *restrict tv, void *restrict zone)
+{
+    struct timespec ts;
+
+    (void) zone;
+    if (clock_gettime(CLOCK_REALTIME, &ts) != 0) {
+        return -1;
+    }
+    tv->tv_sec = ts.tv_sec;
+    tv->tv_usec = ts.tv_nsec / 1000;
+    return 0;
+}
+
+time_t
+time(time_t *t)
+{
+    struct timespec ts;
+
+    (void) clock_gettime(CLOCK_REALTIME_COARSE, &ts);
+    if (t != NULL) {
+        *t = ts.tv_sec;
+    }
+    return ts.tv_sec;
 }

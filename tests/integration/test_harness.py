@@ -1,5 +1,6 @@
 """The helpers that other tests trust blindly: upstreams that go wrong as they say, and logs that are really checked."""
 
+import email.utils
 import os
 import socket
 import ssl
@@ -331,3 +332,13 @@ def test_slow_dns(tmp):
         address, seconds = child.communicate(timeout=20)[0].split()
         assert address == b"127.0.0.1"
         assert at_least <= float(seconds) <= at_most, name
+
+
+def test_clock_sets_the_wall_clock_alone(nginx, tmp):
+    clock = Clock(tmp)
+    server = nginx(aisearch=False, server="location / { return 200; }", preload=[clock.library], env=clock.env)
+    for ahead in (0, -600, 600, 0):
+        clock.set_wall(ahead)
+        server.get("/")  # its time is that of the turn before
+        date = email.utils.parsedate_to_datetime(server.get("/").header("Date")).timestamp()
+        assert abs(date - time.time() - ahead) < 60

@@ -1,10 +1,14 @@
 """The soak test itself (tests/soak, make soak) is a gate of its own; here, that it would notice."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 
-from harness import BUILD, TESTS
+from harness import BUILD, TESTS, net
+from soak.judge import Judge
+from soak.world import Job
 
 
 def test_wrong_answer_is_noticed_and_the_seed_is_told():
@@ -14,3 +18,23 @@ def test_wrong_answer_is_noticed_and_the_seed_is_told():
     assert run.returncode == 1, run.stdout + run.stderr
     assert "asked for instances/docs j0, got {'id': 'j0'," in run.stdout
     assert "make soak SEED=7" in run.stdout
+
+
+def told(job: Job, seen: str | None, ended: str | None = None) -> net.Response:
+    """An answer about the job, with these times."""
+    result = {"id": job.id, "mark": job.mark, "started_at": seen and "2026-11-26T12:00:00.000000Z", "ended_at": ended,
+              "last_seen_at": seen}
+    return net.Response(200, "OK", [("X-Aisearch-State", "running"), ("Age", "0")],
+                        json.dumps({"success": True, "result": result}).encode())
+
+
+def test_an_answer_that_is_older_than_another_is_noticed():
+    judge = Judge(None, None, None)
+    now = time.time()
+    job = Job("instances/docs", "j1", now - 60, now + 3600, "succeeded")
+    judge.job(job, told(job, None), now)
+    judge.job(job, told(job, "2026-11-26T12:00:01.000000Z"), now)
+    judge.job(job, told(job, None), now)  # asked for before the other one was told
+    assert judge.violations == []
+    judge.job(job, told(job, None), time.time())
+    assert len(judge.violations) == 1 and "('job', 'instances/docs j1') was told to be" in judge.violations[0]

@@ -9,6 +9,7 @@ import threading
 import time
 
 from harness import temp_dir
+from harness.clock import Clock
 from harness.nginx import Config, Nginx
 from harness.simulator import ACCOUNT, Simulator
 
@@ -61,13 +62,15 @@ def soak(tmp: pathlib.Path, seconds: float, seed: int, spoil: bool) -> Judge:
         tokens = Tokens(tmp, simulator)
         calls, length = BUDGET
         http = _HTTP.format(account=ACCOUNT, files=tokens.files, url=simulator.url, calls=calls, seconds=length)
-        nginx = Nginx(tmp, Config(http=http, server=_SERVER, workers=WORKERS, level="notice"), stop_timeout=10)
+        clock = Clock(tmp)
+        nginx = Nginx(tmp, Config(http=http, server=_SERVER, workers=WORKERS, level="notice"), [clock.library],
+                      stop_timeout=10, env=clock.env)
         nginx.allow_log(r"worker process \d+ exited on signal 9")
         nginx.allow_log(r"shared memory zone \S+ was locked by")
         with nginx:
             if spoil:
                 simulator.job("instances/docs", "j0", extra={"mark": "another"})
-            trouble = Trouble(random.Random(f"{seed} trouble"), nginx, simulator, tokens)
+            trouble = Trouble(random.Random(f"{seed} trouble"), nginx, simulator, tokens, clock)
             judge = Judge(nginx, simulator, trouble)
             rngs = [random.Random(f"{seed} client {n}") for n in range(CLIENTS)]
             _run([Client(rng, nginx.address, world, judge, trouble.burst) for rng in rngs], trouble, judge, seconds)

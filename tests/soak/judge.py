@@ -36,6 +36,7 @@ class Judge:
         self._simulator = simulator
         self._trouble = trouble
         self._ended: dict[Job, float] = {}  # since when it is known
+        self._versions: dict[tuple, tuple[tuple, float]] = {}  # of each resource's jobs: the newest, and since when
         self._first: dict[int, tuple[int, int]] = {}  # of each process: descriptors and memory
         self._calls: list[float] = []
         self._lock = threading.Lock()
@@ -58,6 +59,7 @@ class Judge:
         result = answer.json()["result"]
         if (result["id"], result["mark"]) != (job.id, job.mark):
             self.violation(f"asked for {job.mark}, got {result}")
+        self._version(("job", job.mark), result, began, now)
         self._state(job, answer.header("X-Aisearch-State"), now - self._age(answer), began, now)
 
     def head(self, job: Job, answer: net.Response, began: float) -> None:
@@ -66,8 +68,11 @@ class Judge:
             self._state(job, answer.header("X-Aisearch-State"), now - self._age(answer), began, now)
 
     def list(self, instance: str, jobs: list[Job], answer: net.Response, began: float) -> None:
+        now = time.time()
         if not self._good(instance, answer, began):
             return
+        for result in answer.json()["result"]:
+            self._version(("list", result["mark"]), result, began, now)
         got = sorted(result["mark"] for result in answer.json()["result"])
         if got != sorted(job.mark for job in jobs):
             self.violation(f"asked for the jobs of {instance}, got {got}")
@@ -121,6 +126,16 @@ class Judge:
                 self._ended[job] = min(now, known or now)
         if known is not None and known < began and state != job.end:
             self.violation(f"{job.mark} had ended, and is {state} again")
+
+    def _version(self, what: tuple, result: dict, began: float, now: float) -> None:
+        """No answer is older than what was told, to whomever, before it was asked for."""
+        version = tuple(result[name] or "" for name in ("ended_at", "started_at", "last_seen_at"))
+        with self._lock:
+            newest, since = self._versions.get(what, (version, now))
+            if version >= newest:
+                self._versions[what] = (version, min(now, since) if version == newest else now)
+        if version < newest and since < began:
+            self.violation(f"{what} was told to be {newest} {began - since:.3f} s before, and is {version}")
 
     # What nginx spends.
 

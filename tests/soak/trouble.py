@@ -10,6 +10,7 @@ import threading
 import time
 
 from harness import canary, net, stall
+from harness.clock import Clock
 from harness.nginx import Nginx
 from harness.simulator import Simulator
 
@@ -66,13 +67,15 @@ class Tokens:
 class Trouble:
     """run() makes it, until stop(); the rest tells of it."""
 
-    def __init__(self, rng: random.Random, nginx: Nginx, simulator: Simulator, tokens: Tokens) -> None:
+    def __init__(self, rng: random.Random, nginx: Nginx, simulator: Simulator, tokens: Tokens,
+                 clock: Clock) -> None:
         self.kills = 0  # by SIGKILL
         self.burst = threading.Event()  # clients ask for what is in no cache, as fast as they can
         self._rng = rng
         self._nginx = nginx
         self._simulator = simulator
         self._tokens = tokens
+        self._clock = clock
         self._stopping = threading.Event()
         self._log: list[tuple[float, str]] = []
         self._killed: list[float] = []
@@ -85,6 +88,7 @@ class Trouble:
         """between() is called where it is quiet."""
         while not self._stopping.is_set():
             self._calm(self._rng.uniform(5, 8))
+            self._halt()
             between()
             self._fault(self._rng.uniform(1, 3))
             self._pause(GRACE)
@@ -109,7 +113,8 @@ class Trouble:
 
     def _calm(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        moves = [self._reload, self._kill, self._kill, self._terminate, self._halt, self._rotate, self._follow]
+        moves = [self._reload, self._kill, self._kill, self._terminate, self._halt, self._set_clock, self._rotate,
+                 self._follow]
         while time.monotonic() < until and not self._stopping.is_set():
             self._rng.choice(moves)()
             self._pause(self._rng.uniform(0.2, 2))
@@ -141,12 +146,21 @@ class Trouble:
         self._killed.append(time.time())
 
     def _halt(self) -> None:
-        """For less than a lease lasts, and for more."""
-        pid, seconds = self._worker(), self._rng.choice([0.2, 1, 2.5])
+        """With fetches under way. Where it is for longer than a lease lasts, others know better when it goes on."""
+        pid, seconds = self._worker(), self._rng.choice([0.2, 1, 2.5, 2.5, 2.5])
+        slow = self._simulator.fault("/jobs", delay=0.25)
+        self._pause(0.25)
         self._say(f"worker {pid} stands still for {seconds} s")
         os.kill(pid, signal.SIGSTOP)
+        self._simulator.clear_fault(slow)
         self._pause(seconds)
         os.kill(pid, signal.SIGCONT)
+
+    def _set_clock(self) -> None:
+        """Of all of nginx's processes, the wall clock: by minutes, and back at some time."""
+        seconds = self._rng.choice([0, self._rng.uniform(-600, 600)])
+        self._say(f"the clock is {seconds:+.0f} s ahead")
+        self._clock.set_wall(seconds)
 
     def _rotate(self) -> None:
         """As an operator does: the next token into the other file, a reload, and then the old one is revoked."""

@@ -8,6 +8,7 @@ from harness.simulator import Simulator
 
 INSTANCES = ("instances/docs", "instances/wiki", "namespaces/team/instances/docs", "rags/docs")
 JOBS = 40  # of each instance; all have the same names
+SEEN_EVERY = 0.2  # seconds: two answers about a job that runs tell which of them is newer
 
 REASONS = {"succeeded": None, "failed": "error: could not read the source", "cancelled": "cancelled by user"}
 
@@ -54,5 +55,6 @@ def _job(rng: random.Random, instance: str, job_id: str, seconds: float) -> Job:
 def _order(job: Job) -> dict:
     now = time.time()
     return {"id": job.id, "starts_in": job.starts_at - now, "ends_in": job.ends_at - now,
-            "end_reason": REASONS[job.end], "extra": {"mark": job.mark},
+            "last_seen_every": SEEN_EVERY, "times": "fraction", "end_reason": REASONS[job.end],
+            "extra": {"mark": job.mark},
             "logs": [{"id": 1, "created_at": 1763902700, "message": job.mark, "message_type": 0}]}
