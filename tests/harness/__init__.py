@@ -11,6 +11,7 @@ context managers, without pytest; tests/integration/conftest.py makes fixtures o
     stall                 upstreams that refuse, stall or break, and slow DNS
     shortage.Shortage     memory that runs out in a daemon, at a chosen allocation
     illness.Upstream      one that falls ill in a certain way, and recovers; http2 has the frames for it
+    hostile.Hostile       a client that means harm, in one of many ways
     clock.Clock           the clocks of a daemon, to be advanced and set
     proxy.ForwardProxy    a forward proxy between a daemon and its upstream
     canary                looks for the credential where it must not stand
