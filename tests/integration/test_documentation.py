@@ -1,4 +1,7 @@
-"""What the plugin accepts and what it may notify of is in its man page and in its documentation, and nothing else."""
+"""
+What the plugin accepts and what it may notify of is in its man page and in its documentation, and nothing else; and what
+SECURITY.md promises is held by tests that there are.
+"""
 
 import re
 import subprocess
@@ -64,3 +67,22 @@ def test_links_of_the_man_page():
     targets = re.findall(r'L</"([^"]+)">', MAN_PAGE)
     assert targets
     assert [target for target in targets if not re.search(rf"^=head[12] {target}$", MAN_PAGE, re.MULTILINE)] == []
+
+
+def promises() -> list[tuple[str, list[str]]]:
+    """Of the tables in SECURITY.md: what is promised, and "FILE::TEST" of each that holds it."""
+    [chapter] = re.findall(r"^## What is promised.*?(?=^## )", (ROOT / "SECURITY.md").read_text(), re.DOTALL | re.MULTILINE)
+    rows = re.findall(r"^\| (.*) \| (.*) \|$", chapter, re.MULTILINE)
+    return [(promise, re.findall(r"`([^`]+)`", tests)) for promise, tests in rows if tests != "held by"]
+
+
+def is_there(test: str) -> bool:
+    file, _, name = test.partition("::")
+    path = ROOT / "tests" / file
+    return path.exists() and re.search(rf"^(?:def|static void) {re.escape(name)}\(", path.read_text(), re.MULTILINE) is not None
+
+
+def test_promises_are_held_by_tests():
+    assert len(promises()) >= 26
+    assert [promise for promise, tests in promises() if not tests] == []
+    assert [test for _, tests in promises() for test in tests if not is_there(test)] == []
