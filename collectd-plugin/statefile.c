@@ -484,6 +484,8 @@ void aisearch_statefile_keep(statefile_t *f, const char *kind, const char *name,
 
   if (is_at(f, i, kind, name))
     drop(f, i);
+  if (f->nlines >= STATEFILE_KEPT)
+    return;
 
   print_date(date, now);
   append_line(&copy, kind, name, date, text);

@@ -17,12 +17,15 @@
  *
  * such as "instance docs-handbook 2026-11-23T12:00:00Z ...". What was read at
  * start waits in here until somebody takes it. What nobody has taken is written
- * again, with its old date, for a month: what it belongs to may come back.
+ * again, with its old date, for a month: what it belongs to may come back. No
+ * more than STATEFILE_KEPT lines wait like that.
  *
  * The file is written by a thread of its own, so that a slow disk holds up
  * nobody, and is replaced as a whole. All functions belong to one thread at a
  * time. Without collectd in it; times are milliseconds since the epoch.
  */
+
+#define STATEFILE_KEPT 100000
 
 typedef struct statefile_s statefile_t;
 
@@ -49,7 +52,8 @@ char *aisearch_statefile_take(statefile_t *file, const char *kind,
 char *aisearch_statefile_first(const statefile_t *file, const char *kind,
                                const char *prefix);
 
-/* Puts one in, until it is taken: what it belongs to has gone at that time. */
+/* Puts one in, until it is taken: what it belongs to has gone at that time.
+ * Where there are STATEFILE_KEPT, it is forgotten: an API may make up names. */
 void aisearch_statefile_keep(statefile_t *file, const char *kind,
                              const char *name, const char *text, int64_t now);
 

@@ -216,6 +216,24 @@ static void test_an_instance_that_goes_and_comes_back(void **state)
     check_take(f, "instance", "docs-b", NULL);
 }
 
+static void test_no_more_than_so_many_are_kept(void **state)
+{
+    fixture_t *f = *state;
+    char name[16];
+
+    check_reopen(f);
+    for (int i = 0; i <= STATEFILE_KEPT; i++) {
+        snprintf(name, sizeof(name), "n%06d", i);
+        aisearch_statefile_keep(f->file, "instance", name, "listed=1", NOW);
+    }
+    aisearch_statefile_keep(f->file, "instance", "n000007", "", NOW);
+    check_take(f, "instance", "n000007", "");
+    check_take(f, "instance", "n099999", "listed=1");
+    check_take(f, "instance", "n100000", NULL);
+    aisearch_statefile_keep(f->file, "instance", "n100000", "", NOW);
+    check_take(f, "instance", "n100000", "");
+}
+
 static void check_first(fixture_t *f, const char *kind, const char *prefix, const char *expected)
 {
     char *name = aisearch_statefile_first(f->file, kind, prefix);
@@ -358,6 +376,7 @@ int main(void)
         TEST(test_what_is_not_taken_is_kept),
         TEST(test_a_date_to_come),
         TEST(test_an_instance_that_goes_and_comes_back),
+        TEST(test_no_more_than_so_many_are_kept),
         TEST(test_names_with_a_prefix),
         TEST(test_damaged_files_are_set_aside),
         TEST(test_what_cannot_be_written),
