@@ -6,6 +6,15 @@
 #define FAULTS_MAX 3
 
 #define AVOID_MAX (sizeof(((struct ais_avoid *) NULL)->failed) / sizeof(uint64_t))
+/*
+ * What floods may cost altogether: in the worst way that is known, a flood of 256 KiB is 7 ms of work, one of 1 MiB, on
+ * a connection that has given large answers before, 25 ms.
+ */
+#define REST_MS 250
+#define SUSPECT_MS 10000
+#define SUSPECT_ALLOWANCE ((int64_t) 32 * 1024)
+
+#define FLOODS_MAX (sizeof(((struct ais_connections *) NULL)->floods) / sizeof(struct ais_flood))
 
 enum ais_outcome ais_connection_outcome(enum ais_fault fault, int status)
 {
@@ -27,22 +36,25 @@ enum ais_outcome ais_connection_outcome(enum ais_fault fault, int status)
     }
 }
 
-void ais_connection_add(struct ais_connections *connections, int fd, struct ais_str origin, unsigned label)
+struct ais_connection *ais_connection_add(struct ais_connections *connections, int fd, struct ais_str origin,
+                                          unsigned label)
 {
     struct ais_connection *c;
 
     ais_connection_remove(connections, fd);
     c = calloc(1, sizeof(*c) + origin.len);
     if (c == NULL) {
-        return;
+        return NULL;
     }
     c->id = ++connections->last_id;
     c->fd = fd;
     c->label = label;
     c->origin_len = origin.len;
     memcpy(c->origin, origin.data, origin.len);
+    ais_allowance_begin(&c->allowance);
     c->next = connections->first;
     connections->first = c;
+    return c;
 }
 
 void ais_connection_remove(struct ais_connections *connections, int fd)
@@ -74,6 +86,18 @@ struct ais_connection *ais_connection_get(const struct ais_connections *connecti
     for (c = connections->first; c != NULL; c = c->next) {
         if (c->id == id) {
             return c;
+        }
+    }
+    return NULL;
+}
+
+struct ais_connection *ais_connection_opened_by(const struct ais_connections *connections, const void *opener)
+{
+    struct ais_connection *c;
+
+    for (c = connections->first; c != NULL; c = c->next) {
+        if (c->opener == opener) {
+            return c->up ? NULL : c;
         }
     }
     return NULL;
@@ -130,6 +154,100 @@ bool ais_connection_survives(const struct ais_connection *connection, enum ais_o
 
     ais_connection_judge(&after, outcome);
     return ais_connection_is_usable(&after);
+}
+
+/* FNV-1a. One for another makes a try wait for a moment, no more. */
+static uint64_t hash(struct ais_str s)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    size_t i;
+
+    for (i = 0; i < s.len; i++) {
+        h = (h ^ (unsigned char) s.data[i]) * UINT64_C(0x100000001b3);
+    }
+    return h;
+}
+
+/* id is that of the connection, or 0 where that was not its end. */
+static void note(struct ais_connections *connections, const struct ais_connection *connection, uint64_t id, int64_t now)
+{
+    struct ais_str origin = {connection->origin, connection->origin_len};
+    int64_t beside = connection->allowance.beside;
+    struct ais_connection *c;
+
+    connections->floods[connections->nfloods++ % FLOODS_MAX] = (struct ais_flood){
+        .connection = id,
+        .bytes = beside > 0 ? (uint64_t) beside : 1,
+        .origin = hash(origin),
+        .at = now,
+    };
+    for (c = connections->first; c != NULL; c = c->next) {
+        if (!c->proven && is_of(c, origin)) {
+            ais_allowance_limit(&c->allowance, SUSPECT_ALLOWANCE);
+            c->suspected = true;
+        }
+    }
+}
+
+void ais_connection_note_flood(struct ais_connections *connections, struct ais_connection *connection, int64_t now)
+{
+    connection->flooded = true;
+    connection->distrusted = true;
+    note(connections, connection, connection->id, now);
+}
+
+void ais_connection_close(struct ais_connections *connections, int fd, int64_t now)
+{
+    struct ais_connection *c = connections->first;
+
+    while (c != NULL && c->fd != fd) {
+        c = c->next;
+    }
+    if (c != NULL && !c->flooded && !c->suspected && ais_allowance_is_strained(&c->allowance)) {
+        note(connections, c, 0, now);
+    }
+    ais_connection_remove(connections, fd);
+}
+
+bool ais_connection_take(struct ais_connections *connections, struct ais_connection *connection, size_t bytes,
+                         size_t more, int64_t now)
+{
+    if (connection->flooded || ais_allowance_take(&connection->allowance, bytes, more, now)) {
+        return true;
+    }
+    ais_connection_note_flood(connections, connection, now);
+    return false;
+}
+
+enum ais_caution ais_connection_caution(const struct ais_connections *connections, struct ais_str origin, int64_t now)
+{
+    enum ais_caution caution = AIS_CAUTION_NONE;
+    size_t n = connections->nfloods < FLOODS_MAX ? connections->nfloods : FLOODS_MAX;
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        const struct ais_flood *flood = &connections->floods[i];
+
+        if (now - flood->at < SUSPECT_MS && flood->origin == hash(origin)) {
+            if (now - flood->at < REST_MS) {
+                return AIS_CAUTION_REST;
+            }
+            caution = AIS_CAUTION_ALONE;
+        }
+    }
+    return caution;
+}
+
+uint64_t ais_connection_flood(const struct ais_connections *connections, uint64_t id)
+{
+    size_t i;
+
+    for (i = 0; i < FLOODS_MAX; i++) {
+        if (connections->floods[i].connection == id) {
+            return connections->floods[i].bytes;
+        }
+    }
+    return 0;
 }
 
 bool ais_connection_is_barred(const struct ais_connections *connections, struct ais_str origin, unsigned label)

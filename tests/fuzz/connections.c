@@ -5,6 +5,8 @@
  *     x  it is closed                          j  a try on it has ended in the way N
  *     u  a request goes by it, to port N       a  the fetch is to avoid it
  *     n  another fetch begins                  p  the fetch is to avoid all that have been opened
+ *     b  it brings N * 16 KiB                  r  a request goes by it, whose answer has N * 16 KiB
+ *     t  N * 100 ms pass                       c  it is closed, with what it has brought
  */
 
 #include "fuzz.h"
@@ -30,6 +32,7 @@ static const struct {
 struct play {
     struct ais_connections connections;
     struct ais_avoid avoid;
+    int64_t now;
 };
 
 static struct ais_str origin_of(unsigned fd)
@@ -83,32 +86,56 @@ static void go_up(struct play *p, struct ais_connection *c, unsigned port)
     MUST(ais_connection_between(&p->connections, &(struct ais_addresses){"127.0.0.1", "", c->fd, (int) port}) == NULL);
 }
 
+/* More than all that it may have is a flood, which is said once, and known from then on. */
+static void bring(struct play *p, struct ais_connection *c, size_t bytes)
+{
+    bool flooded = c->flooded;
+    bool stays = ais_connection_take(&p->connections, c, bytes, bytes / 16, p->now);
+
+    MUST(stays == (flooded || !c->flooded));
+    MUST(c->flooded ? !ais_connection_is_usable(c) : c->allowance.left >= 0 && c->allowance.left <= 1 << 20);
+    MUST(stays || ais_connection_flood(&p->connections, c->id) > 0);
+    MUST(stays || ais_connection_caution(&p->connections, origin_of((unsigned) c->fd), p->now) == AIS_CAUTION_REST);
+    MUST(ais_connection_caution(&p->connections, origin_of((unsigned) c->fd), p->now + 10000) == AIS_CAUTION_NONE);
+}
+
 static void step(struct play *p, char letter, unsigned fd, unsigned n)
 {
     struct ais_connection *c = find(p, fd);
 
     if (letter == 'o')
-        ais_connection_add(&p->connections, (int) fd, origin_of(fd), n);
+        ais_connection_add(&p->connections, (int) fd, origin_of(fd), n)->opener = &origins[n % 2];
     else if (letter == 'x')
         ais_connection_remove(&p->connections, (int) fd);
+    else if (letter == 'c')
+        ais_connection_close(&p->connections, (int) fd, p->now);
+    else if (letter == 't')
+        p->now += n * 100;
     else if (letter == 'n')
         p->avoid = (struct ais_avoid){0};
     else if (letter == 'p')
         p->avoid.up_to = p->connections.last_id;
     else if (c != NULL && letter == 'j')
         judge(p, c, n);
-    else if (c != NULL && letter == 'u')
+    else if (c != NULL && letter == 'b')
+        bring(p, c, (size_t) n << 14);
+    else if (c != NULL && letter == 'r') {
+        ais_allowance_add_request(&c->allowance);
+        ais_allowance_add_answer(&c->allowance, (size_t) n << 14);
+    } else if (c != NULL && letter == 'u')
         go_up(p, c, n);
     else if (c != NULL && letter == 'a')
         ais_connection_avoid(&p->avoid, c->id);
-    MUST(letter != 'x' || find(p, fd) == NULL);
+    MUST((letter != 'x' && letter != 'c') || find(p, fd) == NULL);
+    c = ais_connection_opened_by(&p->connections, &origins[n % 2]);
+    MUST(c == NULL || (!c->up && c->opener == &origins[n % 2]));
     check_route(p, origins[0]);
     check_route(p, origins[1]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct play p = {.avoid = {0}};
+    struct play p = {.now = 1000000};
 
     for (size_t i = 0; i + 2 < size && i < STEPS_MAX * 3; i += 3)
         step(&p, (char) data[i], (data[i + 1] - '0') % 10u, (data[i + 2] - '0') % 10u);

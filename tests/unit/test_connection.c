@@ -101,7 +101,7 @@ static void test_books(void **state)
     assert_null(all.first->next->next);
 
     no_memory = true;
-    ais_connection_add(&all, 9, HERE, 0);
+    assert_null(ais_connection_add(&all, 9, HERE, 0));
     no_memory = false;
     assert_int_equal(all.first->fd, 7);
     assert_null(all.first->next);
@@ -131,6 +131,137 @@ static void test_between(void **state)
     for (i = 0; i < COUNT(others); i++) {
         assert_null(ais_connection_between(&all, &others[i]));
     }
+    ais_connection_remove_all(&all);
+}
+
+/* A try may open several, to several addresses, of which one is left. */
+static void test_opener(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    struct ais_connection *first = add(&all, 1, HERE, 0);
+    struct ais_connection *second = add(&all, 2, HERE, 0);
+    int one;
+    int other;
+
+    (void) state;
+    first->opener = &one;
+    second->opener = &one;
+    add(&all, 3, HERE, 0)->opener = &other;
+    assert_ptr_equal(ais_connection_opened_by(&all, &one), second);
+    assert_null(ais_connection_opened_by(&all, &all));
+    ais_connection_remove(&all, 2);
+    assert_ptr_equal(ais_connection_opened_by(&all, &one), first);
+    first->up = true;
+    assert_null(ais_connection_opened_by(&all, &one));
+    ais_connection_remove_all(&all);
+}
+
+#define KIB 1024
+
+static void test_flood(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    struct ais_connection *c = add_up(&all, 1, HERE, 0);
+    uint64_t id = c->id;
+
+    (void) state;
+    judge(c, AIS_OUTCOME_GOOD, 1);
+    assert_true(ais_connection_take(&all, c, (size_t) 200 * KIB, 0, 5000));
+    assert_true(ais_connection_is_usable(c));
+    assert_int_equal(ais_connection_flood(&all, id), 0);
+    assert_false(ais_connection_take(&all, c, (size_t) 100 * KIB, 0, 5000));
+    assert_false(ais_connection_is_usable(c));
+    judge(c, AIS_OUTCOME_GOOD, 1);
+    assert_true(c->distrusted);
+
+    /* That is said once, and known for longer than the connection. */
+    assert_true(ais_connection_take(&all, c, (size_t) 100 * KIB, 0, 5000));
+    assert_int_equal(ais_connection_flood(&all, id), 300 * KIB);
+    ais_connection_remove(&all, 1);
+    assert_int_equal(ais_connection_flood(&all, id), 300 * KIB);
+    assert_int_equal(ais_connection_flood(&all, id + 1), 0);
+
+    /* Work without bytes is a flood, too, though there is nothing to count. */
+    c = add(&all, 1, HERE, 0);
+    assert_false(ais_connection_take(&all, c, 0, (size_t) 300 * KIB, 5000));
+    assert_int_equal(ais_connection_flood(&all, c->id), 1);
+    ais_connection_remove_all(&all);
+}
+
+/* One floods: others of its origin may, too. */
+static void test_flood_of_many(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    struct ais_connection *unproven = add(&all, 1, HERE, 0);
+    struct ais_connection *proven = add_up(&all, 2, HERE, 1);
+    struct ais_connection *other = add(&all, 3, THERE, 0);
+    struct ais_connection *c = add(&all, 4, HERE, 0);
+    int64_t before = c->allowance.left;
+
+    (void) state;
+    judge(proven, AIS_OUTCOME_GOOD, 1);
+    ais_connection_note_flood(&all, c, 5000);
+    assert_true(c->flooded && c->distrusted);
+    assert_int_equal(unproven->allowance.left, 32 * KIB);
+    assert_int_equal(proven->allowance.left, before);
+    assert_int_equal(other->allowance.left, before);
+    ais_connection_remove_all(&all);
+}
+
+/* Less is suspicious, when it is over, but not what ended it. */
+static void test_close(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    struct ais_connection *c = add(&all, 1, HERE, 0);
+    uint64_t id = c->id;
+
+    (void) state;
+    ais_connection_close(&all, 2, 5000);
+    assert_true(ais_connection_take(&all, c, (size_t) 64 * KIB, 0, 5000));
+    ais_connection_close(&all, 1, 5000);
+    assert_null(all.first);
+    assert_int_equal(all.nfloods, 0);
+
+    add(&all, 1, HERE, 0);
+    c = add(&all, 2, HERE, 0);
+    assert_true(ais_connection_take(&all, c, (size_t) 65 * KIB, 0, 5000));
+    ais_connection_close(&all, 2, 5000);
+    assert_int_equal(ais_connection_caution(&all, HERE, 5000), AIS_CAUTION_REST);
+    assert_int_equal(ais_connection_flood(&all, id + 2), 0);
+    assert_int_equal(all.first->allowance.left, 32 * KIB);
+
+    ais_connection_close(&all, 1, 5000);
+    assert_int_equal(all.nfloods, 1);
+
+    ais_connection_note_flood(&all, add(&all, 1, HERE, 0), 5000);
+    ais_connection_close(&all, 1, 5000);
+    assert_int_equal(all.nfloods, 2);
+}
+
+static void test_caution(void **state)
+{
+    struct ais_connections all = {.first = NULL};
+    int i;
+
+    (void) state;
+    assert_int_equal(ais_connection_caution(&all, HERE, 0), AIS_CAUTION_NONE);
+    ais_connection_note_flood(&all, add(&all, 1, HERE, 0), 100000);
+    assert_int_equal(ais_connection_caution(&all, HERE, 100000), AIS_CAUTION_REST);
+    assert_int_equal(ais_connection_caution(&all, HERE, 100249), AIS_CAUTION_REST);
+    assert_int_equal(ais_connection_caution(&all, HERE, 100250), AIS_CAUTION_ALONE);
+    assert_int_equal(ais_connection_caution(&all, HERE, 109999), AIS_CAUTION_ALONE);
+    assert_int_equal(ais_connection_caution(&all, HERE, 110000), AIS_CAUTION_NONE);
+    assert_int_equal(ais_connection_caution(&all, THERE, 100000), AIS_CAUTION_NONE);
+
+    /* The last one counts; only the last ones are known. */
+    ais_connection_note_flood(&all, add(&all, 2, HERE, 0), 105000);
+    assert_int_equal(ais_connection_caution(&all, HERE, 105100), AIS_CAUTION_REST);
+    for (i = 0; i < 16; i++) {
+        ais_connection_note_flood(&all, add(&all, 3, THERE, 0), 105000);
+    }
+    assert_int_equal(ais_connection_caution(&all, HERE, 105100), AIS_CAUTION_NONE);
+    assert_int_equal(ais_connection_flood(&all, 2), 0);
+    assert_int_equal(ais_connection_caution(&all, THERE, 105100), AIS_CAUTION_REST);
     ais_connection_remove_all(&all);
 }
 
@@ -303,9 +434,11 @@ static void test_no_label_left(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_outcome), cmocka_unit_test(test_books),         cmocka_unit_test(test_between),
-        cmocka_unit_test(test_trust),   cmocka_unit_test(test_barred),        cmocka_unit_test(test_route),
-        cmocka_unit_test(test_avoid),   cmocka_unit_test(test_other_origins), cmocka_unit_test(test_no_label_left),
+        cmocka_unit_test(test_outcome),       cmocka_unit_test(test_books),   cmocka_unit_test(test_between),
+        cmocka_unit_test(test_opener),        cmocka_unit_test(test_flood),   cmocka_unit_test(test_flood_of_many),
+        cmocka_unit_test(test_close),   cmocka_unit_test(test_caution),       cmocka_unit_test(test_trust),   cmocka_unit_test(test_barred),
+        cmocka_unit_test(test_route),         cmocka_unit_test(test_avoid),   cmocka_unit_test(test_other_origins),
+        cmocka_unit_test(test_no_label_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
