@@ -34,7 +34,7 @@ NGINX_SRC ?= /usr/share/nginx/src
 COLLECTD_INCLUDE ?= /usr/include/collectd
 
 PKG_CONFIG ?= pkg-config
-PACKAGES   := libcurl libcjson
+PACKAGES   := libcurl libssl libcjson
 PKG_CFLAGS  = $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 PKG_LIBS    = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 
@@ -81,7 +81,7 @@ NGINX_BUILT = $(shell $(NGINX) -V 2>&1; sed -n 's/^.define nginx_version //p' $(
 $(BUILD)/flags: TEXT = $(FLAGS)
 $(BUILD)/nginx/sources: TEXT = $(NGINX_SRC) $(NGINX) $(subst ',,$(NGINX_BUILT)) $(filter %.c,$(NGINX_DEPS))
 $(BUILD)/flags $(BUILD)/nginx/sources: FORCE
-	@$(PKG_CONFIG) --exists $(PACKAGES) || { echo 'libcurl or cJSON is missing: make deps' >&2; exit 1; }
+	@$(PKG_CONFIG) --exists $(PACKAGES) || { echo 'libcurl, OpenSSL or cJSON is missing: make deps' >&2; exit 1; }
 	@mkdir -p $(@D)
 	@echo '$(TEXT)' | cmp -s - $@ || echo '$(TEXT)' > $@
 .PHONY: FORCE

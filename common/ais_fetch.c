@@ -17,6 +17,9 @@
 /* How often one that waits in line looks again. */
 #define LINE_MS 20
 
+/* How long libcurl lets a try go on after its time, should it be libcurl that keeps the client from ending it. */
+#define OVERTIME_MS 500
+
 /* Tries by HTTP/1.1 in the place of HTTP/2 at once: each takes a connection of its own. */
 #define HTTP_1_MAX 8
 
@@ -121,6 +124,25 @@ static const struct ais_fetch *find_pioneer(const struct ais_fetch *fetch, unsig
     return other;
 }
 
+/* Whether the origin has sent floods, so that its tries are to be few. */
+static bool has_to_wait(const struct ais_fetch *fetch, int64_t now)
+{
+    struct ais_client *client = fetch->client;
+    struct ais_str origin = fetch->transfer.origin;
+    enum ais_caution caution = ais_connection_caution(&client->connections, origin, now);
+    const struct ais_fetch *other;
+
+    if (caution != AIS_CAUTION_ALONE) {
+        return caution == AIS_CAUTION_REST;
+    }
+    for (other = client->first; other != NULL; other = other->next) {
+        if (other != fetch && is_running(other) && ais_str_eq(other->transfer.origin, origin)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* At the latest the last time, where it may be HTTP/2 that does not work. */
 static bool goes_by_http_1(const struct ais_fetch *fetch)
 {
@@ -128,7 +150,7 @@ static bool goes_by_http_1(const struct ais_fetch *fetch)
 }
 
 /* Finds how the try is to go. Returns false where it has to wait in line. */
-static bool find_way(struct ais_fetch *fetch, struct ais_try *how)
+static bool find_way(struct ais_fetch *fetch, struct ais_try *how, int64_t now)
 {
     struct ais_route route;
     const struct ais_fetch *pioneer;
@@ -138,13 +160,19 @@ static bool find_way(struct ais_fetch *fetch, struct ais_try *how)
     if (how->http_1) {
         how->label = AIS_LABEL_HTTP_1;
         how->fresh = fetch->is_repeat;
-        return fetch->client->http_1 < HTTP_1_MAX;
+        return fetch->client->http_1 < HTTP_1_MAX && !has_to_wait(fetch, now);
     }
     route = ais_connection_route(&fetch->client->connections, fetch->transfer.origin, &fetch->avoid);
     how->label = route.label;
     how->fresh = route.fresh || (route.detours && !fetch->transfer.tls); /* labels are a matter of TLS */
-    if (!fetch->transfer.tls || route.joins) {
+    if (!fetch->transfer.tls) {
+        return !has_to_wait(fetch, now);
+    }
+    if (route.joins) {
         return true;
+    }
+    if (has_to_wait(fetch, now)) {
+        return false;
     }
     /* Others that failed with it may be looking for another connection, too. At other times libcurl has them wait. */
     fetch->leads = route.detours || fetch->is_repeat || fetch->tries > 1;
@@ -159,10 +187,11 @@ static int run_try(struct ais_fetch *fetch, int64_t now)
     int64_t connect_timeout = ais_earlier(fetch->target->connect_timeout, fetch->deadline - now);
     struct ais_try how = {
         .connect_timeout = connect_timeout > 0 ? connect_timeout : 1,
+        .timeout = (fetch->deadline > now ? fetch->deadline - now : 0) + OVERTIME_MS,
         .calls_max = fetch->tries + 1, /* each try may send one, and libcurl one more in all */
     };
 
-    fetch->in_line = !find_way(fetch, &how);
+    fetch->in_line = !find_way(fetch, &how, now);
     fetch->retry_at = fetch->in_line ? now + LINE_MS : AIS_NEVER;
     fetch->nudge_at = nudges && !fetch->in_line ? now + NUDGE_MS : AIS_NEVER;
     set_due(fetch);
@@ -248,6 +277,7 @@ static void destroy(struct ais_fetch *fetch)
 
 void ais_fetch_drop(struct ais_fetch *fetch)
 {
+    ais_transfer_give_up(&fetch->transfer);
     detach(fetch);
     destroy(fetch);
 }
@@ -347,11 +377,13 @@ static void fail(struct ais_fetch *fetch, enum ais_fault fault, const char *mess
 static void time_out(struct ais_fetch *fetch)
 {
     const struct ais_transfer *t = &fetch->transfer;
-    char message[128];
+    char message[160];
     const char *phase;
 
     if (!is_trying(fetch)) {
         phase = "before the next try";
+    } else if (fetch->in_line && has_to_wait(fetch, ais_clock())) {
+        phase = "waiting for the upstream to be given a rest, since it has flooded a connection";
     } else if (!t->sent) {
         phase = "before the request could be sent";
     } else if (!t->header_done) {
@@ -360,6 +392,7 @@ static void time_out(struct ais_fetch *fetch)
         phase = "inside the body of the answer";
     }
     ais_transfer_distrust(&fetch->transfer);
+    ais_transfer_give_up(&fetch->transfer);
     take_out(fetch);
     judge_connection(fetch, AIS_OUTCOME_FAULT);
     snprintf(message, sizeof(message), "timeout of %lld ms passed %s", (long long) fetch->target->timeout, phase);

@@ -14,6 +14,7 @@
 
 #include "ais_ca.h"
 #include "ais_clock.h"
+#include "ais_meter.h"
 #include "ais_time.h"
 #include "ais_version.h"
 
@@ -24,6 +25,9 @@
 
 /* libcurl reads a proxy's answer to CONNECT byte by byte, and does not come back before its end, or a pause in it. */
 #define PROXY_TURNS_MAX (8 * 1024)
+
+/* Of a connection without TLS. */
+#define PLAIN_BUFFER_SIZE 2048L
 
 /* How long the other side may take to acknowledge what it was sent. */
 #define ACKNOWLEDGED_MS 10000
@@ -129,6 +133,17 @@ static bool may_open(struct ais_transfer *t)
     return !t->repeat_refused && !t->deferred;
 }
 
+static void add_connection(struct ais_transfer *t, int fd)
+{
+    struct ais_connection *c = ais_connection_add(t->connections, fd, t->origin, t->how.label);
+
+    t->made = 0;
+    if (c != NULL) {
+        c->opener = t;
+        t->made = c->id;
+    }
+}
+
 /* As libcurl does it, but closed on exec: what the process starts must not get hold of a connection. */
 static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
@@ -145,15 +160,29 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_s
     }
     if (fd != -1 && purpose == CURLSOCKTYPE_IPCXN && address->family != AF_UNIX) {
         limit_silence(fd, ACKNOWLEDGED_MS);
-        ais_connection_add(t->connections, fd, t->origin, t->how.label);
+        add_connection(t, fd);
     }
     return fd;
 }
 
 static int close_socket(void *data, curl_socket_t fd)
 {
-    ais_connection_remove(data, fd);
+    ais_connection_close(data, fd, ais_clock());
     return close(fd);
+}
+
+/* It is connected, and TLS begins. Where it tried several addresses, the other sockets are closed by now. */
+static CURLcode on_tls(CURL *easy, void *ssl_ctx, void *data)
+{
+    struct ais_transfer *t = data;
+    struct ais_connection *c = ais_connection_opened_by(t->connections, t);
+
+    (void) easy;
+    if (c != NULL) {
+        t->made = c->id;
+        ais_meter_tls(ssl_ctx, t->connections, c);
+    }
+    return CURLE_OK;
 }
 
 static void read_address(const struct sockaddr_storage *address, char *ip, socklen_t size, int *port)
@@ -238,6 +267,7 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
 {
     struct ais_transfer *t = data;
     struct ais_addresses addresses = {.local_port = local_port, .remote_port = remote_port};
+    struct ais_connection *c;
 
     if (t->calls >= t->how.calls_max) {
         t->repeat_refused = true;
@@ -251,6 +281,10 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
     snprintf(addresses.remote_ip, sizeof(addresses.remote_ip), "%s", remote_ip);
     t->connection = find_connection(t, &addresses);
     t->newest = t->connections->last_id;
+    c = ais_connection_get(t->connections, t->connection);
+    if (c != NULL) {
+        ais_allowance_add_request(&c->allowance);
+    }
     t->calls++;
     t->sent = true;
     t->sent_at = ais_clock();
@@ -260,6 +294,26 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
 }
 
 /* The answer. */
+
+/* The header, but neither those of interim answers nor trailers, and the body. */
+static void note_answer(const struct ais_transfer *t, size_t bytes)
+{
+    struct ais_connection *c = ais_connection_get(t->connections, t->connection);
+
+    if (c != NULL) {
+        ais_allowance_add_answer(&c->allowance, bytes);
+    }
+}
+
+/* It has sent too much of what had to be read. */
+static void note_flood(const struct ais_transfer *t, uint64_t id)
+{
+    struct ais_connection *c = ais_connection_get(t->connections, id);
+
+    if (c != NULL && !c->flooded) {
+        ais_connection_note_flood(t->connections, c, ais_clock());
+    }
+}
 
 static struct ais_str trim(struct ais_str s)
 {
@@ -392,6 +446,7 @@ static void end_header(struct ais_transfer *t, int status)
 
     t->header_done = true;
     t->header_at = ais_clock();
+    note_answer(t, t->header_len - t->header_from);
     if (outcome != AIS_OUTCOME_GOOD && (c == NULL || !ais_connection_survives(c, outcome))) {
         ais_transfer_distrust(t);
     }
@@ -408,6 +463,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
     t->header_len += size * n;
     if (t->header_len > HEADER_MAX) {
         t->header_too_large = true;
+        note_flood(t, t->connection);
         ais_transfer_distrust(t);
         return 0;
     }
@@ -424,6 +480,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
     if (text.len >= 5 && memcmp(text.data, "HTTP/", 5) == 0) {
         forget_header(t);
         t->header_begun = true;
+        t->header_from = t->header_len - size * n;
         return size * n;
     }
     colon = memchr(text.data, ':', text.len);
@@ -461,6 +518,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *userdata)
     struct ais_transfer *t = userdata;
     size_t len = size * n;
 
+    note_answer(t, len);
     if (len > t->body_max - t->body_len) {
         t->too_large = true;
         ais_transfer_distrust(t);
@@ -475,6 +533,18 @@ static size_t on_body(char *data, size_t size, size_t n, void *userdata)
     return len;
 }
 
+/* Whether it has brought too much. */
+static bool is_flooded(const struct ais_transfer *t)
+{
+    struct ais_connection *c = ais_connection_get(t->connections, t->sent ? t->connection : t->made);
+
+    if (c == NULL) {
+        return false;
+    }
+    ais_meter_look(t->connections, c);
+    return c->flooded;
+}
+
 /* libcurl calls this at each turn of its loops. */
 static int on_progress(void *data, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal, curl_off_t ulnow)
 {
@@ -484,11 +554,21 @@ static int on_progress(void *data, curl_off_t dltotal, curl_off_t dlnow, curl_of
     (void) dlnow;
     (void) ultotal;
     (void) ulnow;
+    if (is_flooded(t)) {
+        return 1;
+    }
     if (t->sent || ++t->turns <= PROXY_TURNS_MAX) {
         return 0;
     }
     t->proxy_endless = true;
+    note_flood(t, t->made);
     return 1;
+}
+
+/* Whether what its connections bring in TLS is counted there. */
+static bool counts_itself(const struct ais_transfer *t)
+{
+    return t->tls && ais_meter_sees_tls();
 }
 
 /* The options, in groups of one concern. Each returns CURLE_OK, or what failed first. */
@@ -533,6 +613,7 @@ static CURLcode set_request(struct ais_transfer *t, const struct ais_target *tar
 static CURLcode set_connection(struct ais_transfer *t, const struct ais_target *target)
 {
     bool is_unix = target->url.unix_socket[0] != '\0';
+    bool by_proxy = target->proxy != NULL && !is_unix;
 
     /* Without both, a DNS look-up that outlasts its timeout blocks until its thread has ended. */
     SET(t, CURLOPT_NOSIGNAL, 1L);
@@ -545,6 +626,9 @@ static CURLcode set_connection(struct ais_transfer *t, const struct ais_target *
     SET(t, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
     SET(t, CURLOPT_CLOSESOCKETDATA, t->connections); /* not t: the connection outlives it */
     SET(t, CURLOPT_TCP_KEEPALIVE, 1L);
+    if (!t->tls) {
+        SET(t, CURLOPT_BUFFERSIZE, PLAIN_BUFFER_SIZE); /* 7.88 reads a hundred of them before it tells of its progress */
+    }
     SET(t, CURLOPT_MAXAGE_CONN, 60L);        /* idle: before most servers drop it */
     SET(t, CURLOPT_MAXLIFETIME_CONN, 3600L); /* at all: to follow changes of the DNS */
     if (is_unix) {
@@ -552,11 +636,11 @@ static CURLcode set_connection(struct ais_transfer *t, const struct ais_target *
     }
 
     /* "" rather than NULL: with NULL libcurl would ask the environment. */
-    SET(t, CURLOPT_PROXY, target->proxy != NULL && !is_unix ? target->proxy : "");
+    SET(t, CURLOPT_PROXY, by_proxy ? target->proxy : "");
     SET(t, CURLOPT_NOPROXY, "");
     /* Always a tunnel, so that the proxy sees no request of ours, and none of its headers. */
     SET(t, CURLOPT_HTTPPROXYTUNNEL, 1L);
-    SET(t, CURLOPT_NOPROGRESS, target->proxy != NULL && !is_unix ? 0L : 1L);
+    SET(t, CURLOPT_NOPROGRESS, by_proxy || !counts_itself(t) ? 0L : 1L);
     SET(t, CURLOPT_XFERINFOFUNCTION, on_progress);
     SET(t, CURLOPT_XFERINFODATA, t);
     SET(t, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -569,6 +653,10 @@ static CURLcode set_tls(struct ais_transfer *t, const struct ais_target *target,
     SET(t, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
     SET(t, CURLOPT_SSL_VERIFYPEER, target->verify_peer ? 1L : 0L);
     SET(t, CURLOPT_SSL_VERIFYHOST, target->verify_host ? 2L : 0L);
+    if (ais_meter_sees_tls()) {
+        SET(t, CURLOPT_SSL_CTX_FUNCTION, on_tls);
+        SET(t, CURLOPT_SSL_CTX_DATA, t);
+    }
     return ais_ca_configure(t->easy, ca_file);
 }
 
@@ -632,6 +720,7 @@ int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, s
 void ais_transfer_clear(struct ais_transfer *t)
 {
     forget_header(t);
+    t->made = 0;
     t->connection = 0;
     t->gate_closed = false;
     t->opening = false;
@@ -642,6 +731,7 @@ void ais_transfer_clear(struct ais_transfer *t)
     t->sent = false;
     t->too_large = false;
     t->header_len = 0;
+    t->header_from = 0;
     t->header_too_large = false;
     t->turns = 0;
     t->proxy_endless = false;
@@ -669,20 +759,31 @@ static long label_options(unsigned label)
 
 void ais_transfer_begin(struct ais_transfer *t, const struct ais_try *how)
 {
-    long version = how->http_1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS;
+    bool http_2 = counts_itself(t) && !how->http_1; /* of HTTP/2 libcurl tells no progress */
+    long version = http_2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1;
 
     t->how = *how;
+    (void) curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, (long) how->timeout);
     (void) curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, (long) how->connect_timeout);
     (void) curl_easy_setopt(t->easy, CURLOPT_SSL_OPTIONS, label_options(how->label));
     (void) curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, how->fresh ? 1L : 0L);
     (void) curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 0L);
     (void) curl_easy_setopt(t->easy, CURLOPT_HTTP_VERSION, version);
-    (void) curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, t->tls && !how->http_1 ? 1L : 0L);
+    (void) curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, http_2 ? 1L : 0L);
 }
 
 void ais_transfer_distrust(struct ais_transfer *t)
 {
     (void) curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 1L);
+}
+
+void ais_transfer_give_up(const struct ais_transfer *t)
+{
+    struct ais_connection *c = ais_connection_get(t->connections, t->connection);
+
+    if (c != NULL) {
+        ais_allowance_add_rest(&c->allowance);
+    }
 }
 
 /* A connection or an answer that broke: how far had it come? */
@@ -694,19 +795,30 @@ static enum ais_fault broken(const struct ais_transfer *t)
     return t->header_begun ? AIS_FAULT_SERVER : AIS_FAULT_CONNECT;
 }
 
+/* How many bytes were too many for the connection that it went by, or was to go by; 0: none. */
+static uint64_t flood(const struct ais_transfer *t)
+{
+    uint64_t id = t->sent ? t->connection : t->made;
+
+    return id != 0 ? ais_connection_flood(t->connections, id) : 0;
+}
+
 static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
 {
     if (t->gate_closed) {
         return AIS_FAULT_BUDGET;
     }
-    if (t->repeat_refused || t->proxy_endless) {
-        return AIS_FAULT_CONNECT;
-    }
     if (t->header_too_large) {
         return t->header_done ? AIS_FAULT_BODY : AIS_FAULT_SERVER;
     }
-    if (t->too_large) {
+    if (t->repeat_refused || t->proxy_endless) {
+        return AIS_FAULT_CONNECT;
+    }
+    if (t->too_large || code == CURLE_FILESIZE_EXCEEDED) {
         return AIS_FAULT_BODY;
+    }
+    if (flood(t) > 0) {
+        return code == CURLE_SSL_CONNECT_ERROR ? AIS_FAULT_TLS : broken(t);
     }
     if (t->no_memory) {
         return AIS_FAULT_INTERNAL;
@@ -752,9 +864,6 @@ static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
     case CURLE_OPERATION_TIMEDOUT:
         return AIS_FAULT_TIMEOUT;
 
-    case CURLE_FILESIZE_EXCEEDED:
-        return AIS_FAULT_BODY;
-
     case CURLE_OUT_OF_MEMORY: /* libcurl 7.88 says so of a line in the header that is beyond its limit, too */
         return t->header_begun && !t->header_done ? AIS_FAULT_SERVER : AIS_FAULT_INTERNAL;
 
@@ -770,8 +879,6 @@ static void set_message(struct ais_transfer *t, CURLcode code)
 
     if (t->gate_closed) {
         snprintf(t->message, sizeof(t->message), "%s", ais_policy_client_text(AIS_FAULT_BUDGET));
-    } else if (t->repeat_refused) {
-        snprintf(t->message, sizeof(t->message), "the request was refused, or its connection lost, more than once");
     } else if (t->proxy_endless) {
         snprintf(t->message, sizeof(t->message), "the proxy's answer to CONNECT is larger than %d bytes",
                  PROXY_TURNS_MAX);
@@ -780,6 +887,11 @@ static void set_message(struct ais_transfer *t, CURLcode code)
                  "the header of the answer, with its trailers, is larger than %zu bytes", HEADER_MAX);
     } else if (t->too_large || code == CURLE_FILESIZE_EXCEEDED) {
         snprintf(t->message, sizeof(t->message), "the answer is larger than %zu bytes", t->body_max);
+    } else if (flood(t) > 0) {
+        snprintf(t->message, sizeof(t->message), "the connection was flooded: %llu bytes came that are no answer",
+                 (unsigned long long) flood(t));
+    } else if (t->repeat_refused) {
+        snprintf(t->message, sizeof(t->message), "the request was refused, or its connection lost, more than once");
     } else if (t->no_memory) {
         snprintf(t->message, sizeof(t->message), "out of memory");
     } else if (t->no_socket && code == CURLE_COULDNT_CONNECT) {
@@ -804,6 +916,9 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
     long version = 0;
 
     leave_gate(t, code == CURLE_OPERATION_TIMEDOUT);
+    if (t->too_large || code == CURLE_FILESIZE_EXCEEDED) {
+        ais_transfer_give_up(t);
+    }
     memset(response, 0, sizeof(*response));
     response->fault = fault_of(t, code);
     if (t->header_done) {

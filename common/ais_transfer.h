@@ -9,6 +9,7 @@
 /* How to try it. */
 struct ais_try {
     int64_t connect_timeout; /* ms, greater than 0 */
+    int64_t timeout;         /* ms, greater than 0: the last line, should nobody else end it */
     unsigned calls_max;      /* requests over all tries: libcurl is let repeat one by itself only up to this */
     unsigned label;          /* as in struct ais_route; AIS_LABEL_HTTP_1 with http_1 */
     bool fresh;              /* by a new connection, at any rate */
@@ -43,6 +44,7 @@ struct ais_transfer {
 
     /* The present try, and its answer. */
     struct ais_try how;
+    uint64_t made;            /* the last connection that was opened for it; 0: none, or one that is not known */
     uint64_t connection;      /* by which the last request went; 0: none, or one that is not known */
     uint64_t newest;          /* of the connections that had been opened by then */
     int64_t connecting_since; /* by ais_clock(); AIS_NEVER while it waits in line for a connection of another */
@@ -56,6 +58,7 @@ struct ais_transfer {
     bool http_1_required; /* the server has asked for HTTP/1.1 */
     bool too_large;
     size_t header_len;     /* of all header lines of the try: those of interim answers and trailers, too */
+    size_t header_from;    /* of it, those that came before the present answer's */
     bool header_too_large; /* that is more than any answer needs */
     unsigned turns;        /* of libcurl's loops, before the request was sent */
     bool proxy_endless;    /* its answer to CONNECT did not end */
@@ -91,6 +94,9 @@ void ais_transfer_begin(struct ais_transfer *t, const struct ais_try *how);
 /* Before the end of a try: if it is the last that uses its connection, that is closed. By itself libcurl keeps HTTP/2
    connections, also those that have fallen silent. */
 void ais_transfer_distrust(struct ais_transfer *t);
+
+/* No answer is waited for. Others may go on with its connection, where the rest of it still comes. */
+void ais_transfer_give_up(const struct ais_transfer *t);
 
 /* After each try: fills all of *response but elapsed. It points into t. */
 void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response *response);

@@ -42,7 +42,7 @@ class Library:
                    *re.findall(r"^void \*__wrap_(\w+)", source, re.M)}
         sanitizers = ["-fsanitize=address,undefined"] if PRELOAD else []
         _compile(*sanitizers, *(f"-Wl,--wrap={function}" for function in sorted(wrapped)), "-o", self._directory / name,
-                 *sorted(objects), "-lcurl", "-lcjson")
+                 *sorted(objects), "-lcurl", "-lssl", "-lcjson")
         return self._directory / name
 
 

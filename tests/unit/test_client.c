@@ -645,6 +645,60 @@ static void test_endless_body(void **state)
     server_stop(server);
 }
 
+/* A chunk that does not come to its data. */
+static void serve_extension(struct server *server, int fd, unsigned nth)
+{
+    static char extension[65536];
+
+    (void) nth;
+    memset(extension, 'x', sizeof(extension));
+    if (server_request(server, fd)) {
+        server_send(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;");
+        while (send(fd, extension, sizeof(extension), MSG_NOSIGNAL) > 0) {
+        }
+    }
+}
+
+static void test_flood(void **state)
+{
+    struct server *hostile = server_start(serve_extension);
+    struct server *honest = script_start(SCRIPT(OK));
+    struct driver *driver = driver_new(NULL);
+    struct ais_target target = target_at(hostile);
+    struct ais_target other = target_at(honest);
+    struct result results[4];
+    int64_t begin;
+    size_t i;
+
+    (void) state;
+    target.retries = 2;
+    target.timeout = 30000;
+    fetch_whole(driver, &results[0], &target, credential, "/x");
+    expect_fault(&results[0], AIS_FAULT_BODY, "the connection was flooded: ");
+    assert_int_equal(results[0].calls, 1);
+
+    begin = clock_ms();
+
+    /* It is given a rest, and then one try at a time. Others do not wait. */
+    for (i = 1; i < COUNT(results); i++) {
+        fetch(driver, &results[i], &target, credential, "/x");
+    }
+    fetch_whole(driver, &results[0], &other, credential, "/x");
+    expect_ok(&results[0]);
+    for (i = 1; i < COUNT(results); i++) {
+        assert_int_equal(results[i].done, 0);
+    }
+    DRIVE_UNTIL(driver, results[1].done + results[2].done + results[3].done == 3);
+    assert_true(clock_ms() - begin >= 700);
+    for (i = 1; i < COUNT(results); i++) {
+        expect_fault(&results[i], AIS_FAULT_BODY, "the connection was flooded: ");
+    }
+    assert_int_equal(hostile->connections, 4);
+    driver_free(driver);
+    server_stop(hostile);
+    server_stop(honest);
+}
+
 static void test_large_body(void **state)
 {
     struct result result;
@@ -1928,6 +1982,7 @@ int main(void)
         cmocka_unit_test(test_body_of_any_bytes),
         cmocka_unit_test(test_body_cap),
         cmocka_unit_test(test_endless_body),
+        cmocka_unit_test(test_flood),
         cmocka_unit_test(test_large_body),
         cmocka_unit_test(test_broken_answers),
         cmocka_unit_test(test_endless_headers),
