@@ -10,6 +10,7 @@ context managers, without pytest; tests/integration/conftest.py makes fixtures o
     edge.Edge             a second nginx: TLS and HTTP/2 in front of the simulator
     stall                 upstreams that refuse, stall or break, and slow DNS
     shortage.Shortage     memory that runs out in a daemon, at a chosen allocation
+    flood.Flood           one that sends without end, as fast as it can
     illness.Upstream      one that falls ill in a certain way, and recovers; http2 has the frames for it
     hostile.Hostile       a client that means harm, in one of many ways
     clock.Clock           the clocks of a daemon, to be advanced and set

@@ -311,3 +311,9 @@ def cpu_seconds(pid: int) -> float:
     """User and system time that a process has spent."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+def queued_seconds(pid: int) -> float:
+    """How long a process, or a thread, has waited for a processor although it could run."""
+    fields = _read(f"/proc/{pid}/schedstat").split()
+    return int(fields[1]) / 1e9 if fields else 0.0

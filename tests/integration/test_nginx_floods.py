@@ -1,5 +1,7 @@
 """Upstreams and proxies that send without end: neither the worker nor its memory is theirs."""
 
+import contextlib
+import itertools
 import signal
 import threading
 import time
@@ -7,10 +9,14 @@ import time
 import pytest
 
 import gateway
-from harness import PRELOAD, SLOWNESS, net, stall
+from harness import PRELOAD, SLOWNESS, flood, net, stall
 from harness.simulator import ACCOUNT
 
+pytestmark = pytest.mark.alone
+
 TIMEOUT = 3.0
+SLACK = 0.5
+PATIENCE = 0.06 * SLOWNESS
 PIECE = "x" * 65536
 
 
@@ -50,11 +56,43 @@ class Flood(stall.Server):
         super().__init__(serve)
 
 
+class Askers:
+    """Clients that look up one job after the other, whatever comes of it."""
+
+    def __init__(self, server, count: int) -> None:
+        self._server = server
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(count)]
+        self.answers = 0
+
+    def __enter__(self) -> "Askers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, number: int) -> None:
+        for turn in itertools.count():
+            if self._over.is_set():
+                return
+            with contextlib.suppress(OSError):
+                self._server.get(f"/client/v4/instances/docs/jobs/{number}-{turn}", timeout=30)
+                self.answers += 1
+
+
 class Others:
-    """What others get meanwhile, from the same worker: how long each waits, in seconds."""
+    """
+    What others get meanwhile, from the same worker: how long each waits, in seconds. That the worker or the client
+    waits for a processor is the affair of whoever else uses this machine.
+    """
 
     def __init__(self, server) -> None:
         self._server = server
+        [self._worker] = server.workers()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.times: list[float] = []
@@ -67,32 +105,73 @@ class Others:
         self._over.set()
         self._thread.join()
 
+    def quantile(self, q: float) -> float:
+        return sorted(self.times)[int(len(self.times) * q)]
+
     def _run(self) -> None:
         with self._server.connect(30) as connection:
             while not self._over.wait(0.005):
-                begin = time.monotonic()
+                begin = time.monotonic() - self._queued()
                 assert connection.request("/pid").status == 200
-                self.times.append(time.monotonic() - begin)
+                self.times.append(time.monotonic() - self._queued() - begin)
+
+    def _queued(self) -> float:
+        return net.queued_seconds(self._worker) + net.queued_seconds(threading.get_native_id())
+
+
+def look_up(server, name: str, jobs: int) -> float:
+    """
+    Look-ups one after the other, each of another job, beside others who want nothing of the API. Returns how long these
+    wait, at the 99th percentile.
+    """
+    with Others(server) as others:
+        for number in range(jobs):
+            begin = time.monotonic()
+            response = server.get(f"/client/v4/instances/docs/jobs/{name}-{number}", timeout=30)
+            assert response.status in (502, 504)
+            assert time.monotonic() - begin < (TIMEOUT + SLACK) * SLOWNESS
+        net.wait_until(lambda: len(others.times) >= 20)
+    return others.quantile(0.99)
 
 
 def check(server, jobs: int = 5) -> None:
-    """Look-ups one after the other, each of another job, beside others who want nothing of the API."""
     [worker] = server.workers()
     for number in range(3):
         server.get(f"/client/v4/instances/docs/jobs/warm-{number}", timeout=30)
     before = net.rss(worker)
-    with Others(server) as others:
-        for number in range(jobs):
-            begin = time.monotonic()
-            response = server.get(f"/client/v4/instances/docs/jobs/job-{number}", timeout=30)
-            assert response.status in (502, 504)
-            assert time.monotonic() - begin < (TIMEOUT + 0.1) * SLOWNESS
-        net.wait_until(lambda: len(others.times) >= 20)
     if not PRELOAD:  # sanitizers take time and memory of their own
-        assert sorted(others.times)[int(len(others.times) * 0.99)] < 0.06 * SLOWNESS
+        # (others use this machine, too: once in three is enough, since a flood is there each time)
+        assert any(look_up(server, f"attempt-{attempt}", jobs) < PATIENCE for attempt in range(3))
         assert net.rss(worker) - before < 4 << 20
+    else:
+        look_up(server, "job", jobs)
     server.signal(signal.SIGTERM)
     net.wait_until(lambda: not server.workers(), 3, "the worker to leave")
+
+
+def share_of(server, worker: int, seconds: float) -> tuple[float, float]:
+    """Which part of its time the worker spends, and how long others wait."""
+    with Others(server) as others:
+        before = net.cpu_seconds(worker)
+        begin = time.monotonic()
+        net.wait_until(lambda: time.monotonic() - begin >= seconds and len(others.times) >= 20, seconds + 10)
+        return (net.cpu_seconds(worker) - before) / (time.monotonic() - begin), others.quantile(0.99)
+
+
+def check_share(server, signum: int) -> None:
+    """Many look-ups at once, again and again. Meanwhile it leaves when it is told so."""
+    [worker] = server.workers()
+    with Askers(server, 8) as askers:
+        net.wait_until(lambda: askers.answers, 30, "a first answer")
+        for _ in range(3):
+            share, waited = share_of(server, worker, 2)
+            print(f"{share:.1%} of the time, {askers.answers} answers; others wait {waited * 1000:.1f} ms")
+            if share < 0.1 and waited < PATIENCE:
+                break
+        else:
+            assert PRELOAD
+        server.signal(signum)
+        net.wait_until(lambda: worker not in server.workers(), TIMEOUT + 1, "the worker to leave")
 
 
 def start(nginx, tmp, api_url: str, *directives: str):
@@ -117,3 +196,24 @@ def test_a_proxy_without_end(nginx, tmp, name):
         server = start(nginx, tmp, "https://api.invalid/client/v4", f"proxy http://{host}:{port};")
         check(server)
         assert "connect fault" in server.error_log()
+
+
+@pytest.mark.parametrize("name", flood.WAYS)
+def test_a_flood(nginx, tmp, certificates, name):
+    with flood.Flood(tmp, certificates, name) as url:
+        check(start(nginx, tmp, url, f"trusted_certificate {certificates.ca_file};"))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("name", ["empty DATA", "GOAWAY", "records of one byte", "chunk extension", "HelloRequest",
+                                  "interim answers", "chunk extension without TLS"])
+def test_floods_again_and_again(nginx, tmp, certificates, name, signum):
+    with flood.Flood(tmp, certificates, name) as url:
+        check_share(start(nginx, tmp, url, f"trusted_certificate {certificates.ca_file};", "budget 100000 1s;"), signum)
+
+
+def test_a_flood_in_the_log(nginx, tmp, certificates):
+    with flood.Flood(tmp, certificates, "PING") as url:
+        server = start(nginx, tmp, url, f"trusted_certificate {certificates.ca_file};")
+        assert server.get("/client/v4/instances/docs/jobs/a", timeout=30).status == 502
+        assert "connect fault: the connection was flooded: " in server.error_log()
