@@ -8,6 +8,8 @@
  *
  *     %next   waits for another request     %close   hangs up, and goes on with the next connection
  *     %wait   lets a second pass            %reset   the same, the hard way
+ *     %fill TEXT      sends that text again and again, 32 KiB of it
+ *     %lines TEXT     the same, as lines
  *
  * Everything runs in one thread, on a clock that moves only when nothing else does.
  */
@@ -237,6 +239,21 @@ static bool server_listen(struct server *s, const struct options *o)
     return progress;
 }
 
+/* The text, and what is to follow it each time. */
+static void server_repeat(const struct server *s, struct ais_str text, const char *end)
+{
+    char data[32768];
+    size_t piece = text.len + strlen(end);
+    size_t len = 0;
+
+    while (piece > 0 && piece <= sizeof(data) - len) {
+        memcpy(data + len, text.data, text.len);
+        memcpy(data + len + text.len, end, strlen(end));
+        len += piece;
+    }
+    (void) send(s->peer, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /* One line of the script. */
 static bool server_act(struct server *s)
 {
@@ -257,6 +274,10 @@ static bool server_act(struct server *s)
         s->wait_until = now_ms + 1000;
     } else if (is(line, "%close") || is(line, "%reset")) {
         server_hang_up(s, line.data[1] == 'r');
+    } else if (line.len > 6 && memcmp(line.data, "%fill ", 6) == 0) {
+        server_repeat(s, (struct ais_str){line.data + 6, line.len - 6}, "");
+    } else if (line.len > 7 && memcmp(line.data, "%lines ", 7) == 0) {
+        server_repeat(s, (struct ais_str){line.data + 7, line.len - 7}, "\r\n");
     } else {
         (void) send(s->peer, line.data, line.len, MSG_NOSIGNAL | MSG_DONTWAIT);
         (void) send(s->peer, "\r\n", 2, MSG_NOSIGNAL | MSG_DONTWAIT);
