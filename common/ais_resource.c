@@ -12,6 +12,11 @@
 #define PAGE_DIGITS 9
 #define PAGE_MAX 999999999
 
+/* The greatest per_page of each kind of list; others have no arguments. */
+static const int per_page_max[] = {
+    [AIS_LIST] = 50, [AIS_LOGS] = 500, [AIS_INSTANCES] = 100, [AIS_NAMESPACES] = 100, [AIS_NAMESPACE] = 0,
+};
+
 /* What a byte may be part of. */
 enum {
     HEX = 1,  /* account_id */
@@ -421,10 +426,10 @@ static enum ais_resource_status parse_argument(struct ais_resource *res, struct 
     return ok ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_ORDER;
 }
 
-/* The greatest per_page of each kind of list; others have no arguments. */
-static const int per_page_max[] = {
-    [AIS_LIST] = 50, [AIS_LOGS] = 500, [AIS_INSTANCES] = 100, [AIS_NAMESPACES] = 100, [AIS_NAMESPACE] = 0,
-};
+static inline bool has_pages(const struct ais_resource *res)
+{
+    return per_page_max[res->kind] > 0;
+}
 
 static enum ais_resource_status parse_query(struct ais_resource *res, struct ais_str query)
 {
@@ -468,7 +473,6 @@ enum ais_resource_status ais_resource_parse(struct ais_resource *res, struct ais
     if (status != AIS_RESOURCE_OK || query.len == 0)
         return status;
 
-    res->has_query = true;
     return parse_query(res, query);
 }
 
@@ -566,15 +570,16 @@ static char *put_filters(char *p, const char *start, const struct ais_resource *
     return p;
 }
 
+/* Of a list; one page has one text, whether its numbers were given or are those that the API takes without. */
 static char *put_query(char *p, const struct ais_resource *res)
 {
     const char *start = p;
 
-    if (res->page != AIS_PAGE_NONE)
+    if (res->page > 1)
         p = put_number(put_name(p, start, AIS_STR("page")), res->page);
 
-    if (res->per_page != AIS_PAGE_NONE)
-        p = put_number(put_name(p, start, AIS_STR("per_page")), res->per_page);
+    p = put_number(put_name(p, start, AIS_STR("per_page")),
+                   res->per_page != AIS_PAGE_NONE ? res->per_page : AIS_PER_PAGE_DEFAULT);
 
     return put_filters(p, start, res);
 }
@@ -629,14 +634,16 @@ size_t ais_resource_path(const struct ais_resource *res, struct ais_str account,
     if (res->instance.len > 0)
         p = put_instance(p, res);
 
-    p = put_query(p, res);
+    if (has_pages(res))
+        p = put_query(p, res);
+
     *p = '\0';
     return (size_t) (p - buf);
 }
 
 struct ais_str ais_resource_key(const struct ais_resource *res, char *buf)
 {
-    if (!res->has_query)
+    if (!has_pages(res))
         return res->tail;
 
     return (struct ais_str){buf, (size_t) (put_query(put(buf, res->tail), res) - buf)};

@@ -51,6 +51,9 @@ enum ais_kind {
 /* page or per_page that was not given. */
 #define AIS_PAGE_NONE (-1)
 
+/* What the API takes for a per_page that was not given, of whatever list. (Source: its reference.) */
+#define AIS_PER_PAGE_DEFAULT 20
+
 /* The most bytes of a filter's value, as it is meant, without percent-encoding. */
 #define AIS_FILTER_MAX 64
 
@@ -71,9 +74,8 @@ struct ais_resource {
     struct ais_str tail;      /* what tells it from all others of the account: "instances/ID/jobs/JOB" */
 
     /* The query. */
-    bool has_query; /* there was one that was parsed, whatever of it counts */
-    int page;       /* 1 to 999999999, or AIS_PAGE_NONE */
-    int per_page;   /* 0 to 50; of logs to 500; of instances and namespaces 1 to 100; or AIS_PAGE_NONE */
+    int page;     /* 1 to 999999999, or AIS_PAGE_NONE */
+    int per_page; /* 0 to 50; of logs to 500; of instances and namespaces 1 to 100; or AIS_PAGE_NONE */
 
     /* Filters: of instances all of them, of namespaces search alone. Views are of what was given, percent-encoded. */
     struct ais_str search;
@@ -115,10 +117,10 @@ enum ais_resource_status ais_resource_parse(struct ais_resource *res, struct ais
 const char *ais_resource_status_text(enum ais_resource_status status);
 
 /*
- * Writes the API path below the base URL, "/accounts/{account_id}/...", with the query where arguments are given, and a
- * NUL. The same resource in the same form has the same path always, however it was spelled. account, which has passed
- * ais_account_id_valid(), is used where the resource names none; where both are given they must be equal (the caller
- * checks).
+ * Writes the API path below the base URL, "/accounts/{account_id}/...", of a list with its query, and a NUL. The same
+ * resource in the same form has the same path always, however it was spelled: per_page is always in it, and page unless
+ * it is the first one. account, which has passed ais_account_id_valid(), is used where the resource names none; where
+ * both are given they must be equal (the caller checks).
  *
  * buf has AIS_RESOURCE_PATH_MAX bytes. Returns the length without the NUL.
  */
@@ -126,9 +128,9 @@ size_t ais_resource_path(const struct ais_resource *res, struct ais_str account,
 
 /*
  * What caches know a parsed resource by, within its account: the same text for all its spellings, and for both forms of
- * an instance of the namespace "default". The path ends with it. It is the tail, where it lies, or where arguments are
- * given, a copy in buf, which has AIS_RESOURCE_PATH_MAX bytes, with these behind. At least 9 bytes long; not
- * NUL-terminated.
+ * an instance of the namespace "default". The path ends with it. It is the tail, where it lies, or of a list, a copy in
+ * buf, which has AIS_RESOURCE_PATH_MAX bytes, with the query behind: a list's key has a '?' in it, and no other. At
+ * least 9 bytes long; not NUL-terminated.
  */
 struct ais_str ais_resource_key(const struct ais_resource *res, char *buf);
 

@@ -34,6 +34,22 @@ static struct ais_str split(struct ais_str *path)
     return query;
 }
 
+/* The numbers of a page, which are the same whether they were given or are those that the API takes without. */
+static int page_of(const struct ais_resource *res)
+{
+    return res->page == AIS_PAGE_NONE ? 1 : res->page;
+}
+
+static int per_page_of(const struct ais_resource *res)
+{
+    return res->per_page == AIS_PAGE_NONE ? AIS_PER_PAGE_DEFAULT : res->per_page;
+}
+
+static bool has_pages(enum ais_kind kind)
+{
+    return kind == AIS_LIST || kind == AIS_LOGS || kind == AIS_INSTANCES || kind == AIS_NAMESPACES;
+}
+
 static bool has_instance(enum ais_kind kind)
 {
     return kind != AIS_INSTANCES && kind != AIS_NAMESPACES && kind != AIS_NAMESPACE;
@@ -43,7 +59,7 @@ static bool has_instance(enum ais_kind kind)
 static void check_query(const struct ais_resource *res, struct ais_str query)
 {
     bool filters = res->kind == AIS_INSTANCES;
-    bool pages = filters || res->kind == AIS_LIST || res->kind == AIS_LOGS || res->kind == AIS_NAMESPACES;
+    bool pages = has_pages(res->kind);
     int max = res->kind == AIS_LIST ? 50 : res->kind == AIS_LOGS ? 500 : 100;
     int min = res->kind == AIS_LIST || res->kind == AIS_LOGS ? 0 : 1;
 
@@ -75,9 +91,10 @@ static void check_parts(const struct ais_resource *res, struct ais_str path)
 static bool same(const struct ais_resource *a, const struct ais_resource *b)
 {
     return a->generation == b->generation && a->kind == b->kind && ais_str_eq(a->namespace, b->namespace) &&
-           ais_str_eq(a->instance, b->instance) && ais_str_eq(a->job, b->job) && a->page == b->page &&
-           a->per_page == b->per_page && ais_str_eq(a->in_namespace, b->in_namespace) &&
-           a->by_created_at == b->by_created_at && a->order == b->order && (a->search.len > 0) == (b->search.len > 0) &&
+           ais_str_eq(a->instance, b->instance) && ais_str_eq(a->job, b->job) &&
+           page_of(a) == page_of(b) && per_page_of(a) == per_page_of(b) &&
+           ais_str_eq(a->in_namespace, b->in_namespace) && a->by_created_at == b->by_created_at &&
+           a->order == b->order && (a->search.len > 0) == (b->search.len > 0) &&
            (a->hostname.len > 0) == (b->hostname.len > 0);
 }
 
@@ -100,6 +117,22 @@ static void build(struct built *b, const struct ais_resource *res, struct ais_st
 
     MUST(b->key.len >= 9 && b->key.len <= b->path.len);
     MUST(memcmp(b->path.data + b->path.len - b->key.len, b->key.data, b->key.len) == 0);
+}
+
+/* A list, and nothing else, says what page it is, and how long that is; one page has one key. */
+static void check_page(const struct ais_resource *res, struct ais_str account)
+{
+    static struct built given, other;
+    struct ais_resource same_page = *res;
+
+    build(&given, res, account);
+    MUST((memchr(given.key.data, '?', given.key.len) != NULL) == has_pages(res->kind));
+    MUST((strstr(given.path_buf, "per_page=") != NULL) == has_pages(res->kind));
+
+    same_page.page = res->page == 1 ? AIS_PAGE_NONE : page_of(res);
+    same_page.per_page = res->per_page == AIS_PER_PAGE_DEFAULT ? AIS_PAGE_NONE : per_page_of(res);
+    build(&other, &same_page, account);
+    MUST(ais_str_eq(given.path, other.path) && ais_str_eq(given.key, other.key));
 }
 
 /* What was built is the same resource again, by the same path and the same key. */
@@ -156,6 +189,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_query(&res, query);
         if (res.account.len > 0 || ais_account_id_valid(account)) {
             check_path(&res, account);
+            check_page(&res, account);
             check_namespaced(&res, account);
         }
     }

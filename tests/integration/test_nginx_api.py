@@ -250,9 +250,8 @@ def test_what_is_known_of_instances_passes_as_it_is(nginx, simulator, path, max_
         response = server.get(f"/client/v4/ai-search/{path}")
         assert (response.status, response.body, cache(response)) == (200, expected.body, how)
         assert response.header("Cache-Control") == f"private, max-age={max_age}"
-    assert [request.target for request in simulator.requests()] == [
-        f"{simulator.base}/accounts/{ACCOUNT}/ai-search/{path}"] or "?" in path
-    assert simulator.count() == 1
+    [request] = simulator.requests()
+    assert request.target.partition("?")[0] == f"{simulator.base}/accounts/{ACCOUNT}/ai-search/{path.partition('?')[0]}"
 
 
 def test_filters_are_part_of_what_is_asked_for(nginx, simulator):

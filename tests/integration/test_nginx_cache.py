@@ -181,7 +181,7 @@ def test_logs_follow_their_job_where_it_is_cached(nginx, simulator):
 
 def test_logs_that_may_lack_their_end_do_not_stay(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
-    simulator.fault("/logs$", body_delay=1)
+    simulator.fault(r"/logs\?", body_delay=1)
     server = start(nginx, simulator, http="aisearch_valid logs 20s;")
     with server.connect() as logs:
         logs.send(net.format_request(target("a/logs")))

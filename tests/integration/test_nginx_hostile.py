@@ -17,7 +17,7 @@ OTHER_ACCOUNT = "0123456789abcdef0123456789abcdef"
 # What may ever arrive at the API, written down a second time.
 NAME = "[a-z0-9_]+(?:-[a-z0-9_]+)*"
 NAMESPACE = "namespaces/[a-z0-9](?:[a-z0-9-]{0,26}[a-z0-9])?"
-PAGE = r"(?:\?page=[1-9][0-9]{0,8})?(?:[?&]per_page=[0-9]{1,3})?"
+PAGE = r"(?:\?page=[1-9][0-9]{0,8})?[?&]per_page=[0-9]{1,3}"
 TEXT = r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2}){1,192}"
 FILTERS = (rf"(?:[?&]search={TEXT})?(?:[?&]hostname={TEXT})?(?:[?&]namespace=[a-z0-9-]{{1,28}})?"
            r"(?:[?&]order_by=created_at)?(?:[?&]order_by_direction=(?:asc|desc))?")
@@ -94,8 +94,9 @@ def answered(path: str, status: int = 200) -> Outcome:
 
 
 A = "/ai-search/instances/docs/jobs/a"
-LIST = "/ai-search/instances/docs/jobs"
-LOGS = "/ai-search/instances/docs/jobs/a/logs"
+LIST = "/ai-search/instances/docs/jobs?per_page=20"
+SECOND = "/ai-search/instances/docs/jobs?page=2&per_page=20"
+LOGS = "/ai-search/instances/docs/jobs/a/logs?per_page=20"
 
 # The prefix form, behind /client/v4/.
 PREFIX = {
@@ -242,20 +243,20 @@ PREFIX = {
     "instances/docs/jobs/a?page=2": answered(A),
     "instances/docs/jobs/a?x=y&account=evil": answered(A),
     "instances/docs/jobs/a?/../../secret": answered(A),
-    "instances/docs/jobs?page=2&per_page=5": answered(LIST + "?page=2&per_page=5"),
-    "instances/docs/jobs?per_page=5&page=2": answered(LIST + "?page=2&per_page=5"),
-    "instances/docs/jobs?x=1&page=2&y=/../&z": answered(LIST + "?page=2"),
-    "instances/docs/jobs?page=02": answered(LIST + "?page=2"),
+    "instances/docs/jobs?page=2&per_page=5": answered(SECOND.replace("20", "5")),
+    "instances/docs/jobs?per_page=5&page=2": answered(SECOND.replace("20", "5")),
+    "instances/docs/jobs?x=1&page=2&y=/../&z": answered(SECOND),
+    "instances/docs/jobs?page=02": answered(SECOND),
     "instances/docs/jobs?Page=2&page[]=3&xpage=4": answered(LIST),
     "instances/docs/jobs?%70age=2": answered(LIST),
-    "instances/docs/jobs?per_page=0": answered(LIST + "?per_page=0"),
+    "instances/docs/jobs?per_page=0": answered(LIST.replace("20", "0")),
     "instances/docs/jobs?": answered(LIST),
-    "instances/docs/jobs/a/logs?page=2": answered(LOGS + "?page=2"),
+    "instances/docs/jobs/a/logs?page=2": answered(LOGS.replace("?", "?page=2&")),
     "instances/docs/jobs%3Fpage=2": module_refuses(400),
     "instances/docs/jobs%3fpage=2": module_refuses(400),
     "instances/docs/jobs/a%3Fx": module_refuses(400),
     "instances/docs/jobs/a#b": answered(A),
-    "instances/docs/jobs?page=2#page=3": answered(LIST + "?page=2"),
+    "instances/docs/jobs?page=2#page=3": answered(SECOND),
     "instances/docs/jobs/a%23b": module_refuses(400),
     "instances/docs/jobs?page=0": module_refuses(400),
     "instances/docs/jobs?page=-1": module_refuses(400),
@@ -303,48 +304,48 @@ TARGETS = {
     "?page=2": nginx_refuses(400),
 
     # without an allow-list
-    "/open/instances?namespace=team&x=y": answered("/ai-search/instances?namespace=team"),
+    "/open/instances?namespace=team&x=y": answered("/ai-search/instances?per_page=20&namespace=team"),
     "/open/instances?namespace=team&order_by=x": module_refuses(400),
     "/open/instances?namespace=": module_refuses(400),
     "/open/instances?namespace=team&namespace=team": module_refuses(400),
     "/open/instances?namespace=..%2Fteam": module_refuses(400),
     "/open/instances?search=": module_refuses(400),
-    "/open/instances?search=do%63s": answered("/ai-search/instances?search=docs"),
-    "/open/instances?search=a+b%26c": answered("/ai-search/instances?search=a%20b%26c"),
-    "/open/instances?search=%c3%b6%23": answered("/ai-search/instances?search=%C3%B6%23"),
+    "/open/instances?search=do%63s": answered("/ai-search/instances?per_page=20&search=docs"),
+    "/open/instances?search=a+b%26c": answered("/ai-search/instances?per_page=20&search=a%20b%26c"),
+    "/open/instances?search=%c3%b6%23": answered("/ai-search/instances?per_page=20&search=%C3%B6%23"),
     "/open/instances?search=%ff": module_refuses(400),
     "/open/instances?search=%0d%0aX-Evil:1": module_refuses(400),
     "/open/instances?search=%00": module_refuses(400),
     "/open/instances?search=%c2%85": module_refuses(400),
     "/open/instances?search=%4": module_refuses(400),
     "/open/instances?search=" + 65 * "x": module_refuses(400),
-    "/open/instances?search=" + 64 * "%2F": answered("/ai-search/instances?search=" + 64 * "%2F"),
+    "/open/instances?search=" + 64 * "%2F": answered("/ai-search/instances?per_page=20&search=" + 64 * "%2F"),
     "/open/instances?search=a&search=b": module_refuses(400),
     "/open/instances?order_by_direction=desc&order_by=created_at":
-        answered("/ai-search/instances?order_by=created_at&order_by_direction=desc"),
+        answered("/ai-search/instances?per_page=20&order_by=created_at&order_by_direction=desc"),
     "/open/instances?order_by_direction=up": module_refuses(400),
     "/open/instances?order_by=created_at&order_by=created_at": module_refuses(400),
-    "/open/instances?hostname=example.org": answered("/ai-search/instances?hostname=example.org"),
+    "/open/instances?hostname=example.org": answered("/ai-search/instances?per_page=20&hostname=example.org"),
     "/open/instances?per_page=0": module_refuses(400),
-    "/open/namespaces/team/instances?namespace=other": answered("/ai-search/namespaces/team/instances"),
-    "/open/namespaces?search=team&order_by=x": answered("/ai-search/namespaces?search=team"),
+    "/open/namespaces/team/instances?namespace=other": answered("/ai-search/namespaces/team/instances?per_page=20"),
+    "/open/namespaces?search=team&order_by=x": answered("/ai-search/namespaces?per_page=20&search=team"),
     "/open/namespaces/team?page=2": answered("/ai-search/namespaces/team"),
     "/open/instances/docs/jobs/a/logs?per_page=500":
         answered("/ai-search/instances/docs/jobs/a/logs?per_page=500"),
     "/open/instances/docs/jobs/a/logs?per_page=501": module_refuses(400),
     "/open/instances?per_page=100&page=2": answered("/ai-search/instances?page=2&per_page=100"),
     "/open/instances?per_page=101": module_refuses(400),
-    "/open/namespaces/team/instances?page=01": answered("/ai-search/namespaces/team/instances?page=1"),
+    "/open/namespaces/team/instances?page=01": answered("/ai-search/namespaces/team/instances?per_page=20"),
     "/open/namespaces/Team/instances": module_refuses(400),
     f"/open/accounts/{OTHER_ACCOUNT}/ai-search/instances": module_refuses(403),
     "/open/autorag/rags": module_refuses(400),
     "/open/instances/secret/jobs/a": answered("/ai-search/instances/secret/jobs/a"),
     "/open/instances/" + "i" * 64 + "/jobs/a": answered("/ai-search/instances/" + "i" * 64 + "/jobs/a", 404),
     "/open/instances/" + "i" * 65 + "/jobs/a": module_refuses(400),
-    "/open/rags/" + "r" * 32 + "/jobs": answered("/autorag/rags/" + "r" * 32 + "/jobs", 404),
+    "/open/rags/" + "r" * 32 + "/jobs": answered("/autorag/rags/" + "r" * 32 + "/jobs?per_page=20", 404),
     "/open/rags/" + "r" * 33 + "/jobs": module_refuses(400),
     "/open/namespaces/" + "n" * 28 + "/instances/docs/jobs":
-        answered("/ai-search/namespaces/" + "n" * 28 + "/instances/docs/jobs", 404),
+        answered("/ai-search/namespaces/" + "n" * 28 + "/instances/docs/jobs?per_page=20", 404),
     "/open/namespaces/" + "n" * 29 + "/instances/docs/jobs": module_refuses(400),
     f"/open/accounts/{OTHER_ACCOUNT}/ai-search/instances/docs/jobs/a": module_refuses(403),
 
@@ -371,7 +372,7 @@ TARGETS = {
 
     # the whole of it
     "/any/instances/docs/jobs/a": answered(A),
-    "/any/instances/docs/jobs?page=2": answered(LIST + "?page=2"),
+    "/any/instances/docs/jobs?page=2": answered(SECOND),
     "/any/instances/docs/jobs%3Fpage=2": module_refuses(400),
     "/any/instances/docs/jobs/a%0a": answered(A),  # "$" matches before the last line break, "." none
     "/any/instances/docs/jobs/a%0aX": nginx_refuses(404),
@@ -409,7 +410,7 @@ TARGETS = {
     "/args?inst=secret&job=a": module_refuses(403),
     "/args?inst=docs&job=ä": module_refuses(400),
     "/args?inst=docs&job=a#b": answered(A),
-    "/list?page=2": answered(LIST + "?page=2"),
+    "/list?page=2": answered(SECOND),
     "/list?page=0": module_refuses(400),
 
     # the request as it came, which always begins with a slash
@@ -418,7 +419,7 @@ TARGETS = {
 
     # rewritten
     "/rewritten/instances/docs/jobs/a": answered(A),
-    "/rewritten/instances/docs/jobs?page=2": answered(LIST + "?page=2"),
+    "/rewritten/instances/docs/jobs?page=2": answered(SECOND),
     "/rewritten/instances/docs/jobs%3Fpage=2": module_refuses(400),
     "/rewritten/instances/docs/jobs/a%0a": answered(A),  # as above: the regular expression's doing
     "/rewritten/..%2fclient/v4/instances/docs/jobs/a": answered(A),

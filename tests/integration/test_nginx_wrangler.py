@@ -15,17 +15,17 @@ PRELOAD = pathlib.Path(__file__).with_name("wrangler") / "preload.js"
 
 # Each with --json, and what of the API it shows.
 COMMANDS = {
-    "list -n team": "namespaces/team/instances?page=1",
+    "list -n team": "namespaces/team/instances?per_page=20",
     "list -n team --page 2 --per-page 1": "namespaces/team/instances?page=2&per_page=1",
     "get docs -n team": "namespaces/team/instances/docs",
     "stats docs -n team": "namespaces/team/instances/docs/stats",
-    "namespace list": "namespaces?page=1",
-    "namespace list --search te --per-page 100": "namespaces?page=1&per_page=100&search=te",
+    "namespace list": "namespaces?per_page=20",
+    "namespace list --search te --per-page 100": "namespaces?per_page=100&search=te",
     "namespace get team": "namespaces/team",
-    "jobs list docs -n team": "namespaces/team/instances/docs/jobs?page=1",
+    "jobs list docs -n team": "namespaces/team/instances/docs/jobs?per_page=20",
     "jobs get docs a -n team": "namespaces/team/instances/docs/jobs/a",
-    "jobs logs docs a -n team": "namespaces/team/instances/docs/jobs/a/logs?page=1",
-    "jobs logs docs a -n team --per-page 500": "namespaces/team/instances/docs/jobs/a/logs?page=1&per_page=500",
+    "jobs logs docs a -n team": "namespaces/team/instances/docs/jobs/a/logs?per_page=20",
+    "jobs logs docs a -n team --per-page 500": "namespaces/team/instances/docs/jobs/a/logs?per_page=500",
 }
 
 

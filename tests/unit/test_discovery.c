@@ -540,7 +540,7 @@ static void test_list_of_a_namespace(void **state)
     round_of(1);
     aisearch_discovery_resource(&d, &resource);
     ais_resource_path(&resource, AIS_STR("0"), path);
-    assert_string_equal(path, "/accounts/0/ai-search/namespaces/team/instances?page=1&per_page=100");
+    assert_string_equal(path, "/accounts/0/ai-search/namespaces/team/instances?per_page=100");
     assert_string_equal(changes(), "+docs@team +handbook@team");
     assert_int_equal(d.left_out, 1);
 

@@ -62,35 +62,38 @@ static void test_api_path(void **state)
         const char *query;
         const char *api_path;
     } cases[] = {
-        {"instances/docs/jobs", "", "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs"},
-        {"ai-search/instances/docs/jobs", "", "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs"},
-        {"accounts/" ACCOUNT "/instances/docs/jobs", "", "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs"},
+        {"instances/docs/jobs", "", "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs?per_page=20"},
+        {"ai-search/instances/docs/jobs", "", "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs?per_page=20"},
+        {"accounts/" ACCOUNT "/instances/docs/jobs", "",
+         "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs?per_page=20"},
         {"accounts/" ACCOUNT "/ai-search/instances/docs/jobs", "",
-         "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs"},
-        {"accounts/abc/instances/docs/jobs", "", "/accounts/abc/ai-search/instances/docs/jobs"},
+         "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs?per_page=20"},
+        {"accounts/abc/instances/docs/jobs", "", "/accounts/abc/ai-search/instances/docs/jobs?per_page=20"},
         {"instances/docs/jobs/" UUID, "", "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs/" UUID},
-        {"instances/docs/jobs/" UUID "/logs", "", "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs/" UUID "/logs"},
+        {"instances/docs/jobs/" UUID "/logs", "",
+         "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs/" UUID "/logs?per_page=20"},
         {"instances/docs/jobs/logs", "", "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs/logs"},
-        {"instances/docs/jobs/jobs/logs", "", "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs/jobs/logs"},
+        {"instances/docs/jobs/jobs/logs", "",
+         "/accounts/" ACCOUNT "/ai-search/instances/docs/jobs/jobs/logs?per_page=20"},
         {"instances/jobs/jobs/-_Az09", "", "/accounts/" ACCOUNT "/ai-search/instances/jobs/jobs/-_Az09"},
-        {"instances/_-0-z_z-9/jobs", "", "/accounts/" ACCOUNT "/ai-search/instances/_-0-z_z-9/jobs"},
+        {"instances/_-0-z_z-9/jobs", "", "/accounts/" ACCOUNT "/ai-search/instances/_-0-z_z-9/jobs?per_page=20"},
 
         {"namespaces/default/instances/docs/jobs", "",
-         "/accounts/" ACCOUNT "/ai-search/namespaces/default/instances/docs/jobs"},
+         "/accounts/" ACCOUNT "/ai-search/namespaces/default/instances/docs/jobs?per_page=20"},
         {"ai-search/namespaces/a-b/instances/docs/jobs/1", "",
          "/accounts/" ACCOUNT "/ai-search/namespaces/a-b/instances/docs/jobs/1"},
         {"accounts/0/ai-search/namespaces/n/instances/i/jobs/j/logs", "",
-         "/accounts/0/ai-search/namespaces/n/instances/i/jobs/j/logs"},
+         "/accounts/0/ai-search/namespaces/n/instances/i/jobs/j/logs?per_page=20"},
 
-        {"rags/docs/jobs", "", "/accounts/" ACCOUNT "/autorag/rags/docs/jobs"},
+        {"rags/docs/jobs", "", "/accounts/" ACCOUNT "/autorag/rags/docs/jobs?per_page=20"},
         {"autorag/rags/docs/jobs/1", "", "/accounts/" ACCOUNT "/autorag/rags/docs/jobs/1"},
-        {"accounts/0/autorag/rags/docs/jobs/1/logs", "", "/accounts/0/autorag/rags/docs/jobs/1/logs"},
+        {"accounts/0/autorag/rags/docs/jobs/1/logs", "", "/accounts/0/autorag/rags/docs/jobs/1/logs?per_page=20"},
 
-        {"instances", "", "/accounts/" ACCOUNT "/ai-search/instances"},
+        {"instances", "", "/accounts/" ACCOUNT "/ai-search/instances?per_page=20"},
         {"ai-search/instances", "per_page=100&page=3", "/accounts/" ACCOUNT "/ai-search/instances?page=3&per_page=100"},
-        {"namespaces/a-b/instances", "", "/accounts/" ACCOUNT "/ai-search/namespaces/a-b/instances"},
+        {"namespaces/a-b/instances", "", "/accounts/" ACCOUNT "/ai-search/namespaces/a-b/instances?per_page=20"},
         {"accounts/0/ai-search/namespaces/n/instances", "page=1",
-         "/accounts/0/ai-search/namespaces/n/instances?page=1"},
+         "/accounts/0/ai-search/namespaces/n/instances?per_page=20"},
 
         {"instances/docs", "", "/accounts/" ACCOUNT "/ai-search/instances/docs"},
         {"ai-search/instances/docs/stats", "", "/accounts/" ACCOUNT "/ai-search/instances/docs/stats"},
@@ -105,9 +108,10 @@ static void test_api_path(void **state)
          "/accounts/" ACCOUNT "/ai-search/namespaces/default/instances/i/stats"},
         {"namespaces/default/instances/i/jobs/j/logs", "per_page=500",
          "/accounts/" ACCOUNT "/ai-search/namespaces/default/instances/i/jobs/j/logs?per_page=500"},
-        {"namespaces/default/instances", "", "/accounts/" ACCOUNT "/ai-search/namespaces/default/instances"},
+        {"namespaces/default/instances", "",
+         "/accounts/" ACCOUNT "/ai-search/namespaces/default/instances?per_page=20"},
         {"namespaces/defaults/instances/i", "", "/accounts/" ACCOUNT "/ai-search/namespaces/defaults/instances/i"},
-        {"namespaces", "", "/accounts/" ACCOUNT "/ai-search/namespaces"},
+        {"namespaces", "", "/accounts/" ACCOUNT "/ai-search/namespaces?per_page=20"},
         {"ai-search/namespaces", "per_page=100&search=a&page=2&hostname=x&order_by=x",
          "/accounts/" ACCOUNT "/ai-search/namespaces?page=2&per_page=100&search=a"},
         {"accounts/0/namespaces/default", "", "/accounts/0/ai-search/namespaces/default"},
@@ -115,29 +119,31 @@ static void test_api_path(void **state)
 
         /* filters of instances, in one order and one encoding */
         {"instances", "order_by_direction=desc&order_by=created_at&namespace=n&hostname=h&search=s&per_page=1&page=1",
-         "/accounts/" ACCOUNT "/ai-search/instances?page=1&per_page=1&search=s&hostname=h&namespace=n"
+         "/accounts/" ACCOUNT "/ai-search/instances?per_page=1&search=s&hostname=h&namespace=n"
          "&order_by=created_at&order_by_direction=desc"},
-        {"instances", "order_by=created_at", "/accounts/" ACCOUNT "/ai-search/instances?order_by=created_at"},
-        {"instances", "order_by_direction=asc", "/accounts/" ACCOUNT "/ai-search/instances?order_by_direction=asc"},
-        {"instances", "namespace=default", "/accounts/" ACCOUNT "/ai-search/instances?namespace=default"},
+        {"instances", "order_by=created_at",
+         "/accounts/" ACCOUNT "/ai-search/instances?per_page=20&order_by=created_at"},
+        {"instances", "order_by_direction=asc",
+         "/accounts/" ACCOUNT "/ai-search/instances?per_page=20&order_by_direction=asc"},
+        {"instances", "namespace=default", "/accounts/" ACCOUNT "/ai-search/instances?per_page=20&namespace=default"},
         {"namespaces/n/instances", "namespace=other&search=s",
-         "/accounts/" ACCOUNT "/ai-search/namespaces/n/instances?search=s"},
-        {"instances", "search=%61-b_c.d~E", "/accounts/" ACCOUNT "/ai-search/instances?search=a-b_c.d~E"},
-        {"instances", "search=a+b%20c", "/accounts/" ACCOUNT "/ai-search/instances?search=a%20b%20c"},
-        {"instances", "search=%2b%2B", "/accounts/" ACCOUNT "/ai-search/instances?search=%2B%2B"},
+         "/accounts/" ACCOUNT "/ai-search/namespaces/n/instances?per_page=20&search=s"},
+        {"instances", "search=%61-b_c.d~E", "/accounts/" ACCOUNT "/ai-search/instances?per_page=20&search=a-b_c.d~E"},
+        {"instances", "search=a+b%20c", "/accounts/" ACCOUNT "/ai-search/instances?per_page=20&search=a%20b%20c"},
+        {"instances", "search=%2b%2B", "/accounts/" ACCOUNT "/ai-search/instances?per_page=20&search=%2B%2B"},
         {"instances", "search=a/b?c=d;%26%23%2f",
-         "/accounts/" ACCOUNT "/ai-search/instances?search=a%2Fb%3Fc%3Dd%3B%26%23%2F"},
+         "/accounts/" ACCOUNT "/ai-search/instances?per_page=20&search=a%2Fb%3Fc%3Dd%3B%26%23%2F"},
         {"instances", "search=\xC3\xB6%c3%b6\"<>",
-         "/accounts/" ACCOUNT "/ai-search/instances?search=%C3%B6%C3%B6%22%3C%3E"},
+         "/accounts/" ACCOUNT "/ai-search/instances?per_page=20&search=%C3%B6%C3%B6%22%3C%3E"},
         {"instances", "hostname=example.org:443",
-         "/accounts/" ACCOUNT "/ai-search/instances?hostname=example.org%3A443"},
+         "/accounts/" ACCOUNT "/ai-search/instances?per_page=20&hostname=example.org%3A443"},
 
-        {"rags/docs/jobs", "page=2&search=x", "/accounts/" ACCOUNT "/autorag/rags/docs/jobs?page=2"},
+        {"rags/docs/jobs", "page=2&search=x", "/accounts/" ACCOUNT "/autorag/rags/docs/jobs?page=2&per_page=20"},
         {"rags/docs/jobs", "per_page=0", "/accounts/" ACCOUNT "/autorag/rags/docs/jobs?per_page=0"},
         {"rags/docs/jobs", "per_page=050&page=000000010",
          "/accounts/" ACCOUNT "/autorag/rags/docs/jobs?page=10&per_page=50"},
         {"rags/docs/jobs/1/logs", "page=1&per_page=7",
-         "/accounts/" ACCOUNT "/autorag/rags/docs/jobs/1/logs?page=1&per_page=7"},
+         "/accounts/" ACCOUNT "/autorag/rags/docs/jobs/1/logs?per_page=7"},
         {"rags/docs/jobs/1", "page=1&per_page=7", "/accounts/" ACCOUNT "/autorag/rags/docs/jobs/1"},
     };
     struct ais_resource res;
@@ -790,12 +796,12 @@ static void test_filter_encodings(void **state)
     for (size_t i = 0; i < COUNT(spellings); i++) {
         snprintf(query, sizeof(query), "search=%s&page=1", spellings[i]);
         assert_int_equal(parse(&res, "instances", query), 0);
-        assert_path(&res, "/accounts/" ACCOUNT "/ai-search/instances?page=1&search=a%20b");
+        assert_path(&res, "/accounts/" ACCOUNT "/ai-search/instances?per_page=20&search=a%20b");
     }
     for (size_t i = 0; i < COUNT(others); i++) {
         snprintf(query, sizeof(query), "search=%s&page=1", others[i]);
         assert_int_equal(parse(&res, "instances", query), 0);
-        assert_false(ais_str_eq(ais_resource_key(&res, key_buf), AIS_STR("instances?page=1&search=a%20b")));
+        assert_false(ais_str_eq(ais_resource_key(&res, key_buf), AIS_STR("instances?per_page=20&search=a%20b")));
     }
 }
 
@@ -811,9 +817,43 @@ static void test_filter_bytes(void **state)
 
         snprintf(query, sizeof(query), "search=%%%02x", c);
         snprintf(path, sizeof(path), strchr(plain, c) != NULL ? "%s%c" : "%s%%%02X",
-                 "/accounts/" ACCOUNT "/ai-search/instances?search=", c);
+                 "/accounts/" ACCOUNT "/ai-search/instances?per_page=20&search=", c);
         assert_int_equal(parse(&res, "instances", query), 0);
         assert_path(&res, path);
+    }
+}
+
+/* One page has one key and one path, however it was asked for; no other page, and no other length of it, has them. */
+static void test_same_page(void **state)
+{
+    static const char *const paths[] = {
+        "instances/docs/jobs",    "rags/docs/jobs",        "namespaces/n/instances/docs/jobs", "instances",
+        "namespaces/n/instances", "rags/docs/jobs/1/logs", "instances/docs/jobs/1/logs",       "namespaces",
+    };
+    static const char *const first[] = {"", "x=1", "page=1", "page=001", "per_page=20", "page=1&per_page=20",
+                                        "per_page=020&page=1"};
+    static const char *const others[] = {"page=2", "per_page=19", "per_page=50", "page=2&per_page=20"};
+    char buf[AIS_RESOURCE_PATH_MAX], other_buf[AIS_RESOURCE_PATH_MAX], path[AIS_RESOURCE_PATH_MAX];
+    struct ais_resource res;
+
+    (void) state;
+    for (size_t p = 0; p < COUNT(paths); p++) {
+        struct ais_str key;
+
+        assert_int_equal(parse(&res, paths[p], ""), 0);
+        key = ais_resource_key(&res, buf);
+        assert_true(ends_with(key, AIS_STR("?per_page=20")));
+
+        for (size_t i = 0; i < COUNT(first); i++) {
+            assert_int_equal(parse(&res, paths[p], first[i]), 0);
+            assert_true(ais_str_eq(ais_resource_key(&res, other_buf), key));
+            ais_resource_path(&res, AIS_STR(ACCOUNT), path);
+            assert_true(ends_with(str(path), key));
+        }
+        for (size_t i = 0; i < COUNT(others); i++) {
+            assert_int_equal(parse(&res, paths[p], others[i]), 0);
+            assert_false(ais_str_eq(ais_resource_key(&res, other_buf), key));
+        }
     }
 }
 
@@ -862,7 +902,7 @@ static void test_to_namespaced(void **state)
     } cases[] = {
         {"instances/x", "", "/ai-search/namespaces/default/instances/x"},
         {"instances/x/stats", "", "/ai-search/namespaces/default/instances/x/stats"},
-        {"ai-search/instances/x/jobs", "page=2", "/ai-search/namespaces/default/instances/x/jobs?page=2"},
+        {"ai-search/instances/x/jobs", "page=2", "/ai-search/namespaces/default/instances/x/jobs?page=2&per_page=20"},
         {"instances/x/jobs/j", "", "/ai-search/namespaces/default/instances/x/jobs/j"},
         {"instances/x/jobs/j/logs", "per_page=500",
          "/ai-search/namespaces/default/instances/x/jobs/j/logs?per_page=500"},
@@ -1016,6 +1056,7 @@ int main(void)
         cmocka_unit_test(test_filters_elsewhere),
         cmocka_unit_test(test_filter_encodings),
         cmocka_unit_test(test_filter_bytes),
+        cmocka_unit_test(test_same_page),
         cmocka_unit_test(test_same_key),
         cmocka_unit_test(test_to_namespaced),
     };
