@@ -33,11 +33,15 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
 
     if (e) {
         ngx_queue_remove(&e->queue);
-        ngx_queue_insert_head(&c->sh->lru, &e->queue);
+        ngx_queue_insert_head(&c->sh->queues[e->rank], &e->queue);
 
         lookup = ngx_http_aisearch_entry_decide(e, freshness,
                                        ngx_http_aisearch_generation(account),
                                        stretch, since, flags);
+
+        if (e->rank > NGX_HTTP_AISEARCH_LISTS_AGAIN) {
+            ngx_http_aisearch_entry_asked(c, e, lookup.lifetime);
+        }
 
         if (lookup.serve != NGX_HTTP_AISEARCH_NOTHING
             && ngx_http_aisearch_entry_read(e, lookup.serve, pool, answer)
@@ -48,7 +52,7 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
         }
 
     } else if (!(flags & NGX_HTTP_AISEARCH_PEEK)) {
-        e = ngx_http_aisearch_entry_create(c, key);
+        e = ngx_http_aisearch_entry_create(c, key, NGX_HTTP_AISEARCH_PENDING);
 
         lookup.fetch = e ? NGX_HTTP_AISEARCH_LEADER : NGX_HTTP_AISEARCH_LONER;
     }
@@ -89,7 +93,7 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
     e = ngx_http_aisearch_entry_find(c, key);
 
     if (e == NULL) {
-        e = ngx_http_aisearch_entry_create(c, key);
+        e = ngx_http_aisearch_entry_create(c, key, NGX_HTTP_AISEARCH_FAILURES);
     }
 
     if (e == NULL) {
@@ -115,14 +119,18 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
         e->failed = answer->fetched ? answer->fetched : 1;
         e->failure = answer->verdict.fault;
         e->retry_after = (uint32_t) answer->retry_after;
-        e->generation = ngx_http_aisearch_generation(account);
+        e->generation = ngx_http_aisearch_generation(account) & 0xffffff;
 
         /* a good answer, even an old one, is worth more than the API's own
            words for a failure or a refusal */
 
-        if (!answer->verdict.pass
-            || (e->answered && e->fault == AIS_FAULT_NONE))
-        {
+        if (e->answered) {
+            goto done;
+        }
+
+        ngx_http_aisearch_entry_move(c, e, NGX_HTTP_AISEARCH_FAILURES);
+
+        if (!answer->verdict.pass) {
             goto done;
         }
 
@@ -132,9 +140,16 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
         if (answer->verdict.class == AIS_CLASS_LOGS) {
             ngx_http_aisearch_entry_follow_job(c, key, answer);
         }
+
+        ngx_http_aisearch_entry_move(c, e,
+                   ngx_http_aisearch_entry_rank(e, answer->verdict.class));
     }
 
     rc = ngx_http_aisearch_entry_write(c, e, answer);
+
+    if (rc != NGX_OK) {
+        ngx_http_aisearch_entry_move(c, e, NGX_HTTP_AISEARCH_FAILURES);
+    }
 
 done:
 

@@ -11,7 +11,7 @@
 
 /*
  * The cache: one shared memory zone for all workers, rbtrees to find an entry
- * and an LRU queue to evict one, under the slab pool's mutex, the only
+ * and LRU queues to evict one, under the slab pool's mutex, the only
  * lock that nginx frees for a process that died holding it.
  *
  * An entry that is being fetched carries a lease: who holds it fetches, all

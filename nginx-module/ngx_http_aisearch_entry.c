@@ -6,12 +6,7 @@
  * slab never gives a page that has blocks of one size to another, so that in a
  * full zone what one entry leaves has to serve any other.
  */
-#define NGX_HTTP_AISEARCH_BLOCK  256
 #define NGX_HTTP_AISEARCH_CHUNK  (128 - sizeof(ngx_http_aisearch_chunk_t *))
-
-
-/* an entry with a long key may not cost more than so many others */
-#define NGX_HTTP_AISEARCH_EVICTIONS  32
 
 
 struct ngx_http_aisearch_chunk_s {
@@ -24,6 +19,7 @@ static ngx_int_t ngx_http_aisearch_entry_cmp(ngx_http_aisearch_entry_t *e,
     uint64_t account, u_char *path, size_t len);
 static size_t ngx_http_aisearch_entry_size(size_t key_len);
 static size_t ngx_http_aisearch_inline_size(size_t key_len);
+static size_t ngx_http_aisearch_chunks_size(size_t key_len, size_t body_len);
 static ngx_int_t ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_str_t *body);
 static u_char *ngx_http_aisearch_body_read(ngx_http_aisearch_entry_t *e,
@@ -155,12 +151,16 @@ ngx_http_aisearch_entry_find(ngx_http_aisearch_cache_t *c,
 
 ngx_http_aisearch_entry_t *
 ngx_http_aisearch_entry_create(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_key_t *key)
+    ngx_http_aisearch_key_t *key, ngx_uint_t rank)
 {
     size_t                      size;
     ngx_http_aisearch_entry_t  *e;
 
     size = ngx_http_aisearch_entry_size(key->path.len);
+
+    if (ngx_http_aisearch_make_way(c, rank, size, NULL) != NGX_OK) {
+        return NULL;
+    }
 
     e = ngx_http_aisearch_alloc(c, size, NULL);
     if (e == NULL) {
@@ -172,16 +172,18 @@ ngx_http_aisearch_entry_create(ngx_http_aisearch_cache_t *c,
     e->node.key = key->hash;
     e->account = key->account;
     e->key_len = (uint16_t) key->path.len;
+    e->rank = rank & 0xff;
     ngx_memcpy(e->data, key->path.data, key->path.len);
 
     c->sh->entries++;
+    c->sh->used[rank] += size;
 
     /* who is killed between the two leaves an entry that is not evicted */
 
     ngx_queue_init(&e->queue);
 
     ngx_rbtree_insert(&c->sh->trees[key->hash & c->sh->mask], &e->node);
-    ngx_queue_insert_head(&c->sh->lru, &e->queue);
+    ngx_queue_insert_head(&c->sh->queues[rank], &e->queue);
 
     return e;
 }
@@ -197,6 +199,8 @@ ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
     ngx_rbtree_delete(&c->sh->trees[e->node.key & c->sh->mask], &e->node);
 
     ngx_http_aisearch_body_free(c, e);
+    ngx_http_aisearch_unused(c, e->rank,
+                             ngx_http_aisearch_entry_size(e->key_len));
     ngx_slab_free_locked(c->shpool, e);
 }
 
@@ -298,11 +302,35 @@ ngx_http_aisearch_inline_size(size_t key_len)
 }
 
 
+/* the chunks of a body, as much as does not fit there */
+
+static size_t
+ngx_http_aisearch_chunks_size(size_t key_len, size_t body_len)
+{
+    size_t  rest;
+
+    rest = body_len - ngx_min(body_len, ngx_http_aisearch_inline_size(key_len));
+
+    return (rest + NGX_HTTP_AISEARCH_CHUNK - 1) / NGX_HTTP_AISEARCH_CHUNK
+           * sizeof(ngx_http_aisearch_chunk_t);
+}
+
+
+/* bytes of all its blocks */
+
+size_t
+ngx_http_aisearch_entry_memory(ngx_http_aisearch_entry_t *e)
+{
+    return ngx_http_aisearch_entry_size(e->key_len)
+           + ngx_http_aisearch_chunks_size(e->key_len, e->body_len);
+}
+
+
 static ngx_int_t
 ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_str_t *body)
 {
-    size_t                       n, rest;
+    size_t                       n, rest, size;
     u_char                      *p;
     ngx_http_aisearch_chunk_t   *chunk, **last;
 
@@ -317,6 +345,10 @@ ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
     if (body->len > (size_t) (c->shpool->end - c->shpool->start) / 4) {
         return NGX_ERROR;
     }
+
+    size = ngx_http_aisearch_chunks_size(e->key_len, body->len);
+
+    (void) ngx_http_aisearch_make_way(c, e->rank, size, e);
 
     p = body->data;
     rest = body->len;
@@ -349,6 +381,7 @@ ngx_http_aisearch_body_write(ngx_http_aisearch_cache_t *c,
         ngx_memcpy(chunk->data, p, n);
     }
 
+    c->sh->used[e->rank] += size;
     e->body_len = (uint32_t) body->len;
 
     return NGX_OK;
@@ -381,9 +414,14 @@ static void
 ngx_http_aisearch_body_free(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e)
 {
+    size_t                      size;
     ngx_http_aisearch_chunk_t  *chunk;
 
+    size = ngx_http_aisearch_chunks_size(e->key_len, e->body_len);
+
     e->body_len = 0;
+
+    ngx_http_aisearch_unused(c, e->rank, size);
 
     /* who is killed here loses one chunk, but leaves none to be freed twice */
 
@@ -396,39 +434,25 @@ ngx_http_aisearch_body_free(ngx_http_aisearch_cache_t *c,
 }
 
 
-/* makes room by what was not used for the longest time, but for "keep" */
+/* makes room by what is worth least, but for "keep" */
 
 static void *
 ngx_http_aisearch_alloc(ngx_http_aisearch_cache_t *c, size_t size,
     ngx_http_aisearch_entry_t *keep)
 {
-    void                       *p;
-    ngx_uint_t                  evictions;
-    ngx_queue_t                *q, *prev;
-    ngx_http_aisearch_entry_t  *e;
+    void        *p;
+    ngx_uint_t   evictions;
 
     evictions = NGX_HTTP_AISEARCH_EVICTIONS;
 
-    p = ngx_slab_alloc_locked(c->shpool, size);
-
-    for (q = ngx_queue_last(&c->sh->lru);
-         p == NULL && evictions && q != ngx_queue_sentinel(&c->sh->lru);
-         q = prev)
-    {
-        prev = ngx_queue_prev(q);
-        e = ngx_queue_data(q, ngx_http_aisearch_entry_t, queue);
-
-        if (e == keep || ngx_http_aisearch_entry_leased(e)) {
-            continue;
-        }
-
-        ngx_http_aisearch_entry_delete(c, e);
-
-        c->sh->evictions++;
-        evictions--;
-
+    for ( ;; ) {
         p = ngx_slab_alloc_locked(c->shpool, size);
-    }
 
-    return p;
+        if (p
+            || evictions-- == 0
+            || ngx_http_aisearch_evict(c, keep) != NGX_OK)
+        {
+            return p;
+        }
+    }
 }

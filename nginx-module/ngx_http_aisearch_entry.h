@@ -11,6 +11,27 @@
 typedef struct ngx_http_aisearch_chunk_s  ngx_http_aisearch_chunk_t;
 
 
+/* the smallest one of an entry */
+#define NGX_HTTP_AISEARCH_BLOCK      256
+
+/* of one call, so that the mutex is not held for long */
+#define NGX_HTTP_AISEARCH_EVICTIONS  32
+
+
+/* what an entry is worth to others, and the queue that it is in */
+
+typedef enum {
+    NGX_HTTP_AISEARCH_AGAIN = 0,   /* asked for again, and not at once */
+    NGX_HTTP_AISEARCH_LISTS_AGAIN,
+    NGX_HTTP_AISEARCH_ONCE,
+    NGX_HTTP_AISEARCH_LISTS_ONCE,
+    NGX_HTTP_AISEARCH_MISSING,     /* the API's 404 */
+    NGX_HTTP_AISEARCH_FAILURES,    /* no answer but, at best, why */
+    NGX_HTTP_AISEARCH_PENDING,     /* fetched for the first time */
+    NGX_HTTP_AISEARCH_RANKS
+} ngx_http_aisearch_rank_e;
+
+
 /*
  * An entry has the last answer, and the failure to get a later one, if any.
  *
@@ -35,7 +56,8 @@ typedef struct {
     uint32_t                      fetch_time;
     uint32_t                      upstream_age; /* ms */
     uint32_t                      retry_after; /* ms */
-    uint32_t                      generation;  /* ..._generation() then */
+    unsigned                      generation:24; /* ..._generation() then */
+    unsigned                      rank:8;
 
     u_char                        etag[NGX_HTTP_AISEARCH_ETAG_LEN];
 
@@ -56,7 +78,8 @@ typedef struct {
     ngx_rbtree_t                 *trees;       /* by hash: few levels each */
     ngx_uint_t                    mask;
     ngx_rbtree_node_t             sentinel;
-    ngx_queue_t                   lru;
+    ngx_queue_t                   queues[NGX_HTTP_AISEARCH_RANKS];
+    size_t                        used[NGX_HTTP_AISEARCH_RANKS]; /* bytes */
     ngx_uint_t                    entries;
     ngx_uint_t                    evictions;
 } ngx_http_aisearch_shctx_t;
@@ -89,6 +112,16 @@ ngx_http_aisearch_generation(ngx_http_aisearch_account_t *account)
 }
 
 
+/* as much of it as an entry holds */
+
+static ngx_inline ngx_uint_t
+ngx_http_aisearch_same_generation(ngx_http_aisearch_entry_t *e,
+    uint32_t generation)
+{
+    return ((e->generation ^ generation) & 0xffffff) == 0;
+}
+
+
 /* entries and their memory; the mutex is held */
 
 void ngx_http_aisearch_rbtree_insert(ngx_rbtree_node_t *temp,
@@ -96,7 +129,8 @@ void ngx_http_aisearch_rbtree_insert(ngx_rbtree_node_t *temp,
 ngx_http_aisearch_entry_t *ngx_http_aisearch_entry_find(
     ngx_http_aisearch_cache_t *c, ngx_http_aisearch_key_t *key);
 ngx_http_aisearch_entry_t *ngx_http_aisearch_entry_create(
-    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_key_t *key);
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_key_t *key,
+    ngx_uint_t rank);
 void ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
 ngx_int_t ngx_http_aisearch_entry_read(ngx_http_aisearch_entry_t *e,
@@ -104,7 +138,23 @@ ngx_int_t ngx_http_aisearch_entry_read(ngx_http_aisearch_entry_t *e,
     ngx_http_aisearch_answer_t *answer);
 ngx_int_t ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_http_aisearch_answer_t *answer);
+size_t ngx_http_aisearch_entry_memory(ngx_http_aisearch_entry_t *e);
 
+
+/* who makes way; the mutex is held */
+
+ngx_uint_t ngx_http_aisearch_entry_rank(ngx_http_aisearch_entry_t *e,
+    enum ais_class class);
+void ngx_http_aisearch_entry_asked(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_msec_t lifetime);
+void ngx_http_aisearch_entry_move(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_uint_t rank);
+void ngx_http_aisearch_unused(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
+    size_t size);
+ngx_int_t ngx_http_aisearch_make_way(ngx_http_aisearch_cache_t *c,
+    ngx_uint_t rank, size_t size, ngx_http_aisearch_entry_t *keep);
+ngx_int_t ngx_http_aisearch_evict(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *keep);
 
 
 /* of the answer: what it was when it came, and since */

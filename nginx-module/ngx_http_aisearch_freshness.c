@@ -37,7 +37,7 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
 
     failed = e->failed
              && (e->failure != AIS_FAULT_REFUSED
-                 || e->generation == generation);
+                 || ngx_http_aisearch_same_generation(e, generation));
 
     answered = since && (ngx_msec_int_t) (e->fetched - since) >= 0;
     refused = since && (ngx_msec_int_t) (e->failed - since) >= 0;

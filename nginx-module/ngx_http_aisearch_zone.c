@@ -201,7 +201,9 @@ ngx_http_aisearch_zone_init(ngx_shm_zone_t *zone, void *data)
                             ngx_http_aisearch_rbtree_insert);
         }
 
-        ngx_queue_init(&c->sh->lru);
+        for (i = 0; i < NGX_HTTP_AISEARCH_RANKS; i++) {
+            ngx_queue_init(&c->sh->queues[i]);
+        }
 
         len = sizeof(" in aisearch zone \"\"") + zone->shm.name.len;
 

@@ -1,0 +1,430 @@
+#include "ngx_http_aisearch_entry.h"
+
+
+/*
+ * Who makes way.  What was asked for once, as by a scan, goes before what was
+ * asked for again later; of either, what was not used for the longest time.
+ * What holds no good answer has small shares of its own, and so have lists, of
+ * which a client can make as many as it likes.
+ *
+ * The shares are counted in bytes of blocks.  Who is killed in between leaves a
+ * count that is wrong by an entry, until its queue is as good as empty: where
+ * it is too high, making way leads there.
+ */
+
+
+/* parts of the zone */
+#define NGX_HTTP_AISEARCH_LISTS_PART     3
+#define NGX_HTTP_AISEARCH_PENDING_PART   8
+#define NGX_HTTP_AISEARCH_SMALL_PART     32   /* of failures, of 404s */
+
+
+/* what was asked for again leaves a fifth for new work */
+#define ngx_http_aisearch_protected(size)  ((size) / 5 * 4)
+
+
+/* leased ones at the end of a queue that are looked past */
+#define NGX_HTTP_AISEARCH_STEPS          8
+
+
+static ngx_uint_t ngx_http_aisearch_entry_is_list(
+    ngx_http_aisearch_entry_t *e);
+static ngx_uint_t ngx_http_aisearch_entry_ended(ngx_http_aisearch_entry_t *e);
+static void ngx_http_aisearch_demote(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *keep);
+static ngx_uint_t ngx_http_aisearch_demote_last(ngx_http_aisearch_cache_t *c,
+    ngx_uint_t from, ngx_uint_t to, ngx_http_aisearch_entry_t *keep);
+static void ngx_http_aisearch_evict_entry(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e);
+static ngx_http_aisearch_entry_t *ngx_http_aisearch_victim(
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *keep);
+static ngx_http_aisearch_entry_t *ngx_http_aisearch_victim_of(
+    ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
+    ngx_http_aisearch_entry_t *keep);
+static ngx_http_aisearch_entry_t *ngx_http_aisearch_last(
+    ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
+    ngx_http_aisearch_entry_t *keep);
+static ngx_uint_t ngx_http_aisearch_over(ngx_http_aisearch_cache_t *c,
+    ngx_uint_t rank, size_t size);
+static size_t ngx_http_aisearch_size(ngx_http_aisearch_cache_t *c);
+
+
+/* of an entry with a good answer of this class, or the API's 404 */
+
+ngx_uint_t
+ngx_http_aisearch_entry_rank(ngx_http_aisearch_entry_t *e,
+    enum ais_class class)
+{
+    if (class == AIS_CLASS_NOT_FOUND) {
+        return NGX_HTTP_AISEARCH_MISSING;
+    }
+
+    if (e->rank == NGX_HTTP_AISEARCH_AGAIN
+        || e->rank == NGX_HTTP_AISEARCH_LISTS_AGAIN)
+    {
+        return e->rank;
+    }
+
+    return ngx_http_aisearch_entry_is_list(e) ? NGX_HTTP_AISEARCH_LISTS_ONCE
+                                              : NGX_HTTP_AISEARCH_ONCE;
+}
+
+
+/*
+ * Promotes what is asked for again when its time is over, or of what has ended,
+ * at any time: that stays good for a day.  Whoever scans does neither.
+ */
+
+void
+ngx_http_aisearch_entry_asked(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_msec_t lifetime)
+{
+    if (e->rank != NGX_HTTP_AISEARCH_ONCE
+        && e->rank != NGX_HTTP_AISEARCH_LISTS_ONCE)
+    {
+        return;
+    }
+
+    if (ngx_http_aisearch_entry_age(e) < lifetime
+        && !ngx_http_aisearch_entry_ended(e))
+    {
+        return;
+    }
+
+    ngx_http_aisearch_entry_move(c, e, e->rank == NGX_HTTP_AISEARCH_ONCE
+                                       ? NGX_HTTP_AISEARCH_AGAIN
+                                       : NGX_HTTP_AISEARCH_LISTS_AGAIN);
+
+    ngx_http_aisearch_demote(c, e);
+}
+
+
+/* of lists, and of nothing else, the key says which page is meant */
+
+static ngx_uint_t
+ngx_http_aisearch_entry_is_list(ngx_http_aisearch_entry_t *e)
+{
+    return ngx_strlchr(e->data, e->data + e->key_len, '?') != NULL;
+}
+
+
+static ngx_uint_t
+ngx_http_aisearch_entry_ended(ngx_http_aisearch_entry_t *e)
+{
+    return e->class == AIS_CLASS_ENDED
+           || (e->class == AIS_CLASS_LOGS
+               && e->has_state
+               && !ais_state_active(e->state));
+}
+
+
+/* what was promoted has its bounds, too, or nothing new would stay */
+
+static void
+ngx_http_aisearch_demote(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *keep)
+{
+    size_t      size, *used;
+    ngx_uint_t  n;
+
+    size = ngx_http_aisearch_size(c);
+    used = c->sh->used;
+
+    n = NGX_HTTP_AISEARCH_EVICTIONS;
+
+    while (used[NGX_HTTP_AISEARCH_LISTS_AGAIN]
+           > ngx_http_aisearch_protected(size / NGX_HTTP_AISEARCH_LISTS_PART)
+           && n-- > 0
+           && ngx_http_aisearch_demote_last(c, NGX_HTTP_AISEARCH_LISTS_AGAIN,
+                                            NGX_HTTP_AISEARCH_LISTS_ONCE,
+                                            keep))
+    {
+        /* void */
+    }
+
+    n = NGX_HTTP_AISEARCH_EVICTIONS;
+
+    while (used[NGX_HTTP_AISEARCH_AGAIN] + used[NGX_HTTP_AISEARCH_LISTS_AGAIN]
+           > ngx_http_aisearch_protected(size)
+           && n-- > 0
+           && ngx_http_aisearch_demote_last(c, NGX_HTTP_AISEARCH_AGAIN,
+                                            NGX_HTTP_AISEARCH_ONCE, keep))
+    {
+        /* void */
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_aisearch_demote_last(ngx_http_aisearch_cache_t *c, ngx_uint_t from,
+    ngx_uint_t to, ngx_http_aisearch_entry_t *keep)
+{
+    ngx_queue_t                *q;
+    ngx_http_aisearch_entry_t  *e;
+
+    q = ngx_queue_last(&c->sh->queues[from]);
+
+    if (q == ngx_queue_sentinel(&c->sh->queues[from])) {
+        return 0;
+    }
+
+    e = ngx_queue_data(q, ngx_http_aisearch_entry_t, queue);
+
+    if (e == keep) {
+        return 0;
+    }
+
+    ngx_http_aisearch_entry_move(c, e, to);
+
+    return 1;
+}
+
+
+void
+ngx_http_aisearch_entry_move(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_uint_t rank)
+{
+    size_t      size;
+    ngx_uint_t  old;
+
+    old = e->rank;
+
+    if (rank == old) {
+        return;
+    }
+
+    size = ngx_http_aisearch_entry_memory(e);
+
+    c->sh->used[rank] += size;
+
+    ngx_queue_remove(&e->queue);
+    ngx_queue_init(&e->queue);
+    e->rank = rank & 0xff;
+    ngx_queue_insert_head(&c->sh->queues[rank], &e->queue);
+
+    ngx_http_aisearch_unused(c, old, size);
+
+    (void) ngx_http_aisearch_make_way(c, rank, 0, e);
+}
+
+
+/* counts less, and right, where that is easy */
+
+void
+ngx_http_aisearch_unused(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
+    size_t size)
+{
+    size_t                     *used;
+    ngx_queue_t                *queue, *q;
+    ngx_http_aisearch_entry_t  *e;
+
+    used = &c->sh->used[rank];
+    queue = &c->sh->queues[rank];
+    q = ngx_queue_head(queue);
+
+    if (q == ngx_queue_sentinel(queue)) {
+        *used = 0;
+
+    } else if (q == ngx_queue_last(queue)) {
+        e = ngx_queue_data(q, ngx_http_aisearch_entry_t, queue);
+        *used = ngx_http_aisearch_entry_memory(e);
+
+    } else {
+        *used -= ngx_min(*used, size);
+    }
+}
+
+
+/*
+ * Makes way within the share of a rank, of which "keep" may be one.  A share
+ * that is taken up by what is just fetched is no reason to fail, but for what
+ * is fetched for the first time: NGX_DECLINED.
+ */
+
+ngx_int_t
+ngx_http_aisearch_make_way(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
+    size_t size, ngx_http_aisearch_entry_t *keep)
+{
+    ngx_uint_t                  n;
+    ngx_http_aisearch_entry_t  *e;
+
+    n = NGX_HTTP_AISEARCH_EVICTIONS + size / NGX_HTTP_AISEARCH_BLOCK;
+
+    while (ngx_http_aisearch_over(c, rank, size) && n-- > 0) {
+
+        e = ngx_http_aisearch_victim_of(c, rank, keep);
+
+        if (e == NULL) {
+            return rank == NGX_HTTP_AISEARCH_PENDING
+                   && !ngx_queue_empty(&c->sh->queues[rank])
+                   ? NGX_DECLINED : NGX_OK;
+        }
+
+        ngx_http_aisearch_evict_entry(c, e);
+    }
+
+    return NGX_OK;
+}
+
+
+/* frees memory, of whatever is worth least, but for "keep" */
+
+ngx_int_t
+ngx_http_aisearch_evict(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *keep)
+{
+    ngx_http_aisearch_entry_t  *e;
+
+    e = ngx_http_aisearch_victim(c, keep);
+    if (e == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_aisearch_evict_entry(c, e);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_aisearch_evict_entry(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e)
+{
+    ngx_http_aisearch_entry_delete(c, e);
+
+    c->sh->evictions++;
+}
+
+
+static ngx_http_aisearch_entry_t *
+ngx_http_aisearch_victim(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *keep)
+{
+    ngx_uint_t                  rank;
+    ngx_http_aisearch_entry_t  *e, *oldest;
+
+    e = ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_FAILURES, keep);
+    if (e) {
+        return e;
+    }
+
+    e = ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_PENDING, keep);
+    if (e) {
+        return e;
+    }
+
+    /* of what was asked for once, the answer is as old as the question */
+
+    oldest = NULL;
+
+    for (rank = NGX_HTTP_AISEARCH_ONCE;
+         rank <= NGX_HTTP_AISEARCH_MISSING;
+         rank++)
+    {
+        e = ngx_http_aisearch_last(c, rank, keep);
+
+        if (e && (oldest == NULL
+                  || (ngx_msec_int_t) (e->fetched - oldest->fetched) < 0))
+        {
+            oldest = e;
+        }
+    }
+
+    if (oldest) {
+        return oldest;
+    }
+
+    e = ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_AGAIN, keep);
+    if (e) {
+        return e;
+    }
+
+    return ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_LISTS_AGAIN, keep);
+}
+
+
+/* within the share of a rank: that of lists is one of both */
+
+static ngx_http_aisearch_entry_t *
+ngx_http_aisearch_victim_of(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
+    ngx_http_aisearch_entry_t *keep)
+{
+    ngx_http_aisearch_entry_t  *e;
+
+    if (rank != NGX_HTTP_AISEARCH_LISTS_AGAIN
+        && rank != NGX_HTTP_AISEARCH_LISTS_ONCE)
+    {
+        return ngx_http_aisearch_last(c, rank, keep);
+    }
+
+    e = ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_LISTS_ONCE, keep);
+
+    return e ? e : ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_LISTS_AGAIN,
+                                          keep);
+}
+
+
+/* what was not asked for the longest time, and is not being fetched */
+
+static ngx_http_aisearch_entry_t *
+ngx_http_aisearch_last(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
+    ngx_http_aisearch_entry_t *keep)
+{
+    ngx_uint_t                  n;
+    ngx_queue_t                *q, *queue;
+    ngx_http_aisearch_entry_t  *e;
+
+    queue = &c->sh->queues[rank];
+
+    for (q = ngx_queue_last(queue), n = NGX_HTTP_AISEARCH_STEPS;
+         q != ngx_queue_sentinel(queue) && n > 0;
+         q = ngx_queue_prev(q), n--)
+    {
+        e = ngx_queue_data(q, ngx_http_aisearch_entry_t, queue);
+
+        if (e != keep && !ngx_http_aisearch_entry_leased(e)) {
+            return e;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* would "size" bytes more be more than the share of the rank? */
+
+static ngx_uint_t
+ngx_http_aisearch_over(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
+    size_t size)
+{
+    size_t  *used, whole;
+
+    used = c->sh->used;
+    whole = ngx_http_aisearch_size(c);
+
+    switch (rank) {
+
+    case NGX_HTTP_AISEARCH_LISTS_AGAIN:
+    case NGX_HTTP_AISEARCH_LISTS_ONCE:
+        return used[NGX_HTTP_AISEARCH_LISTS_AGAIN]
+               + used[NGX_HTTP_AISEARCH_LISTS_ONCE] + size
+               > whole / NGX_HTTP_AISEARCH_LISTS_PART;
+
+    case NGX_HTTP_AISEARCH_MISSING:
+    case NGX_HTTP_AISEARCH_FAILURES:
+        return used[rank] + size > whole / NGX_HTTP_AISEARCH_SMALL_PART;
+
+    case NGX_HTTP_AISEARCH_PENDING:
+        return used[rank] + size > whole / NGX_HTTP_AISEARCH_PENDING_PART;
+
+    default:
+        return 0;
+    }
+}
+
+
+static size_t
+ngx_http_aisearch_size(ngx_http_aisearch_cache_t *c)
+{
+    return c->shpool->end - c->shpool->start;
+}
