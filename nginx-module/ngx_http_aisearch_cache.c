@@ -14,7 +14,7 @@ static void ngx_http_aisearch_cache_warn(ngx_http_aisearch_cache_t *c,
 ngx_http_aisearch_lookup_t
 ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key, ngx_http_aisearch_freshness_t *freshness,
-    ngx_msec_t since, ngx_uint_t flags, ngx_pool_t *pool,
+    ngx_http_aisearch_time_t since, ngx_uint_t flags, ngx_pool_t *pool,
     ngx_http_aisearch_answer_t *answer)
 {
     double                       stretch;
@@ -269,7 +269,7 @@ ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
     }
 
     if (e->class == AIS_CLASS_ENDED
-        && (ngx_msec_int_t) (answer->asked - e->fetched) < 0)
+        && (ngx_http_aisearch_time_diff_t) (answer->asked - e->fetched) < 0)
     {
         return;
     }
@@ -286,7 +286,7 @@ static void
 ngx_http_aisearch_entry_lease(ngx_http_aisearch_entry_t *e)
 {
     e->leader = ngx_pid;
-    e->lease = ngx_current_msec + NGX_HTTP_AISEARCH_LEASE;
+    e->lease = ngx_http_aisearch_now() + NGX_HTTP_AISEARCH_LEASE;
 
     if (e->lease == 0) {
         e->lease = 1;
@@ -303,7 +303,7 @@ static ngx_uint_t
 ngx_http_aisearch_entry_lost(ngx_http_aisearch_entry_t *e,
     ngx_http_aisearch_answer_t *answer)
 {
-    ngx_msec_t  asked;
+    ngx_http_aisearch_time_t  asked;
 
     if (e->leader != ngx_pid
         && (e->answered || e->failed || ngx_http_aisearch_entry_leased(e)))
@@ -313,7 +313,8 @@ ngx_http_aisearch_entry_lost(ngx_http_aisearch_entry_t *e,
 
     asked = e->fetched - e->fetch_time;
 
-    return e->answered && (ngx_msec_int_t) (answer->asked - asked) < 0;
+    return e->answered
+           && (ngx_http_aisearch_time_diff_t) (answer->asked - asked) < 0;
 }
 
 

@@ -6,7 +6,9 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ais_clock.h"
 #include "ais_policy.h"
+#include "ngx_http_aisearch_time.h"
 
 
 /*
@@ -48,8 +50,8 @@ typedef struct {
     ngx_uint_t                 status;
     ngx_str_t                  body;
     u_char                     etag[NGX_HTTP_AISEARCH_ETAG_LEN];
-    ngx_msec_t                 asked;        /* on ngx_current_msec's clock */
-    ngx_msec_t                 fetched;
+    ngx_http_aisearch_time_t   asked;
+    ngx_http_aisearch_time_t   fetched;
     ngx_msec_t                 fetch_time;
     ngx_msec_t                 upstream_age; /* how old it was when it came */
     ngx_msec_t                 retry_after;  /* from fetched on, 0 for none */
@@ -106,24 +108,36 @@ typedef struct {
 #define NGX_HTTP_AISEARCH_PEEK    0x02  /* take no lease: nobody can fetch */
 
 
+static ngx_inline ngx_http_aisearch_time_t
+ngx_http_aisearch_now(void)
+{
+#if (NGX_PTR_SIZE == 8)
+    return ngx_current_msec;
+#else
+    return ngx_http_aisearch_time_near((ngx_http_aisearch_time_t) ais_clock(),
+                                       (uint32_t) ngx_current_msec);
+#endif
+}
+
+
 /*
  * How long ago an answer came, in ms.  The clock of a worker stands still while
  * it is busy, so that an answer of another may come from its future.
  */
-static ngx_inline ngx_msec_t
-ngx_http_aisearch_cache_age(ngx_msec_t fetched)
+static ngx_inline ngx_http_aisearch_time_t
+ngx_http_aisearch_cache_age(ngx_http_aisearch_time_t fetched)
 {
-    ngx_msec_int_t  age;
+    ngx_http_aisearch_time_diff_t  age;
 
-    age = (ngx_msec_int_t) (ngx_current_msec - fetched);
+    age = (ngx_http_aisearch_time_diff_t) (ngx_http_aisearch_now() - fetched);
 
-    return age > 0 ? (ngx_msec_t) age : 0;
+    return age > 0 ? (ngx_http_aisearch_time_t) age : 0;
 }
 
 
 /* how old it is, what it was when it came included */
 
-static ngx_inline ngx_msec_t
+static ngx_inline ngx_http_aisearch_time_t
 ngx_http_aisearch_answer_age(ngx_http_aisearch_answer_t *answer)
 {
     return ngx_http_aisearch_cache_age(answer->fetched) + answer->upstream_age;

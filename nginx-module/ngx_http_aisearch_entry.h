@@ -44,9 +44,9 @@ typedef struct {
     ngx_queue_t                   queue;
 
     ngx_http_aisearch_chunk_t    *chunks;
-    ngx_msec_t                    fetched;
-    ngx_msec_t                    failed;      /* 0: did not fail since */
-    ngx_msec_t                    lease;       /* runs out then; 0: none */
+    ngx_http_aisearch_time_t      fetched;
+    ngx_http_aisearch_time_t      failed;      /* 0: did not fail since */
+    ngx_http_aisearch_time_t      lease;       /* runs out then; 0: none */
     uint64_t                      waiters;     /* workers to wake */
     uint64_t                      account;     /* cache_id */
     ngx_pid_t                     leader;
@@ -97,7 +97,8 @@ typedef struct {
 
 ngx_http_aisearch_lookup_t ngx_http_aisearch_entry_decide(
     ngx_http_aisearch_entry_t *e, ngx_http_aisearch_freshness_t *freshness,
-    uint32_t generation, double stretch, ngx_msec_t since, ngx_uint_t flags);
+    uint32_t generation, double stretch, ngx_http_aisearch_time_t since,
+    ngx_uint_t flags);
 
 
 /*
@@ -159,7 +160,7 @@ ngx_int_t ngx_http_aisearch_evict(ngx_http_aisearch_cache_t *c,
 
 /* of the answer: what it was when it came, and since */
 
-static ngx_inline ngx_msec_t
+static ngx_inline ngx_http_aisearch_time_t
 ngx_http_aisearch_entry_age(ngx_http_aisearch_entry_t *e)
 {
     return ngx_http_aisearch_cache_age(e->fetched) + e->upstream_age;
@@ -171,7 +172,9 @@ ngx_http_aisearch_entry_age(ngx_http_aisearch_entry_t *e)
 static ngx_inline ngx_uint_t
 ngx_http_aisearch_entry_leased(ngx_http_aisearch_entry_t *e)
 {
-    return e->lease && (ngx_msec_int_t) (e->lease - ngx_current_msec) > 0;
+    return e->lease
+           && (ngx_http_aisearch_time_diff_t)
+              (e->lease - ngx_http_aisearch_now()) > 0;
 }
 
 

@@ -323,9 +323,7 @@ ngx_http_aisearch_victim(ngx_http_aisearch_cache_t *c,
     {
         e = ngx_http_aisearch_last(c, rank, keep);
 
-        if (e && (oldest == NULL
-                  || (ngx_msec_int_t) (e->fetched - oldest->fetched) < 0))
-        {
+        if (e && (oldest == NULL || e->fetched < oldest->fetched)) {
             oldest = e;
         }
     }

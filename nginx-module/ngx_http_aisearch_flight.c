@@ -36,8 +36,8 @@ struct ngx_http_aisearch_flight_s {
     unsigned                      calls;    /* requests, before those */
 
     ngx_event_t                   timer;
-    ngx_msec_t                    start;
-    ngx_msec_t                    asked;
+    ngx_http_aisearch_time_t      start;
+    ngx_http_aisearch_time_t      asked;
     enum ais_fault                fault;    /* for which no fetch began */
     ngx_msec_t                    wait;     /* until that may be over */
     ngx_uint_t                    flags;    /* to look up with */
@@ -336,7 +336,7 @@ ngx_http_aisearch_flight_create(ngx_http_aisearch_account_t *account,
     f->timer.handler = ngx_http_aisearch_flight_timer;
     f->timer.data = f;
     f->timer.log = ngx_cycle->log;
-    f->start = ngx_current_msec;
+    f->start = ngx_http_aisearch_now();
 
     bucket = &ngx_http_aisearch_flights[query->key.hash
                                         % NGX_HTTP_AISEARCH_FLIGHTS];
@@ -469,7 +469,7 @@ ngx_http_aisearch_flight_fetch(ngx_http_aisearch_flight_t *f)
         return;
     }
 
-    f->asked = ngx_current_msec;
+    f->asked = ngx_http_aisearch_now();
 
     f->fetch = ais_client_fetch(client, &account->target, credential, f->path,
                                 ngx_http_aisearch_flight_fetched, f);
@@ -901,7 +901,7 @@ ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
 
     answer->verdict = *verdict;
     answer->status = response->status;
-    answer->fetched = ngx_current_msec;
+    answer->fetched = ngx_http_aisearch_now();
     answer->fetch_time = (ngx_msec_t) response->elapsed;
     answer->upstream_age = ngx_http_aisearch_flight_age(response);
 
@@ -1015,7 +1015,7 @@ ngx_http_aisearch_flight_deliver(ngx_http_aisearch_flight_t *f,
 
     ctx->answer.verdict.fault = AIS_FAULT_INTERNAL;
     ctx->answer.verdict.class = AIS_CLASS_ERROR;
-    ctx->answer.fetched = ngx_current_msec;
+    ctx->answer.fetched = ngx_http_aisearch_now();
 }
 
 
@@ -1094,7 +1094,7 @@ ngx_http_aisearch_blob_fail(ngx_http_aisearch_blob_t *blob,
 
     blob->answer.verdict.fault = fault;
     blob->answer.verdict.class = AIS_CLASS_ERROR;
-    blob->answer.fetched = ngx_current_msec;
+    blob->answer.fetched = ngx_http_aisearch_now();
     blob->answer.retry_after = retry_after;
 }
 

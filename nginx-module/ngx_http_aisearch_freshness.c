@@ -10,11 +10,12 @@ static ngx_msec_t ngx_http_aisearch_entry_lifetime(ngx_http_aisearch_entry_t *e,
 ngx_http_aisearch_lookup_t
 ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
     ngx_http_aisearch_freshness_t *freshness, uint32_t generation,
-    double stretch, ngx_msec_t since, ngx_uint_t flags)
+    double stretch, ngx_http_aisearch_time_t since, ngx_uint_t flags)
 {
     ngx_uint_t                   good, failed, fresh, answered, refused,
                                  may_fetch;
-    ngx_msec_t                   age, lifetime;
+    ngx_msec_t                   lifetime;
+    ngx_http_aisearch_time_t     age;
     ngx_http_aisearch_lookup_t   lookup;
 
     age = ngx_http_aisearch_entry_age(e);
@@ -39,8 +40,8 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
              && (e->failure != AIS_FAULT_REFUSED
                  || ngx_http_aisearch_same_generation(e, generation));
 
-    answered = since && (ngx_msec_int_t) (e->fetched - since) >= 0;
-    refused = since && (ngx_msec_int_t) (e->failed - since) >= 0;
+    answered = since && e->fetched >= since;
+    refused = since && e->failed >= since;
 
     fresh = good && answered;
 

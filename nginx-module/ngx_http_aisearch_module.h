@@ -239,7 +239,7 @@ void ngx_http_aisearch_cache_hash(ngx_http_aisearch_key_t *key);
  */
 ngx_http_aisearch_lookup_t ngx_http_aisearch_cache_lookup(
     ngx_http_aisearch_account_t *account, ngx_http_aisearch_key_t *key,
-    ngx_http_aisearch_freshness_t *freshness, ngx_msec_t since,
+    ngx_http_aisearch_freshness_t *freshness, ngx_http_aisearch_time_t since,
     ngx_uint_t flags, ngx_pool_t *pool, ngx_http_aisearch_answer_t *answer);
 
 /*

@@ -384,8 +384,8 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
     }
 
     last = p;
-    p = ngx_http_aisearch_digits(last,
-                                 ngx_http_aisearch_answer_age(answer) / 1000);
+    p = ngx_http_aisearch_digits(last, (ngx_uint_t)
+                                 (ngx_http_aisearch_answer_age(answer) / 1000));
 
     if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_age, p, last - p)
         == NULL)
@@ -460,7 +460,7 @@ ngx_http_aisearch_set_retry_after(ngx_http_aisearch_ctx_t *ctx)
            (answer->fetched
             + ngx_max((ngx_msec_t) ctx->conf->freshness.valid.error,
                       answer->retry_after)
-            - ngx_current_msec);
+            - ngx_http_aisearch_now());
 
     data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
     if (data == NULL) {

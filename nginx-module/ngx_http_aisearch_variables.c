@@ -308,7 +308,7 @@ ngx_http_aisearch_age_variable(ngx_http_aisearch_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    age = ngx_http_aisearch_answer_age(&ctx->answer) / 1000;
+    age = (ngx_msec_t) (ngx_http_aisearch_answer_age(&ctx->answer) / 1000);
 
     v->len = ngx_sprintf(v->data, "%M", age) - v->data;
 
