@@ -32,29 +32,17 @@ static double calls_to_be_had(const struct ais_budget_limit *limit) {
              : calls - calls / (AIS_BUDGET_GROUPS - 1);
 }
 
-/* Of what is too little to be parted, one call in a longer time. */
-static struct ais_budget_limit part_of(const struct ais_budget_limit *limit,
-                                       uint32_t divisor) {
-  int64_t interval = limit->interval * divisor / limit->calls;
-
-  if (limit->calls >= divisor)
-    return (struct ais_budget_limit){limit->calls / divisor, limit->interval};
-  return (struct ais_budget_limit){1, interval < AIS_BUDGET_INTERVAL_MAX
-                                          ? interval
-                                          : AIS_BUDGET_INTERVAL_MAX};
-}
+static const uint32_t part_percents[BUDGET_PARTS] = {
+    [BUDGET_DISCOVERY] = 50, [BUDGET_FACTS] = 10};
 
 void aisearch_budget_start(budget_t *b, int64_t now) {
-  static const uint32_t divisors[BUDGET_PARTS] = {
-      [BUDGET_DISCOVERY] = 2, [BUDGET_FACTS] = 10};
-
   ais_budget_configure(&b->calls, b->limits, b->nlimits, b->hold, now);
 
   for (int part = 0; part < BUDGET_PARTS; part++) {
     struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
 
     for (size_t i = 0; i < b->nlimits; i++)
-      limits[i] = part_of(&b->limits[i], divisors[part]);
+      limits[i] = ais_budget_part_of(b->limits[i], part_percents[part]);
     ais_budget_configure(&b->parts[part], limits, b->nlimits, b->hold, now);
   }
 }
@@ -124,27 +112,24 @@ static void count_sent(budget_t *b) {
     b->unsent--;
 }
 
-bool aisearch_budget_enter(budget_t *b, uint64_t *ticket, int64_t now) {
-  *ticket = ais_budget_take(&b->calls, now);
-  if (*ticket == AIS_TICKET_NONE)
+static bool count_taken(budget_t *b, ais_ticket ticket) {
+  if (ticket == AIS_TICKET_NONE)
     return false;
 
   count_sent(b);
   return true;
 }
 
-/* Of a part, all that was sent counts from then on, HITs included. */
+bool aisearch_budget_enter(budget_t *b, uint64_t *ticket, int64_t now) {
+  *ticket = ais_budget_take(&b->calls, now);
+  return count_taken(b, *ticket);
+}
+
+/* Of a part, all that was sent counts, HITs included. */
 bool aisearch_budget_part_enter(budget_t *b, budget_part_t part,
                                 uint64_t *ticket, int64_t now) {
-  struct ais_budget *calls = &b->parts[part];
-
-  *ticket = AIS_TICKET_NONE;
-  if (ais_budget_left(calls, now) == 0 ||
-      !aisearch_budget_enter(b, ticket, now))
-    return false;
-
-  ais_budget_add_spent(calls, (struct ais_budget_spent){0, 1}, now);
-  return true;
+  *ticket = ais_budget_part_take(&b->parts[part], &b->calls, now);
+  return count_taken(b, *ticket);
 }
 
 /* Whether an answer has cost anything is known a moment later, when it is
@@ -178,5 +163,8 @@ budget_outcome_t aisearch_budget_settle(budget_t *b,
   outcome.closed =
       ais_limits_heed(&b->calls, &response->limits, response->status,
                       response->retry_after, now);
+  for (int part = 0; part < BUDGET_PARTS; part++)
+    ais_limits_heed_part(&b->parts[part], &b->calls, part_percents[part],
+                         &response->limits, now);
   return outcome;
 }

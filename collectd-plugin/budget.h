@@ -13,7 +13,8 @@
  * nobody sets.
  */
 
-/* What may only spend a part of it, whatever the others leave. */
+/* What may only spend a part of it, and of what the API says is left, whatever
+ * the others leave. */
 typedef enum {
   BUDGET_DISCOVERY, /* a half: lists in search of what is there */
   BUDGET_FACTS,     /* a tenth: what is known of named instances */

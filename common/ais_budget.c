@@ -361,23 +361,34 @@ uint32_t ais_budget_left(struct ais_budget *b, int64_t now)
     return (uint32_t) min64(left, left_by_api(b));
 }
 
-double ais_budget_share(struct ais_budget *b, int64_t shortest, int64_t now)
+/* The calls of a limit that are not the part's: at least one. */
+static uint64_t calls_of_others(const struct ais_budget *b, const struct ais_budget *part, uint32_t window)
+{
+    uint64_t calls = b->windows[window].limit.calls;
+    uint64_t spent = part != NULL && window < part->nwindows ? count_window(&part->windows[window]) : 0;
+
+    return spent < calls ? calls - spent : 1;
+}
+
+double ais_budget_share(struct ais_budget *b, struct ais_budget *part, int64_t shortest, int64_t now)
 {
     uint32_t greatest = 0;
     uint64_t flying;
     double share = 1.0;
 
     tell(b, now);
+    if (part != NULL)
+        tell(part, now);
     if (is_closed(b) || b->nwindows == 0)
         return 0.0;
 
     flying = count_flying(b);
     for (uint32_t i = 0; i < b->nwindows; i++) {
         const struct ais_budget_window *w = &b->windows[i];
-        double part = (double) room(w, flying) / w->limit.calls;
+        double left = (double) room(w, flying) / (double) calls_of_others(b, part, i);
 
-        if (w->limit.interval >= shortest && part < share)
-            share = part;
+        if (w->limit.interval >= shortest && left < share)
+            share = left;
         if (w->limit.calls > greatest)
             greatest = w->limit.calls;
     }
@@ -483,4 +494,52 @@ void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int
     } else if (reset_at >= seen->reset_at - SECOND) {
         seen->left = min64(seen->left, left);
     }
+}
+
+/* A part. */
+
+struct ais_budget_limit ais_budget_part_of(struct ais_budget_limit limit, uint32_t percent)
+{
+    uint64_t hundredths = (uint64_t) limit.calls * percent;
+
+    if (hundredths >= 100)
+        return (struct ais_budget_limit){(uint32_t) (hundredths / 100), limit.interval};
+
+    return (struct ais_budget_limit){1, min64(limit.interval * 100 / (int64_t) hundredths, AIS_BUDGET_INTERVAL_MAX)};
+}
+
+/* The whole knows when the call ends. Here it has ended as soon as it is counted. */
+ais_ticket ais_budget_part_take(struct ais_budget *part, struct ais_budget *whole, int64_t now)
+{
+    ais_ticket ticket;
+
+    if (ais_budget_left(part, now) == 0)
+        return AIS_TICKET_NONE;
+
+    ticket = ais_budget_take(whole, now);
+    if (ticket != AIS_TICKET_NONE)
+        ais_budget_end(part, ais_budget_take(part, now), now);
+
+    return ticket;
+}
+
+uint32_t ais_budget_part_left(struct ais_budget *part, struct ais_budget *whole, int64_t now)
+{
+    return (uint32_t) min64(ais_budget_left(part, now), ais_budget_left(whole, now));
+}
+
+int64_t ais_budget_part_wait(struct ais_budget *part, struct ais_budget *whole, int64_t now)
+{
+    return max64(ais_budget_wait(part, now), ais_budget_wait(whole, now));
+}
+
+void ais_budget_part_observe(struct ais_budget *part, const struct ais_budget *whole, uint32_t percent,
+                             const struct ais_limit *limit, int64_t uncertain, int64_t now)
+{
+    struct ais_limit told = *limit;
+
+    if (limit->left >= 0)
+        told.left = divide_up(max64(0, limit->left - (int64_t) count_flying(whole)) * (int64_t) percent, 100);
+
+    ais_budget_observe(part, &told, uncertain, now);
 }

@@ -102,10 +102,11 @@ int64_t ais_budget_wait(struct ais_budget *b, int64_t now);
  * How many more calls may be sent now, by all limits and by what the API said; 0 while it is closed. And the share that
  * this is of the tightest limit, 0.0 to 1.0, by which refreshes are slowed down; what the API said counts there as part
  * of the greatest limit. Limits of an interval below shortest do not count as the tightest: they are full again before
- * a refresh that is put off is due.
+ * a refresh that is put off is due. Where a part (see below; or NULL) is set apart for calls that are no refreshes, the
+ * share is that of what these have left.
  */
 uint32_t ais_budget_left(struct ais_budget *b, int64_t now);
-double ais_budget_share(struct ais_budget *b, int64_t shortest, int64_t now);
+double ais_budget_share(struct ais_budget *b, struct ais_budget *part, int64_t shortest, int64_t now);
 
 /* Calls that ended so long ago. */
 struct ais_budget_spent {
@@ -139,6 +140,23 @@ void ais_budget_close(struct ais_budget *b, int64_t until, int64_t now);
  * holds until a second after the reset, since that is told in whole seconds.
  */
 void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int64_t uncertain, int64_t now);
+
+/*
+ * A part of a budget: what some calls may spend of it at most, so that the rest of each limit is kept for the others.
+ * It is a budget as well, with ais_budget_part_of() of each limit, in the same order; calls count in it from when they
+ * are sent.
+ *
+ * part_of: percent is 1 to 100. Of what is too little to be parted, one call in a longer time.
+ * take, left and wait: as above, for a call that both have to have room for. Its ticket is of the whole.
+ * observe: call it after that of the whole. The part has as many percent of what is left then, and of what remains of
+ * that whenever it is less.
+ */
+struct ais_budget_limit ais_budget_part_of(struct ais_budget_limit limit, uint32_t percent);
+ais_ticket ais_budget_part_take(struct ais_budget *part, struct ais_budget *whole, int64_t now);
+uint32_t ais_budget_part_left(struct ais_budget *part, struct ais_budget *whole, int64_t now);
+int64_t ais_budget_part_wait(struct ais_budget *part, struct ais_budget *whole, int64_t now);
+void ais_budget_part_observe(struct ais_budget *part, const struct ais_budget *whole, uint32_t percent,
+                             const struct ais_limit *limit, int64_t uncertain, int64_t now);
 
 /* Whether it is known now what that limit leaves. */
 static inline bool ais_budget_is_observed(const struct ais_budget *b, const struct ais_limit *limit)

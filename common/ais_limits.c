@@ -194,3 +194,10 @@ int64_t ais_limits_heed(struct ais_budget *b, const struct ais_limits *limits, i
 
     return closed;
 }
+
+void ais_limits_heed_part(struct ais_budget *part, const struct ais_budget *whole, uint32_t percent,
+                          const struct ais_limits *limits, int64_t now)
+{
+    for (size_t i = 0; i < limits->n; i++)
+        ais_budget_part_observe(part, whole, percent, &limits->items[i], limits->uncertain, now);
+}

@@ -58,4 +58,8 @@ struct ais_budget;
 int64_t ais_limits_heed(struct ais_budget *b, const struct ais_limits *limits, int status, int64_t retry_after,
                         int64_t now);
 
+/* And then for each part of that budget: see ais_budget_part_observe(). */
+void ais_limits_heed_part(struct ais_budget *part, const struct ais_budget *whole, uint32_t percent,
+                          const struct ais_limits *limits, int64_t now);
+
 #endif

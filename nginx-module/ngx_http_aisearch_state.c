@@ -797,7 +797,7 @@ ngx_http_aisearch_budget_stretch(ngx_http_aisearch_budget_t *b)
 
     ngx_shmtx_lock(&b->shpool->mutex);
 
-    share = ais_budget_share(b->budget, NGX_HTTP_AISEARCH_SMOOTH,
+    share = ais_budget_share(b->budget, NULL, NGX_HTTP_AISEARCH_SMOOTH,
                              ngx_http_aisearch_budget_now());
 
     ngx_shmtx_unlock(&b->shpool->mutex);
@@ -820,7 +820,7 @@ ngx_http_aisearch_budget_snapshot(ngx_http_aisearch_budget_t *b,
     ngx_shmtx_lock(&b->shpool->mutex);
 
     state->left = ais_budget_left(b->budget, now);
-    state->share = ais_budget_share(b->budget, 0, now);
+    state->share = ais_budget_share(b->budget, NULL, 0, now);
     state->wait = ais_budget_wait(b->budget, now);
     state->closed = b->budget->closed_until > now
                     ? (ngx_msec_t) (b->budget->closed_until - now) : 0;

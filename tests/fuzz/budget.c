@@ -8,6 +8,7 @@
  *     + MS        time passes                      x MS close for so long
  *     - MS        the clock is set back            o LEFT,MS  what the API says is left of a limit, for so long;
  *     r           another process goes on                     p, q, u, v, w: of another one
+ *     n           take a call of the part          m PERCENT  its share, for the next s
  */
 
 #include "fuzz.h"
@@ -22,10 +23,15 @@ struct call {
     ais_ticket ticket;
     int64_t latest_end;
     int64_t ended; /* -1: under way */
+    int64_t sent;
+    bool parted; /* it is the part's, and was taken since that began */
 };
 
 struct play {
     struct ais_budget budget;
+    struct ais_budget part;
+    uint32_t percent;
+    uint32_t next_percent;
     struct ais_budget_limit limits[AIS_BUDGET_LIMITS]; /* that are set */
     size_t nlimits;
     struct ais_budget_limit next[AIS_BUDGET_LIMITS];
@@ -59,6 +65,27 @@ static uint64_t count(const struct play *p, int64_t interval)
     return n;
 }
 
+static uint64_t count_parted(const struct play *p, int64_t interval)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < p->ncalls; i++)
+        n += p->calls[i].parted && p->now - p->calls[i].sent <= interval;
+    return n;
+}
+
+static void check_taken(struct play *p, ais_ticket ticket, bool parted)
+{
+    MUST(p->nlimits > 0 && p->ncalls < CALLS_MAX);
+    p->calls[p->ncalls++] = (struct call){ticket, p->now + p->hold, -1, p->now, parted};
+    for (size_t i = 0; i < p->nlimits; i++) {
+        struct ais_budget_limit part = ais_budget_part_of(p->limits[i], p->percent);
+
+        MUST(count(p, p->limits[i].interval) <= p->limits[i].calls);
+        MUST(!parted || count_parted(p, part.interval) <= part.calls);
+    }
+}
+
 static void take(struct play *p)
 {
     struct ais_budget before = p->budget;
@@ -67,13 +94,27 @@ static void take(struct play *p)
 
     MUST((ticket != AIS_TICKET_NONE) == may);
     MUST((ais_budget_wait(&before, p->clock) == 0) == may || p->nlimits == 0);
+    if (ticket != AIS_TICKET_NONE)
+        check_taken(p, ticket, false);
+}
+
+/* Of the whole as well, and of both exactly one. */
+static void take_part(struct play *p)
+{
+    uint32_t left = ais_budget_left(&p->budget, p->clock);
+    uint32_t of_part = ais_budget_part_left(&p->part, &p->budget, p->clock);
+    int64_t wait = ais_budget_part_wait(&p->part, &p->budget, p->clock);
+    ais_ticket ticket = ais_budget_part_take(&p->part, &p->budget, p->clock);
+
+    MUST(of_part <= left);
+    MUST((ticket != AIS_TICKET_NONE) == (of_part > 0));
+    MUST((wait == 0) == (of_part > 0) || p->nlimits == 0);
     if (ticket == AIS_TICKET_NONE)
         return;
 
-    MUST(p->nlimits > 0 && p->ncalls < CALLS_MAX);
-    p->calls[p->ncalls++] = (struct call){ticket, p->now + p->hold, -1};
-    for (size_t i = 0; i < p->nlimits; i++)
-        MUST(count(p, p->limits[i].interval) <= p->limits[i].calls);
+    MUST(ais_budget_left(&p->budget, p->clock) == left - 1);
+    MUST(ais_budget_part_left(&p->part, &p->budget, p->clock) == of_part - 1);
+    check_taken(p, ticket, true);
 }
 
 /* Of those under way, call number n. */
@@ -116,15 +157,27 @@ static void cancel(struct play *p, int64_t n)
         *call = p->calls[--p->ncalls];
 }
 
+/* The part is set up with the whole. */
+static void set_part(struct play *p)
+{
+    struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
+
+    for (size_t i = 0; i < p->nlimits; i++)
+        limits[i] = ais_budget_part_of(p->limits[i], p->percent);
+    ais_budget_configure(&p->part, limits, p->nlimits, p->hold, p->clock);
+}
+
 static void set(struct play *p)
 {
     if (p->nnext == 0)
         return;
+    p->percent = p->next_percent;
     p->hold = p->next_hold;
     p->longest_hold = p->hold > p->longest_hold ? p->hold : p->longest_hold;
     p->nlimits = p->nnext;
     memcpy(p->limits, p->next, sizeof(p->limits));
     ais_budget_configure(&p->budget, p->limits, p->nlimits, p->hold, p->clock);
+    set_part(p);
     p->nnext = 0;
 }
 
@@ -138,9 +191,12 @@ static void restart(struct play *p)
 
     MUST(n <= AIS_BUDGET_SPENT_MAX);
     memset(&p->budget, 0, sizeof(p->budget));
+    memset(&p->part, 0, sizeof(p->part));
     p->clock = p->now;
-    if (p->nlimits > 0)
+    if (p->nlimits > 0) {
         ais_budget_configure(&p->budget, p->limits, p->nlimits, p->hold, p->clock);
+        set_part(p);
+    }
     for (size_t i = 0; i < n; i++)
         ais_budget_add_spent(&p->budget, spent[i], p->clock);
 
@@ -149,6 +205,7 @@ static void restart(struct play *p)
     for (size_t i = 0; i < p->ncalls; i++) {
         struct call call = p->calls[i];
 
+        call.parted = false;
         if (call.ended == -1)
             call.ended = call.latest_end < p->now ? call.latest_end : p->now;
         if (p->now - call.ended <= longest)
@@ -199,6 +256,7 @@ static void observe(struct play *p, char letter, int64_t left, int64_t reset_in)
                               .window = letter == 'w' ? 1000 : -1};
 
     ais_budget_observe(&p->budget, &limit, /* uncertain = */ letter == 'v' ? 500 : 0, p->clock);
+    ais_budget_part_observe(&p->part, &p->budget, p->percent, &limit, letter == 'v' ? 500 : 0, p->clock);
 }
 
 /* A few, each of a name of its own. */
@@ -214,10 +272,11 @@ static void check_observed(const struct ais_budget *b)
 
 static void check(struct play *p)
 {
-    double share = ais_budget_share(&p->budget, 0, p->clock);
+    double share = ais_budget_share(&p->budget, NULL, 0, p->clock);
+    double of_others = ais_budget_share(&p->budget, &p->part, 0, p->clock);
     uint32_t left = ais_budget_left(&p->budget, p->clock);
 
-    MUST(share >= 0.0 && share <= 1.0);
+    MUST(share >= 0.0 && share <= of_others && of_others <= 1.0);
     check_observed(&p->budget);
     for (uint32_t i = 0; i < p->budget.nobserved; i++) {
         if (ais_budget_is_observed(&p->budget, &p->budget.observed[i]))
@@ -246,6 +305,13 @@ static void step(struct play *p, char letter, int64_t a, int64_t b)
     case 't':
         if (p->ncalls < CALLS_MAX)
             take(p);
+        break;
+    case 'n':
+        if (p->ncalls < CALLS_MAX)
+            take_part(p);
+        break;
+    case 'm':
+        p->next_percent = 1 + (uint32_t) (a % 100);
         break;
     case 'e':
         end(p, a);
@@ -296,6 +362,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     MUST(p != NULL);
     p->next_hold = 1;
+    p->percent = p->next_percent = 50;
     for (int steps = 0; rest.len > 0 && steps < STEPS_MAX; steps++) {
         char letter = *rest.data++;
         int64_t a, b = 0;

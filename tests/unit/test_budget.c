@@ -110,7 +110,7 @@ static void oracle_check_wait(const struct oracle *o, bool exact)
 static void oracle_take(struct oracle *o, bool exact)
 {
     uint32_t left = ais_budget_left(&o->budget, o->now);
-    double share = ais_budget_share(&o->budget, 0, o->now);
+    double share = ais_budget_share(&o->budget, NULL, 0, o->now);
     ais_ticket ticket = ais_budget_take(&o->budget, o->now);
     struct call *call = &o->calls[o->ncalls];
 
@@ -390,7 +390,7 @@ static void test_zero(void **state)
     assert_true(sizeof(b) <= 1792);
     assert_int_equal(ais_budget_take(&b, 1), AIS_TICKET_NONE);
     assert_int_equal(ais_budget_left(&b, 1), 0);
-    assert_true(ais_budget_share(&b, 0, 1) == 0.0);
+    assert_true(ais_budget_share(&b, NULL, 0, 1) == 0.0);
     assert_int_equal(ais_budget_wait(&b, 1), 0);
     ais_budget_end(&b, AIS_TICKET_NONE, 1);
     memset(&b, 0, sizeof(b));
@@ -399,7 +399,7 @@ static void test_zero(void **state)
     set_up(&b, 5, SECOND);
     assert_int_equal(ais_budget_left(&b, 0), 5);
     assert_int_equal(ais_budget_wait(&b, 0), 0);
-    assert_true(ais_budget_share(&b, 0, 0) == 1.0);
+    assert_true(ais_budget_share(&b, NULL, 0, 0) == 1.0);
     ais_budget_end(&b, AIS_TICKET_NONE, 0);
     assert_int_equal(ais_budget_left(&b, 0), 5);
 }
@@ -431,16 +431,16 @@ static void test_each_limit_holds(void **state)
     ais_budget_configure(&b, limits, COUNT(limits), HOLD, 0);
     assert_int_equal(ais_budget_left(&b, 0), 3);
     spend(&b, 1, 0);
-    assert_true(ais_budget_share(&b, 0, 0) > 0.66 && ais_budget_share(&b, 0, 0) < 0.67);
+    assert_true(ais_budget_share(&b, NULL, 0, 0) > 0.66 && ais_budget_share(&b, NULL, 0, 0) < 0.67);
     spend(&b, 2, 0);
     assert_int_equal(ais_budget_wait(&b, 0), 1001);
     spend(&b, 3, 2000);
     spend(&b, 3, 4000);
     assert_int_equal(ais_budget_left(&b, 6000), 1);
-    assert_true(ais_budget_share(&b, 0, 6000) == 0.1);
+    assert_true(ais_budget_share(&b, NULL, 0, 6000) == 0.1);
     spend(&b, 1, 6000);
     assert_int_equal(ais_budget_wait(&b, 6000), 4001);
-    assert_true(ais_budget_share(&b, 0, 6000) == 0.0);
+    assert_true(ais_budget_share(&b, NULL, 0, 6000) == 0.0);
 }
 
 /* The process that had them was killed: they count for a hold, and then for an interval. */
@@ -606,7 +606,7 @@ static void test_close(void **state)
     assert_int_equal(ais_budget_take(&b, 2000), AIS_TICKET_NONE);
     assert_int_equal(ais_budget_wait(&b, 2000), 298 * SECOND);
     assert_int_equal(ais_budget_left(&b, 299999), 0);
-    assert_true(ais_budget_share(&b, 0, 299999) == 0.0);
+    assert_true(ais_budget_share(&b, NULL, 0, 299999) == 0.0);
     assert_int_equal(ais_budget_left(&b, 300 * SECOND), 10);
     assert_int_equal(ais_budget_wait(&b, 300 * SECOND), 0);
 
@@ -675,7 +675,7 @@ static void test_observe(void **state)
     ais_budget_end(&b, tickets[1], 10);
     observe(&b, 10, MINUTE, 10);
     assert_int_equal(ais_budget_left(&b, 10), 8);
-    assert_true(ais_budget_share(&b, 0, 10) == 0.08);
+    assert_true(ais_budget_share(&b, NULL, 0, 10) == 0.08);
 
     /* each call takes one away */
     ais_budget_end(&b, ais_budget_take(&b, 10), 10);
@@ -701,7 +701,7 @@ static void test_observe(void **state)
     assert_int_equal(ais_budget_left(&b, MINUTE + 999), 0);
     assert_int_equal(ais_budget_left(&b, MINUTE + SECOND), 100);
     assert_int_equal(ais_budget_wait(&b, MINUTE + SECOND), 0);
-    assert_true(ais_budget_share(&b, 0, MINUTE + SECOND) == 1.0);
+    assert_true(ais_budget_share(&b, NULL, 0, MINUTE + SECOND) == 1.0);
 }
 
 static void test_observe_periods(void **state)
@@ -718,14 +718,14 @@ static void test_observe_periods(void **state)
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 50);
     observe(&b, 1000, 6 * MINUTE + 1001, 2 * MINUTE);
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 100); /* our own limit is tighter now */
-    assert_true(ais_budget_share(&b, 0, 2 * MINUTE) == 1.0);
+    assert_true(ais_budget_share(&b, NULL, 0, 2 * MINUTE) == 1.0);
 
     /* less than what is under way */
     ais_budget_take(&b, 2 * MINUTE);
     ais_budget_take(&b, 2 * MINUTE);
     observe(&b, 1, 7 * MINUTE, 2 * MINUTE);
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 0);
-    assert_true(ais_budget_share(&b, 0, 2 * MINUTE) == 0.0);
+    assert_true(ais_budget_share(&b, NULL, 0, 2 * MINUTE) == 0.0);
 }
 
 /* What remains is measured by the greatest limit. */
@@ -737,23 +737,23 @@ static void test_observe_share(void **state)
     (void) state;
     ais_budget_configure(&b, limits, COUNT(limits), HOLD, 0);
     observe(&b, 100, MINUTE, 0);
-    assert_true(ais_budget_share(&b, 0, 0) == 0.25);
+    assert_true(ais_budget_share(&b, NULL, 0, 0) == 0.25);
     spend(&b, 40, 0);
-    assert_true(ais_budget_share(&b, 0, 0) == 0.15);
+    assert_true(ais_budget_share(&b, NULL, 0, 0) == 0.15);
     observe(&b, 1200, 10 * MINUTE, 0);
-    assert_true(ais_budget_share(&b, 0, 0) == 0.2);
+    assert_true(ais_budget_share(&b, NULL, 0, 0) == 0.2);
 
     /* of the limits that are long enough, if there are any */
-    assert_true(ais_budget_share(&b, SECOND, 0) == 0.2);
-    assert_true(ais_budget_share(&b, SECOND + 1, 0) == 0.9);
-    assert_true(ais_budget_share(&b, MINUTE + 1, 0) == 1.0);
+    assert_true(ais_budget_share(&b, NULL, SECOND, 0) == 0.2);
+    assert_true(ais_budget_share(&b, NULL, SECOND + 1, 0) == 0.9);
+    assert_true(ais_budget_share(&b, NULL, MINUTE + 1, 0) == 1.0);
     spend(&b, 10, 0);
-    assert_true(ais_budget_share(&b, 0, 0) == 0.0);
-    assert_true(ais_budget_share(&b, MINUTE, 0) == 0.875);
+    assert_true(ais_budget_share(&b, NULL, 0, 0) == 0.0);
+    assert_true(ais_budget_share(&b, NULL, MINUTE, 0) == 0.875);
     observe(&b, 200, 20 * MINUTE, 0);
-    assert_true(ais_budget_share(&b, MINUTE + 1, 0) == 0.5);
+    assert_true(ais_budget_share(&b, NULL, MINUTE + 1, 0) == 0.5);
     ais_budget_close(&b, SECOND, 0);
-    assert_true(ais_budget_share(&b, MINUTE, 0) == 0.0);
+    assert_true(ais_budget_share(&b, NULL, MINUTE, 0) == 0.0);
 }
 
 static void test_observe_nonsense(void **state)
@@ -846,13 +846,13 @@ static void test_observe_share_of_several(void **state)
     set_up(&b, 100, MINUTE);
     observe(&b, 50, 10 * MINUTE, 0);
     ais_budget_observe(&b, &burst, 0, 0);
-    assert_true(ais_budget_share(&b, 0, 0) == 0.1);
-    assert_true(ais_budget_share(&b, SECOND, 0) == 0.1);
-    assert_true(ais_budget_share(&b, SECOND + 1, 0) == 0.5);
+    assert_true(ais_budget_share(&b, NULL, 0, 0) == 0.1);
+    assert_true(ais_budget_share(&b, NULL, SECOND, 0) == 0.1);
+    assert_true(ais_budget_share(&b, NULL, SECOND + 1, 0) == 0.5);
     burst.window = -1;
     ais_budget_observe(&b, &burst, 0, 0);
-    assert_true(ais_budget_share(&b, SECOND + 1, 0) == 0.1);
-    assert_true(ais_budget_share(&b, SECOND + 1, 2 * SECOND) == 0.5);
+    assert_true(ais_budget_share(&b, NULL, SECOND + 1, 0) == 0.1);
+    assert_true(ais_budget_share(&b, NULL, SECOND + 1, 2 * SECOND) == 0.5);
 }
 
 /* The reset may be too late by as much as the answer took: what seems to be a new window then need not be one. */
@@ -1230,6 +1230,185 @@ static void test_restart(void **state)
     assert_int_equal(ais_budget_left(&next, 2 * HOUR + 5 * MINUTE + 1), 100);
 }
 
+/* ---- a part ---------------------------------------------------------------------------------------------------------
+ */
+
+struct parted {
+    struct ais_budget whole;
+    struct ais_budget part;
+};
+
+static void set_up_part(struct parted *p, struct ais_budget_limit limit, uint32_t percent)
+{
+    struct ais_budget_limit part = ais_budget_part_of(limit, percent);
+
+    memset(p, 0, sizeof(*p));
+    ais_budget_configure(&p->whole, &limit, 1, HOLD, 0);
+    ais_budget_configure(&p->part, &part, 1, HOLD, 0);
+}
+
+/* As many calls of the part as there are; they end at once. */
+static unsigned spend_part(struct parted *p, int64_t now)
+{
+    unsigned n = 0;
+
+    for (;; n++) {
+        uint32_t left = ais_budget_part_left(&p->part, &p->whole, now);
+        int64_t wait = ais_budget_part_wait(&p->part, &p->whole, now);
+        ais_ticket ticket = ais_budget_part_take(&p->part, &p->whole, now);
+
+        assert_int_equal(left > 0, ticket != AIS_TICKET_NONE);
+        assert_int_equal(wait == 0, ticket != AIS_TICKET_NONE);
+        if (ticket == AIS_TICKET_NONE)
+            return n;
+        assert_int_equal(ais_budget_part_left(&p->part, &p->whole, now), left - 1);
+        ais_budget_end(&p->whole, ticket, now);
+    }
+}
+
+static void test_part_of(void **state)
+{
+    static const struct {
+        struct ais_budget_limit limit;
+        uint32_t percent;
+        struct ais_budget_limit part;
+    } cases[] = {
+        {{900, 5 * MINUTE}, 50, {450, 5 * MINUTE}},
+        {{900, 5 * MINUTE}, 100, {900, 5 * MINUTE}},
+        {{900, 5 * MINUTE}, 1, {9, 5 * MINUTE}},
+        {{7, SECOND}, 50, {3, SECOND}},
+        {{2, SECOND}, 50, {1, SECOND}},
+        {{1, SECOND}, 50, {1, 2 * SECOND}},
+        {{5, SECOND}, 10, {1, 2 * SECOND}},
+        {{3, AIS_BUDGET_INTERVAL_MAX}, 1, {1, AIS_BUDGET_INTERVAL_MAX}},
+        {{UINT32_MAX, SECOND}, 100, {UINT32_MAX, SECOND}},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct ais_budget_limit part = ais_budget_part_of(cases[i].limit, cases[i].percent);
+
+        assert_int_equal(part.calls, cases[i].part.calls);
+        assert_int_equal(part.interval, cases[i].part.interval);
+    }
+}
+
+/* What a part does not get is there for the others; what they leave, and no more than its share, is there for it. */
+static void test_part_has_its_share(void **state)
+{
+    struct parted p;
+
+    (void) state;
+    set_up_part(&p, (struct ais_budget_limit){20, 10 * SECOND}, 50);
+    assert_int_equal(spend_part(&p, 0), 10);
+    assert_int_equal(ais_budget_left(&p.whole, 0), 10);
+    assert_int_equal(ais_budget_part_wait(&p.part, &p.whole, 0), 10 * SECOND + 1);
+    spend(&p.whole, 10, 5 * SECOND);
+    assert_int_equal(ais_budget_part_wait(&p.part, &p.whole, 5 * SECOND), 5 * SECOND + 1);
+    assert_int_equal(spend_part(&p, 10 * SECOND + 1), 10);
+    assert_int_equal(ais_budget_part_wait(&p.part, &p.whole, 10 * SECOND + 1), 10 * SECOND + 1);
+
+    /* the others may have spent all of it */
+    set_up_part(&p, (struct ais_budget_limit){20, 10 * SECOND}, 50);
+    spend(&p.whole, 16, 0);
+    assert_int_equal(spend_part(&p, 0), 4);
+    assert_int_equal(ais_budget_part_wait(&p.part, &p.whole, 0), 10 * SECOND + 1);
+
+    /* and the API may want none at all */
+    ais_budget_close(&p.whole, MINUTE, 20 * SECOND);
+    assert_int_equal(spend_part(&p, 20 * SECOND), 0);
+    assert_int_equal(ais_budget_part_wait(&p.part, &p.whole, 20 * SECOND), 40 * SECOND);
+}
+
+/* It counts a call from when it was sent, the whole one until it has ended. */
+static void test_part_of_calls_under_way(void **state)
+{
+    struct parted p;
+    ais_ticket ticket;
+
+    (void) state;
+    set_up_part(&p, (struct ais_budget_limit){2, SECOND}, 50);
+    ticket = ais_budget_part_take(&p.part, &p.whole, 0);
+    assert_true(ticket != AIS_TICKET_NONE);
+    assert_int_equal(ais_budget_part_take(&p.part, &p.whole, SECOND), AIS_TICKET_NONE);
+    assert_true(ais_budget_part_take(&p.part, &p.whole, SECOND + 1) != AIS_TICKET_NONE);
+    assert_int_equal(ais_budget_left(&p.whole, 3 * SECOND), 0);
+    assert_int_equal(ais_budget_part_take(&p.part, &p.whole, 3 * SECOND), AIS_TICKET_NONE);
+    ais_budget_end(&p.whole, ticket, 3 * SECOND);
+    assert_int_equal(ais_budget_left(&p.whole, 4 * SECOND + 1), 1);
+}
+
+static void observe_parted(struct parted *p, int64_t left, int64_t reset_at, int64_t now)
+{
+    struct ais_limit limit = {.name = "default", .left = left, .reset_at = reset_at, .quota = -1, .window = -1};
+
+    ais_budget_observe(&p->whole, &limit, 0, now);
+    ais_budget_part_observe(&p->part, &p->whole, 50, &limit, 0, now);
+}
+
+/* Of what the API says is left, the part gets its share, not that of what remains after each of its own calls. */
+static void test_part_of_what_the_api_said(void **state)
+{
+    struct parted p;
+    ais_ticket tickets[4];
+
+    (void) state;
+    set_up_part(&p, (struct ais_budget_limit){100, MINUTE}, 50);
+    observe_parted(&p, -1, 0, 0);
+    assert_int_equal(ais_budget_part_left(&p.part, &p.whole, 0), 50);
+    observe_parted(&p, 10, MINUTE, 0);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(ais_budget_part_left(&p.part, &p.whole, 0), 5 - i);
+        ais_budget_end(&p.whole, ais_budget_part_take(&p.part, &p.whole, 0), 0);
+        observe_parted(&p, 9 - i, MINUTE, 0);
+    }
+    assert_int_equal(ais_budget_part_take(&p.part, &p.whole, 0), AIS_TICKET_NONE);
+    assert_int_equal(ais_budget_part_wait(&p.part, &p.whole, 0), MINUTE + SECOND);
+    assert_int_equal(ais_budget_left(&p.whole, 0), 5);
+
+    /* others spend as well */
+    observe_parted(&p, 40, 2 * MINUTE + 2 * SECOND, MINUTE + 2 * SECOND);
+    assert_int_equal(ais_budget_part_left(&p.part, &p.whole, MINUTE + 2 * SECOND), 20);
+    observe_parted(&p, 7, 2 * MINUTE + 2 * SECOND, MINUTE + 2 * SECOND);
+    assert_int_equal(ais_budget_part_left(&p.part, &p.whole, MINUTE + 2 * SECOND), 4);
+
+    /* the API has not counted what is under way */
+    observe_parted(&p, 100, 4 * MINUTE, 3 * MINUTE);
+    for (size_t i = 0; i < COUNT(tickets); i++)
+        tickets[i] = ais_budget_part_take(&p.part, &p.whole, 3 * MINUTE);
+    ais_budget_end(&p.whole, tickets[0], 3 * MINUTE);
+    observe_parted(&p, 9, 4 * MINUTE, 3 * MINUTE);
+    assert_int_equal(ais_budget_left(&p.whole, 3 * MINUTE), 6);
+    assert_int_equal(ais_budget_part_left(&p.part, &p.whole, 3 * MINUTE), 3);
+    observe_parted(&p, 1, 4 * MINUTE, 3 * MINUTE);
+    assert_int_equal(ais_budget_part_left(&p.part, &p.whole, 3 * MINUTE), 0);
+}
+
+/* However much of it new calls spend: refreshes are slowed down by what they themselves have spent. */
+static void test_share_of_what_a_part_leaves(void **state)
+{
+    struct parted p;
+    struct ais_budget none = {.now = 0};
+
+    (void) state;
+    set_up_part(&p, (struct ais_budget_limit){20, MINUTE}, 50);
+    assert_true(ais_budget_share(&p.whole, &p.part, 0, 0) == 1.0);
+    assert_int_equal(spend_part(&p, 0), 10);
+    assert_true(ais_budget_share(&p.whole, NULL, 0, 0) == 0.5);
+    assert_true(ais_budget_share(&p.whole, &none, 0, 0) == 0.5);
+    assert_true(ais_budget_share(&p.whole, &p.part, 0, 0) == 1.0);
+    spend(&p.whole, 4, 0);
+    assert_true(ais_budget_share(&p.whole, &p.part, 0, 0) == 0.6);
+    spend(&p.whole, 6, 0);
+    assert_true(ais_budget_share(&p.whole, &p.part, 0, 0) == 0.0);
+    assert_true(ais_budget_share(&p.whole, &p.part, 0, MINUTE + 1) == 1.0);
+
+    /* all of it */
+    set_up_part(&p, (struct ais_budget_limit){20, MINUTE}, 100);
+    assert_int_equal(spend_part(&p, 0), 20);
+    assert_true(ais_budget_share(&p.whole, &p.part, 0, 0) == 0.0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1273,6 +1452,11 @@ int main(void)
         cmocka_unit_test(test_reload_with_another_hold),
         cmocka_unit_test(test_random_restarts),
         cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_part_of),
+        cmocka_unit_test(test_part_has_its_share),
+        cmocka_unit_test(test_part_of_calls_under_way),
+        cmocka_unit_test(test_part_of_what_the_api_said),
+        cmocka_unit_test(test_share_of_what_a_part_leaves),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

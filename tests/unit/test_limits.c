@@ -398,15 +398,28 @@ static void test_heed_uncertain(void **state)
     assert_int_equal(ais_budget_left(&b, NOW), 12);
 }
 
+/* The same for a part of the budget: a quarter of each limit. */
+static void test_heed_part(void **state)
+{
+    struct ais_limits limits = parse("\"burst\";r=8;t=10, \"default\";r=30;t=60", "");
+    struct ais_budget b = fresh(), part = fresh();
+
+    (void) state;
+    limits.uncertain = 0;
+    ais_limits_heed(&b, &limits, 200, -1, NOW);
+    ais_limits_heed_part(&part, &b, 25, &limits, NOW);
+    assert_int_equal(ais_budget_left(&part, NOW), 2);
+    assert_int_equal(ais_budget_left(&part, NOW + 11 * SECOND), 8);
+    assert_int_equal(ais_budget_left(&part, NOW + 61 * SECOND), 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ratelimit),      cmocka_unit_test(test_policy),
-        cmocka_unit_test(test_lines),          cmocka_unit_test(test_names),
-        cmocka_unit_test(test_many),           cmocka_unit_test(test_many_policies),
-        cmocka_unit_test(test_old_names),      cmocka_unit_test(test_heed),
-        cmocka_unit_test(test_heed_spent),     cmocka_unit_test(test_heed_nothing),
-        cmocka_unit_test(test_heed_uncertain),
+        cmocka_unit_test(test_ratelimit),  cmocka_unit_test(test_policy),       cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_names),      cmocka_unit_test(test_many),         cmocka_unit_test(test_many_policies),
+        cmocka_unit_test(test_heed_part),  cmocka_unit_test(test_old_names),    cmocka_unit_test(test_heed),
+        cmocka_unit_test(test_heed_spent), cmocka_unit_test(test_heed_nothing), cmocka_unit_test(test_heed_uncertain),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

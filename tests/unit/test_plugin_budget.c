@@ -297,6 +297,26 @@ static void test_a_part_of_what_is_spent(void **state)
     assert_false(aisearch_budget_part_enter(&b, BUDGET_DISCOVERY, &ticket, 0));
 }
 
+/* Of what the API says is left, a part has its share as well. */
+static void test_a_part_of_what_the_api_leaves(void **state)
+{
+    struct ais_response r = response(200, 1);
+    uint64_t ticket;
+    budget_t b;
+
+    (void) state;
+    SET_UP(&b, {100, 100 * SECOND});
+    r.limits = (struct ais_limits){
+        .n = 1, .items = {{.name = "default", .left = 10, .reset_at = 99 * SECOND, .quota = -1, .window = -1}}};
+    aisearch_budget_settle(&b, &r, 0);
+    assert_int_equal(aisearch_budget_left(&b, 0), 10);
+    assert_int_equal(aisearch_budget_part_left(&b, BUDGET_DISCOVERY, 0), 5);
+    assert_int_equal(aisearch_budget_part_left(&b, BUDGET_FACTS, 0), 1);
+    assert_true(aisearch_budget_part_enter(&b, BUDGET_FACTS, &ticket, 0));
+    assert_false(aisearch_budget_part_enter(&b, BUDGET_FACTS, &ticket, 0));
+    assert_int_equal(aisearch_budget_part_wait(&b, BUDGET_FACTS, 0), 100 * SECOND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_limits_of_several_accounts),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_a_part_of_what_is_spent),
+        cmocka_unit_test(test_a_part_of_what_the_api_leaves),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
