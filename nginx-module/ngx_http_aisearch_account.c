@@ -105,7 +105,7 @@ static ngx_command_t  ngx_http_aisearch_account_commands[] = {
       NULL },
 
     { ngx_string("budget"),
-      NGX_CONF_TAKE2,
+      NGX_CONF_TAKE23,
       ngx_http_aisearch_budget_directive,
       0,
       0,
@@ -360,8 +360,8 @@ ngx_http_aisearch_account_directive(ngx_conf_t *cf, ngx_command_t *dummy,
         valid = cf->args->nelts > 1;
         break;
 
-    case NGX_CONF_TAKE2:
-        valid = cf->args->nelts == 3;
+    case NGX_CONF_TAKE23:
+        valid = cf->args->nelts == 3 || cf->args->nelts == 4;
         break;
 
     default:

@@ -92,6 +92,7 @@ typedef struct {
     ngx_http_aisearch_serve_e  serve;
     ngx_http_aisearch_fetch_e  fetch;
     ngx_uint_t                 expired;      /* an answer was there */
+    ngx_uint_t                 known;        /* a good one, not a 404 */
     ngx_msec_t                 lifetime;     /* of that */
 } ngx_http_aisearch_lookup_t;
 

@@ -46,6 +46,7 @@ struct ngx_http_aisearch_flight_s {
     unsigned                      failed:1;
     unsigned                      landing:1;
     unsigned                      other_form:1; /* it tries that one */
+    unsigned                      newcomer:1; /* for the budget */
 };
 
 
@@ -60,7 +61,7 @@ typedef struct {
 
 static ngx_http_aisearch_flight_t *ngx_http_aisearch_flight_get(
     ngx_http_aisearch_account_t *account, ngx_http_aisearch_query_t *query,
-    ngx_http_aisearch_fetch_e fetch);
+    ngx_http_aisearch_lookup_t *lookup);
 static ngx_http_aisearch_flight_t *ngx_http_aisearch_flight_find(
     ngx_http_aisearch_key_t *key);
 static ngx_http_aisearch_flight_t *ngx_http_aisearch_flight_create(
@@ -72,7 +73,7 @@ static void ngx_http_aisearch_flight_resource(ngx_http_aisearch_flight_t *f,
 static void ngx_http_aisearch_flight_destroy(ngx_http_aisearch_flight_t *f);
 
 static void ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f,
-    ngx_uint_t leased);
+    ngx_http_aisearch_lookup_t *lookup);
 static void ngx_http_aisearch_flight_fetch(ngx_http_aisearch_flight_t *f);
 static void ngx_http_aisearch_flight_timer(ngx_event_t *ev);
 static ngx_uint_t ngx_http_aisearch_flight_spent(ngx_http_aisearch_flight_t *f);
@@ -168,15 +169,15 @@ ngx_http_aisearch_flight_done(void)
 }
 
 
-/* lets the request wait for the answer; "fetch" is who fetches it */
+/* lets the request wait for the answer; the look-up says who fetches it */
 
 ngx_int_t
 ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query, ngx_http_aisearch_fetch_e fetch)
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
 {
     ngx_http_aisearch_flight_t  *f;
 
-    f = ngx_http_aisearch_flight_get(ctx->account, query, fetch);
+    f = ngx_http_aisearch_flight_get(ctx->account, query, lookup);
     if (f == NULL) {
         return NGX_ERROR;
     }
@@ -201,9 +202,9 @@ ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
 
 void
 ngx_http_aisearch_flight_start(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query, ngx_http_aisearch_fetch_e fetch)
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
 {
-    (void) ngx_http_aisearch_flight_get(ctx->account, query, fetch);
+    (void) ngx_http_aisearch_flight_get(ctx->account, query, lookup);
 }
 
 
@@ -256,7 +257,7 @@ ngx_http_aisearch_flight_look(void)
 
 static ngx_http_aisearch_flight_t *
 ngx_http_aisearch_flight_get(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_query_t *query, ngx_http_aisearch_fetch_e fetch)
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
 {
     ngx_http_aisearch_flight_t  *f;
 
@@ -266,7 +267,7 @@ ngx_http_aisearch_flight_get(ngx_http_aisearch_account_t *account,
         f = ngx_http_aisearch_flight_create(account, query);
 
         if (f == NULL) {
-            if (fetch == NGX_HTTP_AISEARCH_LEADER) {
+            if (lookup->fetch == NGX_HTTP_AISEARCH_LEADER) {
                 ngx_http_aisearch_cache_release(account, &query->key);
             }
 
@@ -274,10 +275,12 @@ ngx_http_aisearch_flight_get(ngx_http_aisearch_account_t *account,
         }
     }
 
-    if (fetch != NGX_HTTP_AISEARCH_OTHER && f->fetch == NULL && !f->failed) {
-        ngx_http_aisearch_flight_lead(f, fetch == NGX_HTTP_AISEARCH_LEADER);
+    if (lookup->fetch != NGX_HTTP_AISEARCH_OTHER
+        && f->fetch == NULL && !f->failed)
+    {
+        ngx_http_aisearch_flight_lead(f, lookup);
 
-    } else if (fetch == NGX_HTTP_AISEARCH_LEADER) {
+    } else if (lookup->fetch == NGX_HTTP_AISEARCH_LEADER) {
         /* it began without a lease, or had lost it */
         f->leased = 1;
     }
@@ -417,9 +420,11 @@ ngx_http_aisearch_flight_destroy(ngx_http_aisearch_flight_t *f)
 
 
 static void
-ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f, ngx_uint_t leased)
+ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f,
+    ngx_http_aisearch_lookup_t *lookup)
 {
-    f->leased = leased;
+    f->leased = (lookup->fetch == NGX_HTTP_AISEARCH_LEADER);
+    f->newcomer = !lookup->known;
 
     ngx_queue_remove(&f->follower);
     ngx_queue_init(&f->follower);
@@ -471,8 +476,15 @@ ngx_http_aisearch_flight_fetch(ngx_http_aisearch_flight_t *f)
 
     f->asked = ngx_http_aisearch_now();
 
-    f->fetch = ais_client_fetch(client, &account->target, credential, f->path,
+    f->fetch = ais_client_fetch(client,
+                                f->newcomer ? &account->newcomer_target
+                                            : &account->target,
+                                credential, f->path,
                                 ngx_http_aisearch_flight_fetched, f);
+
+    if (f->fetch) {
+        account->budget->unsent[f->newcomer]++;
+    }
 }
 
 
@@ -510,18 +522,20 @@ ngx_http_aisearch_flight_spent(ngx_http_aisearch_flight_t *f)
 
     budget = f->account->budget;
 
-    f->wait = ngx_http_aisearch_budget_wait(budget);
+    f->wait = ngx_http_aisearch_budget_wait(budget, f->newcomer);
 
     if (f->wait == 0) {
         return 0;
     }
 
-    if (ngx_http_aisearch_may_warn(&budget->warned)) {
+    if (ngx_http_aisearch_may_warn(&budget->warned[f->newcomer])) {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
                       "aisearch account \"%V\": no call to the API for the "
-                      "next %Mms: its budget is spent, or the API asked for "
+                      "next %Mms%s: its budget is spent, or the API asked for "
                       "a pause; look-ups get stale answers, or 503",
-                      &f->account->name, f->wait);
+                      &f->account->name, f->wait,
+                      f->newcomer ? ", but for what it has answered before"
+                                  : "");
     }
 
     return 1;
@@ -596,8 +610,7 @@ ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f)
         ngx_http_aisearch_flight_land(f, blob);
 
     } else if (lookup.fetch != NGX_HTTP_AISEARCH_OTHER) {
-        ngx_http_aisearch_flight_lead(f,
-                                    lookup.fetch == NGX_HTTP_AISEARCH_LEADER);
+        ngx_http_aisearch_flight_lead(f, &lookup);
 
     } else if (!f->timer.timer_set) {
         ngx_add_timer(&f->timer, NGX_HTTP_AISEARCH_POLL);
@@ -619,6 +632,10 @@ ngx_http_aisearch_flight_fetched(void *data,
     ngx_http_aisearch_blob_t  *blob;
 
     f->fetch = NULL;
+
+    /* each request that was sent has been taken off already */
+
+    f->account->budget->unsent[f->newcomer] += (int64_t) response->calls - 1;
 
     ngx_http_aisearch_budget_observe(f->account->budget, response);
 
@@ -866,7 +883,7 @@ ngx_http_aisearch_flight_answer(ngx_http_aisearch_flight_t *f,
         break;
 
     case AIS_FAULT_BUDGET:
-        wait = ngx_http_aisearch_budget_wait(f->account->budget);
+        wait = ngx_http_aisearch_budget_wait(f->account->budget, f->newcomer);
         break;
 
     case AIS_FAULT_RATE_LIMITED:

@@ -30,11 +30,18 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
     lookup.fetch = NGX_HTTP_AISEARCH_NOBODY;
     lookup.expired = e->answered || e->failed;
     lookup.lifetime = lifetime;
+    lookup.known = 0;
 
     if (age < lifetime && !(flags & NGX_HTTP_AISEARCH_BYPASS)) {
         lookup.serve = NGX_HTTP_AISEARCH_FRESH;
         return lookup;
     }
+
+    /* a bypass is not needed to keep fresh what is known */
+
+    lookup.known = good
+                   && e->class < AIS_CLASS_NOT_FOUND
+                   && !(flags & NGX_HTTP_AISEARCH_BYPASS);
 
     failed = e->failed
              && (e->failure != AIS_FAULT_REFUSED

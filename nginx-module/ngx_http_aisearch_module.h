@@ -40,10 +40,13 @@ typedef struct {
     ngx_flag_t                     allow_plain_http;
     ngx_str_t                      proxy;
     struct ais_budget_limit        limits[AIS_BUDGET_LIMITS];
+    uint32_t                       reserves[AIS_BUDGET_LIMITS]; /* percent */
     ngx_uint_t                     nlimits;
 
     struct ais_target              target;
     struct ais_gate                gate;
+    struct ais_target              newcomer_target; /* with a gate of its own */
+    struct ais_gate                newcomer_gate;
     struct ais_credential         *credentials[AIS_SLOTS];
     ngx_http_aisearch_rotation_t   rotation;
 
@@ -269,7 +272,8 @@ ngx_int_t ngx_http_aisearch_state_configure(ngx_conf_t *cf,
 void ngx_http_aisearch_state_apply(ngx_http_aisearch_main_conf_t *amcf);
 void ngx_http_aisearch_state_enter(ngx_http_aisearch_main_conf_t *amcf);
 int64_t ngx_http_aisearch_budget_now(void);
-ngx_msec_t ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b);
+ngx_msec_t ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b,
+    ngx_uint_t newcomer);
 void ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,
     const struct ais_response *response);
 double ngx_http_aisearch_budget_stretch(ngx_http_aisearch_budget_t *b);
@@ -311,9 +315,9 @@ void ngx_http_aisearch_wakeup_send(ngx_http_aisearch_main_conf_t *amcf,
 void ngx_http_aisearch_flight_init(void);
 void ngx_http_aisearch_flight_done(void);
 ngx_int_t ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query, ngx_http_aisearch_fetch_e fetch);
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
 void ngx_http_aisearch_flight_start(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query, ngx_http_aisearch_fetch_e fetch);
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
 void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
 void ngx_http_aisearch_flight_look(void);
 

@@ -345,7 +345,7 @@ ngx_http_aisearch_serve(ngx_http_aisearch_ctx_t *ctx,
     if (lookup->fetch == NGX_HTTP_AISEARCH_LEADER
         || lookup->fetch == NGX_HTTP_AISEARCH_LONER)
     {
-        ngx_http_aisearch_flight_start(ctx, query, lookup->fetch);
+        ngx_http_aisearch_flight_start(ctx, query, lookup);
     }
 
     if (lookup->serve == NGX_HTTP_AISEARCH_NOTHING) {
@@ -374,7 +374,7 @@ ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_aisearch_flight_join(ctx, query, lookup->fetch) != NGX_OK) {
+    if (ngx_http_aisearch_flight_join(ctx, query, lookup) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -7,7 +7,7 @@
  * size is fixed and ample, and whether there is room is found out before.  What
  * is never used costs no memory.
  */
-#define NGX_HTTP_AISEARCH_STATE_SIZE  (16 * 1024 * 1024)
+#define NGX_HTTP_AISEARCH_STATE_SIZE  (32 * 1024 * 1024)
 
 #define NGX_HTTP_AISEARCH_RECORDS     3072
 
@@ -21,6 +21,12 @@
 /* ms; a shorter limit is full again before a refresh that is put off is due */
 #define NGX_HTTP_AISEARCH_SMOOTH      (10 * 1000)
 
+/* percent of each limit, for what was answered before */
+#define NGX_HTTP_AISEARCH_RESERVE     50
+
+/* ms until those that are about to send a request have sent it, or failed */
+#define NGX_HTTP_AISEARCH_TURN        1000
+
 
 /*
  * Records and budgets are found again over a reload, and used by all workers
@@ -33,6 +39,7 @@ struct ngx_http_aisearch_slot_s {
     uint32_t                         named;   /* by that configuration last */
     uint32_t                         taken;   /* how often it was */
     struct ais_budget                budget;
+    struct ais_budget                part;
 };
 
 
@@ -91,8 +98,12 @@ static ngx_int_t ngx_http_aisearch_budget_group(ngx_conf_t *cf,
 static ngx_int_t ngx_http_aisearch_budget_limits(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
 static ngx_int_t ngx_http_aisearch_budget_limit(
-    ngx_http_aisearch_budget_t *budget, struct ais_budget_limit *limit);
+    ngx_http_aisearch_budget_t *budget, struct ais_budget_limit *limit,
+    uint32_t reserve);
+static void ngx_http_aisearch_budget_set(ngx_http_aisearch_budget_t *b);
+static uint32_t ngx_http_aisearch_budget_part(ngx_http_aisearch_budget_t *b);
 static bool ngx_http_aisearch_budget_enter(void *data, uint64_t *ticket);
+static bool ngx_http_aisearch_budget_enter_part(void *data, uint64_t *ticket);
 static void ngx_http_aisearch_budget_leave(void *data, uint64_t ticket,
     bool given_up);
 
@@ -115,7 +126,7 @@ static struct ais_budget_limit  ngx_http_aisearch_budget_default[] = {
 /* configuration */
 
 
-/* budget CALLS TIME */
+/* budget CALLS TIME [reserve=PERCENT] */
 
 char *
 ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -123,7 +134,7 @@ ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 {
     ngx_http_aisearch_account_t  *account = conf;
 
-    ngx_int_t                 calls, interval;
+    ngx_int_t                 calls, interval, reserve;
     ngx_str_t                *value;
     ngx_uint_t                i;
     struct ais_budget_limit  *limit;
@@ -151,6 +162,29 @@ ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
         return NGX_CONF_ERROR;
     }
 
+    reserve = NGX_HTTP_AISEARCH_RESERVE;
+
+    if (cf->args->nelts == 4) {
+
+        if (ngx_strncmp(value[3].data, "reserve=", 8) != 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\" in \"budget\" "
+                               "directive, it must be \"reserve=PERCENT\"",
+                               &value[3]);
+            return NGX_CONF_ERROR;
+        }
+
+        reserve = ngx_atoi(value[3].data + 8, value[3].len - 8);
+
+        if (reserve == NGX_ERROR || reserve > 99) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid \"%V\" in \"budget\" directive, the "
+                               "reserve must be a number of percent between "
+                               "0 and 99", &value[3]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
     for (i = 0; i < account->nlimits; i++) {
         if (account->limits[i].interval == interval) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -166,6 +200,8 @@ ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
                            "an account takes up to %d", AIS_BUDGET_LIMITS);
         return NGX_CONF_ERROR;
     }
+
+    account->reserves[account->nlimits] = (uint32_t) reserve;
 
     limit = &account->limits[account->nlimits++];
     limit->calls = (uint32_t) calls;
@@ -260,7 +296,7 @@ ngx_http_aisearch_budget_group(ngx_conf_t *cf,
 }
 
 
-/* they share all the limits that one of them names */
+/* they share all the limits that one of them names, and the greater reserve */
 
 static ngx_int_t
 ngx_http_aisearch_budget_limits(ngx_conf_t *cf,
@@ -275,11 +311,14 @@ ngx_http_aisearch_budget_limits(ngx_conf_t *cf,
         ngx_memcpy(account->limits, ngx_http_aisearch_budget_default,
                    sizeof(ngx_http_aisearch_budget_default));
         account->nlimits = 2;
+        account->reserves[0] = NGX_HTTP_AISEARCH_RESERVE;
+        account->reserves[1] = NGX_HTTP_AISEARCH_RESERVE;
     }
 
     for (i = 0; i < account->nlimits; i++) {
 
-        if (ngx_http_aisearch_budget_limit(budget, &account->limits[i])
+        if (ngx_http_aisearch_budget_limit(budget, &account->limits[i],
+                                           account->reserves[i])
             != NGX_OK)
         {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
@@ -301,13 +340,18 @@ ngx_http_aisearch_budget_limits(ngx_conf_t *cf,
     account->gate.leave = ngx_http_aisearch_budget_leave;
     account->target.gate = &account->gate;
 
+    account->newcomer_gate = account->gate;
+    account->newcomer_gate.enter = ngx_http_aisearch_budget_enter_part;
+    account->newcomer_target = account->target;
+    account->newcomer_target.gate = &account->newcomer_gate;
+
     return NGX_OK;
 }
 
 
 static ngx_int_t
 ngx_http_aisearch_budget_limit(ngx_http_aisearch_budget_t *budget,
-    struct ais_budget_limit *limit)
+    struct ais_budget_limit *limit, uint32_t reserve)
 {
     ngx_uint_t  i;
 
@@ -316,6 +360,7 @@ ngx_http_aisearch_budget_limit(ngx_http_aisearch_budget_t *budget,
         if (budget->limits[i].interval == limit->interval) {
             budget->limits[i].calls = ngx_min(budget->limits[i].calls,
                                               limit->calls);
+            budget->reserves[i] = ngx_max(budget->reserves[i], reserve);
             return NGX_OK;
         }
     }
@@ -324,6 +369,7 @@ ngx_http_aisearch_budget_limit(ngx_http_aisearch_budget_t *budget,
         return NGX_ERROR;
     }
 
+    budget->reserves[budget->nlimits] = reserve;
     budget->limits[budget->nlimits++] = *limit;
 
     return NGX_OK;
@@ -476,7 +522,6 @@ ngx_http_aisearch_state_apply(ngx_http_aisearch_main_conf_t *amcf)
 {
     ngx_uint_t                         i;
     ngx_slab_pool_t                   *shpool;
-    ngx_http_aisearch_budget_t        *b;
     ngx_http_aisearch_account_t      **accounts;
     ngx_http_aisearch_state_shctx_t   *sh;
 
@@ -490,12 +535,8 @@ ngx_http_aisearch_state_apply(ngx_http_aisearch_main_conf_t *amcf)
 
     for (i = 0; i < amcf->accounts.nelts; i++) {
 
-        b = accounts[i]->budget;
-
         ngx_http_aisearch_credential_begin(accounts[i], amcf->generation);
-
-        ais_budget_configure(b->budget, b->limits, b->nlimits, b->hold,
-                             ngx_http_aisearch_budget_now());
+        ngx_http_aisearch_budget_set(accounts[i]->budget);
     }
 
     ngx_shmtx_unlock(&shpool->mutex);
@@ -569,6 +610,7 @@ ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
 
         b->shpool = shpool;
         b->budget = &b->slot->budget;
+        b->part = &b->slot->part;
 
         record->slot = b->slot;
         record->taken = b->slot->taken;
@@ -589,8 +631,7 @@ static void
 ngx_http_aisearch_state_claim(ngx_http_aisearch_budget_t *b,
     ngx_http_aisearch_record_t *record, ngx_http_aisearch_state_shctx_t *sh)
 {
-    struct ais_budget         *spent;
-    ngx_http_aisearch_slot_t  *slot;
+    ngx_http_aisearch_slot_t  *slot, *spent;
 
     slot = record->slot;
 
@@ -599,10 +640,11 @@ ngx_http_aisearch_state_claim(ngx_http_aisearch_budget_t *b,
     }
 
     if (slot->named == sh->generation) {
-        spent = &slot->budget;
+        spent = slot;
 
         slot = ngx_http_aisearch_state_slot(sh);
-        slot->budget = *spent;
+        slot->budget = spent->budget;
+        slot->part = spent->part;
     }
 
     slot->named = sh->generation;
@@ -632,6 +674,7 @@ ngx_http_aisearch_state_slot(ngx_http_aisearch_state_shctx_t *sh)
     }
 
     ngx_memzero(&slot->budget, sizeof(struct ais_budget));
+    ngx_memzero(&slot->part, sizeof(struct ais_budget));
 
     slot->named = sh->generation;
     slot->taken++;
@@ -717,6 +760,47 @@ ngx_http_aisearch_budget_now(void)
 }
 
 
+/*
+ * Newcomers, which the API has not answered before, have a part of it: so they
+ * do not spend what the others are refreshed by.
+ */
+
+static void
+ngx_http_aisearch_budget_set(ngx_http_aisearch_budget_t *b)
+{
+    int64_t                  now;
+    ngx_uint_t               i;
+    struct ais_budget_limit  parts[AIS_BUDGET_LIMITS];
+
+    now = ngx_http_aisearch_budget_now();
+
+    for (i = 0; i < b->nlimits; i++) {
+        parts[i] = ais_budget_part_of(b->limits[i], 100 - b->reserves[i]);
+    }
+
+    ais_budget_configure(b->budget, b->limits, b->nlimits, b->hold, now);
+    ais_budget_configure(b->part, parts, b->nlimits, b->hold, now);
+}
+
+
+/* what newcomers have of the API's own limits, in percent */
+
+static uint32_t
+ngx_http_aisearch_budget_part(ngx_http_aisearch_budget_t *b)
+{
+    uint32_t    reserve;
+    ngx_uint_t  i;
+
+    reserve = 0;
+
+    for (i = 0; i < b->nlimits; i++) {
+        reserve = ngx_max(reserve, b->reserves[i]);
+    }
+
+    return 100 - reserve;
+}
+
+
 static bool
 ngx_http_aisearch_budget_enter(void *data, uint64_t *ticket)
 {
@@ -728,7 +812,35 @@ ngx_http_aisearch_budget_enter(void *data, uint64_t *ticket)
 
     ngx_shmtx_unlock(&b->shpool->mutex);
 
-    return *ticket != AIS_TICKET_NONE;
+    if (*ticket == AIS_TICKET_NONE) {
+        return false;
+    }
+
+    b->unsent[0]--;
+
+    return true;
+}
+
+
+static bool
+ngx_http_aisearch_budget_enter_part(void *data, uint64_t *ticket)
+{
+    ngx_http_aisearch_budget_t  *b = data;
+
+    ngx_shmtx_lock(&b->shpool->mutex);
+
+    *ticket = ais_budget_part_take(b->part, b->budget,
+                                   ngx_http_aisearch_budget_now());
+
+    ngx_shmtx_unlock(&b->shpool->mutex);
+
+    if (*ticket == AIS_TICKET_NONE) {
+        return false;
+    }
+
+    b->unsent[1]--;
+
+    return true;
 }
 
 
@@ -751,18 +863,37 @@ ngx_http_aisearch_budget_leave(void *data, uint64_t ticket, bool given_up)
 }
 
 
-/* ms until a call may be sent, 0 for now */
+/*
+ * ms until a fetch may begin, 0 for now: no more of them than can be sent, so
+ * that not all of a flood wait where none gets as far as that.
+ */
 
 ngx_msec_t
-ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b)
+ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b,
+    ngx_uint_t newcomer)
 {
-    int64_t  wait;
+    int64_t  now, wait, left;
+
+    now = ngx_http_aisearch_budget_now();
 
     ngx_shmtx_lock(&b->shpool->mutex);
 
-    wait = ais_budget_wait(b->budget, ngx_http_aisearch_budget_now());
+    wait = newcomer ? ais_budget_part_wait(b->part, b->budget, now)
+                    : ais_budget_wait(b->budget, now);
+
+    left = (int64_t) ais_budget_left(b->budget, now)
+           - b->unsent[0] - b->unsent[1];
+
+    if (newcomer) {
+        left = ngx_min(left, (int64_t) ais_budget_left(b->part, now)
+                             - b->unsent[1]);
+    }
 
     ngx_shmtx_unlock(&b->shpool->mutex);
+
+    if (wait == 0 && left <= 0) {
+        return NGX_HTTP_AISEARCH_TURN;
+    }
 
     return (ngx_msec_t) wait;
 }
@@ -774,11 +905,17 @@ void
 ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,
     const struct ais_response *response)
 {
+    int64_t  now;
+
+    now = ngx_http_aisearch_budget_now();
+
     ngx_shmtx_lock(&b->shpool->mutex);
 
     (void) ais_limits_heed(b->budget, &response->limits, response->status,
-                           response->retry_after,
-                           ngx_http_aisearch_budget_now());
+                           response->retry_after, now);
+
+    ais_limits_heed_part(b->part, b->budget, ngx_http_aisearch_budget_part(b),
+                         &response->limits, now);
 
     ngx_shmtx_unlock(&b->shpool->mutex);
 }
@@ -797,7 +934,7 @@ ngx_http_aisearch_budget_stretch(ngx_http_aisearch_budget_t *b)
 
     ngx_shmtx_lock(&b->shpool->mutex);
 
-    share = ais_budget_share(b->budget, NULL, NGX_HTTP_AISEARCH_SMOOTH,
+    share = ais_budget_share(b->budget, b->part, NGX_HTTP_AISEARCH_SMOOTH,
                              ngx_http_aisearch_budget_now());
 
     ngx_shmtx_unlock(&b->shpool->mutex);
@@ -820,6 +957,7 @@ ngx_http_aisearch_budget_snapshot(ngx_http_aisearch_budget_t *b,
     ngx_shmtx_lock(&b->shpool->mutex);
 
     state->left = ais_budget_left(b->budget, now);
+    state->newcomers = ais_budget_part_left(b->part, b->budget, now);
     state->share = ais_budget_share(b->budget, NULL, 0, now);
     state->wait = ais_budget_wait(b->budget, now);
     state->closed = b->budget->closed_until > now

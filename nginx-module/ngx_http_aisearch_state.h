@@ -54,14 +54,19 @@ typedef struct {
     ngx_slab_pool_t               *shpool;
     ngx_http_aisearch_slot_t      *slot;
     struct ais_budget             *budget;
+    struct ais_budget             *part;       /* that newcomers have of it */
 
     struct ais_budget_limit        limits[AIS_BUDGET_LIMITS];
+    uint32_t                       reserves[AIS_BUDGET_LIMITS]; /* percent */
     ngx_uint_t                     nlimits;
     ngx_msec_t                     hold;
 
+    /* fetches of this process that have not sent a request; [1]: newcomers */
+    int64_t                        unsent[2];
+
     double                         stretch;
     ngx_msec_t                     stretched;        /* when that was right */
-    ngx_msec_t                     warned;
+    ngx_msec_t                     warned[2];
 } ngx_http_aisearch_budget_t;
 
 
@@ -69,6 +74,7 @@ typedef struct {
 
 typedef struct {
     uint32_t                       left;
+    uint32_t                       newcomers; /* of these, for newcomers */
     double                         share;
     ngx_msec_t                     wait;
     ngx_msec_t                     closed;

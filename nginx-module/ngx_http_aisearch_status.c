@@ -350,11 +350,12 @@ ngx_http_aisearch_status_json_account(ngx_buf_t *b,
                             count, s->latency_sum, count);
 
     ngx_http_aisearch_print(b, "\"calls\":%uA,\"waiters_woken\":%uA,"
-                            "\"budget\":{\"left\":%uD,\"share\":%.3f,"
+                            "\"budget\":{\"left\":%uD,\"newcomers\":%uD,"
+                            "\"share\":%.3f,"
                             "\"closed_milliseconds\":%M,"
                             "\"wait_milliseconds\":%M,\"limits\":[",
                             s->calls, s->woken, as->budget.left,
-                            as->budget.share, as->budget.closed,
+                            as->budget.newcomers, as->budget.share, as->budget.closed,
                             as->budget.wait);
 
     ngx_http_aisearch_status_json_limits(b, &as->budget);
@@ -524,6 +525,16 @@ ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
         as = &status->accounts[n];
         ngx_http_aisearch_print(b, "aisearch_budget_left{account=\"%V\"} %uD\n",
                                 &as->account->name, as->budget.left);
+    }
+
+    ngx_http_aisearch_metric(b, "aisearch_budget_newcomers", "gauge",
+                             "Of these, for what was not answered before.");
+
+    for (n = 0; n < status->naccounts; n++) {
+        as = &status->accounts[n];
+        ngx_http_aisearch_print(b, "aisearch_budget_newcomers{account=\"%V\"} "
+                                "%uD\n", &as->account->name,
+                                as->budget.newcomers);
     }
 
     ngx_http_aisearch_metric(b, "aisearch_budget_closed_seconds", "gauge",

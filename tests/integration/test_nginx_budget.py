@@ -1,6 +1,7 @@
 """The budget: never one call over, whatever clients, retries, accounts and reloads do, and what clients get then."""
 
 import json
+import re
 import signal
 import socket
 import threading
@@ -24,7 +25,11 @@ ENVELOPE = json.dumps({"success": False, "errors": [{"code": 10429, "message": "
 
 
 def config(simulator, *directives, http="", **parts):
-    """Two accounts, "docs" and "other"; by default with the same credential. The other has the same directives."""
+    """
+    Two accounts, "docs" and "other"; by default with the same credential. The other has the same directives. A budget is
+    for newcomers alone, where it does not say what it reserves.
+    """
+    directives = [re.sub(r"^(budget \S+ \S+);", r"\1 reserve=0;", directive) for directive in directives]
     other = parts.pop("other", None)
     credential = parts.pop("credential", None)
     accounts = account(simulator, *directives)
@@ -158,7 +163,7 @@ def test_what_libcurl_repeats_are_calls(nginx, simulator):
 
 def test_accounts_with_one_credential_share_one_budget(nginx, simulator):
     jobs = make_jobs(simulator, 10)
-    server = start(nginx, simulator, "budget 10 1h;", other="budget 12 1h;")
+    server = start(nginx, simulator, "budget 10 1h;", other="budget 12 1h reserve=0;")
     assert ask(server, jobs[:6]) == [200] * 6
     assert budget(server, "docs")["left"] == budget(server, "other")["left"] == 4
     assert ask(server, jobs[:6], "/other/") == [200] * 4 + [503] * 2
@@ -175,20 +180,21 @@ def test_another_credential_has_a_budget_of_its_own(nginx, simulator):
 
 
 def test_by_default_900_in_five_minutes_and_100_in_a_second(nginx, simulator):
-    jobs = make_jobs(simulator, 105)
+    """And a half of each for newcomers."""
+    jobs = make_jobs(simulator, 55)
     server = start(nginx, simulator)
-    assert budget(server)["left"] == 100
+    assert (budget(server)["left"], budget(server)["newcomers"]) == (100, 50)
     with gateway.held(simulator):
         clients = [server.connect(30) for _ in jobs]
         for client, job in zip(clients, jobs):
             client.send(net.format_request(target(job)))
-        refused = [client for client in clients[100:] if client.read_response().status == 503]
+        refused = [client for client in clients[50:] if client.read_response().status == 503]
     assert len(refused) == 5
-    assert {client.read_response().status for client in clients[:100]} == {200}
+    assert {client.read_response().status for client in clients[:50]} == {200}
     for client in clients:
         client.close()
     net.wait_until(lambda: budget(server)["left"] == 100, what="a second to pass", every=0.05)
-    assert budget(server)["share"] == pytest.approx(800 / 900, abs=0.001)
+    assert budget(server)["share"] == pytest.approx(850 / 900, abs=0.001)
 
 
 # What it holds over.
@@ -245,7 +251,7 @@ def test_another_token_of_the_same_account_goes_on_with_its_budget(nginx, simula
     jobs = make_jobs(simulator, 10)
     token = tmp / "own.token"
     token.write_text(simulator.token + "\n", encoding="ascii")
-    own = account(simulator, "budget 5 1h;", credential=f"token_file {token};")
+    own = account(simulator, "budget 5 1h reserve=0;", credential=f"token_file {token};")
     server = nginx(http=own, server=SERVER.replace("location /other/ { aisearch_pass other; }", ""))
     assert ask(server, jobs[:3]) == [200] * 3
     simulator.account(tokens=["another-token"])
@@ -311,19 +317,20 @@ def test_an_old_answer_is_better_than_none(nginx, simulator, use_stale, status):
 
 
 def test_refreshes_slow_down_before_the_end(nginx, simulator):
-    """Of active jobs only, and the more the less is left."""
-    jobs = make_jobs(simulator, 30)
+    """Of active jobs only, and the more the less is left of what newcomers did not get."""
+    make_jobs(simulator, 1)
     simulator.instance("instances/docs", [{"id": f"run-{n}", "state": "queued"} for n in range(4)])
-    server = start(nginx, simulator, "budget 40 1h;", http="aisearch_valid active 10s; aisearch_valid not_found 10s;")
+    server = start(nginx, simulator, "budget 40 1h;",
+                   http="aisearch_valid active 10s; aisearch_valid not_found 10s; aisearch_valid stats 0;")
+    stats = "/client/v4/instances/docs/stats"
 
     def lifetime(job):
         response = server.get(target(job))
         return int(response.header("Cache-Control").partition("max-age=")[2])
 
     lifetimes = [lifetime("run-0")]
-    for n, count in ((1, 20), (2, 6), (3, 4)):
-        ask(server, jobs[:count])
-        del jobs[:count]
+    for n, count in ((1, 22), (2, 6), (3, 4)):
+        assert [server.get(stats).status for _ in range(count)] == [200] * count
         time.sleep(0.15)  # a worker looks at the budget ten times a second
         lifetimes.append(lifetime(f"run-{n}"))
         # What was answered before stays fresh for longer, too.
@@ -332,6 +339,166 @@ def test_refreshes_slow_down_before_the_end(nginx, simulator):
     assert 10 < lifetimes[1] < lifetimes[2] < lifetimes[3] <= 80
     assert lifetime("nope") == 10
     assert lifetime("job-0") == 86400
+
+
+# What is kept for those that were answered before.
+
+REFRESHED = "aisearch_valid active 0; aisearch_valid not_found 0; aisearch_use_stale off;"
+
+
+def start_reserving(nginx, simulator, reserve="budget 10 1h;", http=REFRESHED, **parts):
+    """With a job that was answered before, and by default is asked for again whenever it is looked up."""
+    simulator.instance("instances/docs", [{"id": "run", "state": "running"}])
+    accounts = account(simulator, reserve) + account(simulator, parts.pop("other", reserve), name="other")
+    server = nginx(http=accounts + ACCESS_LOG + http, server=SERVER, **parts)
+    assert ask(server, ["run"]) == [200]
+    return server
+
+
+def reload_with(server, old, new):
+    server.reload(Config(**{**vars(server.config), "http": server.config.http.replace(old, new)}))
+
+
+def missing(count):
+    return [f"missing-{n}" for n in range(count)]
+
+
+def test_half_of_it_is_for_those_that_were_answered_before(nginx, simulator):
+    server = start_reserving(nginx, simulator, workers=2)
+    assert ask(server, missing(8)) == [404] * 4 + [503] * 4
+    assert (budget(server)["left"], budget(server)["newcomers"]) == (5, 0)
+    assert "aisearch_budget_newcomers{account=\"docs\"} 0\n" in server.get("/aisearch_status?format=prometheus").body.decode()
+    assert ask(server, ["run"] * 7) == [200] * 5 + [503] * 2
+    assert simulator.count() == 10
+    assert re.search(r"no call to the API for the next \d+ms, but for what it has answered before:", server.error_log())
+
+
+def test_a_404_is_no_answer(nginx, simulator):
+    server = start_reserving(nginx, simulator)
+    assert ask(server, ["missing"] * 6) == [404] * 4 + [503] * 2
+    assert ask(server, ["run"] * 5) == [200] * 5
+
+    # One that has gone is a newcomer again.
+    reload_with(server, "budget 10 1h", "budget 20 1h")
+    simulator.instance("instances/docs", [{"id": "other", "state": "running"}], replace=True)
+    assert ask(server, ["run"] * 8) == [404] * 6 + [503] * 2
+
+
+@pytest.mark.parametrize("reserve, newcomers", [("reserve=0", 10), ("reserve=75", 2), ("reserve=99", 1), ("", 5)])
+def test_how_much_is_kept(nginx, simulator, reserve, newcomers):
+    server = start_reserving(nginx, simulator, f"budget 10 1h {reserve};")
+    assert ask(server, missing(12)) == [404] * (newcomers - 1) + [503] * (13 - newcomers)
+    assert ask(server, ["run"] * 10) == [200] * (10 - newcomers) + [503] * newcomers
+
+
+def test_newcomers_are_told_when_they_may_come_back(nginx, simulator):
+    server = start_reserving(nginx, simulator, "budget 4 3s;")
+    assert ask(server, missing(1)) == [404]
+    response = server.get(target("missing-1"))
+    assert response.status == 503
+    assert 1 <= int(response.header("Retry-After")) <= 4
+    assert ask(server, ["run"]) == [200]
+    net.wait_until(lambda: ask(server, ["missing-1"]) == [404], 5 * SLOWNESS, "a call to be had", every=0.05)
+
+    # Of what is all the others', it is theirs to say.
+    reload_with(server, "budget 4 3s", "budget 4 1h")
+    ask(server, ["run"] * 4)
+    assert int(server.get(target("missing-2")).header("Retry-After")) > 3500
+
+
+def test_a_bypass_is_no_refresh(nginx, simulator):
+    """A client that does not take what is there does not spend what keeps it fresh."""
+    server = start_reserving(nginx, simulator, http=REFRESHED + "aisearch_cache_bypass $http_pragma;")
+    hurried = [server.get(target("run"), headers=[("Pragma", "no-cache")]).status for _ in range(6)]
+    assert hurried == [200] * 4 + [503] * 2
+    assert ask(server, ["run"] * 6) == [200] * 5 + [503]
+
+
+def test_accounts_that_share_a_budget_keep_the_greater_part(nginx, simulator):
+    server = start_reserving(nginx, simulator, "budget 10 1h reserve=20;", other="budget 20 1h reserve=70;")
+    assert ask(server, missing(3), "/other/") == [404] * 2 + [503]
+    assert ask(server, missing(3)[2:]) == [503]
+    assert ask(server, ["run"] * 8) == [200] * 7 + [503]
+
+
+def test_what_is_kept_over_a_reload(nginx, simulator):
+    server = start_reserving(nginx, simulator, "budget 10 1h reserve=80;")
+    assert ask(server, missing(2)) == [404, 503]
+    server.reload()
+    assert ask(server, missing(2)[1:]) == [503]
+    reload_with(server, "=80", "=50")
+    assert ask(server, missing(6)) == [404] * 3 + [503] * 3
+    reload_with(server, "=50", "=90")
+    assert ask(server, missing(2)) == [503] * 2
+    assert ask(server, ["run"] * 6) == [200] * 5 + [503]
+
+
+def test_newcomers_get_half_of_what_the_api_has_left(nginx, simulator):
+    simulator.limit(11, 300)
+    server = start_reserving(nginx, simulator, "budget 900 5m;")
+    assert budget(server)["left"] == 10
+    assert ask(server, missing(8)) == [404] * 5 + [503] * 3
+    assert budget(server)["left"] == 5
+    assert ask(server, ["run"] * 6) == [200] * 5 + [503]
+    assert set(simulator.counters()["by_status"]) == {"200", "404"}
+
+
+def test_who_asks_for_what_does_not_exist_starves_nobody(nginx, simulator):
+    """The job that runs is refreshed all the time, and not more rarely."""
+    server = start_reserving(nginx, simulator, "budget 120 1h;", http="aisearch_valid active 500ms;", workers=2)
+    over = threading.Event()
+
+    def hostile():
+        while not over.is_set():
+            statuses.extend(ask(server, missing(100)))
+            time.sleep(0.02)
+
+    statuses = []
+    thread = threading.Thread(target=hostile)
+    thread.start()
+    try:
+        net.wait_until(lambda: 503 in statuses, what="the hostile client to have spent what it gets")
+        before = simulator.count("/run")
+        began = time.monotonic()
+        while time.monotonic() < began + 5:
+            response = server.get(target("run"))
+            assert response.status == 200
+            assert int(response.header("Age")) <= 1 * SLOWNESS
+            time.sleep(0.05)
+        assert simulator.count("/run") - before >= 5
+    finally:
+        over.set()
+        thread.join()
+    assert simulator.count("/missing") < 60
+
+
+# What waits to be sent.
+
+
+def test_no_more_wait_for_a_connection_than_may_be_sent(nginx, simulator):
+    """While the API takes no connection, a flood of look-ups does not become one of fetches."""
+    with stall.black_hole() as (_, port):
+        accounts = account(simulator, "budget 20 1h;", "connect_timeout 3s;", "timeout 4s;", "retries 0;",
+                           api_url=f"http://127.0.0.1:{port}/client/v4")
+        server = nginx(http=accounts, server="location /client/v4/ { aisearch_pass docs; }"
+                       "location = /aisearch_status { aisearch_status; }")
+        began = time.monotonic()
+        clients = [server.connect(30) for _ in range(40)]
+        for n, client in enumerate(clients):
+            client.send(net.format_request(target(f"job-{n}")))
+        refused = [client.read_response() for client in clients[10:]]
+        assert time.monotonic() - began < 3
+        assert {response.status for response in refused} == {503}
+        assert {response.header("Retry-After") for response in refused} <= {"1", "2"}
+        assert {client.read_response().status for client in clients[:10]} == {504}
+
+        # None was sent, and none is waited for any more.
+        assert budget(server)["left"] == 20
+        for n, client in enumerate(clients):
+            client.send(net.format_request(target(f"more-{n}")))
+        assert [client.read_response().status for client in clients] == [504] * 10 + [503] * 30
+        for client in clients:
+            client.close()
 
 
 # What the API says.
@@ -388,7 +555,7 @@ def test_the_api_may_have_less_left_than_we_think(nginx, simulator):
     """Others spend the same limit. Nobody is to see a 429."""
     jobs = make_jobs(simulator, 20)
     simulator.limit(10, 300)
-    server = start(nginx, simulator)
+    server = start(nginx, simulator, "budget 900 5m;")
     assert ask(server, jobs[:1]) == [200]
     assert budget(server)["left"] == 9
     for _ in range(4):

@@ -191,6 +191,7 @@ def test_prometheus_says_the_same(nginx, simulator, tmp):
     assert labelled(values, "aisearch_fetch_duration_seconds_count", account="docs") == 3
     assert labelled(values, "aisearch_calls_total", account="docs") == 3
     assert labelled(values, "aisearch_budget_left", account="docs") == 47
+    assert labelled(values, "aisearch_budget_newcomers", account="docs") == seen["budget"]["newcomers"] == 22
     assert labelled(values, "aisearch_budget_closed_seconds", account="docs") == 0
     assert labelled(values, "aisearch_zone_entries", zone="aisearch") == 3
 
