@@ -51,6 +51,9 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
             lookup.fetch = NGX_HTTP_AISEARCH_LONER;
         }
 
+    } else if (flags & NGX_HTTP_AISEARCH_ASK) {
+        lookup.fetch = NGX_HTTP_AISEARCH_LEADER;
+
     } else if (!(flags & NGX_HTTP_AISEARCH_PEEK)) {
         e = ngx_http_aisearch_entry_create(c, key, NGX_HTTP_AISEARCH_PENDING);
 
@@ -58,7 +61,10 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
     }
 
     if (lookup.fetch == NGX_HTTP_AISEARCH_LEADER) {
-        ngx_http_aisearch_entry_lease(e);
+
+        if (!(flags & NGX_HTTP_AISEARCH_ASK)) {
+            ngx_http_aisearch_entry_lease(e);
+        }
 
     } else if (lookup.fetch == NGX_HTTP_AISEARCH_OTHER) {
         e->waiters |= ngx_http_aisearch_wakeup_bit();

@@ -107,6 +107,17 @@ typedef struct {
 
 #define NGX_HTTP_AISEARCH_BYPASS  0x01  /* take nothing that is there */
 #define NGX_HTTP_AISEARCH_PEEK    0x02  /* take no lease: nobody can fetch */
+#define NGX_HTTP_AISEARCH_ASK     0x04  /* take no lease yet: who would? */
+
+
+/* whether it is the caller who fetches */
+
+static ngx_inline ngx_uint_t
+ngx_http_aisearch_fetches(ngx_http_aisearch_lookup_t *lookup)
+{
+    return lookup->fetch == NGX_HTTP_AISEARCH_LEADER
+           || lookup->fetch == NGX_HTTP_AISEARCH_LONER;
+}
 
 
 static ngx_inline ngx_http_aisearch_time_t

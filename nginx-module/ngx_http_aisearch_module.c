@@ -32,6 +32,11 @@ static ngx_int_t ngx_http_aisearch_init_process(ngx_cycle_t *cycle);
 static void ngx_http_aisearch_exit_process(ngx_cycle_t *cycle);
 
 
+static ngx_conf_num_bounds_t  ngx_http_aisearch_limit_status_bounds = {
+    ngx_conf_check_num_bounds, 400, 599
+};
+
+
 static ngx_command_t  ngx_http_aisearch_commands[] = {
 
     { ngx_string("aisearch_shared_zone"),
@@ -89,6 +94,20 @@ static ngx_command_t  ngx_http_aisearch_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_aisearch_loc_conf_t, intercept_errors),
       NULL },
+
+    { ngx_string("aisearch_limit_fetches"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123,
+      ngx_http_aisearch_limit_fetches,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("aisearch_limit_fetches_status"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_aisearch_loc_conf_t, limit_status),
+      &ngx_http_aisearch_limit_status_bounds },
 
       ngx_null_command
 };
@@ -184,7 +203,9 @@ ngx_http_aisearch_postconfiguration(ngx_conf_t *cf)
         accounts[i]->zone = amcf->shm_zone;
     }
 
-    if (ngx_http_aisearch_state_configure(cf, amcf) != NGX_OK) {
+    if (ngx_http_aisearch_state_configure(cf, amcf) != NGX_OK
+        || ngx_http_aisearch_limit_configure(cf, amcf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -319,6 +340,8 @@ ngx_http_aisearch_create_loc_conf(ngx_conf_t *cf)
     alcf->freshness.stale_error = 60 * 60 * 1000;
     alcf->bypass = NGX_CONF_UNSET_PTR;
     alcf->intercept_errors = NGX_CONF_UNSET;
+    alcf->limit = NGX_CONF_UNSET_PTR;
+    alcf->limit_status = NGX_CONF_UNSET_UINT;
 
     return alcf;
 }
@@ -360,6 +383,11 @@ ngx_http_aisearch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->bypass, prev->bypass, NULL);
 
     ngx_conf_merge_value(conf->intercept_errors, prev->intercept_errors, 0);
+
+    ngx_conf_merge_ptr_value(conf->limit, prev->limit, NULL);
+
+    ngx_conf_merge_uint_value(conf->limit_status, prev->limit_status,
+                              NGX_HTTP_TOO_MANY_REQUESTS);
 
     return NGX_CONF_OK;
 }

@@ -18,6 +18,7 @@
 
 typedef struct ngx_http_aisearch_net_s     ngx_http_aisearch_net_t;
 typedef struct ngx_http_aisearch_wakeup_s  ngx_http_aisearch_wakeup_t;
+typedef struct ngx_http_aisearch_limit_s   ngx_http_aisearch_limit_t;
 
 
 /* one credential, one account of the API: an "aisearch_account" block */
@@ -76,6 +77,8 @@ typedef struct {
     ngx_array_t                    wakeups;   /* ngx_http_aisearch_wakeup_t */
     ngx_shm_zone_t                *shm_zone;  /* of the cache */
     ngx_shm_zone_t                *state_zone;
+    ngx_shm_zone_t                *limit_zone; /* where there is a limit */
+    ngx_uint_t                     limits;     /* there is */
     uint32_t                       generation; /* of this configuration */
 } ngx_http_aisearch_main_conf_t;
 
@@ -101,6 +104,8 @@ typedef struct {
     ngx_uint_t                     stale_set;
     ngx_array_t                   *bypass;    /* ngx_http_complex_value_t */
     ngx_flag_t                     intercept_errors;
+    ngx_http_aisearch_limit_t     *limit;     /* of fetches; NULL: none */
+    ngx_uint_t                     limit_status;
 } ngx_http_aisearch_loc_conf_t;
 
 
@@ -335,7 +340,18 @@ void ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx);
 ngx_int_t ngx_http_aisearch_keep_ctx(ngx_http_aisearch_ctx_t *ctx);
 ngx_http_aisearch_ctx_t *ngx_http_aisearch_get_ctx(ngx_http_request_t *r);
 
+/* limit */
+
+char *ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_aisearch_limit_configure(ngx_conf_t *cf,
+    ngx_http_aisearch_main_conf_t *amcf);
+ngx_int_t ngx_http_aisearch_limit(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
+
 /* response */
+
+/* with a Retry-After, where ctx->answer.retry_after is set */
 
 ngx_int_t ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, const char *text);

@@ -55,9 +55,21 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
 
     flags = ctx->bypass ? NGX_HTTP_AISEARCH_BYPASS : 0;
 
+    if (ctx->conf->limit) {
+        flags |= NGX_HTTP_AISEARCH_ASK;
+    }
+
     lookup = ngx_http_aisearch_cache_lookup(ctx->account, &query.key,
                                             &ctx->conf->freshness, 0, flags,
                                             r->pool, &ctx->answer);
+
+    if ((flags & NGX_HTTP_AISEARCH_ASK) && ngx_http_aisearch_fetches(&lookup)) {
+
+        rc = ngx_http_aisearch_limit(ctx, &query, &lookup);
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
 
     ctx->cache_status = ngx_http_aisearch_cache_status(ctx, &lookup);
     ctx->lifetime = lookup.lifetime;
@@ -342,9 +354,7 @@ static ngx_int_t
 ngx_http_aisearch_serve(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
 {
-    if (lookup->fetch == NGX_HTTP_AISEARCH_LEADER
-        || lookup->fetch == NGX_HTTP_AISEARCH_LONER)
-    {
+    if (ngx_http_aisearch_fetches(lookup)) {
         ngx_http_aisearch_flight_start(ctx, query, lookup);
     }
 

@@ -19,8 +19,10 @@ static ngx_uint_t ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx,
 static void ngx_http_aisearch_clear_headers(ngx_http_request_t *r);
 static ngx_int_t ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx);
 static ngx_msec_t ngx_http_aisearch_max_age(ngx_http_aisearch_ctx_t *ctx);
-static ngx_int_t ngx_http_aisearch_set_retry_after(
+static ngx_msec_int_t ngx_http_aisearch_wait_left(
     ngx_http_aisearch_ctx_t *ctx);
+static ngx_int_t ngx_http_aisearch_set_retry_after(
+    ngx_http_aisearch_ctx_t *ctx, ngx_msec_int_t left);
 static ngx_table_elt_t *ngx_http_aisearch_add_header(ngx_http_request_t *r,
     ngx_str_t *name, u_char *data, size_t len);
 static ngx_int_t ngx_http_aisearch_set_cache_control(
@@ -98,6 +100,13 @@ ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    if (ctx->answer.retry_after
+        && ngx_http_aisearch_set_retry_after(ctx, ctx->answer.retry_after)
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     if (ngx_http_aisearch_intercepted(ctx, status)) {
         return status;
     }
@@ -135,7 +144,9 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
 
     if (status >= NGX_HTTP_BAD_GATEWAY
         && status <= NGX_HTTP_GATEWAY_TIME_OUT
-        && ngx_http_aisearch_set_retry_after(ctx) != NGX_OK)
+        && ngx_http_aisearch_set_retry_after(ctx,
+                                             ngx_http_aisearch_wait_left(ctx))
+           != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -445,22 +456,31 @@ ngx_http_aisearch_max_age(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-static ngx_int_t
-ngx_http_aisearch_set_retry_after(ngx_http_aisearch_ctx_t *ctx)
+/* until the failure is not remembered any more */
+
+static ngx_msec_int_t
+ngx_http_aisearch_wait_left(ngx_http_aisearch_ctx_t *ctx)
 {
-    u_char                      *p, *last, *data;
-    ngx_msec_int_t               left;
-    ngx_http_request_t          *r;
     ngx_http_aisearch_answer_t  *answer;
 
-    r = ctx->request;
     answer = &ctx->answer;
 
-    left = (ngx_msec_int_t)
+    return (ngx_msec_int_t)
            (answer->fetched
             + ngx_max((ngx_msec_t) ctx->conf->freshness.valid.error,
                       answer->retry_after)
             - ngx_http_aisearch_now());
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_set_retry_after(ngx_http_aisearch_ctx_t *ctx,
+    ngx_msec_int_t left)
+{
+    u_char              *p, *last, *data;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
 
     data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
     if (data == NULL) {

@@ -102,6 +102,10 @@ def wrong_stale(parameters: str, message: str) -> Wrong:
     return Wrong(f"stale {parameters}", f"{account()}aisearch_use_stale {parameters}; #!\n", PASS, message)
 
 
+def wrong_limit(parameters: str, message: str) -> Wrong:
+    return Wrong(f"limit {parameters}", f"{account()}aisearch_limit_fetches {parameters}; #!\n", PASS, message)
+
+
 def duplicate(line: str) -> Wrong:
     return in_account(f"duplicate {line}", f"{line}\n{line}", f'"{line.split()[0]}" directive is duplicate')
 
@@ -239,6 +243,13 @@ WRONG = [
       for value in ("0 5m", "-1 5m", "many 5m", "1000001 5m", "0.5 1s")),
     *(in_account(f"budget {value}", f"budget {value};", 'invalid time ".*" in "budget" .* between "1s" and "1d"')
       for value in ("900 0", "900 500ms", "900 2d", "900 soon", "900 -5m")),
+    *(in_account(f"budget with {value}", f"budget 900 5m {value};",
+                 'invalid ".*" in "budget" directive, the reserve must be a number of percent between 0 and 99')
+      for value in ("reserve=100", "reserve=-1", "reserve=", "reserve=half", "reserve=50%", "reserve=" + "9" * 20)),
+    in_account("budget with something else", "budget 900 5m share=50;",
+               'invalid parameter "share=50" in "budget" directive, it must be "reserve=PERCENT"'),
+    in_account("budget with two reserves", "budget 900 5m reserve=50 reserve=50;",
+               'invalid number of arguments in "budget" directive'),
     in_account("budget without a time", "budget 900;", 'invalid number of arguments in "budget" directive'),
     in_account("budget twice", "budget 900 5m;\nbudget 100 300s;", 'duplicate "budget" for the time "300s"'),
     in_account("five budgets", "budget 1 1s;\nbudget 2 2s;\nbudget 3 3s;\nbudget 4 4s;\nbudget 5 5s;",
@@ -270,6 +281,30 @@ WRONG = [
     Wrong("zone of another module",
           f"limit_conn_zone $server_name zone=taken:1m;\naisearch_shared_zone zone=taken:1m; #!\n{account()}", PASS,
           'the shared memory zone "taken" is already declared for a different use'),
+
+    Wrong("zone of the limit", f"limit_conn_zone $server_name zone=aisearch_limit:1m;\n"
+          f"aisearch_limit_fetches $binary_remote_addr rate=1r/s;\n{account().replace('{', '{ #!', 1)}", PASS,
+          'shared memory zone "aisearch_limit" is another directive\'s'),
+
+    # aisearch_limit_fetches
+    *(wrong_limit(f"$binary_remote_addr rate={rate}", f'invalid rate "rate={rate}", write one such as "rate=30r/m"')
+      for rate in ("", "0r/s", "-1r/s", "30", "r/s", "1.5r/s", "30r/h", "fastr/m", "1000001r/s", "9" * 20 + "r/s")),
+    *(wrong_limit(f"$binary_remote_addr rate=1r/s burst={burst}",
+                  f'invalid burst "burst={burst}", it must be between 0 and 1000000')
+      for burst in ("", "-1", "much", "1000001", "9" * 20)),
+    wrong_limit("$binary_remote_addr rate=1r/s nodelay",
+                'invalid parameter "nodelay", it must be "rate=RATE" or "burst=NUMBER"'),
+    wrong_limit("$binary_remote_addr", 'no rate in "aisearch_limit_fetches", write "aisearch_limit_fetches '
+                r'\$binary_remote_addr rate=30r/m", or "off" alone'),
+    wrong_limit("$binary_remote_addr burst=5", 'no rate in "aisearch_limit_fetches"'),
+    wrong_limit("off rate=x", 'invalid rate "rate=x"'),
+    wrong_limit("", "invalid number of arguments"),
+    wrong_limit("a rate=1r/s burst=1 c", "invalid number of arguments"),
+    Wrong("limit twice", f"{account()}aisearch_limit_fetches off;\naisearch_limit_fetches off; #!", PASS,
+          '"aisearch_limit_fetches" directive is duplicate'),
+    *(Wrong(f"limit status {value}", f"{account()}aisearch_limit_fetches_status {value}; #!", PASS, message)
+      for value, message in (("399", "value must be between 400 and 599"), ("600", "value must be between"),
+                             ("slow", "invalid number"))),
 
     # aisearch_pass
     wrong_pass("~ ^/jobs/", "in location given by regular expression"),
@@ -410,7 +445,8 @@ EVERYTHING = """
         timeout             1m;
         retries             0;
         budget              900 5m;
-        budget              1000000 1d;
+        budget              1000000 1d reserve=0;
+        budget              1 1s reserve=99;
         trusted_certificate /etc/ssl/certs/ca-certificates.crt;
         verify              on;
         proxy               http://proxy.example:3128;
@@ -437,6 +473,8 @@ EVERYTHING = """
     aisearch_valid ended 1d;
     aisearch_use_stale updating=0 error=1d;
     aisearch_cache_bypass $http_pragma $arg_fresh;
+    aisearch_limit_fetches $binary_remote_addr$arg_key rate=30r/m burst=10;
+    aisearch_limit_fetches_status 503;
     aisearch_intercept_errors on;
 """ % (ACCOUNT, ACCOUNT, OTHER_ACCOUNT)
 
@@ -447,6 +485,8 @@ EVERYWHERE = """
     location = /status { aisearch_status; }
     location / { aisearch_pass docs; }
     location "" { aisearch_pass docs; }
+    aisearch_limit_fetches off;
+    location = /slow { aisearch_pass docs instances/handbook/jobs; aisearch_limit_fetches all rate=1r/s; }
     location ^~ /jobs { aisearch_pass docs; aisearch_valid list 1s; aisearch_valid logs 1s; aisearch_valid error 1s; }
     location = /job { aisearch_pass docs instances/my-ai-search/jobs/a; }
     location = /plain { aisearch_pass docs namespaces/default/instances/plain/jobs; }

@@ -1,0 +1,488 @@
+#include "ngx_http_aisearch_module.h"
+
+#include <ngx_md5.h>
+
+
+/*
+ * aisearch_limit_fetches: how often a client may set off a fetch.  It is the
+ * leaky bucket of limit_req; but what is in the cache costs nothing, and does
+ * not get here.
+ *
+ * The buckets lie in a zone of their own, an array of sets of nodes: which set
+ * a client belongs to is said by its digest, and in each set the one that was
+ * here least recently makes way.  So there are no links that a worker could
+ * leave broken when it is killed, and no memory to run out of.
+ */
+
+
+#define NGX_HTTP_AISEARCH_LIMIT_SHARE  16      /* of the size of the cache */
+#define NGX_HTTP_AISEARCH_LIMIT_PAGES  4       /* at least */
+#define NGX_HTTP_AISEARCH_LIMIT_WAYS   8       /* nodes in a set */
+#define NGX_HTTP_AISEARCH_LIMIT_MAX    1000000 /* r/s, r/m, or burst */
+
+#define NGX_HTTP_AISEARCH_LIMIT_DIGEST 16
+
+
+struct ngx_http_aisearch_limit_s {
+    ngx_http_complex_value_t   key;
+    ngx_str_t                  text;
+    int64_t                    rate;   /* 0.001 fetches per minute */
+    int64_t                    burst;  /* 0.001 fetches */
+};
+
+
+typedef struct {
+    int64_t                    used;   /* ms of the monotonic clock, as */
+    int64_t                    last;   /* when the excess was this: */
+    int64_t                    excess; /* 0.001 fetches; -1000: none yet */
+    u_char                     digest[NGX_HTTP_AISEARCH_LIMIT_DIGEST];
+} ngx_http_aisearch_limit_node_t;
+
+
+typedef struct {
+    ngx_http_aisearch_limit_node_t  nodes[NGX_HTTP_AISEARCH_LIMIT_WAYS];
+} ngx_http_aisearch_limit_set_t;
+
+
+typedef struct {
+    ngx_uint_t                      nsets;
+    ngx_http_aisearch_limit_set_t   sets[1];
+} ngx_http_aisearch_limit_table_t;
+
+
+static int64_t ngx_http_aisearch_limit_rate(ngx_str_t *value);
+static ngx_int_t ngx_http_aisearch_limit_zone_init(ngx_shm_zone_t *zone,
+    void *data);
+static ngx_http_aisearch_lookup_t ngx_http_aisearch_limit_lookup(
+    ngx_http_aisearch_ctx_t *ctx, ngx_http_aisearch_query_t *query,
+    ngx_uint_t flags);
+static void ngx_http_aisearch_limit_digest(ngx_http_aisearch_limit_t *limit,
+    ngx_str_t *key, u_char *digest);
+static ngx_http_aisearch_limit_node_t *ngx_http_aisearch_limit_find(
+    ngx_http_aisearch_limit_table_t *table, u_char *digest, int64_t now);
+static int64_t ngx_http_aisearch_limit_excess(
+    ngx_http_aisearch_limit_node_t *node, int64_t rate, int64_t now);
+static ngx_int_t ngx_http_aisearch_limit_over(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup,
+    int64_t excess);
+static void ngx_http_aisearch_limit_warn(ngx_http_aisearch_ctx_t *ctx,
+    int64_t excess);
+
+
+/* its address is the tag of the zone */
+
+static ngx_str_t   ngx_http_aisearch_limit_name = ngx_string("aisearch_limit");
+
+static ngx_msec_t  ngx_http_aisearch_limit_warned;
+
+
+/* configuration */
+
+
+/* aisearch_limit_fetches KEY rate=RATE [burst=NUMBER] | off */
+
+char *
+ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_aisearch_loc_conf_t  *alcf = conf;
+
+    ngx_int_t                          n;
+    ngx_str_t                         *value;
+    ngx_uint_t                         i;
+    ngx_http_aisearch_limit_t         *limit;
+    ngx_http_aisearch_main_conf_t     *amcf;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (alcf->limit != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
+        alcf->limit = NULL;
+        return NGX_CONF_OK;
+    }
+
+    limit = ngx_pcalloc(cf->pool, sizeof(ngx_http_aisearch_limit_t));
+    if (limit == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    limit->text = value[1];
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = &limit->key;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "rate=", 5) == 0) {
+
+            limit->rate = ngx_http_aisearch_limit_rate(&value[i]);
+
+            if (limit->rate == NGX_ERROR) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "invalid rate \"%V\", write one such as "
+                                   "\"rate=30r/m\" or \"rate=1r/s\", of up to "
+                                   "%d", &value[i],
+                                   NGX_HTTP_AISEARCH_LIMIT_MAX);
+                return NGX_CONF_ERROR;
+            }
+
+        } else if (ngx_strncmp(value[i].data, "burst=", 6) == 0) {
+
+            n = ngx_atoi(value[i].data + 6, value[i].len - 6);
+
+            if (n == NGX_ERROR || n > NGX_HTTP_AISEARCH_LIMIT_MAX) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "invalid burst \"%V\", it must be between "
+                                   "0 and %d", &value[i],
+                                   NGX_HTTP_AISEARCH_LIMIT_MAX);
+                return NGX_CONF_ERROR;
+            }
+
+            limit->burst = (int64_t) n * 1000;
+
+        } else {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\", it must be "
+                               "\"rate=RATE\" or \"burst=NUMBER\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (limit->rate == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "no rate in \"aisearch_limit_fetches\", write "
+                           "\"aisearch_limit_fetches %V rate=30r/m\", or "
+                           "\"off\" alone", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_aisearch_module);
+    amcf->limits = 1;
+
+    alcf->limit = limit;
+
+    return NGX_CONF_OK;
+}
+
+
+static int64_t
+ngx_http_aisearch_limit_rate(ngx_str_t *value)
+{
+    size_t      len;
+    u_char     *p;
+    int64_t     scale;
+    ngx_int_t   rate;
+
+    len = value->len;
+    p = value->data + len - 3;
+
+    if (ngx_strncmp(p, "r/s", 3) == 0) {
+        scale = 60 * 1000;
+
+    } else if (ngx_strncmp(p, "r/m", 3) == 0) {
+        scale = 1000;
+
+    } else {
+        return NGX_ERROR;
+    }
+
+    rate = len > 8 ? ngx_atoi(value->data + 5, len - 8) : NGX_ERROR;
+
+    if (rate <= 0 || rate > NGX_HTTP_AISEARCH_LIMIT_MAX) {
+        return NGX_ERROR;
+    }
+
+    return rate * scale;
+}
+
+
+/* once the zone of the cache is known */
+
+ngx_int_t
+ngx_http_aisearch_limit_configure(ngx_conf_t *cf,
+    ngx_http_aisearch_main_conf_t *amcf)
+{
+    size_t           size;
+    ngx_shm_zone_t  *zone;
+
+    if (!amcf->limits) {
+        return NGX_OK;
+    }
+
+    size = ngx_max(amcf->shm_zone->shm.size / NGX_HTTP_AISEARCH_LIMIT_SHARE,
+                   NGX_HTTP_AISEARCH_LIMIT_PAGES * ngx_pagesize);
+
+    zone = ngx_http_aisearch_zone_add(cf, amcf, &ngx_http_aisearch_limit_name,
+                                      size, &ngx_http_aisearch_limit_name);
+    if (zone == NULL) {
+        return NGX_ERROR;
+    }
+
+    zone->init = ngx_http_aisearch_limit_zone_init;
+    zone->data = amcf;
+
+    amcf->limit_zone = zone;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_limit_zone_init(ngx_shm_zone_t *zone, void *data)
+{
+    size_t                            size;
+    ngx_slab_pool_t                  *shpool;
+    ngx_http_aisearch_limit_table_t  *table;
+
+    shpool = (ngx_slab_pool_t *) zone->shm.addr;
+
+    if (data || zone->shm.exists) {
+        return NGX_OK;
+    }
+
+    /* all that there is, in one piece */
+
+    size = shpool->pfree * ngx_pagesize;
+
+    table = ngx_slab_calloc(shpool, size);
+    if (table == NULL) {
+        return NGX_ERROR;
+    }
+
+    table->nsets = (size - offsetof(ngx_http_aisearch_limit_table_t, sets))
+                   / sizeof(ngx_http_aisearch_limit_set_t);
+
+    shpool->data = table;
+
+    return NGX_OK;
+}
+
+
+/* requests */
+
+
+/*
+ * Asked where the look-up says that its request is to fetch, before it takes
+ * the lease.  To pay and to take it is one: of several requests for the same,
+ * in whatever worker, one does, and the others wait for it.  NGX_DECLINED: go
+ * on with the look-up; anything else: the request is done.
+ */
+
+ngx_int_t
+ngx_http_aisearch_limit(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
+{
+    u_char                           digest[NGX_HTTP_AISEARCH_LIMIT_DIGEST];
+    int64_t                          now, excess;
+    ngx_str_t                        key;
+    ngx_uint_t                       may, flags;
+    ngx_slab_pool_t                 *shpool;
+    ngx_http_aisearch_limit_t       *limit;
+    ngx_http_aisearch_main_conf_t   *amcf;
+    ngx_http_aisearch_limit_node_t  *node;
+
+    limit = ctx->conf->limit;
+    flags = ctx->bypass ? NGX_HTTP_AISEARCH_BYPASS : 0;
+
+    if (ngx_http_complex_value(ctx->request, &limit->key, &key) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (key.len == 0) {
+        *lookup = ngx_http_aisearch_limit_lookup(ctx, query, flags);
+        return NGX_DECLINED;
+    }
+
+    ngx_http_aisearch_limit_digest(limit, &key, digest);
+
+    amcf = ngx_http_get_module_main_conf(ctx->request,
+                                         ngx_http_aisearch_module);
+    shpool = (ngx_slab_pool_t *) amcf->limit_zone->shm.addr;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    now = ngx_http_aisearch_budget_now();
+    node = ngx_http_aisearch_limit_find(shpool->data, digest, now);
+
+    excess = ngx_http_aisearch_limit_excess(node, limit->rate, now);
+    may = excess <= limit->burst;
+
+    *lookup = ngx_http_aisearch_limit_lookup(ctx, query,
+                               may ? flags : flags | NGX_HTTP_AISEARCH_ASK);
+
+    if (may && ngx_http_aisearch_fetches(lookup)) {
+        node->excess = excess;
+        node->last = now;
+    }
+
+    ngx_shmtx_unlock(&shpool->mutex);
+
+    if (may || !ngx_http_aisearch_fetches(lookup)) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_aisearch_limit_over(ctx, query, lookup, excess);
+}
+
+
+static ngx_http_aisearch_lookup_t
+ngx_http_aisearch_limit_lookup(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_query_t *query, ngx_uint_t flags)
+{
+    return ngx_http_aisearch_cache_lookup(ctx->account, &query->key,
+                                          &ctx->conf->freshness, 0, flags,
+                                          ctx->request->pool, &ctx->answer);
+}
+
+
+/* a bucket is that of a key under a limit, which outlives a reload */
+
+static void
+ngx_http_aisearch_limit_digest(ngx_http_aisearch_limit_t *limit, ngx_str_t *key,
+    u_char *digest)
+{
+    ngx_md5_t  md5;
+
+    ngx_md5_init(&md5);
+    ngx_md5_update(&md5, &limit->rate, sizeof(limit->rate));
+    ngx_md5_update(&md5, &limit->burst, sizeof(limit->burst));
+    ngx_md5_update(&md5, limit->text.data, limit->text.len + 1);
+    ngx_md5_update(&md5, key->data, key->len);
+    ngx_md5_final(digest, &md5);
+}
+
+
+/* its own node, or else the least recent of the set, anew */
+
+static ngx_http_aisearch_limit_node_t *
+ngx_http_aisearch_limit_find(ngx_http_aisearch_limit_table_t *table,
+    u_char *digest, int64_t now)
+{
+    uint32_t                         hash;
+    ngx_uint_t                       i;
+    ngx_http_aisearch_limit_node_t  *node, *oldest;
+
+    ngx_memcpy(&hash, digest, sizeof(hash));
+
+    node = table->sets[hash % table->nsets].nodes;
+    oldest = node;
+
+    for (i = 0; i < NGX_HTTP_AISEARCH_LIMIT_WAYS; i++, node++) {
+
+        if (ngx_memcmp(node->digest, digest, NGX_HTTP_AISEARCH_LIMIT_DIGEST)
+            == 0)
+        {
+            node->used = now;
+            return node;
+        }
+
+        if (node->used < oldest->used) {
+            oldest = node;
+        }
+    }
+
+    oldest->used = now;
+    oldest->last = now;
+    oldest->excess = -1000;
+    ngx_memcpy(oldest->digest, digest, NGX_HTTP_AISEARCH_LIMIT_DIGEST);
+
+    return oldest;
+}
+
+
+/* what it would be with one more fetch, in 0.001 of them */
+
+static int64_t
+ngx_http_aisearch_limit_excess(ngx_http_aisearch_limit_node_t *node,
+    int64_t rate, int64_t now)
+{
+    int64_t  ms, empty;
+
+    /* the bucket is not emptier than empty: that bounds the product */
+
+    empty = (node->excess + 1000) * 60 * 1000 / rate + 1;
+
+    ms = ngx_max(now - node->last, 0);
+    ms = ngx_min(ms, empty);
+
+    return ngx_max(node->excess + 1000 - rate * ms / (60 * 1000), 0);
+}
+
+
+/* who cannot pay gets what is there, or else is told when he can */
+
+static ngx_int_t
+ngx_http_aisearch_limit_over(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup,
+    int64_t excess)
+{
+    int64_t                     wait;
+    ngx_http_aisearch_limit_t  *limit;
+
+    limit = ctx->conf->limit;
+
+    ngx_http_aisearch_limit_warn(ctx, excess);
+
+    if (lookup->serve == NGX_HTTP_AISEARCH_NOTHING) {
+        *lookup = ngx_http_aisearch_limit_lookup(ctx, query,
+                                                 NGX_HTTP_AISEARCH_PEEK);
+    }
+
+    lookup->fetch = NGX_HTTP_AISEARCH_NOBODY;
+
+    switch (lookup->serve) {
+
+    case NGX_HTTP_AISEARCH_UPDATING:
+        lookup->serve = NGX_HTTP_AISEARCH_STALE;
+        /* fall through */
+
+    case NGX_HTTP_AISEARCH_STALE:
+        ctx->answer.failure = AIS_FAULT_REFUSED;
+        return NGX_DECLINED;
+
+    case NGX_HTTP_AISEARCH_NOTHING:
+        break;
+
+    default:
+        return NGX_DECLINED;
+    }
+
+    if (ctx->conf->limit_status == NGX_HTTP_CLOSE) {
+        return NGX_HTTP_CLOSE;
+    }
+
+    wait = ((excess - limit->burst) * 60 * 1000 + limit->rate - 1)
+           / limit->rate;
+
+    ctx->answer.retry_after = (ngx_msec_t) wait;
+
+    return ngx_http_aisearch_refuse(ctx, ctx->conf->limit_status,
+                        "too many look-ups of what is not in the cache");
+}
+
+
+/* each refusal has a line of level "info": a flood does not fill the log */
+
+static void
+ngx_http_aisearch_limit_warn(ngx_http_aisearch_ctx_t *ctx, int64_t excess)
+{
+    if (!ngx_http_aisearch_may_warn(&ngx_http_aisearch_limit_warned)) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, ctx->request->connection->log, 0,
+                  "limiting fetches, excess: %L.%03L by "
+                  "aisearch_limit_fetches \"%V\", more of these are not "
+                  "logged for a minute", excess / 1000, excess % 1000,
+                  &ctx->conf->limit->text);
+}
