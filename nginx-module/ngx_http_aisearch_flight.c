@@ -31,6 +31,7 @@ struct ngx_http_aisearch_flight_s {
 
     struct ais_fetch             *fetch;    /* NULL: somebody else's */
     struct ais_choice             choice;   /* the credential of that */
+    struct ais_pass               pass;     /* the breaker's, for that */
     ngx_uint_t                    repeats;  /* with another credential */
     int64_t                       elapsed;  /* ms, and */
     unsigned                      calls;    /* requests, before those */
@@ -47,6 +48,8 @@ struct ngx_http_aisearch_flight_s {
     unsigned                      landing:1;
     unsigned                      other_form:1; /* it tries that one */
     unsigned                      newcomer:1; /* for the budget */
+    unsigned                      held:1;   /* back by the breaker */
+    unsigned                      there:1;  /* the API is, as it is known */
 };
 
 
@@ -75,6 +78,9 @@ static void ngx_http_aisearch_flight_destroy(ngx_http_aisearch_flight_t *f);
 static void ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_lookup_t *lookup);
 static void ngx_http_aisearch_flight_fetch(ngx_http_aisearch_flight_t *f);
+static struct ais_fetch *ngx_http_aisearch_flight_ask(
+    ngx_http_aisearch_flight_t *f, struct ais_client *client,
+    struct ais_target *target);
 static void ngx_http_aisearch_flight_timer(ngx_event_t *ev);
 static ngx_uint_t ngx_http_aisearch_flight_spent(ngx_http_aisearch_flight_t *f);
 static void ngx_http_aisearch_flight_fail(ngx_http_aisearch_flight_t *f);
@@ -161,6 +167,7 @@ ngx_http_aisearch_flight_done(void)
             /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): out of its queue */
             if (f->fetch) {
                 ais_fetch_cancel(f->fetch);
+                ngx_http_aisearch_breaker_cancel(f->account, &f->pass);
             }
 
             ngx_http_aisearch_flight_destroy(f);
@@ -449,42 +456,65 @@ static void
 ngx_http_aisearch_flight_fetch(ngx_http_aisearch_flight_t *f)
 {
     struct ais_client            *client;
-    struct ais_credential        *credential;
+    struct ais_target            *target;
     ngx_http_aisearch_account_t  *account;
 
     account = f->account;
 
     f->fault = AIS_FAULT_INTERNAL;
     f->wait = 0;
+    f->held = 0;
 
     client = ngx_http_aisearch_net_client(account->net);
     if (client == NULL) {
         return;
     }
 
-    if (ngx_http_aisearch_flight_spent(f)) {
-        f->fault = AIS_FAULT_BUDGET;
+    if (ngx_http_aisearch_breaker_enter(account, &f->pass, &f->wait, &f->fault)
+        != NGX_OK)
+    {
+        f->held = 1;
         return;
     }
 
-    credential = ngx_http_aisearch_credential_choose(account, &f->choice);
+    target = f->pass.quick ? &account->quick[f->newcomer]
+             : f->newcomer ? &account->newcomer_target
+                           : &account->target;
+
+    f->fetch = ngx_http_aisearch_flight_ask(f, client, target);
+
+    if (f->fetch == NULL) {
+        ngx_http_aisearch_breaker_cancel(account, &f->pass);
+        return;
+    }
+
+    account->budget->unsent[f->newcomer]++;
+}
+
+
+static struct ais_fetch *
+ngx_http_aisearch_flight_ask(ngx_http_aisearch_flight_t *f,
+    struct ais_client *client, struct ais_target *target)
+{
+    struct ais_credential  *credential;
+
+    if (ngx_http_aisearch_flight_spent(f)) {
+        f->fault = AIS_FAULT_BUDGET;
+        return NULL;
+    }
+
+    credential = ngx_http_aisearch_credential_choose(f->account, &f->choice);
     if (credential == NULL) {
         f->fault = AIS_FAULT_CREDENTIAL;
         f->wait = (ngx_msec_t) f->choice.wait;
-        return;
+        return NULL;
     }
 
+    f->fault = AIS_FAULT_INTERNAL;
     f->asked = ngx_http_aisearch_now();
 
-    f->fetch = ais_client_fetch(client,
-                                f->newcomer ? &account->newcomer_target
-                                            : &account->target,
-                                credential, f->path,
-                                ngx_http_aisearch_flight_fetched, f);
-
-    if (f->fetch) {
-        account->budget->unsent[f->newcomer]++;
-    }
+    return ais_client_fetch(client, target, credential, f->path,
+                            ngx_http_aisearch_flight_fetched, f);
 }
 
 
@@ -555,7 +585,11 @@ ngx_http_aisearch_flight_fail(ngx_http_aisearch_flight_t *f)
                       &f->account->name);
     }
 
-    ngx_http_aisearch_count(f->account->stats->fetches[f->fault]);
+    /* those held back are counted as such, and there may be very many */
+
+    if (!f->held) {
+        ngx_http_aisearch_count(f->account->stats->fetches[f->fault]);
+    }
 
     blob = ngx_http_aisearch_blob_create();
 
@@ -641,6 +675,9 @@ ngx_http_aisearch_flight_fetched(void *data,
 
     verdict = ngx_http_aisearch_flight_judge(f, response, &err);
 
+    f->there = ngx_http_aisearch_breaker_settle(f->account, &f->pass, response,
+                                                &verdict, err.text);
+
     if (verdict.fault == AIS_FAULT_NONE) {
         ngx_http_aisearch_credential_accepted(f->account, &f->choice);
     }
@@ -671,11 +708,13 @@ ngx_http_aisearch_flight_fetched(void *data,
     }
 
     /*
-     * What is ours says nothing about the API, others may do better; and a
-     * credential is remembered to be refused where all look-ups see it.
+     * What is ours says nothing about the API, others may do better; that a
+     * credential is refused, or nobody there, is remembered where all look-ups
+     * see it.
      */
 
     if (blob
+        && f->there
         && blob->answer.verdict.fault != AIS_FAULT_INTERNAL
         && blob->answer.verdict.fault != AIS_FAULT_BUDGET
         && blob->answer.verdict.fault != AIS_FAULT_CREDENTIAL)
@@ -1043,9 +1082,13 @@ ngx_http_aisearch_flight_report(ngx_http_aisearch_flight_t *f,
 {
     ngx_uint_t  level;
 
-    /* a refusal of the look-up is told to the client, in the API's words */
+    /*
+     * A refusal of the look-up is told to the client, in the API's words; that
+     * nobody is there was told when that came to light.
+     */
 
-    level = (fault == AIS_FAULT_BUDGET || fault == AIS_FAULT_REFUSED)
+    level = (fault == AIS_FAULT_BUDGET || fault == AIS_FAULT_REFUSED
+             || !f->there)
             ? NGX_LOG_INFO : NGX_LOG_ERR;
 
     ngx_log_error(level, ngx_http_aisearch_flight_log(f), 0,

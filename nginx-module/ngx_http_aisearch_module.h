@@ -48,6 +48,7 @@ typedef struct {
     struct ais_gate                gate;
     struct ais_target              newcomer_target; /* with a gate of its own */
     struct ais_gate                newcomer_gate;
+    struct ais_target              quick[2];  /* of both, for quick probes */
     struct ais_credential         *credentials[AIS_SLOTS];
     ngx_http_aisearch_rotation_t   rotation;
 
@@ -61,6 +62,7 @@ typedef struct {
     /* in shared memory */
     ngx_http_aisearch_stats_t     *stats;
     struct ais_form               *form;           /* under its mutex */
+    struct ais_breaker            *breaker;        /* the same */
     ngx_atomic_t                  *renewals;       /* of credentials */
 
     u_char                        *file;
@@ -226,6 +228,19 @@ void ngx_http_aisearch_credential_accepted(ngx_http_aisearch_account_t *account,
     struct ais_choice *choice);
 void ngx_http_aisearch_credential_snapshot(ngx_http_aisearch_account_t *account,
     struct ais_rotation *rotation);
+
+/* breaker */
+
+ngx_int_t ngx_http_aisearch_breaker_enter(ngx_http_aisearch_account_t *account,
+    struct ais_pass *pass, ngx_msec_t *wait, enum ais_fault *fault);
+void ngx_http_aisearch_breaker_cancel(ngx_http_aisearch_account_t *account,
+    struct ais_pass *pass);
+ngx_uint_t ngx_http_aisearch_breaker_settle(
+    ngx_http_aisearch_account_t *account, struct ais_pass *pass,
+    const struct ais_response *response, struct ais_verdict *verdict,
+    const char *reason);
+void ngx_http_aisearch_breaker_snapshot(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_breaker_state_t *state);
 
 /* cache */
 

@@ -50,6 +50,8 @@ typedef struct {
     ngx_http_aisearch_stats_t        stats;
     struct ais_rotation              rotation;
     struct ais_form                  form;
+    struct ais_breaker               breaker;
+    uint32_t                         target;       /* of the breaker */
     ngx_atomic_t                     renewals;     /* of credentials */
     size_t                           len;
     u_char                           name[NGX_HTTP_AISEARCH_NAME_MAX];
@@ -92,6 +94,8 @@ static ngx_http_aisearch_record_t *ngx_http_aisearch_state_find(
     ngx_http_aisearch_state_shctx_t *sh, ngx_str_t *name);
 static ngx_http_aisearch_record_t *ngx_http_aisearch_state_record(
     ngx_http_aisearch_state_shctx_t *sh, ngx_str_t *name);
+static void ngx_http_aisearch_state_attach_breaker(
+    ngx_http_aisearch_account_t *account, ngx_http_aisearch_record_t *record);
 
 static ngx_int_t ngx_http_aisearch_budget_group(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf, ngx_uint_t n);
@@ -344,6 +348,15 @@ ngx_http_aisearch_budget_limits(ngx_conf_t *cf,
     account->newcomer_gate.enter = ngx_http_aisearch_budget_enter_part;
     account->newcomer_target = account->target;
     account->newcomer_target.gate = &account->newcomer_gate;
+
+    account->quick[0] = account->target;
+    account->quick[1] = account->newcomer_target;
+
+    for (i = 0; i < 2; i++) {
+        account->quick[i].timeout = ngx_min(account->timeout,
+                                            AIS_BREAKER_QUICK);
+        account->quick[i].retries = 0;
+    }
 
     return NGX_OK;
 }
@@ -618,10 +631,38 @@ ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
 
         accounts[i]->stats = &record->stats;
         accounts[i]->form = &record->form;
+        ngx_http_aisearch_state_attach_breaker(accounts[i], record);
         accounts[i]->renewals = &record->renewals;
         accounts[i]->rotation.shpool = shpool;
         accounts[i]->rotation.shared = &record->rotation;
     }
+}
+
+
+/* what is known of an API says nothing about another, or another way to it */
+
+static void
+ngx_http_aisearch_state_attach_breaker(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_record_t *record)
+{
+    uint32_t  target;
+
+    ngx_crc32_init(target);
+    ngx_crc32_update(&target, account->api_url.data, account->api_url.len);
+    ngx_crc32_update(&target, (u_char *) " ", 1);
+    ngx_crc32_update(&target, account->proxy.data, account->proxy.len);
+    ngx_crc32_update(&target, (u_char *) " ", 1);
+    ngx_crc32_update(&target, account->trusted_certificate.data,
+                     account->trusted_certificate.len);
+    ngx_crc32_update(&target, (u_char *) (account->verify ? " +" : " -"), 2);
+    ngx_crc32_final(target);
+
+    if (record->target != target) {
+        ais_breaker_reset(&record->breaker);
+        record->target = target;
+    }
+
+    account->breaker = &record->breaker;
 }
 
 

@@ -6,6 +6,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "ais_breaker.h"
 #include "ais_budget.h"
 #include "ais_policy.h"
 #include "ais_rotation.h"
@@ -13,9 +14,9 @@
 
 /*
  * What outlives the cache: the budget of each credential, and of each account
- * its counters, and which of its credentials is in use.  They live in a small
- * zone of their own, so that neither a reload nor another size of the cache
- * resets them.
+ * its counters, its breaker, and which of its credentials is in use.  They live
+ * in a small zone of their own, so that neither a reload nor another size of
+ * the cache resets them.
  */
 
 
@@ -35,6 +36,7 @@ typedef struct {
     ngx_atomic_t                   latency_sum;      /* ms */
     ngx_atomic_t                   calls;
     ngx_atomic_t                   woken;
+    ngx_atomic_t                   held;    /* back by the breaker */
 } ngx_http_aisearch_stats_t;
 
 
@@ -82,6 +84,15 @@ typedef struct {
     ngx_uint_t                     nlimits;          /* of the API */
     struct ais_limit               limits[AIS_LIMITS_MAX];
 } ngx_http_aisearch_budget_state_t;
+
+
+/* the breaker of one account, as it is now */
+
+typedef struct {
+    enum ais_breaker_state         state;
+    enum ais_fault                 fault;
+    ngx_msec_t                     wait;             /* until a call */
+} ngx_http_aisearch_breaker_state_t;
 
 
 /* the credentials of one account, as this process sees them */

@@ -10,7 +10,7 @@
  */
 
 
-#define NGX_HTTP_AISEARCH_STATUS_HEAD     4096
+#define NGX_HTTP_AISEARCH_STATUS_HEAD     5120
 #define NGX_HTTP_AISEARCH_STATUS_ACCOUNT  8192
 #define NGX_HTTP_AISEARCH_STATUS_LINES    96
 
@@ -22,6 +22,7 @@ typedef struct {
     ngx_http_aisearch_account_t       *account;
     ngx_http_aisearch_stats_t          stats;
     ngx_http_aisearch_budget_state_t   budget;
+    ngx_http_aisearch_breaker_state_t  breaker;
     struct ais_rotation                rotation;
 } ngx_http_aisearch_account_status_t;
 
@@ -49,9 +50,13 @@ static void ngx_http_aisearch_status_json_limits(ngx_buf_t *b,
     ngx_http_aisearch_budget_state_t *budget);
 static void ngx_http_aisearch_status_json_number(ngx_buf_t *b,
     const char *name, int64_t number);
+static void ngx_http_aisearch_status_json_breaker(ngx_buf_t *b,
+    ngx_http_aisearch_account_status_t *as);
 static void ngx_http_aisearch_status_json_credential(ngx_buf_t *b,
     struct ais_rotation *rotation);
 static void ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
+    ngx_http_aisearch_status_t *status);
+static void ngx_http_aisearch_status_prometheus_breaker(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status);
 static void ngx_http_aisearch_status_prometheus_credential(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status);
@@ -252,6 +257,7 @@ ngx_http_aisearch_status_read(ngx_http_request_t *r,
         as->stats = *accounts[i]->stats;
 
         ngx_http_aisearch_budget_snapshot(accounts[i]->budget, &as->budget);
+        ngx_http_aisearch_breaker_snapshot(accounts[i], &as->breaker);
         ngx_http_aisearch_credential_snapshot(accounts[i], &as->rotation);
     }
 
@@ -362,6 +368,7 @@ ngx_http_aisearch_status_json_account(ngx_buf_t *b,
 
     ngx_http_aisearch_print(b, "]},");
 
+    ngx_http_aisearch_status_json_breaker(b, as);
     ngx_http_aisearch_status_json_credential(b, &as->rotation);
 
     ngx_http_aisearch_print(b, "}");
@@ -408,6 +415,19 @@ ngx_http_aisearch_status_json_number(ngx_buf_t *b, const char *name,
     } else {
         ngx_http_aisearch_print(b, ",\"%s\":%L", name, number);
     }
+}
+
+
+static void
+ngx_http_aisearch_status_json_breaker(ngx_buf_t *b,
+    ngx_http_aisearch_account_status_t *as)
+{
+    ngx_http_aisearch_print(b, "\"breaker\":{\"state\":\"%s\","
+                            "\"fault\":\"%s\",\"wait_milliseconds\":%M,"
+                            "\"held\":%uA},",
+                            ais_breaker_state_name(as->breaker.state),
+                            ais_fault_name(as->breaker.fault),
+                            as->breaker.wait, as->stats.held);
 }
 
 
@@ -548,6 +568,7 @@ ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
                                 as->budget.closed % 1000);
     }
 
+    ngx_http_aisearch_status_prometheus_breaker(b, status);
     ngx_http_aisearch_status_prometheus_credential(b, status);
 
     if (status->zone.len == 0) {
@@ -575,6 +596,47 @@ ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
                              "Entries that made room for others.");
     ngx_http_aisearch_print(b, "aisearch_zone_evictions_total{zone=\"%V\"} "
                             "%ui\n", &status->zone, c->evictions);
+}
+
+
+static void
+ngx_http_aisearch_status_prometheus_breaker(ngx_buf_t *b,
+    ngx_http_aisearch_status_t *status)
+{
+    ngx_uint_t                           n;
+    ngx_http_aisearch_account_status_t  *as;
+
+    ngx_http_aisearch_metric(b, "aisearch_breaker_state", "gauge",
+                             "0 while all is well, 1 while the API is not "
+                             "asked but by probes, 2 while it recovers.");
+
+    for (n = 0; n < status->naccounts; n++) {
+        as = &status->accounts[n];
+        ngx_http_aisearch_print(b, "aisearch_breaker_state{account=\"%V\"} "
+                                "%ui\n", &as->account->name,
+                                (ngx_uint_t) as->breaker.state);
+    }
+
+    ngx_http_aisearch_metric(b, "aisearch_breaker_wait_seconds", "gauge",
+                             "How long until the next probe, 0 for now.");
+
+    for (n = 0; n < status->naccounts; n++) {
+        as = &status->accounts[n];
+        ngx_http_aisearch_print(b, "aisearch_breaker_wait_seconds"
+                                "{account=\"%V\"} %M.%03M\n",
+                                &as->account->name, as->breaker.wait / 1000,
+                                as->breaker.wait % 1000);
+    }
+
+    ngx_http_aisearch_metric(b, "aisearch_breaker_held_total", "counter",
+                             "Fetches that were not begun, nobody was there.");
+
+    for (n = 0; n < status->naccounts; n++) {
+        as = &status->accounts[n];
+        ngx_http_aisearch_print(b, "aisearch_breaker_held_total"
+                                "{account=\"%V\"} %uA\n",
+                                &as->account->name, as->stats.held);
+    }
 }
 
 

@@ -1,0 +1,124 @@
+#include "ngx_http_aisearch_module.h"
+
+
+/*
+ * The breaker of each account, which all workers share: while nobody is there
+ * to answer, look-ups are not sent, but for one at a time.
+ */
+
+
+/* NGX_DECLINED: no call is to be made for wait ms, for this fault */
+
+ngx_int_t
+ngx_http_aisearch_breaker_enter(ngx_http_aisearch_account_t *account,
+    struct ais_pass *pass, ngx_msec_t *wait, enum ais_fault *fault)
+{
+    ngx_slab_pool_t  *shpool;
+
+    shpool = account->rotation.shpool;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    *wait = (ngx_msec_t) ais_breaker_enter(account->breaker, pass,
+                                           account->target.timeout,
+                                           ngx_http_aisearch_budget_now());
+    *fault = account->breaker->fault;
+
+    ngx_shmtx_unlock(&shpool->mutex);
+
+    if (*wait) {
+        ngx_http_aisearch_count(account->stats->held);
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_aisearch_breaker_cancel(ngx_http_aisearch_account_t *account,
+    struct ais_pass *pass)
+{
+    ngx_slab_pool_t  *shpool;
+
+    shpool = account->rotation.shpool;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    ais_breaker_cancel(account->breaker, pass);
+
+    ngx_shmtx_unlock(&shpool->mutex);
+}
+
+
+/* returns whether the API is there, as far as it is known */
+
+ngx_uint_t
+ngx_http_aisearch_breaker_settle(ngx_http_aisearch_account_t *account,
+    struct ais_pass *pass, const struct ais_response *response,
+    struct ais_verdict *verdict, const char *reason)
+{
+    int64_t                 now, since;
+    ngx_uint_t              there;
+    enum ais_fault          fault;
+    ngx_slab_pool_t        *shpool;
+    enum ais_breaker_news   news;
+
+    shpool = account->rotation.shpool;
+    now = ngx_http_aisearch_budget_now();
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    news = ais_breaker_settle(account->breaker, pass, verdict, response,
+                              (uint32_t) ngx_random() << 1, now);
+    since = account->breaker->since;
+    fault = account->breaker->fault;
+    there = account->breaker->state != AIS_BREAKER_OPEN;
+
+    ngx_shmtx_unlock(&shpool->mutex);
+
+    switch (news) {
+
+    case AIS_BREAKER_OPENED:
+        ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
+                      "aisearch account \"%V\": %d faults in a row, the last "
+                      "one: %s fault: %s; until it answers again the API is "
+                      "asked by one call a second at most, and look-ups get "
+                      "stale answers, or 502 or 504",
+                      &account->name, AIS_BREAKER_FAULTS,
+                      ais_fault_name(fault), reason);
+        break;
+
+    case AIS_BREAKER_RECOVERED:
+        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                      "aisearch account \"%V\": the API answers again, after "
+                      "%Lms", &account->name, now - since);
+        break;
+
+    default:
+        break;
+    }
+
+    return there;
+}
+
+
+void
+ngx_http_aisearch_breaker_snapshot(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_breaker_state_t *state)
+{
+    int64_t           now;
+    ngx_slab_pool_t  *shpool;
+
+    shpool = account->rotation.shpool;
+    now = ngx_http_aisearch_budget_now();
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    state->state = account->breaker->state;
+    state->fault = state->state == AIS_BREAKER_CLOSED ? AIS_FAULT_NONE
+                                                      : account->breaker->fault;
+    state->wait = (ngx_msec_t) ais_breaker_wait(account->breaker, now);
+
+    ngx_shmtx_unlock(&shpool->mutex);
+}
