@@ -7,6 +7,7 @@
 #include "utils/common/common.h"
 #include "utils_complain.h"
 
+#include "ais_breaker.h"
 #include "ais_client.h"
 #include "ais_form.h"
 #include "ais_policy.h"
@@ -41,6 +42,12 @@ typedef struct {
   c_complain_t complaint;
 } trouble_t;
 
+/* Of the account's breaker, for one request. */
+typedef struct {
+  struct ais_pass pass;
+  bool is_held;
+} pass_t;
+
 /* Of an account: how much was complained about in the present interval. */
 typedef struct {
   int64_t since; /* of aisearch_clock() */
@@ -70,6 +77,7 @@ struct lookup_s {
   bool under_way;
   bool gone;                /* removed meanwhile: laid aside until it is over */
   struct ais_choice choice; /* the credential that it asks with */
+  pass_t pass;
   trouble_t trouble;
 
   reading_t reading; /* lock */
@@ -116,6 +124,7 @@ struct account_s {
   struct ais_client *client; /* shared by accounts with the same CACert */
   struct ais_gate gate;
   account_part_t parts[BUDGET_PARTS];
+  struct ais_breaker breaker;
   struct ais_form form;
   size_t trials;       /* look-ups that try the other one */
   budget_t budget;     /* of a payer */

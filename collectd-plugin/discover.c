@@ -1,4 +1,4 @@
-#include "outcome.h"
+#include "breaker.h"
 #include "state.h"
 
 /*
@@ -33,6 +33,7 @@ struct instance_list_s {
 
   bool under_way;
   struct ais_choice choice; /* the credential that it asks with */
+  pass_t pass;
   trouble_t trouble;
   bool left_out; /* some were, and it was said */
   bool repeats;  /* the same, that it ignores pages */
@@ -484,6 +485,7 @@ static void conclude(instance_list_t *list, const struct ais_response *response,
   make_resource(list, &resource);
   outcome = aisearch_outcome(&resource, response);
   outcome.closed = closed;
+  aisearch_breaker_settle(list->account, &list->pass, &outcome, response);
 
   if (list->one != NULL) {
     if (!conclude_one(list, &resource, &outcome, response))
@@ -511,10 +513,12 @@ static void done(void *data, const struct ais_response *response) {
   aisearch_state_touch();
 
   /* Others were faster, by a repeat. */
-  if (response->fault == AIS_FAULT_BUDGET && response->calls == 0)
+  if (response->fault == AIS_FAULT_BUDGET && response->calls == 0) {
+    aisearch_breaker_cancel(list->account, &list->pass);
     list->due = aisearch_clock() + RETRY_BUDGET;
-  else
+  } else {
     conclude(list, response, calls.closed);
+  }
 }
 
 /* ---- asking for it ------------------------------------------------------ */
@@ -547,11 +551,19 @@ static void ask(instance_list_t *list) {
   const struct ais_target *target = &part_of(list)->target;
   struct ais_resource resource;
   char path[AIS_RESOURCE_PATH_MAX];
+  struct ais_fetch *fetch;
+  enum ais_fault fault;
 
   list->under_way = true;
   aisearch_look_begins(account->payer);
 
+  if (!aisearch_breaker_enter(account, &list->pass, &fault)) {
+    fail(list, fault, "the API was not asked, since nobody is there");
+    return;
+  }
+
   if (!choose(list)) {
+    aisearch_breaker_cancel(account, &list->pass);
     fail(list, AIS_FAULT_CREDENTIAL, "the API refuses the credential");
     return;
   }
@@ -561,9 +573,12 @@ static void ask(instance_list_t *list) {
   ais_resource_path(
       &resource,
       (struct ais_str){account->account_id, strlen(account->account_id)}, path);
-  if (ais_client_fetch(account->client, target, account->credential.secret,
-                       path, done, list) == NULL)
+  fetch = ais_client_fetch(account->client, target, account->credential.secret,
+                           path, done, list);
+  if (fetch == NULL)
     fail(list, AIS_FAULT_INTERNAL, "out of memory");
+  else
+    aisearch_breaker_limit(&list->pass, fetch);
 }
 
 static void begin_round(instance_list_t *list, int64_t now) {

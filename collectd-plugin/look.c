@@ -1,4 +1,4 @@
-#include "outcome.h"
+#include "breaker.h"
 
 #include "state.h"
 
@@ -146,12 +146,15 @@ static schedule_next_t conclude(lookup_t *lookup,
 
   /* Others were faster, by a repeat: it keeps its turn. Where a repeat of its
    * own is refused, a call before that has failed. */
-  if (response->fault == AIS_FAULT_BUDGET && response->calls == 0)
+  if (response->fault == AIS_FAULT_BUDGET && response->calls == 0) {
+    aisearch_breaker_cancel(lookup->account, &lookup->pass);
     return SCHEDULE_NOW;
+  }
 
   aisearch_lookup_path(lookup, &resource, path);
   outcome = aisearch_outcome(&resource, response);
   outcome.closed = closed;
+  aisearch_breaker_settle(lookup->account, &lookup->pass, &outcome, response);
   if (goes_on(lookup, &resource, &outcome, response))
     return SCHEDULE_NOW;
 
@@ -216,6 +219,7 @@ static void done(void *data, const struct ais_response *response) {
   aisearch_look_ends(payer, response);
   aisearch_state_touch();
   if (lookup->gone) {
+    aisearch_breaker_cancel(account, &lookup->pass);
     aisearch_lookup_over(lookup);
     return;
   }
@@ -238,18 +242,29 @@ void aisearch_look(lookup_t *lookup) {
   account_t *account = lookup->account;
   struct ais_resource resource;
   char path[AIS_RESOURCE_PATH_MAX];
+  struct ais_fetch *fetch;
+  enum ais_fault fault;
 
   lookup->under_way = true;
   aisearch_look_begins(account->payer);
 
+  if (!aisearch_breaker_enter(account, &lookup->pass, &fault)) {
+    fail(lookup, fault, "the API was not asked, since nobody is there");
+    return;
+  }
+
   if (!aisearch_credential_choose(&account->credential, &lookup->choice)) {
+    aisearch_breaker_cancel(account, &lookup->pass);
     fail(lookup, AIS_FAULT_CREDENTIAL, "the API refuses the credential");
     return;
   }
 
   aisearch_form_choose(account, &lookup->form);
   aisearch_lookup_path(lookup, &resource, path);
-  if (ais_client_fetch(account->client, &account->target,
-                       account->credential.secret, path, done, lookup) == NULL)
+  fetch = ais_client_fetch(account->client, &account->target,
+                           account->credential.secret, path, done, lookup);
+  if (fetch == NULL)
     fail(lookup, AIS_FAULT_INTERNAL, "out of memory");
+  else
+    aisearch_breaker_limit(&lookup->pass, fetch);
 }

@@ -1,0 +1,61 @@
+"""While nobody is there to answer, collectd does not ask for every instance: one request at a time finds out."""
+
+import time
+
+from harness import SLOWNESS, net
+from harness.collectd import INTERVAL, Collectd
+from harness.simulator import ACCOUNT
+
+INSTANCES = 20
+FAULTS = 5
+
+EVERY_INTERVAL = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@\nBudget 100000 1"
+
+
+def start(simulator, collectd) -> Collectd:
+    names = [f"i{n}" for n in range(INSTANCES)]
+    for name in names:
+        simulator.instance(f"instances/{name}", [{"id": f"job-{name}", "state": "running"}])
+    lines = "\n".join(f'Instance "{name}"' for name in names)
+    return collectd(f'<Account "docs">\nAccountID "{ACCOUNT}"\nTokenFile "{simulator.token_file}"\n'
+                    f'APIURL "{simulator.url}"\nTimeout 2000\n{EVERY_INTERVAL}\n{lines}\n</Account>')
+
+
+def are_running(count: int):
+    return lambda report: sum(report.get(f"docs-i{n}/count-running") == 1 for n in range(INSTANCES)) == count
+
+
+def test_an_outage(simulator, collectd):
+    daemon = start(simulator, collectd)
+    daemon.wait_report("docs", are_running(INSTANCES), 20, what="all instances")
+    # requests of all kinds; those that stand for one look-up, with their repeats, come within a moment
+    simulator.fault("", status=503, body="<html>")
+    daemon.wait_log(f"{FAULTS} faults in a row, the last one: server: ", 20)
+    time.sleep(2 * INTERVAL)  # what began before is over
+    simulator.forget()
+    began = time.monotonic()
+    daemon.wait_reads(8)
+    took = time.monotonic() - began
+    assert simulator.count() <= 3 * (took / 0.75 + 1)
+
+    # whoever is not asked for has failed all the same
+    report = daemon.next_report("docs", are_running(0))
+    before = report["docs/errors-server"]
+    daemon.next_report("docs", lambda report: report["docs/errors-server"] >= before + INSTANCES, 10)
+    net.wait_until(lambda: [n.identity for n in daemon.notifications()] == ["docs/unreachable"], 10, "a notification")
+
+    simulator.clear_faults()
+    daemon.next_report("docs", are_running(INSTANCES), 10, what="all instances")
+    net.wait_until(lambda: [(n.severity, n.identity) for n in daemon.notifications()][1:] == [
+        ("OKAY", "docs/unreachable")], 10, "the other notification")
+    assert len(daemon.log_lines("faults in a row")) == 1
+    assert len(daemon.log_lines("The API answers again, after")) == 1
+
+
+def test_one_that_always_fails(simulator, collectd):
+    """The others are asked for, and answered."""
+    daemon = start(simulator, collectd)
+    simulator.fault("i7/", status=500, body="<html>")
+    daemon.next_report("docs", lambda report: are_running(INSTANCES - 1)(report)
+                       and report["docs/errors-server"] >= 2 * FAULTS, 20 * SLOWNESS)
+    assert not daemon.log_lines("faults in a row")
