@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from harness import BUILD, temp_dir
 
-from . import budget, contenders, day, fleet, hits, memory, outlets, polling, report, tools, trouble, waits
+from . import budget, contenders, day, fleet, hits, memory, outage, outlets, polling, report, tools, trouble, waits
 
 # What each needs besides the project's own programs.
 ROWS: dict[str, tuple[Callable, set[str]]] = {
@@ -23,6 +23,7 @@ ROWS: dict[str, tuple[Callable, set[str]]] = {
     "down": (trouble.down, set()),
     "kill": (trouble.kill, set()),
     "reloads": (trouble.reloads, set()),
+    "outage": (outage.outage, set()),
     "churn": (memory.churn, set()),
     "leaks": (memory.leaks, {"valgrind"}),
     "fleet": (fleet.fleet, set()),

@@ -43,6 +43,7 @@ class Setting:
     valid: str = "24h"  # of all answers that are not more exactly told
     account: str = ""  # more for the aisearch_account block
     http: str = ""  # more for aisearch
+    api_url: str = ""  # of aisearch, where it is not the upstream's
 
 
 def aisearch(setting: Setting) -> Config:
@@ -55,7 +56,7 @@ def aisearch(setting: Setting) -> Config:
             aisearch_account docs {{
                 account_id {ACCOUNT};
                 token_file {token};
-                api_url http://{setting.upstream.address}/client/v4;
+                api_url {setting.api_url or f"http://{setting.upstream.address}/client/v4"};
                 budget {setting.budget};
                 {setting.account}
             }}
