@@ -174,6 +174,7 @@ static void judge_refusal(struct ais_verdict *verdict, int status, const struct 
 
     if (refusal == AIS_REFUSAL_CREDENTIAL) {
         verdict->fault = AIS_FAULT_CREDENTIAL;
+        verdict->doubtful = status == 403 && answer->errors[0].code == 10000;
         say_refused(err, status, &answer->errors[0], "refuses the credential");
         return;
     }

@@ -69,6 +69,7 @@ struct ais_verdict {
     enum ais_fault fault;
     enum ais_class class;
     bool pass;      /* the body is the API's own envelope and may be passed on, with its status */
+    bool doubtful;  /* of AIS_FAULT_CREDENTIAL: the API says the same where a permission is missing; has an envelope */
     bool no_route;  /* the API has no such path: it may have another form of it */
     bool has_state; /* state and age are those of the job, or of the most active job of a list */
     enum ais_state state;

@@ -5,11 +5,15 @@
  *     c    chooses, for a call                   a N  it is accepted
  *     + N  N times 10 seconds pass               w N  another content is in slot N
  *     u N  what is in slot N cannot be used
+ *     n N  call number N was for path N, and answered: a witness
+ *     d N  call number N was for path N, and refused, which leaves doubt
+ *     o N  the witness was asked, and is good where N is not 0
  */
 
 #include "fuzz.h"
 
 #include "ais_rotation.h"
+#include "ais_witness.h"
 
 #define CALLS_MAX 10
 #define STEPS_MAX 1000
@@ -20,7 +24,9 @@ struct play {
     unsigned ncalls;
     uint64_t version;
     int64_t now;
-    int64_t tried; /* when a choice was made last while all were refused; -1: never */
+    struct ais_witness witness;
+    int64_t asking; /* the witness is asked until then; 0: it is not */
+    int64_t tried;  /* when a choice was made last while all were refused; -1: never */
 };
 
 static void check(const struct play *p)
@@ -98,6 +104,48 @@ static void accept(struct play *p, unsigned n)
         MUST(!ais_rotation_exhausted(&p->rotation));
 }
 
+static const char *path_of(unsigned n)
+{
+    static char longest[AIS_WITNESS_PATH_MAX + 1];
+
+    memset(longest, 'x', AIS_WITNESS_PATH_MAX);
+    return n == 9 ? longest : &"/abcdefgh"[n];
+}
+
+static void note(struct play *p, unsigned n)
+{
+    ais_witness_note(&p->witness, p->calls[n % p->ncalls].version, path_of(n), p->now - n);
+    MUST(strlen(p->witness.path) < AIS_WITNESS_PATH_MAX);
+    if (p->witness.asking_until == 0)
+        p->asking = 0;
+}
+
+/* What is to be asked with is there; and the witness is asked once at a time. */
+static void doubt(struct play *p, unsigned n)
+{
+    const struct ais_rotation *r = &p->rotation;
+    struct ais_choice choice = p->calls[n % p->ncalls];
+    unsigned slot = choice.slot;
+    enum ais_doubt doubt =
+        ais_witness_doubt(&p->witness, r, &choice, n % 2 == 0, path_of(n), p->now - n, 15000, p->now);
+
+    MUST(choice.slot < r->nslots);
+    if (doubt == AIS_DOUBT_OTHER)
+        MUST(choice.slot != slot && !r->slots[choice.slot].refused && n % 2 != 0);
+    if (doubt == AIS_DOUBT_ASK) {
+        MUST(p->asking <= p->now);
+        MUST(choice.version == r->slots[choice.slot].version && choice.version == p->witness.version);
+        MUST(strcmp(p->witness.path, path_of(n)) != 0);
+        p->asking = p->now + 15000;
+    }
+}
+
+static void tell(struct play *p, bool good)
+{
+    ais_witness_told(&p->witness, good, p->now);
+    p->asking = 0;
+}
+
 static void step(struct play *p, char letter, unsigned n)
 {
     unsigned slot = p->rotation.nslots > 0 ? n % p->rotation.nslots : 0;
@@ -118,6 +166,12 @@ static void step(struct play *p, char letter, unsigned n)
         MUST(ais_rotation_renewed(&p->rotation, slot, ++p->version, p->now));
     else if (letter == 'u')
         (void) ais_rotation_unusable(&p->rotation, slot, n);
+    else if (letter == 'n' && p->ncalls > 0)
+        note(p, n);
+    else if (letter == 'd' && p->ncalls > 0)
+        doubt(p, n);
+    else if (letter == 'o')
+        tell(p, n != 0);
     check(p);
 }
 

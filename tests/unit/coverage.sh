@@ -34,8 +34,8 @@ measure() {
     mkdir -p "$work"
     cd "$work"
 
-    for source in error resource time json object instance refusal job policy budget sf limits form rotation breaker allowance \
-        connection; do
+    for source in error resource time json object instance refusal job policy budget sf limits form rotation breaker \
+        witness allowance connection; do
         flags=
         [ "$source" = "$name" ] && flags=--coverage
         compile $flags -c -o "ais_$source.o" "$root/common/ais_$source.c"
@@ -65,7 +65,7 @@ measure() {
     ' "$report"
 }
 
-for name in resource job instance refusal policy budget sf limits form rotation breaker allowance connection; do
+for name in resource job instance refusal policy budget sf limits form rotation breaker witness allowance connection; do
     (measure "$name" "$name") || status=1
 done
 (measure object job) || status=1
