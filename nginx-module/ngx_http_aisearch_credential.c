@@ -448,11 +448,90 @@ ngx_http_aisearch_credential_refused(ngx_http_aisearch_account_t *account,
 }
 
 
+/*
+ * A refusal that may be about the path alone: what to take it for, and for
+ * OTHER and ASK what to ask with next.  For ASK, "witness" gets the path to ask
+ * for, and ..._told() has to be called once that is over.
+ */
+
+enum ais_doubt
+ngx_http_aisearch_credential_doubt(ngx_http_aisearch_account_t *account,
+    struct ais_choice *choice, bool others_too, const char *path,
+    ngx_http_aisearch_time_t asked, char *witness)
+{
+    enum ais_doubt                 doubt;
+    ngx_slab_pool_t               *shpool;
+    ngx_http_aisearch_rotation_t  *rotation;
+
+    /* it may be refused since there is another in the file */
+
+    ngx_http_aisearch_credential_look(account, 1);
+
+    rotation = &account->rotation;
+    shpool = rotation->shpool;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    doubt = ais_witness_doubt(rotation->witness,
+                              ngx_http_aisearch_credential_rotation(account),
+                              choice, others_too, path, (int64_t) asked,
+                              account->target.timeout + 1000,
+                              (int64_t) ngx_http_aisearch_now());
+
+    ngx_memcpy(witness, rotation->witness->path, AIS_WITNESS_PATH_MAX);
+
+    ngx_shmtx_unlock(&shpool->mutex);
+
+    if (doubt == AIS_DOUBT_OWN
+        && ngx_http_aisearch_may_warn(&rotation->warned))
+    {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "aisearch account \"%V\": the API refuses \"GET %s\", "
+                      "and answers others with the same credential; does it "
+                      "have the permission for this?", &account->name, path);
+    }
+
+    return doubt;
+}
+
+
+void
+ngx_http_aisearch_credential_told(ngx_http_aisearch_account_t *account,
+    ngx_uint_t good)
+{
+    ngx_slab_pool_t  *shpool;
+
+    shpool = account->rotation.shpool;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    ais_witness_told(account->rotation.witness, good,
+                     (int64_t) ngx_http_aisearch_now());
+
+    ngx_shmtx_unlock(&shpool->mutex);
+}
+
+
+/* what was chosen before, or NULL where there is another meanwhile */
+
+struct ais_credential *
+ngx_http_aisearch_credential_chosen(ngx_http_aisearch_account_t *account,
+    struct ais_choice *choice)
+{
+    struct ais_credential  *credential;
+
+    credential = account->credentials[choice->slot];
+
+    return ais_credential_version(credential) == choice->version ? credential
+                                                                 : NULL;
+}
+
+
 /* anything but a refusal confirms what it was asked with */
 
 void
 ngx_http_aisearch_credential_accepted(ngx_http_aisearch_account_t *account,
-    struct ais_choice *choice)
+    struct ais_choice *choice, const char *path, ngx_http_aisearch_time_t asked)
 {
     ngx_slab_pool_t         *shpool;
     enum ais_rotation_news   news;
@@ -463,6 +542,9 @@ ngx_http_aisearch_credential_accepted(ngx_http_aisearch_account_t *account,
 
     news = ais_rotation_accepted(ngx_http_aisearch_credential_rotation(account),
                                  choice, ngx_time());
+
+    ais_witness_note(account->rotation.witness, choice->version, path,
+                     (int64_t) asked);
 
     ngx_shmtx_unlock(&shpool->mutex);
 

@@ -21,6 +21,9 @@
 #define NGX_HTTP_AISEARCH_POLL       100
 
 
+typedef struct ngx_http_aisearch_blob_s  ngx_http_aisearch_blob_t;
+
+
 struct ngx_http_aisearch_flight_s {
     ngx_queue_t                   queue;    /* in the bucket of the key */
     ngx_queue_t                   follower; /* in the queue of followers */
@@ -31,8 +34,11 @@ struct ngx_http_aisearch_flight_s {
 
     struct ais_fetch             *fetch;    /* NULL: somebody else's */
     struct ais_choice             choice;   /* the credential of that */
+    struct ais_choice             first;    /* the one before, in doubt */
     struct ais_pass               pass;     /* the breaker's, for that */
     ngx_uint_t                    repeats;  /* with another credential */
+    ngx_http_aisearch_blob_t     *refusal;  /* while the witness is asked */
+    char                         *witness;
     int64_t                       elapsed;  /* ms, and */
     unsigned                      calls;    /* requests, before those */
 
@@ -49,17 +55,19 @@ struct ngx_http_aisearch_flight_s {
     unsigned                      other_form:1; /* it tries that one */
     unsigned                      newcomer:1; /* for the budget */
     unsigned                      held:1;   /* back by the breaker */
+    unsigned                      chosen:1; /* what to ask with next is */
+    unsigned                      second:1; /* it is not the first one */
     unsigned                      there:1;  /* the API is, as it is known */
 };
 
 
 /* an answer in a pool of its own, for any number of requests */
 
-typedef struct {
+struct ngx_http_aisearch_blob_s {
     ngx_pool_t                   *pool;
     ngx_uint_t                    refs;
     ngx_http_aisearch_answer_t    answer;
-} ngx_http_aisearch_blob_t;
+};
 
 
 static ngx_http_aisearch_flight_t *ngx_http_aisearch_flight_get(
@@ -88,6 +96,15 @@ static void ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f);
 
 static void ngx_http_aisearch_flight_fetched(void *data,
     const struct ais_response *response);
+static void ngx_http_aisearch_flight_conclude(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, struct ais_verdict *verdict);
+static void ngx_http_aisearch_flight_keep(ngx_http_aisearch_flight_t *f,
+    ngx_http_aisearch_blob_t *blob);
+static ngx_uint_t ngx_http_aisearch_flight_doubt(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, struct ais_verdict *verdict);
+static void ngx_http_aisearch_flight_told(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, struct ais_verdict *verdict,
+    const char *reason);
 static void ngx_http_aisearch_flight_yield(ngx_http_aisearch_flight_t *f);
 static ngx_msec_t ngx_http_aisearch_flight_age(
     const struct ais_response *response);
@@ -123,6 +140,9 @@ static ngx_int_t ngx_http_aisearch_blob_share(ngx_http_aisearch_blob_t *blob,
     ngx_pool_t *pool);
 static void ngx_http_aisearch_blob_release(void *data);
 
+
+static const char   ngx_http_aisearch_refuses[] =
+    "the API refuses the credential";
 
 static ngx_queue_t  ngx_http_aisearch_flights[NGX_HTTP_AISEARCH_FLIGHTS];
 static ngx_queue_t  ngx_http_aisearch_followers;
@@ -422,6 +442,11 @@ ngx_http_aisearch_flight_destroy(ngx_http_aisearch_flight_t *f)
 
     ngx_queue_remove(&f->queue);
     ngx_queue_remove(&f->follower);
+
+    if (f->refusal) {
+        ngx_http_aisearch_blob_release(f->refusal);
+    }
+
     ngx_free(f);
 }
 
@@ -503,7 +528,12 @@ ngx_http_aisearch_flight_ask(ngx_http_aisearch_flight_t *f,
         return NULL;
     }
 
-    credential = ngx_http_aisearch_credential_choose(f->account, &f->choice);
+    credential = f->chosen
+                 ? ngx_http_aisearch_credential_chosen(f->account, &f->choice)
+                 : ngx_http_aisearch_credential_choose(f->account, &f->choice);
+
+    f->chosen = 0;
+
     if (credential == NULL) {
         f->fault = AIS_FAULT_CREDENTIAL;
         f->wait = (ngx_msec_t) f->choice.wait;
@@ -513,7 +543,8 @@ ngx_http_aisearch_flight_ask(ngx_http_aisearch_flight_t *f,
     f->fault = AIS_FAULT_INTERNAL;
     f->asked = ngx_http_aisearch_now();
 
-    return ais_client_fetch(client, target, credential, f->path,
+    return ais_client_fetch(client, target, credential,
+                            f->refusal ? f->witness : f->path,
                             ngx_http_aisearch_flight_fetched, f);
 }
 
@@ -660,10 +691,8 @@ ngx_http_aisearch_flight_fetched(void *data,
 {
     ngx_http_aisearch_flight_t  *f = data;
 
-    struct ais_error           err;
-    struct ais_verdict         verdict;
-    struct ais_response        total;
-    ngx_http_aisearch_blob_t  *blob;
+    struct ais_error     err;
+    struct ais_verdict   verdict;
 
     f->fetch = NULL;
 
@@ -678,11 +707,30 @@ ngx_http_aisearch_flight_fetched(void *data,
     f->there = ngx_http_aisearch_breaker_settle(f->account, &f->pass, response,
                                                 &verdict, err.text);
 
+    if (f->refusal) {
+        ngx_http_aisearch_flight_told(f, response, &verdict, err.text);
+        return;
+    }
+
     if (verdict.fault == AIS_FAULT_NONE) {
-        ngx_http_aisearch_credential_accepted(f->account, &f->choice);
+
+        if (f->second) {
+            ngx_http_aisearch_credential_refused(f->account, &f->first,
+                                         ngx_http_aisearch_refuses,
+                                         ngx_http_aisearch_flight_log(f));
+        }
+
+        ngx_http_aisearch_credential_accepted(f->account, &f->choice, f->path,
+                                              f->asked);
     }
 
     if (ngx_http_aisearch_flight_try_form(f, response, &verdict)) {
+        return;
+    }
+
+    if (verdict.doubtful
+        && ngx_http_aisearch_flight_doubt(f, response, &verdict))
+    {
         return;
     }
 
@@ -696,6 +744,17 @@ ngx_http_aisearch_flight_fetched(void *data,
         ngx_http_aisearch_flight_report(f, response, verdict.fault, err.text);
     }
 
+    ngx_http_aisearch_flight_conclude(f, response, &verdict);
+}
+
+
+static void
+ngx_http_aisearch_flight_conclude(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, struct ais_verdict *verdict)
+{
+    struct ais_response        total;
+    ngx_http_aisearch_blob_t  *blob;
+
     total = *response;
     total.elapsed += f->elapsed;
     total.calls += f->calls;
@@ -703,10 +762,20 @@ ngx_http_aisearch_flight_fetched(void *data,
     blob = ngx_http_aisearch_blob_create();
 
     if (blob) {
-        ngx_http_aisearch_flight_answer(f, &total, &verdict, blob);
+        ngx_http_aisearch_flight_answer(f, &total, verdict, blob);
         ngx_http_aisearch_flight_count(f, &total, &blob->answer);
     }
 
+    ngx_http_aisearch_flight_keep(f, blob);
+}
+
+
+/* stores the answer, and ends the flight */
+
+static void
+ngx_http_aisearch_flight_keep(ngx_http_aisearch_flight_t *f,
+    ngx_http_aisearch_blob_t *blob)
+{
     /*
      * What is ours says nothing about the API, others may do better; that a
      * credential is refused, or nobody there, is remembered where all look-ups
@@ -736,6 +805,125 @@ ngx_http_aisearch_flight_fetched(void *data,
     if (blob) {
         ngx_http_aisearch_blob_release(blob);
     }
+}
+
+
+/*
+ * It was refused, and that may be about what was asked for alone.  Returns
+ * whether the flight goes on, with another credential, or by asking for what
+ * was answered before; else the verdict says what it is taken for.
+ */
+
+static ngx_uint_t
+ngx_http_aisearch_flight_doubt(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, struct ais_verdict *verdict)
+{
+    char                       path[AIS_WITNESS_PATH_MAX];
+    enum ais_doubt             doubt;
+    struct ais_choice          choice;
+    ngx_http_aisearch_blob_t  *blob;
+
+    choice = f->choice;
+
+    doubt = ngx_http_aisearch_credential_doubt(f->account, &choice, f->second,
+                                               f->path, f->asked, path);
+    if (doubt == AIS_DOUBT_NONE) {
+        return 0;
+    }
+
+    verdict->fault = AIS_FAULT_REFUSED;
+    verdict->pass = 1;
+
+    if (doubt == AIS_DOUBT_OWN) {
+        return 0;
+    }
+
+    f->chosen = 1;
+
+    if (doubt == AIS_DOUBT_OTHER) {
+        f->first = f->choice;
+        f->choice = choice;
+        f->second = 1;
+
+        return ngx_http_aisearch_flight_again(f, response);
+    }
+
+    blob = ngx_http_aisearch_blob_create();
+
+    if (blob) {
+        ngx_http_aisearch_flight_answer(f, response, verdict, blob);
+
+        f->refusal = blob;
+        f->first = f->choice;
+        f->choice = choice;
+        f->witness = ngx_pnalloc(blob->pool, AIS_WITNESS_PATH_MAX);
+
+        if (f->witness) {
+            ngx_memcpy(f->witness, path, AIS_WITNESS_PATH_MAX);
+
+            if (ngx_http_aisearch_flight_again(f, response)) {
+                return 1;
+            }
+        }
+
+        f->refusal = NULL;
+        ngx_http_aisearch_blob_release(blob);
+    }
+
+    ngx_http_aisearch_credential_told(f->account, 0);
+
+    return 0;
+}
+
+
+/*
+ * What was answered before is refused as well, so it is the credential; or it
+ * is not, or nobody knows: then the refusal is the answer.
+ */
+
+static void
+ngx_http_aisearch_flight_told(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response, struct ais_verdict *verdict,
+    const char *reason)
+{
+    ngx_uint_t                 good;
+    struct ais_response        total;
+    ngx_http_aisearch_blob_t  *blob;
+
+    good = response->fault == AIS_FAULT_NONE
+           && (response->status == 200 || response->status == 404);
+
+    ngx_http_aisearch_credential_told(f->account, good);
+
+    if (good) {
+        ngx_http_aisearch_credential_accepted(f->account, &f->choice,
+                                              f->witness, f->asked);
+    }
+
+    blob = f->refusal;
+    f->refusal = NULL;
+
+    if (verdict->fault == AIS_FAULT_CREDENTIAL) {
+        ngx_http_aisearch_blob_release(blob);
+
+        if (f->second) {
+            ngx_http_aisearch_credential_refused(f->account, &f->first, reason,
+                                             ngx_http_aisearch_flight_log(f));
+        }
+
+        if (!ngx_http_aisearch_flight_repeat(f, response, reason)) {
+            ngx_http_aisearch_flight_conclude(f, response, verdict);
+        }
+
+        return;
+    }
+
+    total = *response;
+    total.elapsed += f->elapsed;
+    total.calls += f->calls;
+
+    ngx_http_aisearch_flight_count(f, &total, &blob->answer);
+    ngx_http_aisearch_flight_keep(f, blob);
 }
 
 

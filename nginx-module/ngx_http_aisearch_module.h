@@ -225,7 +225,16 @@ struct ais_credential *ngx_http_aisearch_credential_choose(
 void ngx_http_aisearch_credential_refused(ngx_http_aisearch_account_t *account,
     struct ais_choice *choice, const char *reason, ngx_log_t *log);
 void ngx_http_aisearch_credential_accepted(ngx_http_aisearch_account_t *account,
-    struct ais_choice *choice);
+    struct ais_choice *choice, const char *path,
+    ngx_http_aisearch_time_t asked);
+enum ais_doubt ngx_http_aisearch_credential_doubt(
+    ngx_http_aisearch_account_t *account, struct ais_choice *choice,
+    bool others_too, const char *path, ngx_http_aisearch_time_t asked,
+    char *witness);
+void ngx_http_aisearch_credential_told(ngx_http_aisearch_account_t *account,
+    ngx_uint_t good);
+struct ais_credential *ngx_http_aisearch_credential_chosen(
+    ngx_http_aisearch_account_t *account, struct ais_choice *choice);
 void ngx_http_aisearch_credential_snapshot(ngx_http_aisearch_account_t *account,
     struct ais_rotation *rotation);
 

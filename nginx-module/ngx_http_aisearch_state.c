@@ -49,6 +49,7 @@ typedef struct {
     ngx_http_aisearch_slot_t        *slot;
     ngx_http_aisearch_stats_t        stats;
     struct ais_rotation              rotation;
+    struct ais_witness               witness;
     struct ais_form                  form;
     struct ais_breaker               breaker;
     uint32_t                         target;       /* of the breaker */
@@ -635,6 +636,7 @@ ngx_http_aisearch_state_attach(ngx_http_aisearch_main_conf_t *amcf,
         accounts[i]->renewals = &record->renewals;
         accounts[i]->rotation.shpool = shpool;
         accounts[i]->rotation.shared = &record->rotation;
+        accounts[i]->rotation.witness = &record->witness;
     }
 }
 

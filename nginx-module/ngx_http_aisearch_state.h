@@ -10,6 +10,7 @@
 #include "ais_budget.h"
 #include "ais_policy.h"
 #include "ais_rotation.h"
+#include "ais_witness.h"
 
 
 /*
@@ -100,9 +101,11 @@ typedef struct {
 typedef struct {
     ngx_slab_pool_t               *shpool;
     struct ais_rotation           *shared;
+    struct ais_witness            *witness;
     uint32_t                       generation;  /* of this configuration */
     struct ais_rotation            own;   /* for when another is in force */
     ngx_msec_t                     looked;      /* at the files */
+    ngx_msec_t                     warned;      /* of missing permissions */
 } ngx_http_aisearch_rotation_t;
 
 
