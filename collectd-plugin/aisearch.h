@@ -125,6 +125,8 @@ struct account_s {
   struct ais_gate gate;
   account_part_t parts[BUDGET_PARTS];
   struct ais_breaker breaker;
+  struct ais_choice witness_choice; /* what the witness is asked with */
+  pass_t witness_pass;
   struct ais_form form;
   size_t trials;       /* look-ups that try the other one */
   budget_t budget;     /* of a payer */

@@ -4,6 +4,7 @@
 #include "ais_credential.h"
 #include "ais_policy.h"
 #include "ais_rotation.h"
+#include "ais_witness.h"
 
 /*
  * The credential of an account: its file is looked at before each look-up, and
@@ -15,6 +16,7 @@ typedef struct {
   const char *account;           /* its name, for messages */
   struct ais_credential *secret; /* NULL: an nginx in between has it */
   struct ais_rotation rotation;  /* of a single slot */
+  struct ais_witness witness;
 } credential_t;
 
 #pragma GCC visibility push(hidden)

@@ -1,4 +1,5 @@
 #include "breaker.h"
+#include "witness.h"
 #include "state.h"
 
 /*
@@ -477,15 +478,26 @@ static void make_resource(const instance_list_t *list,
   aisearch_form_apply(&list->form, resource);
 }
 
+static void make_path(const instance_list_t *list,
+                      const struct ais_resource *resource,
+                      char path[AIS_RESOURCE_PATH_MAX]) {
+  const char *id = list->account->account_id;
+
+  ais_resource_path(resource, (struct ais_str){id, strlen(id)}, path);
+}
+
 static void conclude(instance_list_t *list, const struct ais_response *response,
                      int64_t closed) {
   struct ais_resource resource;
+  char path[AIS_RESOURCE_PATH_MAX];
   outcome_t outcome;
 
   make_resource(list, &resource);
+  make_path(list, &resource, path);
   outcome = aisearch_outcome(&resource, response);
   outcome.closed = closed;
   aisearch_breaker_settle(list->account, &list->pass, &outcome, response);
+  aisearch_witness_hear(list->account, &list->choice, path, response, &outcome);
 
   if (list->one != NULL) {
     if (!conclude_one(list, &resource, &outcome, response))
@@ -570,9 +582,7 @@ static void ask(instance_list_t *list) {
 
   aisearch_form_choose(account, &list->form);
   make_resource(list, &resource);
-  ais_resource_path(
-      &resource,
-      (struct ais_str){account->account_id, strlen(account->account_id)}, path);
+  make_path(list, &resource, path);
   fetch = ais_client_fetch(account->client, target, account->credential.secret,
                            path, done, list);
   if (fetch == NULL)

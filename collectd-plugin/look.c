@@ -1,4 +1,5 @@
 #include "breaker.h"
+#include "witness.h"
 
 #include "state.h"
 
@@ -155,6 +156,8 @@ static schedule_next_t conclude(lookup_t *lookup,
   outcome = aisearch_outcome(&resource, response);
   outcome.closed = closed;
   aisearch_breaker_settle(lookup->account, &lookup->pass, &outcome, response);
+  aisearch_witness_hear(lookup->account, &lookup->choice, path, response,
+                        &outcome);
   if (goes_on(lookup, &resource, &outcome, response))
     return SCHEDULE_NOW;
 

@@ -1,0 +1,51 @@
+"""One instance that the token may not read does not keep collectd from reading the others."""
+
+from harness import SLOWNESS
+from harness.collectd import Collectd
+from harness.simulator import ACCOUNT
+
+OTHERS = 20
+FORM = "403_10000"
+
+EVERY_INTERVAL = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@\nBudget 100000 1"
+
+
+def start(simulator, collectd, *names: str) -> Collectd:
+    for name in names:
+        simulator.instance(f"instances/{name}", [{"id": f"job-{name}", "state": "running"}])
+    lines = "\n".join(f'Instance "{name}"' for name in names)
+    return collectd(f'<Account "docs">\nAccountID "{ACCOUNT}"\nTokenFile "{simulator.token_file}"\n'
+                    f'APIURL "{simulator.url}"\n{EVERY_INTERVAL}\n{lines}\n</Account>')
+
+
+def all_running(report) -> bool:
+    return all(report.get(f"docs-i{n}/count-running") == 1 for n in range(OTHERS))
+
+
+def test_one_forbidden_instance(simulator, collectd):
+    simulator.refuse(FORM, "/i0b/")
+    daemon = start(simulator, collectd, *(f"i{n}" for n in range(OTHERS)), "i0b")
+    daemon.wait_report("docs", all_running, 20)
+    for _ in range(5):
+        report = daemon.next_report("docs", timeout=20)
+        assert all_running(report)
+        assert report["docs/errors-credential"] == 0
+        assert "docs-i0b/count-running" not in report
+    daemon.next_report("docs", lambda report: report["docs/errors-refused"] >= 3, 20)
+    assert daemon.notifications() == []
+    assert len(daemon.log_lines("does the credential have the permission for this")) == 1
+    assert not daemon.log_lines("Write another one into")
+
+
+def test_a_token_that_was_revoked(simulator, collectd):
+    """Those of a moment may ask at once; then nobody does."""
+    simulator.refusal(FORM)
+    daemon = start(simulator, collectd, *(f"i{n}" for n in range(OTHERS)))
+    daemon.wait_report("docs", all_running, 20)
+    simulator.account(tokens=[], keys=[])
+    daemon.wait_log("cannot be read: credential: the API refuses the credential", 10)
+    simulator.forget()
+    before = daemon.next_report("docs", timeout=20)["docs/errors-credential"]
+    daemon.next_report("docs", lambda report: report["docs/errors-credential"] >= before + 2 * OTHERS, 20 * SLOWNESS)
+    assert simulator.count() == 0
+    assert len(daemon.log_lines("Write another one into")) == 1
