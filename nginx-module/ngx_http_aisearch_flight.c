@@ -495,6 +495,11 @@ ngx_http_aisearch_flight_fetch(ngx_http_aisearch_flight_t *f)
         return;
     }
 
+    if (ngx_http_aisearch_flight_spent(f)) {
+        f->fault = AIS_FAULT_BUDGET;
+        return;
+    }
+
     if (ngx_http_aisearch_breaker_enter(account, &f->pass, &f->wait, &f->fault)
         != NGX_OK)
     {
@@ -522,11 +527,6 @@ ngx_http_aisearch_flight_ask(ngx_http_aisearch_flight_t *f,
     struct ais_client *client, struct ais_target *target)
 {
     struct ais_credential  *credential;
-
-    if (ngx_http_aisearch_flight_spent(f)) {
-        f->fault = AIS_FAULT_BUDGET;
-        return NULL;
-    }
 
     credential = f->chosen
                  ? ngx_http_aisearch_credential_chosen(f->account, &f->choice)
