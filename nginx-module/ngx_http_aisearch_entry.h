@@ -93,6 +93,11 @@ typedef struct {
 } ngx_http_aisearch_cache_t;
 
 
+#if (__GNUC__)
+#pragma GCC visibility push(hidden)
+#endif
+
+
 /* the decision; it changes nothing */
 
 ngx_http_aisearch_lookup_t ngx_http_aisearch_entry_decide(
@@ -176,6 +181,11 @@ ngx_http_aisearch_entry_leased(ngx_http_aisearch_entry_t *e)
            && (ngx_http_aisearch_time_diff_t)
               (e->lease - ngx_http_aisearch_now()) > 0;
 }
+
+
+#if (__GNUC__)
+#pragma GCC visibility pop
+#endif
 
 
 #endif /* _NGX_HTTP_AISEARCH_ENTRY_H_INCLUDED_ */

@@ -196,6 +196,16 @@ ngx_http_aisearch_may_warn(ngx_msec_t *warned)
 }
 
 
+/*
+ * All of these are for the module alone.  Said to the compiler, that makes of
+ * calls between its files plain ones, and lets it inline what is in one file.
+ */
+
+#if (__GNUC__)
+#pragma GCC visibility push(hidden)
+#endif
+
+
 /* account */
 
 char *ngx_http_aisearch_account_block(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -387,6 +397,11 @@ ngx_int_t ngx_http_aisearch_add_variables(ngx_conf_t *cf);
 ngx_str_t *ngx_http_aisearch_job_state_name(enum ais_state state);
 ngx_str_t *ngx_http_aisearch_cache_status_name(
     ngx_http_aisearch_cache_status_e status);
+
+
+#if (__GNUC__)
+#pragma GCC visibility pop
+#endif
 
 
 extern ngx_module_t  ngx_http_aisearch_module;
