@@ -12,10 +12,11 @@ enum sign {
     SIGN_BAD,
 };
 
-/* The API's own words for an internal error may be about what was asked for alone; a 503 is about all. */
+/* Without a status there was no answer. The API's own words for an internal error may be about what was asked for alone;
+   a 503 is about all. */
 static bool is_outage(const struct ais_verdict *verdict, int status)
 {
-    return status == 503 || (status >= 500 && !verdict->pass);
+    return status == 0 || status == 503 || (status >= 500 && !verdict->pass);
 }
 
 static enum sign read_sign(const struct ais_verdict *verdict, const struct ais_response *response)

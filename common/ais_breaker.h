@@ -12,9 +12,9 @@
  * and bring nothing: after a few faults in a row the breaker opens, and one call at a time, a probe, finds out whether
  * that is over. The first success closes it; until there are a few more, only some calls are under way at once.
  *
- * What counts as a fault is that nobody is there: no connection, no TLS, no answer in time, 503, or a 5xx that is not
- * the API's own; also where the budget had no call left to find out whether a repeat does better. Anything else that is
- * an answer is a success, whatever it says.
+ * What counts as a fault is that nobody is there: no connection, no TLS, no answer, or none in time, 503, or a 5xx that
+ * is not the API's own; also where the budget had no call left to find out whether a repeat does better. Anything else
+ * that is an answer is a success, whatever it says.
  *
  * While look-ups come in there is a probe about once a second, so that those who ask learn soon that the API is back; a
  * 503 may ask for a longer pause. Most probes are quick ones, of which the caller makes no more than one try of up to

@@ -35,9 +35,9 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
         ngx_queue_remove(&e->queue);
         ngx_queue_insert_head(&c->sh->queues[e->rank], &e->queue);
 
-        lookup = ngx_http_aisearch_entry_decide(e, freshness,
+        ngx_http_aisearch_entry_decide(e, freshness,
                                        ngx_http_aisearch_generation(account),
-                                       stretch, since, flags);
+                                       stretch, since, flags, &lookup);
 
         if (e->rank > NGX_HTTP_AISEARCH_LISTS_AGAIN) {
             ngx_http_aisearch_entry_asked(c, e, lookup.lifetime);

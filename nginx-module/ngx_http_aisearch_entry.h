@@ -98,12 +98,12 @@ typedef struct {
 #endif
 
 
-/* the decision; it changes nothing */
+/* the decision, in a lookup that is all zero before; it changes nothing else */
 
-ngx_http_aisearch_lookup_t ngx_http_aisearch_entry_decide(
-    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_freshness_t *freshness,
-    uint32_t generation, double stretch, ngx_http_aisearch_time_t since,
-    ngx_uint_t flags);
+void ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_freshness_t *freshness, uint32_t generation,
+    double stretch, ngx_http_aisearch_time_t since, ngx_uint_t flags,
+    ngx_http_aisearch_lookup_t *lookup);
 
 
 /*

@@ -5,18 +5,18 @@ static ngx_msec_t ngx_http_aisearch_entry_lifetime(ngx_http_aisearch_entry_t *e,
     struct ais_valid *valid, double stretch);
 
 
-/* what to answer with, and who fetches; changes nothing */
+/* what to answer with, and who fetches; changes nothing but "lookup" */
 
-ngx_http_aisearch_lookup_t
+void
 ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
     ngx_http_aisearch_freshness_t *freshness, uint32_t generation,
-    double stretch, ngx_http_aisearch_time_t since, ngx_uint_t flags)
+    double stretch, ngx_http_aisearch_time_t since, ngx_uint_t flags,
+    ngx_http_aisearch_lookup_t *lookup)
 {
     ngx_uint_t                   good, failed, fresh, answered, refused,
                                  may_fetch;
     ngx_msec_t                   lifetime;
     ngx_http_aisearch_time_t     age;
-    ngx_http_aisearch_lookup_t   lookup;
 
     age = ngx_http_aisearch_entry_age(e);
 
@@ -26,20 +26,17 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
                                                        stretch)
                     : 0;
 
-    lookup.serve = NGX_HTTP_AISEARCH_NOTHING;
-    lookup.fetch = NGX_HTTP_AISEARCH_NOBODY;
-    lookup.expired = e->answered || e->failed;
-    lookup.lifetime = lifetime;
-    lookup.known = 0;
+    lookup->expired = e->answered || e->failed;
+    lookup->lifetime = lifetime;
 
     if (age < lifetime && !(flags & NGX_HTTP_AISEARCH_BYPASS)) {
-        lookup.serve = NGX_HTTP_AISEARCH_FRESH;
-        return lookup;
+        lookup->serve = NGX_HTTP_AISEARCH_FRESH;
+        return;
     }
 
     /* a bypass is not needed to keep fresh what is known */
 
-    lookup.known = good
+    lookup->known = good
                    && e->class < AIS_CLASS_NOT_FOUND
                    && !(flags & NGX_HTTP_AISEARCH_BYPASS);
 
@@ -65,8 +62,8 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
     }
 
     if (fresh) {
-        lookup.serve = NGX_HTTP_AISEARCH_FRESH;
-        return lookup;
+        lookup->serve = NGX_HTTP_AISEARCH_FRESH;
+        return;
     }
 
     /* while the API is known to fail, it is asked in the background */
@@ -78,7 +75,7 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
             || ngx_http_aisearch_cache_age(e->failed)
                < ngx_max((ngx_msec_t) freshness->valid.error, e->retry_after))
         {
-            lookup.serve = NGX_HTTP_AISEARCH_FAILED;
+            lookup->serve = NGX_HTTP_AISEARCH_FAILED;
             may_fetch = 0;
         }
     }
@@ -86,7 +83,7 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
     if (good && (failed || (flags & NGX_HTTP_AISEARCH_PEEK))) {
 
         if (age < lifetime + freshness->stale_error) {
-            lookup.serve = NGX_HTTP_AISEARCH_STALE;
+            lookup->serve = NGX_HTTP_AISEARCH_STALE;
         }
 
     } else if (good
@@ -94,21 +91,19 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
                && e->class < AIS_CLASS_NOT_FOUND
                && age < lifetime + freshness->stale_updating)
     {
-        lookup.serve = NGX_HTTP_AISEARCH_UPDATING;
+        lookup->serve = NGX_HTTP_AISEARCH_UPDATING;
     }
 
     if (!may_fetch || (flags & NGX_HTTP_AISEARCH_PEEK)) {
-        return lookup;
+        return;
     }
 
     if (ngx_http_aisearch_entry_leased(e)) {
-        lookup.fetch = NGX_HTTP_AISEARCH_OTHER;
+        lookup->fetch = NGX_HTTP_AISEARCH_OTHER;
 
     } else {
-        lookup.fetch = NGX_HTTP_AISEARCH_LEADER;
+        lookup->fetch = NGX_HTTP_AISEARCH_LEADER;
     }
-
-    return lookup;
 }
 
 

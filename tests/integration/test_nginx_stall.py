@@ -160,7 +160,8 @@ def tls_edge(tmp, simulator, certificates):
 def test_worker_goes_on_while_it_makes_tls_connections(tmp, simulator, tls_edge, nginx, certificates, trusted, status):
     """
     Twenty connections in two seconds, with the system's certificates: hundreds, whose parsing takes tens of
-    milliseconds. By default, those alone, so that the edge's certificate is refused, after they were needed.
+    milliseconds. By default, those alone, so that the edge's certificate is refused, after they were needed; soon few connections are
+    made then.
     """
     option = "retries 0;"
     if trusted != "by default":
@@ -189,4 +190,5 @@ def test_worker_goes_on_while_it_makes_tls_connections(tmp, simulator, tls_edge,
         assert len({request["connection"] for request in requests}) == asked
         assert {request["resumed"] for request in requests} == {"."}
     else:
-        assert server.error_log().count("tls fault") == asked
+        # After five in a row, it is about one connection a second.
+        assert 5 <= server.error_log().count("tls fault") <= asked

@@ -92,6 +92,7 @@ static void test_signs(void **state)
         {AIS_FAULT_CONNECT, false, 0, 1, 1},       {AIS_FAULT_TLS, false, 0, 1, 1},
         {AIS_FAULT_TIMEOUT, false, 0, 1, 1},       {AIS_FAULT_TIMEOUT, false, 200, 1, 1},
         {AIS_FAULT_CREDENTIAL, false, 403, 1, -1}, {AIS_FAULT_RATE_LIMITED, false, 429, 1, -1},
+        {AIS_FAULT_SERVER, false, 0, 1, 1},        {AIS_FAULT_SERVER, false, 200, 1, -1},
         {AIS_FAULT_SERVER, false, 503, 1, 1},      {AIS_FAULT_SERVER, true, 503, 1, 1},
         {AIS_FAULT_SERVER, false, 500, 1, 1},      {AIS_FAULT_SERVER, true, 500, 1, -1},
         {AIS_FAULT_SERVER, false, 421, 1, -1},     {AIS_FAULT_SERVER, false, 302, 1, -1},
