@@ -99,6 +99,9 @@ static int open_multi(struct ais_client *client)
     curl_multi_setopt(client->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, client->max_streams);
     curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, host);
     curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, host > 0 ? host : MAX_CONNECTIONS);
+#if LIBCURL_VERSION_NUM >= 0x081400
+    curl_multi_setopt(client->multi, CURLMOPT_QUICK_EXIT, 1L); /* CURLOPT_QUICK_EXIT is not enough since 8.20 */
+#endif
     return 0;
 }
 

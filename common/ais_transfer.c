@@ -704,6 +704,7 @@ int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, s
     memset(t, 0, sizeof(*t));
     t->tls = target->url.tls;
     t->origin = origin_of(target->url.base);
+    t->unix_socket = target->url.unix_socket;
     t->connections = connections;
     t->body_max = target->body_max > 0 ? target->body_max : AIS_BODY_MAX;
     t->gate = target->gate;
@@ -873,6 +874,24 @@ static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
 }
 
 /* libcurl's text, where it has one; names in it may come from a certificate, so nothing unprintable goes into a log. */
+/* Where it was to go, and why it did not get there. libcurl tells neither of a Unix socket, nor an errno. */
+static void set_connect_message(struct ais_transfer *t)
+{
+    size_t len = strlen(t->message);
+    long error = 0;
+
+    (void) curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &error);
+    if (error == 0) {
+        return;
+    }
+    if (t->unix_socket[0] != '\0') {
+        snprintf(t->message, sizeof(t->message), "connect() to unix:%s failed (%ld: %s)", t->unix_socket, error,
+                 strerror((int) error));
+    } else {
+        snprintf(t->message + len, sizeof(t->message) - len, " (%ld: %s)", error, strerror((int) error));
+    }
+}
+
 static void set_message(struct ais_transfer *t, CURLcode code)
 {
     char *p;
@@ -902,6 +921,8 @@ static void set_message(struct ais_transfer *t, CURLcode code)
         snprintf(t->message, sizeof(t->message), "the header of the answer is too large");
     } else if (t->message[0] == '\0') {
         snprintf(t->message, sizeof(t->message), "%s", curl_easy_strerror(code));
+    } else if (code == CURLE_COULDNT_CONNECT) {
+        set_connect_message(t);
     }
     for (p = t->message; *p != '\0'; p++) {
         if ((unsigned char) *p < 0x20 || *p == 0x7f) {

@@ -36,6 +36,7 @@ struct ais_transfer {
     size_t body_max;
     bool tls;
     struct ais_str origin;               /* of the URL, whose memory it is */
+    const char *unix_socket;             /* of the URL, too; empty: it goes by TCP */
     struct ais_connections *connections; /* the client's */
     unsigned calls;                      /* requests sent, over all tries */
     const struct ais_gate *gate;
