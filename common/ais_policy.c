@@ -1,5 +1,8 @@
 #include "ais_policy.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "ais_time.h"
 
 #define STRETCH_BELOW 0.5
@@ -157,6 +160,17 @@ static void say_refused(struct ais_error *err, int status, const struct ais_api_
         ais_error_set(err, "the API %s (%d)", what, status);
 }
 
+static void say_more(struct ais_error *err, const char *more)
+{
+    size_t len;
+
+    if (err == NULL)
+        return;
+
+    len = strlen(err->text);
+    snprintf(err->text + len, sizeof(err->text) - len, "%s", more);
+}
+
 /* A 4xx or 5xx with an error envelope. */
 static void judge_refusal(struct ais_verdict *verdict, int status, const struct ais_answer *answer,
                           struct ais_error *err)
@@ -176,6 +190,8 @@ static void judge_refusal(struct ais_verdict *verdict, int status, const struct 
         verdict->fault = AIS_FAULT_CREDENTIAL;
         verdict->doubtful = status == 403 && answer->errors[0].code == 10000;
         say_refused(err, status, &answer->errors[0], "refuses the credential");
+        if (verdict->doubtful)
+            say_more(err, ", or it is one of another account, or it may not read AI Search");
         return;
     }
 
