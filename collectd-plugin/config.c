@@ -136,6 +136,13 @@ static int check_account_id(const account_t *account) {
         "and a-f, as the dashboard shows it.",
         account->account_id);
 
+  if (strlen(account->account_id) != AIS_ACCOUNT_ID_LEN)
+    WARNING("aisearch plugin: Account \"%s\": AccountID \"%s\" has %zu digits, "
+            "and the API's have %d, so that it will refuse it. Copy it again "
+            "from the dashboard.",
+            account->name, account->account_id, strlen(account->account_id),
+            AIS_ACCOUNT_ID_LEN);
+
   return 0;
 }
 

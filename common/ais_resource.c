@@ -4,7 +4,6 @@
 
 #include "ais_json.h"
 
-#define ACCOUNT_MAX 32
 #define NAMESPACE_MAX 28
 #define INSTANCE_MAX 64
 #define RAG_MAX 32
@@ -235,7 +234,7 @@ static inline enum ais_resource_status parse_path(struct ais_resource *res, stru
     bool ai_search;
 
     if (SKIP(&cur, "accounts/")) {
-        if (!scan_run(&cur, HEX, ACCOUNT_MAX, &res->account))
+        if (!scan_run(&cur, HEX, AIS_ACCOUNT_ID_LEN, &res->account))
             return AIS_RESOURCE_BAD_ACCOUNT;
         if (!SKIP(&cur, "/"))
             return AIS_RESOURCE_BAD_PATH;
@@ -664,7 +663,7 @@ bool ais_account_id_valid(struct ais_str s)
     struct cursor cur = {s, 0};
     struct ais_str part;
 
-    return scan_run(&cur, HEX, ACCOUNT_MAX, &part) && at_end(&cur);
+    return scan_run(&cur, HEX, AIS_ACCOUNT_ID_LEN, &part) && at_end(&cur);
 }
 
 bool ais_namespace_valid(struct ais_str s)

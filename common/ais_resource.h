@@ -140,6 +140,9 @@ struct ais_str ais_resource_key(const struct ais_resource *res, char *buf);
  */
 bool ais_resource_to_namespaced(struct ais_resource *res);
 
+/* Of the ids that the API gives. Shorter ones pass, too: the API may tell. */
+#define AIS_ACCOUNT_ID_LEN 32
+
 /* The grammar of single parts, for configuration files. */
 bool ais_account_id_valid(struct ais_str s);
 bool ais_namespace_valid(struct ais_str s);

@@ -415,6 +415,14 @@ ngx_http_aisearch_account_set_id(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    if (id.len != AIS_ACCOUNT_ID_LEN) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"account_id\" has %uz digits, and the API's have "
+                           "%d, so that it will refuse it; copy it again from "
+                           "the dashboard",
+                           id.len, AIS_ACCOUNT_ID_LEN);
+    }
+
     return NGX_CONF_OK;
 }
 

@@ -377,6 +377,11 @@ def test_connection_refused(simulator, collectd):
         assert "docs/response_time-api" not in report, "nothing has answered"
 
 
+def test_an_account_id_that_was_not_copied_whole(simulator, collectd):
+    daemon = collectd(account(simulator, 'Instance "handbook"').replace(ACCOUNT, ACCOUNT[:-1]))
+    daemon.wait_log(r'Account "docs": AccountID ".*" has 31 digits, and the API.s have 32, so that it will refuse it\. Copy')
+
+
 def test_counters_begin_at_zero(simulator, collectd):
     """A rate needs two values: the first one is there before anything has happened."""
     simulator.instance("instances/handbook")
@@ -865,6 +870,9 @@ WRONG = {
                                     r'DiscoverInstance "" does not do: it is empty. Use .*such as "/\^docs-/"'),
     "DiscoverInstance is no expression": (block(BASIC + 'DiscoverInstance "/a(b/"'),
                                           r'DiscoverInstance "/a\(b/" does not do: Unmatched \( or .*Use an instance'),
+    **{f"DiscoverInstance {name}": (block(BASIC + f'DiscoverInstance "{name}"'),
+                                    r'DiscoverInstance ".*" does not do: no instance can have this name. Use an instance.s')
+       for name in ("docs-*", "^docs-", "/^docs-", "Docs", "docs handbook")},
     "DiscoverInstance is no string": (block(BASIC + "DiscoverInstance 1"), r"`DiscoverInstance' option requires exactly one"),
     "bad DiscoverNamespace": (block(BASIC + 'DiscoverNamespace "a@b"'),
                               r'DiscoverNamespace "a@b" is no namespace.s name. Use 1 to 28 of a-z, 0-9 and -, '),

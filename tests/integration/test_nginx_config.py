@@ -528,6 +528,13 @@ def test_what_was_written_for_several_parts_is_warned_about(tmp, files, match, r
                      rf'"set \$resource {re.escape(resource)}; aisearch_pass docs \$resource;" in .*nginx\.conf:\d+$', said)
 
 
+def test_an_account_id_that_was_not_copied_whole_is_warned_about(tmp, files):
+    result = config_test(with_files(files, http=account(account_id=f"account_id {ACCOUNT[:-1]};"), server=PASS), tmp)
+    assert result.ok
+    assert re.search(r'\[warn\] .*"account_id" has 31 digits, and the API\'s have 32, so that it will refuse it; copy it again '
+                     r"from the dashboard in .*nginx\.conf:\d+$", result.output, re.MULTILINE)
+
+
 @pytest.mark.parametrize("match, resource", [
     ("~ ^/jobs/(?<inst>[^/]+)/(?<job>[^/]+)$", "instances/$inst/jobs/$job"),
     ("/jobs/", "instances/handbook/jobs/$arg_job"),
