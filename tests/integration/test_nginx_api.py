@@ -325,6 +325,16 @@ def test_an_account_that_is_nobodys_is_not_asked_for_twice_each_time(nginx, simu
     assert simulator.count() == 6
 
 
+def test_an_api_url_that_is_not_the_apis_is_named_in_the_log(nginx, simulator):
+    """Clients get the API's own words for it, which say nothing about whose fault it is."""
+    url = f"http://{simulator.host}:{simulator.port}/elsewhere"
+    server = nginx(http=gateway.account(simulator, api_url=url) + gateway.ACCESS_LOG, server=SERVER)
+    for number in range(3):
+        assert server.get(target(f"job-{number}")).status == 404
+    named = [line for line in server.error_log().splitlines() if f'below "{url}"; check "api_url"' in line]
+    assert len(named) == 1 and "[error]" in named[0] and "/jobs/job-0" in named[0]
+
+
 @pytest.mark.parametrize("path, message", [
     ("namespaces/team_blue/instances/docs/jobs/a", "1 to 28 of a-z, 0-9 and -"),
     ("namespaces/" + 29 * "n" + "/instances/docs/jobs/a", "1 to 28 of a-z, 0-9 and -"),
