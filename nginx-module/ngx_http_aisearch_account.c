@@ -5,6 +5,8 @@
 
 static char *ngx_http_aisearch_account_directive(ngx_conf_t *cf,
     ngx_command_t *dummy, void *conf);
+static void ngx_http_aisearch_account_unknown(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account, ngx_str_t *name);
 static char *ngx_http_aisearch_account_set_id(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 static char *ngx_http_aisearch_account_set_instance(ngx_conf_t *cf,
@@ -347,10 +349,7 @@ ngx_http_aisearch_account_directive(ngx_conf_t *cf, ngx_command_t *dummy,
     }
 
     if (cmd->name.len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "unknown directive \"%V\" in aisearch_account "
-                           "\"%V\"", &value[0],
-                           &((ngx_http_aisearch_account_t *) conf)->name);
+        ngx_http_aisearch_account_unknown(cf, conf, &value[0]);
         return NGX_CONF_ERROR;
     }
 
@@ -518,6 +517,28 @@ ngx_http_aisearch_account_set_api_url(ngx_conf_t *cf, ngx_command_t *cmd,
 }
 
 
+static void
+ngx_http_aisearch_account_unknown(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account, ngx_str_t *name)
+{
+    u_char          buf[NGX_MAX_CONF_ERRSTR / 2], *p, *last;
+    ngx_command_t  *cmd;
+
+    p = buf;
+    last = buf + sizeof(buf);
+
+    for (cmd = ngx_http_aisearch_account_commands; cmd->name.len; cmd++) {
+        p = ngx_slprintf(p, last, "%s\"%V\"", p == buf ? "" : ", ",
+                         &cmd->name);
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "unknown directive \"%V\" in aisearch_account \"%V\", "
+                       "use one of %*s",
+                       name, &account->name, (size_t) (p - buf), buf);
+}
+
+
 /* "connect_timeout" and "timeout" */
 
 static char *
@@ -644,8 +665,19 @@ static ngx_int_t
 ngx_http_aisearch_account_check(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account)
 {
-    ngx_conf_init_msec_value(account->connect_timeout, 5000);
     ngx_conf_init_msec_value(account->timeout, 15000);
+
+    if (account->connect_timeout != NGX_CONF_UNSET_MSEC
+        && account->connect_timeout > account->timeout)
+    {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "aisearch_account \"%V\": \"connect_timeout\" is "
+                           "longer than \"timeout\", which a whole look-up may "
+                           "take, and so is never reached; make it shorter",
+                           &account->name);
+    }
+
+    ngx_conf_init_msec_value(account->connect_timeout, 5000);
     ngx_conf_init_uint_value(account->retries, 2);
     ngx_conf_init_value(account->verify, 1);
     ngx_conf_init_value(account->allow_plain_http, 0);

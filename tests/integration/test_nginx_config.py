@@ -139,7 +139,7 @@ WRONG = [
     Wrong("account without a block", "aisearch_account docs; #!", "", r'has no opening "\{"'),
     Wrong("account in a server", "", account().replace("{", "{ #!", 1),
           '"aisearch_account" directive is not allowed here'),
-    in_account("unknown directive", "tokenfile x;", 'unknown directive "tokenfile" in aisearch_account "docs"'),
+    in_account("unknown directive", "tokenfile x;", 'unknown directive "tokenfile" in aisearch_account "docs", use one of "account_id", "token_file",'),
     in_account("directive of another block", "proxy_pass http://x;",
                'unknown directive "proxy_pass" in aisearch_account'),
     in_account("block inside", "aisearch_account inner {", r'unexpected "\{"'),
@@ -526,6 +526,14 @@ def test_what_was_written_for_several_parts_is_warned_about(tmp, files, match, r
     assert re.search(rf'\[warn\] .*"{re.escape(resource)}" in "aisearch_pass" is one {what}, since a variable stands for '
                      rf'one part of a resource; if "{re.escape(variable)}" is more than that, such as "NAME/jobs/ID", write '
                      rf'"set \$resource {re.escape(resource)}; aisearch_pass docs \$resource;" in .*nginx\.conf:\d+$', said)
+
+
+def test_a_connect_timeout_that_is_never_reached_is_warned_about(tmp, files):
+    for times, warned in (("connect_timeout 20s;", True), ("timeout 3s; connect_timeout 4s;", True), ("timeout 3s;", False),
+                          ("timeout 3s; connect_timeout 3s;", False)):
+        result = config_test(with_files(files, http=account(times), server=PASS), tmp)
+        assert result.ok
+        assert ('aisearch_account "docs": "connect_timeout" is longer than "timeout"' in result.output) == warned, times
 
 
 def test_an_account_id_that_was_not_copied_whole_is_warned_about(tmp, files):
