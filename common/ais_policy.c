@@ -206,6 +206,8 @@ static void judge_refusal(struct ais_verdict *verdict, int status, const struct 
 
     verdict->fault = AIS_FAULT_REFUSED;
     say_refused(err, status, &answer->errors[0], "refuses the look-up");
+    if (verdict->no_route)
+        say_more(err, ", as with a wrong account id, or at a URL that is not the API's (its own ends with /client/v4)");
 }
 
 /* The statuses that say it all, whatever the body. */

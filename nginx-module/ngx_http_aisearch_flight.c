@@ -129,10 +129,8 @@ static void ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
 static void ngx_http_aisearch_flight_deliver(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_ctx_t *ctx, ngx_http_aisearch_blob_t *blob);
 static void ngx_http_aisearch_flight_report(ngx_http_aisearch_flight_t *f,
-    const struct ais_response *response, enum ais_fault fault,
+    const struct ais_response *response, struct ais_verdict *verdict,
     const char *reason);
-static void ngx_http_aisearch_flight_report_route(
-    ngx_http_aisearch_flight_t *f);
 static ngx_log_t *ngx_http_aisearch_flight_log(ngx_http_aisearch_flight_t *f);
 
 static ngx_http_aisearch_blob_t *ngx_http_aisearch_blob_create(void);
@@ -743,11 +741,7 @@ ngx_http_aisearch_flight_fetched(void *data,
         }
 
     } else if (verdict.fault != AIS_FAULT_NONE) {
-        ngx_http_aisearch_flight_report(f, response, verdict.fault, err.text);
-
-        if (verdict.no_route) {
-            ngx_http_aisearch_flight_report_route(f);
-        }
+        ngx_http_aisearch_flight_report(f, response, &verdict, err.text);
     }
 
     ngx_http_aisearch_flight_conclude(f, response, &verdict);
@@ -1271,19 +1265,27 @@ ngx_http_aisearch_flight_deliver(ngx_http_aisearch_flight_t *f,
 
 static void
 ngx_http_aisearch_flight_report(ngx_http_aisearch_flight_t *f,
-    const struct ais_response *response, enum ais_fault fault,
+    const struct ais_response *response, struct ais_verdict *verdict,
     const char *reason)
 {
-    ngx_uint_t  level;
+    ngx_uint_t      level;
+    enum ais_fault  fault;
+
+    fault = verdict->fault;
 
     /*
      * A refusal of the look-up is told to the client, in the API's words; that
-     * nobody is there was told when that came to light.
+     * nobody is there was told when that came to light.  But what was let
+     * through the API knows, so where it has no route it is asked elsewhere.
      */
 
     level = (fault == AIS_FAULT_BUDGET || fault == AIS_FAULT_REFUSED
              || !f->there)
             ? NGX_LOG_INFO : NGX_LOG_ERR;
+
+    if (verdict->no_route && ngx_http_aisearch_may_warn(&f->account->warned)) {
+        level = NGX_LOG_ERR;
+    }
 
     ngx_log_error(level, ngx_http_aisearch_flight_log(f), 0,
                   "aisearch account \"%V\": %s fault: %s, "
@@ -1291,27 +1293,6 @@ ngx_http_aisearch_flight_report(ngx_http_aisearch_flight_t *f,
                   &f->account->name, ais_fault_name(fault), reason,
                   f->path, response->status,
                   (ngx_uint_t) response->calls);
-}
-
-
-/* all that is let through is what the API has, so it was asked elsewhere */
-
-static void
-ngx_http_aisearch_flight_report_route(ngx_http_aisearch_flight_t *f)
-{
-    ngx_http_aisearch_account_t  *account;
-
-    account = f->account;
-
-    if (!ngx_http_aisearch_may_warn(&account->warned)) {
-        return;
-    }
-
-    ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                  "aisearch account \"%V\": the API has no route for \"GET %s\" "
-                  "below \"%V\"; check \"api_url\", the API's own ends with "
-                  "\"/client/v4\"",
-                  &account->name, f->path, &account->api_url);
 }
 
 

@@ -54,7 +54,7 @@ typedef struct {
 
     ngx_str_t                      prefix;         /* "accounts/ID/" */
     uint64_t                       cache_id;
-    ngx_msec_t                     warned;         /* of its api_url */
+    ngx_msec_t                     warned;         /* of an API without routes */
 
     ngx_shm_zone_t                *zone;
     ngx_http_aisearch_net_t       *net;

@@ -284,8 +284,8 @@ def test_a_list_without_an_end(collectd, tmp, simulator):
 
     def serve(connection: stall.Connection) -> None:
         while (head := connection.read_head()):
-            if asked := re.search(rb"/instances\?page=(\d+)&per_page=100 ", head):
-                pages.append(int(asked[1]))
+            if asked := re.search(rb"/instances\?(?:page=(\d+)&)?per_page=100 ", head):
+                pages.append(int(asked[1] or 1))
                 connection.play([stall.response(body=listing(100, 100 * pages[-1]))])
             else:
                 looked_at.add(re.search(rb"/instances/([^/]+)/jobs", head)[1])
