@@ -182,7 +182,7 @@ endif
 PYTEST_ARGS ?=
 
 # How many files of tests run at once; see scripts/run-integration-tests.
-PYTEST_JOBS ?= 3
+PYTEST_JOBS ?= $(if $(SANITIZE),3,4)
 
 .PHONY: check test test-unit test-integration
 check:
@@ -242,7 +242,7 @@ VALGRIND_TESTS ?= test_nginx_internal or test_plugin_threads \
 valgrind:
 	scripts/install-deps gates
 	AIS_VALGRIND=1 $(MAKE) --no-print-directory $(PARALLEL) RESULTS=$(BUILD)/results-valgrind \
-	    PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
+	    PYTEST_JOBS=3 PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
 	    UNIT_WRAP='valgrind --quiet --leak-check=full --error-exitcode=1' test
 
 # nginx under all kinds of trouble at random: SOAK_TIME seconds; SEED=n is that of an earlier run.

@@ -63,9 +63,10 @@ class Cell:
         return "gauge-state" in self.values(report)
 
     def said(self, log: str) -> list[str]:
-        """About the job: upstreams that are well know of no lists of instances."""
+        """About the job: upstreams that are well know of no lists of instances, and the breaker is the account's."""
+        others = ("list of instances", "faults in a row", "The API answers again")
         return [line for line in log[self.begin:].splitlines()
-                if f'Account "{self.name}"' in line and "list of instances" not in line]
+                if f'Account "{self.name}"' in line and not any(other in line for other in others)]
 
     def causes(self) -> list[str]:
         """That the log tells, each time that it is another."""

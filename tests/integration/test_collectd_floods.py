@@ -21,7 +21,7 @@ def start(tmp, collectd, url: str, *lines: str):
                     f'Budget 100000 1\nActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@\n{instances}\n</Account>')
 
 
-def check(daemon, seconds: float = 2) -> None:
+def check(daemon, seconds: float = 1) -> None:
     """It reads as often as ever. (That it stops in time is checked at its end.)"""
     daemon.wait_reads(3)
     memory, time_spent, begin = net.rss(daemon.pid), net.cpu_seconds(daemon.pid), time.monotonic()

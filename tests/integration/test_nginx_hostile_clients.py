@@ -17,7 +17,7 @@ from harness import SLOWNESS, net
 from harness.hostile import Hostile
 from harness.pace import quantile
 
-SECONDS = float(os.environ.get("AIS_HOSTILE_TIME", 5))
+SECONDS = float(os.environ.get("AIS_HOSTILE_TIME", 3))
 
 HONEST = 20
 RUNNING = 3  # jobs
