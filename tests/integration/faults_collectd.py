@@ -63,8 +63,11 @@ class Cell:
         return "gauge-state" in self.values(report)
 
     def said(self, log: str) -> list[str]:
-        """About the job: upstreams that are well know of no lists of instances, and the breaker is the account's."""
-        others = ("list of instances", "faults in a row", "The API answers again")
+        """
+        About the job: upstreams that are well know of no lists of instances, the breaker is the account's, and what is
+        known of instances is asked for beside it.
+        """
+        others = ("list of instances", "faults in a row", "The API answers again", "It is overdue, and so are others")
         return [line for line in log[self.begin:].splitlines()
                 if f'Account "{self.name}"' in line and not any(other in line for other in others)]
 

@@ -215,6 +215,7 @@ def test_while_one_is_fetched_again_nobody_waits(nginx, simulator):
     assert max(response.elapsed for response in responses) < 0.5 * SLOWNESS
     assert {max_age(response) for response in responses} == {0}
     assert all(int(response.header("Age")) <= 1 * SLOWNESS for response in responses)
+    net.wait_until(simulator.count, what="the refresh")
     assert simulator.count() == 1
     net.wait_until(lambda: description(server.get(target())) == "new", what="the new answer")
     assert {entry["cache_status"] for entry in gateway.lookups(server, 50)} >= {"UPDATING"}
