@@ -648,7 +648,7 @@ static void test_endless_body(void **state)
 /* A chunk that does not come to its data. */
 static void serve_extension(struct server *server, int fd, unsigned nth)
 {
-    static char extension[65536];
+    char extension[65536];
 
     (void) nth;
     memset(extension, 'x', sizeof(extension));
