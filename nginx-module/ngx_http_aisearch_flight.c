@@ -96,6 +96,8 @@ static void ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f);
 
 static void ngx_http_aisearch_flight_fetched(void *data,
     const struct ais_response *response);
+static struct ais_response ngx_http_aisearch_flight_total(
+    ngx_http_aisearch_flight_t *f, const struct ais_response *response);
 static void ngx_http_aisearch_flight_conclude(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, struct ais_verdict *verdict);
 static void ngx_http_aisearch_flight_keep(ngx_http_aisearch_flight_t *f,
@@ -748,6 +750,22 @@ ngx_http_aisearch_flight_fetched(void *data,
 }
 
 
+/* with all the time and the requests that it has taken */
+
+static struct ais_response
+ngx_http_aisearch_flight_total(ngx_http_aisearch_flight_t *f,
+    const struct ais_response *response)
+{
+    struct ais_response  total;
+
+    total = *response;
+    total.elapsed += f->elapsed;
+    total.calls += f->calls;
+
+    return total;
+}
+
+
 static void
 ngx_http_aisearch_flight_conclude(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, struct ais_verdict *verdict)
@@ -755,9 +773,7 @@ ngx_http_aisearch_flight_conclude(ngx_http_aisearch_flight_t *f,
     struct ais_response        total;
     ngx_http_aisearch_blob_t  *blob;
 
-    total = *response;
-    total.elapsed += f->elapsed;
-    total.calls += f->calls;
+    total = ngx_http_aisearch_flight_total(f, response);
 
     blob = ngx_http_aisearch_blob_create();
 
@@ -918,9 +934,7 @@ ngx_http_aisearch_flight_told(ngx_http_aisearch_flight_t *f,
         return;
     }
 
-    total = *response;
-    total.elapsed += f->elapsed;
-    total.calls += f->calls;
+    total = ngx_http_aisearch_flight_total(f, response);
 
     ngx_http_aisearch_flight_count(f, &total, &blob->answer);
     ngx_http_aisearch_flight_keep(f, blob);

@@ -109,6 +109,8 @@ static void ngx_http_aisearch_budget_set(ngx_http_aisearch_budget_t *b);
 static uint32_t ngx_http_aisearch_budget_part(ngx_http_aisearch_budget_t *b);
 static bool ngx_http_aisearch_budget_enter(void *data, uint64_t *ticket);
 static bool ngx_http_aisearch_budget_enter_part(void *data, uint64_t *ticket);
+static bool ngx_http_aisearch_budget_take(ngx_http_aisearch_budget_t *b,
+    ngx_uint_t newcomer, uint64_t *ticket);
 static void ngx_http_aisearch_budget_leave(void *data, uint64_t ticket,
     bool given_up);
 
@@ -847,33 +849,29 @@ ngx_http_aisearch_budget_part(ngx_http_aisearch_budget_t *b)
 static bool
 ngx_http_aisearch_budget_enter(void *data, uint64_t *ticket)
 {
-    ngx_http_aisearch_budget_t  *b = data;
-
-    ngx_shmtx_lock(&b->shpool->mutex);
-
-    *ticket = ais_budget_take(b->budget, ngx_http_aisearch_budget_now());
-
-    ngx_shmtx_unlock(&b->shpool->mutex);
-
-    if (*ticket == AIS_TICKET_NONE) {
-        return false;
-    }
-
-    b->unsent[0]--;
-
-    return true;
+    return ngx_http_aisearch_budget_take(data, 0, ticket);
 }
 
 
 static bool
 ngx_http_aisearch_budget_enter_part(void *data, uint64_t *ticket)
 {
-    ngx_http_aisearch_budget_t  *b = data;
+    return ngx_http_aisearch_budget_take(data, 1, ticket);
+}
+
+
+static bool
+ngx_http_aisearch_budget_take(ngx_http_aisearch_budget_t *b,
+    ngx_uint_t newcomer, uint64_t *ticket)
+{
+    int64_t  now;
 
     ngx_shmtx_lock(&b->shpool->mutex);
 
-    *ticket = ais_budget_part_take(b->part, b->budget,
-                                   ngx_http_aisearch_budget_now());
+    now = ngx_http_aisearch_budget_now();
+
+    *ticket = newcomer ? ais_budget_part_take(b->part, b->budget, now)
+                       : ais_budget_take(b->budget, now);
 
     ngx_shmtx_unlock(&b->shpool->mutex);
 
@@ -881,7 +879,7 @@ ngx_http_aisearch_budget_enter_part(void *data, uint64_t *ticket)
         return false;
     }
 
-    b->unsent[1]--;
+    b->unsent[newcomer]--;
 
     return true;
 }

@@ -35,6 +35,18 @@ typedef struct {
 } ngx_http_aisearch_status_t;
 
 
+/* a metric with one number for each account */
+
+typedef struct {
+    const char                          *name;
+    const char                          *type;
+    const char                          *help;
+    size_t                               offset; /* in the account's status */
+    size_t                               size;
+    ngx_uint_t                           ms;     /* told in seconds */
+} ngx_http_aisearch_number_t;
+
+
 static ngx_int_t ngx_http_aisearch_status_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_aisearch_status_format(ngx_http_request_t *r);
 static ngx_int_t ngx_http_aisearch_status_read(ngx_http_request_t *r,
@@ -56,7 +68,7 @@ static void ngx_http_aisearch_status_json_credential(ngx_buf_t *b,
     struct ais_rotation *rotation);
 static void ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status);
-static void ngx_http_aisearch_status_prometheus_breaker(ngx_buf_t *b,
+static void ngx_http_aisearch_status_prometheus_numbers(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status);
 static void ngx_http_aisearch_status_prometheus_credential(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status);
@@ -69,6 +81,50 @@ static void ngx_http_aisearch_status_prometheus_latency(ngx_buf_t *b,
 static const char  *ngx_http_aisearch_status_names[] = {
     "none", "hit", "miss", "expired", "updating", "stale", "coalesced",
     "bypass"
+};
+
+
+#define ngx_http_aisearch_number(field)                                       \
+    offsetof(ngx_http_aisearch_account_status_t, field),                      \
+    sizeof(((ngx_http_aisearch_account_status_t *) 0)->field)
+
+
+static ngx_http_aisearch_number_t  ngx_http_aisearch_numbers[] = {
+
+    { "aisearch_calls_total", "counter",
+      "Requests sent to the API.",
+      ngx_http_aisearch_number(stats.calls), 0 },
+
+    { "aisearch_waiters_woken_total", "counter",
+      "Requests that waited for the fetch of another.",
+      ngx_http_aisearch_number(stats.woken), 0 },
+
+    { "aisearch_budget_left", "gauge",
+      "Calls that may be sent to the API now.",
+      ngx_http_aisearch_number(budget.left), 0 },
+
+    { "aisearch_budget_newcomers", "gauge",
+      "Of these, for what was not answered before.",
+      ngx_http_aisearch_number(budget.newcomers), 0 },
+
+    { "aisearch_budget_closed_seconds", "gauge",
+      "How long the API wants no calls, 0 if it does.",
+      ngx_http_aisearch_number(budget.closed), 1 },
+
+    { "aisearch_breaker_state", "gauge",
+      "0 while all is well, 1 while the API is not asked but by probes, 2 "
+      "while it recovers.",
+      ngx_http_aisearch_number(breaker.state), 0 },
+
+    { "aisearch_breaker_wait_seconds", "gauge",
+      "How long until the next probe, 0 for now.",
+      ngx_http_aisearch_number(breaker.wait), 1 },
+
+    { "aisearch_breaker_held_total", "counter",
+      "Fetches that were not begun, nobody was there.",
+      ngx_http_aisearch_number(stats.held), 0 },
+
+    { NULL, NULL, NULL, 0, 0, 0 }
 };
 
 
@@ -361,8 +417,8 @@ ngx_http_aisearch_status_json_account(ngx_buf_t *b,
                             "\"closed_milliseconds\":%M,"
                             "\"wait_milliseconds\":%M,\"limits\":[",
                             s->calls, s->woken, as->budget.left,
-                            as->budget.newcomers, as->budget.share, as->budget.closed,
-                            as->budget.wait);
+                            as->budget.newcomers, as->budget.share,
+                            as->budget.closed, as->budget.wait);
 
     ngx_http_aisearch_status_json_limits(b, &as->budget);
 
@@ -519,56 +575,7 @@ ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
         ngx_http_aisearch_status_prometheus_latency(b, &status->accounts[n]);
     }
 
-    ngx_http_aisearch_metric(b, "aisearch_calls_total", "counter",
-                             "Requests sent to the API.");
-
-    for (n = 0; n < status->naccounts; n++) {
-        as = &status->accounts[n];
-        ngx_http_aisearch_print(b, "aisearch_calls_total{account=\"%V\"} %uA\n",
-                                &as->account->name, as->stats.calls);
-    }
-
-    ngx_http_aisearch_metric(b, "aisearch_waiters_woken_total", "counter",
-                             "Requests that waited for the fetch of another.");
-
-    for (n = 0; n < status->naccounts; n++) {
-        as = &status->accounts[n];
-        ngx_http_aisearch_print(b, "aisearch_waiters_woken_total"
-                                "{account=\"%V\"} %uA\n",
-                                &as->account->name, as->stats.woken);
-    }
-
-    ngx_http_aisearch_metric(b, "aisearch_budget_left", "gauge",
-                             "Calls that may be sent to the API now.");
-
-    for (n = 0; n < status->naccounts; n++) {
-        as = &status->accounts[n];
-        ngx_http_aisearch_print(b, "aisearch_budget_left{account=\"%V\"} %uD\n",
-                                &as->account->name, as->budget.left);
-    }
-
-    ngx_http_aisearch_metric(b, "aisearch_budget_newcomers", "gauge",
-                             "Of these, for what was not answered before.");
-
-    for (n = 0; n < status->naccounts; n++) {
-        as = &status->accounts[n];
-        ngx_http_aisearch_print(b, "aisearch_budget_newcomers{account=\"%V\"} "
-                                "%uD\n", &as->account->name,
-                                as->budget.newcomers);
-    }
-
-    ngx_http_aisearch_metric(b, "aisearch_budget_closed_seconds", "gauge",
-                             "How long the API wants no calls, 0 if it does.");
-
-    for (n = 0; n < status->naccounts; n++) {
-        as = &status->accounts[n];
-        ngx_http_aisearch_print(b, "aisearch_budget_closed_seconds"
-                                "{account=\"%V\"} %M.%03M\n",
-                                &as->account->name, as->budget.closed / 1000,
-                                as->budget.closed % 1000);
-    }
-
-    ngx_http_aisearch_status_prometheus_breaker(b, status);
+    ngx_http_aisearch_status_prometheus_numbers(b, status);
     ngx_http_aisearch_status_prometheus_credential(b, status);
 
     if (status->zone.len == 0) {
@@ -600,42 +607,37 @@ ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
 
 
 static void
-ngx_http_aisearch_status_prometheus_breaker(ngx_buf_t *b,
+ngx_http_aisearch_status_prometheus_numbers(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status)
 {
-    ngx_uint_t                           n;
-    ngx_http_aisearch_account_status_t  *as;
+    u_char                       *p;
+    uint64_t                      value;
+    ngx_uint_t                    n;
+    ngx_http_aisearch_number_t   *number;
 
-    ngx_http_aisearch_metric(b, "aisearch_breaker_state", "gauge",
-                             "0 while all is well, 1 while the API is not "
-                             "asked but by probes, 2 while it recovers.");
+    for (number = ngx_http_aisearch_numbers; number->name; number++) {
 
-    for (n = 0; n < status->naccounts; n++) {
-        as = &status->accounts[n];
-        ngx_http_aisearch_print(b, "aisearch_breaker_state{account=\"%V\"} "
-                                "%ui\n", &as->account->name,
-                                (ngx_uint_t) as->breaker.state);
-    }
+        ngx_http_aisearch_print(b, "# HELP %s %s\n# TYPE %s %s\n",
+                                number->name, number->help, number->name,
+                                number->type);
 
-    ngx_http_aisearch_metric(b, "aisearch_breaker_wait_seconds", "gauge",
-                             "How long until the next probe, 0 for now.");
+        for (n = 0; n < status->naccounts; n++) {
+            p = (u_char *) &status->accounts[n] + number->offset;
 
-    for (n = 0; n < status->naccounts; n++) {
-        as = &status->accounts[n];
-        ngx_http_aisearch_print(b, "aisearch_breaker_wait_seconds"
-                                "{account=\"%V\"} %M.%03M\n",
-                                &as->account->name, as->breaker.wait / 1000,
-                                as->breaker.wait % 1000);
-    }
+            value = number->size == sizeof(uint32_t) ? *(uint32_t *) p
+                                                     : *(uint64_t *) p;
 
-    ngx_http_aisearch_metric(b, "aisearch_breaker_held_total", "counter",
-                             "Fetches that were not begun, nobody was there.");
+            ngx_http_aisearch_print(b, "%s{account=\"%V\"} ", number->name,
+                                    &status->accounts[n].account->name);
 
-    for (n = 0; n < status->naccounts; n++) {
-        as = &status->accounts[n];
-        ngx_http_aisearch_print(b, "aisearch_breaker_held_total"
-                                "{account=\"%V\"} %uA\n",
-                                &as->account->name, as->stats.held);
+            if (number->ms) {
+                ngx_http_aisearch_print(b, "%uL.%03uL\n", value / 1000,
+                                        value % 1000);
+
+            } else {
+                ngx_http_aisearch_print(b, "%uL\n", value);
+            }
+        }
     }
 }
 
