@@ -1,8 +1,5 @@
 #include "ais_policy.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "ais_time.h"
 
 #define STRETCH_BELOW 0.5
@@ -150,25 +147,15 @@ static void judge_answer(struct ais_verdict *verdict, const struct ais_resource 
         verdict->class = classes[res->kind];
 }
 
-static void say_refused(struct ais_error *err, int status, const struct ais_api_error *error, const char *what)
+static void say_refused(struct ais_error *err, int status, const struct ais_api_error *error, const char *what,
+                        const char *more)
 {
     if (error->nchain > 0)
-        ais_error_set(err, "the API %s (%d with error codes %d, %d)", what, status, error->code, error->chain[0]);
+        ais_error_set(err, "the API %s (%d with error codes %d, %d)%s", what, status, error->code, error->chain[0], more);
     else if (error->code != 0)
-        ais_error_set(err, "the API %s (%d with error code %d)", what, status, error->code);
+        ais_error_set(err, "the API %s (%d with error code %d)%s", what, status, error->code, more);
     else
-        ais_error_set(err, "the API %s (%d)", what, status);
-}
-
-static void say_more(struct ais_error *err, const char *more)
-{
-    size_t len;
-
-    if (err == NULL)
-        return;
-
-    len = strlen(err->text);
-    snprintf(err->text + len, sizeof(err->text) - len, "%s", more);
+        ais_error_set(err, "the API %s (%d)%s", what, status, more);
 }
 
 /* A 4xx or 5xx with an error envelope. */
@@ -189,9 +176,8 @@ static void judge_refusal(struct ais_verdict *verdict, int status, const struct 
     if (refusal == AIS_REFUSAL_CREDENTIAL) {
         verdict->fault = AIS_FAULT_CREDENTIAL;
         verdict->doubtful = status == 403 && answer->errors[0].code == 10000;
-        say_refused(err, status, &answer->errors[0], "refuses the credential");
-        if (verdict->doubtful)
-            say_more(err, ", or it is one of another account, or it may not read AI Search");
+        say_refused(err, status, &answer->errors[0], "refuses the credential",
+                    verdict->doubtful ? ", or it is one of another account, or it may not read AI Search" : "");
         return;
     }
 
@@ -205,9 +191,10 @@ static void judge_refusal(struct ais_verdict *verdict, int status, const struct 
     }
 
     verdict->fault = AIS_FAULT_REFUSED;
-    say_refused(err, status, &answer->errors[0], "refuses the look-up");
-    if (verdict->no_route)
-        say_more(err, ", as with a wrong account id, or at a URL that is not the API's (its own ends with /client/v4)");
+    say_refused(err, status, &answer->errors[0], "refuses the look-up",
+                verdict->no_route
+                    ? ", as with a wrong account id, or at a URL that is not the API's (its own ends with /client/v4)"
+                    : "");
 }
 
 /* The statuses that say it all, whatever the body. */
