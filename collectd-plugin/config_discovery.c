@@ -3,10 +3,6 @@
 #define DEFAULT_INTERVAL 900.0
 #define MAX_INTERVAL 86400.0
 
-#define DISCOVER_INSTANCE_RULE                                                 \
-  "DiscoverInstance \"%s\" does not do: %s. Use an instance's name, or a "     \
-  "regular expression between slashes, such as \"/^docs-/\"."
-
 const config_discovery_t config_discovery_default = {
     .interval = DEFAULT_INTERVAL,
 };
@@ -19,24 +15,25 @@ bool config_is_discovery(const char *option) {
          strcasecmp(option, "DiscoveryInterval") == 0;
 }
 
-/* Whether it is between slashes, or an instance may have this name. */
-static bool may_match(const char *name) {
-  size_t len = strlen(name);
-
-  return (len > 2 && name[0] == '/' && name[len - 1] == '/') ||
-         ais_instance_valid(config_view(name), AIS_PLAIN);
+/* A name that is one, if not of an instance: an empty one is told of as such. */
+static bool is_no_instance(const char *name) {
+  return name[0] != '\0' && !aisearch_selection_is_regex(name) &&
+         !ais_instance_valid(config_view(name), AIS_PLAIN);
 }
 
 static int add_name(account_t *account, const char *name) {
   char reason[256] = "no instance can have this name";
 
-  if (name[0] != '\0' && !may_match(name))
-    return config_refuse(account, DISCOVER_INSTANCE_RULE, name, reason);
-  reason[0] = '\0';
-  if (aisearch_selection_add(&account->discover.selection, name, reason,
-                             sizeof(reason)) != 0)
-    return config_refuse(account, DISCOVER_INSTANCE_RULE, name, reason);
-  return 0;
+  if (!is_no_instance(name) &&
+      aisearch_selection_add(&account->discover.selection, name, reason,
+                             sizeof(reason)) == 0)
+    return 0;
+
+  return config_refuse(account,
+                       "DiscoverInstance \"%s\" does not do: %s. Use an "
+                       "instance's name, or a regular expression between "
+                       "slashes, such as \"/^docs-/\".",
+                       name, reason);
 }
 
 static int append(discovery_settings_t *discover, const char *name) {

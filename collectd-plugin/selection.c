@@ -12,13 +12,15 @@ struct selection_entry_s {
 };
 
 /* With something between the slashes; "//" is a name, if a strange one. */
-static bool is_regex(const char *entry, size_t len) {
-  return len > 2 && entry[0] == '/' && entry[len - 1] == '/';
+bool aisearch_selection_is_regex(const char *text) {
+  size_t len = strlen(text);
+
+  return len > 2 && text[0] == '/' && text[len - 1] == '/';
 }
 
-static int compile(regex_t *regex, const char *entry, size_t len, char *error,
+static int compile(regex_t *regex, const char *entry, char *error,
                    size_t size) {
-  char *pattern = strndup(entry + 1, len - 2);
+  char *pattern = strndup(entry + 1, strlen(entry) - 2);
   int status;
 
   if (pattern == NULL) {
@@ -37,7 +39,6 @@ static int compile(regex_t *regex, const char *entry, size_t len, char *error,
 
 static selection_entry_t *make_entry(const char *text, char *error,
                                      size_t size) {
-  size_t len = strlen(text);
   selection_entry_t *entry = calloc(1, sizeof(*entry));
 
   if (entry == NULL) {
@@ -45,8 +46,8 @@ static selection_entry_t *make_entry(const char *text, char *error,
     return NULL;
   }
 
-  if (is_regex(text, len)) {
-    if (compile(&entry->regex, text, len, error, size) == 0)
+  if (aisearch_selection_is_regex(text)) {
+    if (compile(&entry->regex, text, error, size) == 0)
       return entry;
   } else {
     entry->name = strdup(text);

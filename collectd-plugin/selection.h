@@ -31,6 +31,9 @@ typedef struct {
 int aisearch_selection_add(selection_t *selection, const char *text,
                            char *error, size_t size);
 
+/* Whether an entry is an expression rather than a name. */
+bool aisearch_selection_is_regex(const char *text);
+
 bool aisearch_selection_has(const selection_t *selection, const char *name);
 
 void aisearch_selection_free(selection_t *selection);
