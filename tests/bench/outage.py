@@ -3,12 +3,11 @@
 import contextlib
 import itertools
 import os
-import threading
 import time
 
 from harness import net, stall
 from harness.edge import Certificates
-from harness.illness import Illness, Upstream
+from harness.illness import Counted, Illness, Upstream
 from harness.nginx import Nginx
 from harness.pace import Pace, quantile
 
@@ -30,30 +29,6 @@ ILLNESSES = {
 _NUMBER_FROM = 100_000  # of jobs that are not cached
 
 
-class _Api:
-    """Proper answers, each after a while, and how many were under way at most until the first of them had come."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._under_way = 0
-        self._answered = 0
-        self.most = 0
-
-    def forget(self) -> None:
-        self.most = self._answered = 0
-
-    def answer(self, job: str, _version: int) -> str:
-        with self._lock:
-            self._under_way += 1
-            if self._answered < FIRST:
-                self.most = max(self.most, self._under_way)
-        time.sleep(0.02)
-        with self._lock:
-            self._under_way -= 1
-            self._answered += 1
-        return stall.a_job(job)
-
-
 def outage(bench) -> list[Line]:
     """AIS_OUTAGE_TIME: seconds of each."""
     seconds = float(os.environ.get("AIS_OUTAGE_TIME", bench.scale(60, 6)))
@@ -63,8 +38,8 @@ def outage(bench) -> list[Line]:
 
 
 def _endure(bench, name: str, illness: Illness, certificates: Certificates, seconds: float) -> list[Line]:
-    api = _Api()
-    with Upstream(illness, certificates, api.answer) as upstream, contextlib.ExitStack() as stack:
+    api = Counted(stall.a_job, FIRST, delay=0.02)
+    with Upstream(illness, certificates, api) as upstream, contextlib.ExitStack() as stack:
         config = contenders.aisearch(Setting(bench.tmp, upstream, budget="100000 5m",
                                              account=f"budget 100 1s; trusted_certificate {certificates.ca_file};",
                                              http="aisearch_valid ended 1s; aisearch_use_stale updating=1h error=1h;",

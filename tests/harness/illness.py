@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import ssl
 import threading
+import time
 import warnings
 from collections.abc import Callable
 
@@ -34,6 +35,35 @@ class Illness:
     tls: str | None = None  # a kind of certificate; "old": nothing newer than TLS 1.1; "client": wants a certificate
     frames: Callable[[int, str], Script] | None = None  # HTTP/2: to a stream, for a job
     spares: str | None = None  # requests with this in their head get proper answers all the same
+
+
+class Counted:
+    """
+    Proper answers, body(job) after a delay, in seconds; and how many were under way at most until the first ones, that
+    many, had come.
+    """
+
+    def __init__(self, body: Callable[[str], str], first: int, delay: float = 0.0) -> None:
+        self._body = body
+        self._first = first
+        self.delay = delay
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self.forget()
+
+    def forget(self) -> None:
+        self.most = self._answered = 0
+
+    def __call__(self, job: str, _version: int) -> str:
+        with self._lock:
+            self._under_way += 1
+            if self._answered < self._first:
+                self.most = max(self.most, self._under_way)
+        time.sleep(self.delay)
+        with self._lock:
+            self._under_way -= 1
+            self._answered += 1
+        return self._body(job)
 
 
 class Upstream:

@@ -6,6 +6,7 @@ import json
 import os
 import selectors
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable
 
@@ -195,6 +196,24 @@ def request(address: Address, target: str | bytes, headers: Iterable[tuple[str, 
     """One request on a connection of its own."""
     with Connection(address, timeout) as connection:
         return connection.request(target, [*headers, ("Connection", "close")], method, body)
+
+
+class InThreads:
+    """run() of each of these arguments in a thread of its own, which is to end when over is set: that ends the block."""
+
+    def __init__(self, run: Callable[..., None], arguments: Iterable[tuple]) -> None:
+        self.over = threading.Event()
+        self._threads = [threading.Thread(target=run, args=each) for each in arguments]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self.over.set()
+        for thread in self._threads:
+            thread.join()
 
 
 def concurrently(count: int, job: Callable[[int], object]) -> list:

@@ -10,7 +10,7 @@ import pytest
 import gateway
 from gateway import account
 from harness import SLOWNESS, net, stall
-from harness.illness import Illness, Upstream
+from harness.illness import Counted, Illness, Upstream
 from harness.nginx import Nginx
 
 SERVER = """
@@ -34,33 +34,15 @@ ILLNESSES = {
 }
 
 
-class Api:
-    """Proper answers, and how many were under way at most until the first of them had come."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._under_way = 0
-        self.answered = 0
-        self.most = 0
-        self.delay = 0.0
-
-    def __call__(self, job: str, _version: int) -> str:
-        with self._lock:
-            self._under_way += 1
-            if self.answered < FIRST:
-                self.most = max(self.most, self._under_way)
-        time.sleep(self.delay)
-        with self._lock:
-            self._under_way -= 1
-            self.answered += 1
-        return json.dumps({"success": True, "errors": [], "messages": [], "result": {
-            "id": job, "source": "schedule", "started_at": "2026-01-01 00:00:00", "ended_at": "2026-01-01 00:10:00",
-            "end_reason": "completed"}})
+def an_ended_job(job: str) -> str:
+    return json.dumps({"success": True, "errors": [], "messages": [], "result": {
+        "id": job, "source": "schedule", "started_at": "2026-01-01 00:00:00", "ended_at": "2026-01-01 00:10:00",
+        "end_reason": "completed"}})
 
 
 @pytest.fixture(params=list(ILLNESSES))
 def ill(request, certificates):
-    api = Api()
+    api = Counted(an_ended_job, FIRST)
     with Upstream(ILLNESSES[request.param], certificates, api) as upstream:
         upstream.api, upstream.fault = api, request.param
         yield upstream

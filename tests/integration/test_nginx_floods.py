@@ -56,31 +56,20 @@ class Flood(stall.Server):
         super().__init__(serve)
 
 
-class Askers:
+class Askers(net.InThreads):
     """
     Clients that look up one job after the other, whatever comes of it: 50 a second each, since the answers that the
     breaker gives at once would be all that the worker sees to.
     """
 
     def __init__(self, server, count: int) -> None:
+        super().__init__(self._run, [(number,) for number in range(count)])
         self._server = server
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(count)]
         self.answers = 0
-
-    def __enter__(self) -> "Askers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_exc) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
     def _run(self, number: int) -> None:
         for turn in itertools.count():
-            if self._over.is_set():
+            if self.over.is_set():
                 return
             with contextlib.suppress(OSError):
                 self._server.get(f"/client/v4/instances/docs/jobs/{number}-{turn}", timeout=30)
@@ -88,33 +77,24 @@ class Askers:
             time.sleep(0.02)
 
 
-class Others:
+class Others(net.InThreads):
     """
     What others get meanwhile, from the same worker: how long each waits, in seconds. That the worker or the client
     waits for a processor is the affair of whoever else uses this machine.
     """
 
     def __init__(self, server) -> None:
+        super().__init__(self._run, [()])
         self._server = server
         [self._worker] = server.workers()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
         self.times: list[float] = []
-
-    def __enter__(self) -> "Others":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exc) -> None:
-        self._over.set()
-        self._thread.join()
 
     def quantile(self, q: float) -> float:
         return sorted(self.times)[int(len(self.times) * q)]
 
     def _run(self) -> None:
         with self._server.connect(30) as connection:
-            while not self._over.wait(0.005):
+            while not self.over.wait(0.005):
                 begin = time.monotonic() - self._queued()
                 assert connection.request("/pid").status == 200
                 self.times.append(time.monotonic() - self._queued() - begin)

@@ -475,28 +475,18 @@ def test_workers_are_killed_again_and_again(simulator, nginx):
         assert server.get(f"/docs/instances/docs/jobs/j{n}").status == 200
 
 
-class Load:
+class Load(net.InThreads):
     """Look-ups of all the jobs, each on a connection of its own; counts statuses, and connections that broke."""
 
     def __init__(self, server: Nginx, threads: int, target: str = "/docs/instances/docs/jobs/j%d") -> None:
+        super().__init__(self._run, [(n * 1000 // threads,) for n in range(threads)])
         self.statuses: dict[int, int] = {}
         self.broken = 0
         self._server, self._target = server, target
-        self._lock, self._over = threading.Lock(), threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(n * 1000 // threads,)) for n in range(threads)]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_exc) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        self._lock = threading.Lock()
 
     def _run(self, n: int) -> None:
-        while not self._over.is_set():
+        while not self.over.is_set():
             n += 1
             try:
                 status = self._server.get(self._target % (n % 1000)).status

@@ -93,34 +93,29 @@ def job(simulator):
 # One takes over from the other.
 
 
-class Load:
+class Load(net.InThreads):
     """So many look-ups a second, on new connections: every other one of a job that nobody asked for before."""
 
     THREADS = 2
 
     def __init__(self, server: Nginx, rate: float) -> None:
+        super().__init__(self._run, [(n / rate,) for n in range(self.THREADS)])
         self._server = server
         self._gap = self.THREADS / rate
         self._numbers = itertools.count()
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(n / rate,)) for n in range(self.THREADS)]
         self.responses: list[net.Response] = []
 
     def __enter__(self) -> "Load":
         self._since = time.monotonic()
-        for thread in self._threads:
-            thread.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(self, *_exc) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+    def __exit__(self, *exc) -> None:
+        super().__exit__(*exc)
         self.seconds = time.monotonic() - self._since
 
     def _run(self, delay: float) -> None:
         due = time.monotonic() + delay
-        while not self._over.wait(max(0.0, due - time.monotonic())):
+        while not self.over.wait(max(0.0, due - time.monotonic())):
             number = next(self._numbers)
             name = f"job-{number}" if number % 2 else f"job-{number % 40}"
             self.responses.append(self._server.get(target(name), timeout=20))
