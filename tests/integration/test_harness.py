@@ -4,11 +4,12 @@ import email.utils
 import os
 import socket
 import ssl
+import subprocess
 import time
 
 import pytest
 
-from harness import memory, net, process, stall
+from harness import ROOT, memory, net, process, stall
 from harness.clock import Clock
 from harness.edge import Certificates, Edge
 from harness.illness import Illness, Upstream
@@ -342,3 +343,27 @@ def test_clock_sets_the_wall_clock_alone(nginx, tmp):
         server.get("/")  # its time is that of the turn before
         date = email.utils.parsedate_to_datetime(server.get("/").header("Date")).timestamp()
         assert abs(date - time.time() - ahead) < 60
+
+
+# The sum of all results.
+
+
+@pytest.mark.parametrize("second, total", [
+    ({}, "1 passed, 2 failed"),
+    ({"b": False, "c": False}, "1 passed, 2 failed, 2 repeated"),
+    ({"b": True, "c": False}, "2 passed, 1 failed, 2 repeated"),
+    ({"b": False}, "1 passed, 2 failed, 1 repeated"),
+    ({"b": True, "c": True}, "3 passed, 0 failed, 2 repeated"),
+])
+def test_the_second_result_of_a_test_that_was_repeated_counts(tmp, second, total):
+    (tmp / "all.xml").write_text(results({"a": True, "b": False, "c": False}))
+    if second:
+        (tmp / "all.repeated.xml").write_text(results(second))
+    ran = subprocess.run([ROOT / "scripts/add-up-tests", tmp], capture_output=True, text=True)
+    assert (ran.stdout.strip(), ran.returncode) == (total, 0 if ", 0 failed" in total else 1)
+
+
+def results(passed: dict[str, bool]) -> str:
+    cases = "".join(f'<testcase classname="t" name="{name}">{"" if ok else "<failure/>"}</testcase>'
+                    for name, ok in passed.items())
+    return f"<testsuites><testsuite>{cases}</testsuite></testsuites>"
