@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "ais_job.h"
+#include "ais_answer.h"
 #include "ais_resource.h"
 
 /*

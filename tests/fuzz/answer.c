@@ -7,9 +7,8 @@
 
 #include <cjson/cJSON.h>
 
-#include "ais_envelope.h"
 #include "ais_form.h"
-#include "ais_job.h"
+#include "ais_answer.h"
 #include "ais_json.h"
 #include "ais_policy.h"
 
@@ -256,8 +255,8 @@ static void judge(enum ais_kind kind, int status, struct ais_str id, struct ais_
 static void refuse(int code, struct ais_str message)
 {
     char *text = text_copy(message);
-    char envelope[AIS_ENVELOPE_MAX];
-    size_t len = ais_envelope_error(envelope, code, text);
+    char envelope[AIS_ANSWER_ERROR_MAX];
+    size_t len = ais_answer_write_error(envelope, code, text);
     struct ais_answer answer;
 
     MUST(len == strlen(envelope) && len < sizeof(envelope));
