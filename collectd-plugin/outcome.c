@@ -15,13 +15,6 @@ static void judge_body(outcome_t *outcome, const struct ais_resource *resource,
   struct ais_answer *answer = &outcome->answer;
   size_t entries;
 
-  /* It could be read when it was judged: now it is memory that is missing. */
-  if (ais_answer_parse(answer, resource->kind, response->body, &outcome->why) !=
-      0) {
-    outcome->fault = AIS_FAULT_INTERNAL;
-    return;
-  }
-
   /* What has more than was asked for is the answer to something else. */
   entries =
       answer->njobs + answer->listing.ninstances + answer->listing.left_out;
@@ -30,7 +23,6 @@ static void judge_body(outcome_t *outcome, const struct ais_resource *resource,
     ais_error_set(&outcome->why,
                   "the answer has %zu entries, and %d were asked for", entries,
                   resource->per_page);
-    ais_answer_free(answer);
     return;
   }
 
@@ -45,7 +37,6 @@ static void judge_body(outcome_t *outcome, const struct ais_resource *resource,
                 answer->errors[0].message != NULL ? answer->errors[0].message
                                                   : "no reason given",
                 answer->errors[0].code);
-  ais_answer_free(answer);
 }
 
 /* What an nginx in between has kept for too long, for want of a new answer,
@@ -66,12 +57,14 @@ outcome_t aisearch_outcome(const struct ais_resource *resource,
   } else {
     outcome.verdict =
         ais_policy_judge(resource, response->status, response->body,
-                         aisearch_epoch(), &outcome.why);
+                         aisearch_epoch(), &outcome.answer, &outcome.why);
     outcome.fault = outcome.verdict.fault;
   }
 
   if (outcome.fault == AIS_FAULT_NONE || outcome.fault == AIS_FAULT_REFUSED)
     judge_body(&outcome, resource, response);
+  if (!outcome.good)
+    ais_answer_free(&outcome.answer);
   outcome.verdict.fault = outcome.fault;
 
   make_printable(outcome.why.text);

@@ -239,36 +239,45 @@ static void judge_unreadable(struct ais_verdict *verdict, int status, bool no_me
         verdict->fault = status >= 500 ? AIS_FAULT_SERVER : AIS_FAULT_BODY;
 }
 
-struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
-                                    struct ais_error *err)
+static struct ais_verdict judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
+                                struct ais_answer *answer, struct ais_error *err)
 {
     struct ais_verdict verdict = {.class = AIS_CLASS_ERROR};
-    struct ais_answer answer;
     struct ais_error why;
     int rc;
 
     if (judge_status(&verdict, status, err))
         return verdict;
 
-    rc = ais_answer_parse(&answer, res->kind, body, &why);
+    rc = ais_answer_parse(answer, res->kind, body, &why);
     if (rc != 0) {
         judge_unreadable(&verdict, status, rc == AIS_NO_MEMORY);
         ais_error_set(err, "the API answered %d: %s", status, why.text);
-        return verdict;
-    }
 
-    if (status == 200) {
-        judge_answer(&verdict, res, &answer, now, err);
+    } else if (status == 200) {
+        judge_answer(&verdict, res, answer, now, err);
 
-    } else if (answer.success) {
+    } else if (answer->success) {
         verdict.fault = status >= 500 ? AIS_FAULT_SERVER : AIS_FAULT_BODY;
         ais_error_set(err, "the API answered %d with \"success\":true", status);
 
     } else {
-        judge_refusal(&verdict, status, &answer, err);
+        judge_refusal(&verdict, status, answer, err);
     }
 
-    ais_answer_free(&answer);
+    return verdict;
+}
+
+struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
+                                    struct ais_answer *answer, struct ais_error *err)
+{
+    struct ais_answer parsed = {.success = false};
+    struct ais_verdict verdict = judge(res, status, body, now, &parsed, err);
+
+    if (answer != NULL)
+        *answer = parsed;
+    else
+        ais_answer_free(&parsed);
     return verdict;
 }
 
