@@ -235,10 +235,12 @@ static bool parse_instance(struct ais_instance *instance, const cJSON *result)
     return true;
 }
 
-static const char *const stats_names[AIS_STATS_ITEMS] = {"queued", "running", "completed",
-                                                         "error",  "skipped", "outdated"};
+static const char *const stats_names[AIS_STATS_ITEMS] = {
+    [AIS_STATS_QUEUED] = "queued", [AIS_STATS_RUNNING] = "running", [AIS_STATS_COMPLETED] = "completed",
+    [AIS_STATS_ERROR] = "error",   [AIS_STATS_SKIPPED] = "skipped", [AIS_STATS_OUTDATED] = "outdated",
+};
 
-const char *ais_stats_name(size_t item)
+const char *ais_stats_name(enum ais_stats_item item)
 {
     return stats_names[item];
 }

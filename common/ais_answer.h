@@ -45,7 +45,16 @@ struct ais_listing {
     int64_t page;    /* "page" of it, or -1 */
 };
 
-#define AIS_STATS_ITEMS 6
+/* Whether an item is indexed. */
+enum ais_stats_item {
+    AIS_STATS_QUEUED,
+    AIS_STATS_RUNNING,
+    AIS_STATS_COMPLETED,
+    AIS_STATS_ERROR,
+    AIS_STATS_SKIPPED,
+    AIS_STATS_OUTDATED,
+    AIS_STATS_ITEMS, /* how many there are */
+};
 
 /* Counts of items; -1 where the API did not tell. */
 struct ais_stats {
@@ -53,8 +62,8 @@ struct ais_stats {
     bool degraded; /* the API could not count */
 };
 
-/* "queued", "running", "completed", "error", "skipped", "outdated", in the order of items. */
-const char *ais_stats_name(size_t item);
+/* "queued", "running", "completed", "error", "skipped", "outdated". */
+const char *ais_stats_name(enum ais_stats_item item);
 
 #define AIS_ERRORS_MAX 4
 

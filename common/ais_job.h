@@ -16,9 +16,8 @@ enum ais_state {
     AIS_SUCCEEDED, /* ended, end_reason absent, empty, or a word for success */
     AIS_FAILED,    /* ended, any other end_reason */
     AIS_CANCELLED, /* ended, end_reason contains "cancel" or "superseded", or is "new_job_has_started" */
+    AIS_STATES,    /* how many there are */
 };
-
-#define AIS_STATES 5
 
 /* "queued", "running", "succeeded", "failed", "cancelled". */
 const char *ais_state_name(enum ais_state state);

@@ -25,9 +25,8 @@ enum ais_fault {
     AIS_FAULT_REFUSED,      /* any other 4xx of the API: what was asked for, or how; its own words may be passed on */
     AIS_FAULT_BUDGET,       /* no call was to be had, so none was sent */
     AIS_FAULT_INTERNAL,     /* ours: out of memory, out of connections, shutting down */
+    AIS_FAULTS,             /* how many there are */
 };
-
-#define AIS_FAULTS 11
 
 /* "none", "connect", "tls", "timeout", "credential", "rate_limited", "server", "body", "refused", "budget", "internal".
  */
@@ -45,7 +44,17 @@ enum ais_class {
     AIS_CLASS_ERROR,     /* everything else */
 };
 
-#define AIS_CLASSES 8
+/* Of a job: it has a state. */
+static inline bool ais_class_is_job(enum ais_class class)
+{
+    return class == AIS_CLASS_ACTIVE || class == AIS_CLASS_ENDED;
+}
+
+/* What was asked for is there. */
+static inline bool ais_class_is_found(enum ais_class class)
+{
+    return class != AIS_CLASS_NOT_FOUND && class != AIS_CLASS_ERROR;
+}
 
 /* How long an answer of each class stays fresh; an active job's from active to active_max. */
 struct ais_valid {

@@ -270,7 +270,7 @@ ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
 
     e = ngx_http_aisearch_entry_find(c, &key);
 
-    if (e == NULL || !e->answered || e->class > AIS_CLASS_ENDED) {
+    if (e == NULL || !e->answered || !ais_class_is_job(e->class)) {
         return;
     }
 

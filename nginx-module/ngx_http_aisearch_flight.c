@@ -996,7 +996,8 @@ ngx_http_aisearch_flight_judge(ngx_http_aisearch_flight_t *f,
     return ais_policy_judge(&f->query.resource, response->status,
                             response->body,
                             (int64_t) tp->sec * 1000 + tp->msec
-                            - ngx_http_aisearch_flight_age(response), NULL, err);
+                            - ngx_http_aisearch_flight_age(response),
+                            NULL, err);
 }
 
 

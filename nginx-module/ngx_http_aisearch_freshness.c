@@ -37,7 +37,7 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
     /* a bypass is not needed to keep fresh what is known */
 
     lookup->known = good
-                   && e->class < AIS_CLASS_NOT_FOUND
+                   && ais_class_is_found(e->class)
                    && !(flags & NGX_HTTP_AISEARCH_BYPASS);
 
     failed = e->failed
@@ -88,7 +88,7 @@ ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
 
     } else if (good
                && lifetime > 0
-               && e->class < AIS_CLASS_NOT_FOUND
+               && ais_class_is_found(e->class)
                && age < lifetime + freshness->stale_updating)
     {
         lookup->serve = NGX_HTTP_AISEARCH_UPDATING;

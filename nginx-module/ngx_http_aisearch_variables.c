@@ -189,7 +189,7 @@ ngx_http_aisearch_job_state_variable(ngx_http_aisearch_ctx_t *ctx,
 
     if (!ctx->answered
         || verdict->fault != AIS_FAULT_NONE
-        || verdict->class > AIS_CLASS_ENDED)
+        || !ais_class_is_job(verdict->class))
     {
         return NGX_DECLINED;
     }

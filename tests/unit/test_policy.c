@@ -41,6 +41,15 @@ static struct ais_verdict judge(const struct ais_resource *res, int status, cons
     return verdict;
 }
 
+static void test_classes(void **state)
+{
+    (void) state;
+    for (int class = AIS_CLASS_ACTIVE; class <= AIS_CLASS_ERROR; class++) {
+        assert_int_equal(ais_class_is_job(class), class == AIS_CLASS_ACTIVE || class == AIS_CLASS_ENDED);
+        assert_int_equal(ais_class_is_found(class), class != AIS_CLASS_NOT_FOUND && class != AIS_CLASS_ERROR);
+    }
+}
+
 /* What was parsed is the caller's, whatever it was taken for; where nothing was, it is nothing. */
 static void test_parse(void **state)
 {
@@ -714,6 +723,7 @@ static void test_client_status(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_classes),
         cmocka_unit_test(test_parse),
         cmocka_unit_test(test_fault_names),
         cmocka_unit_test(test_judge_job),
