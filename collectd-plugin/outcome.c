@@ -1,14 +1,9 @@
 #include "outcome.h"
 
+#include "ais_utf8.h"
+
 /* Look-ups that are complained about one by one, in one interval. */
 #define COMPLAINTS_MAX 20
-
-/* The API's own words end up in a log, where a line is a line. */
-static void make_printable(char *text) {
-  for (; *text != '\0'; text++)
-    if (iscntrl((unsigned char)*text))
-      *text = ' ';
-}
 
 static void judge_body(outcome_t *outcome, const struct ais_resource *resource,
                        const struct ais_response *response) {
@@ -67,7 +62,8 @@ outcome_t aisearch_outcome(const struct ais_resource *resource,
     ais_answer_free(&outcome.answer);
   outcome.verdict.fault = outcome.fault;
 
-  make_printable(outcome.why.text);
+  /* The API's own words end up in a log, where a line is a line. */
+  ais_utf8_printable(outcome.why.text, strlen(outcome.why.text));
   return outcome;
 }
 

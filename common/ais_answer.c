@@ -8,6 +8,7 @@
 #include <cjson/cJSON.h>
 
 #include "ais_json.h"
+#include "ais_utf8.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -79,7 +80,7 @@ static int64_t time_of(const cJSON *item)
     const char *text = text_of(item);
     int64_t ms;
 
-    return text != NULL && ais_time_parse((struct ais_str){text, strlen(text)}, &ms) ? ms : AIS_TIME_NONE;
+    return text != NULL && ais_time_parse(ais_str_of(text), &ms) ? ms : AIS_TIME_NONE;
 }
 
 /* Of a number that is an integer, not below 0, and small enough to be exact; of anything else -1. */
@@ -179,16 +180,11 @@ static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t coun
 
 /* Instances and namespaces. */
 
-static struct ais_str view(const char *s)
-{
-    return (struct ais_str){s, strlen(s)};
-}
-
 /* Whether it can be asked about; a namespace allows no more than its absence does. */
 static bool has_resource(const struct ais_instance *instance)
 {
-    return ais_instance_valid(view(instance->id), AIS_PLAIN) &&
-           (instance->namespace == NULL || ais_namespace_valid(view(instance->namespace)));
+    return ais_instance_valid(ais_str_of(instance->id), AIS_PLAIN) &&
+           (instance->namespace == NULL || ais_namespace_valid(ais_str_of(instance->namespace)));
 }
 
 /* A type of null is built-in storage; of any other there are jobs. */
@@ -486,7 +482,7 @@ static size_t escape(char out[ESCAPE_MAX], struct ais_str s, size_t *used)
 size_t ais_answer_write_error(char *buf, int code, const char *message)
 {
     static const char tail[] = "\"}],\"messages\":[],\"result\":null}";
-    struct ais_str rest = {message, strlen(message)};
+    struct ais_str rest = ais_str_of(message);
     char escaped[ESCAPE_MAX];
     size_t len, escaped_len, used;
 

@@ -22,10 +22,4 @@
  */
 const char *ais_json_check(struct ais_str text, unsigned depth, size_t *where);
 
-/* The length of the UTF-8 sequence (RFC 3629) at the start of s, or 0 where there is none. */
-size_t ais_utf8_sequence(struct ais_str s);
-
-/* The value of a hexadecimal digit, or -1 where c is none; c may be negative. */
-int ais_hex_digit(int c);
-
 #endif

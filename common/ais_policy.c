@@ -96,7 +96,7 @@ static void judge_list(struct ais_verdict *verdict, const struct ais_answer *ans
 
 static bool is_same(struct ais_str asked, const char *answered)
 {
-    return ais_str_eq(asked, (struct ais_str){answered, strlen(answered)});
+    return ais_str_eq(asked, ais_str_of(answered));
 }
 
 /* Whether it is about what was asked for, where it says so. */
@@ -359,44 +359,18 @@ int64_t ais_policy_backoff(unsigned attempt, uint32_t random)
     return half + (int64_t) (((uint64_t) random * (uint64_t) (half + 1)) >> 32);
 }
 
-static struct ais_str trim(struct ais_str s)
-{
-    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
-        s.data++;
-        s.len--;
-    }
-
-    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t'))
-        s.len--;
-
-    return s;
-}
-
-/* Whole seconds of any length, as milliseconds and never more than RETRY_AFTER_MAX. */
-static bool parse_seconds(struct ais_str s, int64_t *ms)
-{
-    *ms = 0;
-
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.data[i] < '0' || s.data[i] > '9')
-            return false;
-        *ms = min(*ms * 10 + (s.data[i] - '0') * SECOND, RETRY_AFTER_MAX);
-    }
-
-    return s.len > 0;
-}
-
 int64_t ais_policy_retry_after(struct ais_str value, int64_t now)
 {
-    int64_t ms;
+    int64_t seconds, then;
 
-    value = trim(value);
+    value = ais_str_trim(value);
+    seconds = ais_str_number(value, RETRY_AFTER_MAX / SECOND);
 
-    if (parse_seconds(value, &ms))
-        return ms;
+    if (seconds >= 0)
+        return seconds * SECOND;
 
-    if (ais_time_parse_http(value, &ms))
-        return min(max(ms - now, 0), RETRY_AFTER_MAX);
+    if (ais_time_parse_http(value, &then))
+        return min(max(then - now, 0), RETRY_AFTER_MAX);
 
     return -1;
 }

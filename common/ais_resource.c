@@ -2,7 +2,7 @@
 
 #include <stdint.h>
 
-#include "ais_json.h"
+#include "ais_utf8.h"
 
 #define NAMESPACE_MAX 28
 #define INSTANCE_MAX 64
@@ -335,14 +335,6 @@ static int decode(struct ais_str *value)
     return s[0] == '+' ? ' ' : c;
 }
 
-/* C0, DEL, and C1, which has two bytes in UTF-8: s begins with a sequence that is valid. */
-static bool is_control(struct ais_str s)
-{
-    unsigned char c = (unsigned char) s.data[0];
-
-    return c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char) s.data[1] < 0xa0);
-}
-
 static bool filter_valid(struct ais_str value)
 {
     char text[AIS_FILTER_MAX];
@@ -359,7 +351,7 @@ static bool filter_valid(struct ais_str value)
     while (rest.len > 0) {
         size_t len = ais_utf8_sequence(rest);
 
-        if (len == 0 || is_control(rest))
+        if (len == 0 || ais_utf8_control(rest) > 0)
             return false;
         rest.data += len;
         rest.len -= len;

@@ -16,6 +16,7 @@
 #include "ais_clock.h"
 #include "ais_meter.h"
 #include "ais_time.h"
+#include "ais_utf8.h"
 #include "ais_version.h"
 
 #define BODY_FIRST_SIZE 4096
@@ -315,39 +316,6 @@ static void note_flood(const struct ais_transfer *t, uint64_t id)
     }
 }
 
-static struct ais_str trim(struct ais_str s)
-{
-    while (s.len > 0 && strchr(" \t\r\n", s.data[s.len - 1]) != NULL) {
-        s.len--;
-    }
-    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
-        s.data++;
-        s.len--;
-    }
-    return s;
-}
-
-/* A decimal number, at most max; -1 for anything else. */
-static int64_t parse_number(struct ais_str s, int64_t max)
-{
-    int64_t n = 0;
-    size_t i;
-
-    if (s.len == 0) {
-        return -1;
-    }
-    for (i = 0; i < s.len; i++) {
-        if (s.data[i] < '0' || s.data[i] > '9') {
-            return -1;
-        }
-        n = n * 10 + (s.data[i] - '0');
-        if (n > max) {
-            n = max;
-        }
-    }
-    return n;
-}
-
 static bool name_is(struct ais_str name, const char *text)
 {
     return name.len == strlen(text) && strncasecmp(name.data, text, name.len) == 0;
@@ -414,11 +382,11 @@ static void read_field(struct ais_transfer *t, struct ais_str name, struct ais_s
     } else if (name_is(name, "ratelimit-policy")) {
         add_line(&t->ratelimit_policy, value);
     } else if (name_is(name, "x-ratelimit-remaining")) {
-        t->old_remaining = parse_number(value, INT32_MAX);
+        t->old_remaining = ais_str_number(value, INT32_MAX);
     } else if (name_is(name, "x-ratelimit-reset")) {
         t->old_reset_at = ais_time_parse_http(value, &n) ? n - wall_clock() + ais_clock() : -1;
     } else if (name_is(name, "age")) {
-        n = parse_number(value, DELTA_SECONDS_MAX);
+        n = ais_str_number(value, DELTA_SECONDS_MAX);
         t->age = n < 0 ? -1 : n * 1000;
     } else if (name_is(name, "x-aisearch-cache")) {
         copy_cache(t, value);
@@ -456,7 +424,7 @@ static void end_header(struct ais_transfer *t, int status)
 static size_t on_header(char *line, size_t size, size_t n, void *data)
 {
     struct ais_transfer *t = data;
-    struct ais_str text = trim((struct ais_str){line, size * n});
+    struct ais_str text = ais_str_trim((struct ais_str){line, size * n});
     const char *colon;
     long status = 0;
 
@@ -488,7 +456,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
         struct ais_str name = {text.data, (size_t) (colon - text.data)};
         struct ais_str value = {colon + 1, text.len - name.len - 1};
 
-        read_field(t, name, trim(value));
+        read_field(t, name, ais_str_trim(value));
     }
     return size * n;
 }
@@ -894,8 +862,6 @@ static void set_connect_message(struct ais_transfer *t)
 
 static void set_message(struct ais_transfer *t, CURLcode code)
 {
-    char *p;
-
     if (t->gate_closed) {
         snprintf(t->message, sizeof(t->message), "%s", ais_policy_client_text(AIS_FAULT_BUDGET));
     } else if (t->proxy_endless) {
@@ -924,11 +890,7 @@ static void set_message(struct ais_transfer *t, CURLcode code)
     } else if (code == CURLE_COULDNT_CONNECT) {
         set_connect_message(t);
     }
-    for (p = t->message; *p != '\0'; p++) {
-        if ((unsigned char) *p < 0x20 || *p == 0x7f) {
-            *p = '?';
-        }
-    }
+    ais_utf8_printable(t->message, strlen(t->message));
 }
 
 void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response *response)

@@ -33,8 +33,8 @@ measure() {
     mkdir -p "$work"
     cd "$work"
 
-    for source in error resource time json refusal job answer policy budget sf limits form rotation breaker witness \
-        allowance connection; do
+    for source in error str utf8 resource time json refusal job answer policy budget sf limits form rotation breaker \
+        witness allowance connection; do
         flags=
         [ "$source" = "$name" ] && flags=--coverage
         compile $flags -c -o "ais_$source.o" "$root/common/ais_$source.c"
@@ -66,7 +66,8 @@ measure() {
     ' "$report"
 }
 
-for name in resource refusal job policy budget sf limits form rotation breaker witness allowance connection; do
+for name in str utf8 resource refusal job policy budget sf limits form rotation breaker witness allowance \
+    connection; do
     (measure "$name" "$name") || status=1
 done
 (measure answer answer answer_error answer_instance) || status=1
