@@ -108,9 +108,12 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIB) $(BUILD)/flags
 	$(Q)$(CC) -std=gnu11 $(BASE) -MF $@.d -Icommon -Itests/unit $(PKG_CFLAGS) -o $@ $< \
 	    $(LDFLAGS) $$(sed -n 's,^/\* LDFLAGS: \(.*\) \*/$$,\1,p' $<) $(LIB) $(PKG_LIBS) -lcmocka -lpthread
 
+# (what is not pure of the plugin, with the stub of the daemon)
+$(BUILD)/unit/test_state: CPPFLAGS += $(COLLECTD_CFLAGS)
+
 # ---- collectd plugin: of its symbols only module_register is there for all ------------------------------------------
 
-COLLECTD_CFLAGS = -std=gnu11 -DHAVE_CONFIG_H -Icommon $(PKG_CFLAGS) \
+COLLECTD_CFLAGS = -std=gnu11 -fvisibility=hidden -DHAVE_CONFIG_H -Icommon $(PKG_CFLAGS) \
                   -isystem $(COLLECTD_INCLUDE)/core/daemon -isystem $(COLLECTD_INCLUDE)/core \
                   -isystem $(COLLECTD_INCLUDE)
 

@@ -12,62 +12,79 @@
 #include "state.h"
 
 static account_t *accounts;
+static char *state_path;
+static size_t refused; /* blocks of the configuration */
+
+/* "collectd -T" reads once, to see whether all works. */
+static bool is_test(void) {
+  return global_option_get_long("ReadThreads", 0) == -1;
+}
 
 /* Always 0: after anything else collectd would ask less and less often. */
 static int aisearch_read(user_data_t *ud) {
-  aisearch_report(ud->data);
+  report(ud->data);
   return 0;
 }
+
+static int aisearch_test(user_data_t *ud) { return report_test(ud->data); }
 
 static int register_account(account_t *account) {
   char name[DATA_MAX_NAME_LEN];
 
-  aisearch_report_prepare(account, plugin_get_interval());
+  report_prepare(account, plugin_get_interval());
   ssnprintf(name, sizeof(name), "aisearch-%s", account->name);
 
   /* No free_func: the thread still uses the account when collectd has freed
    * the callbacks' data. */
-  return plugin_register_complex_read("aisearch", name, aisearch_read,
-                                      account->interval / account->slices,
-                                      &(user_data_t){.data = account});
+  return plugin_register_complex_read(
+      "aisearch", name, is_test() ? aisearch_test : aisearch_read,
+      account->interval / account->slices, &(user_data_t){.data = account});
 }
 
-static int aisearch_config_block(oconfig_item_t *ci) {
-  return aisearch_config(ci, &accounts);
+/* Never fails: that would stop collectd, and all other metrics of the host. */
+static int aisearch_config(oconfig_item_t *ci) {
+  refused += config_read(ci, &accounts, &state_path);
+  return 0;
 }
 
 /* collectd may have gone to the background since the configuration was read:
  * threads and clients are made here. */
 static int aisearch_init(void) {
-  if (accounts == NULL) {
+  if (accounts == NULL)
     ERROR("aisearch plugin: No account is configured. Add a <Plugin aisearch> "
           "block with an <Account> in it, or remove the LoadPlugin line.");
+  if (is_test() && (refused > 0 || accounts == NULL))
     return -1;
-  }
+  if (accounts == NULL)
+    return 0;
 
-  aisearch_state_open(accounts);
-  if (aisearch_fetch_start(accounts) != 0)
-    return -1;
-
-  for (account_t *a = accounts; a != NULL; a = a->next)
-    if (register_account(a) != 0)
-      return -1;
-
+  if (!is_test())
+    state_open(state_path, poller_wake);
+  if (poller_start(accounts, is_test()) == 0)
+    for (account_t *a = accounts; a != NULL; a = a->next)
+      (void)register_account(a);
   return 0;
 }
 
+/* Nothing is told from here: it would reach nobody whose plugin was loaded
+ * before. What was not told yet is in the state file, for the next start. */
 static int aisearch_shutdown(void) {
-  aisearch_fetch_stop();
-  for (account_t *a = accounts; a != NULL; a = a->next)
-    aisearch_report_last(a);
-  aisearch_state_close(accounts);
-  aisearch_accounts_free(accounts);
-  accounts = NULL;
+  poller_stop();
+  state_close(accounts);
+  poller_free();
+  while (accounts != NULL) {
+    account_t *next = accounts->next;
+
+    account_free(accounts);
+    accounts = next;
+  }
+  sfree(state_path);
+  refused = 0;
   return 0;
 }
 
-void module_register(void) {
-  plugin_register_complex_config("aisearch", aisearch_config_block);
+__attribute__((visibility("default"))) void module_register(void) {
+  plugin_register_complex_config("aisearch", aisearch_config);
   plugin_register_init("aisearch", aisearch_init);
   plugin_register_shutdown("aisearch", aisearch_shutdown);
 }

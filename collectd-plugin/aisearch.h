@@ -5,96 +5,107 @@
 
 #include "plugin.h"
 #include "utils/common/common.h"
-#include "utils_complain.h"
 
 #include "ais_breaker.h"
 #include "ais_client.h"
+#include "ais_clock.h"
 #include "ais_form.h"
-#include "ais_policy.h"
-#include "ais_resource.h"
+#include "ais_witness.h"
 
 #include "budget.h"
+#include "conditions.h"
 #include "discovery.h"
-#include "credential.h"
-#include "form.h"
-#include "items.h"
-#include "jobs.h"
-#include "reading.h"
 #include "schedule.h"
-#include "watch.h"
 
 /*
  * The data of the plugin. Accounts are made while the configuration is read and
- * freed in the shutdown callback. In between, the thread that fetches writes
- * what is marked "lock", and the read callbacks read it.
+ * freed in the shutdown callback. In between, the thread that polls writes what
+ * is marked "lock", and the read callbacks read it.
  */
 
-/* Connections to one host where it does not speak HTTP/2: more look-ups than
- * that would only wait in line, with the time running. */
+/* Requests under way: so many over HTTP/2, and so many to a host that does not
+ * speak it, where more would only wait in line, with the time running. */
+#define MAX_STREAMS 100
 #define MAX_CONNECTIONS 32
 
-typedef struct lookup_s lookup_t;
-typedef struct instance_list_s instance_list_t;
+/* "collectd -T" asks for so much of each account. */
+#define TEST_REQUESTS 3
+
+typedef struct request_s request_t;
+typedef struct list_s list_t;
+
+/* What came of a request. */
+typedef struct {
+  bool good;
+  bool put_off;         /* nothing has: it is to be sent again */
+  enum ais_fault fault; /* NONE also where the API says that there is none */
+  int status;
+  struct ais_verdict verdict;
+  refusal_t refusal; /* where the API says no */
+  unsigned spent;    /* calls that it has cost */
+  int64_t closed;    /* for how long no more calls are wanted, ms */
+  struct ais_error why;
+  struct ais_answer answer; /* only where good; freed after the callback */
+  const struct ais_response *response;
+} result_t;
+
+typedef void (*request_done_t)(request_t *request, result_t *result);
+
+/* One GET; zeroed at first. The caller sets the first ones. */
+struct request_s {
+  account_t *account;
+  struct ais_resource resource; /* its views last until it is over */
+  const struct ais_target *target;
+  request_done_t done;
+  bool is_aside;   /* what comes of it says nothing of the account */
+  bool is_timid;   /* not with a credential that is refused */
+  bool is_witness; /* what the credential's witness was asked for */
+
+  bool under_way;
+  bool is_trial;      /* whether the API knows the other form of paths */
+  bool is_namespaced; /* it is asked for in that one */
+  bool has_pass;
+  struct ais_pass pass;     /* of the breaker */
+  struct ais_choice choice; /* the credential */
+};
 
 /* What was complained about. */
 typedef struct {
   int kind; /* a fault or a status; 0: nothing */
-  c_complain_t complaint;
+  bool is_logged;
 } trouble_t;
 
-/* Of the account's breaker, for one request. */
-typedef struct {
-  struct ais_pass pass;
-  bool is_held;
-} pass_t;
+/* What is asked for again and again: the list of an instance's jobs, or a
+ * pinned job. There may be thousands. */
+struct poll_s {
+  request_t request;
+  instance_t *instance;
+  char *job;  /* NULL: the list */
+  bool leads; /* it is the instance's first one, and reports for it */
 
-/* Of an account: how much was complained about in the present interval. */
-typedef struct {
-  int64_t since; /* of aisearch_clock() */
-  size_t named;
-  size_t more; /* beyond that, and only counted */
-} complaints_t;
-
-/* What is asked for again and again: the list of an instance, or a pinned job.
- * There may be thousands. */
-struct lookup_s {
-  account_t *account;
-  char *plugin_instance; /* ACCOUNT-INSTANCE[@NAMESPACE] */
-  char *instance;
-  char *namespace; /* NULL: not given */
-  char *job;       /* NULL: the list */
-  enum ais_generation generation;
-  watch_t *watch; /* of the instance, with all of its pinned jobs */
-  bool leads;     /* it is the first of them, and reports for the instance */
-  bool is_named;  /* by the configuration: it stays */
-
-  /* of the thread that fetches */
   schedule_entry_t turn;
   unsigned page;        /* of the list, to be asked for next */
   bool wants_items;     /* the items are, and not the jobs */
   schedule_next_t then; /* when to look again after that */
-  form_t form;
-  bool under_way;
-  bool gone;                /* removed meanwhile: laid aside until it is over */
-  struct ais_choice choice; /* the credential that it asks with */
-  pass_t pass;
   trouble_t trouble;
-
-  reading_t reading; /* lock */
-  jobs_t jobs;       /* lock; of a list, where they are reported */
-  items_t items;     /* lock; the same */
   trouble_t items_trouble;
 
-  lookup_t *prev; /* lock */
-  lookup_t *next; /* lock */
+  latest_t latest; /* lock */
+  poll_t *prev;    /* lock */
+  poll_t *next;    /* lock */
 };
 
-/* How all of an account are looked at. */
+/* The credential of an account: its file is looked at before each request, and
+ * read again when it has changed. */
 typedef struct {
-  int64_t active_interval; /* ms */
-  int64_t idle_interval;   /* ms */
-  size_t max_streams;      /* look-ups under way */
-} pacing_t;
+  bool is_wanted; /* or an nginx in between has it */
+  char *email;    /* NULL: the file has a token, and no key */
+  char *file;
+  struct ais_credential *secret; /* NULL: it could not be read yet */
+  struct ais_rotation rotation;  /* of a single slot */
+  struct ais_witness witness;
+  request_t ask; /* of the witness */
+} credential_t;
 
 /* Where lists of instances are asked for, with a part of the budget. */
 typedef struct {
@@ -104,153 +115,192 @@ typedef struct {
   struct ais_target target;
 } account_part_t;
 
+/* What of it the configuration says about discovery. */
+typedef struct {
+  bool wanted;
+  selection_t selection;
+  char **namespaces; /* each has a list of its own; none: the account's list */
+  size_t nnamespaces;
+  int64_t interval; /* ms, between two rounds */
+} discovery_settings_t;
+
 struct account_s {
   char *name;
   char *account_id;
   char *ca_cert; /* NULL: the system's */
   char *proxy;
   struct ais_target target;
-  pacing_t pacing;
+  int64_t active_interval; /* ms */
+  int64_t idle_interval;   /* ms */
   discovery_settings_t discover;
   conditions_settings_t alarms;
-  bool report_source; /* counters by source */
-  bool report_jobs;   /* more than the most important values */
-  bool report_items;  /* what is indexed */
-  account_t *payer;   /* whose budget it spends: its own, or that of another
-                         account with the same credential */
+  bool has_details; /* all values are reported */
+  bool has_items;   /* and what is indexed */
+  bool is_partial;  /* a block of it was refused: who knows whose */
+  account_t *payer; /* whose budget it spends: its own, or that of another
+                       account with the same credential */
 
-  /* of the thread that fetches */
+  /* of the thread */
   credential_t credential;
   struct ais_client *client; /* shared by accounts with the same CACert */
   struct ais_gate gate;
   account_part_t parts[BUDGET_PARTS];
   struct ais_breaker breaker;
-  struct ais_choice witness_choice; /* what the witness is asked with */
-  pass_t witness_pass;
+  int64_t probe_pause; /* while it is open: between two requests */
+  int64_t probe_at;    /* and when the next one may be sent */
   struct ais_form form;
-  size_t trials;       /* look-ups that try the other one */
+  size_t trials;       /* requests that try the other one */
   budget_t budget;     /* of a payer */
   schedule_t schedule; /* of a payer */
-  instance_list_t *lists;
-  lookup_t *aside; /* removed, but under way */
-  complaints_t complaints;
-  size_t under_way; /* of a payer: how many look-ups */
-  bool is_single;   /* of a payer: no two of them share a connection */
-  bool is_known;    /* of a payer: the API has answered, or has had the time */
-  int64_t began_at; /* of a payer: its first look-up; 0: not yet */
+  list_t *lists;
+  int64_t logged_at;  /* begin of an interval, in which so many were */
+  size_t logged;      /* complained about, */
+  size_t logged_more; /* and so many only counted */
+  size_t under_way;   /* of a payer: how many requests */
+  bool is_single;     /* of a payer: no two of them share a connection */
+  bool is_answered;   /* of a payer: the API has answered */
+  int64_t began_at;   /* of a payer: its first request; 0: not yet */
+  size_t asked;       /* requests, since ever */
 
   pthread_mutex_t lock;
-  lookup_t *first;   /* lock */
-  lookup_t *last;    /* lock */
-  size_t lookups;    /* lock */
-  void *by_name;     /* a tree: the first look-up of each plugin instance */
-  derive_t requests; /* lock; requests sent, repeats included */
+  poll_t *first;               /* lock */
+  poll_t *last;                /* lock */
+  size_t polls;                /* lock */
+  size_t instances;            /* lock */
+  void *by_name;               /* a tree: the first poll of each instance */
+  derive_t requests;           /* lock; that were sent, repeats included */
   derive_t errors[AIS_FAULTS]; /* lock */
   double response_time;        /* lock; seconds, sum since the last report */
   size_t responses;            /* lock; how many are in that sum */
+  size_t answers;              /* lock; requests that are over, since ever */
+  char fault[256];             /* lock; the latest one of them */
   uint32_t budget_left;        /* lock */
-  double budget_stretch;       /* lock */
-  int64_t watched_at;          /* lock; when the thread was last at work */
+  double budget_percent;       /* lock */
+  double stretch;              /* lock */
   conditions_account_t conditions; /* lock */
-  outbox_t outbox;                 /* lock */
+  notices_t notices;               /* lock */
 
   /* of the read callback */
   cdtime_t interval; /* of each value */
   size_t slices;     /* the calls in one interval; each reports a part */
   size_t slice;      /* which of them it is */
-  bool is_complete;  /* all look-ups are reported */
-  size_t reported;   /* look-ups since the first slice */
-  lookup_t *cursor;  /* lock; the next one to report */
-  notice_t *notices; /* to be told after the values */
+  bool is_complete;  /* all polls are reported */
+  size_t reported;   /* polls since the first slice */
+  size_t unread;     /* instances since then */
+  size_t to_tell;    /* notices, after the values */
+  poll_t *cursor;    /* lock; the next one to report */
 
   account_t *next;
 };
 
-#pragma GCC visibility push(hidden)
+/* account.c: accounts, their instances, and what is polled of them. */
 
-/* config.c: reads a <Plugin aisearch> block and adds its accounts to the
- * list. Returns non-zero, after a message, where something is wrong; collectd
- * does not start then. */
-int aisearch_config(oconfig_item_t *ci, account_t **accounts);
-void aisearch_accounts_free(account_t *accounts);
+/* Logs a message about an account. */
+__attribute__((format(printf, 3, 4))) void
+account_log(const account_t *account, int level, const char *format, ...);
 
-/* lookup.c: what an account looks at. */
+void account_free(account_t *account);
 
-/* What makes one; the strings are copied. */
+/* What makes a poll; the strings are copied. */
 typedef struct {
   const char *instance;
   const char *namespace; /* NULL: not given */
   const char *job;       /* NULL: the list */
   enum ais_generation generation;
-} lookup_what_t;
+} poll_what_t;
 
 /* ACCOUNT-INSTANCE[@NAMESPACE] */
-void aisearch_lookup_name(char name[DATA_MAX_NAME_LEN],
-                          const account_t *account, const lookup_what_t *what);
+void poll_name(char name[DATA_MAX_NAME_LEN], const account_t *account,
+               const poll_what_t *what);
 
 /* Adds one to the account, behind all others. Returns NULL where memory runs
  * out. */
-lookup_t *aisearch_lookup_add(account_t *account, const lookup_what_t *what);
+poll_t *poll_add(account_t *account, const poll_what_t *what);
 
-/* The first one of that plugin instance, or NULL. */
-lookup_t *aisearch_lookup_find(const account_t *account, char *plugin_instance);
+/* The first one of that instance, or NULL. */
+poll_t *poll_find(const account_t *account, const char *name);
 
-/* Takes it out of the account, and frees it; one that is under way is laid
- * aside until it is over. */
-void aisearch_lookup_remove(lookup_t *lookup);
-void aisearch_lookup_over(lookup_t *lookup);
-void aisearch_lookup_free(lookup_t *lookup);
-void aisearch_lookups_free(account_t *account);
+/* Frees one that is not under way. */
+void poll_remove(poll_t *poll);
 
-/* What the API has of its instance; of that, what it asks for, with the path;
- * and a text for messages. */
-void aisearch_lookup_about(const lookup_t *lookup, enum ais_kind kind,
-                           struct ais_resource *resource);
-void aisearch_lookup_path(const lookup_t *lookup, struct ais_resource *resource,
-                          char path[AIS_RESOURCE_PATH_MAX]);
-void aisearch_lookup_label(const lookup_t *lookup, char *label, size_t size);
+/* What the API has of its instance; and a text for messages. */
+void poll_resource(const poll_t *poll, enum ais_kind kind,
+                   struct ais_resource *resource);
+void poll_label(const poll_t *poll, char *label, size_t size);
 
-/* look.c: looks at one, in the thread that fetches. */
-void aisearch_look(lookup_t *lookup);
+/* How old an answer may be to be reported. With the lock. */
+int64_t account_lifetime(const account_t *account);
 
-/* A request of the payer's begins, or is over. */
-void aisearch_look_begins(account_t *payer);
-void aisearch_look_ends(account_t *payer, const struct ais_response *response);
+static inline struct ais_str view(const char *s) {
+  return (struct ais_str){s, s != NULL ? strlen(s) : 0};
+}
 
-/* Whether there is room for one more; and how long until there may be, even if
- * none of them ends, in ms; -1: for ever. */
-bool aisearch_look_has_room(const account_t *payer);
-int64_t aisearch_look_wait(const account_t *payer);
+/* The time of the world, ms since the epoch; see ais_clock() for the other. */
+static inline int64_t epoch(void) { return (int64_t)CDTIME_T_TO_MS(cdtime()); }
 
-/* discover.c: asks for lists of instances, in the thread that fetches, and adds
- * and removes look-ups as they tell. */
+/* config.c: reads a <Plugin aisearch> block, adds its accounts to the list, and
+ * sets the path of the state file. What is wrong costs its own block, after a
+ * message. Returns how many such blocks there were. */
+size_t config_read(const oconfig_item_t *ci, account_t **accounts,
+                   char **state_path);
 
-/* Once the named instances are there. Returns -1 where memory runs out. */
-int aisearch_discover_start(account_t *account);
-void aisearch_discover_free(account_t *account);
+/* request.c: see request_t. */
 
-/* Begins what is due. Returns how long until there is more, in ms; -1: for
- * ever. */
-int64_t aisearch_discover(account_t *account);
+/* Reads the credential, if there is to be one. Logs what is wrong with it. */
+void credential_open(account_t *account);
 
-/* Two clocks, in ms: that of the world, and one that nobody sets. */
-int64_t aisearch_epoch(void);
-int64_t aisearch_clock(void);
+/* How long the API is not to be asked, ms; whether there is room for one more
+ * request of the payer's; and how long until there may be, -1: for ever. */
+int64_t request_pause(const account_t *account);
+bool request_has_room(const account_t *payer);
+int64_t request_room_wait(const account_t *payer);
 
-/* fetch.c: starts and stops the thread. */
-int aisearch_fetch_start(account_t *accounts);
-void aisearch_fetch_stop(void);
+/* Begins one. done() is called once, perhaps from inside. */
+void request_send(request_t *request);
 
-/* All that was to be reported was: the thread may write the state down. */
-void aisearch_fetch_reported(void);
+/* The API answers, but with a no. That may be over later, but hardly soon. */
+bool result_is_no(const result_t *result);
+
+/* Logs once per change of the fault, or of the status that says no. label says
+ * what cannot be read. Of many in one interval, the first ones are named. */
+void request_complain(account_t *account, trouble_t *trouble, const char *label,
+                      const result_t *result);
+void request_complain_more(account_t *account, int64_t interval);
+
+/* lists.c: asks for lists of instances, and adds and removes as they tell. */
+int lists_start(account_t *account);
+void lists_free(account_t *account);
+
+/* Begins what is due. Returns how long until there is more, ms; -1: for ever.
+ */
+int64_t lists_poll(account_t *account);
+
+/* poller.c: the thread. */
+int poller_start(account_t *accounts, bool is_test);
+void poller_stop(void); /* the thread */
+void poller_free(void);
+
+/* Puts a new poll, or an instance that has come back, into the schedule.
+ * Returns -1 where memory runs out. */
+int poller_add(poll_t *poll);
+
+/* The instance is gone: reports its conditions once more, as over, and ends. */
+void poller_end(poll_t *poll);
+
+/* The API has told of an instance. */
+void poller_know(poll_t *poll, const facts_t *facts);
+
+/* Wakes it up: the state file was written, or all of an interval is reported.
+ */
+void poller_wake(void);
+void poller_reported(void);
 
 /* report.c: dispatches the values of an account, slice by slice. */
-void aisearch_report_prepare(account_t *account, cdtime_t interval);
-void aisearch_report(account_t *account);
+void report_prepare(account_t *account, cdtime_t interval);
+void report(account_t *account);
 
-/* The notifications that no report will tell any more. */
-void aisearch_report_last(account_t *account);
-
-#pragma GCC visibility pop
+/* The same for "collectd -T": waits for a few answers, and says what they are.
+ * Returns -1 where there is a fault. */
+int report_test(account_t *account);
 
 #endif

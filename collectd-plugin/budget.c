@@ -4,7 +4,7 @@
 
 static double min_double(double a, double b) { return a < b ? a : b; }
 
-int aisearch_budget_limit(budget_t *b, struct ais_budget_limit limit) {
+int budget_limit(budget_t *b, struct ais_budget_limit limit) {
   for (size_t i = 0; i < b->nlimits; i++) {
     struct ais_budget_limit *other = &b->limits[i];
 
@@ -35,7 +35,7 @@ static double calls_to_be_had(const struct ais_budget_limit *limit) {
 static const uint32_t part_percents[BUDGET_PARTS] = {
     [BUDGET_DISCOVERY] = 50, [BUDGET_FACTS] = 10};
 
-void aisearch_budget_start(budget_t *b, int64_t now) {
+void budget_start(budget_t *b, int64_t now) {
   ais_budget_configure(&b->calls, b->limits, b->nlimits, b->hold, now);
 
   for (int part = 0; part < BUDGET_PARTS; part++) {
@@ -47,7 +47,7 @@ void aisearch_budget_start(budget_t *b, int64_t now) {
   }
 }
 
-int64_t aisearch_budget_period(const budget_t *b) {
+int64_t budget_period(const budget_t *b) {
   int64_t longest = 0;
 
   for (size_t i = 0; i < b->nlimits; i++)
@@ -57,36 +57,34 @@ int64_t aisearch_budget_period(const budget_t *b) {
   return longest;
 }
 
-uint32_t aisearch_budget_left(budget_t *b, int64_t now) {
+uint32_t budget_left(budget_t *b, int64_t now) {
   uint32_t left = ais_budget_left(&b->calls, now);
 
   return left > b->unsent ? left - (uint32_t)b->unsent : 0;
 }
 
-void aisearch_budget_begin(budget_t *b) { b->unsent++; }
+void budget_begin(budget_t *b) { b->unsent++; }
 
 /* Where some is left, it is for those that are about to send a request. */
-int64_t aisearch_budget_wait(budget_t *b, int64_t now) {
+int64_t budget_wait(budget_t *b, int64_t now) {
   return ais_budget_left(&b->calls, now) == 0 ? ais_budget_wait(&b->calls, now)
                                               : -1;
 }
 
-uint32_t aisearch_budget_part_left(budget_t *b, budget_part_t part,
-                                   int64_t now) {
+uint32_t budget_part_left(budget_t *b, budget_part_t part, int64_t now) {
   uint32_t left = ais_budget_left(&b->parts[part], now);
-  uint32_t all = aisearch_budget_left(b, now);
+  uint32_t all = budget_left(b, now);
 
   return left < all ? left : all;
 }
 
-int64_t aisearch_budget_part_wait(budget_t *b, budget_part_t part,
-                                  int64_t now) {
+int64_t budget_part_wait(budget_t *b, budget_part_t part, int64_t now) {
   int64_t wait = ais_budget_wait(&b->parts[part], now);
 
-  return wait > 0 ? wait : aisearch_budget_wait(b, now);
+  return wait > 0 ? wait : budget_wait(b, now);
 }
 
-double aisearch_budget_rate(budget_t *b, int64_t now) {
+double budget_rate(budget_t *b, int64_t now) {
   double rate = (double)UINT32_MAX;
 
   for (size_t i = 0; i < b->nlimits; i++)
@@ -105,6 +103,26 @@ double aisearch_budget_rate(budget_t *b, int64_t now) {
   return rate;
 }
 
+double budget_percent(budget_t *b, int64_t now) {
+  struct ais_budget ours = b->calls;
+  double share, greatest = 1.0;
+
+  ours.nobserved = 0;
+  share = ais_budget_share(&ours, /* part = */ NULL, /* shortest = */ 0, now);
+  for (size_t i = 0; i < b->nlimits; i++)
+    if ((double)b->limits[i].calls > greatest)
+      greatest = (double)b->limits[i].calls;
+
+  for (uint32_t i = 0; i < b->calls.nobserved; i++) {
+    const struct ais_limit *limit = &b->calls.observed[i];
+    double of = limit->quota > 0 ? (double)limit->quota : greatest;
+
+    if (limit->left >= 0 && now < limit->reset_at)
+      share = min_double(share, (double)limit->left / of);
+  }
+  return 100.0 * share;
+}
+
 /* It may be the repeat of another look-up than was counted there: then one more
  * may begin, and is refused here. */
 static void count_sent(budget_t *b) {
@@ -120,14 +138,14 @@ static bool count_taken(budget_t *b, ais_ticket ticket) {
   return true;
 }
 
-bool aisearch_budget_enter(budget_t *b, uint64_t *ticket, int64_t now) {
+bool budget_enter(budget_t *b, uint64_t *ticket, int64_t now) {
   *ticket = ais_budget_take(&b->calls, now);
   return count_taken(b, *ticket);
 }
 
 /* Of a part, all that was sent counts, HITs included. */
-bool aisearch_budget_part_enter(budget_t *b, budget_part_t part,
-                                uint64_t *ticket, int64_t now) {
+bool budget_part_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
+                       int64_t now) {
   *ticket = ais_budget_part_take(&b->parts[part], &b->calls, now);
   return count_taken(b, *ticket);
 }
@@ -135,8 +153,7 @@ bool aisearch_budget_part_enter(budget_t *b, budget_part_t part,
 /* Whether an answer has cost anything is known a moment later, when it is
  * settled. A call that was given up ends when it has to: the API may count it
  * at any time until then. */
-void aisearch_budget_leave(budget_t *b, uint64_t ticket, bool given_up,
-                           int64_t now) {
+void budget_leave(budget_t *b, uint64_t ticket, bool given_up, int64_t now) {
   ais_budget_end(&b->calls, b->over, now);
   b->over = given_up ? AIS_TICKET_NONE : ticket;
 }
@@ -149,9 +166,8 @@ static void end_call(budget_t *b, bool hit, int64_t now) {
   b->over = AIS_TICKET_NONE;
 }
 
-budget_outcome_t aisearch_budget_settle(budget_t *b,
-                                        const struct ais_response *response,
-                                        int64_t now) {
+budget_outcome_t budget_settle(budget_t *b, const struct ais_response *response,
+                               int64_t now) {
   bool hit = strcmp(response->cache, "HIT") == 0;
   budget_outcome_t outcome = {.spent = response->calls - (hit ? 1 : 0)};
 

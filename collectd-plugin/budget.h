@@ -33,39 +33,39 @@ typedef struct {
   size_t unsent;   /* look-ups that have begun, and not sent a request */
 } budget_t;
 
-#pragma GCC visibility push(hidden)
-
 /* Adds a limit: all of them hold. Returns -1 where there are too many. */
-int aisearch_budget_limit(budget_t *b, struct ais_budget_limit limit);
+int budget_limit(budget_t *b, struct ais_budget_limit limit);
 
 /* Begins with nothing spent, once all limits and hold are known. */
-void aisearch_budget_start(budget_t *b, int64_t now);
+void budget_start(budget_t *b, int64_t now);
 
 /* How many look-ups may begin now; then one has begun. */
-uint32_t aisearch_budget_left(budget_t *b, int64_t now);
-void aisearch_budget_begin(budget_t *b);
+uint32_t budget_left(budget_t *b, int64_t now);
+void budget_begin(budget_t *b);
 
 /* How long until a look-up may begin, if nothing else happens; -1: for ever. */
-int64_t aisearch_budget_wait(budget_t *b, int64_t now);
+int64_t budget_wait(budget_t *b, int64_t now);
 
 /* The same for a part, which may have to wait for longer. */
-uint32_t aisearch_budget_part_left(budget_t *b, budget_part_t part,
-                                   int64_t now);
-int64_t aisearch_budget_part_wait(budget_t *b, budget_part_t part, int64_t now);
+uint32_t budget_part_left(budget_t *b, budget_part_t part, int64_t now);
+int64_t budget_part_wait(budget_t *b, budget_part_t part, int64_t now);
 
 /* The calls per ms that there are for ever; less where the API says that others
  * spend them too. Never 0. */
-double aisearch_budget_rate(budget_t *b, int64_t now);
+double budget_rate(budget_t *b, int64_t now);
+
+/* What is left of the tightest limit, of ours or of what the API says of its
+ * own, in percent. */
+double budget_percent(budget_t *b, int64_t now);
 
 /* For how long one has to look to see the limits at work. */
-int64_t aisearch_budget_period(const budget_t *b);
+int64_t budget_period(const budget_t *b);
 
 /* The two sides of the gate; see ais_client.h. */
-bool aisearch_budget_enter(budget_t *b, uint64_t *ticket, int64_t now);
-bool aisearch_budget_part_enter(budget_t *b, budget_part_t part,
-                                uint64_t *ticket, int64_t now);
-void aisearch_budget_leave(budget_t *b, uint64_t ticket, bool given_up,
-                           int64_t now);
+bool budget_enter(budget_t *b, uint64_t *ticket, int64_t now);
+bool budget_part_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
+                       int64_t now);
+void budget_leave(budget_t *b, uint64_t ticket, bool given_up, int64_t now);
 
 /* What the end of a look-up says about calls. */
 typedef struct {
@@ -75,10 +75,7 @@ typedef struct {
 
 /* A HIT of an nginx in between has cost nothing. (EXPIRED and MISS have,
  * UPDATING and STALE may have: nginx asks in the background then.) */
-budget_outcome_t aisearch_budget_settle(budget_t *b,
-                                        const struct ais_response *response,
-                                        int64_t now);
-
-#pragma GCC visibility pop
+budget_outcome_t budget_settle(budget_t *b, const struct ais_response *response,
+                               int64_t now);
 
 #endif

@@ -1,9 +1,13 @@
 #include "conditions.h"
 
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* Reads with something that was to be had, and none of it was. */
+#include "ais_utf8.h"
+
+/* Reports with something that was to be had, and none of it was. */
 #define UNREACHABLE_READS 3
 
 /* One refusal may be of a credential that was replaced a moment ago. */
@@ -16,34 +20,172 @@
 #define OVERDUE_INTERVALS 2
 #define OVERDUE_GRACE (INT64_C(15) * 60 * 1000)
 
-/* What is judged. */
+bool conditions_is_failure(condition_t condition) {
+  return condition == CONDITION_FAILED ||
+         condition == CONDITION_INSTANCE_ERROR ||
+         condition == CONDITION_CREDENTIAL;
+}
+
+/* Text of the API's is made printable, and cut where there is no room; never
+ * inside of a character. */
+
+/* Copies whole characters while there is room, and ends what had to be cut with
+ * "...". */
+static void text_copy(char *to, size_t size, const char *from) {
+  size_t len = 0;
+  size_t last_fit = 0; /* so long, and the dots fit behind */
+  size_t n;
+
+  for (; *from != '\0'; from += n > 0 ? n : 1) {
+    struct ais_str rest = {from, strnlen(from, AIS_UTF8_MAX)};
+
+    n = ais_utf8_sequence(rest);
+    bool is_odd = n == 0 || ais_utf8_control(rest) > 0;
+    size_t width = is_odd ? 1 : n;
+
+    if (len + width >= size) {
+      snprintf(to + last_fit, size - last_fit, "...");
+      return;
+    }
+
+    if (is_odd)
+      to[len] = n == 0 ? '?' : ' ';
+    else
+      memcpy(to + len, from, n);
+    len += width;
+    if (len + 3 < size)
+      last_fit = len;
+  }
+  to[len] = '\0';
+}
+
+const char *conditions_span(char text[SPAN_SIZE], int64_t ms) {
+  static const struct {
+    int64_t seconds;
+    const char *name;
+  } units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}};
+  int64_t seconds = (ms + 500) / 1000;
+  size_t i = 0;
+
+  /* at least two of them: one digit alone says little */
+  while (units[i].seconds > 1 && seconds < 2 * units[i].seconds)
+    i++;
+  snprintf(text, SPAN_SIZE, "%lld %s", (long long)(seconds / units[i].seconds),
+           units[i].name);
+  return text;
+}
+
+/* Notices. */
+
+bool notices_add(notices_t *notices, const notice_t *notice) {
+  notice_t **end = &notices->first;
+  notice_t *copy = malloc(sizeof(*copy));
+
+  if (copy == NULL)
+    return false;
+
+  *copy = *notice;
+  copy->next = NULL;
+  while (*end != NULL)
+    end = &(*end)->next;
+  *end = copy;
+  notices->changed = true;
+  return true;
+}
+
+size_t notices_count(const notices_t *notices, notice_stage_t stage) {
+  size_t n = 0;
+
+  for (const notice_t *i = notices->first; i != NULL; i = i->next)
+    n += i->stage == stage;
+  return n;
+}
+
+void notices_move(notices_t *notices, notice_stage_t from, notice_stage_t to) {
+  for (notice_t *i = notices->first; i != NULL; i = i->next)
+    if (i->stage == from)
+      i->stage = to;
+}
+
+notice_t *notices_take(notices_t *notices) {
+  notice_t *first = notices->first;
+
+  if (first == NULL || first->stage != NOTICE_WRITTEN)
+    return NULL;
+  notices->first = first->next;
+  notices->changed = true;
+  return first;
+}
+
+void notices_free(notices_t *notices) {
+  while (notices->first != NULL) {
+    notice_t *next = notices->first->next;
+
+    free(notices->first);
+    notices->first = next;
+  }
+}
+
+/* Returns whether nobody was told yet that the condition has begun, and nobody
+ * needs to be any more. */
+static bool notices_drop(notices_t *notices, const char *name,
+                         condition_t condition) {
+  notice_t **place = &notices->first;
+
+  while (*place != NULL &&
+         ((*place)->is_over || (*place)->condition != condition ||
+          strcmp((*place)->name, name) != 0))
+    place = &(*place)->next;
+  if (*place == NULL)
+    return false;
+
+  notice_t *found = *place;
+  *place = found->next;
+  free(found);
+  notices->changed = true;
+  return true;
+}
+
+/* Whose conditions are judged. */
 typedef struct {
-  outbox_told_t *told;
-  outbox_t *outbox;
-  const char *plugin_instance;
+  told_t *told;
+  const char *name;
+  notices_t *notices;
 } subject_t;
 
-/* Those that are not about a job. */
-static void begin_condition(const subject_t *s, condition_t condition,
-                            const char *message) {
-  notice_t notice;
-
-  aisearch_notice_begin(&notice, condition, s->plugin_instance);
-  aisearch_notice_say(&notice, "%s", message);
-  aisearch_outbox_begin(s->outbox, s->told, &notice);
+static void condition_begin(const subject_t *s, notice_t *notice,
+                            condition_t condition) {
+  notice->condition = condition;
+  snprintf(notice->name, sizeof(notice->name), "%s", s->name);
+  if (notices_add(s->notices, notice))
+    s->told->bits |= UINT32_C(1) << condition;
 }
 
-static void end_condition(const subject_t *s, condition_t condition,
-                          const char *message) {
-  notice_t notice;
+/* Where nobody was told that it had begun, nobody is told. Only of failed jobs
+ * each is told, also where that is over. */
+static void condition_end(const subject_t *s, notice_t *notice,
+                          condition_t condition) {
+  if (!condition_has_begun(s->told, condition))
+    return;
 
-  aisearch_notice_end(&notice, condition, s->plugin_instance);
-  aisearch_notice_say(&notice, "%s", message);
-  aisearch_outbox_end(s->outbox, s->told, &notice);
+  notice->condition = condition;
+  notice->is_over = true;
+  snprintf(notice->name, sizeof(notice->name), "%s", s->name);
+  if ((condition != CONDITION_FAILED &&
+       notices_drop(s->notices, s->name, condition)) ||
+      notices_add(s->notices, notice))
+    s->told->bits &= ~(UINT32_C(1) << condition);
 }
 
-static bool is_told(const subject_t *s, condition_t condition) {
-  return aisearch_outbox_is_told(s->told, condition);
+__attribute__((format(printf, 1, 2))) static notice_t
+notice_say(const char *format, ...) {
+  notice_t notice = {.duration = -1.0};
+  va_list ap;
+
+  va_start(ap, format);
+  vsnprintf(notice.message, sizeof(notice.message), format, ap);
+  va_end(ap);
+  return notice;
 }
 
 static int64_t time_between(int64_t from, int64_t to) {
@@ -52,209 +194,228 @@ static int64_t time_between(int64_t from, int64_t to) {
   return to > from ? to - from : 0;
 }
 
+/* About this job, which has taken so many ms; below 0: unknown. */
+static notice_t notice_job(const struct ais_job *job, int64_t duration) {
+  notice_t notice = {.duration =
+                         duration < 0 ? -1.0 : (double)duration / 1000.0};
+
+  text_copy(notice.job, sizeof(notice.job), job->id);
+  text_copy(notice.source, sizeof(notice.source), job->source);
+  if (job->end_reason != NULL)
+    text_copy(notice.end_reason, sizeof(notice.end_reason), job->end_reason);
+  return notice;
+}
+
+/* "Job ID (SOURCE) WHAT after 12 min: END_REASON", as far as this is known. All
+ * but the reason fits; that is cut to what is left. */
+static notice_t notice_end(const struct ais_job *job, const char *what) {
+  int64_t duration = time_between(job->started_at, job->ended_at);
+  notice_t n = notice_job(job, duration);
+  char span[SPAN_SIZE];
+  int len = snprintf(n.message, sizeof(n.message), "Job %s (%s) %s%s%s", n.job,
+                     n.source, what, duration >= 0 ? " after " : "",
+                     duration >= 0 ? conditions_span(span, duration) : "");
+
+  if (n.end_reason[0] != '\0') {
+    memcpy(n.message + len, ": ", 3);
+    text_copy(n.message + len + 2, sizeof(n.message) - (size_t)len - 2,
+              n.end_reason);
+  }
+  return n;
+}
+
 /* failed: once per failed job, until the next that succeeds. */
 
 /* One that has ended in a year to come would outlast each success. */
-static void tell_failed(const subject_t *s, const struct ais_job *job,
-                        int64_t answered_at) {
-  notice_t notice;
+static void begin_failed(const subject_t *s, const struct ais_job *job,
+                         int64_t answered_at) {
+  notice_t notice = notice_end(job, "has failed");
 
   if (job->ended_at > s->told->failed_at &&
       job->ended_at <= answered_at + CLOCKS_DIFFER)
     s->told->failed_at = job->ended_at;
-
-  aisearch_notice_begin(&notice, CONDITION_FAILED, s->plugin_instance);
-  aisearch_notice_job(&notice, job,
-                      time_between(job->started_at, job->ended_at));
-  aisearch_notice_say_ended(&notice, "has failed");
-  aisearch_outbox_begin(s->outbox, s->told, &notice);
+  condition_begin(s, &notice, CONDITION_FAILED);
 }
 
 /* Further pages have older jobs: one of these is not the next success. */
-static void tell_succeeded(const subject_t *s, const struct ais_job *job) {
-  notice_t notice;
+static void end_failed(const subject_t *s, const struct ais_job *job) {
+  notice_t notice = notice_end(job, "has succeeded");
 
-  if (job->ended_at != AIS_TIME_NONE && job->ended_at < s->told->failed_at)
-    return;
-
-  aisearch_notice_end(&notice, CONDITION_FAILED, s->plugin_instance);
-  aisearch_notice_job(&notice, job,
-                      time_between(job->started_at, job->ended_at));
-  aisearch_notice_say_ended(&notice, "has succeeded");
-  aisearch_outbox_end(s->outbox, s->told, &notice);
+  if (job->ended_at == AIS_TIME_NONE || job->ended_at >= s->told->failed_at)
+    condition_end(s, &notice, CONDITION_FAILED);
 }
 
 static void judge_ends(const subject_t *s, const history_t *history,
                        const history_news_t *news, int64_t answered_at) {
-  bool was_told = is_told(s, CONDITION_FAILED);
+  notice_t late = notice_say("A later job has succeeded");
+  bool had_begun = condition_has_begun(s->told, CONDITION_FAILED);
   const struct ais_job *failed = NULL;
 
   for (size_t i = 0; i < news->nended; i++) {
     const struct ais_job *job = news->ended[i];
 
     if (job->state == AIS_FAILED) {
-      tell_failed(s, job, answered_at);
+      begin_failed(s, job, answered_at);
       failed = job;
     } else if (job->state == AIS_SUCCEEDED) {
-      tell_succeeded(s, job);
+      end_failed(s, job);
     }
   }
 
   /* It came to light late. */
-  if (!was_told && failed != NULL && failed->ended_at != AIS_TIME_NONE &&
+  if (!had_begun && failed != NULL && failed->ended_at != AIS_TIME_NONE &&
       failed->ended_at < history->succeeded_at)
-    end_condition(s, CONDITION_FAILED, "A later job has succeeded");
+    condition_end(s, &late, CONDITION_FAILED);
 }
 
 /* stalled */
 
-static void tell_stalled(const subject_t *s, const struct ais_job *job,
-                         int64_t silence, int64_t answered_at) {
-  bool queued = (job->state == AIS_QUEUED);
-  int64_t age = queued ? silence : time_between(job->started_at, answered_at);
-  notice_t notice;
-
-  aisearch_notice_begin(&notice, CONDITION_STALLED, s->plugin_instance);
-  aisearch_notice_job(&notice, job, age);
-  if (queued)
-    aisearch_notice_say(&notice, "Job %s (%s) has been queued for %.0f s",
-                        notice.job, notice.source, (double)silence / 1000.0);
-  else
-    aisearch_notice_say(&notice,
-                        "Job %s (%s) has given no sign of life for %.0f s",
-                        notice.job, notice.source, (double)silence / 1000.0);
-  aisearch_outbox_begin(s->outbox, s->told, &notice);
-}
-
 static void judge_silence(const subject_t *s, const history_news_t *news,
                           int64_t answered_at) {
+  notice_t over = notice_say("No job is stalled any more");
+  const struct ais_job *job = news->silent;
+  bool queued = job != NULL && job->state == AIS_QUEUED;
+  char span[SPAN_SIZE];
+
   if (news->all_well)
-    end_condition(s, CONDITION_STALLED, "No job is stalled any more");
-  else if (news->silent != NULL && !is_told(s, CONDITION_STALLED))
-    tell_stalled(s, news->silent, news->silence, answered_at);
+    condition_end(s, &over, CONDITION_STALLED);
+  if (news->all_well || job == NULL ||
+      condition_has_begun(s->told, CONDITION_STALLED))
+    return;
+
+  notice_t notice = notice_job(
+      job, queued ? news->silence : time_between(job->started_at, answered_at));
+  snprintf(notice.message, sizeof(notice.message), "Job %s (%s) has %s for %s",
+           notice.job, notice.source,
+           queued ? "been queued" : "given no sign of life",
+           conditions_span(span, news->silence));
+  condition_begin(s, &notice, CONDITION_STALLED);
 }
 
 /* overdue: not of single jobs, which succeed only once. */
 
-static void tell_overdue(const subject_t *s,
-                         const conditions_instance_t *instance, bool never,
-                         int64_t age) {
-  const char *since = !never ? "No job has succeeded for %.0f s"
-                      : instance->facts.created_at != AIS_TIME_NONE
-                          ? "No job has succeeded since the instance was "
-                            "created, %.0f s ago"
-                          : "No job has succeeded since the instance was "
-                            "first seen, %.0f s ago";
-  notice_t notice;
-
-  aisearch_notice_begin(&notice, CONDITION_OVERDUE, s->plugin_instance);
-  aisearch_notice_say(&notice, since, (double)age / 1000.0);
-  aisearch_outbox_begin(s->outbox, s->told, &notice);
-}
-
-static int64_t patience(const conditions_settings_t *settings,
-                        const facts_t *facts) {
+static int64_t overdue_patience(const conditions_settings_t *settings,
+                                const facts_t *facts) {
   if (settings->overdue_after != OVERDUE_BY_INTERVAL)
     return settings->overdue_after;
-  return OVERDUE_INTERVALS * aisearch_facts_interval(facts) + OVERDUE_GRACE;
+  return OVERDUE_INTERVALS * facts_interval(facts) + OVERDUE_GRACE;
+}
+
+static void begin_overdue(const subject_t *s, const facts_t *facts, bool never,
+                          int64_t age) {
+  char span[SPAN_SIZE];
+  notice_t notice;
+
+  conditions_span(span, age);
+  notice =
+      never ? notice_say(
+                  "No job has succeeded since the instance was %s, %s ago",
+                  facts->created_at != AIS_TIME_NONE ? "created" : "first seen",
+                  span)
+            : notice_say("No job has succeeded for %s", span);
+  condition_begin(s, &notice, CONDITION_OVERDUE);
 }
 
 /* What was excused until a moment ago has to sync from then on. */
-static void judge_age(const subject_t *s, const conditions_instance_t *instance,
+static void judge_age(const subject_t *s, const facts_t *facts,
                       const history_t *history, int64_t patience,
                       int64_t answered_at) {
-  const facts_t *facts = &instance->facts;
+  notice_t over = notice_say("A job has succeeded");
   int64_t begin =
       facts->created_at != AIS_TIME_NONE ? facts->created_at : history->seen_at;
   bool never = history->succeeded_at < begin;
   int64_t since = never ? begin : history->succeeded_at;
 
   if (answered_at - since <= patience)
-    end_condition(s, CONDITION_OVERDUE, "A job has succeeded");
-  else if (!is_told(s, CONDITION_OVERDUE) &&
+    condition_end(s, &over, CONDITION_OVERDUE);
+  else if (!condition_has_begun(s->told, CONDITION_OVERDUE) &&
            answered_at - patience > history->excused_at)
-    tell_overdue(s, instance, never, answered_at - since);
+    begin_overdue(s, facts, never, answered_at - since);
 }
 
 /* The service pauses what is in error: that makes nothing good. */
 static void judge_success(const subject_t *s,
                           const conditions_settings_t *settings,
-                          const conditions_instance_t *instance,
-                          history_t *history, int64_t answered_at) {
-  const char *excuse = aisearch_facts_excuse(&instance->facts);
+                          instance_t *instance, int64_t answered_at) {
+  const char *excuse = facts_excuse(&instance->facts);
+  notice_t over = notice_say("%s", settings->overdue_after == 0
+                                       ? "Nobody waits for a success any more"
+                                   : excuse != NULL ? excuse
+                                                    : "");
 
-  if (!history->listed || instance->awaited)
+  if (!instance->history.listed || instance->awaited)
     return;
 
   if (settings->overdue_after == 0) {
-    end_condition(s, CONDITION_OVERDUE, "Nobody waits for a success any more");
+    condition_end(s, &over, CONDITION_OVERDUE);
   } else if (excuse != NULL) {
-    history->excused_at = answered_at;
+    instance->history.excused_at = answered_at;
     if (!instance->facts.in_error)
-      end_condition(s, CONDITION_OVERDUE, excuse);
+      condition_end(s, &over, CONDITION_OVERDUE);
   } else {
-    judge_age(s, instance, history, patience(settings, &instance->facts),
-              answered_at);
+    judge_age(s, &instance->facts, &instance->history,
+              overdue_patience(settings, &instance->facts), answered_at);
   }
 }
 
-void aisearch_conditions_look(outbox_told_t *told,
-                              const conditions_settings_t *settings,
-                              const conditions_instance_t *instance,
-                              history_t *history, const history_news_t *news,
-                              int64_t answered_at, outbox_t *outbox) {
-  subject_t s = {told, outbox, instance->plugin_instance};
+void conditions_judge(instance_t *instance,
+                      const conditions_settings_t *settings,
+                      const history_news_t *news, int64_t answered_at,
+                      notices_t *notices) {
+  subject_t s = {&instance->told, instance->name, notices};
 
-  judge_ends(&s, history, news, answered_at);
+  judge_ends(&s, &instance->history, news, answered_at);
   judge_silence(&s, news, answered_at);
   if (!news->more)
-    judge_success(&s, settings, instance, history, answered_at);
+    judge_success(&s, settings, instance, answered_at);
 }
+
+/* instance_error */
 
 /* Whether more is to be waited for than before. */
 static bool is_stricter(const facts_t *facts, const facts_t *before) {
-  return aisearch_facts_excuse(facts) == NULL &&
-         (aisearch_facts_excuse(before) != NULL ||
+  return facts_excuse(facts) == NULL &&
+         (facts_excuse(before) != NULL ||
           facts->sync_interval < before->sync_interval);
 }
 
 /* What is to sync now, or more often, does so from some moment on since it was
  * told of last; that was not long ago, and what is waited for has that grace.
  */
-void aisearch_conditions_know(outbox_told_t *told,
-                              conditions_instance_t *instance,
-                              history_t *history, const facts_t *facts,
-                              int64_t now, outbox_t *outbox) {
-  subject_t s = {told, outbox, instance->plugin_instance};
-  char message[NOTICE_MESSAGE_SIZE];
+void conditions_know(instance_t *instance, const facts_t *facts, int64_t now,
+                     notices_t *notices) {
+  subject_t s = {&instance->told, instance->name, notices};
+  notice_t notice =
+      notice_say("The instance is %s%s: its status is %s",
+                 facts->in_error ? "in error" : "not in error any more",
+                 facts->in_error && facts->paused ? ", and paused" : "",
+                 facts->status[0] != '\0' ? facts->status : "unknown");
 
-  snprintf(message, sizeof(message), "The instance is %s%s: its status is %s",
-           facts->in_error ? "in error" : "not in error any more",
-           facts->in_error && facts->paused ? ", and paused" : "",
-           facts->status[0] != '\0' ? facts->status : "unknown");
   if (is_stricter(facts, &instance->facts))
-    history->excused_at = now - OVERDUE_GRACE;
+    instance->history.excused_at = now - OVERDUE_GRACE;
   instance->facts = *facts;
+  instance->is_known = true;
 
   if (!facts->in_error)
-    end_condition(&s, CONDITION_INSTANCE_ERROR, message);
-  else if (!is_told(&s, CONDITION_INSTANCE_ERROR))
-    begin_condition(&s, CONDITION_INSTANCE_ERROR, message);
+    condition_end(&s, &notice, CONDITION_INSTANCE_ERROR);
+  else if (!condition_has_begun(s.told, CONDITION_INSTANCE_ERROR))
+    condition_begin(&s, &notice, CONDITION_INSTANCE_ERROR);
 }
 
-void aisearch_conditions_gone(outbox_told_t *told, const char *plugin_instance,
-                              outbox_t *outbox) {
-  subject_t s = {told, outbox, plugin_instance};
+void conditions_gone(told_t *told, const char *name, notices_t *notices) {
+  subject_t s = {told, name, notices};
 
-  for (int c = CONDITION_FAILED; c <= CONDITION_INSTANCE_ERROR; c++)
-    end_condition(&s, c, "The instance is not there any more");
+  for (int c = 0; c < CONDITIONS_OF_INSTANCE; c++) {
+    notice_t notice = notice_say("The instance is not there any more");
+
+    condition_end(&s, &notice, c);
+  }
 }
 
 /* Accounts. */
 
-void aisearch_conditions_outcome(conditions_account_t *account,
-                                 enum ais_fault fault,
-                                 const refusal_t *refusal) {
+void conditions_count(conditions_account_t *account, enum ais_fault fault,
+                      const refusal_t *refusal) {
   if (refusal != NULL)
     account->refusal = *refusal;
 
@@ -281,125 +442,57 @@ void aisearch_conditions_outcome(conditions_account_t *account,
   }
 }
 
-static void judge_credential(const subject_t *s, conditions_account_t *a) {
-  if (a->good + a->missing > 0) {
-    a->denied_reads = 0;
-    end_condition(s, CONDITION_CREDENTIAL, "The API accepts the credential");
-  } else if (a->denied > 0 && ++a->denied_reads >= DENIED_READS &&
-             !is_told(s, CONDITION_CREDENTIAL)) {
-    begin_condition(s, CONDITION_CREDENTIAL, "The API refuses the credential");
+/* It begins where all that there was for so many reports is like that. */
+static void judge_account(const subject_t *s, condition_t condition,
+                          bool begins, unsigned *reports, unsigned most,
+                          bool ends, notice_t notice, const char *over) {
+  notice_t end = notice_say("%s", over);
+
+  if (ends) {
+    *reports = 0;
+    condition_end(s, &end, condition);
+  } else if (begins && ++*reports >= most &&
+             !condition_has_begun(s->told, condition)) {
+    condition_begin(s, &notice, condition);
   }
 }
 
-/* Whoever refuses something can be reached. */
-static void judge_reach(const subject_t *s, conditions_account_t *a) {
-  if (a->good + a->missing + a->refused + a->denied + a->limited > 0) {
-    a->failed_reads = 0;
-    end_condition(s, CONDITION_UNREACHABLE, "The API answers again");
-  } else if (a->failed > 0 && ++a->failed_reads >= UNREACHABLE_READS &&
-             !is_told(s, CONDITION_UNREACHABLE)) {
-    begin_condition(s, CONDITION_UNREACHABLE,
-                    "The API cannot be reached: no look-up succeeds");
-  }
-}
-
-/* Answers that were under way may come in after the 429. */
-static void judge_limit(const subject_t *s, const conditions_account_t *a) {
-  if (a->limited > 0) {
-    if (!is_told(s, CONDITION_RATE_LIMITED))
-      begin_condition(s, CONDITION_RATE_LIMITED,
-                      "The rate limit of the API is reached (429)");
-  } else if (a->good + a->missing + a->refused > 0) {
-    end_condition(s, CONDITION_RATE_LIMITED, "The API accepts calls again");
-  }
-}
-
-static void tell_refused(const subject_t *s, const refusal_t *refusal) {
-  char message[NOTICE_MESSAGE_SIZE];
+static notice_t say_refused(const refusal_t *refusal) {
   char code[32] = "";
 
   if (refusal->code != 0)
     snprintf(code, sizeof(code), " (code %d)", refusal->code);
-  snprintf(message, sizeof(message),
-           "Every look-up is refused: the API answers %d%s", refusal->status,
-           code);
-  begin_condition(s, CONDITION_REFUSED, message);
+  return notice_say("Every look-up is refused: the API answers %d%s",
+                    refusal->status, code);
 }
 
-/* What has failed besides may have been in order. */
-static void judge_refusals(const subject_t *s, conditions_account_t *a) {
-  bool all = a->denied + a->limited + a->failed == 0;
+/* Whoever refuses something can be reached. Answers that were under way may
+ * come in after the 429. What has failed beside what is refused may have been
+ * in order. */
+void conditions_report(conditions_account_t *a, const char *name,
+                       notices_t *notices) {
+  subject_t s = {&a->told, name, notices};
+  size_t answered = a->good + a->missing;
+  bool is_mixed = a->denied + a->limited + a->failed > 0;
+  unsigned at_once = 0;
 
-  if (a->good > 0) {
-    a->refused_reads = 0;
-    end_condition(s, CONDITION_REFUSED, "The API answers a look-up again");
-  } else if (a->missing + a->refused > 0 && all &&
-             ++a->refused_reads >= REFUSED_READS &&
-             !is_told(s, CONDITION_REFUSED)) {
-    tell_refused(s, &a->refusal);
-  }
-}
+  judge_account(&s, CONDITION_CREDENTIAL, a->denied > 0, &a->denied_reads,
+                DENIED_READS, answered > 0,
+                notice_say("The API refuses the credential"),
+                "The API accepts the credential");
+  judge_account(&s, CONDITION_UNREACHABLE, a->failed > 0, &a->failed_reads,
+                UNREACHABLE_READS,
+                answered + a->refused + a->denied + a->limited > 0,
+                notice_say("The API cannot be reached: no look-up succeeds"),
+                "The API answers again");
+  judge_account(&s, CONDITION_RATE_LIMITED, a->limited > 0, &at_once, 1,
+                a->limited == 0 && answered + a->refused > 0,
+                notice_say("The rate limit of the API is reached (429)"),
+                "The API accepts calls again");
+  judge_account(&s, CONDITION_REFUSED, a->missing + a->refused > 0 && !is_mixed,
+                &a->refused_reads, REFUSED_READS, a->good > 0,
+                say_refused(&a->refusal), "The API answers a look-up again");
 
-void aisearch_conditions_read(conditions_account_t *a, const char *name,
-                              outbox_t *outbox) {
-  subject_t s = {&a->told, outbox, name};
-
-  judge_credential(&s, a);
-  judge_reach(&s, a);
-  judge_limit(&s, a);
-  judge_refusals(&s, a);
   a->good = a->missing = a->refused = 0;
   a->denied = a->limited = a->failed = 0;
-}
-
-/* As text. */
-
-void aisearch_told_print(const outbox_told_t *told, char text[TOLD_TEXT_SIZE]) {
-  size_t len = 0;
-
-  text[0] = '\0';
-  for (int c = 0; c < CONDITIONS; c++) {
-    const char *name = aisearch_condition_name(c);
-    uint32_t bit = UINT32_C(1) << c;
-
-    if (told->told & bit)
-      len += (size_t)snprintf(text + len, TOLD_TEXT_SIZE - len, "%s%s",
-                              len > 0 ? "," : "", name);
-    if (told->summed & bit)
-      len += (size_t)snprintf(text + len, TOLD_TEXT_SIZE - len, "%s%s+",
-                              len > 0 ? "," : "", name);
-  }
-}
-
-static bool parse_name(outbox_told_t *told, const char *name, size_t len) {
-  bool summed = len > 0 && name[len - 1] == '+';
-
-  len -= summed;
-  for (int c = 0; c < CONDITIONS; c++) {
-    const char *known = aisearch_condition_name(c);
-
-    if (strlen(known) == len && memcmp(known, name, len) == 0) {
-      *(summed ? &told->summed : &told->told) |= UINT32_C(1) << c;
-      return true;
-    }
-  }
-  return false;
-}
-
-bool aisearch_told_parse(outbox_told_t *told, const char *text) {
-  *told = (outbox_told_t){0};
-  if (text[0] == '\0')
-    return true;
-
-  for (;;) {
-    size_t len = strcspn(text, ",");
-
-    if (!parse_name(told, text, len)) {
-      *told = (outbox_told_t){0};
-      return false;
-    }
-    if (text[len] == '\0')
-      return true;
-    text += len + 1;
-  }
 }

@@ -1,16 +1,16 @@
-#ifndef AISEARCH_CONDITIONS_H
-#define AISEARCH_CONDITIONS_H
+#ifndef CONDITIONS_H
+#define CONDITIONS_H
 
 #include "ais_policy.h"
 
-#include "facts.h"
 #include "history.h"
-#include "outbox.h"
+#include "instance.h"
 
 /*
  * What is worth a notification, and when it is over. Each condition of an
- * instance or an account begins once and ends once; what has begun or ended
- * goes to the account's outbox.
+ * instance or an account begins once and ends once. What has begun or ended
+ * becomes a notice, which waits until the state file has it, and then until a
+ * report tells it.
  *
  * Pure, without collectd in it. All times are milliseconds since the epoch.
  */
@@ -23,11 +23,37 @@ typedef struct {
   int64_t overdue_after; /* 0: never; or OVERDUE_BY_INTERVAL */
 } conditions_settings_t;
 
+#define NOTICE_MESSAGE_SIZE 256 /* collectd's */
+
+/* How far a notice has come. */
+typedef enum {
+  NOTICE_NEW,
+  NOTICE_WRITING, /* to the state file */
+  NOTICE_WRITTEN, /* from now on it may be told */
+} notice_stage_t;
+
+typedef struct notice_s notice_t;
+struct notice_s {
+  condition_t condition;
+  bool is_over; /* it has ended; or it has begun */
+  notice_stage_t stage;
+  char name[128]; /* the plugin instance */
+  char message[NOTICE_MESSAGE_SIZE];
+
+  /* Of the job that it is about: empty, and below 0, where there is none. */
+  char job[72];
+  char source[24];
+  char end_reason[256];
+  double duration; /* seconds */
+
+  notice_t *next;
+};
+
+/* The notices of an account that wait, in order. */
 typedef struct {
-  const char *plugin_instance;
-  facts_t facts;
-  bool awaited; /* it is not known yet whether they can be known */
-} conditions_instance_t;
+  notice_t *first;
+  bool changed; /* since the state file was written */
+} notices_t;
 
 /* What the API says no with. */
 typedef struct {
@@ -35,11 +61,11 @@ typedef struct {
   int code; /* 0: none */
 } refusal_t;
 
-/* Of an account: what came of its look-ups. */
+/* Of an account: what came of its requests. */
 typedef struct {
-  outbox_told_t told;
+  told_t told;
 
-  /* since the last read */
+  /* since the last report */
   size_t good;       /* the API has told what was asked for */
   size_t missing;    /* that there is no such thing */
   size_t refused;    /* no, in other words */
@@ -53,44 +79,46 @@ typedef struct {
   unsigned refused_reads;
 } conditions_account_t;
 
-#pragma GCC visibility push(hidden)
+/* Whether it begins with a failure, and not only a warning. */
+bool conditions_is_failure(condition_t condition);
 
 /* A good answer has come in, and the history has told its news. Notes in it
  * that nobody waits for a success now, where that is so. */
-void aisearch_conditions_look(outbox_told_t *told,
-                              const conditions_settings_t *settings,
-                              const conditions_instance_t *instance,
-                              history_t *history, const history_news_t *news,
-                              int64_t answered_at, outbox_t *outbox);
+void conditions_judge(instance_t *instance,
+                      const conditions_settings_t *settings,
+                      const history_news_t *news, int64_t answered_at,
+                      notices_t *notices);
 
 /* The API has told of the instance itself, which is known from now on. */
-void aisearch_conditions_know(outbox_told_t *told,
-                              conditions_instance_t *instance,
-                              history_t *history, const facts_t *facts,
-                              int64_t now, outbox_t *outbox);
+void conditions_know(instance_t *instance, const facts_t *facts, int64_t now,
+                     notices_t *notices);
 
 /* The instance is gone, and all its conditions with it. */
-void aisearch_conditions_gone(outbox_told_t *told, const char *plugin_instance,
-                              outbox_t *outbox);
+void conditions_gone(told_t *told, const char *name, notices_t *notices);
 
-/* A look-up of the account has ended; not one that the budget put off. refusal
+/* A request of the account has ended; not one that the budget put off. refusal
  * is what the API says no with; NULL where it does not. */
-void aisearch_conditions_outcome(conditions_account_t *account,
-                                 enum ais_fault fault,
-                                 const refusal_t *refusal);
+void conditions_count(conditions_account_t *account, enum ais_fault fault,
+                      const refusal_t *refusal);
 
-/* The account is read: judges what has come since the last time. */
-void aisearch_conditions_read(conditions_account_t *account, const char *name,
-                              outbox_t *outbox);
+/* A report begins: judges what has come since the last one. */
+void conditions_report(conditions_account_t *account, const char *name,
+                       notices_t *notices);
 
-/* For the state file: what was told, as the names of conditions with commas
- * between, those that are part of a summary with a "+" behind. Parsing returns
- * false for what is no such text; *told is then empty. */
-#define TOLD_TEXT_SIZE 256
+/* Puts a copy of one at the end. Returns false where memory runs out. */
+bool notices_add(notices_t *notices, const notice_t *notice);
 
-void aisearch_told_print(const outbox_told_t *told, char text[TOLD_TEXT_SIZE]);
-bool aisearch_told_parse(outbox_told_t *told, const char *text);
+/* How many are at a stage; and all of one stage get to another. */
+size_t notices_count(const notices_t *notices, notice_stage_t stage);
+void notices_move(notices_t *notices, notice_stage_t from, notice_stage_t to);
 
-#pragma GCC visibility pop
+/* The first one, to be freed, if it may be told; or NULL. */
+notice_t *notices_take(notices_t *notices);
+
+void notices_free(notices_t *notices);
+
+/* Says how long something took, as "45 s", "12 min", "13 h" or "3 d". */
+#define SPAN_SIZE 24
+const char *conditions_span(char text[SPAN_SIZE], int64_t ms);
 
 #endif

@@ -1,249 +1,549 @@
-#include "config_options.h"
+/*
+ * The configuration: one table of options per kind of block. A block that is
+ * wrong is left out, after a message that says how to put it right; the others
+ * stand.
+ */
+
+#include "aisearch.h"
 
 #include "ais_poll.h"
 
-#include "state.h"
-
 #define API_URL "https://api.cloudflare.com/client/v4"
-
-#define DEFAULT_TIMEOUT 5000.0 /* ms */
-#define MAX_TIMEOUT 3600000.0
-#define RETRIES 2
 
 /* With it, the longest instance and the longest namespace, an identifier fits
  * DATA_MAX_NAME_LEN. */
 #define ACCOUNT_NAME_MAX 28
 
-static const char *const plugin_options[] = {"Account", "StateFile", NULL};
-static const char *const account_options[] = {"AccountID",
-                                              "TokenFile",
-                                              "Email",
-                                              "KeyFile",
-                                              "APIURL",
-                                              "UnixSocket",
-                                              "CACert",
-                                              "VerifyPeer",
-                                              "VerifyHost",
-                                              "Proxy",
-                                              "Timeout",
-                                              "Budget",
-                                              "ActiveInterval",
-                                              "IdleInterval",
-                                              "MaxStreams",
-                                              "DiscoverInstances",
-                                              "DiscoverInstance",
-                                              "DiscoverNamespace",
-                                              "IgnoreSelected",
-                                              "DiscoveryInterval",
-                                              "StalledAfter",
-                                              "OverdueAfter",
-                                              "ReportSource",
-                                              "ReportJobs",
-                                              "ReportItems",
-                                              "Instance",
-                                              NULL};
+#define RETRIES 2
+#define DAY 86400.0
+#define YEAR 31536000.0
+#define HOUR_MS 3600000.0
+#define MAX_CALLS 1000000.0
 
-/* What an Account block says, but for what goes into the account as it is. */
+/* The thread may be late to see that a call is over. */
+#define SLACK 1000 /* ms */
+
+/* With nginx's 900, one user's 1200 calls in five minutes. */
+static const struct ais_budget_limit default_limits[] = {{300, 300 * 1000},
+                                                         {100, 1000}};
+
+#define NAMESPACE_RULE                                                         \
+  "Use 1 to 28 of a-z, 0-9 and -, the first and the last of them no -."
+
+/* What an Account or an Instance block says. Numbers are NAN where they are not
+ * given. */
 typedef struct {
-  char *token_file;
-  char *email;
-  char *key_file;
-  char *api_url;
-  char *unix_socket;
-  bool verify_peer;
-  bool verify_host;
-  double timeout; /* ms; NAN: not given */
-  config_budget_t budget;
-  config_pacing_t pacing;
-  config_discovery_t discovery;
-  config_alarms_t alarms;
-} account_settings_t;
+  account_t *account;
+  char *account_id, *token_file, *email, *key_file, *api_url, *unix_socket;
+  char *ca_cert, *proxy;
+  bool verify_peer, verify_host, discover, is_discover_said, ignore_selected;
+  bool has_details, has_items;
+  double timeout, active_interval, idle_interval, discovery_interval;
+  double stalled_after, overdue_after;
+  struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
+  size_t nlimits;
 
-static void free_account(account_t *account) {
-  aisearch_schedule_free(&account->schedule);
-  aisearch_discover_free(account);
-  aisearch_lookups_free(account);
-  config_discovery_free(&account->discover);
-  aisearch_outbox_free(&account->outbox);
-  aisearch_credential_free(&account->credential);
-  sfree(account->name);
-  sfree(account->account_id);
-  sfree(account->ca_cert);
-  sfree(account->proxy);
-  pthread_mutex_destroy(&account->lock);
-  sfree(account);
+  char *instance, *namespace, *generation;
+} settings_t;
+
+typedef struct {
+  const char *name;
+  enum { STRING, BOOLEAN, NUMBER, ZERO_OR_NUMBER, OTHER, GONE } type;
+  size_t offset;   /* in settings_t */
+  double min, max; /* of a number */
+  int (*read)(settings_t *settings, const oconfig_item_t *ci);
+  bool is_repeatable;
+} option_t;
+
+__attribute__((format(printf, 2, 3))) static int
+refuse(const account_t *account, const char *format, ...) {
+  char text[640];
+  va_list ap;
+
+  va_start(ap, format);
+  vsnprintf(text, sizeof(text), format, ap);
+  va_end(ap);
+  account_log(account, LOG_ERR, ": %s", text);
+  return -1;
 }
 
-void aisearch_accounts_free(account_t *account) {
-  while (account != NULL) {
-    account_t *next = account->next;
+/* ---- options ------------------------------------------------------------- */
 
-    free_account(account);
-    account = next;
+static const option_t *find_option(const option_t *options, const char *name) {
+  while (options->name != NULL && strcasecmp(options->name, name) != 0)
+    options++;
+  return options->name != NULL ? options : NULL;
+}
+
+static bool is_repeated(const oconfig_item_t *block, int index) {
+  for (int i = 0; i < index; i++)
+    if (strcasecmp(block->children[i].key, block->children[index].key) == 0)
+      return true;
+  return false;
+}
+
+static int refuse_unknown(const option_t *options, const oconfig_item_t *block,
+                          const char *key) {
+  char known[640] = "";
+
+  for (; options->name != NULL; options++)
+    if (options->type != GONE)
+      ssnprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
+                known[0] != '\0' ? ", " : "", options->name);
+  ERROR("aisearch plugin: The option `%s' is not known in a `%s' block. Known "
+        "ones: %s.",
+        key, block->key, known);
+  return -1;
+}
+
+static int read_number_option(settings_t *settings, const option_t *option,
+                              const oconfig_item_t *ci) {
+  double *value = (double *)((char *)settings + option->offset);
+  bool can_be_zero = option->type == ZERO_OR_NUMBER;
+
+  if (cf_util_get_double(ci, value) != 0)
+    return -1;
+  if ((*value >= option->min && *value <= option->max) ||
+      (can_be_zero && *value == 0.0))
+    return 0;
+  return refuse(settings->account,
+                "%s %.15g is out of range. Use %g to %.0f%s.", option->name,
+                *value, option->min, option->max,
+                can_be_zero ? ", or 0 for never" : "");
+}
+
+static int read_option(settings_t *settings, const option_t *option,
+                       const oconfig_item_t *ci) {
+  void *value = (char *)settings + option->offset;
+
+  switch (option->type) {
+  case STRING:
+    return cf_util_get_string(ci, value);
+  case BOOLEAN:
+    return cf_util_get_boolean(ci, value);
+  case NUMBER:
+  case ZERO_OR_NUMBER:
+    return read_number_option(settings, option, ci);
+  case OTHER:
+    return option->read != NULL ? option->read(settings, ci) : 0;
+  case GONE:
+    account_log(settings->account, LOG_WARNING,
+                ": %s has no effect any more. Remove it.", option->name);
+    return 0;
   }
-
-  aisearch_state_config_free();
+  return -1;
 }
 
-/* A relative path would mean something else once collectd is in its BaseDir.
- * The value is not shown: it may be a token in the wrong place. */
-static int check_file(const account_t *account, const char *option,
-                      const char *file) {
-  if (file != NULL && file[0] != '/')
-    return config_refuse(account, "%s has to be an absolute path.", option);
-  return 0;
-}
+/* Every option has to be one of these, and to stand there once, but for those
+ * of which there may be several. */
+static int read_block(settings_t *settings, const option_t *options,
+                      const oconfig_item_t *block) {
+  int status = 0;
 
-/* The same for a file that may be one of systemd's credentials instead. */
-static int find_secret(const account_t *account, const char *option,
-                       char **file) {
-  char path[AIS_CREDENTIAL_PATH_MAX];
-  struct ais_error err = {.text = ""};
+  for (int i = 0; status == 0 && i < block->children_num; i++) {
+    const oconfig_item_t *child = block->children + i;
+    const option_t *option = find_option(options, child->key);
 
-  if (*file == NULL || !ais_credential_is_named(*file))
-    return check_file(account, option, *file);
-
-  if (ais_credential_path(path, *file, &err) != 0)
-    return config_refuse(account, "%s: %s", option, err.text);
-
-  sfree(*file);
-  *file = sstrdup(path);
-  return 0;
-}
-
-static int check_files(const account_t *account, account_settings_t *settings) {
-  int status = find_secret(account, "TokenFile", &settings->token_file);
-
-  if (status == 0)
-    status = find_secret(account, "KeyFile", &settings->key_file);
-  if (status == 0)
-    status = check_file(account, "UnixSocket", settings->unix_socket);
-  if (status == 0)
-    status = check_file(account, "CACert", account->ca_cert);
+    if (option == NULL)
+      return refuse_unknown(options, block, child->key);
+    if (!option->is_repeatable && is_repeated(block, i)) {
+      ERROR("aisearch plugin: The option `%s' is given twice in one `%s' "
+            "block. Keep one of them.",
+            child->key, block->key);
+      return -1;
+    }
+    status = read_option(settings, option, child);
+  }
   return status;
 }
 
-static int check_account_id(const account_t *account) {
-  if (account->account_id == NULL)
-    return config_refuse(account,
-                         "AccountID is missing. Add the account's id, as "
-                         "the dashboard shows it.");
+/* Budget CALLS SECONDS */
+static int read_budget(settings_t *s, const oconfig_item_t *ci) {
+  double calls, seconds;
+  int64_t interval;
 
-  if (!ais_account_id_valid(config_view(account->account_id)))
-    return config_refuse(
-        account,
-        "AccountID \"%s\" is no account's id. Use up to 32 of 0-9 "
-        "and a-f, as the dashboard shows it.",
-        account->account_id);
+  if (ci->values_num != 2 || ci->values[0].type != OCONFIG_TYPE_NUMBER ||
+      ci->values[1].type != OCONFIG_TYPE_NUMBER)
+    return refuse(s->account, "Budget takes two numbers, calls and seconds, "
+                              "such as: Budget 300 300.");
 
-  if (strlen(account->account_id) != AIS_ACCOUNT_ID_LEN)
-    WARNING("aisearch plugin: Account \"%s\": AccountID \"%s\" has %zu digits, "
-            "and the API's have %d, so that it will refuse it. Copy it again "
-            "from the dashboard.",
-            account->name, account->account_id, strlen(account->account_id),
-            AIS_ACCOUNT_ID_LEN);
+  calls = ci->values[0].value.number;
+  seconds = ci->values[1].value.number;
+  if (!(calls >= 1.0 && calls <= MAX_CALLS) ||
+      calls != (double)(uint32_t)calls || !(seconds >= 1.0 && seconds <= DAY))
+    return refuse(s->account,
+                  "Budget %.15g %.15g is out of range. Use a whole number of "
+                  "calls from 1 to %.0f, and 1 to %.0f seconds.",
+                  calls, seconds, MAX_CALLS, DAY);
 
+  interval = (int64_t)(seconds * 1000.0);
+  for (size_t i = 0; i < s->nlimits; i++)
+    if (s->limits[i].interval == interval)
+      return refuse(
+          s->account,
+          "Two Budget options are for %.15g seconds. Keep one of them.",
+          seconds);
+  if (s->nlimits == AIS_BUDGET_LIMITS)
+    return refuse(s->account,
+                  "There are more than %d Budget options. Keep those that "
+                  "matter most.",
+                  AIS_BUDGET_LIMITS);
+
+  s->limits[s->nlimits++] =
+      (struct ais_budget_limit){(uint32_t)calls, interval};
   return 0;
 }
 
-static int load_credential(account_t *account,
-                           const account_settings_t *settings) {
-  bool token = settings->token_file != NULL;
-  bool email = settings->email != NULL;
-  bool key = settings->key_file != NULL;
+static int read_discover(settings_t *s, const oconfig_item_t *ci) {
+  s->is_discover_said = true;
+  return cf_util_get_boolean(ci, &s->discover);
+}
+
+/* An empty one is told of as such. */
+static int read_discover_instance(settings_t *s, const oconfig_item_t *ci) {
+  char reason[256] = "no instance can have this name";
+  char *name = NULL;
+  int status = cf_util_get_string(ci, &name);
+
+  if (status == 0 && ((name[0] != '\0' && !selection_is_regex(name) &&
+                       !ais_instance_valid(view(name), AIS_PLAIN)) ||
+                      selection_add(&s->account->discover.selection, name,
+                                    reason, sizeof(reason)) != 0))
+    status = refuse(s->account,
+                    "DiscoverInstance \"%s\" does not do: %s. Use an "
+                    "instance's name, or a regular expression between slashes, "
+                    "such as \"/^docs-/\".",
+                    name, reason);
+  sfree(name);
+  return status;
+}
+
+static int add_namespace(settings_t *s, char *name) {
+  discovery_settings_t *discover = &s->account->discover;
+  char **namespaces;
+
+  if (!ais_namespace_valid(view(name)))
+    return refuse(s->account,
+                  "DiscoverNamespace \"%s\" is no namespace's "
+                  "name. " NAMESPACE_RULE,
+                  name);
+  for (size_t i = 0; i < discover->nnamespaces; i++)
+    if (strcmp(discover->namespaces[i], name) == 0)
+      return refuse(s->account,
+                    "DiscoverNamespace \"%s\" is given twice. Remove one.",
+                    name);
+
+  namespaces = realloc(discover->namespaces,
+                       (discover->nnamespaces + 1) * sizeof(*namespaces));
+  if (namespaces == NULL)
+    return refuse(s->account, "Out of memory.");
+  discover->namespaces = namespaces;
+  namespaces[discover->nnamespaces++] = name;
+  return 0;
+}
+
+static int read_discover_namespace(settings_t *s, const oconfig_item_t *ci) {
+  char *name = NULL;
+  int status = cf_util_get_string(ci, &name);
+
+  if (status == 0)
+    status = add_namespace(s, name);
+  if (status != 0)
+    sfree(name);
+  return status;
+}
+
+#define AT(member) offsetof(settings_t, member)
+
+#define TEXT(n, member)                                                        \
+  { .name = n, .type = STRING, .offset = AT(member) }
+#define FLAG(n, member)                                                        \
+  { .name = n, .type = BOOLEAN, .offset = AT(member) }
+#define TIME(n, kind, member, from, to)                                        \
+  { .name = n, .type = kind, .offset = AT(member), .min = from, .max = to }
+#define CALL(n, function)                                                      \
+  { .name = n, .type = OTHER, .read = function }
+#define MANY(n, function)                                                      \
+  { .name = n, .type = OTHER, .read = function, .is_repeatable = true }
+#define NO_MORE(n)                                                             \
+  { .name = n, .type = GONE }
+
+/* The instances and their jobs are read when all else is known. */
+static const option_t account_options[] = {
+    TEXT("AccountID", account_id),
+    TEXT("TokenFile", token_file),
+    TEXT("Email", email),
+    TEXT("KeyFile", key_file),
+    TEXT("APIURL", api_url),
+    TEXT("UnixSocket", unix_socket),
+    TEXT("CACert", ca_cert),
+    FLAG("VerifyPeer", verify_peer),
+    FLAG("VerifyHost", verify_host),
+    TEXT("Proxy", proxy),
+    TIME("Timeout", NUMBER, timeout, 1.0, HOUR_MS),
+    MANY("Budget", read_budget),
+    TIME("ActiveInterval", NUMBER, active_interval, 0.001, DAY),
+    TIME("IdleInterval", NUMBER, idle_interval, 0.001, DAY),
+    CALL("DiscoverInstances", read_discover),
+    MANY("DiscoverInstance", read_discover_instance),
+    MANY("DiscoverNamespace", read_discover_namespace),
+    FLAG("IgnoreSelected", ignore_selected),
+    TIME("DiscoveryInterval", NUMBER, discovery_interval, 0.001, DAY),
+    TIME("StalledAfter", ZERO_OR_NUMBER, stalled_after, 1.0, YEAR),
+    TIME("OverdueAfter", ZERO_OR_NUMBER, overdue_after, 1.0, YEAR),
+    FLAG("ReportDetails", has_details),
+    FLAG("ReportItems", has_items),
+    MANY("Instance", NULL),
+    NO_MORE("MaxStreams"),
+    NO_MORE("ReportJobs"),
+    NO_MORE("ReportSource"),
+    {.name = NULL}};
+
+static const option_t instance_options[] = {TEXT("Namespace", namespace),
+                                            TEXT("Generation", generation),
+                                            MANY("Job", NULL),
+                                            {.name = NULL}};
+
+static const option_t plugin_options[] = {
+    {.name = "Account"}, {.name = "StateFile"}, {.name = NULL}};
+
+static void free_strings(settings_t *settings, const option_t *options) {
+  for (; options->name != NULL; options++)
+    if (options->type == STRING)
+      sfree(*(char **)((char *)settings + options->offset));
+}
+
+/* ---- <Instance> ---------------------------------------------------------- */
+
+static int check_instance(const settings_t *s, poll_what_t *what) {
+  const account_t *a = s->account;
+  char name[DATA_MAX_NAME_LEN];
+
+  *what = (poll_what_t){.instance = s->instance,
+                        .namespace = s->namespace,
+                        .generation =
+                            s->namespace != NULL ? AIS_NAMESPACED : AIS_PLAIN};
+  if (s->generation != NULL && strcasecmp(s->generation, "autorag") == 0)
+    what->generation = AIS_AUTORAG;
+  else if (s->generation != NULL && strcasecmp(s->generation, "instance") != 0)
+    return refuse(a,
+                  "Instance \"%s\": Generation \"%s\" is not known. Use "
+                  "\"instance\" or \"autorag\".",
+                  s->instance, s->generation);
+
+  if (what->generation == AIS_AUTORAG && s->namespace != NULL)
+    return refuse(a,
+                  "Instance \"%s\": AutoRAG has no namespaces. Remove "
+                  "Namespace or Generation.",
+                  s->instance);
+  if (!ais_instance_valid(view(s->instance), what->generation))
+    return refuse(a,
+                  "Instance \"%s\" is no instance's name. Use 1 to %d of a-z, "
+                  "0-9 and _, with single - between them.",
+                  s->instance, what->generation == AIS_AUTORAG ? 32 : 64);
+  if (s->namespace != NULL && !ais_namespace_valid(view(s->namespace)))
+    return refuse(a,
+                  "Instance \"%s\": Namespace \"%s\" is no namespace's "
+                  "name. " NAMESPACE_RULE,
+                  s->instance, s->namespace);
+
+  poll_name(name, a, what);
+  if (poll_find(a, name) != NULL)
+    return refuse(
+        a,
+        "Two Instance blocks would both report as \"%s\". Put all Job options "
+        "of an instance into one block; put an AutoRAG and an instance of the "
+        "same name into two Account blocks.",
+        name);
+  return 0;
+}
+
+/* All jobs of a block, before any of them is added. */
+static int check_jobs(const settings_t *s, const oconfig_item_t *ci) {
+  for (int i = 0; i < ci->children_num; i++) {
+    const oconfig_item_t *child = ci->children + i;
+    char *job = NULL;
+    bool valid;
+
+    if (strcasecmp("Job", child->key) != 0)
+      continue;
+    if (cf_util_get_string(child, &job) != 0)
+      return -1;
+    valid = ais_job_id_valid(view(job));
+    if (!valid)
+      refuse(s->account,
+             "Instance \"%s\": Job \"%s\" is no job's id. Use 1 to 64 of A-Z, "
+             "a-z, 0-9, _ and -.",
+             s->instance, job);
+    for (int j = 0; valid && j < i; j++) {
+      const oconfig_item_t *other = ci->children + j;
+
+      valid = strcasecmp("Job", other->key) != 0 ||
+              strcmp(other->values[0].value.string, job) != 0;
+      if (!valid)
+        refuse(s->account,
+               "Instance \"%s\": Job \"%s\" is given twice. Remove one.",
+               s->instance, job);
+    }
+    sfree(job);
+    if (!valid)
+      return -1;
+  }
+  return 0;
+}
+
+static int add_polls(account_t *account, poll_what_t *what,
+                     const oconfig_item_t *ci) {
+  bool is_pinned = false;
+
+  for (int i = 0; i < ci->children_num; i++)
+    if (strcasecmp("Job", ci->children[i].key) == 0) {
+      is_pinned = true;
+      what->job = ci->children[i].values[0].value.string;
+      if (poll_add(account, what) == NULL)
+        return -1;
+    }
+  return is_pinned || poll_add(account, what) != NULL ? 0 : -1;
+}
+
+static int read_instance(account_t *account, const oconfig_item_t *ci) {
+  settings_t settings = {.account = account};
+  poll_what_t what;
+  int status = cf_util_get_string(ci, &settings.instance);
+
+  if (status == 0)
+    status = read_block(&settings, instance_options, ci);
+  if (status == 0)
+    status = check_instance(&settings, &what);
+  if (status == 0)
+    status = check_jobs(&settings, ci);
+  if (status == 0 && add_polls(account, &what, ci) != 0)
+    status = refuse(account, "Out of memory.");
+
+  free_strings(&settings, instance_options);
+  sfree(settings.instance);
+  return status;
+}
+
+/* ---- <Account> ----------------------------------------------------------- */
+
+/* A relative path would mean something else once collectd is in its BaseDir.
+ * The value is not shown: it may be a token in the wrong place. It may name one
+ * of systemd's credentials. */
+static int check_file(const account_t *account, const char *option,
+                      char **file) {
+  char path[AIS_CREDENTIAL_PATH_MAX];
   struct ais_error err = {.text = ""};
-  struct ais_credential *secret;
+
+  if (*file != NULL && ais_credential_is_named(*file)) {
+    if (ais_credential_path(path, *file, &err) != 0)
+      return refuse(account, "%s: %s", option, err.text);
+    sfree(*file);
+    *file = sstrdup(path);
+  }
+  if (*file != NULL && (*file)[0] != '/')
+    return refuse(account, "%s has to be an absolute path.", option);
+  return 0;
+}
+
+static int check_account_id(const account_t *account) {
+  const char *id = account->account_id;
+
+  if (id == NULL)
+    return refuse(account, "AccountID is missing. Add the account's id, as the "
+                           "dashboard shows it.");
+  if (!ais_account_id_valid(view(id)))
+    return refuse(account,
+                  "AccountID \"%s\" is no account's id. Use up to 32 of 0-9 "
+                  "and a-f, as the dashboard shows it.",
+                  id);
+  if (strlen(id) != AIS_ACCOUNT_ID_LEN)
+    account_log(account, LOG_WARNING,
+                ": AccountID \"%s\" has %zu digits, and the API's have %d, so "
+                "that it will refuse it. Copy it again from the dashboard.",
+                id, strlen(id), AIS_ACCOUNT_ID_LEN);
+  return 0;
+}
+
+static int set_credential(account_t *account, settings_t *s) {
+  bool token = s->token_file != NULL;
+  bool email = s->email != NULL;
+  bool key = s->key_file != NULL;
+  char **file = token ? &s->token_file : &s->key_file;
 
   if (token && (email || key))
-    return config_refuse(account, "TokenFile stands beside Email or KeyFile. "
-                                  "Use TokenFile alone, or Email and KeyFile.");
-
+    return refuse(account, "TokenFile stands beside Email or KeyFile. Use "
+                           "TokenFile alone, or Email and KeyFile.");
   if (email != key)
-    return config_refuse(account,
-                         "Email and KeyFile belong together: %s is missing.",
-                         email ? "KeyFile" : "Email");
+    return refuse(account, "Email and KeyFile belong together: %s is missing.",
+                  email ? "KeyFile" : "Email");
+  if (!token && !email && s->api_url == NULL)
+    return refuse(account,
+                  "The credential is missing. Add TokenFile, or Email and "
+                  "KeyFile; or APIURL, for an nginx that has the credential.");
+  if (check_file(account, token ? "TokenFile" : "KeyFile", file) != 0)
+    return -1;
 
-  if (!token && !email && settings->api_url == NULL)
-    return config_refuse(
-        account, "The credential is missing. Add TokenFile, or Email and "
-                 "KeyFile; or APIURL, for an nginx that has the credential.");
-
-  if (!token && !email)
-    return 0;
-
-  secret = token ? ais_credential_token(settings->token_file, &err)
-                 : ais_credential_email_key(settings->email, settings->key_file,
-                                            &err);
-  if (secret == NULL)
-    return config_refuse(account, "%s: %s",
-                         token ? "TokenFile" : "Email and KeyFile", err.text);
-
-  aisearch_credential_init(&account->credential, account->name, secret);
+  account->credential.is_wanted = token || email;
+  account->credential.email = s->email;
+  account->credential.file = *file;
+  s->email = *file = NULL;
+  credential_open(account);
   return 0;
 }
 
-static int set_unix_socket(account_t *account, const char *path) {
+static int set_unix_socket(account_t *account, const settings_t *s) {
   struct ais_url *url = &account->target.url;
 
-  if (path == NULL)
+  if (s->unix_socket == NULL)
     return 0;
 
-  if (url->tls || url->unix_socket[0] != '\0')
-    return config_refuse(account,
-                         "UnixSocket goes with a plain APIURL, such as "
-                         "\"http://localhost/client/v4\". Change APIURL, or "
-                         "remove UnixSocket.");
+  account_log(account, LOG_WARNING,
+              ": UnixSocket will go. Use APIURL \"http://unix:%s:/client/v4\".",
+              s->unix_socket);
+  if (s->api_url == NULL || url->tls || url->unix_socket[0] != '\0')
+    return refuse(account, "UnixSocket goes with a plain APIURL, such as "
+                           "\"http://localhost/client/v4\". Change APIURL, or "
+                           "remove UnixSocket.");
+  if (strlen(s->unix_socket) >= sizeof(url->unix_socket))
+    return refuse(account,
+                  "UnixSocket \"%s\" is longer than a socket's path can be. "
+                  "Use at most %zu bytes.",
+                  s->unix_socket, sizeof(url->unix_socket) - 1);
 
-  if (strlen(path) >= sizeof(url->unix_socket))
-    return config_refuse(
-        account,
-        "UnixSocket \"%s\" is longer than a socket's path can be. "
-        "Use at most %zu bytes.",
-        path, sizeof(url->unix_socket) - 1);
-
-  sstrncpy(url->unix_socket, path, sizeof(url->unix_socket));
+  sstrncpy(url->unix_socket, s->unix_socket, sizeof(url->unix_socket));
   url->loopback = true;
   return 0;
 }
 
-static int set_url(account_t *account, const account_settings_t *settings) {
+static int set_url(account_t *account, settings_t *s) {
   struct ais_url *url = &account->target.url;
   struct ais_error err = {.text = ""};
 
-  if (settings->unix_socket != NULL && settings->api_url == NULL)
-    return config_refuse(account,
-                         "UnixSocket needs an APIURL beside it, such as "
-                         "\"http://localhost/client/v4\".");
-
-  if (ais_url_parse(url,
-                    settings->api_url != NULL ? settings->api_url : API_URL,
-                    &err) != 0)
-    return config_refuse(account, "APIURL: %s", err.text);
-
+  if (ais_url_parse(url, s->api_url != NULL ? s->api_url : API_URL, &err) != 0)
+    return refuse(account, "APIURL: %s", err.text);
   if (account->proxy != NULL && ais_url_check_proxy(account->proxy, &err) != 0)
-    return config_refuse(account, "Proxy: %s", err.text);
-
-  if (set_unix_socket(account, settings->unix_socket) != 0)
+    return refuse(account, "Proxy: %s", err.text);
+  if (check_file(account, "UnixSocket", &s->unix_socket) != 0 ||
+      set_unix_socket(account, s) != 0)
     return -1;
 
   if (url->unix_socket[0] != '\0' && account->proxy != NULL)
-    return config_refuse(account, "No Proxy is on the way to a Unix socket. "
-                                  "Remove one of them.");
+    return refuse(account, "No Proxy is on the way to a Unix socket. Remove "
+                           "one of them.");
   account->target.proxy = account->proxy;
-
-  if (account->credential.secret != NULL && !url->tls &&
+  if (account->credential.is_wanted && !url->tls &&
       (!url->loopback || account->proxy != NULL))
-    return config_refuse(
-        account, "APIURL would send the credential over plain http to "
-                 "another host. Use https; or let an nginx of this host have "
-                 "the credential, and remove it here.");
-
+    return refuse(account,
+                  "APIURL would send the credential over plain http to another "
+                  "host. Use https; or let an nginx of this host have the "
+                  "credential, and remove it here.");
   return 0;
 }
 
 /* With a loop of its own: no client outlives collectd's fork. */
 static int load_ca(const char *file, struct ais_error *err) {
-  struct ais_poll *loop;
+  struct ais_poll *loop = NULL;
   struct ais_client *client = NULL;
   int status = -1;
 
@@ -264,230 +564,248 @@ static int load_ca(const char *file, struct ais_error *err) {
   return status;
 }
 
-static int set_tls(account_t *account, const account_settings_t *settings) {
+/* What cannot be read now may be there later. */
+static int set_tls(account_t *account, const settings_t *s) {
   struct ais_target *target = &account->target;
   struct ais_error err = {.text = ""};
 
-  target->verify_peer = settings->verify_peer;
-  target->verify_host = settings->verify_host;
-  if (target->url.tls && account->credential.secret != NULL &&
+  if (check_file(account, "CACert", &account->ca_cert) != 0)
+    return -1;
+
+  target->verify_peer = s->verify_peer;
+  target->verify_host = s->verify_host;
+  if (target->url.tls && account->credential.is_wanted &&
       (!target->verify_peer || !target->verify_host))
-    WARNING("aisearch plugin: Account \"%s\": Without VerifyPeer and "
-            "VerifyHost the credential goes to whoever answers.",
-            account->name);
-
+    account_log(account, LOG_WARNING,
+                ": Without VerifyPeer and VerifyHost the credential goes to "
+                "whoever answers.");
   if (account->ca_cert != NULL && load_ca(account->ca_cert, &err) != 0)
-    return config_refuse(account, "CACert: %s", err.text);
-
+    refuse(account, "CACert: %s", err.text);
   return 0;
 }
 
-/* A look-up is over before the next one is due. */
-static double longest_timeout(const account_t *account) {
-  double timeout = 0.9 * (double)account->pacing.active_interval;
-
-  return timeout > 1.0 ? timeout : 1.0;
+static double or_default(double value, double fallback) {
+  return isnan(value) ? fallback : value;
 }
 
-static int set_timeout(account_t *account, const account_settings_t *settings) {
-  double longest = longest_timeout(account);
-  double timeout = settings->timeout;
+/* More often than values are reported nobody needs to look; and a look is over
+ * before the next one is due. */
+static int set_times(account_t *account, const settings_t *s) {
+  double interval = CDTIME_T_TO_DOUBLE(plugin_get_interval());
+  double active =
+      or_default(s->active_interval, interval > 20.0 ? interval : 20.0);
+  double idle, longest, timeout;
 
-  if (isnan(timeout))
-    timeout = DEFAULT_TIMEOUT < longest ? DEFAULT_TIMEOUT : longest;
+  if (active < interval) {
+    account_log(account, LOG_WARNING,
+                ": ActiveInterval %g is below the Interval of the plugin. Will "
+                "use that: %g.",
+                active, interval);
+    active = interval;
+  }
+  idle = or_default(s->idle_interval, active > 300.0 ? active : 300.0);
+  if (idle < active)
+    return refuse(account,
+                  "IdleInterval %g is below ActiveInterval, %g. Use at least "
+                  "that.",
+                  idle, active);
 
-  if (!(timeout >= 1.0 && timeout <= MAX_TIMEOUT))
-    return config_refuse(
-        account, "Timeout %g is out of range. Use 1 to %.0f milliseconds.",
-        timeout, MAX_TIMEOUT);
-
+  longest = active * 900.0 > 1.0 ? active * 900.0 : 1.0;
+  timeout = or_default(s->timeout, longest < 5000.0 ? longest : 5000.0);
   if (timeout > longest) {
+    account_log(account, LOG_WARNING,
+                ": Timeout %g is too long for an ActiveInterval of %g seconds. "
+                "Will use %.0f.",
+                timeout, active, longest);
     timeout = longest;
-    WARNING("aisearch plugin: Account \"%s\": Timeout %g is too long for an "
-            "ActiveInterval of %g seconds. Will use %.0f.",
-            account->name, settings->timeout,
-            (double)account->pacing.active_interval / 1000.0, timeout);
   }
 
+  account->active_interval = (int64_t)(active * 1000.0);
+  account->idle_interval = (int64_t)(idle * 1000.0);
   account->target.timeout = (int64_t)timeout;
   account->target.connect_timeout = account->target.timeout;
   account->target.retries = RETRIES;
+  account->alarms.stalled_after =
+      (int64_t)(or_default(s->stalled_after, 900.0) * 1000.0);
+  account->alarms.overdue_after = isnan(s->overdue_after)
+                                      ? OVERDUE_BY_INTERVAL
+                                      : (int64_t)(s->overdue_after * 1000.0);
+  account->discover.interval =
+      (int64_t)(or_default(s->discovery_interval, 900.0) * 1000.0);
   return 0;
 }
 
-static int read_account(account_t *account, account_settings_t *settings,
-                        const oconfig_item_t *ci) {
-  int status = config_check_options(ci, account_options);
+static bool is_same(const credential_t *a, const credential_t *b) {
+  if (!a->is_wanted || !b->is_wanted)
+    return false;
+  return strcmp(a->file, b->file) == 0 ||
+         (a->secret != NULL && b->secret != NULL &&
+          ais_credential_equal(a->secret, b->secret));
+}
 
-  for (int i = 0; status == 0 && i < ci->children_num; i++) {
-    const oconfig_item_t *child = ci->children + i;
+/* Behind an nginx in between every account has its own budget: nginx looks
+ * after the credential. */
+static int set_budget(account_t *account, const settings_t *s,
+                      account_t *accounts) {
+  const struct ais_budget_limit *limits =
+      s->nlimits > 0 ? s->limits : default_limits;
+  size_t n = s->nlimits > 0 ? s->nlimits : STATIC_ARRAY_SIZE(default_limits);
+  int64_t hold = account->target.timeout + SLACK;
 
-    if (strcasecmp("AccountID", child->key) == 0)
-      status = cf_util_get_string(child, &account->account_id);
-    else if (strcasecmp("TokenFile", child->key) == 0)
-      status = cf_util_get_string(child, &settings->token_file);
-    else if (strcasecmp("Email", child->key) == 0)
-      status = cf_util_get_string(child, &settings->email);
-    else if (strcasecmp("KeyFile", child->key) == 0)
-      status = cf_util_get_string(child, &settings->key_file);
-    else if (strcasecmp("APIURL", child->key) == 0)
-      status = cf_util_get_string(child, &settings->api_url);
-    else if (strcasecmp("UnixSocket", child->key) == 0)
-      status = cf_util_get_string(child, &settings->unix_socket);
-    else if (strcasecmp("CACert", child->key) == 0)
-      status = cf_util_get_string(child, &account->ca_cert);
-    else if (strcasecmp("VerifyPeer", child->key) == 0)
-      status = cf_util_get_boolean(child, &settings->verify_peer);
-    else if (strcasecmp("VerifyHost", child->key) == 0)
-      status = cf_util_get_boolean(child, &settings->verify_host);
-    else if (strcasecmp("Proxy", child->key) == 0)
-      status = cf_util_get_string(child, &account->proxy);
-    else if (strcasecmp("Timeout", child->key) == 0)
-      status = cf_util_get_double(child, &settings->timeout);
-    else if (strcasecmp("Budget", child->key) == 0)
-      status = config_budget(account, &settings->budget, child);
-    else if (config_is_pacing(child->key))
-      status = config_pacing(&settings->pacing, child);
-    else if (config_is_discovery(child->key))
-      status = config_discovery(account, &settings->discovery, child);
-    else if (config_is_alarm(child->key))
-      status = config_alarm(&settings->alarms, child);
-    else if (strcasecmp("ReportSource", child->key) == 0)
-      status = cf_util_get_boolean(child, &account->report_source);
-    else if (strcasecmp("ReportJobs", child->key) == 0)
-      status = cf_util_get_boolean(child, &account->report_jobs);
-    else if (strcasecmp("ReportItems", child->key) == 0)
-      status = cf_util_get_boolean(child, &account->report_items);
-  }
+  account->payer = account;
+  for (account_t *a = accounts; a != NULL && account->payer == account;
+       a = a->next)
+    if (is_same(&a->credential, &account->credential))
+      account->payer = a->payer;
 
-  return status;
+  for (size_t i = 0; i < n; i++)
+    if (budget_limit(&account->payer->budget, limits[i]) != 0)
+      return refuse(
+          account,
+          "Its credential is that of Account \"%s\" too, and together they "
+          "have Budget options for more than %d different numbers of seconds. "
+          "Give both the same ones.",
+          account->payer->name, AIS_BUDGET_LIMITS);
+  if (hold > account->payer->budget.hold)
+    account->payer->budget.hold = hold;
+  return 0;
+}
+
+/* Who says what to discover wants it discovered, unless DiscoverInstances says
+ * otherwise. */
+static int add_instances(account_t *account, const settings_t *s,
+                         const oconfig_item_t *ci, size_t *refused) {
+  discovery_settings_t *discover = &account->discover;
+
+  discover->selection.ignore = s->ignore_selected;
+  discover->wanted =
+      s->is_discover_said
+          ? s->discover
+          : discover->selection.entries != NULL || discover->nnamespaces > 0;
+  for (int i = 0; i < ci->children_num; i++)
+    if (strcasecmp("Instance", ci->children[i].key) == 0 &&
+        read_instance(account, ci->children + i) != 0) {
+      account->is_partial = true;
+      ++*refused;
+    }
+
+  if (account->polls == 0 && !discover->wanted && !account->is_partial)
+    return refuse(account, "Nothing to look at. Add an <Instance> block, or "
+                           "DiscoverInstances true.");
+  return 0;
 }
 
 /* The name stands in every identifier, and the first '-' there ends it. */
-static bool is_name(const char *s) {
+static int check_name(const account_t *account, const account_t *accounts) {
   size_t len = 0;
 
-  while (isalnum((unsigned char)s[len]) || s[len] == '_')
+  while (isalnum((unsigned char)account->name[len]) ||
+         account->name[len] == '_')
     len++;
-
-  return s[len] == '\0' && len >= 1 && len <= ACCOUNT_NAME_MAX;
-}
-
-static int check_name(const account_t *account, const account_t *accounts) {
-  if (!is_name(account->name))
-    return config_refuse(account,
-                         "The name does not fit. Use 1 to %d of A-Z, a-z, 0-9 "
-                         "and _.",
-                         ACCOUNT_NAME_MAX);
+  if (account->name[len] != '\0' || len < 1 || len > ACCOUNT_NAME_MAX)
+    return refuse(account,
+                  "The name does not fit. Use 1 to %d of A-Z, a-z, 0-9 and _.",
+                  ACCOUNT_NAME_MAX);
 
   for (; accounts != NULL; accounts = accounts->next)
     if (strcasecmp(accounts->name, account->name) == 0)
-      return config_refuse(account,
-                           "Two Account blocks have this name. Rename one.");
-
+      return refuse(account, "Two Account blocks have this name. Rename one.");
   return 0;
 }
 
-static int add_instances(account_t *account, const oconfig_item_t *ci) {
-  int status = 0;
+static int make_account(account_t *account, settings_t *s,
+                        const oconfig_item_t *ci, account_t *accounts,
+                        size_t *refused) {
+  account->account_id = s->account_id;
+  account->ca_cert = s->ca_cert;
+  account->proxy = s->proxy;
+  account->has_details = s->has_details;
+  account->has_items = s->has_items;
+  s->account_id = s->ca_cert = s->proxy = NULL;
 
-  for (int i = 0; status == 0 && i < ci->children_num; i++)
-    if (strcasecmp("Instance", ci->children[i].key) == 0)
-      status = config_instance(account, ci->children + i);
-
-  if (status == 0 && account->lookups == 0 && !account->discover.wanted)
-    return config_refuse(account,
-                         "Nothing to look at. Add an <Instance> block, or "
-                         "DiscoverInstances true.");
-
-  return status;
+  if (check_account_id(account) != 0 || set_credential(account, s) != 0 ||
+      set_url(account, s) != 0 || set_tls(account, s) != 0 ||
+      set_times(account, s) != 0)
+    return -1;
+  if (set_budget(account, s, accounts) != 0)
+    return -1;
+  return add_instances(account, s, ci, refused);
 }
 
-static int make_account(account_t *account, account_settings_t *settings,
-                        const oconfig_item_t *ci, account_t *accounts) {
-  int status = check_account_id(account);
-
-  if (status == 0)
-    status = check_files(account, settings);
-  if (status == 0)
-    status = load_credential(account, settings);
-  if (status == 0)
-    status = set_url(account, settings);
-  if (status == 0)
-    status = set_tls(account, settings);
-  if (status == 0)
-    status = config_pacing_set(account, &settings->pacing);
-  if (status == 0)
-    status = config_alarms_set(account, &settings->alarms);
-  if (status == 0)
-    status = set_timeout(account, settings);
-  if (status == 0)
-    status = config_budget_join(account, &settings->budget, accounts);
-  if (status == 0)
-    status = config_discovery_set(account, &settings->discovery);
-  if (status == 0)
-    status = add_instances(account, ci);
-  return status;
-}
-
-static int config_account(const oconfig_item_t *ci, account_t **accounts) {
-  account_settings_t settings = {
-      .verify_peer = true,
-      .verify_host = true,
-      .timeout = NAN,
-      .pacing = config_pacing_default,
-      .discovery = config_discovery_default,
-      .alarms = config_alarms_default,
-  };
+static int read_account(const oconfig_item_t *ci, account_t **accounts,
+                        size_t *refused) {
   account_t *account = calloc(1, sizeof(*account));
+  settings_t settings = {.account = account,
+                         .verify_peer = true,
+                         .verify_host = true,
+                         .timeout = NAN,
+                         .active_interval = NAN,
+                         .idle_interval = NAN,
+                         .discovery_interval = NAN,
+                         .stalled_after = NAN,
+                         .overdue_after = NAN};
   int status;
 
-  if (account == NULL) {
-    ERROR("aisearch plugin: Out of memory.");
+  if (account == NULL)
     return -1;
-  }
   pthread_mutex_init(&account->lock, /* attr = */ NULL);
 
   status = cf_util_get_string(ci, &account->name);
   if (status == 0)
     status = check_name(account, *accounts);
   if (status == 0)
-    status = read_account(account, &settings, ci);
+    status = read_block(&settings, account_options, ci);
   if (status == 0)
-    status = make_account(account, &settings, ci, *accounts);
+    status = make_account(account, &settings, ci, *accounts, refused);
 
-  sfree(settings.token_file);
-  sfree(settings.email);
-  sfree(settings.key_file);
-  sfree(settings.api_url);
-  sfree(settings.unix_socket);
-
+  free_strings(&settings, account_options);
   if (status != 0) {
-    free_account(account);
+    account_free(account);
     return status;
   }
-
   account->next = *accounts;
   *accounts = account;
   return 0;
 }
 
-static int config_option(const oconfig_item_t *ci, account_t **accounts) {
-  if (strcasecmp("StateFile", ci->key) == 0)
-    return aisearch_state_config(ci);
-  return config_account(ci, accounts);
-}
+/* ---- <Plugin> ------------------------------------------------------------ */
 
-int aisearch_config(oconfig_item_t *ci, account_t **accounts) {
-  int status = config_check_options(ci, plugin_options);
+static int read_state_file(const oconfig_item_t *ci, char **path) {
+  char *given = NULL;
 
-  for (int i = 0; status == 0 && i < ci->children_num; i++)
-    status = config_option(ci->children + i, accounts);
-
-  if (status == 0 && *accounts == NULL) {
-    ERROR("aisearch plugin: No account is configured. Add an <Account> block.");
+  if (*path != NULL) {
+    ERROR("aisearch plugin: The option `StateFile' is given twice. The first "
+          "one stands.");
     return -1;
   }
+  if (cf_util_get_string(ci, &given) != 0)
+    return -1;
+  if (given[0] == '\0' || given[strlen(given) - 1] == '/') {
+    ERROR("aisearch plugin: StateFile \"%s\" is no name of a file. Use an "
+          "absolute path, or one that is relative to BaseDir.",
+          given);
+    sfree(given);
+    return -1;
+  }
+  *path = given;
+  return 0;
+}
 
-  return status;
+size_t config_read(const oconfig_item_t *ci, account_t **accounts,
+                   char **state_path) {
+  size_t refused = 0;
+
+  for (int i = 0; i < ci->children_num; i++) {
+    const oconfig_item_t *child = ci->children + i;
+    int status = -1;
+
+    if (strcasecmp("StateFile", child->key) == 0)
+      status = read_state_file(child, state_path);
+    else if (strcasecmp("Account", child->key) == 0)
+      status = read_account(child, accounts, &refused);
+    else
+      status = refuse_unknown(plugin_options, ci, child->key);
+    refused += status != 0;
+  }
+  return refused;
 }

@@ -4,7 +4,7 @@
 #include "ais_answer.h"
 #include "ais_resource.h"
 
-#include "facts.h"
+#include "instance.h"
 #include "selection.h"
 
 /*
@@ -36,14 +36,14 @@
  *
  * How to use it, in the thread that fetches:
  *
- *     aisearch_discovery_begin(d);                 // every DiscoveryInterval
+ *     discovery_begin(d);                 // every DiscoveryInterval
  *   again:
- *     aisearch_discovery_resource(d, &resource);   // ask for that
+ *     discovery_resource(d, &resource);   // ask for that
  *     ... an answer that is a success:
- *     step = aisearch_discovery_page(d, &answer.listing, is_old);
+ *     step = discovery_page(d, &answer.listing, is_old, tell, data);
  *       DISCOVERY_MORE     goto again
  *       DISCOVERY_FAILED   nothing has changed; until the next round
- *       DISCOVERY_DONE     while (aisearch_discovery_change(d, &change)) ...
+ *       DISCOVERY_DONE     it has told what has come of the round
  *     ... any other answer, or none: nothing to do, until the next begin()
  *
  * Pure, without collectd in it.
@@ -55,31 +55,38 @@
 #define DISCOVERY_PASSES_MAX 4 /* how often one round reads the list */
 
 /* An instance that is watched. The pointer to it is good until it has gone. */
-typedef struct {
+typedef struct discovery_instance_s discovery_instance_t;
+struct discovery_instance_s {
   char *id;
   char *namespace; /* to ask about it by; NULL: as a plain instance */
   enum ais_generation generation; /* AIS_PLAIN, or AIS_NAMESPACED */
   facts_t facts;
 
   bool named;
-  bool skipped; /* it cannot be watched; nobody but discovery.c sees these */
+  bool skipped; /* it cannot be watched */
   void *data;   /* the caller's: NULL at first */
-} discovery_instance_t;
+
+  /* discovery.c's own */
+  bool is_new;    /* not known before this round */
+  bool is_found;  /* in this round */
+  unsigned pass;  /* of this round, that found it last */
+  facts_t latest; /* as it was found */
+  discovery_instance_t *next;
+};
 
 typedef enum {
   DISCOVERY_APPEARED, /* watch it from now on */
   DISCOVERY_CHANGED,  /* what is known of it has; also of named ones */
-  DISCOVERY_GONE,     /* freed with the next call: take data back now */
+  DISCOVERY_GONE,     /* freed after this call: take data back now */
 
   /* It was selected, but cannot be watched; said once. */
   DISCOVERY_LONG,  /* its name does not fit */
   DISCOVERY_TAKEN, /* an AutoRAG of the configuration reports by its name */
 } discovery_event_t;
 
-typedef struct {
-  discovery_event_t event;
-  discovery_instance_t *instance;
-} discovery_change_t;
+/* Told at the end of a round; first comes what has gone. */
+typedef void (*discovery_tell_t)(void *data, discovery_event_t event,
+                                 discovery_instance_t *instance);
 
 typedef enum {
   DISCOVERY_MORE,   /* ask for the next resource */
@@ -87,27 +94,17 @@ typedef enum {
   DISCOVERY_FAILED, /* the list makes no sense, or memory has run out */
 } discovery_step_t;
 
-/* What the configuration says. */
-typedef struct {
-  bool wanted;
-  selection_t selection;
-  char **namespaces; /* each has a list of its own; none: the account's list */
-  size_t nnamespaces;
-  int64_t interval; /* ms, between two rounds */
-} discovery_settings_t;
-
 typedef struct {
   const char *namespace;        /* whose list it is; NULL: the account's */
   const selection_t *selection; /* NULL: only what is named is looked for */
   size_t room;                  /* how long INSTANCE[@NAMESPACE] may be */
 
-  discovery_instance_t **known; /* sorted by namespace and id */
+  discovery_instance_t *first; /* known ones, and those of the round */
+  void *by_name;               /* a tree of the same */
   size_t nknown;
 
   /* of the present round */
-  discovery_instance_t **found; /* of all passes together */
-  size_t nfound;
-  size_t found_size;
+  size_t nnew;
   unsigned passes; /* that have begun */
   unsigned good;   /* that have ended, and came out right */
   int page;        /* to be asked for next */
@@ -115,51 +112,37 @@ typedef struct {
   bool moved;      /* and another page something else */
   bool old;        /* a page of it was */
   bool repeats;    /* and another had nothing that was not there before */
-  void *ids;       /* a tree: what was there in this pass */
   int64_t seen;    /* elements of this pass so far */
   size_t left_out; /* of those: with names that cannot be asked about */
   bool full;       /* there are more than are watched */
-
-  /* what has come of it */
-  discovery_change_t *changes;
-  size_t nchanges;
-  size_t next_change;
 } discovery_t;
-
-#pragma GCC visibility push(hidden)
 
 /* namespace and selection have to outlive it; without a selection, what is not
  * named is passed over. */
-void aisearch_discovery_init(discovery_t *d, const char *namespace,
-                             const selection_t *selection, size_t room);
-void aisearch_discovery_free(discovery_t *d);
+void discovery_init(discovery_t *d, const char *namespace,
+                    const selection_t *selection, size_t room);
+void discovery_free(discovery_t *d);
 
 /*
- * Before the first round: an instance of the configuration, in whatever
- * namespace (NULL: none given). For AIS_AUTORAG its name is taken, and no
- * instance of that name is watched. Naming one twice is fine; the first one's
- * data count. Returns -1 where memory runs out.
+ * Before the first round: an instance that is watched, in whatever namespace
+ * (NULL: none given); named, by the configuration: it stays. For AIS_AUTORAG
+ * its name is taken, and no instance of that name is watched. Twice is fine;
+ * the first one's data count. Returns -1 where memory runs out.
  */
-int aisearch_discovery_name(discovery_t *d, enum ais_generation generation,
-                            const char *id, const char *namespace, void *data);
+int discovery_add(discovery_t *d, enum ais_generation generation,
+                  const char *id, const char *namespace, bool named,
+                  void *data);
 
 /* Begins a round; one that was under way is forgotten. */
-void aisearch_discovery_begin(discovery_t *d);
+void discovery_begin(discovery_t *d);
 
 /* What to ask for next: ais_resource_path() makes a path of it. */
-void aisearch_discovery_resource(const discovery_t *d,
-                                 struct ais_resource *resource);
+void discovery_resource(const discovery_t *d, struct ais_resource *resource);
 
 /* Takes over the page that was asked for. is_old: a cache has had it since
- * before the first pass ended, so that it is no second look. */
-discovery_step_t aisearch_discovery_page(discovery_t *d,
-                                         const struct ais_listing *page,
-                                         bool is_old);
-
-/* After DISCOVERY_DONE: the next change, or false where there is none. First
- * comes what has gone. */
-bool aisearch_discovery_change(discovery_t *d, discovery_change_t *change);
-
-#pragma GCC visibility pop
+ * before the first pass ended, so that it is no second look. Where that ends
+ * the round, tells what has come of it. */
+discovery_step_t discovery_page(discovery_t *d, const struct ais_listing *page,
+                                bool is_old, discovery_tell_t tell, void *data);
 
 #endif

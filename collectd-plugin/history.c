@@ -7,9 +7,6 @@
 #define NO_TIME (-(INT64_C(1) << 47))
 #define LAST_TIME ((INT64_C(1) << 47) - 1)
 
-static const char *const source_names[HISTORY_SOURCES] = {"user", "schedule",
-                                                          "other"};
-
 /* A look at a page, or at a job. */
 typedef struct {
   history_t *history;
@@ -25,7 +22,7 @@ static int64_t min_time(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static int64_t max_time(int64_t a, int64_t b) { return a > b ? a : b; }
 
-void aisearch_history_init(history_t *h) {
+void history_init(history_t *h) {
   *h = (history_t){
       .seen_at = AIS_TIME_NONE,
       .changed_at = AIS_TIME_NONE,
@@ -35,9 +32,9 @@ void aisearch_history_init(history_t *h) {
   };
 }
 
-void aisearch_history_free(history_t *h) {
+void history_free(history_t *h) {
   free(h->jobs);
-  aisearch_history_init(h);
+  history_init(h);
 }
 
 /* FNV-1a. */
@@ -202,17 +199,10 @@ static void tell_end(history_news_t *news, const struct ais_job *job) {
   news->nended++;
 }
 
-static history_source_t source_of(const struct ais_job *job) {
-  if (strcmp(job->source, "user") == 0)
-    return HISTORY_USER;
-  return strcmp(job->source, "schedule") == 0 ? HISTORY_SCHEDULE
-                                              : HISTORY_OTHER;
-}
-
 static void count_end(look_t *look, const struct ais_job *job) {
   history_t *h = look->history;
 
-  h->ended[job->state][source_of(job)]++;
+  h->ended[job->state]++;
   if (job->state == AIS_SUCCEEDED)
     h->succeeded_at =
         max_time(h->succeeded_at, happened_at(look, job->ended_at));
@@ -404,9 +394,8 @@ static bool wants_more(const look_t *look, const struct ais_answer *answer,
          (h->known_pages < HISTORY_SEARCH && misses_active(h));
 }
 
-void aisearch_history_page(history_t *h, const struct ais_answer *answer,
-                           unsigned page, int64_t answered_at, int64_t patience,
-                           history_news_t *news) {
+void history_page(history_t *h, const struct ais_answer *answer, unsigned page,
+                  int64_t answered_at, int64_t patience, history_news_t *news) {
   look_t look = {h, news, answered_at, patience, false, false, false};
 
   begin_answer(&look);
@@ -430,9 +419,8 @@ void aisearch_history_page(history_t *h, const struct ais_answer *answer,
 
 /* One that has ended, and was not seen before, is left to the list, if there is
  * one. */
-void aisearch_history_job(history_t *h, const struct ais_answer *answer,
-                          int64_t answered_at, int64_t patience,
-                          history_news_t *news) {
+void history_job(history_t *h, const struct ais_answer *answer,
+                 int64_t answered_at, int64_t patience, history_news_t *news) {
   look_t look = {h, news, answered_at, patience, false, false, false};
   const struct ais_job *job = answer->jobs;
 
@@ -448,7 +436,7 @@ void aisearch_history_job(history_t *h, const struct ais_answer *answer,
   end_answer(&look);
 }
 
-void aisearch_history_bound(history_t *h, int64_t now) {
+void history_bound(history_t *h, int64_t now) {
   h->seen_at = min_time(h->seen_at, now);
   h->changed_at = min_time(h->changed_at, now);
   h->succeeded_at = min_time(h->succeeded_at, now);
@@ -463,8 +451,7 @@ void aisearch_history_bound(history_t *h, int64_t now) {
   }
 }
 
-bool aisearch_history_add_job(history_t *h, uint64_t id, int64_t at,
-                              bool active) {
+bool history_add_job(history_t *h, uint64_t id, int64_t at, bool active) {
   history_job_t *job;
 
   if (h->njobs >= HISTORY_JOBS || at > LAST_TIME)
@@ -479,16 +466,4 @@ bool aisearch_history_add_job(history_t *h, uint64_t id, int64_t at,
   job->seen = false;
   job->at = at;
   return true;
-}
-
-uint64_t aisearch_history_ended(const history_t *h, enum ais_state end) {
-  uint64_t sum = 0;
-
-  for (int i = 0; i < HISTORY_SOURCES; i++)
-    sum += h->ended[end][i];
-  return sum;
-}
-
-const char *aisearch_history_source_name(history_source_t source) {
-  return source_names[source];
 }

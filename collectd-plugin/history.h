@@ -28,14 +28,6 @@
 /* Clocks differ, but not by more. What the API dates later is no time. */
 #define CLOCKS_DIFFER (INT64_C(24) * 3600 * 1000)
 
-typedef enum {
-  HISTORY_USER,
-  HISTORY_SCHEDULE,
-  HISTORY_OTHER, /* sources that are still to be invented */
-} history_source_t;
-
-#define HISTORY_SOURCES 3
-
 typedef struct {
   uint64_t id;     /* a hash of it */
   int64_t at : 48; /* when it began, or ended in the queue, by the API's clock;
@@ -49,7 +41,7 @@ typedef struct {
 } history_job_t;
 
 typedef struct {
-  uint64_t ended[AIS_STATES][HISTORY_SOURCES]; /* of the states that are ends */
+  uint64_t ended[AIS_STATES]; /* of the states that are ends */
 
   int64_t seen_at;      /* first sight; AIS_TIME_NONE: not yet */
   int64_t changed_at;   /* a job appeared, began or ended; or AIS_TIME_NONE */
@@ -82,10 +74,8 @@ typedef struct {
   bool all_well;                /* no job at all is known to be that silent */
 } history_news_t;
 
-#pragma GCC visibility push(hidden)
-
-void aisearch_history_init(history_t *history);
-void aisearch_history_free(history_t *history);
+void history_init(history_t *history);
+void history_free(history_t *history);
 
 /*
  * Takes over a page of the list, counted from 1, which was answered at that
@@ -96,37 +86,19 @@ void aisearch_history_free(history_t *history);
  * A job that gives no sign of life for longer than patience is silent; so is
  * one that has been queued for as long.
  */
-void aisearch_history_page(history_t *history, const struct ais_answer *answer,
-                           unsigned page, int64_t answered_at, int64_t patience,
-                           history_news_t *news);
+void history_page(history_t *history, const struct ais_answer *answer,
+                  unsigned page, int64_t answered_at, int64_t patience,
+                  history_news_t *news);
 
 /* The same for a single job. It counts where it was seen to be active. */
-void aisearch_history_job(history_t *history, const struct ais_answer *answer,
-                          int64_t answered_at, int64_t patience,
-                          history_news_t *news);
-
-/* How many have ended in this way, of all sources together. */
-uint64_t aisearch_history_ended(const history_t *history, enum ais_state end);
-
-/* "user", "schedule", "other". */
-const char *aisearch_history_source_name(history_source_t source);
-
-/* For the state file: one line of text, without its end. Parsing returns false
- * for what is no such text; *history is then empty. */
-#define HISTORY_TEXT_SIZE 4096
-
-void aisearch_history_print(const history_t *history,
-                            char text[HISTORY_TEXT_SIZE]);
-bool aisearch_history_parse(history_t *history, const char *text);
+void history_job(history_t *history, const struct ais_answer *answer,
+                 int64_t answered_at, int64_t patience, history_news_t *news);
 
 /* What was remembered when the clock was wrong: no time is later than it could
  * be if it was taken down now. */
-void aisearch_history_bound(history_t *history, int64_t now);
+void history_bound(history_t *history, int64_t now);
 
 /* A job that is known from before, by its hash; see history_job_t. */
-bool aisearch_history_add_job(history_t *history, uint64_t id, int64_t at,
-                              bool active);
-
-#pragma GCC visibility pop
+bool history_add_job(history_t *history, uint64_t id, int64_t at, bool active);
 
 #endif

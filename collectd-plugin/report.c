@@ -1,23 +1,25 @@
-#include "aisearch.h"
-
-#include "notify.h"
-
-/*
+/* What the read callbacks do: the values of an account, and its notifications.
+ *
  * Thousands of values in one burst would fill collectd's write queue. So an
- * interval has several slices; each dispatches its share of the look-ups, and
- * every look-up has its place in every interval.
+ * interval has several slices; each dispatches its share of the instances, and
+ * every one has its place in every interval.
  */
 
+#include "aisearch.h"
+
 /* About as many values as collectd's own plugins dispatch at once: ten each. */
-#define LOOKUPS_PER_SLICE 50
+#define POLLS_PER_SLICE 50
 
 /* Where nobody knows how many there will be. */
 #define SLICES_OF_DISCOVERED 20
 
 #define SLICE_MIN MS_TO_CDTIME_T(100)
 
-void aisearch_report_prepare(account_t *account, cdtime_t interval) {
-  size_t wanted = account->lookups / LOOKUPS_PER_SLICE + 1;
+/* So many notifications are told in one interval; the others wait. */
+#define NOTICES_PER_REPORT 20
+
+void report_prepare(account_t *account, cdtime_t interval) {
+  size_t wanted = account->polls / POLLS_PER_SLICE + 1;
   size_t most = (size_t)(interval / SLICE_MIN);
 
   if (account->discover.wanted && wanted < SLICES_OF_DISCOVERED)
@@ -27,16 +29,16 @@ void aisearch_report_prepare(account_t *account, cdtime_t interval) {
   account->slices = wanted < most ? wanted : most > 0 ? most : 1;
 }
 
-/* How many look-ups are to be reported when the present slice is over: few of
- * them at once, many evenly. */
-static size_t goal(const account_t *account) {
-  size_t parts = account->lookups / LOOKUPS_PER_SLICE + 1;
+/* How many polls are to be reported when the present slice is over: few of them
+ * at once, many evenly. */
+static size_t slice_goal(const account_t *account) {
+  size_t parts = account->polls / POLLS_PER_SLICE + 1;
   size_t part;
 
   if (parts > account->slices)
     parts = account->slices;
   part = ((account->slice + 1) * parts + account->slices - 1) / account->slices;
-  return part < parts ? account->lookups * part / parts : SIZE_MAX;
+  return part < parts ? account->polls * part / parts : SIZE_MAX;
 }
 
 static void dispatch(const account_t *account, const char *plugin_instance,
@@ -69,10 +71,10 @@ static void counter(const account_t *account, const char *type,
 }
 
 static void report_account(account_t *account, cdtime_t now) {
-  derive_t requests;
-  derive_t errors[AIS_FAULTS];
+  derive_t requests, errors[AIS_FAULTS];
+  gauge_t left, percent, stretch, instances;
   gauge_t response_time = NAN;
-  gauge_t left, stretch;
+  told_t told;
 
   pthread_mutex_lock(&account->lock);
   requests = account->requests;
@@ -82,246 +84,217 @@ static void report_account(account_t *account, cdtime_t now) {
   account->response_time = 0.0;
   account->responses = 0;
   left = (gauge_t)account->budget_left;
-  stretch = account->budget_stretch;
+  percent = account->budget_percent;
+  stretch = account->stretch;
+  instances = (gauge_t)account->instances;
+  told = account->conditions.told;
   pthread_mutex_unlock(&account->lock);
 
   counter(account, "http_requests", "", requests, now);
   for (int fault = AIS_FAULT_CONNECT; fault <= AIS_FAULT_REFUSED; fault++)
     counter(account, "errors", ais_fault_name(fault), errors[fault], now);
+  for (int c = CONDITIONS_OF_INSTANCE; c < CONDITIONS; c++)
+    gauge(account, "gauge", condition_name(c), condition_has_begun(&told, c),
+          now);
 
+  gauge(account, "count", "instances", instances, now);
+  gauge(account, "percent", "budget_left", percent, now);
   gauge(account, "gauge", "budget_left", left, now);
   gauge(account, "gauge", "budget_stretch", stretch, now);
   if (!isnan(response_time))
     gauge(account, "response_time", "api", response_time, now);
 }
 
-/* Clocks differ: no duration is less than 0. */
-static gauge_t seconds_since(int64_t then, cdtime_t now) {
-  int64_t ms = (int64_t)CDTIME_T_TO_MS(now) - then;
-
-  return ms > 0 ? (gauge_t)ms / 1000.0 : 0.0;
-}
-
-/* What has to be known of a look-up to report it. */
+/* The values of one poll. */
 typedef struct {
   char plugin_instance[DATA_MAX_NAME_LEN];
-  char job[DATA_MAX_NAME_LEN]; /* empty: the list */
-  reading_t reading;
-  bool watched;
+  metric_t metrics[2 * METRICS_MAX];
+  size_t n;
+} values_t;
 
-  bool leads; /* these are reported too */
-  int64_t changed_at;
-  int64_t sync_interval; /* ms; 0: none */
-  items_t items;
-  uint64_t ended[AIS_STATES][HISTORY_SOURCES];
+/* What is gone is over once its conditions were reported as such. */
+static void take_values(account_t *account, poll_t *poll, cdtime_t now,
+                        values_t *values) {
+  instance_t *instance = poll->instance;
+  metrics_settings_t settings = {.now = (int64_t)CDTIME_T_TO_MS(now),
+                                 .lifetime = account_lifetime(account),
+                                 .details = account->has_details};
 
-  jobs_t jobs; /* to be freed */
-} snapshot_t;
-
-/* What was known before a restart comes from there. */
-static void snapshot_history(snapshot_t *snapshot, const lookup_t *lookup) {
-  const history_t *history = &lookup->watch->history;
-
-  snapshot->leads = lookup->leads;
-  snapshot->changed_at = history->changed_at;
-  snapshot->sync_interval = aisearch_watch_sync_interval(lookup->watch);
-  memcpy(snapshot->ended, history->ended, sizeof(snapshot->ended));
-  if (lookup->job == NULL &&
-      history->succeeded_at > snapshot->reading.succeeded_at)
-    snapshot->reading.succeeded_at = history->succeeded_at;
-}
-
-/* Of the next look-up in this slice. Returns false where there is none. */
-static bool take_snapshot(account_t *account, cdtime_t now,
-                          snapshot_t *snapshot) {
-  lookup_t *lookup;
-  cdtime_t patience = 2 * account->interval;
-
-  pthread_mutex_lock(&account->lock);
-  lookup = account->cursor;
-  if (lookup == NULL || account->reported >= goal(account)) {
-    pthread_mutex_unlock(&account->lock);
-    return false;
-  }
-
-  sstrncpy(snapshot->plugin_instance, lookup->plugin_instance,
-           sizeof(snapshot->plugin_instance));
-  sstrncpy(snapshot->job, lookup->job != NULL ? lookup->job : "",
-           sizeof(snapshot->job));
-  snapshot->reading = lookup->reading;
-  snapshot->watched = now < MS_TO_CDTIME_T(account->watched_at) + patience;
-  snapshot_history(snapshot, lookup);
-  snapshot->items = lookup->items;
-  aisearch_jobs_copy(&snapshot->jobs, &lookup->jobs);
-
-  account->cursor = lookup->next;
-  account->reported++;
-  pthread_mutex_unlock(&account->lock);
-  return true;
-}
-
-/* Those of a job have its id behind their names. */
-static void report_values(const account_t *account, const snapshot_t *snapshot,
-                          const reading_value_t *values, size_t n,
-                          const char *job, cdtime_t now) {
-  for (size_t i = 0; i < n; i++) {
-    char name[DATA_MAX_NAME_LEN];
-
-    ssnprintf(name, sizeof(name), "%s%s%s", values[i].type_instance,
-              job[0] != '\0' ? "-" : "", job);
-    dispatch(account, snapshot->plugin_instance, values[i].type, name,
-             (value_t){.gauge = values[i].value}, now);
-  }
-}
-
-static void report_reading(const account_t *account, const snapshot_t *snapshot,
-                           cdtime_t now) {
-  reading_value_t values[READING_VALUES_MAX];
-  size_t n = aisearch_reading_values(
-      &snapshot->reading, (int64_t)CDTIME_T_TO_MS(now), snapshot->watched,
-      account->report_jobs || snapshot->job[0] != '\0', values);
-
-  report_values(account, snapshot, values, n, snapshot->job, now);
-}
-
-static void report_jobs(const account_t *account, const snapshot_t *snapshot,
-                        cdtime_t now) {
-  const reading_t *reading = &snapshot->reading;
-
-  for (size_t i = 0; i < snapshot->jobs.njobs; i++) {
-    const listed_job_t *listed = &snapshot->jobs.jobs[i];
-    reading_value_t values[READING_JOB_VALUES_MAX];
-    size_t n = aisearch_reading_job_values(
-        &listed->job, reading->arrived_at - reading->age, values);
-
-    report_values(account, snapshot, values, n, listed->id, now);
-  }
-}
-
-static void report_ends(const account_t *account, const snapshot_t *snapshot,
-                        enum ais_state end, cdtime_t now) {
-  const uint64_t *ended = snapshot->ended[end];
-  uint64_t sum = 0;
-
-  for (int source = 0; source < HISTORY_SOURCES; source++) {
-    char name[DATA_MAX_NAME_LEN];
-
-    sum += ended[source];
-    if (!account->report_source)
-      continue;
-    ssnprintf(name, sizeof(name), "%s-%s", ais_state_name(end),
-              aisearch_history_source_name(source));
-    dispatch(account, snapshot->plugin_instance, "operations", name,
-             (value_t){.derive = (derive_t)ended[source]}, now);
-  }
-
-  dispatch(account, snapshot->plugin_instance, "operations",
-           ais_state_name(end), (value_t){.derive = (derive_t)sum}, now);
-}
-
-static void report_history(const account_t *account, const snapshot_t *snapshot,
-                           cdtime_t now) {
-  report_ends(account, snapshot, AIS_SUCCEEDED, now);
-  report_ends(account, snapshot, AIS_FAILED, now);
-  report_ends(account, snapshot, AIS_CANCELLED, now);
-
-  if (snapshot->changed_at != AIS_TIME_NONE)
-    dispatch(account, snapshot->plugin_instance, "duration", "since_change",
-             (value_t){.gauge = seconds_since(snapshot->changed_at, now)}, now);
-  if (snapshot->sync_interval > 0)
-    dispatch(account, snapshot->plugin_instance, "duration", "sync_interval",
-             (value_t){.gauge = (gauge_t)snapshot->sync_interval / 1000.0},
-             now);
-}
-
-static void report_items(const account_t *account, const snapshot_t *snapshot,
-                         cdtime_t now) {
-  const items_t *items = &snapshot->items;
-
-  for (size_t i = 0; items->known && i < AIS_STATS_ITEMS; i++) {
-    char name[DATA_MAX_NAME_LEN];
-
-    if (items->stats.items[i] < 0)
-      continue;
-    ssnprintf(name, sizeof(name), "items_%s", ais_stats_name(i));
-    dispatch(account, snapshot->plugin_instance, "count", name,
-             (value_t){.gauge = (gauge_t)items->stats.items[i]}, now);
-  }
-}
-
-static void report_lookup(const account_t *account, const snapshot_t *snapshot,
-                          cdtime_t now) {
-  report_reading(account, snapshot, now);
-  if (!snapshot->watched || !snapshot->reading.good)
+  sstrncpy(values->plugin_instance, instance->name,
+           sizeof(values->plugin_instance));
+  values->n = 0;
+  if (poll->leads)
+    values->n = instance_metrics(instance, &settings, values->metrics);
+  if (instance->is_gone) {
+    if (instance->is_over)
+      values->n = 0;
+    instance->is_over = true;
     return;
+  }
 
-  report_jobs(account, snapshot, now);
-  report_items(account, snapshot, now);
-  if (snapshot->leads)
-    report_history(account, snapshot, now);
+  values->n += latest_metrics(&poll->latest, instance, poll->job, &settings,
+                              values->metrics + values->n);
+  account->unread += poll->leads && instance_is_unread(instance, settings.now,
+                                                       settings.lifetime);
 }
 
-/* What has come to light before the values were taken, to be told after them.
- */
-static void take_notices(account_t *account) {
+/* Of the next poll in this slice. Returns false where there is none. */
+static bool next_values(account_t *account, cdtime_t now, values_t *values) {
+  poll_t *poll;
+
   pthread_mutex_lock(&account->lock);
-  aisearch_conditions_read(&account->conditions, account->name,
-                           &account->outbox);
-  account->notices = aisearch_outbox_take(&account->outbox, account->name);
+  poll = account->reported < slice_goal(account) ? account->cursor : NULL;
+  if (poll != NULL) {
+    take_values(account, poll, now, values);
+    account->cursor = poll->next;
+    account->reported++;
+  }
   pthread_mutex_unlock(&account->lock);
+  return poll != NULL;
 }
 
-static void tell_notices(account_t *account) {
-  aisearch_notify(account->notices);
-  account->notices = NULL;
+static void report_values(const account_t *account, const values_t *values,
+                          cdtime_t now) {
+  for (size_t i = 0; i < values->n; i++) {
+    const metric_t *m = &values->metrics[i];
+    value_t value = {.gauge = m->value};
+
+    if (m->is_counter)
+      value.derive = (derive_t)m->value;
+    dispatch(account, values->plugin_instance, m->type, m->name, value, now);
+  }
 }
+
+/* ---- notifications ------------------------------------------------------- */
+
+static void add_meta(notification_t *n, const notice_t *notice) {
+  plugin_notification_meta_add_string(n, "job", notice->job);
+  plugin_notification_meta_add_string(n, "source", notice->source);
+  if (notice->end_reason[0] != '\0')
+    plugin_notification_meta_add_string(n, "end_reason", notice->end_reason);
+  if (notice->duration >= 0.0)
+    plugin_notification_meta_add_double(n, "duration", notice->duration);
+}
+
+static void notify(const notice_t *notice) {
+  notification_t n = {
+      .severity = notice->is_over                            ? NOTIF_OKAY
+                  : conditions_is_failure(notice->condition) ? NOTIF_FAILURE
+                                                             : NOTIF_WARNING,
+      .time = cdtime(),
+  };
+
+  sstrncpy(n.message, notice->message, sizeof(n.message));
+  sstrncpy(n.host, hostname_g, sizeof(n.host));
+  sstrncpy(n.plugin, "aisearch", sizeof(n.plugin));
+  sstrncpy(n.plugin_instance, notice->name, sizeof(n.plugin_instance));
+  sstrncpy(n.type, "gauge", sizeof(n.type));
+  sstrncpy(n.type_instance, condition_name(notice->condition),
+           sizeof(n.type_instance));
+  if (notice->job[0] != '\0')
+    add_meta(&n, notice);
+
+  /* fails where no plugin cares for notifications: nobody needs to know */
+  plugin_dispatch_notification(&n);
+  if (n.meta != NULL)
+    plugin_notification_meta_free(n.meta);
+}
+
+/* Those that were in the state file when the values were taken. */
+static void tell_notices(account_t *account) {
+  for (; account->to_tell > 0; account->to_tell--) {
+    notice_t *notice;
+
+    pthread_mutex_lock(&account->lock);
+    notice = notices_take(&account->notices);
+    pthread_mutex_unlock(&account->lock);
+    if (notice == NULL)
+      break;
+    notify(notice);
+    sfree(notice);
+  }
+  account->to_tell = 0;
+}
+
+/* ---- an interval --------------------------------------------------------- */
 
 static void begin_interval(account_t *account, cdtime_t now) {
+  bool has_news;
+
   tell_notices(account); /* if the last one was cut short */
-  take_notices(account);
+  pthread_mutex_lock(&account->lock);
+  conditions_report(&account->conditions, account->name, &account->notices);
+  has_news = account->notices.changed;
+  account->to_tell = notices_count(&account->notices, NOTICE_WRITTEN);
+  if (account->to_tell > NOTICES_PER_REPORT)
+    account->to_tell = NOTICES_PER_REPORT;
+  pthread_mutex_unlock(&account->lock);
+
+  if (has_news)
+    poller_wake();
   report_account(account, now);
 
   pthread_mutex_lock(&account->lock);
   account->cursor = account->first;
-  account->reported = 0;
+  account->reported = account->unread = 0;
   account->is_complete = false;
   pthread_mutex_unlock(&account->lock);
 }
 
-/* Once all look-ups are reported. */
-static void complete_interval(account_t *account) {
-  pthread_mutex_lock(&account->lock);
-  if (account->is_complete || account->cursor != NULL) {
-    pthread_mutex_unlock(&account->lock);
-    return;
-  }
-  account->is_complete = true;
-  pthread_mutex_unlock(&account->lock);
+/* Once all are reported. */
+static void complete_interval(account_t *account, cdtime_t now) {
+  bool is_complete;
 
+  pthread_mutex_lock(&account->lock);
+  is_complete = !account->is_complete && account->cursor == NULL;
+  account->is_complete |= is_complete;
+  pthread_mutex_unlock(&account->lock);
+  if (!is_complete)
+    return;
+
+  gauge(account, "count", "unread", (gauge_t)account->unread, now);
   tell_notices(account);
-  aisearch_fetch_reported();
+  poller_reported();
 }
 
-void aisearch_report(account_t *account) {
+void report(account_t *account) {
   cdtime_t now = cdtime();
-  snapshot_t snapshot;
+  values_t values;
 
   if (account->slice == 0)
     begin_interval(account, now);
-
-  while (take_snapshot(account, now, &snapshot)) {
-    report_lookup(account, &snapshot, now);
-    aisearch_jobs_free(&snapshot.jobs);
-  }
-
-  complete_interval(account);
+  while (next_values(account, now, &values))
+    report_values(account, &values, now);
+  complete_interval(account, now);
   account->slice = (account->slice + 1) % account->slices;
 }
 
-void aisearch_report_last(account_t *account) {
-  tell_notices(account);
-  pthread_mutex_lock(&account->lock);
-  account->notices = aisearch_outbox_take(&account->outbox, account->name);
-  pthread_mutex_unlock(&account->lock);
-  tell_notices(account);
+/* ---- collectd -T --------------------------------------------------------- */
+
+int report_test(account_t *account) {
+  static cdtime_t deadline; /* one for all accounts */
+  size_t expected = account->polls + account->discover.wanted;
+  size_t answers;
+  char fault[sizeof(account->fault)];
+
+  if (deadline == 0)
+    deadline = cdtime() + MS_TO_CDTIME_T(account->target.timeout);
+  if (expected > TEST_REQUESTS)
+    expected = TEST_REQUESTS;
+
+  do {
+    nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+    pthread_mutex_lock(&account->lock);
+    answers = account->answers;
+    sstrncpy(fault, account->fault, sizeof(fault));
+    pthread_mutex_unlock(&account->lock);
+  } while (answers < expected && fault[0] == '\0' && cdtime() < deadline);
+
+  if (answers < expected && fault[0] == '\0')
+    sstrncpy(fault, "no answer within Timeout", sizeof(fault));
+  if (fault[0] == '\0')
+    account_log(account, LOG_NOTICE, ": OK.");
+  else
+    account_log(account, LOG_ERR, ": cannot be read: %s.", fault);
+  return fault[0] == '\0' ? 0 : -1;
 }

@@ -11,7 +11,8 @@
 
 /* The heap: an entry is due no later than those at 2n and 2n + 1. */
 
-static bool is_before(const schedule_entry_t *a, const schedule_entry_t *b) {
+static bool is_due_before(const schedule_entry_t *a,
+                          const schedule_entry_t *b) {
   return a->due < b->due;
 }
 
@@ -21,7 +22,7 @@ static void put(schedule_t *s, size_t place, schedule_entry_t *entry) {
 }
 
 static void move_up(schedule_t *s, size_t place, schedule_entry_t *entry) {
-  while (place > 1 && is_before(entry, s->heap[place / 2])) {
+  while (place > 1 && is_due_before(entry, s->heap[place / 2])) {
     put(s, place, s->heap[place / 2]);
     place /= 2;
   }
@@ -32,9 +33,9 @@ static void move_down(schedule_t *s, size_t place, schedule_entry_t *entry) {
   for (;;) {
     size_t child = 2 * place;
 
-    if (child < s->len && is_before(s->heap[child + 1], s->heap[child]))
+    if (child < s->len && is_due_before(s->heap[child + 1], s->heap[child]))
       child++;
-    if (child > s->len || !is_before(s->heap[child], entry))
+    if (child > s->len || !is_due_before(s->heap[child], entry))
       break;
     put(s, place, s->heap[child]);
     place = child;
@@ -72,7 +73,7 @@ static void take_out(schedule_t *s, schedule_entry_t *entry) {
   if (last == entry)
     return;
 
-  if (place > 1 && is_before(last, s->heap[place / 2]))
+  if (place > 1 && is_due_before(last, s->heap[place / 2]))
     move_up(s, place, last);
   else
     move_down(s, place, last);
@@ -148,12 +149,12 @@ static void leave_queue(schedule_t *s, schedule_entry_t *entry) {
 
 /* The interface. */
 
-void aisearch_schedule_init(schedule_t *s, int64_t now, double rate) {
+void schedule_init(schedule_t *s, int64_t now, double rate) {
   *s = (schedule_t){.real_at = now, .cost = 1.0};
   set_stretch(s, rate);
 }
 
-void aisearch_schedule_free(schedule_t *s) {
+void schedule_free(schedule_t *s) {
   free(s->heap);
   *s = (schedule_t){.heap = NULL};
 }
@@ -169,8 +170,8 @@ static double share_of(const char *identity) {
   return (double)(hash ^ (hash >> 13)) / 4294967296.0;
 }
 
-int aisearch_schedule_add(schedule_t *s, schedule_entry_t *entry,
-                          const char *identity, uint32_t left) {
+int schedule_add(schedule_t *s, schedule_entry_t *entry, const char *identity,
+                 uint32_t left) {
   if (make_room(s) != 0)
     return -1;
 
@@ -200,7 +201,7 @@ static void is_new_no_more(schedule_t *s, schedule_entry_t *entry) {
   }
 }
 
-void aisearch_schedule_drop(schedule_t *s, schedule_entry_t *entry) {
+void schedule_drop(schedule_t *s, schedule_entry_t *entry) {
   if (!entry->is_member)
     return;
 
@@ -212,7 +213,7 @@ void aisearch_schedule_drop(schedule_t *s, schedule_entry_t *entry) {
   s->members--;
 }
 
-void aisearch_schedule_advance(schedule_t *s, int64_t now, double rate) {
+void schedule_advance(schedule_t *s, int64_t now, double rate) {
   int64_t elapsed = now > s->real_at ? now - s->real_at : 0;
   bool stands = s->len > 0 && s->heap[1]->due <= s->now;
 
@@ -222,7 +223,7 @@ void aisearch_schedule_advance(schedule_t *s, int64_t now, double rate) {
   set_stretch(s, rate);
 }
 
-schedule_entry_t *aisearch_schedule_take(schedule_t *s) {
+schedule_entry_t *schedule_take(schedule_t *s) {
   schedule_entry_t *first = s->len > 0 ? s->heap[1] : NULL;
 
   if (first == NULL || first->due > s->now)
@@ -233,7 +234,7 @@ schedule_entry_t *aisearch_schedule_take(schedule_t *s) {
   return first;
 }
 
-int64_t aisearch_schedule_wait(const schedule_t *s) {
+int64_t schedule_wait(const schedule_t *s) {
   double wait;
 
   if (s->len == 0)
@@ -258,11 +259,10 @@ static double gap(const schedule_entry_t *entry, double interval) {
                                      : interval * (1.0 + entry->share) / 2.0;
 }
 
-void aisearch_schedule_done(schedule_t *s, schedule_entry_t *entry,
-                            schedule_next_t next, int64_t active,
-                            int64_t idle) {
+void schedule_done(schedule_t *s, schedule_entry_t *entry, schedule_next_t next,
+                   int64_t active, int64_t idle) {
   if (next == SCHEDULE_NEVER) {
-    aisearch_schedule_drop(s, entry);
+    schedule_drop(s, entry);
     return;
   }
 
@@ -275,14 +275,22 @@ void aisearch_schedule_done(schedule_t *s, schedule_entry_t *entry,
   insert(s, entry);
 }
 
-void aisearch_schedule_spent(schedule_t *s, unsigned calls, bool is_more) {
+void schedule_hold(schedule_t *s, schedule_entry_t *entry, int64_t ms) {
+  entry->due = s->now + (double)ms / s->stretch;
+  insert(s, entry);
+}
+
+double schedule_round(const schedule_t *s) {
+  return (double)s->members / s->pace;
+}
+
+void schedule_spent(schedule_t *s, unsigned calls, bool is_more) {
   if (!is_more)
     s->cost -= s->cost / COST_LOOKS;
   s->cost += (double)calls / COST_LOOKS;
 }
 
-schedule_news_t aisearch_schedule_news(schedule_t *s, int64_t now,
-                                       int64_t patience) {
+schedule_news_t schedule_news(schedule_t *s, int64_t now, int64_t patience) {
   if (s->wanted > s->pace) {
     s->scarce_at = now;
     if (s->scarce || s->unseen > 0)

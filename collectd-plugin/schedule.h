@@ -67,11 +67,9 @@ typedef enum {
   SCHEDULE_AMPLE,  /* they have not been for a while */
 } schedule_news_t;
 
-#pragma GCC visibility push(hidden)
-
 /* rate is how many calls per ms are to be had. */
-void aisearch_schedule_init(schedule_t *s, int64_t now, double rate);
-void aisearch_schedule_free(schedule_t *s); /* not the entries */
+void schedule_init(schedule_t *s, int64_t now, double rate);
+void schedule_free(schedule_t *s); /* not the entries */
 
 /*
  * Adds an entry that was zeroed. It is due at once, as long as all that are new
@@ -80,35 +78,39 @@ void aisearch_schedule_free(schedule_t *s); /* not the entries */
  * half. identity is what it is known by, on every start the same. Returns -1
  * where memory runs out.
  */
-int aisearch_schedule_add(schedule_t *s, schedule_entry_t *entry,
-                          const char *identity, uint32_t left);
+int schedule_add(schedule_t *s, schedule_entry_t *entry, const char *identity,
+                 uint32_t left);
 
 /* Whether it waits, is under way, or is none of it any more. */
-void aisearch_schedule_drop(schedule_t *s, schedule_entry_t *entry);
+void schedule_drop(schedule_t *s, schedule_entry_t *entry);
 
 /* Moves the clock on, and stretches it to the rate from now on. */
-void aisearch_schedule_advance(schedule_t *s, int64_t now, double rate);
+void schedule_advance(schedule_t *s, int64_t now, double rate);
 
 /* The next one that is due, which leaves the heap until done() is called; NULL
  * where there is none. */
-schedule_entry_t *aisearch_schedule_take(schedule_t *s);
+schedule_entry_t *schedule_take(schedule_t *s);
 
 /* How many real milliseconds until one is due; -1: never. */
-int64_t aisearch_schedule_wait(const schedule_t *s);
+int64_t schedule_wait(const schedule_t *s);
 
 /* A look has ended: when is the next one? */
-void aisearch_schedule_done(schedule_t *s, schedule_entry_t *entry,
-                            schedule_next_t next, int64_t active, int64_t idle);
+void schedule_done(schedule_t *s, schedule_entry_t *entry, schedule_next_t next,
+                   int64_t active, int64_t idle);
+
+/* The one that was taken may not begin before ms have passed: it keeps its
+ * interval. */
+void schedule_hold(schedule_t *s, schedule_entry_t *entry, int64_t ms);
+
+/* How many ms it takes to look at all of them once, at the pace there is. */
+double schedule_round(const schedule_t *s);
 
 /* What a look has cost, in calls that count. is_more: it went on with one that
  * was told of before. */
-void aisearch_schedule_spent(schedule_t *s, unsigned calls, bool is_more);
+void schedule_spent(schedule_t *s, unsigned calls, bool is_more);
 
 /* Whether there is something to be said about the stretch; patience is how long
  * it has to be well before that is said. */
-schedule_news_t aisearch_schedule_news(schedule_t *s, int64_t now,
-                                       int64_t patience);
-
-#pragma GCC visibility pop
+schedule_news_t schedule_news(schedule_t *s, int64_t now, int64_t patience);
 
 #endif

@@ -12,7 +12,7 @@ struct selection_entry_s {
 };
 
 /* With something between the slashes; "//" is a name, if a strange one. */
-bool aisearch_selection_is_regex(const char *text) {
+bool selection_is_regex(const char *text) {
   size_t len = strlen(text);
 
   return len > 2 && text[0] == '/' && text[len - 1] == '/';
@@ -46,7 +46,7 @@ static selection_entry_t *make_entry(const char *text, char *error,
     return NULL;
   }
 
-  if (aisearch_selection_is_regex(text)) {
+  if (selection_is_regex(text)) {
     if (compile(&entry->regex, text, error, size) == 0)
       return entry;
   } else {
@@ -60,8 +60,8 @@ static selection_entry_t *make_entry(const char *text, char *error,
   return NULL;
 }
 
-int aisearch_selection_add(selection_t *selection, const char *text,
-                           char *error, size_t size) {
+int selection_add(selection_t *selection, const char *text, char *error,
+                  size_t size) {
   selection_entry_t *entry;
 
   if (text[0] == '\0') {
@@ -84,7 +84,7 @@ static bool matches(const selection_entry_t *entry, const char *name) {
   return regexec(&entry->regex, name, 0, NULL, 0) == 0;
 }
 
-bool aisearch_selection_has(const selection_t *selection, const char *name) {
+bool selection_has(const selection_t *selection, const char *name) {
   if (selection->entries == NULL)
     return true;
 
@@ -95,7 +95,7 @@ bool aisearch_selection_has(const selection_t *selection, const char *name) {
   return selection->ignore;
 }
 
-void aisearch_selection_free(selection_t *selection) {
+void selection_free(selection_t *selection) {
   while (selection->entries != NULL) {
     selection_entry_t *next = selection->entries->next;
 

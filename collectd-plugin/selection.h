@@ -24,20 +24,16 @@ typedef struct {
   selection_entry_t *entries;
 } selection_t;
 
-#pragma GCC visibility push(hidden)
-
 /* Adds an entry. Returns -1, with the reason in error, where it is empty or no
  * regular expression. */
-int aisearch_selection_add(selection_t *selection, const char *text,
-                           char *error, size_t size);
+int selection_add(selection_t *selection, const char *text, char *error,
+                  size_t size);
 
 /* Whether an entry is an expression rather than a name. */
-bool aisearch_selection_is_regex(const char *text);
+bool selection_is_regex(const char *text);
 
-bool aisearch_selection_has(const selection_t *selection, const char *name);
+bool selection_has(const selection_t *selection, const char *name);
 
-void aisearch_selection_free(selection_t *selection);
-
-#pragma GCC visibility pop
+void selection_free(selection_t *selection);
 
 #endif

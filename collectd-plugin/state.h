@@ -1,42 +1,54 @@
-#ifndef AISEARCH_STATE_H
-#define AISEARCH_STATE_H
+#ifndef STATE_H
+#define STATE_H
 
 #include "aisearch.h"
 
 /*
- * What the plugin knows, in the state file: of each instance its history, of
- * each account and instance what was told, of each budget what was spent.
+ * The state file: what has to outlive collectd. Of each instance its history
+ * and what is known of it, of each account and instance which conditions have
+ * begun, the notices that nobody was told yet, and what was spent of budgets.
+ *
+ *     aisearch-state 1
+ *     KIND NAME DATE TEXT
+ *     ...
+ *     end LINES
+ *
+ * What was read at start waits until somebody takes it. What nobody has taken
+ * is written again, with its old date, for a month: what it belongs to may come
+ * back. The file is written by a thread of its own, so that a slow disk holds
+ * up nobody, and is replaced as a whole. All functions but the callback belong
+ * to one thread at a time.
  */
 
-#pragma GCC visibility push(hidden)
+/* Reads the file. Where it cannot be used, the default one is, after a message;
+ * NULL: that one. written is called by the writing thread. */
+void state_open(const char *path, void (*written)(void));
 
-/* The StateFile option. */
-int aisearch_state_config(const oconfig_item_t *ci);
-void aisearch_state_config_free(void);
+/* Restores what there is of an account, and of an instance. Without an open
+ * file: nothing. */
+void state_restore_account(account_t *account);
+void state_restore(instance_t *instance);
 
-/* Reads the file, and restores what it says of these accounts, but for their
- * budgets. Faults are logged; none is fatal. */
-void aisearch_state_open(account_t *accounts);
+/* The names of the account's instances that have lines, and were not restored;
+ * the caller frees all of it. */
+char **state_names(const account_t *account, size_t *n);
 
-/* Restores a watch that comes later on. Without an open file: does nothing. */
-void aisearch_state_restore_watch(watch_t *watch);
+/* What was told of it is over, as it is not there any more. */
+void state_end(account_t *account, const char *name);
 
-/* What the account has spent goes to the budget that it spends now. */
-void aisearch_state_restore_budget(account_t *account);
+/* The instance is gone: its history is kept, should it come back. */
+void state_keep(instance_t *instance);
 
-/* Remembers a watch that ends. */
-void aisearch_state_keep_watch(const watch_t *watch);
+/* Something has changed; is_urgent: that is to be told, once it is written. */
+void state_touch(bool is_urgent);
 
-/* Something has changed since the last time. */
-void aisearch_state_touch(void);
-
-/* Begins to write all of it, if something has changed. Returns false while the
- * disk is still busy with the last time. */
-bool aisearch_state_save(account_t *accounts);
+/* Writes all of it, if something has changed that is urgent, or anything and
+ * all; not while the disk is busy with the last time. Then, or later, hands
+ * over what was written to be told. Returns in how many ms to call it again,
+ * -1: not before something changes. */
+int64_t state_save(account_t *accounts, bool all);
 
 /* Writes all of it, and waits for the disk. */
-void aisearch_state_close(account_t *accounts);
-
-#pragma GCC visibility pop
+void state_close(account_t *accounts);
 
 #endif

@@ -50,8 +50,7 @@ location = /aisearch_status {
 COLLECTD = """\
 <Account "docs">
   AccountID "@ACCOUNT@"
-  APIURL "http://localhost/client/v4"
-  UnixSocket "@NGINX_SOCKET@"
+  APIURL "http://unix:@NGINX_SOCKET@:/client/v4"
   ActiveInterval 2
   <Instance "my-ai-search">
   </Instance>
@@ -223,7 +222,7 @@ def tour_collectd(collectd: Collectd) -> None:
     for account, report in reports.items():
         errors = {name: value for name, value in report.items() if name.startswith(f"{account}/errors-")}
         expect("the errors", [name for name, value in errors.items() if value != 0], [])
-    expect("running jobs", reports["docs"]["docs-my-ai-search/count-running"], 1)
+    expect("a queued job", reports["docs"]["docs-my-ai-search/gauge-state"], 0)
     show_values(reports["docs"], "docs-my-ai-search/")
     show_values(reports["docs"], "docs/")
     show("... the same of docs-handbook, and of the other account:")

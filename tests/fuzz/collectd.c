@@ -41,43 +41,40 @@ int __wrap_ais_client_load_ca(struct ais_client *client, struct ais_error *err)
 
 /* What was accepted can be asked for, and reported. */
 
-static void check_lookup(lookup_t *l, const account_t *account)
+static void check_poll(const poll_t *poll, const account_t *account)
 {
     char buffer[AIS_RESOURCE_PATH_MAX], label[512];
     struct ais_resource made, parsed;
     struct ais_str path, query;
 
-    aisearch_lookup_path(l, &made, buffer);
+    poll_resource(poll, poll->job != NULL ? AIS_JOB : AIS_LIST, &made);
+    ais_resource_path(&made, view(account->account_id), buffer);
     path = (struct ais_str){buffer + 1, strcspn(buffer + 1, "?")};
-    query = (struct ais_str){path.data + path.len, strlen(path.data + path.len)};
-    if (query.len > 0) {
-        query.data++;
-        query.len--;
-    }
-    MUST(l->account == account);
+    query = (struct ais_str){path.data + path.len, 0};
+    MUST(poll->request.account == account);
     MUST(ais_resource_parse(&parsed, path, query) == AIS_RESOURCE_OK);
-    MUST(parsed.kind == made.kind && strlen(l->plugin_instance) < DATA_MAX_NAME_LEN - 1);
-    MUST(strncmp(l->plugin_instance, account->name, strlen(account->name)) == 0);
-    MUST(aisearch_lookup_find(account, l->plugin_instance) != NULL);
-    aisearch_lookup_label(l, label, sizeof(label));
+    MUST(parsed.kind == made.kind && strlen(poll->instance->name) < DATA_MAX_NAME_LEN - 1);
+    MUST(strncmp(poll->instance->name, account->name, strlen(account->name)) == 0);
+    MUST(poll_find(account, poll->instance->name) != NULL);
+    poll_label(poll, label, sizeof(label));
     MUST(label[0] != '\0');
 }
 
 static void check_account(const account_t *a)
 {
     const struct ais_target *t = &a->target;
-    size_t lookups = 0;
+    size_t polls = 0;
 
     MUST(a->payer != NULL);
-    MUST(a->pacing.active_interval >= (int64_t) CDTIME_T_TO_MS(stub_interval));
-    MUST(a->pacing.idle_interval >= a->pacing.active_interval && a->pacing.max_streams >= 1);
-    MUST(t->timeout >= 1 && t->timeout < a->pacing.active_interval && t->connect_timeout <= t->timeout);
+    MUST(a->active_interval >= (int64_t) CDTIME_T_TO_MS(stub_interval));
+    MUST(a->idle_interval >= a->active_interval);
+    MUST(t->timeout >= 1 && t->timeout < a->active_interval && t->connect_timeout <= t->timeout);
     MUST(a->payer->budget.nlimits >= 1 && a->payer->budget.nlimits <= AIS_BUDGET_LIMITS);
     MUST(a->payer->budget.hold >= t->timeout);
-    MUST(a->credential.secret == NULL || t->url.tls || t->url.loopback);
-    for (lookup_t *l = a->first; l != NULL; l = l->next, lookups++)
-        check_lookup(l, a);
-    MUST(lookups == a->lookups && (lookups > 0 || a->discover.wanted));
+    MUST(!a->credential.is_wanted || t->url.tls || t->url.loopback);
+    for (const poll_t *poll = a->first; poll != NULL; poll = poll->next, polls++)
+        check_poll(poll, a);
+    MUST(polls == a->polls && (polls > 0 || a->discover.wanted || a->is_partial));
 }
 
 static void set_up(void)
@@ -95,7 +92,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static bool is_up;
     char *text = text_copy(whole_input(data, size));
     account_t *accounts = NULL;
+    char *state_path = NULL;
     oconfig_item_t *root;
+    size_t refused;
 
     if (!is_up)
         set_up();
@@ -109,14 +108,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     root->key = strdup("Plugin");
     stub_counts.logged[LOG_ERR] = 0;
     shows_token = memmem(data, size, TOKEN, strlen(TOKEN)) != NULL;
-    if (aisearch_config(root, &accounts) == 0) {
-        MUST(accounts != NULL);
-        for (const account_t *a = accounts; a != NULL; a = a->next)
-            check_account(a);
-    } else {
-        MUST(stub_counts.logged[LOG_ERR] > 0);
+    refused = config_read(root, &accounts, &state_path);
+    MUST(refused == 0 || stub_counts.logged[LOG_ERR] > 0);
+    while (accounts != NULL) {
+        account_t *next = accounts->next;
+
+        check_account(accounts);
+        account_free(accounts);
+        accounts = next;
     }
-    aisearch_accounts_free(accounts);
+    free(state_path);
     stub_parse_free(root);
     return 0;
 }

@@ -88,10 +88,10 @@ class Refusal:
 
 
 def refusal(config: Config, tmp: pathlib.Path) -> Refusal:
-    """How collectd leaves that is started with a wrong configuration. Fails where it stays."""
+    """How collectd -T leaves that is started with a wrong configuration. Fails where it stays."""
     collectd = Collectd(tmp, config)
     try:
-        collectd.launch()
+        collectd.launch("-T")
         net.wait_until(lambda: collectd.exited() is not None, 5, "collectd to refuse its configuration")
         said = collectd.log() + collectd.stderr()
         canary.check(said.encode(), "what collectd says")

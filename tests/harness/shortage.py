@@ -34,7 +34,9 @@ class Library:
 
     def plugin(self) -> pathlib.Path:
         """The same of collectd's plugin."""
-        return self._link("aisearch.so", *(BUILD / "collectd-plugin").glob("*.o"), BUILD / "libaisearch.a")
+        sources = (TESTS.parent / "collectd-plugin").glob("*.c")  # objects of others may be left over
+        return self._link("aisearch.so", *(BUILD / "collectd-plugin" / f"{source.stem}.o" for source in sources),
+                          BUILD / "libaisearch.a")
 
     def _link(self, name: str, *objects: pathlib.Path) -> pathlib.Path:
         source = SOURCE.read_text()

@@ -28,7 +28,7 @@ def block(simulator: Simulator, *lines: str, options: str = "", pace: str = OFTE
           budget: str = "Budget 100000 1") -> str:
     options = options or f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"'
     body = "\n".join(lines or (NAMED,))
-    return f'<Account "docs">\nAccountID "{ACCOUNT}"\n{options}\n{budget}\n{pace}\n{body}\n</Account>'
+    return f'<Account "docs">\nAccountID "{ACCOUNT}"\n{options}\n{budget}\n{pace}\nReportDetails true\n{body}\n</Account>'
 
 
 def errors(report: dict[str, float]) -> set[str]:
@@ -170,7 +170,7 @@ def test_a_job_that_another_one_has_ended_is_cancelled(simulator, collectd):
 def test_one_odd_job_costs_nothing(simulator, collectd, odd):
     simulator.instance(LIST, [{"id": "odd", "state": "failed", "starts_in": -50, "ends_in": -40, **odd},
                               {"id": "b", "state": "running", "starts_in": -5}])
-    daemon = collectd(block(simulator, "ReportSource true", "ReportJobs true", NAMED))
+    daemon = collectd(block(simulator, NAMED))
     report = daemon.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report)
     assert report["docs-handbook/count-running"] == 1
     assert errors(report) == set()

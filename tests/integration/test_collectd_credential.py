@@ -107,6 +107,28 @@ def test_content_that_does_not_do_leaves_the_old_one_in_use(tmp, simulator):
         assert tokens_seen(simulator) == {simulator.token}
 
 
+@pytest.mark.parametrize("content", [None, "", "two\nlines\n"], ids=["missing", "empty", "no token"])
+def test_a_file_that_does_not_do_is_waited_for(tmp, simulator, content):
+    """The other account, and the rest of collectd, go on; and this one, as soon as the file is there."""
+    path = tmp / "docs.token"
+    if content is not None:
+        secret(tmp, content)
+    with running(tmp, block(simulator, f'TokenFile "{path}"'),
+                 block(simulator, f'TokenFile "{simulator.token_file}"', name="other")) as daemon:
+        daemon.wait_report("other", lambda report: report.get("other-handbook/gauge-state") == 1)
+        report = daemon.wait_report("docs", lambda report: report["docs/errors-credential"] >= 2, timeout=10)
+        assert report["docs/http_requests"] == 0
+        daemon.next_report("docs", lambda report: report["docs/gauge-credential"] == 1)
+        assert len(daemon.log_lines(r"\[error\].*plugin")) == 1
+        daemon.wait_log(rf'\[error\].*Account "docs": TokenFile: .*"{path}".*The account waits until the file can be read')
+
+        secret(tmp, simulator.token)
+        assert state_of(daemon) == 1
+        daemon.next_report("docs", lambda report: report["docs/gauge-credential"] == 0)
+        assert [(n.severity, n.identity) for n in daemon.notifications()] == [
+            ("FAILURE", "docs/credential"), ("OKAY", "docs/credential")]
+
+
 def test_refused_credential_is_told_once_and_left_alone(tmp, simulator):
     """Every look-up fails, though hardly any is sent, until the file changes."""
     path = secret(tmp, FIRST)

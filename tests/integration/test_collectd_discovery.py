@@ -125,7 +125,7 @@ def test_many_on_several_pages(tmp, simulator):
 def test_they_come_and_go_without_a_restart(tmp, simulator):
     populate(simulator, "instances/docs")
     with running(tmp, block(simulator, "DiscoverInstances true", 'Instance "named"')) as daemon:
-        wait_watched(daemon, "docs")
+        wait_watched(daemon, "docs", "named")
 
         populate(simulator, "instances/handbook", "instances/named")
         wait_watched(daemon, "docs", "handbook", "named")

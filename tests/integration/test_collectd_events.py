@@ -5,6 +5,7 @@ collectd's own logfile plugin writes them: in its log.
 
 import getpass
 import re
+import time
 
 import pytest
 
@@ -31,14 +32,19 @@ def account(simulator, *lines: str, options: str = "", name: str = "docs") -> st
     options = options or f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"'
     body = "\n".join(lines or ('Instance "handbook"',))
     budget = "" if "Budget" in body else PLENTY
-    return f'<Account "{name}">\nAccountID "{ACCOUNT}"\n{options}\n{OFTEN}\n{budget}\n{body}\n</Account>'
+    return (f'<Account "{name}">\nAccountID "{ACCOUNT}"\n{options}\n{OFTEN}\n{budget}\nReportDetails true\n'
+            f"{body}\n</Account>")
 
 
 def known(daemon: Collectd, *, instance: str = "docs-handbook", **values: float) -> dict[str, float]:
-    """Waits for a report where the instance's counters are these."""
+    """Waits for a report where the instance was read, and its counters are these."""
     names = {f"{instance}/operations-{name}": value for name, value in values.items()}
-    return daemon.next_report(instance.partition("-")[0], what=f"counters {values}", timeout=10,
-                              condition=lambda report: all(report.get(name) == value for name, value in names.items()))
+
+    def is_known(report) -> bool:
+        return (any(name.startswith((f"{instance}/count-running", f"{instance}/gauge-state")) for name in report)
+                and all(report.get(name) == value for name, value in names.items()))
+
+    return daemon.next_report(instance.partition("-")[0], is_known, timeout=10, what=f"counters {values}")
 
 
 def ended(job_id: str, state: str, ago: float = 0, **fields) -> dict:
@@ -76,36 +82,6 @@ def test_more_ends_than_a_page_has(simulator, collectd):
     assert simulator.count(r"\?page=4&") == 0
 
 
-def test_counters_by_source(simulator, collectd):
-    simulator.instance(LIST)
-    daemon = collectd(account(simulator, "ReportSource true", 'Instance "handbook"'))
-    known(daemon, succeeded=0, **{"succeeded-user": 0, "failed-schedule": 0, "cancelled-other": 0})
-
-    simulator.instance(LIST, [ended("a", "succeeded"), ended("b", "succeeded", source="schedule"),
-                              ended("c", "failed", source="webhook")])
-    known(daemon, succeeded=2, failed=1, cancelled=0,
-          **{"succeeded-user": 1, "succeeded-schedule": 1, "succeeded-other": 0, "failed-other": 1})
-
-
-def test_jobs_one_by_one(simulator, collectd):
-    """With ReportJobs: what is active, and what has ended within the hour."""
-    simulator.instance(LIST, [{"id": "r", "state": "running", "starts_in": -60}, {"id": "q", "state": "queued"},
-                              ended("new", "failed", 3000), ended("old", "succeeded", 4000)])
-    daemon = collectd(account(simulator, "ReportJobs true", 'Instance "handbook"'))
-    report = daemon.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report)
-    values = {name.partition("/")[2]: value for name, value in report.items() if name.startswith("docs-handbook/")}
-    assert {name: value for name, value in values.items() if name.startswith("gauge-")} == {
-        "gauge-state": 0, "gauge-state-r": 1, "gauge-state-q": 0, "gauge-state-new": 3}
-    assert {name for name in values if name.startswith("duration-job")} == {
-        "duration-job", "duration-job-r", "duration-job-q", "duration-job-new"}
-    assert values["duration-job-new"] == 20
-    assert {name: value for name, value in values.items() if name.startswith("count-")} == {
-        "count-queued": 1, "count-running": 1, "count-succeeded": 1, "count-failed": 1, "count-cancelled": 0}
-
-    simulator.job(LIST, "r", state="cancelled", ends_in=0)
-    daemon.next_report("docs", lambda report: report["docs-handbook/gauge-state-r"] == 4)
-
-
 def test_pinned_jobs_count_when_they_end(simulator, collectd):
     simulator.instance(LIST, [ended("a", "failed"), {"id": "b", "state": "running"}, {"id": "c", "state": "running"}])
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\nJob "b"\nJob "c"\n</Instance>'))
@@ -128,16 +104,50 @@ def test_since_change(simulator, collectd):
     assert report[name] == pytest.approx(1, abs=3 * SLOWNESS)
 
 
-def test_no_counters_without_an_answer(simulator, collectd):
-    """A gap is a gap."""
-    simulator.instance(LIST)
-    daemon = collectd(account(simulator))
+def test_facts_last_through_a_fault(simulator, collectd):
+    """What jobs do is told until it is old; counters, conditions and the age of it all, always."""
+    simulator.instance(LIST, [{"id": "a", "state": "running"}])
+    daemon = collectd(account(simulator).replace(OFTEN, f"ActiveInterval @INTERVAL@\nIdleInterval {2 * INTERVAL}"))
     known(daemon, succeeded=0)
-    fault = simulator.fault("/handbook/", status=500)
-    report = daemon.next_report("docs", lambda report: "docs-handbook/count-running" not in report)
-    assert {name for name in report if name.startswith("docs-handbook/")} == {"docs-handbook/duration-since_read"}
-    simulator.clear_fault(fault)
-    known(daemon, succeeded=0)
+    simulator.job(LIST, "a", state="failed", ends_in=0)
+    known(daemon, failed=1)
+    simulator.fault("/handbook/", status=500)
+    daemon.wait_log("cannot be read: server")
+    report = daemon.next_report("docs")
+    if report["docs-handbook/duration-since_read"] < 5 * INTERVAL:
+        assert report["docs-handbook/gauge-state"] == 3
+    report = daemon.next_report("docs", lambda report: "docs-handbook/gauge-state" not in report, 10)
+    assert report["docs-handbook/duration-since_read"] > 5 * INTERVAL
+    assert report["docs-handbook/gauge-failed"] == 1 and report["docs-handbook/operations-failed"] == 1
+    assert report["docs/count-unread"] == report["docs/count-instances"] == 1
+
+
+def test_conditions_are_values(simulator, collectd):
+    """From the start to their end, whatever the age of the answer; over a restart in the middle of an outage, too."""
+    simulator.instance(LIST, [{"id": "a", "state": "running"}])
+    daemon = collectd(account(simulator, "DiscoverInstances true"))
+    report = known(daemon, succeeded=0)
+    assert all(report[f"docs-handbook/gauge-{name}"] == 0 for name in ("failed", "stalled", "overdue", "instance_error"))
+    assert all(report[f"docs/gauge-{name}"] == 0 for name in ("credential", "unreachable", "refused", "rate_limited"))
+    simulator.job(LIST, "a", state="failed", ends_in=0)
+    daemon.next_report("docs", lambda report: report["docs-handbook/gauge-failed"] == 1)
+    wait_notifications(daemon, ("FAILURE", "docs-handbook/failed", ".*"))
+
+    simulator.fault(status=502, body="<html>")
+    daemon.next_report("docs", lambda report: report["docs/gauge-unreachable"] == 1, 10)
+    daemon.stop()
+    since = time.time()
+    daemon.start()
+    _, first = next((when, report) for when, report in net.wait_until(
+        lambda: [one for one in daemon.reports("docs") if one[0] > since], 10, "a report"))
+    assert first["docs-handbook/gauge-failed"] == first["docs/gauge-unreachable"] == 1
+    assert first["docs-handbook/operations-failed"] == 1
+    assert first["docs-handbook/duration-since_read"] > INTERVAL, "since it was read before the restart"
+    assert "docs-handbook/gauge-state" not in first
+
+    simulator.clear_faults()
+    simulator.instance(LIST, [ended("b", "succeeded")])
+    daemon.next_report("docs", lambda report: report["docs-handbook/gauge-failed"] == report["docs/gauge-unreachable"] == 0, 20)
 
 
 # ---- notifications --------------------------------------------------------------------------------------------------
@@ -195,7 +205,7 @@ def test_meta_data_of_a_notification(simulator, collectd, tmp):
 def test_stalled(simulator, collectd):
     simulator.instance(LIST, [{"id": "a", "starts_in": -1000, "silent_in": -950}])
     daemon = collectd(account(simulator))
-    stalled = ("WARNING", "docs-handbook/stalled", r"Job a \(user\) has given no sign of life for 9[56]\d s")
+    stalled = ("WARNING", "docs-handbook/stalled", r"Job a \(user\) has given no sign of life for 1[56] min")
     wait_notifications(daemon, stalled)
     daemon.wait_reads(3)
     wait_notifications(daemon, stalled)
@@ -216,7 +226,7 @@ def test_queued_for_too_long(simulator, collectd):
 def test_overdue(simulator, collectd):
     simulator.instance(LIST, [ended("old", "succeeded", 1000)])
     daemon = collectd(account(simulator, f"OverdueAfter {3 * SLOWNESS}", 'Instance "handbook"'))
-    overdue = ("WARNING", "docs-handbook/overdue", r"No job has succeeded since the instance was created, \d+ s ago")
+    overdue = ("WARNING", "docs-handbook/overdue", r"No job has succeeded since the instance was created, \d+ (s|min) ago")
     wait_notifications(daemon, overdue)
     daemon.wait_reads(3)
     simulator.instance(LIST, [ended("a", "succeeded")])
@@ -273,7 +283,7 @@ def test_rate_limited(simulator, collectd):
 
 
 def test_many_at_once(simulator, collectd):
-    """Twenty one by one, the others in one for the account; all of them end, by the identity they began with."""
+    """Twenty in a report, the others in the next ones; all of them end, by the identity they began with."""
     names = [f"i{n}" for n in range(30)]
     for name in names:
         simulator.instance(f"instances/{name}")
@@ -282,22 +292,17 @@ def test_many_at_once(simulator, collectd):
     daemon.wait_report("docs", lambda report: all(f"docs-{name}/count-running" in report for name in names), 10)
 
     simulator.freeze()  # all at once
-    simulator.control("POST", "/world", {"accounts": [{"id": ACCOUNT, "instances": [
-        {"name": f"instances/{name}", "jobs": [ended("a", "failed")]} for name in names]}]})
-    net.wait_until(lambda: any(n.identity == "docs/failed" for n in daemon.notifications()), 10, "a summary")
-    daemon.wait_reads(3)  # a read may have come between the looks
-    began = daemon.notifications()
-    alone = {n.identity for n in began if n.identity != "docs/failed"}
-    assert len(alone) >= 20 and len(began) == len(alone) + 1 and {n.severity for n in began} == {"FAILURE"}
-    assert [n.message for n in began if n.identity == "docs/failed"] == [f"{30 - len(alone)} more jobs have failed"]
-
-    simulator.control("POST", "/world", {"accounts": [{"id": ACCOUNT, "instances": [
-        {"name": f"instances/{name}", "jobs": [ended("b", "succeeded")]} for name in names]}]})
-    net.wait_until(lambda: len(daemon.notifications()) >= 2 * len(began), 10, "their ends")
-    daemon.wait_reads(2)
-    over = daemon.notifications()[len(began):]
-    assert {n.severity for n in over} == {"OKAY"}
-    assert sorted(n.identity for n in over) == sorted(n.identity for n in began)
+    for job, state, severity in (("a", "failed", "FAILURE"), ("b", "succeeded", "OKAY")):
+        before = daemon.notifications()
+        simulator.control("POST", "/world", {"accounts": [{"id": ACCOUNT, "instances": [
+            {"name": f"instances/{name}", "jobs": [ended(job, state)]} for name in names]}]})
+        net.wait_until(lambda: len(daemon.notifications()) > len(before), 10, "the first ones")
+        assert len(daemon.notifications()) - len(before) <= 20
+        net.wait_until(lambda: len(daemon.notifications()) >= len(before) + 30, 10, "all of them")
+        daemon.wait_reads(2)
+        told = daemon.notifications()[len(before):]
+        assert {n.severity for n in told} == {severity}
+        assert sorted(n.identity for n in told) == sorted(f"docs-{name}/failed" for name in names)
     simulator.thaw()
 
 
@@ -340,24 +345,27 @@ def test_restart(simulator, collectd, tmp):
         ("OKAY", "docs-handbook/failed"), ("OKAY", "docs-handbook/stalled")]
 
 
-def test_what_waits_for_its_report_is_told_at_the_end(simulator, collectd):
-    """Looks go on between two reports; a stop in between loses nothing, and tells nothing twice."""
+def test_what_waits_for_its_report_is_told_after_the_next_start(simulator, collectd):
+    """Looks go on between two reports; a stop in between tells nothing, loses nothing, and tells nothing twice."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     interval = max(2.0, 4 * INTERVAL)
     daemon = collectd(account(simulator).replace(OFTEN, f"ActiveInterval {interval}\nIdleInterval {interval}"),
                       interval=interval)
     daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1, 5 * interval)
-    simulator.job(LIST, "a", state="failed", ends_in=0)
-    seen = simulator.count()
-    net.wait_until(lambda: any(r.status for r in simulator.requests()[seen:]), 3 * interval, "a look")
+    simulator.job(LIST, "a", starts_in=-60, ends_in=0, end_reason="no disk; 100 %")
+    state = daemon.prefix / "aisearch.state"
+    net.wait_until(lambda: "failed=1/0/0" in state.read_text(), 3 * interval, "a look")
     daemon.stop()
-    failed = ("FAILURE", "docs-handbook/failed", "Job a .*")
-    # (the answer may still have been on its way)
-    told = bool(daemon.notifications())
-    assert told == ("failed=1/0/0" in (daemon.prefix / "aisearch.state").read_text())
+    assert daemon.notifications() == []
+    assert re.search(r"^budget notice!docs\.0!condition=failed;.*job=a;.*end_reason=no%20disk%3b%20100%20%25;duration=60",
+                     state.read_text(), re.MULTILINE)
 
     daemon.start()
+    failed = ("FAILURE", "docs-handbook/failed", r"Job a \(user\) has failed after 60 s: no disk; 100 %")
     wait_notifications(daemon, failed)
+    net.wait_until(lambda: "notice!" not in state.read_text(), 5, "the file to say so")
+    daemon.stop()
+    daemon.start()
     daemon.wait_reads(1)
     wait_notifications(daemon, failed)
 
@@ -432,24 +440,65 @@ def test_kill(simulator, collectd):
     wait_notifications(daemon, ("FAILURE", "docs-handbook/failed", "Job a .*"))
 
 
-@pytest.mark.parametrize("damage", ["nothing", "rubbish", "half"])
+@pytest.mark.parametrize("damage", ["nothing", "rubbish"])
 def test_damaged_state(simulator, collectd, damage):
     simulator.instance(LIST, [ended("a", "failed")])
     daemon = collectd(account(simulator))
     known(daemon, failed=0)
     daemon.stop()
     state = daemon.prefix / "aisearch.state"
-    text = state.read_bytes()
-    damaged = {"nothing": b"", "rubbish": b"\x00\xff" * 1000, "half": text[:len(text) // 2]}[damage]
+    damaged = {"nothing": b"", "rubbish": b"\x00\xff" * 1000}[damage]
     state.write_bytes(damaged)
 
     daemon.start()
     known(daemon, failed=0)
-    assert daemon.log_lines(r"\[warning\] aisearch plugin: StateFile: aisearch\.state is damaged: .*aisearch\.state\.damaged")
+    assert daemon.log_lines(r"\[warning\] aisearch plugin: StateFile: aisearch\.state is .*damaged\..*aisearch\.state\.damaged")
     assert (daemon.prefix / "aisearch.state.damaged").read_bytes() == damaged
     wait_notifications(daemon)
     daemon.stop()
     assert state.read_text().startswith("aisearch-state 1\n")
+
+
+def test_a_line_that_is_not_understood_costs_that_line(simulator, collectd):
+    for name in ("handbook", "wiki"):
+        simulator.instance(f"instances/{name}", [{"id": "a", "state": "running"}])
+    daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "wiki"'))
+    for name in ("handbook", "wiki"):
+        known(daemon, instance=f"docs-{name}", failed=0)
+        simulator.job(f"instances/{name}", "a", state="failed", ends_in=0)
+        known(daemon, instance=f"docs-{name}", failed=1)
+    net.wait_until(lambda: len(daemon.notifications()) == 2, 10, "both")
+    daemon.stop()
+    state = daemon.prefix / "aisearch.state"
+    text = re.sub(r"^told docs-wiki .*", "told docs-wiki 2026-11-23T12:00:00Z failed,invented", state.read_text(),
+                  flags=re.MULTILINE)
+    assert "invented" in text
+    state.write_text(re.sub(r"^end .*\n", "more what 2026-11-23T12:00:00Z x\nand rubbish\n", text, flags=re.MULTILINE))
+
+    daemon.start()
+    report = known(daemon, instance="docs-handbook", failed=1)
+    assert (report["docs-handbook/gauge-failed"], report["docs-wiki/gauge-failed"]) == (1, 0)
+    known(daemon, instance="docs-wiki", failed=1)
+    assert len(daemon.log_lines(r"\[warning\] .*StateFile: 3 lines of aisearch\.state are not understood")) == 1
+
+
+def test_the_file_of_the_release_before(simulator, collectd):
+    """Its counters by source are added up, its summaries were told, its budgets count."""
+    simulator.instance(LIST, [ended("a", "succeeded", 100)])
+    daemon = collectd(account(simulator, "Budget 100 3000", 'Instance "handbook"'))
+    known(daemon, succeeded=0)
+    daemon.stop()
+    now = time.time()
+    (daemon.prefix / "aisearch.state").write_text(
+        "aisearch-state 1\n"
+        f"told docs 2026-11-23T12:00:00Z rate_limited\nbudget docs 2026-11-23T12:00:00Z spent=60@{now:.3f} left=9@{now:.3f}\n"
+        f"instance docs-handbook 2026-11-23T12:00:00Z seen=1795435200.000 listed=1 succeeded=1/2/3 failed=0/2/0\n"
+        "told docs-handbook 2026-11-23T12:00:00Z failed+\nend 4\n")
+    daemon.start()
+    report = daemon.next_report("docs", lambda report: report.get("docs-handbook/operations-succeeded", 0) >= 6)
+    assert report["docs-handbook/operations-failed"] == 2
+    assert report["docs/gauge-budget_left"] <= 40
+    assert daemon.log_lines("StateFile") == []
 
 
 def test_state_file_somewhere_else(simulator, collectd, tmp):
@@ -462,14 +511,33 @@ def test_state_file_somewhere_else(simulator, collectd, tmp):
     assert not (daemon.prefix / "aisearch.state").exists()
 
 
-def test_state_file_that_cannot_be_written(simulator, collectd, tmp):
+def test_state_file_that_cannot_be_used(simulator, collectd, tmp):
+    """The default one is, after an error."""
     simulator.instance(LIST)
-    daemon = collectd(f'StateFile "{tmp}/nowhere/some.state"\n' + account(simulator))
+    (tmp / "a-directory").mkdir()
+    for n, path in enumerate((f"{tmp}/nowhere/some.state", f"{tmp}/a-directory")):
+        daemon = collectd(f'StateFile "{path}"\n' + account(simulator))
+        known(daemon, failed=0)
+        assert len(daemon.log_lines(rf"\[error\] aisearch plugin: StateFile: {path} cannot be .*aisearch\.state is used")) == 1
+        daemon.stop()
+        assert (daemon.prefix / "aisearch.state").read_text().startswith("aisearch-state 1\n")
+
+
+def test_state_file_that_cannot_be_written(simulator, collectd, tmp):
+    """What there is to be told is told all the same."""
+    simulator.instance(LIST, [{"id": "a", "state": "running"}])
+    (tmp / "here").mkdir()
+    daemon = collectd(f'StateFile "{tmp}/here/some.state"\n' + account(simulator))
     known(daemon, failed=0)
-    daemon.wait_log(r"\[error\] aisearch plugin: StateFile: .*nowhere/some.state cannot be written: No such file")
-    daemon.wait_reads(5)
+    daemon.wait_reads(1)
+    (tmp / "here").rename(tmp / "there")
+    simulator.job(LIST, "a", state="failed", ends_in=0)
+    daemon.wait_log(r"\[error\] aisearch plugin: StateFile: .*here/some.state cannot be written: No such file")
+    wait_notifications(daemon, ("FAILURE", "docs-handbook/failed", "Job a .*"))
+    known(daemon, failed=1)
+    daemon.wait_reads(3)
     assert len(daemon.log_lines("StateFile")) == 1
-    (tmp / "nowhere").mkdir()
+    (tmp / "there").rename(tmp / "here")
     daemon.wait_log(r"\[info\] aisearch plugin: StateFile: can be written again")
 
 

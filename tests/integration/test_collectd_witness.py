@@ -15,7 +15,7 @@ def start(simulator, collectd, *names: str) -> Collectd:
         simulator.instance(f"instances/{name}", [{"id": f"job-{name}", "state": "running"}])
     lines = "\n".join(f'Instance "{name}"' for name in names)
     return collectd(f'<Account "docs">\nAccountID "{ACCOUNT}"\nTokenFile "{simulator.token_file}"\n'
-                    f'APIURL "{simulator.url}"\n{EVERY_INTERVAL}\n{lines}\n</Account>')
+                    f'APIURL "{simulator.url}"\n{EVERY_INTERVAL}\nReportDetails true\n{lines}\n</Account>')
 
 
 def all_running(report) -> bool:

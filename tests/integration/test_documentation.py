@@ -26,9 +26,10 @@ def accepted(block: str) -> set[str]:
 
 
 def conditions() -> dict[str, str]:
-    """The severity of each, from the table of the sources."""
-    table = (PLUGIN / "notice.c").read_text()
-    return dict(re.findall(r'\[CONDITION_\w+\] = \{"(\w+)", NOTICE_(\w+)\}', table))
+    """The severity of each, from the sources."""
+    names = dict(re.findall(r'\[(CONDITION_\w+)\] = "(\w+)"', (PLUGIN / "instance.c").read_text()))
+    [failures] = re.findall(r"bool conditions_is_failure\(.*?\n\}", (PLUGIN / "conditions.c").read_text(), re.DOTALL)
+    return {name: "FAILURE" if re.search(rf"{constant}\b", failures) else "WARNING" for constant, name in names.items()}
 
 
 def section(title: str) -> str:

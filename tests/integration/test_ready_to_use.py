@@ -43,7 +43,7 @@ def test_nginx_and_collectd_work_together(simulator, nginx, tmp):
         report = collectd.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report
                                       and "docs-my-ai-search/gauge-state" in report)
     assert report["docs-handbook/gauge-state"] == 3
-    assert report["docs-my-ai-search/count-running"] == 1
+    assert report["docs-my-ai-search/gauge-state"] == 1
     assert all(request.header("Authorization") == f"Bearer {simulator.token}" for request in simulator.requests())
 
 

@@ -20,6 +20,7 @@ struct reader {
 
 struct stub_counts stub_counts;
 cdtime_t stub_interval = TIME_T_TO_CDTIME_T(10);
+bool stub_reads_once;
 int stub_verbosity = -1;
 void (*stub_on_values)(const value_list_t *vl);
 void (*stub_on_notification)(const notification_t *n);
@@ -499,6 +500,31 @@ int cf_util_get_cdtime(const oconfig_item_t *ci, cdtime_t *ret)
 const char *global_option_get(const char *option)
 {
     return strcasecmp(option, "BaseDir") == 0 ? "." : NULL;
+}
+
+long global_option_get_long(const char *option, long default_value)
+{
+    return strcasecmp(option, "ReadThreads") == 0 && stub_reads_once ? -1 : default_value;
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+
+int swrite(int fd, const void *buf, size_t count)
+{
+    const char *data = buf;
+
+    while (count > 0) {
+        ssize_t n = write(fd, data, count);
+
+        if (n < 0 && errno != EINTR) {
+            return errno;
+        }
+        if (n > 0) {
+            data += n;
+            count -= (size_t) n;
+        }
+    }
+    return 0;
 }
 
 /* ---- strings ----------------------------------------------------------------------------------------------------- */

@@ -26,6 +26,7 @@ extern struct stub_counts stub_counts;
 
 /* What the daemon's options say; set them before anything else is called. */
 extern cdtime_t stub_interval; /* 10 s */
+extern bool stub_reads_once;  /* "collectd -T" */
 extern int stub_verbosity;     /* the least severe message to be shown on stderr; -1: none */
 
 /* Called for each value list and each notification, by the thread that dispatches it; NULL: nobody cares. */

@@ -3,11 +3,8 @@
 #include "unit.h"
 
 #include "../../collectd-plugin/conditions.c"
-#include "../../collectd-plugin/facts.c"
 #include "../../collectd-plugin/history.c"
-#include "../../collectd-plugin/notice.c"
-#undef NO_TIME
-#include "../../collectd-plugin/outbox.c"
+#include "../../collectd-plugin/instance.c"
 
 #define NOW INT64_C(1795435200000) /* 2026-11-23T12:00:00Z */
 #define SECOND INT64_C(1000)
@@ -18,11 +15,9 @@
 /* An account with one instance, from look to look. */
 typedef struct {
     conditions_settings_t settings;
-    history_t history;
-    conditions_instance_t instance;
-    outbox_told_t told;
+    instance_t instance;
     conditions_account_t account;
-    outbox_t outbox;
+    notices_t notices;
 } fixture_t;
 
 static int setup(void **state)
@@ -31,10 +26,9 @@ static int setup(void **state)
 
     if (f == NULL)
         return -1;
-    aisearch_history_init(&f->history);
+    instance_init(&f->instance, NOW);
+    f->instance.name = "docs-handbook";
     f->settings = (conditions_settings_t){.stalled_after = 15 * MINUTE, .overdue_after = 12 * HOUR};
-    f->instance = (conditions_instance_t){.plugin_instance = "docs-handbook"};
-    aisearch_facts_init(&f->instance.facts);
     *state = f;
     return 0;
 }
@@ -43,8 +37,8 @@ static int teardown(void **state)
 {
     fixture_t *f = *state;
 
-    aisearch_history_free(&f->history);
-    aisearch_outbox_free(&f->outbox);
+    history_free(&f->instance.history);
+    notices_free(&f->notices);
     free(f);
     return 0;
 }
@@ -64,8 +58,8 @@ static void look(fixture_t *f, struct ais_job *jobs, size_t njobs, int64_t now)
     struct ais_answer answer = {.success = true, .jobs = jobs, .njobs = njobs};
     history_news_t news;
 
-    aisearch_history_page(&f->history, &answer, 1, now, f->settings.stalled_after, &news);
-    aisearch_conditions_look(&f->told, &f->settings, &f->instance, &f->history, &news, now, &f->outbox);
+    history_page(&f->instance.history, &answer, 1, now, f->settings.stalled_after, &news);
+    conditions_judge(&f->instance, &f->settings, &news, now, &f->notices);
 }
 
 static void look_at(fixture_t *f, struct ais_job only, int64_t now)
@@ -75,22 +69,26 @@ static void look_at(fixture_t *f, struct ais_job only, int64_t now)
 
 static void know(fixture_t *f, const facts_t *facts, int64_t now)
 {
-    aisearch_conditions_know(&f->told, &f->instance, &f->history, facts, now, &f->outbox);
+    conditions_know(&f->instance, facts, now, &f->notices);
 }
 
-/* What a read tells, one line each: "SEVERITY PLUGIN_INSTANCE/CONDITION MESSAGE". */
+/* What a report tells, one line each: "SEVERITY PLUGIN_INSTANCE/CONDITION MESSAGE". */
 static void check_read(fixture_t *f, const char *expected)
 {
-    static const char *const severities[] = {"FAILURE", "WARNING", "OKAY"};
     static char text[16384];
     size_t len = 0;
+    notice_t *n;
 
     text[0] = '\0';
-    aisearch_conditions_read(&f->account, "docs", &f->outbox);
-    for (notice_t *n = aisearch_outbox_take(&f->outbox, "docs"), *next; n != NULL; n = next) {
-        next = n->next;
-        len += (size_t) snprintf(text + len, sizeof(text) - len, "%s %s/%s %s\n", severities[n->severity],
-                                 n->plugin_instance, aisearch_condition_name(n->condition), n->message);
+    conditions_report(&f->account, "docs", &f->notices);
+    assert_null(notices_take(&f->notices)); /* the state file does not have them yet */
+    notices_move(&f->notices, NOTICE_NEW, NOTICE_WRITTEN);
+    while ((n = notices_take(&f->notices)) != NULL) {
+        len += (size_t) snprintf(text + len, sizeof(text) - len, "%s %s/%s %s\n",
+                                 n->is_over                            ? "OKAY"
+                                 : conditions_is_failure(n->condition) ? "FAILURE"
+                                                                       : "WARNING",
+                                 n->name, condition_name(n->condition), n->message);
         free(n);
     }
     assert_string_equal(text, expected);
@@ -183,7 +181,7 @@ static void test_stalled(void **state)
     look(f, jobs, 1, NOW + 15 * MINUTE);
     check_read(f, "");
     look(f, jobs, 1, NOW + 16 * MINUTE);
-    check_read(f, "WARNING docs-handbook/stalled Job a (user) has given no sign of life for 960 s\n");
+    check_read(f, "WARNING docs-handbook/stalled Job a (user) has given no sign of life for 16 min\n");
     look(f, jobs, 2, NOW + 17 * MINUTE);
     check_read(f, "");
 
@@ -203,7 +201,7 @@ static void test_queued_for_too_long(void **state)
 
     look_at(f, job("q", AIS_QUEUED, NONE, NONE), NOW);
     look_at(f, job("q", AIS_QUEUED, NONE, NONE), NOW + 15 * MINUTE + SECOND);
-    check_read(f, "WARNING docs-handbook/stalled Job q (user) has been queued for 901 s\n");
+    check_read(f, "WARNING docs-handbook/stalled Job q (user) has been queued for 15 min\n");
     look_at(f, job("q", AIS_RUNNING, NOW + 15 * MINUTE, NONE), NOW + 16 * MINUTE);
     check_read(f, "OKAY docs-handbook/stalled No job is stalled any more\n");
 }
@@ -219,16 +217,15 @@ static void test_overdue_since_first_sight(void **state)
     look(f, &old, 1, NOW + 12 * HOUR);
     check_read(f, "");
     look(f, &old, 1, NOW + 12 * HOUR + SECOND);
-    check_read(f,
-               "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 43201 s ago\n");
+    check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 12 h ago\n");
     look_at(f, job("b", AIS_FAILED, NOW + 13 * HOUR, NOW + 13 * HOUR), NOW + 13 * HOUR);
     look_at(f, job("c", AIS_SUCCEEDED, NOW + 13 * HOUR, NOW + 14 * HOUR), NOW + 14 * HOUR);
     check_read(f, "FAILURE docs-handbook/failed Job b (user) has failed after 0 s\n"
-                  "OKAY docs-handbook/failed Job c (user) has succeeded after 3600 s\n"
+                  "OKAY docs-handbook/failed Job c (user) has succeeded after 60 min\n"
                   "OKAY docs-handbook/overdue A job has succeeded\n");
 
     look(f, NULL, 0, NOW + 27 * HOUR);
-    check_read(f, "WARNING docs-handbook/overdue No job has succeeded for 46800 s\n");
+    check_read(f, "WARNING docs-handbook/overdue No job has succeeded for 13 h\n");
 }
 
 static void test_overdue_since_it_was_created(void **state)
@@ -237,7 +234,7 @@ static void test_overdue_since_it_was_created(void **state)
 
     f->instance.facts.created_at = NOW - 13 * HOUR;
     look(f, NULL, 0, NOW);
-    check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was created, 46800 s ago\n");
+    check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was created, 13 h ago\n");
 
     f->instance.facts.paused = true;
     look(f, NULL, 0, NOW + HOUR);
@@ -257,8 +254,7 @@ static void test_overdue_waits_for_what_is_known(void **state)
     check_read(f, "");
     f->instance.awaited = false;
     look(f, NULL, 0, NOW + 14 * HOUR);
-    check_read(f,
-               "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 50400 s ago\n");
+    check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 14 h ago\n");
     f->instance.awaited = f->instance.facts.paused = true;
     look(f, NULL, 0, NOW + 15 * HOUR);
     check_read(f, "");
@@ -272,7 +268,7 @@ static void test_overdue_by_the_interval(void **state)
     for (size_t i = 0; i < COUNT(intervals); i++) {
         int64_t after = 2 * (intervals[i] > 0 ? intervals[i] : 21600) * SECOND + 15 * MINUTE;
         fixture_t *f;
-        char text[160];
+        char text[160], span[SPAN_SIZE];
 
         teardown(state);
         setup(state);
@@ -284,8 +280,8 @@ static void test_overdue_by_the_interval(void **state)
         look(f, NULL, 0, NOW + MINUTE + after);
         check_read(f, "");
         look(f, NULL, 0, NOW + MINUTE + after + SECOND);
-        snprintf(text, sizeof(text), "WARNING docs-handbook/overdue No job has succeeded for %lld s\n",
-                 (long long) (after / SECOND + 1));
+        snprintf(text, sizeof(text), "WARNING docs-handbook/overdue No job has succeeded for %s\n",
+                 conditions_span(span, after + SECOND));
         check_read(f, text);
     }
 }
@@ -335,7 +331,7 @@ static void test_what_is_never_overdue(void **state)
         look(f, NULL, 0, NOW + 102 * HOUR + 10 * MINUTE);
         check_read(f, "");
         look(f, NULL, 0, NOW + 102 * HOUR + 11 * MINUTE);
-        check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 367860 s "
+        check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 4 d "
                       "ago\n");
 
         know(f, &cases[i].facts, NOW + 103 * HOUR);
@@ -360,7 +356,7 @@ static void test_an_interval_that_changes(void **state)
     look(f, NULL, 0, NOW + 20 * HOUR + 30 * MINUTE);
     check_read(f, "");
     look(f, NULL, 0, NOW + 20 * HOUR + 31 * MINUTE);
-    check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 73860 s ago\n");
+    check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 20 h ago\n");
 
     /* and less often is no reason to wait anew */
     facts.sync_interval = 10 * HOUR;
@@ -387,7 +383,7 @@ static void test_paused_on_an_error(void **state)
     know(f, &facts, NOW + HOUR);
     look(f, NULL, 0, NOW + HOUR);
     check_read(f, "FAILURE docs-handbook/instance_error The instance is in error, and paused: its status is error\n"
-                  "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 3600 s ago\n");
+                  "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 60 min ago\n");
     facts.disabled = true;
     know(f, &facts, NOW + 2 * HOUR);
     look(f, NULL, 0, NOW + 2 * HOUR);
@@ -397,9 +393,8 @@ static void test_paused_on_an_error(void **state)
     facts.status[0] = '\0';
     know(f, &facts, NOW + 3 * HOUR);
     look(f, NULL, 0, NOW + 3 * HOUR);
-    check_read(f,
-               "OKAY docs-handbook/instance_error The instance is not in error any more: its status is unknown\n"
-               "OKAY docs-handbook/overdue The instance is paused\n");
+    check_read(f, "OKAY docs-handbook/instance_error The instance is not in error any more: its status is unknown\n"
+                  "OKAY docs-handbook/overdue The instance is paused\n");
 }
 
 static void test_an_instance_in_error_that_is_gone(void **state)
@@ -408,9 +403,9 @@ static void test_an_instance_in_error_that_is_gone(void **state)
     facts_t facts = {.created_at = NONE, .in_error = true, .status = "error"};
 
     know(f, &facts, NOW);
-    aisearch_conditions_gone(&f->told, "docs-handbook", &f->outbox);
-    check_read(f, "FAILURE docs-handbook/instance_error The instance is in error: its status is error\n"
-                  "OKAY docs-handbook/instance_error The instance is not there any more\n");
+    check_read(f, "FAILURE docs-handbook/instance_error The instance is in error: its status is error\n");
+    conditions_gone(&f->instance.told, "docs-handbook", &f->notices);
+    check_read(f, "OKAY docs-handbook/instance_error The instance is not there any more\n");
 }
 
 /* An end in a year to come is none that a success could be older than. */
@@ -420,7 +415,7 @@ static void test_a_failure_of_a_year_to_come(void **state)
 
     look(f, NULL, 0, NOW);
     look_at(f, job("a", AIS_FAILED, NOW, NOW + 10000 * HOUR), NOW + MINUTE);
-    check_read(f, "FAILURE docs-handbook/failed Job a (user) has failed after 36000000 s\n");
+    check_read(f, "FAILURE docs-handbook/failed Job a (user) has failed after 416 d\n");
     look_at(f, job("b", AIS_SUCCEEDED, NOW + MINUTE, NOW + 2 * MINUTE), NOW + 3 * MINUTE);
     check_read(f, "OKAY docs-handbook/failed Job b (user) has succeeded after 60 s\n");
 }
@@ -434,8 +429,8 @@ static void test_single_jobs_are_never_overdue(void **state)
     history_news_t news;
 
     for (int64_t now = NOW; now < NOW + 100 * HOUR; now += HOUR) {
-        aisearch_history_job(&f->history, &answer, now, f->settings.stalled_after, &news);
-        aisearch_conditions_look(&f->told, &f->settings, &f->instance, &f->history, &news, now, &f->outbox);
+        history_job(&f->instance.history, &answer, now, f->settings.stalled_after, &news);
+        conditions_judge(&f->instance, &f->settings, &news, now, &f->notices);
     }
     check_read(f, "");
 }
@@ -446,11 +441,10 @@ static void test_an_instance_that_is_gone(void **state)
 
     look(f, NULL, 0, NOW);
     look_at(f, job("a", AIS_FAILED, NOW, NOW), NOW + 13 * HOUR);
-    check_read(f,
-               "FAILURE docs-handbook/failed Job a (user) has failed after 0 s\n"
-               "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 46800 s ago\n");
-    aisearch_conditions_gone(&f->told, "docs-handbook", &f->outbox);
-    aisearch_conditions_gone(&f->told, "docs-handbook", &f->outbox);
+    check_read(f, "FAILURE docs-handbook/failed Job a (user) has failed after 0 s\n"
+                  "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 13 h ago\n");
+    conditions_gone(&f->instance.told, "docs-handbook", &f->notices);
+    conditions_gone(&f->instance.told, "docs-handbook", &f->notices);
     check_read(f, "OKAY docs-handbook/failed The instance is not there any more\n"
                   "OKAY docs-handbook/overdue The instance is not there any more\n");
 }
@@ -460,7 +454,7 @@ static void test_an_instance_that_is_gone(void **state)
 static void outcomes(fixture_t *f, size_t n, enum ais_fault fault)
 {
     while (n-- > 0)
-        aisearch_conditions_outcome(&f->account, fault, NULL);
+        conditions_count(&f->account, fault, NULL);
 }
 
 static void refusals(fixture_t *f, size_t n, int status, int code)
@@ -468,7 +462,7 @@ static void refusals(fixture_t *f, size_t n, int status, int code)
     refusal_t refusal = {status, code};
 
     while (n-- > 0)
-        aisearch_conditions_outcome(&f->account, status == 404 ? AIS_FAULT_NONE : AIS_FAULT_REFUSED, &refusal);
+        conditions_count(&f->account, status == 404 ? AIS_FAULT_NONE : AIS_FAULT_REFUSED, &refusal);
 }
 
 static void test_unreachable(void **state)
@@ -595,7 +589,7 @@ static void test_what_a_refusal_ends(void **state)
     for (int i = 0; i < 3; i++) {
         outcomes(f, 1, AIS_FAULT_CREDENTIAL);
         outcomes(f, 1, AIS_FAULT_RATE_LIMITED);
-        aisearch_conditions_read(&f->account, "docs", &f->outbox);
+        conditions_report(&f->account, "docs", &f->notices);
     }
     check_read(f, "WARNING docs/rate_limited The rate limit of the API is reached (429)\n"
                   "FAILURE docs/credential The API refuses the credential\n");
@@ -605,146 +599,87 @@ static void test_what_a_refusal_ends(void **state)
     check_read(f, "OKAY docs/credential The API accepts the credential\n");
 }
 
-/* ---- many -------------------------------------------------------------------------------------------------------- */
+/* ---- notices that wait ------------------------------------------------------------------------------------------- */
 
-#define FLEET 50
-
-static void fail_or_succeed(fixture_t *f, outbox_told_t *told, int first, int last, bool fails)
-{
-    for (int i = first; i < last; i++) {
-        char name[32];
-        subject_t s = {&told[i], &f->outbox, name};
-        struct ais_job one = job("j", fails ? AIS_FAILED : AIS_SUCCEEDED, NONE, NOW);
-
-        snprintf(name, sizeof(name), "docs-%d", i);
-        if (fails)
-            tell_failed(&s, &one, NOW);
-        else
-            tell_succeeded(&s, &one);
-    }
-}
-
-/* How many of each severity there are for instances and, in *of_account, for the account. */
-static size_t count_notices(fixture_t *f, notice_severity_t severity, size_t *of_account)
-{
-    size_t n = 0;
-
-    *of_account = 0;
-    for (notice_t *notice = aisearch_outbox_take(&f->outbox, "docs"), *next; notice != NULL; notice = next) {
-        next = notice->next;
-        assert_int_equal(notice->severity, severity);
-        if (strcmp(notice->plugin_instance, "docs") == 0)
-            ++*of_account;
-        else
-            n++;
-        free(notice);
-    }
-    return n;
-}
-
-static void test_summary(void **state)
+/* What is over before it was told is not told at all; but each job that has failed is. */
+static void test_what_is_over_before_it_was_told(void **state)
 {
     fixture_t *f = *state;
-    outbox_told_t told[FLEET] = {{0}};
-    size_t sums;
+    struct ais_job silent = job("a", AIS_RUNNING, NOW - HOUR, NONE);
 
-    fail_or_succeed(f, told, 0, OUTBOX_PER_READ, true);
-    assert_int_equal(count_notices(f, NOTICE_FAILURE, &sums), OUTBOX_PER_READ);
-    assert_int_equal(sums, 0);
+    look(f, NULL, 0, NOW);
+    look_at(f, silent, NOW + MINUTE);
+    assert_true(condition_has_begun(&f->instance.told, CONDITION_STALLED));
+    silent.last_seen_at = NOW + 2 * MINUTE;
+    look_at(f, silent, NOW + 2 * MINUTE);
+    assert_false(condition_has_begun(&f->instance.told, CONDITION_STALLED));
+    check_read(f, "");
 
-    fail_or_succeed(f, told, 0, FLEET, true);
-    assert_int_equal(count_notices(f, NOTICE_FAILURE, &sums), OUTBOX_PER_READ);
-    assert_int_equal(sums, 1);
-
-    /* those that were told have their ends, all of them; the summary has one when all of its have */
-    fail_or_succeed(f, told, 0, FLEET - 1, false);
-    assert_int_equal(count_notices(f, NOTICE_OKAY, &sums), OUTBOX_PER_READ);
-    assert_int_equal(sums, 0);
-    fail_or_succeed(f, told, FLEET - 1, FLEET, false);
-    assert_int_equal(count_notices(f, NOTICE_OKAY, &sums), 0);
-    assert_int_equal(sums, 1);
-    assert_int_equal(count_notices(f, NOTICE_OKAY, &sums), 0);
-    assert_int_equal(sums, 0);
+    look_at(f, job("b", AIS_FAILED, NOW, NOW + 3 * MINUTE), NOW + 3 * MINUTE);
+    look_at(f, job("c", AIS_SUCCEEDED, NOW, NOW + 4 * MINUTE), NOW + 4 * MINUTE);
+    check_read(f, "FAILURE docs-handbook/failed Job b (user) has failed after 3 min\n"
+                  "OKAY docs-handbook/failed Job c (user) has succeeded after 4 min\n");
 }
 
-static void test_summary_says_how_many(void **state)
+/* An end that waits is not taken for the begin of the same. */
+static void test_what_begins_again_before_its_end_was_told(void **state)
 {
     fixture_t *f = *state;
-    outbox_told_t told[FLEET] = {{0}};
-    notice_t *notices, *last;
+    facts_t facts = {.created_at = NONE, .in_error = true, .status = "error"};
 
-    fail_or_succeed(f, told, 0, FLEET, true);
-    notices = last = aisearch_outbox_take(&f->outbox, "docs");
-    while (last->next != NULL)
-        last = last->next;
-    assert_string_equal(last->message, "30 more jobs have failed");
-    assert_int_equal(last->severity, NOTICE_FAILURE);
-    while (notices != NULL) {
-        last = notices->next;
-        free(notices);
-        notices = last;
-    }
-
-    fail_or_succeed(f, told, 0, FLEET, false);
-    notices = last = aisearch_outbox_take(&f->outbox, "docs");
-    while (last->next != NULL)
-        last = last->next;
-    assert_string_equal(last->message, "None of the others is failed any more");
-    while (notices != NULL) {
-        last = notices->next;
-        free(notices);
-        notices = last;
-    }
+    know(f, &facts, NOW);
+    check_read(f, "FAILURE docs-handbook/instance_error The instance is in error: its status is error\n");
+    facts.in_error = false;
+    know(f, &facts, NOW);
+    facts.in_error = true;
+    know(f, &facts, NOW);
+    facts.in_error = false;
+    know(f, &facts, NOW);
+    check_read(f, "OKAY docs-handbook/instance_error The instance is not in error any more: its status is error\n");
 }
 
-/* ---- restarts ---------------------------------------------------------------------------------------------------- */
-
-static void test_told_as_text(void **state)
+static void test_stages(void **state)
 {
-    static const char *const good[] = {"", "failed", "failed,failed+,stalled", "overdue+",
-                                       "credential,rate_limited",
-                                       "instance_error,instance_error+,refused"};
-    static const char *const bad[] = {"what", ",", "failed,", "+", "failed++", "fail", "failed ", "failed,,stalled"};
-    outbox_told_t told;
-    char text[TOLD_TEXT_SIZE];
+    fixture_t *f = *state;
+    notice_t notice = {.name = "docs"}, *taken;
+
+    assert_true(notices_add(&f->notices, &notice));
+    notices_move(&f->notices, NOTICE_NEW, NOTICE_WRITING);
+    assert_true(notices_add(&f->notices, &notice));
+    notices_move(&f->notices, NOTICE_WRITING, NOTICE_WRITTEN);
+    assert_int_equal(notices_count(&f->notices, NOTICE_WRITTEN), 1);
+    f->notices.changed = false;
+    taken = notices_take(&f->notices);
+    assert_non_null(taken);
+    free(taken);
+    assert_true(f->notices.changed);
+    assert_null(notices_take(&f->notices));
+    assert_int_equal(notices_count(&f->notices, NOTICE_NEW), 1);
+}
+
+/* ---- spans ------------------------------------------------------------------------------------------------------- */
+
+static void test_spans(void **state)
+{
+    static const struct {
+        int64_t ms;
+        const char *text;
+    } cases[] = {{0, "0 s"},
+                 {499, "0 s"},
+                 {500, "1 s"},
+                 {119 * SECOND, "119 s"},
+                 {2 * MINUTE, "2 min"},
+                 {HOUR, "60 min"},
+                 {2 * HOUR, "2 h"},
+                 {13 * HOUR, "13 h"},
+                 {47 * HOUR, "47 h"},
+                 {48 * HOUR, "2 d"},
+                 {400 * 24 * HOUR, "400 d"}};
+    char text[SPAN_SIZE];
 
     (void) state;
-    for (size_t i = 0; i < COUNT(good); i++) {
-        assert_true(aisearch_told_parse(&told, good[i]));
-        aisearch_told_print(&told, text);
-        assert_string_equal(text, good[i]);
-    }
-    for (size_t i = 0; i < COUNT(bad); i++) {
-        if (aisearch_told_parse(&told, bad[i]))
-            fail_msg("accepted: %s", bad[i]);
-        assert_int_equal(told.told | told.summed, 0);
-    }
-
-    told = (outbox_told_t){.told = UINT32_MAX, .summed = UINT32_MAX};
-    aisearch_told_print(&told, text);
-    assert_true(strlen(text) < TOLD_TEXT_SIZE - 1);
-    assert_true(aisearch_told_parse(&told, text));
-    assert_int_equal(told.told, (1 << CONDITIONS) - 1);
-}
-
-static void test_restart(void **state)
-{
-    fixture_t *f = *state;
-    outbox_told_t told[FLEET] = {{0}};
-    size_t sums;
-
-    fail_or_succeed(f, told, 0, FLEET, true);
-    count_notices(f, NOTICE_FAILURE, &sums);
-
-    f->outbox = (outbox_t){0};
-    for (int i = 0; i < FLEET; i++)
-        aisearch_outbox_restore(&f->outbox, &told[i]);
-    assert_int_equal(count_notices(f, NOTICE_FAILURE, &sums), 0);
-    assert_int_equal(sums, 0);
-
-    fail_or_succeed(f, told, 0, FLEET, false);
-    assert_int_equal(count_notices(f, NOTICE_OKAY, &sums), OUTBOX_PER_READ);
-    assert_int_equal(sums, 1);
+    for (size_t i = 0; i < COUNT(cases); i++)
+        assert_string_equal(conditions_span(text, cases[i].ms), cases[i].text);
 }
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
@@ -752,14 +687,10 @@ static void test_restart(void **state)
 static notice_t message(const char *id, const char *source, const char *end_reason)
 {
     struct ais_job one = job(id, AIS_FAILED, NOW - 10 * SECOND, NOW);
-    notice_t notice;
 
     one.source = source;
     one.end_reason = end_reason;
-    aisearch_notice_begin(&notice, CONDITION_FAILED, "docs-handbook");
-    aisearch_notice_job(&notice, &one, 10 * SECOND);
-    aisearch_notice_say_ended(&notice, "has failed");
-    return notice;
+    return notice_end(&one, "has failed");
 }
 
 static char *repeat(const char *text, size_t times)
@@ -859,10 +790,10 @@ int main(void)
         TEST(test_refused),
         TEST(test_what_is_not_refused),
         TEST(test_what_a_refusal_ends),
-        TEST(test_summary),
-        TEST(test_summary_says_how_many),
-        TEST(test_told_as_text),
-        TEST(test_restart),
+        TEST(test_what_is_over_before_it_was_told),
+        TEST(test_what_begins_again_before_its_end_was_told),
+        TEST(test_stages),
+        TEST(test_spans),
         TEST(test_long_reasons_are_cut),
         TEST(test_text_is_made_printable),
         TEST(test_long_ids_and_sources),

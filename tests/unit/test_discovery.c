@@ -4,7 +4,8 @@
 #include "unit.h"
 
 #include "../../collectd-plugin/discovery.c"
-#include "../../collectd-plugin/facts.c"
+#include "../../collectd-plugin/history.c"
+#include "../../collectd-plugin/instance.c"
 #include "../../collectd-plugin/selection.c"
 
 #define ROOM 97 /* 64 of an instance, '@', 32 of a namespace */
@@ -54,18 +55,86 @@ static selection_t everything;
 static struct world world;
 static discovery_t d;
 
+/* What the rounds have told since it was taken, by name, what has gone first. Of that the test has a copy. */
+typedef struct {
+    discovery_event_t event;
+    discovery_instance_t *instance;
+} change_t;
+
+static change_t *queue;
+static size_t nqueue, next_in_queue, queue_size;
+
+static discovery_instance_t *copy_instance(const discovery_instance_t *instance)
+{
+    discovery_instance_t *copy = __real_calloc(1, sizeof(*copy));
+
+    *copy = *instance;
+    copy->id = __real_strdup(instance->id);
+    copy->namespace = instance->namespace != NULL ? __real_strdup(instance->namespace) : NULL;
+    return copy;
+}
+
+static void tell(void *data, discovery_event_t event, discovery_instance_t *instance)
+{
+    (void) data;
+    if (nqueue == queue_size) {
+        queue_size = queue_size == 0 ? 16 : 2 * queue_size;
+        queue = __real_realloc(queue, queue_size * sizeof(*queue));
+    }
+    queue[nqueue++] = (change_t){event, event == DISCOVERY_GONE ? copy_instance(instance) : instance};
+}
+
+static int compare_changes(const void *a, const void *b)
+{
+    const change_t *left = a, *right = b;
+
+    if ((left->event == DISCOVERY_GONE) != (right->event == DISCOVERY_GONE))
+        return left->event == DISCOVERY_GONE ? -1 : 1;
+    return discovery_compare(left->instance, right->instance);
+}
+
+static void drop_changes(void)
+{
+    for (size_t i = 0; i < nqueue; i++) {
+        if (queue[i].event == DISCOVERY_GONE)
+            discovery_instance_free(queue[i].instance);
+    }
+    nqueue = next_in_queue = 0;
+}
+
+static bool take_change(change_t *change)
+{
+    if (next_in_queue == nqueue) {
+        drop_changes();
+        return false;
+    }
+    if (next_in_queue == 0)
+        qsort(queue, nqueue, sizeof(*queue), compare_changes);
+    *change = queue[next_in_queue++];
+    return true;
+}
+
+static int name(enum ais_generation generation, const char *id, const char *namespace, void *data)
+{
+    return discovery_add(&d, generation, id, namespace, /* named = */ true, data);
+}
+
 static int set_up(void **state)
 {
     (void) state;
     memset(&world, 0, sizeof(world));
-    aisearch_discovery_init(&d, NULL, &everything, ROOM);
+    discovery_init(&d, NULL, &everything, ROOM);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void) state;
-    aisearch_discovery_free(&d);
+    drop_changes();
+    free(queue);
+    queue = NULL;
+    queue_size = 0;
+    discovery_free(&d);
     return 0;
 }
 
@@ -117,7 +186,7 @@ static struct ais_listing answer(void)
     struct ais_resource resource;
     size_t from, to;
 
-    aisearch_discovery_resource(&d, &resource);
+    discovery_resource(&d, &resource);
     assert_int_equal(resource.kind, AIS_INSTANCES);
     assert_int_equal(resource.per_page, DISCOVERY_PER_PAGE);
     from = (size_t) (resource.page - 1) * DISCOVERY_PER_PAGE;
@@ -140,13 +209,14 @@ static discovery_step_t page(void)
 {
     struct ais_listing listing = answer();
 
-    return aisearch_discovery_page(&d, &listing, /* is_old = */ false);
+    return discovery_page(&d, &listing, /* is_old = */ false, tell, NULL);
 }
 
 /* A whole round, in so many pages. */
 static void round_of(size_t pages)
 {
-    aisearch_discovery_begin(&d);
+    drop_changes();
+    discovery_begin(&d);
     for (size_t i = 1; i < pages; i++)
         assert_int_equal(page(), DISCOVERY_MORE);
     assert_int_equal(page(), DISCOVERY_DONE);
@@ -161,15 +231,15 @@ static const char *changes(void)
                                  [DISCOVERY_LONG] = '>',
                                  [DISCOVERY_TAKEN] = '!'};
     static char text[4096];
-    discovery_change_t change = {0};
+    change_t change = {0};
     char *p = text;
 
     text[0] = '\0';
-    while (aisearch_discovery_change(&d, &change))
+    while (take_change(&change))
         p += sprintf(p, "%s%c%s%s%s", p > text ? " " : "", signs[change.event], change.instance->id,
                      change.instance->namespace != NULL ? "@" : "",
                      change.instance->namespace != NULL ? change.instance->namespace : "");
-    assert_false(aisearch_discovery_change(&d, &change));
+    assert_false(take_change(&change));
     return text;
 }
 
@@ -203,7 +273,7 @@ static void test_they_come_and_go(void **state)
 
 static void test_what_is_known_of_one(void **state)
 {
-    discovery_change_t change = {0};
+    change_t change = {0};
 
     (void) state;
     create("docs");
@@ -213,60 +283,60 @@ static void test_what_is_known_of_one(void **state)
     find("handbook")->created_at = 7000;
     round_of(1);
 
-    assert_true(aisearch_discovery_change(&d, &change));
+    assert_true(take_change(&change));
     assert_int_equal(change.instance->generation, AIS_PLAIN);
     assert_null(change.instance->namespace);
     assert_false(change.instance->facts.paused);
     assert_int_equal(change.instance->facts.created_at, AIS_TIME_NONE);
 
-    assert_true(aisearch_discovery_change(&d, &change));
+    assert_true(take_change(&change));
     assert_string_equal(change.instance->id, "handbook");
     assert_int_equal(change.instance->generation, AIS_PLAIN);
     assert_null(change.instance->namespace);
     assert_true(change.instance->facts.paused);
     assert_int_equal(change.instance->facts.created_at, 7000);
 
-    assert_true(aisearch_discovery_change(&d, &change));
+    assert_true(take_change(&change));
     assert_int_equal(change.instance->generation, AIS_NAMESPACED);
     assert_string_equal(change.instance->namespace, "team");
-    assert_false(aisearch_discovery_change(&d, &change));
+    assert_false(take_change(&change));
 }
 
 /* The caller's data stay with an instance for as long as it is there, and no longer. */
 static void test_data(void **state)
 {
-    discovery_change_t change = {0};
+    change_t change = {0};
     discovery_instance_t *docs;
     int mine;
 
     (void) state;
     create("docs");
     round_of(1);
-    assert_true(aisearch_discovery_change(&d, &change));
+    assert_true(take_change(&change));
     docs = change.instance;
     assert_null(docs->data);
     docs->data = &mine;
-    assert_false(aisearch_discovery_change(&d, &change));
+    assert_false(take_change(&change));
 
     create("a");
     create("z");
     find("docs")->paused = true;
     round_of(1);
-    assert_true(aisearch_discovery_change(&d, &change));
-    assert_true(aisearch_discovery_change(&d, &change));
+    assert_true(take_change(&change));
+    assert_true(take_change(&change));
     assert_int_equal(change.event, DISCOVERY_CHANGED);
     assert_ptr_equal(change.instance, docs);
     assert_ptr_equal(change.instance->data, &mine);
 
     delete ("docs");
     round_of(2);
-    assert_true(aisearch_discovery_change(&d, &change));
+    assert_true(take_change(&change));
     assert_int_equal(change.event, DISCOVERY_GONE);
     assert_ptr_equal(change.instance->data, &mine);
 
     create("docs");
     round_of(1);
-    assert_true(aisearch_discovery_change(&d, &change));
+    assert_true(take_change(&change));
     assert_int_equal(change.event, DISCOVERY_APPEARED);
     assert_null(change.instance->data);
 }
@@ -329,13 +399,13 @@ static void test_facts_that_change(void **state)
 /* It ends up in messages. */
 static void test_odd_status(void **state)
 {
-    discovery_change_t change = {0};
+    change_t change = {0};
 
     (void) state;
     create("docs");
     find("docs")->status = "in\nd\xc3\xa4xing and much more than there is room for";
     round_of(1);
-    assert_true(aisearch_discovery_change(&d, &change));
+    assert_true(take_change(&change));
     assert_string_equal(change.instance->facts.status, "in?d??xing and much more than t");
 }
 
@@ -345,13 +415,13 @@ static void test_pages(void **state)
 
     for (size_t i = 0; i < COUNT(counts); i++) {
         size_t n = 0;
-        discovery_change_t change = {0};
+        change_t change = {0};
 
         tear_down(state);
         set_up(state);
         create_many(counts[i]);
         round_of(counts[i] == 0 ? 1 : (counts[i] + 99) / 100);
-        while (aisearch_discovery_change(&d, &change)) {
+        while (take_change(&change)) {
             assert_int_equal(change.event, DISCOVERY_APPEARED);
             n++;
         }
@@ -396,7 +466,7 @@ static void test_selection(void **state)
     selection_t selection = {.ignore = false};
 
     (void) state;
-    assert_int_equal(aisearch_selection_add(&selection, "/^docs/", error, sizeof(error)), 0);
+    assert_int_equal(selection_add(&selection, "/^docs/", error, sizeof(error)), 0);
     d.selection = &selection;
     create("docs-1");
     create("handbook");
@@ -407,28 +477,28 @@ static void test_selection(void **state)
     delete ("handbook");
     round_of(1);
     assert_string_equal(changes(), "");
-    aisearch_selection_free(&selection);
+    selection_free(&selection);
 }
 
 /* Where nothing is to be discovered, the list tells of named ones alone, and one look at it is enough. */
 static void test_only_named_ones(void **state)
 {
-    discovery_change_t change = {0};
+    change_t change = {0};
     static int data;
 
     (void) state;
-    aisearch_discovery_init(&d, "default", NULL, ROOM);
-    assert_int_equal(aisearch_discovery_name(&d, AIS_PLAIN, "i120", NULL, &data), 0);
-    assert_int_equal(aisearch_discovery_name(&d, AIS_PLAIN, "absent", NULL, NULL), 0);
-    assert_int_equal(aisearch_discovery_name(&d, AIS_AUTORAG, "i001", NULL, NULL), 0);
+    discovery_init(&d, "default", NULL, ROOM);
+    assert_int_equal(name(AIS_PLAIN, "i120", NULL, &data), 0);
+    assert_int_equal(name(AIS_PLAIN, "absent", NULL, NULL), 0);
+    assert_int_equal(name(AIS_AUTORAG, "i001", NULL, NULL), 0);
     create_many(150);
     find("i120")->sync_interval = 900000;
     round_of(2);
-    assert_true(aisearch_discovery_change(&d, &change));
+    assert_true(take_change(&change));
     assert_int_equal(change.event, DISCOVERY_CHANGED);
     assert_ptr_equal(change.instance->data, &data);
     assert_int_equal(change.instance->facts.sync_interval, 900000);
-    assert_false(aisearch_discovery_change(&d, &change));
+    assert_false(take_change(&change));
 
     delete ("i120");
     world.left_out++; /* it moves meanwhile */
@@ -439,12 +509,12 @@ static void test_only_named_ones(void **state)
 static void test_named_ones_stay(void **state)
 {
     static int data;
-    discovery_change_t change = {0};
+    change_t change = {0};
 
     (void) state;
-    assert_int_equal(aisearch_discovery_name(&d, AIS_PLAIN, "docs", NULL, &data), 0);
-    assert_int_equal(aisearch_discovery_name(&d, AIS_NAMESPACED, "docs", "team", NULL), 0);
-    assert_int_equal(aisearch_discovery_name(&d, AIS_NAMESPACED, "docs", "default", NULL), 0);
+    assert_int_equal(name(AIS_PLAIN, "docs", NULL, &data), 0);
+    assert_int_equal(name(AIS_NAMESPACED, "docs", "team", NULL), 0);
+    assert_int_equal(name(AIS_NAMESPACED, "docs", "default", NULL), 0);
     create("a");
     create("docs");
     round_of(1);
@@ -453,11 +523,11 @@ static void test_named_ones_stay(void **state)
     /* what a list tells of them is told */
     find("docs")->created_at = 5;
     round_of(1);
-    assert_true(aisearch_discovery_change(&d, &change));
+    assert_true(take_change(&change));
     assert_int_equal(change.event, DISCOVERY_CHANGED);
     assert_ptr_equal(change.instance->data, &data);
     assert_true(change.instance->named);
-    assert_false(aisearch_discovery_change(&d, &change));
+    assert_false(take_change(&change));
 
     /* they are nobody's to take away, and no reason to look twice */
     delete ("docs");
@@ -472,7 +542,7 @@ static void test_named_ones_stay(void **state)
 static void test_names_of_autorags_are_taken(void **state)
 {
     (void) state;
-    assert_int_equal(aisearch_discovery_name(&d, AIS_AUTORAG, "docs", NULL, NULL), 0);
+    assert_int_equal(name(AIS_AUTORAG, "docs", NULL, NULL), 0);
     create("docs");
     create_in("team", "docs");
     round_of(1);
@@ -496,13 +566,13 @@ static void test_taken_but_not_selected(void **state)
     selection_t selection = {.ignore = true};
 
     (void) state;
-    assert_int_equal(aisearch_selection_add(&selection, "docs", error, sizeof(error)), 0);
+    assert_int_equal(selection_add(&selection, "docs", error, sizeof(error)), 0);
     d.selection = &selection;
-    assert_int_equal(aisearch_discovery_name(&d, AIS_AUTORAG, "docs", NULL, NULL), 0);
+    assert_int_equal(name(AIS_AUTORAG, "docs", NULL, NULL), 0);
     create("docs");
     round_of(1);
     assert_string_equal(changes(), "");
-    aisearch_selection_free(&selection);
+    selection_free(&selection);
 }
 
 static void test_names_that_do_not_fit(void **state)
@@ -533,19 +603,19 @@ static void test_list_of_a_namespace(void **state)
     char path[AIS_RESOURCE_PATH_MAX];
 
     (void) state;
-    aisearch_discovery_init(&d, "team", &everything, ROOM);
+    discovery_init(&d, "team", &everything, ROOM);
     create_in("team", "docs");
     create_in(NULL, "handbook");
     create_in("other", "tickets");
     round_of(1);
-    aisearch_discovery_resource(&d, &resource);
+    discovery_resource(&d, &resource);
     ais_resource_path(&resource, AIS_STR("0"), path);
     assert_string_equal(path, "/accounts/0/ai-search/namespaces/team/instances?per_page=100");
     assert_string_equal(changes(), "+docs@team +handbook@team");
     assert_int_equal(d.left_out, 1);
 
-    aisearch_discovery_free(&d);
-    aisearch_discovery_init(&d, "default", &everything, 10);
+    discovery_free(&d);
+    discovery_init(&d, "default", &everything, 10);
     world.ninstances = 1;
     create("docsdocs10");
     round_of(1);
@@ -559,9 +629,9 @@ static void test_list_of_the_account(void **state)
 
     (void) state;
     create_many(101);
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     assert_int_equal(page(), DISCOVERY_MORE);
-    aisearch_discovery_resource(&d, &resource);
+    discovery_resource(&d, &resource);
     ais_resource_path(&resource, AIS_STR("0"), path);
     assert_string_equal(path, "/accounts/0/ai-search/instances?page=2&per_page=100");
 }
@@ -569,7 +639,7 @@ static void test_list_of_the_account(void **state)
 /* A round that does not end changes nothing, however far it came. */
 static void test_a_round_that_fails(void **state)
 {
-    discovery_change_t change = {0};
+    change_t change = {0};
 
     (void) state;
     create_many(150);
@@ -578,9 +648,9 @@ static void test_a_round_that_fails(void **state)
 
     create("new");
     world.instances[0] = world.instances[--world.ninstances]; /* i000 is gone, and the new one in its place */
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     assert_int_equal(page(), DISCOVERY_MORE);
-    assert_false(aisearch_discovery_change(&d, &change));
+    assert_false(take_change(&change));
 
     /* the next one finds all that it would have found */
     round_of(4);
@@ -590,7 +660,7 @@ static void test_a_round_that_fails(void **state)
 /* The first pass ended, the one that has to confirm it did not. */
 static void test_a_confirmation_that_fails(void **state)
 {
-    discovery_change_t change = {0};
+    change_t change = {0};
 
     (void) state;
     create("docs");
@@ -599,9 +669,9 @@ static void test_a_confirmation_that_fails(void **state)
     (void) changes();
 
     delete ("docs");
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     assert_int_equal(page(), DISCOVERY_MORE);
-    assert_false(aisearch_discovery_change(&d, &change));
+    assert_false(take_change(&change));
     round_of(2);
     assert_string_equal(changes(), "-docs");
 }
@@ -618,20 +688,20 @@ static void test_a_confirmation_out_of_a_cache(void **state)
     (void) changes();
 
     delete ("docs");
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     for (int pass = 1; pass <= DISCOVERY_PASSES_MAX; pass++) {
         listing = answer();
-        assert_int_equal(aisearch_discovery_page(&d, &listing, true),
+        assert_int_equal(discovery_page(&d, &listing, true, tell, NULL),
                          pass < DISCOVERY_PASSES_MAX ? DISCOVERY_MORE : DISCOVERY_DONE);
     }
     assert_string_equal(changes(), "");
 
     /* an old first look is as good as any */
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     listing = answer();
-    assert_int_equal(aisearch_discovery_page(&d, &listing, true), DISCOVERY_MORE);
-    assert_int_equal(aisearch_discovery_page(&d, &listing, true), DISCOVERY_MORE);
-    assert_int_equal(aisearch_discovery_page(&d, &listing, false), DISCOVERY_DONE);
+    assert_int_equal(discovery_page(&d, &listing, true, tell, NULL), DISCOVERY_MORE);
+    assert_int_equal(discovery_page(&d, &listing, true, tell, NULL), DISCOVERY_MORE);
+    assert_int_equal(discovery_page(&d, &listing, false, tell, NULL), DISCOVERY_DONE);
     assert_string_equal(changes(), "-docs");
 }
 
@@ -648,7 +718,7 @@ static void test_a_list_that_was_short_for_a_moment(void **state)
 
     n = world.ninstances;
     world.ninstances = 0;
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     assert_int_equal(page(), DISCOVERY_MORE);
     world.ninstances = n;
     assert_int_equal(page(), DISCOVERY_DONE);
@@ -663,7 +733,7 @@ static void test_deleted_between_two_pages(void **state)
     round_of(2);
     (void) changes();
 
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     assert_int_equal(page(), DISCOVERY_MORE);
     delete ("i050");                          /* i100 moves to the first page */
     assert_int_equal(page(), DISCOVERY_MORE); /* 149 in all */
@@ -683,7 +753,7 @@ static void test_replaced_between_two_pages(void **state)
     round_of(2);
     (void) changes();
 
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     assert_int_equal(page(), DISCOVERY_MORE);
     delete ("i050");
     create("new");
@@ -699,7 +769,7 @@ static void test_created_between_two_pages(void **state)
 {
     (void) state;
     create_many(150);
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     assert_int_equal(page(), DISCOVERY_MORE);
     create("new");
     assert_int_equal(page(), DISCOVERY_MORE); /* 151 in all: again */
@@ -719,7 +789,7 @@ static void test_a_list_in_motion(void **state)
     delete ("i001");
     create("new-1");
     create("new-2");
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     for (int pass = 1; pass <= DISCOVERY_PASSES_MAX; pass++) {
         assert_int_equal(page(), DISCOVERY_MORE);
         world.left_out++; /* another total each time */
@@ -740,12 +810,12 @@ static void test_a_list_that_ends_early(void **state)
     (void) changes();
 
     create("new");
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     for (int pass = 1; pass <= DISCOVERY_PASSES_MAX; pass++) {
         listing = (struct ais_listing){.instances = &world.instances[1], .ninstances = 1, .total = 2, .page = 1};
-        assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false), DISCOVERY_MORE);
+        assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL), DISCOVERY_MORE);
         listing = (struct ais_listing){.total = 2, .page = 2};
-        assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false),
+        assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL),
                          pass < DISCOVERY_PASSES_MAX ? DISCOVERY_MORE : DISCOVERY_DONE);
     }
     assert_string_equal(changes(), "+new");
@@ -761,20 +831,20 @@ static void test_lists_that_make_no_sense(void **state)
 
     (void) state;
     create_many(150);
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     listing = answer();
-    assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false), DISCOVERY_MORE);
-    assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false), DISCOVERY_FAILED);
+    assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL), DISCOVERY_MORE);
+    assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL), DISCOVERY_FAILED);
     assert_string_equal(changes(), "");
 
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     listing.total = -1;
     listing.page = -1;
     listing.ninstances = 1;
     do {
         snprintf(name, sizeof(name), "n%d", pages++);
         listing.instances = &only;
-    } while (aisearch_discovery_page(&d, &listing, /* is_old = */ false) == DISCOVERY_MORE);
+    } while (discovery_page(&d, &listing, /* is_old = */ false, tell, NULL) == DISCOVERY_MORE);
     assert_int_equal(pages, DISCOVERY_PAGES_MAX + 1);
     assert_string_equal(changes(), "");
 
@@ -794,15 +864,15 @@ static discovery_step_t endless_page(char letter, int64_t total)
         snprintf(names[i], sizeof(names[i]), "%c%d", letter, d.page * DISCOVERY_PER_PAGE + i);
         instances[i] = (struct ais_instance){.id = names[i], .created_at = AIS_TIME_NONE};
     }
-    return aisearch_discovery_page(&d, &listing, /* is_old = */ false);
+    return discovery_page(&d, &listing, /* is_old = */ false, tell, NULL);
 }
 
 static size_t appeared(void)
 {
-    discovery_change_t change = {0};
+    change_t change = {0};
     size_t count = 0;
 
-    while (aisearch_discovery_change(&d, &change)) {
+    while (take_change(&change)) {
         assert_int_equal(change.event, DISCOVERY_APPEARED);
         count++;
     }
@@ -820,14 +890,14 @@ static void test_a_list_without_an_end(void **state)
     assert_false(d.full);
     assert_string_equal(changes(), "+docs");
 
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     while (endless_page('n', DISCOVERY_MAX + 1) == DISCOVERY_MORE)
         pages++;
     assert_int_equal(pages, DISCOVERY_PAGES_MAX);
     assert_true(d.full);
     assert_int_equal(appeared(), DISCOVERY_MAX - 1);
 
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     while (endless_page('o', -1) == DISCOVERY_MORE)
         ;
     assert_true(d.full);
@@ -841,10 +911,10 @@ static void test_a_list_without_an_end_that_moves(void **state)
     discovery_step_t step;
 
     (void) state;
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     do {
         step = endless_page((char) ('a' + d.passes), d.page == 900 ? 0 : 1000000);
-        assert_true(d.nfound <= 2 * DISCOVERY_MAX + DISCOVERY_PER_PAGE);
+        assert_true(d.nnew <= 2 * DISCOVERY_MAX + DISCOVERY_PER_PAGE);
     } while (step == DISCOVERY_MORE);
     assert_int_equal(step, DISCOVERY_DONE);
     assert_int_equal(d.passes, 3);
@@ -868,17 +938,17 @@ static void test_a_list_that_ignores_pages(void **state)
     for (int round = 0; round < 2; round++) {
         if (round == 1)
             world.instances[0].id = "new";
-        aisearch_discovery_begin(&d);
+        discovery_begin(&d);
         listing = answer();
-        assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false), DISCOVERY_MORE);
-        assert_int_equal(aisearch_discovery_page(&d, &listing, /* is_old = */ false), DISCOVERY_DONE);
+        assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL), DISCOVERY_MORE);
+        assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL), DISCOVERY_DONE);
         assert_true(d.repeats);
         assert_string_equal(changes(), round == 0 ? "" : "+new");
     }
 
     /* one that moves from page to page is no such thing */
     world.instances[0].id = "i000";
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     assert_int_equal(page(), DISCOVERY_MORE);
     create("another");
     memmove(world.instances + 1, world.instances, (world.ninstances - 1) * sizeof(world.instances[0]));
@@ -896,7 +966,7 @@ static void test_totals_that_come_and_go(void **state)
     (void) changes();
 
     delete ("i000");
-    aisearch_discovery_begin(&d);
+    discovery_begin(&d);
     for (int pass = 1; pass <= DISCOVERY_PASSES_MAX; pass++) {
         world.silent = true;
         assert_int_equal(page(), DISCOVERY_MORE);
@@ -904,22 +974,6 @@ static void test_totals_that_come_and_go(void **state)
         assert_int_equal(page(), pass < DISCOVERY_PASSES_MAX ? DISCOVERY_MORE : DISCOVERY_DONE);
     }
     assert_string_equal(changes(), "");
-}
-
-/* Changes that nobody took are forgotten with the next round; what has gone is freed. */
-static void test_changes_not_taken(void **state)
-{
-    discovery_change_t change = {0};
-
-    (void) state;
-    create("docs");
-    round_of(1);
-    delete ("docs");
-    round_of(2);
-    create("docs");
-    round_of(1);
-    assert_true(aisearch_discovery_change(&d, &change));
-    assert_int_equal(change.event, DISCOVERY_APPEARED);
 }
 
 /* Each allocation of a round fails in turn: a round that fails, and the next one makes up for it. */
@@ -938,7 +992,7 @@ static void test_out_of_memory(void **state)
         delete ("docs");
         create_in("team", "docs");
         find("handbook")->paused = true;
-        aisearch_discovery_begin(&d);
+        discovery_begin(&d);
         fuse = failures;
         do {
             step = page();
@@ -962,12 +1016,12 @@ static void test_out_of_memory_for_names(void **state)
     (void) state;
     for (failures = 0;; failures++) {
         fuse = failures;
-        if (aisearch_discovery_name(&d, AIS_NAMESPACED, "docs", "team", NULL) == 0)
+        if (name(AIS_NAMESPACED, "docs", "team", NULL) == 0)
             break;
         assert_int_equal(d.nknown, 0);
     }
     fuse = -1;
-    assert_int_equal(failures, 4);
+    assert_int_equal(failures, 3);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -1006,7 +1060,6 @@ int main(void)
         TEST(test_a_list_without_an_end_that_moves),
         TEST(test_a_list_that_ignores_pages),
         TEST(test_totals_that_come_and_go),
-        TEST(test_changes_not_taken),
         TEST(test_out_of_memory),
         TEST(test_out_of_memory_for_names),
     };

@@ -1,7 +1,7 @@
 /*
  * A day of the collectd plugin's with 300 instances, on a clock of the test's own: what is looked at and when, what it
- * costs, what is found out, and what is told of syncs that are missed. All that decides is the plugin's; the API is made
- * up here.
+ * costs, what is found out, and what is told of syncs that are missed. All that decides is the plugin's; the API is
+ * made up here.
  */
 
 #include "unit.h"
@@ -9,21 +9,10 @@
 #include "../../collectd-plugin/budget.c"
 #include "../../collectd-plugin/history.c"
 
-/* Several files have one of these for themselves. */
-#define is_before is_due_before
-
 #include "../../collectd-plugin/conditions.c"
 #include "../../collectd-plugin/discovery.c"
-#include "../../collectd-plugin/facts.c"
-#include "../../collectd-plugin/notice.c"
-#undef NO_TIME
-
-#define append append_notice
-
-#include "../../collectd-plugin/outbox.c"
+#include "../../collectd-plugin/instance.c"
 #include "../../collectd-plugin/schedule.c"
-
-#undef append
 
 #include "../../collectd-plugin/selection.c"
 
@@ -56,7 +45,6 @@ struct job {
 
 struct instance {
     schedule_entry_t turn;
-    history_t history;
     struct job jobs[JOBS];
     size_t njobs;
     size_t looks;
@@ -69,8 +57,7 @@ struct instance {
     enum { NORMAL, PAUSED, DISABLED, IN_ERROR, SILENT, FAILING } trouble;
     int64_t trouble_from, trouble_to;
 
-    conditions_instance_t known;
-    outbox_told_t told;
+    instance_t known;
 };
 
 struct look {
@@ -100,7 +87,7 @@ struct world {
 
     bool is_of_syncs;
     discovery_t discovery;
-    outbox_t outbox;
+    notices_t notices;
     size_t told[CONDITIONS]; /* conditions that began */
     size_t checked;          /* syncs that were missed, and told of in time */
 };
@@ -223,11 +210,10 @@ static schedule_next_t read_list(struct world *w, struct instance *instance)
     history_news_t news;
 
     answer.njobs = list_at(instance, answered_at, jobs);
-    aisearch_history_page(&instance->history, &answer, 1, EPOCH + answered_at, 900 * SECOND, &news);
+    history_page(&instance->known.history, &answer, 1, EPOCH + answered_at, 900 * SECOND, &news);
     note_ends(w, instance, &news);
     if (w->is_of_syncs)
-        aisearch_conditions_look(&instance->told, &by_interval, &instance->known, &instance->history, &news,
-                                 EPOCH + answered_at, &w->outbox);
+        conditions_judge(&instance->known, &by_interval, &news, EPOCH + answered_at, &w->notices);
     for (size_t i = 0; i < answer.njobs; i++)
         if (ais_state_active(jobs[i].state))
             job_of(instance, jobs[i].id)->seen_active_at = w->now;
@@ -243,7 +229,7 @@ static void send_call(struct world *w)
     struct look *look = &w->under_way[(w->first + w->n - 1) % STREAMS];
     int64_t *slot = &w->last_calls[w->calls % w->budget_calls];
 
-    assert_true(aisearch_budget_enter(&w->budget, &look->ticket, w->now));
+    assert_true(budget_enter(&w->budget, &look->ticket, w->now));
     if (w->calls >= w->budget_calls && w->now - *slot <= PERIOD)
         fail_msg("%zu calls within %g s", w->budget_calls + 1, (double) (w->now - *slot) / 1e3);
     *slot = w->now;
@@ -256,7 +242,7 @@ static void begin(struct world *w, struct instance *instance)
     w->under_way[(w->first + w->n++) % STREAMS] =
         (struct look){.instance = instance, .over_at = w->now + LATENCY, .fails = draw(w, 0, 99) == 0};
     instance->looks++;
-    aisearch_budget_begin(&w->budget);
+    budget_begin(&w->budget);
     send_call(w);
 }
 
@@ -268,20 +254,19 @@ static void end(struct world *w)
 
     w->first = (w->first + 1) % STREAMS;
     w->n--;
-    aisearch_budget_leave(&w->budget, look->ticket, false, w->now);
-    outcome = aisearch_budget_settle(&w->budget, &response, w->now);
-    aisearch_schedule_spent(&w->schedule, outcome.spent, false);
-    aisearch_schedule_done(&w->schedule, &look->instance->turn,
-                           look->fails ? SCHEDULE_SOON : read_list(w, look->instance), ACTIVE_INTERVAL, IDLE_INTERVAL);
+    budget_leave(&w->budget, look->ticket, false, w->now);
+    outcome = budget_settle(&w->budget, &response, w->now);
+    schedule_spent(&w->schedule, outcome.spent, false);
+    schedule_done(&w->schedule, &look->instance->turn, look->fails ? SCHEDULE_SOON : read_list(w, look->instance),
+                  ACTIVE_INTERVAL, IDLE_INTERVAL);
 }
 
 static void begin_due(struct world *w)
 {
     schedule_entry_t *turn;
 
-    aisearch_schedule_advance(&w->schedule, w->now, aisearch_budget_rate(&w->budget, w->now));
-    while (w->n < STREAMS && aisearch_budget_left(&w->budget, w->now) > 0 &&
-           (turn = aisearch_schedule_take(&w->schedule)) != NULL)
+    schedule_advance(&w->schedule, w->now, budget_rate(&w->budget, w->now));
+    while (w->n < STREAMS && budget_left(&w->budget, w->now) > 0 && (turn = schedule_take(&w->schedule)) != NULL)
         begin(w, (struct instance *) turn);
     if (w->schedule.stretch > w->stretch)
         w->stretch = w->schedule.stretch;
@@ -290,10 +275,10 @@ static void begin_due(struct world *w)
 static int64_t next_time(struct world *w)
 {
     int64_t next = w->n > 0 ? w->under_way[w->first].over_at : INT64_MAX;
-    int64_t wait = aisearch_schedule_wait(&w->schedule);
+    int64_t wait = schedule_wait(&w->schedule);
 
     if (wait == 0)
-        wait = w->n < STREAMS ? aisearch_budget_wait(&w->budget, w->now) : -1;
+        wait = w->n < STREAMS ? budget_wait(&w->budget, w->now) : -1;
     return wait != -1 && w->now + wait < next ? w->now + wait : next;
 }
 
@@ -316,27 +301,27 @@ static struct world *set_up(uint32_t calls)
     w->random = 1;
     w->budget_calls = calls;
     w->budget.hold = 6 * SECOND;
-    assert_int_equal(aisearch_budget_limit(&w->budget, (struct ais_budget_limit){calls, PERIOD}), 0);
-    assert_int_equal(aisearch_budget_limit(&w->budget, (struct ais_budget_limit){100, SECOND}), 0);
-    aisearch_budget_start(&w->budget, 0);
-    aisearch_schedule_init(&w->schedule, 0, aisearch_budget_rate(&w->budget, 0));
+    assert_int_equal(budget_limit(&w->budget, (struct ais_budget_limit){calls, PERIOD}), 0);
+    assert_int_equal(budget_limit(&w->budget, (struct ais_budget_limit){100, SECOND}), 0);
+    budget_start(&w->budget, 0);
+    schedule_init(&w->schedule, 0, budget_rate(&w->budget, 0));
     for (size_t i = 0; i < INSTANCES; i++) {
         char name[32];
 
         snprintf(name, sizeof(name), "docs-instance%03zu", i);
-        aisearch_history_init(&w->instances[i].history);
-        assert_int_equal(aisearch_schedule_add(&w->schedule, &w->instances[i].turn, name, calls), 0);
+        instance_init(&w->instances[i].known, EPOCH);
+        assert_int_equal(schedule_add(&w->schedule, &w->instances[i].turn, name, calls), 0);
     }
     return w;
 }
 
 static void tear_down(struct world *w)
 {
-    aisearch_outbox_free(&w->outbox);
-    aisearch_discovery_free(&w->discovery);
+    notices_free(&w->notices);
+    discovery_free(&w->discovery);
     for (size_t i = 0; i < INSTANCES; i++)
-        aisearch_history_free(&w->instances[i].history);
-    aisearch_schedule_free(&w->schedule);
+        history_free(&w->instances[i].known.history);
+    schedule_free(&w->schedule);
     free(w);
 }
 
@@ -352,7 +337,7 @@ static size_t check_ends(const struct world *w)
         for (size_t j = 0; j < instance->njobs; j++, n++)
             planned[job_at(&instance->jobs[j], INT64_MAX / 2).state]++;
         for (int state = AIS_SUCCEEDED; state < AIS_STATES; state++)
-            assert_int_equal(aisearch_history_ended(&instance->history, (enum ais_state) state), planned[state]);
+            assert_int_equal(instance->known.history.ended[state], planned[state]);
     }
     return n;
 }
@@ -434,7 +419,8 @@ static void test_day_with_a_small_budget(void **state)
     tear_down(w);
 }
 
-/* ---- syncs -------------------------------------------------------------------------------------------------------- */
+/* ---- syncs --------------------------------------------------------------------------------------------------------
+ */
 
 static const int64_t sync_intervals[] = {900 * SECOND,   1800 * SECOND,  3600 * SECOND,  7200 * SECOND,
                                          14400 * SECOND, 21600 * SECOND, 43200 * SECOND, 86400 * SECOND};
@@ -512,8 +498,7 @@ static void plan_instance(struct world *w, size_t n)
         instance->trouble_to = HOUR; /* what was over before anybody looked nobody knows of */
 
     if (!instance->is_stored)
-        for (int64_t at = draw_time(w, 0, instance->interval) - 72 * HOUR; at < 24 * HOUR;
-             at = next_sync(instance, at))
+        for (int64_t at = draw_time(w, 0, instance->interval) - 72 * HOUR; at < 24 * HOUR; at = next_sync(instance, at))
             if (!is_in_trouble(instance, at) || instance->trouble == FAILING)
                 plan_sync(w, instance, at);
 }
@@ -537,33 +522,34 @@ static struct ais_instance instance_at(const struct instance *instance, int64_t 
     };
 }
 
+static void know_one(void *data, discovery_event_t event, discovery_instance_t *found)
+{
+    struct instance *instance = found->data;
+    struct world *w = data;
+
+    assert_int_equal(event, DISCOVERY_CHANGED);
+    conditions_know(&instance->known, &found->facts, EPOCH + w->now, &w->notices);
+}
+
 /* The list of the namespace, page by page, in the way of named instances. */
 static void read_instances(struct world *w)
 {
     struct ais_instance page[DISCOVERY_PER_PAGE];
     struct ais_listing listing = {.instances = page, .ninstances = COUNT(page), .total = INSTANCES};
-    discovery_change_t change;
     discovery_step_t step;
 
-    aisearch_discovery_begin(&w->discovery);
+    discovery_begin(&w->discovery);
     do {
         uint64_t ticket;
 
         listing.page = w->discovery.page;
         for (size_t i = 0; i < COUNT(page); i++)
             page[i] = instance_at(&w->instances[(size_t) (listing.page - 1) * COUNT(page) + i], w->now);
-        assert_true(aisearch_budget_part_enter(&w->budget, BUDGET_FACTS, &ticket, w->now));
-        aisearch_budget_leave(&w->budget, ticket, false, w->now);
-        step = aisearch_discovery_page(&w->discovery, &listing, false);
+        assert_true(budget_part_enter(&w->budget, BUDGET_FACTS, &ticket, w->now));
+        budget_leave(&w->budget, ticket, false, w->now);
+        step = discovery_page(&w->discovery, &listing, false, know_one, w);
     } while (step == DISCOVERY_MORE);
     assert_int_equal(step, DISCOVERY_DONE);
-
-    while (aisearch_discovery_change(&w->discovery, &change)) {
-        struct instance *instance = change.instance->data;
-
-        aisearch_conditions_know(&instance->told, &instance->known, &instance->history, &change.instance->facts,
-                                 EPOCH + w->now, &w->outbox);
-    }
 }
 
 /* The earliest sync that was due and has not been made up for since; INT64_MAX: none. */
@@ -586,8 +572,8 @@ static int64_t missed_at(const struct instance *instance, int64_t now)
 static void check_instance(struct world *w, struct instance *instance, bool was_told)
 {
     int64_t missed = missed_at(instance, w->now);
-    bool overdue = aisearch_outbox_is_told(&instance->told, CONDITION_OVERDUE);
-    bool in_error = aisearch_outbox_is_told(&instance->told, CONDITION_INSTANCE_ERROR);
+    bool overdue = condition_has_begun(&instance->known.told, CONDITION_OVERDUE);
+    bool in_error = condition_has_begun(&instance->known.told, CONDITION_INSTANCE_ERROR);
     int64_t patience, within;
 
     if (overdue && !was_told && missed == INT64_MAX)
@@ -612,14 +598,12 @@ static void check_instance(struct world *w, struct instance *instance, bool was_
 
 static void take_notices(struct world *w)
 {
-    notice_t *notices = aisearch_outbox_take(&w->outbox, "docs");
+    notice_t *notice;
 
-    while (notices != NULL) {
-        notice_t *next = notices->next;
-
-        w->told[notices->condition] += notices->severity != NOTICE_OKAY;
-        free(notices);
-        notices = next;
+    notices_move(&w->notices, NOTICE_NEW, NOTICE_WRITTEN);
+    while ((notice = notices_take(&w->notices)) != NULL) {
+        w->told[notice->condition] += !notice->is_over;
+        free(notice);
     }
 }
 
@@ -630,13 +614,13 @@ static void test_day_of_syncs(void **state)
 
     (void) state;
     w->is_of_syncs = true;
-    aisearch_discovery_init(&w->discovery, "default", NULL, 100);
+    discovery_init(&w->discovery, "default", NULL, 100);
     for (size_t i = 0; i < INSTANCES; i++) {
         struct instance *instance = &w->instances[i];
 
         plan_instance(w, i);
-        instance->known = (conditions_instance_t){.plugin_instance = instance->id};
-        assert_int_equal(aisearch_discovery_name(&w->discovery, AIS_PLAIN, instance->id, NULL, instance), 0);
+        instance->known.name = instance->id;
+        assert_int_equal(discovery_add(&w->discovery, AIS_PLAIN, instance->id, NULL, true, instance), 0);
     }
 
     for (int64_t at = 0; at < 24 * HOUR; at += 10 * SECOND) {
@@ -646,7 +630,7 @@ static void test_day_of_syncs(void **state)
         for (size_t i = 0; i < INSTANCES; i++) {
             if (at >= 5 * MINUTE)
                 check_instance(w, &w->instances[i], was_told[i]);
-            was_told[i] = aisearch_outbox_is_told(&w->instances[i].told, CONDITION_OVERDUE);
+            was_told[i] = condition_has_begun(&w->instances[i].known.told, CONDITION_OVERDUE);
         }
         take_notices(w);
     }

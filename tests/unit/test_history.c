@@ -3,8 +3,19 @@
 #include "unit.h"
 
 #include "../../collectd-plugin/history.c"
-#include "../../collectd-plugin/history_text.c"
-#include "../../collectd-plugin/words.c"
+#include "../../collectd-plugin/state_text.c"
+
+#include "../../collectd-plugin/instance.c"
+
+/* What is to be freed by the caller. */
+static char *text_of(const history_t *h)
+{
+    text_t text = {.data = NULL};
+
+    history_print(&text, h);
+    assert_false(text.failed);
+    return text.data != NULL ? text.data : strdup("");
+}
 
 #define NOW INT64_C(1795435200000) /* 2026-11-23T12:00:00Z */
 #define SECOND INT64_C(1000)
@@ -18,14 +29,14 @@ static int setup(void **state)
 
     if (h == NULL)
         return -1;
-    aisearch_history_init(h);
+    history_init(h);
     *state = h;
     return 0;
 }
 
 static int teardown(void **state)
 {
-    aisearch_history_free(*state);
+    history_free(*state);
     free(*state);
     return 0;
 }
@@ -59,7 +70,7 @@ static history_news_t look_page(history_t *h, struct ais_job *jobs, size_t njobs
     struct ais_answer answer = {.success = true, .jobs = jobs, .njobs = njobs};
     history_news_t news;
 
-    aisearch_history_page(h, &answer, page, now, PATIENCE, &news);
+    history_page(h, &answer, page, now, PATIENCE, &news);
     return news;
 }
 
@@ -76,25 +87,26 @@ static history_news_t look_at_job(history_t *h, struct ais_job job, int64_t now)
     struct ais_answer answer = {.success = true, .jobs = &job, .njobs = 1};
     history_news_t news;
 
-    aisearch_history_job(h, &answer, now, PATIENCE, &news);
+    history_job(h, &answer, now, PATIENCE, &news);
     return news;
 }
 
 static void check_ended(const history_t *h, unsigned succeeded, unsigned failed, unsigned cancelled)
 {
-    assert_int_equal(aisearch_history_ended(h, AIS_SUCCEEDED), succeeded);
-    assert_int_equal(aisearch_history_ended(h, AIS_FAILED), failed);
-    assert_int_equal(aisearch_history_ended(h, AIS_CANCELLED), cancelled);
+    assert_int_equal(h->ended[AIS_SUCCEEDED], succeeded);
+    assert_int_equal(h->ended[AIS_FAILED], failed);
+    assert_int_equal(h->ended[AIS_CANCELLED], cancelled);
 }
 
 /* Over a restart. */
 static void restart(history_t *h)
 {
-    char text[HISTORY_TEXT_SIZE];
+    char *text;
 
-    aisearch_history_print(h, text);
-    aisearch_history_free(h);
-    assert_true(aisearch_history_parse(h, text));
+    text = text_of(h);
+    history_free(h);
+    assert_true(history_parse(h, text));
+    free(text);
 }
 
 /* ---- first sight ------------------------------------------------------------------------------------------------ */
@@ -213,21 +225,6 @@ static void test_ends_are_told_in_their_order(void **state)
     for (size_t i = 0; i < 5; i++)
         assert_int_equal(news.ended[i]->id[0], 'a' + (int) i);
     check_ended(h, 2, 2, 1);
-}
-
-static void test_sources(void **state)
-{
-    history_t *h = *state;
-    struct ais_job jobs[] = {ended("a", AIS_SUCCEEDED, NOW, NOW), ended("b", AIS_SUCCEEDED, NOW, NOW),
-                             ended("c", AIS_SUCCEEDED, NOW, NOW)};
-
-    jobs[1].source = "schedule";
-    jobs[2].source = "webhook";
-    look(h, NULL, 0, NOW);
-    look(h, jobs, 3, NOW);
-    for (int i = 0; i < HISTORY_SOURCES; i++)
-        assert_int_equal(h->ended[AIS_SUCCEEDED][i], 1);
-    assert_string_equal(aisearch_history_source_name(HISTORY_SCHEDULE), "schedule");
 }
 
 /* Two jobs of one second, of which the other shows up later. */
@@ -622,18 +619,20 @@ static void test_text(void **state)
     history_t *h = *state;
     struct ais_job before[] = {running("r", NOW - MINUTE)};
     struct ais_job after[] = {running("r", NOW - MINUTE), ended("s", AIS_FAILED, NOW + 5, NOW + 10)};
-    char text[HISTORY_TEXT_SIZE];
+    char *text;
 
-    aisearch_history_print(h, text);
+    text = text_of(h);
     assert_string_equal(text, "");
-    assert_true(aisearch_history_parse(h, text));
+    assert_true(history_parse(h, text));
     assert_int_equal(h->seen_at, NONE);
+    free(text);
 
     look(h, before, 1, NOW);
     look(h, after, 2, NOW + SECOND);
-    aisearch_history_print(h, text);
+    text = text_of(h);
     assert_string_equal(text, "seen=1795435200.000 changed=1795435200.010 listed=1 failed=1/0/0 "
                               "ended=af63ee4c86020b22@1795435200.005 active=af63ef4c86020cd5@1795435200.000");
+    free(text);
     restart(h);
     check_ended(h, 0, 1, 0);
     assert_int_equal(h->seen_at, NOW);
@@ -642,16 +641,29 @@ static void test_text(void **state)
     check_ended(h, 0, 1, 0);
 }
 
+/* The release before counted by source. */
+static void test_counters_by_source_are_added_up(void **state)
+{
+    history_t *h = *state;
+    char *text;
+
+    assert_true(history_parse(h, "seen=1.000 listed=1 succeeded=1/2/3 failed=0/2/0"));
+    check_ended(h, 6, 2, 0);
+    text = text_of(h);
+    assert_string_equal(text, "seen=1.000 listed=1 succeeded=6/0/0 failed=2/0/0");
+    free(text);
+}
+
 /* What was written down by a clock that was wrong is of now; the API's own clock may be a day ahead. */
 static void test_times_to_come(void **state)
 {
     history_t *h = *state;
     const int64_t now = INT64_C(1795435200000), day = 24 * 60 * MINUTE;
 
-    assert_true(aisearch_history_parse(h, "seen=4102444800.000 changed=4102444800.000 success=4102444800.000 "
-                                          "excused=4102444800.000 listed=1 floor=4102444800.000 "
-                                          "ended=1@4102444800.000 active=2@4102444800.000"));
-    aisearch_history_bound(h, now);
+    assert_true(history_parse(h, "seen=4102444800.000 changed=4102444800.000 success=4102444800.000 "
+                                 "excused=4102444800.000 listed=1 floor=4102444800.000 "
+                                 "ended=1@4102444800.000 active=2@4102444800.000"));
+    history_bound(h, now);
     assert_int_equal(h->seen_at, now);
     assert_int_equal(h->changed_at, now);
     assert_int_equal(h->succeeded_at, now);
@@ -660,9 +672,9 @@ static void test_times_to_come(void **state)
     assert_int_equal(h->jobs[0].at, now + day);
     assert_int_equal(h->jobs[1].at, now);
 
-    aisearch_history_free(h);
-    assert_true(aisearch_history_parse(h, "seen=1.000 listed=1 floor=2.000"));
-    aisearch_history_bound(h, now);
+    history_free(h);
+    assert_true(history_parse(h, "seen=1.000 listed=1 floor=2.000"));
+    history_bound(h, now);
     assert_int_equal(h->seen_at, 1000);
     assert_int_equal(h->floor, 2000);
     assert_int_equal(h->changed_at, NONE);
@@ -674,14 +686,14 @@ static void test_text_of_many_active_jobs(void **state)
     history_t *h = *state;
     struct ais_job jobs[2 * HISTORY_JOBS];
     char ids[COUNT(jobs)][16];
-    char text[HISTORY_TEXT_SIZE];
+    char *text;
 
     for (size_t i = 0; i < COUNT(jobs); i++) {
         snprintf(ids[i], sizeof(ids[i]), "%zu", i);
         look_at_job(h, queued(ids[i]), NOW);
     }
-    aisearch_history_print(h, text);
-    assert_true(strlen(text) < HISTORY_TEXT_SIZE - 1);
+    text = text_of(h);
+    free(text);
     restart(h);
     assert_int_equal(h->njobs, HISTORY_JOBS - HISTORY_KEPT);
 }
@@ -717,7 +729,7 @@ static void test_what_is_no_text(void **state)
     history_t *h = *state;
 
     for (size_t i = 0; i < COUNT(bad); i++) {
-        if (aisearch_history_parse(h, bad[i]))
+        if (history_parse(h, bad[i]))
             fail_msg("accepted: %s", bad[i]);
         assert_int_equal(h->njobs, 0);
         assert_int_equal(h->seen_at, NONE);
@@ -735,7 +747,6 @@ int main(void)
         TEST(test_old_jobs_that_come_up_do_not_count),
         TEST(test_an_end_counts_once),
         TEST(test_ends_are_told_in_their_order),
-        TEST(test_sources),
         TEST(test_equal_times),
         TEST(test_equal_times_over_a_restart),
         TEST(test_times_that_cannot_be_read),
@@ -752,6 +763,7 @@ int main(void)
         TEST(test_an_active_job_on_the_second_page),
         TEST(test_at_random),
         TEST(test_text),
+        TEST(test_counters_by_source_are_added_up),
         TEST(test_times_to_come),
         TEST(test_text_of_many_active_jobs),
         TEST(test_what_is_no_text),

@@ -38,20 +38,20 @@ static void set_up(struct play *p, size_t n, double rate)
     assert_non_null(p->players);
     p->n = n;
     p->rate = rate;
-    aisearch_schedule_init(&p->schedule, 0, rate);
+    schedule_init(&p->schedule, 0, rate);
 }
 
 static void tear_down(struct play *p)
 {
     for (size_t i = 0; i < p->n; i++)
-        aisearch_schedule_drop(&p->schedule, &p->players[i].turn);
+        schedule_drop(&p->schedule, &p->players[i].turn);
     assert_int_equal(p->schedule.members, 0);
     assert_int_equal(p->schedule.len, 0);
     assert_int_equal(p->schedule.unseen, 0);
     assert_int_equal(p->schedule.prompt, 0);
     assert_true(p->schedule.wanted < 1e-9);
     assert_null(p->schedule.first);
-    aisearch_schedule_free(&p->schedule);
+    schedule_free(&p->schedule);
     free(p->players);
 }
 
@@ -60,7 +60,7 @@ static void add(struct play *p, size_t i, uint32_t left)
     char name[32];
 
     snprintf(name, sizeof(name), "docs-instance%zu", i);
-    assert_int_equal(aisearch_schedule_add(&p->schedule, &p->players[i].turn, name, left), 0);
+    assert_int_equal(schedule_add(&p->schedule, &p->players[i].turn, name, left), 0);
 }
 
 static void add_all(struct play *p, uint32_t left)
@@ -71,7 +71,7 @@ static void add_all(struct play *p, uint32_t left)
 
 static struct player *take(struct play *p)
 {
-    return (struct player *) aisearch_schedule_take(&p->schedule);
+    return (struct player *) schedule_take(&p->schedule);
 }
 
 static void look(struct play *p, struct player *player)
@@ -84,7 +84,7 @@ static void look(struct play *p, struct player *player)
         player->longest = apart;
     player->last = p->now;
     p->looks++;
-    aisearch_schedule_done(&p->schedule, &player->turn, player->active ? SCHEDULE_SOON : SCHEDULE_LATER, ACTIVE, IDLE);
+    schedule_done(&p->schedule, &player->turn, player->active ? SCHEDULE_SOON : SCHEDULE_LATER, ACTIVE, IDLE);
 }
 
 /* Plays on until then. */
@@ -94,10 +94,10 @@ static void play(struct play *p, int64_t until)
         struct player *player;
         int64_t wait;
 
-        aisearch_schedule_advance(&p->schedule, p->now, p->rate);
+        schedule_advance(&p->schedule, p->now, p->rate);
         while ((player = take(p)) != NULL)
             look(p, player);
-        wait = aisearch_schedule_wait(&p->schedule);
+        wait = schedule_wait(&p->schedule);
         assert_true(wait != 0);
         if (wait == -1 || p->now + wait > until)
             break;
@@ -295,7 +295,7 @@ static void test_queue_takes_what_is_left(void **state)
     forget(&p);
     for (size_t i = 100; i < 200; i++)
         add(&p, i, 0);
-    assert_int_equal(aisearch_schedule_wait(&p.schedule) > 0, 1);
+    assert_int_equal(schedule_wait(&p.schedule) > 0, 1);
     play(&p, p.now + 160 * SECOND);
     for (size_t i = 100; i < 200; i++)
         assert_in_range(p.players[i].looks, 1, 2);
@@ -316,12 +316,12 @@ static void test_clock_stands_while_something_waits(void **state)
     add_all(&p, PLENTY);
     play(&p, 100 * SECOND);
 
-    p.now += aisearch_schedule_wait(&p.schedule);
-    aisearch_schedule_advance(&p.schedule, p.now, p.rate);
+    p.now += schedule_wait(&p.schedule);
+    schedule_advance(&p.schedule, p.now, p.rate);
     forget(&p);
     for (int64_t i = 0; i < 600; i++) {
-        assert_int_equal(aisearch_schedule_wait(&p.schedule), 0);
-        aisearch_schedule_advance(&p.schedule, p.now += SECOND, p.rate);
+        assert_int_equal(schedule_wait(&p.schedule), 0);
+        schedule_advance(&p.schedule, p.now += SECOND, p.rate);
     }
 
     /* then all goes on as if nothing had been, and not with all of them at once */
@@ -343,8 +343,8 @@ static void test_what_could_not_begin_keeps_its_turn(void **state)
     set_up(&p, 3, PER_SECOND(1));
     add_all(&p, PLENTY);
     player = take(&p);
-    aisearch_schedule_done(&p.schedule, &player->turn, SCHEDULE_NOW, ACTIVE, IDLE);
-    assert_int_equal(aisearch_schedule_wait(&p.schedule), 0);
+    schedule_done(&p.schedule, &player->turn, SCHEDULE_NOW, ACTIVE, IDLE);
+    assert_int_equal(schedule_wait(&p.schedule), 0);
     for (size_t i = 0; i < 3; i++)
         assert_non_null(take(&p));
     assert_null(take(&p));
@@ -360,7 +360,7 @@ static void test_never_again(void **state)
     set_up(&p, 2, PER_SECOND(1));
     add_all(&p, PLENTY);
     player = take(&p);
-    aisearch_schedule_done(&p.schedule, &player->turn, SCHEDULE_NEVER, ACTIVE, IDLE);
+    schedule_done(&p.schedule, &player->turn, SCHEDULE_NEVER, ACTIVE, IDLE);
     play(&p, 10000 * SECOND);
     assert_int_equal(player->looks, 0);
     assert_int_equal(p.schedule.members, 1);
@@ -380,8 +380,8 @@ static void test_slow_looks(void **state)
     for (int i = 0; i < 10; i++) {
         player = take(&p);
         assert_ptr_equal(player, &p.players[0]);
-        assert_int_equal(aisearch_schedule_wait(&p.schedule), -1);
-        aisearch_schedule_advance(&p.schedule, p.now += 50 * SECOND, p.rate);
+        assert_int_equal(schedule_wait(&p.schedule), -1);
+        schedule_advance(&p.schedule, p.now += 50 * SECOND, p.rate);
         assert_null(take(&p));
         look(&p, player);
     }
@@ -402,19 +402,19 @@ static void test_cost(void **state)
     near(p.schedule.stretch, 5, 0.001);
 
     for (int i = 0; i < 200; i++)
-        aisearch_schedule_spent(&p.schedule, 3, false);
+        schedule_spent(&p.schedule, 3, false);
     play(&p, p.now + SECOND);
     near(p.schedule.stretch, 15, 0.01);
 
     for (int i = 0; i < 200; i++) {
-        aisearch_schedule_spent(&p.schedule, 1, false);
-        aisearch_schedule_spent(&p.schedule, 1, true);
+        schedule_spent(&p.schedule, 1, false);
+        schedule_spent(&p.schedule, 1, true);
     }
     play(&p, p.now + SECOND);
     near(p.schedule.stretch, 10, 0.1);
 
     for (int i = 0; i < 2000; i++)
-        aisearch_schedule_spent(&p.schedule, 0, false);
+        schedule_spent(&p.schedule, 0, false);
     play(&p, p.now + SECOND);
     assert_true(p.schedule.stretch == 1.0);
     tear_down(&p);
@@ -431,20 +431,20 @@ static void test_news(void **state)
         p.players[i].active = true;
     add_all(&p, 40);
     play(&p, 15 * SECOND);
-    assert_int_equal(aisearch_schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
+    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
     play(&p, 100 * SECOND);
-    assert_int_equal(aisearch_schedule_news(&p.schedule, p.now, patience), SCHEDULE_SCARCE);
-    assert_int_equal(aisearch_schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
+    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_SCARCE);
+    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
 
     for (size_t i = 0; i < p.n; i++)
         p.players[i].active = false;
     for (; p.schedule.wanted > p.schedule.pace; play(&p, p.now + SECOND))
-        assert_int_equal(aisearch_schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
+        assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
     p.now += patience - 10 * SECOND;
-    assert_int_equal(aisearch_schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
+    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
     p.now += 10 * SECOND;
-    assert_int_equal(aisearch_schedule_news(&p.schedule, p.now, patience), SCHEDULE_AMPLE);
-    assert_int_equal(aisearch_schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
+    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_AMPLE);
+    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
     tear_down(&p);
 }
 
@@ -458,12 +458,12 @@ static void test_drop(void **state)
     set_up(&p, 30, PER_SECOND(1));
     add_all(&p, 20); /* from the eleventh on they queue */
     player = take(&p);
-    aisearch_schedule_drop(&p.schedule, &player->turn);       /* under way */
-    aisearch_schedule_drop(&p.schedule, &p.players[5].turn);  /* due at once */
-    aisearch_schedule_drop(&p.schedule, &p.players[10].turn); /* the first of the queue */
-    aisearch_schedule_drop(&p.schedule, &p.players[20].turn); /* in the queue */
-    aisearch_schedule_drop(&p.schedule, &p.players[29].turn); /* the last of it */
-    aisearch_schedule_drop(&p.schedule, &p.players[29].turn); /* again */
+    schedule_drop(&p.schedule, &player->turn);       /* under way */
+    schedule_drop(&p.schedule, &p.players[5].turn);  /* due at once */
+    schedule_drop(&p.schedule, &p.players[10].turn); /* the first of the queue */
+    schedule_drop(&p.schedule, &p.players[20].turn); /* in the queue */
+    schedule_drop(&p.schedule, &p.players[29].turn); /* the last of it */
+    schedule_drop(&p.schedule, &p.players[29].turn); /* again */
     play(&p, 60 * SECOND);
     for (size_t i = 0; i < p.n; i++) {
         bool dropped = &p.players[i] == player || i == 5 || i == 10 || i == 20 || i == 29;
@@ -471,7 +471,7 @@ static void test_drop(void **state)
         assert_int_equal(p.players[i].looks, dropped ? 0 : 1);
     }
     play(&p, 1000 * SECOND);
-    aisearch_schedule_drop(&p.schedule, &p.players[7].turn); /* between two looks */
+    schedule_drop(&p.schedule, &p.players[7].turn); /* between two looks */
     assert_int_equal(p.schedule.members, 24);
     memset(&p.players[7].turn, 0, sizeof(p.players[7].turn));
     add(&p, 7, 0);
@@ -498,7 +498,7 @@ static void test_order(void **state)
             memset(&player->turn, 0, sizeof(player->turn));
             add(&p, i % N, i % 3 == 0 ? PLENTY : 0);
         } else if (i % 7 == 0) {
-            aisearch_schedule_drop(&p.schedule, &player->turn);
+            schedule_drop(&p.schedule, &player->turn);
         } else {
             player->active = i % 2 == 0;
             play(&p, p.now + (int64_t) (i % 200));

@@ -8,7 +8,7 @@ static void add(selection_t *selection, const char *entry)
 {
     char error[128] = "";
 
-    if (aisearch_selection_add(selection, entry, error, sizeof(error)) != 0)
+    if (selection_add(selection, entry, error, sizeof(error)) != 0)
         fail_msg("%s: %s", entry, error);
 }
 
@@ -57,12 +57,12 @@ static void test_entries(void **state)
         for (size_t e = 0; e < COUNT(cases[i].entries) && cases[i].entries[e] != NULL; e++)
             add(&selection, cases[i].entries[e]);
 
-        if (aisearch_selection_has(&selection, cases[i].name) != cases[i].matches)
+        if (selection_has(&selection, cases[i].name) != cases[i].matches)
             fail_msg("%s in %s...", cases[i].name, cases[i].entries[0]);
         selection.ignore = true;
-        if (aisearch_selection_has(&selection, cases[i].name) == cases[i].matches)
+        if (selection_has(&selection, cases[i].name) == cases[i].matches)
             fail_msg("%s ignored in %s...", cases[i].name, cases[i].entries[0]);
-        aisearch_selection_free(&selection);
+        selection_free(&selection);
         assert_null(selection.entries);
     }
 }
@@ -73,10 +73,10 @@ static void test_no_entries(void **state)
     selection_t selection = {.ignore = false};
 
     (void) state;
-    assert_true(aisearch_selection_has(&selection, "docs"));
+    assert_true(selection_has(&selection, "docs"));
     selection.ignore = true;
-    assert_true(aisearch_selection_has(&selection, "docs"));
-    aisearch_selection_free(&selection);
+    assert_true(selection_has(&selection, "docs"));
+    selection_free(&selection);
 }
 
 static void test_bad_entries(void **state)
@@ -88,7 +88,7 @@ static void test_bad_entries(void **state)
     for (size_t i = 0; i < COUNT(entries); i++) {
         char error[128] = "";
 
-        if (aisearch_selection_add(&selection, entries[i], error, sizeof(error)) != -1)
+        if (selection_add(&selection, entries[i], error, sizeof(error)) != -1)
             fail_msg("%s", entries[i]);
         assert_true(strlen(error) > 0);
         assert_null(selection.entries);

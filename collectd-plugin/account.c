@@ -1,0 +1,204 @@
+/* Accounts, their instances, and what is polled of them. */
+
+#include "aisearch.h"
+
+#include <search.h>
+
+#include "state.h"
+
+void account_log(const account_t *account, int level, const char *format, ...) {
+  char text[768];
+  va_list ap;
+
+  va_start(ap, format);
+  vsnprintf(text, sizeof(text), format, ap);
+  va_end(ap);
+  plugin_log(level, "aisearch plugin: Account \"%s\"%s", account->name, text);
+}
+
+int64_t account_lifetime(const account_t *account) {
+  return (int64_t)(3.0 * (double)account->idle_interval * account->stretch);
+}
+
+/* What plain instances are in is called "default", and needs no mention. */
+void poll_name(char name[DATA_MAX_NAME_LEN], const account_t *account,
+               const poll_what_t *what) {
+  bool other =
+      what->namespace != NULL && strcmp(what->namespace, "default") != 0;
+
+  ssnprintf(name, DATA_MAX_NAME_LEN, "%s-%s%s%s", account->name, what->instance,
+            other ? "@" : "", other ? what->namespace : "");
+}
+
+static void instance_free(instance_t *instance) {
+  history_free(&instance->history);
+  sfree(instance->name);
+  sfree(instance->id);
+  sfree(instance->namespace);
+  sfree(instance);
+}
+
+static instance_t *instance_make(account_t *account, const char *name,
+                                 const poll_what_t *what) {
+  instance_t *instance = calloc(1, sizeof(*instance));
+
+  if (instance == NULL)
+    return NULL;
+
+  instance_init(instance, epoch());
+  instance->account = account;
+  instance->generation = what->generation;
+  instance->name = strdup(name);
+  instance->id = strdup(what->instance);
+  if (what->namespace != NULL)
+    instance->namespace = strdup(what->namespace);
+  if (instance->name == NULL || instance->id == NULL ||
+      (what->namespace != NULL && instance->namespace == NULL)) {
+    instance_free(instance);
+    return NULL;
+  }
+
+  state_restore(instance);
+  return instance;
+}
+
+static int compare_names(const void *a, const void *b) {
+  return strcmp(((const poll_t *)a)->instance->name,
+                ((const poll_t *)b)->instance->name);
+}
+
+poll_t *poll_find(const account_t *account, const char *name) {
+  instance_t instance = {.name = (char *)name};
+  poll_t key = {.instance = &instance};
+  poll_t **found = tfind(&key, &account->by_name, compare_names);
+
+  return found != NULL ? *found : NULL;
+}
+
+static void poll_free(poll_t *poll) {
+  if (poll->instance != NULL && --poll->instance->polls == 0)
+    instance_free(poll->instance);
+  sfree(poll->job);
+  sfree(poll);
+}
+
+static void poll_append(account_t *account, poll_t *poll) {
+  pthread_mutex_lock(&account->lock);
+  poll->prev = account->last;
+  if (account->last != NULL)
+    account->last->next = poll;
+  else
+    account->first = poll;
+  account->last = poll;
+  account->polls++;
+  account->instances += poll->leads;
+  pthread_mutex_unlock(&account->lock);
+}
+
+/* Of several jobs of an instance, the first one stands in the tree. */
+poll_t *poll_add(account_t *account, const poll_what_t *what) {
+  char name[DATA_MAX_NAME_LEN];
+  poll_t *poll = calloc(1, sizeof(*poll));
+  poll_t *other;
+
+  if (poll == NULL)
+    return NULL;
+
+  poll_name(name, account, what);
+  other = poll_find(account, name);
+  poll->instance =
+      other != NULL ? other->instance : instance_make(account, name, what);
+  if (poll->instance != NULL)
+    poll->instance->polls++;
+  if (what->job != NULL)
+    poll->job = strdup(what->job);
+
+  if (poll->instance == NULL || (what->job != NULL && poll->job == NULL) ||
+      tsearch(poll, &account->by_name, compare_names) == NULL) {
+    poll_free(poll);
+    return NULL;
+  }
+
+  poll->request.account = account;
+  poll->request.target = &account->target;
+  poll->leads = other == NULL;
+  poll->page = 1;
+  poll->latest.arrived_at = AIS_TIME_NONE;
+  poll_append(account, poll);
+  return poll;
+}
+
+static void name_forget(account_t *account, poll_t *poll) {
+  if (poll_find(account, poll->instance->name) == poll)
+    tdelete(poll, &account->by_name, compare_names);
+}
+
+void poll_remove(poll_t *poll) {
+  account_t *account = poll->request.account;
+
+  name_forget(account, poll);
+  pthread_mutex_lock(&account->lock);
+  if (account->cursor == poll)
+    account->cursor = poll->next;
+  if (poll->prev != NULL)
+    poll->prev->next = poll->next;
+  else
+    account->first = poll->next;
+  if (poll->next != NULL)
+    poll->next->prev = poll->prev;
+  else
+    account->last = poll->prev;
+  account->polls--;
+  account->instances -= poll->leads;
+  pthread_mutex_unlock(&account->lock);
+  poll_free(poll);
+}
+
+void poll_resource(const poll_t *poll, enum ais_kind kind,
+                   struct ais_resource *resource) {
+  const instance_t *instance = poll->instance;
+
+  *resource = (struct ais_resource){
+      .generation = instance->generation,
+      .kind = kind,
+      .namespace = view(instance->namespace),
+      .instance = view(instance->id),
+      .job = view(poll->job),
+      .page = AIS_PAGE_NONE,
+      .per_page = AIS_PAGE_NONE,
+  };
+}
+
+/* What comes behind the account's name. */
+void poll_label(const poll_t *poll, char *label, size_t size) {
+  const char *namespace = poll->instance->namespace;
+  const char *job = poll->job;
+
+  ssnprintf(label, size, ", Instance \"%s\"%s%s%s%s%s%s%s", poll->instance->id,
+            namespace != NULL ? " in Namespace \"" : "",
+            namespace != NULL ? namespace : "", namespace != NULL ? "\"" : "",
+            job != NULL ? ", Job \"" : "", job != NULL ? job : "",
+            job != NULL ? "\"" : "", poll->wants_items ? ", its items" : "");
+}
+
+void account_free(account_t *account) {
+  schedule_free(&account->schedule);
+  lists_free(account);
+  while (account->first != NULL)
+    poll_remove(account->first);
+  notices_free(&account->notices);
+  ais_credential_free(account->credential.secret);
+  sfree(account->credential.email);
+  sfree(account->credential.file);
+
+  selection_free(&account->discover.selection);
+  for (size_t i = 0; i < account->discover.nnamespaces; i++)
+    sfree(account->discover.namespaces[i]);
+  sfree(account->discover.namespaces);
+  sfree(account->name);
+  sfree(account->account_id);
+  sfree(account->ca_cert);
+  sfree(account->proxy);
+  pthread_mutex_destroy(&account->lock);
+  sfree(account);
+}

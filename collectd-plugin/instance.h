@@ -1,0 +1,169 @@
+#ifndef INSTANCE_H
+#define INSTANCE_H
+
+#include "ais_answer.h"
+#include "ais_answer.h"
+
+#include "history.h"
+
+/*
+ * What is known of an instance, and the values that are made of it.
+ *
+ * Pure, without collectd in it. All times are milliseconds since the epoch.
+ */
+
+typedef struct account_s account_t;
+typedef struct poll_s poll_t;
+
+typedef enum {
+  CONDITION_FAILED, /* of an instance */
+  CONDITION_STALLED,
+  CONDITION_OVERDUE,
+  CONDITION_INSTANCE_ERROR,
+  CONDITION_CREDENTIAL, /* of an account */
+  CONDITION_UNREACHABLE,
+  CONDITION_RATE_LIMITED,
+  CONDITION_REFUSED,
+} condition_t;
+
+#define CONDITIONS 8
+#define CONDITIONS_OF_INSTANCE 4 /* the first ones */
+
+/* Which conditions have begun, and not ended. */
+typedef struct {
+  uint32_t bits;
+  int64_t failed_at; /* the latest end of a failed job; 0: not known */
+} told_t;
+
+/* "failed", "stalled", ...: the type instance. */
+const char *condition_name(condition_t condition);
+bool condition_has_begun(const told_t *told, condition_t condition);
+
+/* What the API tells of the instance itself. */
+typedef struct {
+  int64_t created_at;       /* or AIS_TIME_NONE */
+  int64_t sync_interval;    /* ms between two scheduled jobs; 0: not known */
+  enum ais_indexed indexed; /* whether there are any */
+  bool disabled;            /* its owner wants none */
+  bool paused;              /* the same, or the service has stopped them */
+  bool in_error;
+  char status[32]; /* the API's word, in printable ASCII; empty: none */
+} facts_t;
+
+/* Where the API does not tell it: its default. */
+#define FACTS_SYNC_INTERVAL (INT64_C(21600) * 1000) /* ms */
+
+/* How many of its items are in which state. That is asked for right after looks
+ * at its jobs: after each job that has ended, and else once in four idle
+ * intervals. Times are of a clock that nobody sets. */
+typedef struct {
+  bool known;
+  struct ais_stats stats;
+  bool begun;
+  int64_t due_at;
+} items_t;
+
+typedef struct {
+  account_t *account;
+  char *name; /* ACCOUNT-INSTANCE[@NAMESPACE]: the plugin instance */
+  char *id;
+  char *namespace; /* NULL: not given */
+  enum ais_generation generation;
+  bool is_named;     /* by the configuration: it stays */
+  size_t polls;      /* its list, or its pinned jobs */
+  size_t polls_over; /* those of jobs that have ended */
+
+  /* under the account's lock */
+  history_t history;
+  facts_t facts;
+  bool is_known; /* the facts are, now or from before a restart */
+  bool awaited;  /* it is not known yet whether they can be known */
+  told_t told;
+  items_t items;
+  int64_t first_at; /* when it was first heard of */
+  int64_t read_at;  /* when its latest good answer was made; AIS_TIME_NONE */
+  bool is_gone;     /* its conditions are still to be reported as 0 */
+  bool is_over;     /* and that was done */
+
+  /* How many have ended, in the state file as it is being written, and as it
+   * is: no more than that is reported, so that no restart takes it back. */
+  uint64_t writing[AIS_STATES];
+  uint64_t written[AIS_STATES];
+} instance_t;
+
+/* What the latest good answer for a list, or a pinned job, has told. */
+typedef struct {
+  bool good;          /* the latest of all was one */
+  int64_t arrived_at; /* AIS_TIME_NONE: never yet */
+  int64_t age;        /* how old it was when it arrived, ms */
+  bool is_list;
+  size_t running; /* of a list */
+  bool active;    /* a job waits or runs */
+
+  /* The newest job of a list, or the pinned one. */
+  bool has_job;
+  enum ais_state state;
+  int64_t started_at, ended_at, last_seen_at;
+} latest_t;
+
+/* One value. */
+typedef struct {
+  const char *type; /* of types.db */
+  char name[128];   /* the type instance */
+  bool is_counter;
+  double value;
+} metric_t;
+
+#define METRICS_MAX 32
+
+/* Nothing is known. */
+void instance_init(instance_t *instance, int64_t now);
+void facts_init(facts_t *facts);
+
+void facts_take(facts_t *facts, const struct ais_instance *instance);
+bool facts_equal(const facts_t *a, const facts_t *b);
+
+/* Why no scheduled job is to come, as a sentence; NULL: they are to come. What
+ * is paused while it is in error has not been paused by its owner. */
+const char *facts_excuse(const facts_t *facts);
+
+/* What there is between two scheduled jobs, by all that is known. */
+int64_t facts_interval(const facts_t *facts);
+
+/* Takes over a good answer, which arrived now and was made age ms before. */
+void latest_take(latest_t *latest, bool is_list,
+                 const struct ais_answer *answer, int64_t now, int64_t age);
+
+/* A look at the jobs is over. Whether to ask for the items now. */
+bool items_due(items_t *items, bool has_ended, int64_t now);
+
+/* They were asked for. stats is NULL where there was no good answer; is_soon:
+ * there may be one soon. idle is the idle interval, as stretched as it is. */
+void items_take(items_t *items, const struct ais_stats *stats, bool is_soon,
+                int64_t idle, int64_t now);
+
+/* What the values depend on. */
+typedef struct {
+  int64_t now;
+  int64_t lifetime; /* of an answer, ms */
+  bool details;     /* all that there is */
+} metrics_settings_t;
+
+/*
+ * The values of an instance, and those of one of its polls, where the job's id
+ * (NULL: of the list) stands behind their names. What was told of jobs is
+ * reported until the answer is too old, all else always. Return how many there
+ * are.
+ */
+size_t instance_metrics(const instance_t *instance,
+                        const metrics_settings_t *settings,
+                        metric_t metrics[METRICS_MAX]);
+size_t latest_metrics(const latest_t *latest, const instance_t *instance,
+                      const char *job, const metrics_settings_t *settings,
+                      metric_t metrics[METRICS_MAX]);
+
+/* Whether nothing good was heard of it for longer than that. */
+bool instance_is_unread(const instance_t *instance, int64_t now,
+                        int64_t lifetime);
+
+#endif

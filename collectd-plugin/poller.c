@@ -1,0 +1,499 @@
+/*
+ * The thread that asks: what is due, and what an answer changes. A stalled API
+ * holds up no read thread, and a stop is prompt.
+ */
+
+#include "aisearch.h"
+
+#include <stdatomic.h>
+
+#include "ais_poll.h"
+
+#include "state.h"
+
+static struct ais_poll *poller_loop;
+static account_t *poller_accounts;
+static pthread_t poller_thread;
+static bool poller_runs;
+static bool poller_tests;
+static atomic_bool poller_stops;
+static atomic_bool poller_has_report;
+
+/* ---- what an answer changes ---------------------------------------------- */
+
+/* A fault may be over soon; that the API says no seldom is. */
+static schedule_next_t after_failure(const result_t *result) {
+  return result_is_no(result) ? SCHEDULE_LATER : SCHEDULE_SOON;
+}
+
+static schedule_next_t after_success(const poll_t *poll,
+                                     const history_news_t *news) {
+  bool active = poll->latest.active;
+
+  if (news->more)
+    return SCHEDULE_NOW;
+  if (poll->job != NULL && !active)
+    return SCHEDULE_NEVER;
+  return active || news->active || news->changed ? SCHEDULE_SOON
+                                                 : SCHEDULE_LATER;
+}
+
+/* Of what is more than its jobs, the instance's items come last. */
+static schedule_next_t ask_for_items(poll_t *poll, schedule_next_t next,
+                                     bool has_ended) {
+  instance_t *instance = poll->instance;
+
+  if (!poll->request.account->has_items || poll->job != NULL ||
+      instance->generation == AIS_AUTORAG || next == SCHEDULE_NOW ||
+      !items_due(&instance->items, has_ended, ais_clock()))
+    return next;
+
+  poll->wants_items = true;
+  poll->then = next;
+  return SCHEDULE_NOW;
+}
+
+/* Of a list, the first page has the newest jobs; what is on others is for the
+ * history alone. */
+static schedule_next_t take_jobs(poll_t *poll, const struct ais_answer *answer,
+                                 int64_t age) {
+  account_t *account = poll->request.account;
+  instance_t *instance = poll->instance;
+  int64_t now = epoch();
+  history_news_t news;
+
+  if (poll->page == 1) {
+    latest_take(&poll->latest, poll->job == NULL, answer, now, age);
+    instance->read_at = now - age;
+  }
+
+  if (poll->job != NULL)
+    history_job(&instance->history, answer, now - age,
+                account->alarms.stalled_after, &news);
+  else
+    history_page(&instance->history, answer, poll->page, now - age,
+                 account->alarms.stalled_after, &news);
+  conditions_judge(instance, &account->alarms, &news, now - age,
+                   &account->notices);
+  state_touch(/* is_urgent = */ news.nended > 0);
+
+  poll->page = news.more ? poll->page + 1 : 1;
+  return ask_for_items(poll, after_success(poll, &news), news.nended > 0);
+}
+
+static schedule_next_t take_items(poll_t *poll, const result_t *result) {
+  const account_t *account = poll->request.account;
+  double idle =
+      (double)account->idle_interval * account->payer->schedule.stretch;
+
+  items_take(
+      &poll->instance->items, result->good ? &result->answer.stats : NULL,
+      !result->good && !result_is_no(result), (int64_t)idle, ais_clock());
+  poll->wants_items = false;
+  return poll->then;
+}
+
+/* Returns when to look again. */
+static schedule_next_t poll_take(poll_t *poll, const result_t *result) {
+  account_t *account = poll->request.account;
+  int64_t age = result->response->age;
+  schedule_next_t next;
+
+  pthread_mutex_lock(&account->lock);
+  if (poll->wants_items) {
+    next = take_items(poll, result);
+  } else if (result->good) {
+    next = take_jobs(poll, &result->answer, age > 0 ? age : 0);
+  } else {
+    poll->latest.good = false;
+    poll->page = 1;
+    next = after_failure(result);
+  }
+  poll->instance->polls_over += next == SCHEDULE_NEVER;
+  state_touch(account->notices.changed);
+  pthread_mutex_unlock(&account->lock);
+  return next;
+}
+
+static void poll_done(request_t *request, result_t *result) {
+  poll_t *poll = (poll_t *)request;
+  account_t *account = request->account;
+  schedule_t *schedule = &account->payer->schedule;
+  bool is_more = poll->page > 1 || poll->wants_items || request->is_trial;
+  schedule_next_t next = SCHEDULE_NOW;
+  char label[300];
+
+  /* It was gone meanwhile, and may be back. */
+  if (!poll->turn.is_member) {
+    if (!poll->instance->is_gone)
+      (void)poller_add(poll);
+    return;
+  }
+
+  if (result->response->calls > 0)
+    schedule_spent(schedule, result->spent, is_more);
+
+  if (!result->put_off) {
+    poll_label(poll, label, sizeof(label));
+    request_complain(account,
+                     poll->wants_items ? &poll->items_trouble : &poll->trouble,
+                     label, result);
+    next = poll_take(poll, result);
+  }
+  schedule_done(schedule, &poll->turn, next, account->active_interval,
+                account->idle_interval);
+}
+
+/* ---- what comes and goes ------------------------------------------------- */
+
+int poller_add(poll_t *poll) {
+  account_t *payer = poll->request.account->payer;
+  uint32_t left = budget_left(&payer->budget, ais_clock());
+
+  return schedule_add(&payer->schedule, &poll->turn, poll->instance->name,
+                      left);
+}
+
+void poller_know(poll_t *poll, const facts_t *facts) {
+  account_t *account = poll->request.account;
+
+  pthread_mutex_lock(&account->lock);
+  conditions_know(poll->instance, facts, epoch(), &account->notices);
+  state_touch(account->notices.changed);
+  pthread_mutex_unlock(&account->lock);
+}
+
+/* Should it come back, it goes on where it was. */
+void poller_end(poll_t *poll) {
+  account_t *account = poll->request.account;
+  instance_t *instance = poll->instance;
+
+  schedule_drop(&account->payer->schedule, &poll->turn);
+  pthread_mutex_lock(&account->lock);
+  conditions_gone(&instance->told, instance->name, &account->notices);
+  instance->is_gone = true;
+  instance->is_over = false;
+  pthread_mutex_unlock(&account->lock);
+  state_touch(/* is_urgent = */ true);
+}
+
+/* Those that are gone, once that was reported. */
+static void remove_gone(account_t *account) {
+  for (poll_t *poll = account->first, *next; poll != NULL; poll = next) {
+    bool is_over;
+
+    next = poll->next;
+    pthread_mutex_lock(&account->lock);
+    is_over = poll->instance->is_gone && poll->instance->is_over;
+    pthread_mutex_unlock(&account->lock);
+    if (is_over && !poll->request.under_way) {
+      state_keep(poll->instance);
+      poll_remove(poll);
+    }
+  }
+}
+
+/* ---- what is due --------------------------------------------------------- */
+
+static void poll_begin(poll_t *poll) {
+  struct ais_resource *resource = &poll->request.resource;
+
+  poll->request.done = poll_done;
+  poll_resource(poll,
+                poll->job != NULL   ? AIS_JOB
+                : poll->wants_items ? AIS_STATS
+                                    : AIS_LIST,
+                resource);
+  if (resource->kind == AIS_LIST) {
+    resource->page = poll->page > 1 ? (int)poll->page : AIS_PAGE_NONE;
+    resource->per_page = HISTORY_PER_PAGE;
+  }
+  request_send(&poll->request);
+}
+
+static bool is_payer(const account_t *account) {
+  return account->payer == account;
+}
+
+static bool may_ask(const account_t *account) {
+  return !poller_tests || account->asked < TEST_REQUESTS;
+}
+
+/* What may not be asked for, in an outage, keeps its interval. */
+static void poll_due(account_t *payer) {
+  int64_t now = ais_clock();
+  schedule_entry_t *turn;
+
+  schedule_advance(&payer->schedule, now, budget_rate(&payer->budget, now));
+
+  while (request_has_room(payer) && budget_left(&payer->budget, now) > 0 &&
+         (turn = schedule_take(&payer->schedule)) != NULL) {
+    poll_t *poll = (poll_t *)((char *)turn - offsetof(poll_t, turn));
+    int64_t pause = request_pause(poll->request.account);
+
+    if (pause > 0 || !may_ask(poll->request.account))
+      schedule_hold(&payer->schedule, turn, pause > 0 ? pause : 1000);
+    else
+      poll_begin(poll);
+  }
+}
+
+/* How long until there may be something to begin, if nothing else happens; -1:
+ * for ever. */
+static int64_t wait_for_next(account_t *payer) {
+  int64_t wait = schedule_wait(&payer->schedule);
+
+  if (wait != 0)
+    return wait;
+  return request_has_room(payer) ? budget_wait(&payer->budget, ais_clock())
+                                 : request_room_wait(payer);
+}
+
+static void tell_news(account_t *payer) {
+  const schedule_t *schedule = &payer->schedule;
+  int64_t patience = budget_period(&payer->budget);
+
+  switch (schedule_news(&payer->schedule, ais_clock(), patience)) {
+  case SCHEDULE_SCARCE:
+    account_log(payer, LOG_WARNING,
+                ": %.3g look-ups per minute are wanted, but the budget allows "
+                "%.3g: all intervals are stretched, and the answers get older. "
+                "Use a longer ActiveInterval or IdleInterval, fewer instances, "
+                "or a greater Budget.",
+                schedule->wanted * 60000.0, schedule->pace * 60000.0);
+    break;
+  case SCHEDULE_AMPLE:
+    account_log(payer, LOG_INFO,
+                ": The budget allows all look-ups that are wanted again.");
+    break;
+  case SCHEDULE_NO_NEWS:
+    break;
+  }
+}
+
+/* For the read callbacks. */
+static void publish(account_t *account) {
+  account_t *payer = account->payer;
+  int64_t now = ais_clock();
+  uint32_t left = budget_left(&payer->budget, now);
+  double percent = budget_percent(&payer->budget, now);
+
+  pthread_mutex_lock(&account->lock);
+  account->budget_left = left;
+  account->budget_percent = percent;
+  account->stretch = payer->schedule.stretch;
+  pthread_mutex_unlock(&account->lock);
+}
+
+static void publish_all(void) {
+  for (account_t *a = poller_accounts; a != NULL; a = a->next)
+    publish(a);
+}
+
+static int64_t sooner(int64_t limit, int64_t wait) {
+  return wait != -1 && wait < limit ? wait : limit;
+}
+
+/* Begins all that is due. Returns how long, in ms and at most an interval,
+ * until there may be more. */
+static int64_t poll_all(int64_t interval) {
+  int64_t limit = interval;
+
+  for (account_t *a = poller_accounts; a != NULL; a = a->next) {
+    request_complain_more(a, interval);
+    if (may_ask(a))
+      limit = sooner(limit, lists_poll(a));
+  }
+
+  for (account_t *a = poller_accounts; a != NULL; a = a->next) {
+    if (!is_payer(a))
+      continue;
+
+    poll_due(a);
+    tell_news(a);
+    limit = sooner(limit, wait_for_next(a));
+  }
+
+  publish_all();
+  return limit;
+}
+
+/* ---- the thread ---------------------------------------------------------- */
+
+/* Tens of milliseconds for each client, better spent before the first round
+ * than in it. A fault shows again, and in the log, with the first request. */
+static void load_certificates(void) {
+  for (account_t *a = poller_accounts; a != NULL; a = a->next)
+    if (a->target.url.tls)
+      (void)ais_client_load_ca(a->client, NULL);
+}
+
+/* Once all of an interval is reported, all that has changed is written; what is
+ * to be told, at once. */
+static int64_t save(int64_t limit) {
+  bool all = atomic_exchange(&poller_has_report, false);
+
+  if (poller_tests)
+    return limit;
+  for (account_t *a = poller_accounts; all && a != NULL; a = a->next)
+    remove_gone(a);
+  return sooner(limit, state_save(poller_accounts, all));
+}
+
+static void *poller_main(void __attribute__((unused)) * arg) {
+  int64_t interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
+
+  load_certificates();
+  while (!atomic_load(&poller_stops))
+    ais_poll_wait(poller_loop, save(poll_all(interval)));
+  return NULL;
+}
+
+static bool gate_enter(void *budget, uint64_t *ticket) {
+  return budget_enter(budget, ticket, ais_clock());
+}
+
+static void gate_leave(void *budget, uint64_t ticket, bool given_up) {
+  budget_leave(budget, ticket, given_up, ais_clock());
+}
+
+static bool part_enter(void *data, uint64_t *ticket) {
+  account_part_t *part = data;
+
+  return budget_part_enter(part->budget, part->part, ticket, ais_clock());
+}
+
+static void part_leave(void *data, uint64_t ticket, bool given_up) {
+  gate_leave(((account_part_t *)data)->budget, ticket, given_up);
+}
+
+static void set_gates(account_t *a) {
+  budget_t *budget = &a->payer->budget;
+
+  a->gate = (struct ais_gate){budget, gate_enter, gate_leave};
+  a->target.gate = &a->gate;
+
+  for (int i = 0; i < BUDGET_PARTS; i++) {
+    account_part_t *part = &a->parts[i];
+
+    *part = (account_part_t){
+        .budget = budget, .part = (budget_part_t)i, .target = a->target};
+    part->gate = (struct ais_gate){part, part_enter, part_leave};
+    part->target.gate = &part->gate;
+  }
+}
+
+static int start_schedules(void) {
+  int64_t now = ais_clock();
+
+  for (account_t *a = poller_accounts; a != NULL; a = a->next) {
+    set_gates(a);
+    a->is_single = !a->target.url.tls;
+    a->stretch = 1.0;
+    if (is_payer(a)) {
+      budget_start(&a->budget, now);
+      schedule_init(&a->schedule, now, budget_rate(&a->budget, now));
+    }
+  }
+
+  for (account_t *a = poller_accounts; a != NULL; a = a->next)
+    state_restore_account(a);
+
+  for (account_t *a = poller_accounts; a != NULL; a = a->next) {
+    if (lists_start(a) != 0)
+      return -1;
+    for (poll_t *poll = a->first; poll != NULL; poll = poll->next)
+      if (poller_add(poll) != 0)
+        return -1;
+  }
+  return 0;
+}
+
+/* Accounts that trust the same certificates have one client. */
+static struct ais_client *client_for(account_t *account,
+                                     struct ais_error *err) {
+  const struct ais_client_options options = {.ca_file = account->ca_cert,
+                                             .max_host_connections =
+                                                 MAX_CONNECTIONS,
+                                             .max_streams = MAX_STREAMS};
+
+  for (account_t *a = poller_accounts; a != account; a = a->next)
+    if (a->ca_cert == account->ca_cert ||
+        (a->ca_cert != NULL && account->ca_cert != NULL &&
+         strcmp(a->ca_cert, account->ca_cert) == 0))
+      return a->client;
+  return ais_poll_client(poller_loop, &options, err);
+}
+
+static int create_clients(struct ais_error *err) {
+  poller_loop = ais_poll_create(err);
+  if (poller_loop == NULL)
+    return -1;
+
+  for (account_t *a = poller_accounts; a != NULL; a = a->next) {
+    a->client = client_for(a, err);
+    if (a->client == NULL)
+      return -1;
+  }
+  return 0;
+}
+
+static void destroy_clients(void) {
+  ais_poll_destroy(poller_loop);
+  poller_loop = NULL;
+  ais_client_global_cleanup();
+}
+
+int poller_start(account_t *accounts, bool is_test) {
+  struct ais_error err = {.text = "Out of memory."};
+  int status = -1;
+
+  if (ais_client_global_init() != 0) {
+    ERROR("aisearch plugin: Initializing libcurl failed.");
+    return -1;
+  }
+
+  poller_accounts = accounts;
+  poller_tests = is_test;
+  if (start_schedules() == 0 && create_clients(&err) == 0) {
+    publish_all();
+    atomic_store(&poller_stops, false);
+    status = plugin_thread_create(&poller_thread, poller_main,
+                                  /* arg = */ NULL, "aisearch");
+    if (status != 0)
+      ais_error_set(&err, "Starting a thread failed: %s", STRERROR(status));
+  }
+
+  poller_runs = status == 0;
+  if (poller_runs)
+    return 0;
+  ERROR("aisearch plugin: %s", err.text);
+  destroy_clients();
+  return -1;
+}
+
+void poller_wake(void) {
+  if (poller_loop != NULL)
+    ais_poll_wake(poller_loop);
+}
+
+void poller_reported(void) {
+  atomic_store(&poller_has_report, true);
+  poller_wake();
+}
+
+void poller_stop(void) {
+  if (!poller_runs)
+    return;
+
+  atomic_store(&poller_stops, true);
+  poller_wake();
+  pthread_join(poller_thread, /* return = */ NULL);
+  poller_runs = false;
+}
+
+/* Once nobody wakes it up any more. */
+void poller_free(void) {
+  if (poller_loop != NULL)
+    destroy_clients();
+}

@@ -1,0 +1,530 @@
+/*
+ * One GET: whether it may be sent, by the budget, the breaker and the
+ * credential; what is made of the answer; and what is logged of it.
+ */
+
+#include "aisearch.h"
+
+#include "ais_utf8.h"
+
+/* The first request of all is alone for so long, or until it is answered: what
+ * the API leaves to be spent, and whether it accepts the credential, is not
+ * known before. */
+#define FIRST_ALONE 1000 /* ms */
+
+/* In an outage the API is asked more and more rarely, down to this. */
+#define PROBE_PAUSE_MIN 1000 /* ms */
+#define PROBE_PAUSE_MAX 15000
+
+/* What is complained about by name, in one interval. */
+#define COMPLAINTS_MAX 20
+
+/* ---- the credential ------------------------------------------------------ */
+
+static struct ais_credential *credential_read(const credential_t *c,
+                                              struct ais_error *err) {
+  return c->email == NULL ? ais_credential_token(c->file, err)
+                          : ais_credential_email_key(c->email, c->file, err);
+}
+
+/* Returns whether it could be read. */
+static bool credential_load(account_t *account, struct ais_error *err) {
+  credential_t *c = &account->credential;
+
+  c->secret = credential_read(c, err);
+  if (c->secret == NULL)
+    return false;
+
+  ais_rotation_begin(&c->rotation,
+                     &(uint64_t){ais_credential_version(c->secret)}, 1,
+                     /* generation = */ 0, (int64_t)time(NULL));
+  if (ais_credential_exposed(c->secret))
+    account_log(account, LOG_WARNING,
+                ": Everybody on this machine can read or write \"%s\". Take "
+                "that from its mode, say with chmod 0600.",
+                c->file);
+  return true;
+}
+
+void credential_open(account_t *account) {
+  credential_t *c = &account->credential;
+  struct ais_error err = {.text = ""};
+
+  if (c->is_wanted && !credential_load(account, &err))
+    account_log(account, LOG_ERR,
+                ": %s: %s The account waits until the file can be read.",
+                c->email == NULL ? "TokenFile" : "KeyFile", err.text);
+}
+
+/* What is under way has a copy of the old one. */
+static void credential_renew(account_t *account) {
+  credential_t *c = &account->credential;
+  struct ais_error err = {.text = ""};
+
+  if (c->secret == NULL) {
+    if (credential_load(account, &err))
+      account_log(account, LOG_INFO, ": \"%s\" was read.", c->file);
+    return;
+  }
+
+  switch (ais_credential_renew(&c->secret, &err)) {
+  case AIS_RENEWAL_NONE:
+    return;
+  case AIS_RENEWAL_DONE:
+    account_log(account, LOG_INFO, ": \"%s\" has changed, and was read.",
+                c->file);
+    (void)ais_rotation_renewed(&c->rotation, 0,
+                               ais_credential_version(c->secret),
+                               (int64_t)time(NULL));
+    return;
+  case AIS_RENEWAL_CLOSED:
+  case AIS_RENEWAL_UNUSABLE:
+    account_log(account, LOG_WARNING,
+                ": The credential has changed, but cannot be read: %s. The one "
+                "before stays in use.",
+                err.text);
+    return;
+  }
+}
+
+/* Whether a request may go with it now. Those that are timid leave it to others
+ * to find out whether one that was refused is accepted again. */
+static bool credential_choose(request_t *request) {
+  credential_t *c = &request->account->credential;
+
+  request->choice = (struct ais_choice){.none = true};
+  if (!c->is_wanted)
+    return true;
+
+  credential_renew(request->account);
+  if (c->secret == NULL ||
+      (request->is_timid && ais_rotation_exhausted(&c->rotation)))
+    return false;
+  request->choice = ais_rotation_choose(&c->rotation, ais_clock());
+  return !request->choice.none;
+}
+
+/* Says what is to be said where the fault is that of the credential. */
+static void credential_settle(account_t *account,
+                              const struct ais_choice *choice,
+                              enum ais_fault fault, const char *why) {
+  struct ais_rotation *r = &account->credential.rotation;
+  int64_t date = (int64_t)time(NULL);
+
+  if (choice->none)
+    return;
+
+  if (fault == AIS_FAULT_NONE &&
+      ais_rotation_accepted(r, choice, date) == AIS_ROTATION_RECOVERED)
+    account_log(account, LOG_INFO, ": The API accepts the credential again.");
+  if (fault == AIS_FAULT_CREDENTIAL &&
+      ais_rotation_refused(r, choice, ais_clock(), date) ==
+          AIS_ROTATION_EXHAUSTED)
+    account_log(account, LOG_ERR,
+                ": cannot be read: credential: %s. Write another one into "
+                "\"%s\", which is read as soon as it changes; until then the "
+                "present one is tried once a minute.",
+                why, account->credential.file);
+}
+
+/* ---- the breaker --------------------------------------------------------- */
+
+int64_t request_pause(const account_t *account) {
+  const struct ais_breaker *b = &account->breaker;
+
+  if (b->state == AIS_BREAKER_OPEN && account->probe_at > ais_clock())
+    return account->probe_at - ais_clock();
+  return ais_breaker_wait(b, ais_clock());
+}
+
+static void breaker_log(const account_t *account, const result_t *result,
+                        enum ais_breaker_news news) {
+  char span[SPAN_SIZE];
+
+  if (news == AIS_BREAKER_OPENED)
+    account_log(account, LOG_ERR,
+                ": %d faults in a row, the last one: %s: %s. Until it answers "
+                "again the API is asked by one request at a time, more and "
+                "more rarely.",
+                AIS_BREAKER_FAULTS, ais_fault_name(account->breaker.fault),
+                result->why.text);
+  else if (news == AIS_BREAKER_RECOVERED)
+    account_log(account, LOG_NOTICE, ": The API answers again, after %s.",
+                conditions_span(span, ais_clock() - account->breaker.since));
+}
+
+/* In an outage, a request that fails makes the pause to the next one longer. */
+static void breaker_settle(request_t *request, const result_t *result) {
+  account_t *account = request->account;
+  int64_t now = ais_clock();
+  uint32_t random = (uint32_t)cdtime() * 2654435761U;
+
+  if (!request->has_pass)
+    return;
+
+  request->has_pass = false;
+  breaker_log(account, result,
+              ais_breaker_settle(&account->breaker, &request->pass,
+                                 &result->verdict, result->response, random,
+                                 now));
+  if (account->breaker.state != AIS_BREAKER_OPEN)
+    account->probe_pause = 0;
+  else if (account->probe_pause == 0)
+    account->probe_pause = PROBE_PAUSE_MIN;
+  else if (request->pass.probe)
+    account->probe_pause =
+        ais_earlier(2 * account->probe_pause, PROBE_PAUSE_MAX);
+  account->probe_at = now + account->probe_pause;
+}
+
+static void breaker_cancel(request_t *request) {
+  if (request->has_pass)
+    ais_breaker_cancel(&request->account->breaker, &request->pass);
+  request->has_pass = false;
+}
+
+/* ---- what was answered --------------------------------------------------- */
+
+/* What an nginx in between has kept for too long, for want of a new answer,
+ * would make an outage look healthy. */
+static bool is_stale(const struct ais_response *response) {
+  return strcmp(response->cache, "STALE") == 0;
+}
+
+/* Of an answer that is one. */
+static void judge_answer(result_t *result,
+                         const struct ais_resource *resource) {
+  const struct ais_answer *answer = &result->answer;
+  const struct ais_api_error *error = &answer->errors[0];
+  size_t entries =
+      answer->njobs + answer->listing.ninstances + answer->listing.left_out;
+
+  /* What has more than was asked for is the answer to something else. */
+  if (resource->per_page > 0 && entries > (size_t)resource->per_page) {
+    result->fault = AIS_FAULT_BODY;
+    ais_error_set(&result->why,
+                  "the answer has %zu entries, and %d were asked for", entries,
+                  resource->per_page);
+  } else if (answer->success) {
+    result->good = true;
+  } else {
+    result->refusal = (refusal_t){result->status, error->code};
+    ais_error_set(&result->why, "%.200s (code %d)",
+                  error->message != NULL ? error->message : "no reason given",
+                  error->code);
+  }
+}
+
+static void judge(result_t *result, const struct ais_resource *resource) {
+  const struct ais_response *response = result->response;
+
+  result->fault = response->fault;
+  result->status = response->status;
+  if (result->fault != AIS_FAULT_NONE) {
+    ais_error_set(&result->why, "%s", response->message);
+  } else if (is_stale(response)) {
+    result->fault = AIS_FAULT_SERVER;
+    ais_error_set(&result->why, "nginx has but a stale answer");
+  } else {
+    result->verdict =
+        ais_policy_judge(resource, response->status, response->body, epoch(),
+                         &result->answer, &result->why);
+    result->fault = result->verdict.fault;
+    if (result->fault == AIS_FAULT_NONE || result->fault == AIS_FAULT_REFUSED)
+      judge_answer(result, resource);
+  }
+
+  result->verdict.fault = result->fault;
+  ais_utf8_printable(result->why.text, strlen(result->why.text));
+}
+
+bool result_is_no(const result_t *result) {
+  return !result->good && (result->fault == AIS_FAULT_NONE ||
+                           result->fault == AIS_FAULT_REFUSED);
+}
+
+/* For the report, and for who tests the configuration. */
+static void count(const request_t *request, const result_t *result) {
+  account_t *account = request->account;
+  const struct ais_response *response = result->response;
+  bool is_no = result_is_no(result);
+
+  pthread_mutex_lock(&account->lock);
+  account->requests += response->calls;
+  if (!request->is_aside && !result->put_off) {
+    account->answers++;
+    account->errors[is_no ? AIS_FAULT_REFUSED : result->fault]++;
+    conditions_count(&account->conditions, result->fault,
+                     is_no ? &result->refusal : NULL);
+    if (!result->good)
+      sstrncpy(account->fault, result->why.text, sizeof(account->fault));
+    if (response->status != 0) {
+      account->response_time += (double)response->elapsed / 1000.0;
+      account->responses++;
+    }
+  }
+  pthread_mutex_unlock(&account->lock);
+}
+
+/* Whether the same is to be asked for once more, in the other form of paths, as
+ * the API has no route for this one. Others that ask at the same time do not
+ * wait for what comes of that. */
+static bool is_form_tried(request_t *request, const result_t *result) {
+  account_t *account = request->account;
+  struct ais_resource other = request->resource;
+
+  if (request->is_trial) {
+    request->is_trial = false;
+    account->trials--;
+    if (ais_form_settle(&account->form, &result->verdict))
+      account_log(account, LOG_NOTICE,
+                  ": The API does not know paths without a namespace any more: "
+                  "asks for \"namespaces/default\" from now on.");
+    return false;
+  }
+
+  if (request->is_namespaced || !result->verdict.no_route ||
+      !ais_resource_to_namespaced(&other))
+    return false;
+  request->is_trial =
+      account->trials > 0 || ais_form_try(&account->form, ais_clock());
+  account->trials += request->is_trial;
+  return request->is_trial;
+}
+
+/* ---- the witness of the credential --------------------------------------- */
+
+static void witness_done(request_t *request, result_t *result) {
+  account_t *account = request->account;
+  bool good = result->status == 200 || result->status == 404;
+
+  ais_witness_told(&account->credential.witness, good, ais_clock());
+  if (!result->put_off)
+    credential_settle(account, &request->choice,
+                      good ? AIS_FAULT_NONE : result->fault, result->why.text);
+}
+
+/* A refusal that may be about what was asked for alone, for want of a
+ * permission, is a no, until what was answered before is refused as well: that
+ * is asked for where nobody knows better. */
+static void witness_hear(request_t *request, const char *path,
+                         result_t *result) {
+  account_t *account = request->account;
+  credential_t *c = &account->credential;
+  struct ais_choice next = request->choice;
+  int64_t now = ais_clock();
+  int64_t asked = now - result->response->elapsed;
+  enum ais_doubt doubt;
+
+  if (c->secret == NULL || request->is_witness)
+    return;
+  if (result->fault == AIS_FAULT_NONE)
+    ais_witness_note(&c->witness, request->choice.version, path, asked);
+  if (!result->verdict.doubtful)
+    return;
+
+  doubt = ais_witness_doubt(&c->witness, &c->rotation, &next,
+                            /* others_too = */ true, path, asked,
+                            account->target.timeout + 1000, now);
+  if (doubt == AIS_DOUBT_NONE)
+    return;
+
+  result->fault = result->verdict.fault = AIS_FAULT_REFUSED;
+  result->refusal = (refusal_t){.status = result->status, .code = 10000};
+  ais_error_set(&result->why,
+                "it is refused, and others are answered: does the credential "
+                "have the permission for this?");
+  if (doubt == AIS_DOUBT_ASK) {
+    c->ask = (request_t){.account = account,
+                         .target = &account->target,
+                         .done = witness_done,
+                         .is_aside = true,
+                         .is_witness = true,
+                         .choice = next};
+    request_send(&c->ask);
+  }
+}
+
+/* ---- sending ------------------------------------------------------------- */
+
+static void make_path(const request_t *request, struct ais_resource *resource,
+                      char path[AIS_RESOURCE_PATH_MAX]) {
+  const account_t *account = request->account;
+
+  *resource = request->resource;
+  if (request->is_namespaced)
+    (void)ais_resource_to_namespaced(resource);
+  if (request->is_witness)
+    sstrncpy(path, account->credential.witness.path, AIS_RESOURCE_PATH_MAX);
+  else
+    ais_resource_path(resource, view(account->account_id), path);
+}
+
+/* It was sent, and is over. */
+static void request_settle(request_t *request, result_t *result) {
+  struct ais_resource resource;
+  char path[AIS_RESOURCE_PATH_MAX];
+
+  make_path(request, &resource, path);
+  if (request->is_witness) /* all that counts is whether it is refused */
+    resource = (struct ais_resource){.kind = AIS_LIST};
+  judge(result, &resource);
+  breaker_settle(request, result);
+  witness_hear(request, path, result);
+  result->put_off = !request->is_witness && is_form_tried(request, result);
+  if (!result->put_off && !request->is_witness)
+    credential_settle(request->account, &request->choice, result->fault,
+                      result->why.text);
+}
+
+/* Others may have been faster, by a repeat: it keeps its turn. Where a repeat
+ * of its own is refused, a call before that has failed. */
+static void request_over(void *data, const struct ais_response *response) {
+  request_t *request = data;
+  account_t *payer = request->account->payer;
+  budget_outcome_t calls = budget_settle(&payer->budget, response, ais_clock());
+  result_t result = {
+      .response = response, .spent = calls.spent, .closed = calls.closed};
+
+  request->under_way = false;
+  payer->under_way--;
+  if (response->status != 0) {
+    payer->is_answered = true;
+    payer->is_single = !response->multiplexed;
+  }
+
+  if (response->fault == AIS_FAULT_BUDGET && response->calls == 0) {
+    result.put_off = true;
+    breaker_cancel(request);
+  } else {
+    request_settle(request, &result);
+    count(request, &result);
+  }
+  request->done(request, &result);
+  ais_answer_free(&result.answer);
+}
+
+/* The end of one that was not sent. */
+static void request_fail(request_t *request, enum ais_fault fault,
+                         const char *message) {
+  struct ais_response response = {
+      .fault = fault, .retry_after = -1, .age = -1, .message = message};
+
+  breaker_cancel(request);
+  request_over(request, &response);
+}
+
+void request_send(request_t *request) {
+  account_t *account = request->account;
+  account_t *payer = account->payer;
+  struct ais_resource resource;
+  char path[AIS_RESOURCE_PATH_MAX];
+  struct ais_fetch *fetch;
+
+  request->under_way = true;
+  account->asked++;
+  if (payer->began_at == 0)
+    payer->began_at = ais_clock();
+  payer->under_way++;
+  budget_begin(&payer->budget);
+
+  request->has_pass =
+      ais_breaker_enter(&account->breaker, &request->pass,
+                        account->target.timeout, ais_clock()) == 0;
+  if (!request->has_pass) {
+    request_fail(request, AIS_FAULT_BUDGET, "nobody is there");
+    return;
+  }
+  if (!request->is_witness && !credential_choose(request)) {
+    request_fail(request, AIS_FAULT_CREDENTIAL,
+                 account->credential.secret == NULL
+                     ? "the credential cannot be read"
+                     : "the API refuses the credential");
+    return;
+  }
+
+  request->is_namespaced =
+      !request->is_witness && (account->form.namespaced || request->is_trial);
+  make_path(request, &resource, path);
+  fetch =
+      ais_client_fetch(account->client, request->target,
+                       account->credential.secret, path, request_over, request);
+  if (fetch == NULL)
+    request_fail(request, AIS_FAULT_INTERNAL, "out of memory");
+  else if (request->pass.quick && account->probe_pause < PROBE_PAUSE_MAX)
+    ais_fetch_limit(fetch, AIS_BREAKER_QUICK);
+}
+
+/* How long until it is taken for granted that the API will not answer. */
+static int64_t first_wait(const account_t *payer) {
+  return payer->is_answered || payer->began_at == 0
+             ? 0
+             : ais_clock_until(payer->began_at + FIRST_ALONE);
+}
+
+bool request_has_room(const account_t *payer) {
+  size_t most = payer->is_single ? MAX_CONNECTIONS : MAX_STREAMS;
+
+  return payer->under_way < (first_wait(payer) > 0 ? 1 : most);
+}
+
+int64_t request_room_wait(const account_t *payer) {
+  int64_t wait = first_wait(payer);
+
+  return wait > 0 ? wait : -1;
+}
+
+/* ---- what is logged ------------------------------------------------------ */
+
+void request_complain_more(account_t *account, int64_t interval) {
+  int64_t now = ais_clock();
+
+  if (now - account->logged_at < interval)
+    return;
+  if (account->logged_more > 0)
+    account_log(account, LOG_ERR, ": %zu more cannot be read.",
+                account->logged_more);
+  account->logged_at = now;
+  account->logged = account->logged_more = 0;
+}
+
+static void complain(account_t *account, trouble_t *trouble, const char *label,
+                     const result_t *result) {
+  char status[40], closed[64] = "", span[SPAN_SIZE];
+
+  trouble->is_logged = account->logged < COMPLAINTS_MAX;
+  if (!trouble->is_logged) {
+    account->logged_more++;
+    return;
+  }
+
+  account->logged++;
+  ssnprintf(status, sizeof(status), "the API answers %d", result->status);
+  if (result->closed > 0)
+    ssnprintf(closed, sizeof(closed), "; no calls for the next %s",
+              conditions_span(span, result->closed));
+  account_log(account, LOG_ERR, "%s: cannot be read: %s: %s%s", label,
+              result_is_no(result) ? status : ais_fault_name(result->fault),
+              result->why.text, closed);
+}
+
+/* A repeat that the budget refused says nothing new; and of the credential all
+ * was said. */
+void request_complain(account_t *account, trouble_t *trouble, const char *label,
+                      const result_t *result) {
+  int kind = result->good           ? 0
+             : result_is_no(result) ? result->status
+                                    : (int)result->fault;
+
+  if ((result->fault == AIS_FAULT_BUDGET && trouble->kind != 0) ||
+      (result->fault == AIS_FAULT_CREDENTIAL &&
+       account->credential.is_wanted) ||
+      kind == trouble->kind)
+    return;
+
+  trouble->kind = kind;
+  if (kind != 0)
+    complain(account, trouble, label, result);
+  else if (trouble->is_logged)
+    account_log(account, LOG_INFO, "%s: can be read again.", label);
+}

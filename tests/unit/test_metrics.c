@@ -1,0 +1,306 @@
+/* The collectd plugin's values, as a pure function of what is known; and when it asks for the items of an instance. */
+
+#include "unit.h"
+
+#include "../../collectd-plugin/history.c"
+#include "../../collectd-plugin/instance.c"
+
+#define NOW INT64_C(1795435200000) /* 2026-11-23T12:00:00Z */
+#define LIFETIME INT64_C(900000)
+#define IDLE INT64_C(300000)
+
+#define QUEUED "{\"id\":\"q\",\"source\":\"user\"}"
+#define RUNNING                                                                                                        \
+    "{\"id\":\"r\",\"source\":\"user\",\"started_at\":\"2026-11-23T11:50:00Z\","                                       \
+    "\"last_seen_at\":\"2026-11-23 11:59:30\"}"
+#define SUCCEEDED                                                                                                      \
+    "{\"id\":\"s\",\"source\":\"user\",\"started_at\":\"2026-11-23T10:00:00Z\","                                       \
+    "\"ended_at\":\"2026-11-23T10:30:00Z\",\"last_seen_at\":\"2026-11-23T10:30:00Z\"}"
+#define FAILED                                                                                                         \
+    "{\"id\":\"f\",\"source\":\"user\",\"started_at\":\"2026-11-23T11:00:00Z\","                                       \
+    "\"ended_at\":\"2026-11-23T11:10:30Z\",\"end_reason\":\"no disk\"}"
+#define CANCELLED                                                                                                      \
+    "{\"id\":\"c\",\"source\":\"user\",\"ended_at\":\"2026-11-23T11:10:30Z\",\"end_reason\":\"cancelled\"}"
+#define UNREADABLE                                                                                                     \
+    "{\"id\":\"u\",\"source\":\"user\",\"started_at\":\"yesterday\",\"ended_at\":\"today\",\"last_seen_at\":\"now\"}"
+#define FUTURE                                                                                                         \
+    "{\"id\":\"z\",\"source\":\"user\",\"started_at\":\"2026-11-23T13:00:00Z\","                                       \
+    "\"last_seen_at\":\"2026-11-23T13:00:01Z\"}"
+
+#define LIST(jobs) "{\"success\":true,\"result\":[" jobs "]}"
+#define JOB(job) "{\"success\":true,\"result\":" job "}"
+
+static instance_t instance;
+static latest_t latest;
+
+static int set_up(void **state)
+{
+    (void) state;
+    instance = (instance_t){.name = "docs-handbook", .polls = 1};
+    instance_init(&instance, NOW);
+    latest = (latest_t){.arrived_at = AIS_TIME_NONE};
+    return 0;
+}
+
+static void take(enum ais_kind kind, const char *body, int64_t now, int64_t age)
+{
+    struct ais_answer answer;
+
+    assert_int_equal(ais_answer_parse(&answer, kind, ais_str_of(body), NULL), 0);
+    latest_take(&latest, kind == AIS_LIST, &answer, now, age);
+    ais_answer_free(&answer);
+}
+
+static const char *text_of(const metric_t *metrics, size_t n)
+{
+    static char text[1024];
+    size_t len = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < n; i++)
+        len += (size_t) snprintf(text + len, sizeof(text) - len, "%s%s-%s=%g", i > 0 ? " " : "", metrics[i].type,
+                                 metrics[i].name, metrics[i].value);
+    return text;
+}
+
+/* "type-instance=value ...", in the order of dispatch. */
+static void check_latest(const char *job, bool details, int64_t now, const char *expected)
+{
+    metrics_settings_t settings = {.now = now, .lifetime = LIFETIME, .details = details};
+    metric_t metrics[METRICS_MAX];
+    size_t n = latest_metrics(&latest, &instance, job, &settings, metrics);
+
+    assert_true(n <= METRICS_MAX);
+    assert_string_equal(text_of(metrics, n), expected);
+}
+
+static void check_instance(bool details, int64_t now, const char *expected)
+{
+    metrics_settings_t settings = {.now = now, .lifetime = LIFETIME, .details = details};
+    metric_t metrics[METRICS_MAX];
+
+    assert_string_equal(text_of(metrics, instance_metrics(&instance, &settings, metrics)), expected);
+}
+
+/* ---- what an answer tells ---------------------------------------------------------------------------------------- */
+
+/* The age counts from when it was first heard of, or from the last answer before a restart. */
+static void test_before_the_first_answer(void **state)
+{
+    (void) state;
+    check_latest(NULL, true, NOW + 5000, "duration-since_read=5");
+    instance.read_at = NOW - 60000;
+    check_latest(NULL, true, NOW + 5000, "duration-since_read=65");
+}
+
+static void test_lists(void **state)
+{
+    (void) state;
+    take(AIS_LIST, LIST(SUCCEEDED "," RUNNING "," QUEUED "," FAILED "," CANCELLED), NOW, 0);
+    check_latest(NULL, true, NOW, "duration-since_read=0 count-running=1 gauge-state=0 duration-job=0");
+    assert_true(latest.active);
+    take(AIS_LIST, LIST(RUNNING "," SUCCEEDED), NOW, 0);
+    check_latest(NULL, false, NOW, "duration-since_read=0 gauge-state=1 duration-job=600");
+    take(AIS_LIST, LIST(""), NOW, 0);
+    check_latest(NULL, true, NOW + 1500, "duration-since_read=1.5 count-running=0");
+    assert_false(latest.active);
+    take(AIS_LIST, LIST(SUCCEEDED "," FAILED), NOW, 0);
+    assert_false(latest.active);
+}
+
+static void test_job_in_each_state(void **state)
+{
+    static const struct {
+        const char *body;
+        const char *expected;
+    } cases[] = {
+        {JOB(QUEUED), "duration-since_read-x=0 gauge-state-x=0 duration-job-x=0"},
+        {JOB(RUNNING), "duration-since_read-x=0 gauge-state-x=1 duration-job-x=600 duration-last_seen-x=30"},
+        {JOB(SUCCEEDED), "duration-since_read-x=0 gauge-state-x=2 duration-job-x=1800 duration-since_success-x=5400"},
+        {JOB(FAILED), "duration-since_read-x=0 gauge-state-x=3 duration-job-x=630"},
+        {JOB(CANCELLED), "duration-since_read-x=0 gauge-state-x=4"},
+        /* The state is told by the presence of the times alone. */
+        {JOB(UNREADABLE), "duration-since_read-x=0 gauge-state-x=2"},
+        /* A clock ahead of ours. */
+        {JOB(FUTURE), "duration-since_read-x=0 gauge-state-x=1 duration-job-x=0 duration-last_seen-x=0"},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        take(AIS_JOB, cases[i].body, NOW, 0);
+        check_latest("x", true, NOW, cases[i].expected);
+    }
+}
+
+/* The job is told as it was when the answer was made, however late that is reported. */
+static void test_age_of_the_answer(void **state)
+{
+    (void) state;
+    take(AIS_LIST, LIST(RUNNING), NOW, 10000);
+    check_latest(NULL, false, NOW, "duration-since_read=10 gauge-state=1 duration-job=590");
+    check_latest(NULL, false, NOW + 5000, "duration-since_read=15 gauge-state=1 duration-job=590");
+}
+
+/* A look that fails takes nothing away; that the answer gets too old does, but for its age. */
+static void test_facts_last(void **state)
+{
+    (void) state;
+    take(AIS_LIST, LIST(QUEUED), NOW, 0);
+    latest.good = false;
+    check_latest(NULL, false, NOW + LIFETIME, "duration-since_read=900 gauge-state=0 duration-job=0");
+    check_latest(NULL, false, NOW + LIFETIME + 1000, "duration-since_read=901");
+}
+
+/* A pinned one that has ended is not looked at again, and does not have to be. */
+static void test_ended_job_does_not_get_old(void **state)
+{
+    (void) state;
+    take(AIS_JOB, JOB(FAILED), NOW, 0);
+    check_latest("x", false, NOW + 100 * LIFETIME, "duration-since_read-x=0 gauge-state-x=3 duration-job-x=630");
+}
+
+static void test_clock_set_back(void **state)
+{
+    (void) state;
+    take(AIS_JOB, JOB(SUCCEEDED), NOW, 0);
+    check_latest("x", false, NOW - 86400000,
+                 "duration-since_read-x=0 gauge-state-x=2 duration-job-x=1800 duration-since_success-x=0");
+}
+
+/* ---- what is known of the instance ------------------------------------------------------------------------------- */
+
+/* Conditions and counters are there from the start. Counters are as the state file has them. */
+static void test_instance(void **state)
+{
+    (void) state;
+    check_instance(false, NOW,
+                   "gauge-failed=0 gauge-stalled=0 gauge-overdue=0 gauge-instance_error=0 "
+                   "operations-succeeded=0 operations-failed=0");
+
+    instance.told.bits = 1 << CONDITION_FAILED | 1 << CONDITION_INSTANCE_ERROR;
+    instance.history.listed = true;
+    instance.history.succeeded_at = NOW - 60000;
+    instance.history.changed_at = NOW - 30000;
+    instance.history.ended[AIS_FAILED] = 3;
+    instance.written[AIS_FAILED] = 2;
+    instance.written[AIS_SUCCEEDED] = 7;
+    check_instance(false, NOW,
+                   "gauge-failed=1 gauge-stalled=0 gauge-overdue=0 gauge-instance_error=1 "
+                   "operations-succeeded=7 operations-failed=2 duration-since_success=60");
+    check_instance(true, NOW,
+                   "gauge-failed=1 gauge-stalled=0 gauge-overdue=0 gauge-instance_error=1 "
+                   "operations-succeeded=7 operations-failed=2 operations-cancelled=0 "
+                   "duration-since_change=30 duration-sync_interval=21600 duration-since_success=60");
+}
+
+static void test_an_instance_that_is_gone(void **state)
+{
+    (void) state;
+    instance.is_gone = true;
+    check_instance(true, NOW, "gauge-failed=0 gauge-stalled=0 gauge-overdue=0 gauge-instance_error=0");
+}
+
+static void test_sync_interval(void **state)
+{
+    metrics_settings_t settings = {.now = NOW, .details = true};
+    metric_t metrics[METRICS_MAX];
+
+    (void) state;
+    instance.history.listed = true;
+    instance.facts.sync_interval = 900000;
+    assert_non_null(strstr(text_of(metrics, instance_metrics(&instance, &settings, metrics)), "sync_interval=900"));
+    instance.facts.paused = true;
+    assert_null(strstr(text_of(metrics, instance_metrics(&instance, &settings, metrics)), "sync_interval"));
+}
+
+static void test_unread(void **state)
+{
+    (void) state;
+    assert_false(instance_is_unread(&instance, NOW + LIFETIME, LIFETIME));
+    assert_true(instance_is_unread(&instance, NOW + LIFETIME + 1, LIFETIME));
+    instance.read_at = NOW + 1;
+    assert_false(instance_is_unread(&instance, NOW + LIFETIME + 1, LIFETIME));
+    instance.polls_over = instance.polls; /* pinned jobs that have ended */
+    assert_false(instance_is_unread(&instance, NOW + 10 * LIFETIME, LIFETIME));
+}
+
+/* ---- items ------------------------------------------------------------------------------------------------------- */
+
+static const struct ais_stats good = {.items = {1, 2, 3, 4, 5, -1}};
+static const struct ais_stats degraded = {.items = {-1, -1, -1, -1, -1, -1}, .degraded = true};
+
+/* Not with the first look, which all instances have at once; then once in four idle intervals. */
+static void test_items_are_due(void **state)
+{
+    items_t items = {.known = false};
+
+    (void) state;
+    assert_false(items_due(&items, false, 1000));
+    assert_true(items_due(&items, false, 2000));
+    items_take(&items, &good, false, IDLE, 2000);
+    assert_true(items.known);
+    assert_int_equal(items.stats.items[3], 4);
+    assert_false(items_due(&items, false, 2000 + 4 * IDLE - 1));
+    assert_true(items_due(&items, false, 2000 + 4 * IDLE));
+}
+
+static void test_items_after_a_job(void **state)
+{
+    items_t items = {.known = false};
+
+    (void) state;
+    assert_true(items_due(&items, true, 1000));
+    items_take(&items, &good, false, IDLE, 1000);
+    assert_false(items_due(&items, false, 1001));
+    assert_true(items_due(&items, true, 1002));
+}
+
+/* What is not known is a gap; where that may be over soon, it is asked for sooner. */
+static void test_gaps_of_items(void **state)
+{
+    items_t items = {.known = false};
+
+    (void) state;
+    items_due(&items, false, 0);
+    items_take(&items, &good, false, IDLE, 0);
+    items_take(&items, &degraded, false, IDLE, 0);
+    assert_false(items.known);
+    assert_false(items_due(&items, false, 4 * IDLE - 1));
+
+    items_take(&items, &good, false, IDLE, 0);
+    items_take(&items, NULL, false, IDLE, 0);
+    assert_false(items.known);
+    assert_false(items_due(&items, false, 4 * IDLE - 1));
+
+    items_take(&items, NULL, true, IDLE, 0);
+    assert_false(items.known);
+    assert_false(items_due(&items, false, IDLE - 1));
+    assert_true(items_due(&items, false, IDLE));
+}
+
+static void test_items_as_values(void **state)
+{
+    metrics_settings_t settings = {.now = NOW};
+    metric_t metrics[METRICS_MAX];
+
+    (void) state;
+    items_take(&instance.items, &good, false, IDLE, 0);
+    assert_non_null(strstr(text_of(metrics, instance_metrics(&instance, &settings, metrics)),
+                           " count-items_queued=1 count-items_running=2 count-items_completed=3 count-items_error=4 "
+                           "count-items_skipped=5"));
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, set_up)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_before_the_first_answer), TEST(test_lists),         TEST(test_job_in_each_state),
+        TEST(test_age_of_the_answer),       TEST(test_facts_last),    TEST(test_ended_job_does_not_get_old),
+        TEST(test_clock_set_back),          TEST(test_instance),      TEST(test_an_instance_that_is_gone),
+        TEST(test_sync_interval),           TEST(test_unread),        TEST(test_items_are_due),
+        TEST(test_items_after_a_job),       TEST(test_gaps_of_items), TEST(test_items_as_values),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
