@@ -179,7 +179,7 @@ static void condition_end(const subject_t *s, notice_t *notice,
 
 __attribute__((format(printf, 1, 2))) static notice_t
 notice_say(const char *format, ...) {
-  notice_t notice = {.duration = -1.0};
+  notice_t notice = {.duration = -1};
   va_list ap;
 
   va_start(ap, format);
@@ -196,8 +196,7 @@ static int64_t time_between(int64_t from, int64_t to) {
 
 /* About this job, which has taken so many ms; below 0: unknown. */
 static notice_t notice_job(const struct ais_job *job, int64_t duration) {
-  notice_t notice = {.duration =
-                         duration < 0 ? -1.0 : (double)duration / 1000.0};
+  notice_t notice = {.duration = duration};
 
   text_copy(notice.job, sizeof(notice.job), job->id);
   text_copy(notice.source, sizeof(notice.source), job->source);

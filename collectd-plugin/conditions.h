@@ -44,7 +44,7 @@ struct notice_s {
   char job[72];
   char source[24];
   char end_reason[256];
-  double duration; /* seconds */
+  int64_t duration; /* ms */
 
   notice_t *next;
 };

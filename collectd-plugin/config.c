@@ -1,12 +1,7 @@
-/*
- * The configuration: one table of options per kind of block. A block that is
- * wrong is left out, after a message that says how to put it right; the others
- * stand.
- */
+/* The configuration: a table of options for each kind of block. A block that is
+ * wrong is left out, with a message that says what to do; the others stand. */
 
 #include "aisearch.h"
-
-#include "ais_poll.h"
 
 #define API_URL "https://api.cloudflare.com/client/v4"
 
@@ -23,32 +18,27 @@
 /* The thread may be late to see that a call is over. */
 #define SLACK 1000 /* ms */
 
-/* With nginx's 900, one user's 1200 calls in five minutes. */
-static const struct ais_budget_limit default_limits[] = {{300, 300 * 1000},
-                                                         {100, 1000}};
-
 #define NAMESPACE_RULE                                                         \
   "Use 1 to 28 of a-z, 0-9 and -, the first and the last of them no -."
 
-/* What an Account or an Instance block says. Numbers are NAN where they are not
- * given. */
+/* What an Account or an Instance block says. Numbers are 0 where they are not
+ * given, and depend on others; OverdueAfter is below. */
 typedef struct {
   account_t *account;
   char *account_id, *token_file, *email, *key_file, *api_url, *unix_socket;
   char *ca_cert, *proxy;
-  bool verify_peer, verify_host, discover, is_discover_said, ignore_selected;
+  bool verify_peer, verify_host, discover, ignore_selected;
   bool has_details, has_items;
   double timeout, active_interval, idle_interval, discovery_interval;
   double stalled_after, overdue_after;
-  struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
-  size_t nlimits;
+  budget_t budget; /* its limits */
 
   char *instance, *namespace, *generation;
 } settings_t;
 
 typedef struct {
   const char *name;
-  enum { STRING, BOOLEAN, NUMBER, ZERO_OR_NUMBER, OTHER, GONE } type;
+  enum { STRING, BOOLEAN, NUMBER, SPAN, OTHER, GONE } type;
   size_t offset;   /* in settings_t */
   double min, max; /* of a number */
   int (*read)(settings_t *settings, const oconfig_item_t *ci);
@@ -96,20 +86,21 @@ static int refuse_unknown(const option_t *options, const oconfig_item_t *block,
   return -1;
 }
 
+/* A span may be 0, for never. The others are more than 0. */
 static int read_number_option(settings_t *settings, const option_t *option,
                               const oconfig_item_t *ci) {
   double *value = (double *)((char *)settings + option->offset);
-  bool can_be_zero = option->type == ZERO_OR_NUMBER;
+  bool is_span = option->type == SPAN;
+  double max = is_span ? YEAR : option->max;
 
   if (cf_util_get_double(ci, value) != 0)
     return -1;
-  if ((*value >= option->min && *value <= option->max) ||
-      (can_be_zero && *value == 0.0))
+  if ((*value > 0.0 && *value >= option->min && *value <= max) ||
+      (is_span && *value == 0.0))
     return 0;
   return refuse(settings->account,
                 "%s %.15g is out of range. Use %g to %.0f%s.", option->name,
-                *value, option->min, option->max,
-                can_be_zero ? ", or 0 for never" : "");
+                *value, option->min, max, is_span ? ", or 0 for never" : "");
 }
 
 static int read_option(settings_t *settings, const option_t *option,
@@ -122,7 +113,7 @@ static int read_option(settings_t *settings, const option_t *option,
   case BOOLEAN:
     return cf_util_get_boolean(ci, value);
   case NUMBER:
-  case ZERO_OR_NUMBER:
+  case SPAN:
     return read_number_option(settings, option, ci);
   case OTHER:
     return option->read != NULL ? option->read(settings, ci) : 0;
@@ -160,7 +151,6 @@ static int read_block(settings_t *settings, const option_t *options,
 /* Budget CALLS SECONDS */
 static int read_budget(settings_t *s, const oconfig_item_t *ci) {
   double calls, seconds;
-  int64_t interval;
 
   if (ci->values_num != 2 || ci->values[0].type != OCONFIG_TYPE_NUMBER ||
       ci->values[1].type != OCONFIG_TYPE_NUMBER)
@@ -176,31 +166,18 @@ static int read_budget(settings_t *s, const oconfig_item_t *ci) {
                   "calls from 1 to %.0f, and 1 to %.0f seconds.",
                   calls, seconds, MAX_CALLS, DAY);
 
-  interval = (int64_t)(seconds * 1000.0);
-  for (size_t i = 0; i < s->nlimits; i++)
-    if (s->limits[i].interval == interval)
-      return refuse(
-          s->account,
-          "Two Budget options are for %.15g seconds. Keep one of them.",
-          seconds);
-  if (s->nlimits == AIS_BUDGET_LIMITS)
-    return refuse(s->account,
-                  "There are more than %d Budget options. Keep those that "
-                  "matter most.",
-                  AIS_BUDGET_LIMITS);
-
-  s->limits[s->nlimits++] =
-      (struct ais_budget_limit){(uint32_t)calls, interval};
-  return 0;
-}
-
-static int read_discover(settings_t *s, const oconfig_item_t *ci) {
-  s->is_discover_said = true;
-  return cf_util_get_boolean(ci, &s->discover);
+  if (budget_limit(&s->budget,
+                   (struct ais_budget_limit){(uint32_t)calls,
+                                             (int64_t)(seconds * 1000.0)}) == 0)
+    return 0;
+  return refuse(
+      s->account,
+      "There are more than %d Budget options. Keep those that matter.",
+      AIS_BUDGET_LIMITS);
 }
 
 /* An empty one is told of as such. */
-static int read_discover_instance(settings_t *s, const oconfig_item_t *ci) {
+static int read_discovered(settings_t *s, const oconfig_item_t *ci) {
   char reason[256] = "no instance can have this name";
   char *name = NULL;
   int status = cf_util_get_string(ci, &name);
@@ -218,94 +195,69 @@ static int read_discover_instance(settings_t *s, const oconfig_item_t *ci) {
   return status;
 }
 
-static int add_namespace(settings_t *s, char *name) {
+static int read_namespace(settings_t *s, const oconfig_item_t *ci) {
   discovery_settings_t *discover = &s->account->discover;
-  char **namespaces;
+  char **namespaces = realloc(
+      discover->namespaces, (discover->nnamespaces + 1) * sizeof(*namespaces));
+  char *name = NULL;
 
-  if (!ais_namespace_valid(view(name)))
-    return refuse(s->account,
-                  "DiscoverNamespace \"%s\" is no namespace's "
-                  "name. " NAMESPACE_RULE,
-                  name);
-  for (size_t i = 0; i < discover->nnamespaces; i++)
-    if (strcmp(discover->namespaces[i], name) == 0)
-      return refuse(s->account,
-                    "DiscoverNamespace \"%s\" is given twice. Remove one.",
-                    name);
-
-  namespaces = realloc(discover->namespaces,
-                       (discover->nnamespaces + 1) * sizeof(*namespaces));
   if (namespaces == NULL)
     return refuse(s->account, "Out of memory.");
   discover->namespaces = namespaces;
+  if (cf_util_get_string(ci, &name) != 0)
+    return -1;
+
   namespaces[discover->nnamespaces++] = name;
-  return 0;
-}
-
-static int read_discover_namespace(settings_t *s, const oconfig_item_t *ci) {
-  char *name = NULL;
-  int status = cf_util_get_string(ci, &name);
-
-  if (status == 0)
-    status = add_namespace(s, name);
-  if (status != 0)
-    sfree(name);
-  return status;
+  if (ais_namespace_valid(view(name)))
+    return 0;
+  return refuse(s->account,
+                "DiscoverNamespace \"%s\" is no namespace's "
+                "name. " NAMESPACE_RULE,
+                name);
 }
 
 #define AT(member) offsetof(settings_t, member)
 
-#define TEXT(n, member)                                                        \
-  { .name = n, .type = STRING, .offset = AT(member) }
-#define FLAG(n, member)                                                        \
-  { .name = n, .type = BOOLEAN, .offset = AT(member) }
-#define TIME(n, kind, member, from, to)                                        \
-  { .name = n, .type = kind, .offset = AT(member), .min = from, .max = to }
-#define CALL(n, function)                                                      \
-  { .name = n, .type = OTHER, .read = function }
-#define MANY(n, function)                                                      \
-  { .name = n, .type = OTHER, .read = function, .is_repeatable = true }
-#define NO_MORE(n)                                                             \
-  { .name = n, .type = GONE }
-
 /* The instances and their jobs are read when all else is known. */
 static const option_t account_options[] = {
-    TEXT("AccountID", account_id),
-    TEXT("TokenFile", token_file),
-    TEXT("Email", email),
-    TEXT("KeyFile", key_file),
-    TEXT("APIURL", api_url),
-    TEXT("UnixSocket", unix_socket),
-    TEXT("CACert", ca_cert),
-    FLAG("VerifyPeer", verify_peer),
-    FLAG("VerifyHost", verify_host),
-    TEXT("Proxy", proxy),
-    TIME("Timeout", NUMBER, timeout, 1.0, HOUR_MS),
-    MANY("Budget", read_budget),
-    TIME("ActiveInterval", NUMBER, active_interval, 0.001, DAY),
-    TIME("IdleInterval", NUMBER, idle_interval, 0.001, DAY),
-    CALL("DiscoverInstances", read_discover),
-    MANY("DiscoverInstance", read_discover_instance),
-    MANY("DiscoverNamespace", read_discover_namespace),
-    FLAG("IgnoreSelected", ignore_selected),
-    TIME("DiscoveryInterval", NUMBER, discovery_interval, 0.001, DAY),
-    TIME("StalledAfter", ZERO_OR_NUMBER, stalled_after, 1.0, YEAR),
-    TIME("OverdueAfter", ZERO_OR_NUMBER, overdue_after, 1.0, YEAR),
-    FLAG("ReportDetails", has_details),
-    FLAG("ReportItems", has_items),
-    MANY("Instance", NULL),
-    NO_MORE("MaxStreams"),
-    NO_MORE("ReportJobs"),
-    NO_MORE("ReportSource"),
+    {"AccountID", STRING, .offset = AT(account_id)},
+    {"TokenFile", STRING, .offset = AT(token_file)},
+    {"Email", STRING, .offset = AT(email)},
+    {"KeyFile", STRING, .offset = AT(key_file)},
+    {"APIURL", STRING, .offset = AT(api_url)},
+    {"UnixSocket", STRING, .offset = AT(unix_socket)},
+    {"CACert", STRING, .offset = AT(ca_cert)},
+    {"VerifyPeer", BOOLEAN, .offset = AT(verify_peer)},
+    {"VerifyHost", BOOLEAN, .offset = AT(verify_host)},
+    {"Proxy", STRING, .offset = AT(proxy)},
+    {"Timeout", NUMBER, .offset = AT(timeout), .min = 1.0, .max = HOUR_MS},
+    {"Budget", OTHER, .read = read_budget, .is_repeatable = true},
+    {"ActiveInterval", NUMBER, .offset = AT(active_interval), .max = DAY},
+    {"IdleInterval", NUMBER, .offset = AT(idle_interval), .max = DAY},
+    {"DiscoverInstances", BOOLEAN, .offset = AT(discover)},
+    {"DiscoverInstance", OTHER, .read = read_discovered, .is_repeatable = true},
+    {"DiscoverNamespace", OTHER, .read = read_namespace, .is_repeatable = true},
+    {"IgnoreSelected", BOOLEAN, .offset = AT(ignore_selected)},
+    {"DiscoveryInterval", NUMBER, .offset = AT(discovery_interval), .max = DAY},
+    {"StalledAfter", SPAN, .offset = AT(stalled_after), .min = 1.0},
+    {"OverdueAfter", SPAN, .offset = AT(overdue_after), .min = 1.0},
+    {"ReportDetails", BOOLEAN, .offset = AT(has_details)},
+    {"ReportItems", BOOLEAN, .offset = AT(has_items)},
+    {"Instance", OTHER, .is_repeatable = true},
+    {"MaxStreams", GONE, .offset = 0},
+    {"ReportJobs", GONE, .offset = 0},
+    {"ReportSource", GONE, .offset = 0},
     {.name = NULL}};
 
-static const option_t instance_options[] = {TEXT("Namespace", namespace),
-                                            TEXT("Generation", generation),
-                                            MANY("Job", NULL),
-                                            {.name = NULL}};
+static const option_t instance_options[] = {
+    {"Namespace", STRING, .offset = AT(namespace)},
+    {"Generation", STRING, .offset = AT(generation)},
+    {"Job", OTHER, .is_repeatable = true},
+    {.name = NULL}};
 
-static const option_t plugin_options[] = {
-    {.name = "Account"}, {.name = "StateFile"}, {.name = NULL}};
+static const option_t plugin_options[] = {{"Account", OTHER, .offset = 0},
+                                          {"StateFile", OTHER, .offset = 0},
+                                          {.name = NULL}};
 
 static void free_strings(settings_t *settings, const option_t *options) {
   for (; options->name != NULL; options++)
@@ -358,67 +310,64 @@ static int check_instance(const settings_t *s, poll_what_t *what) {
   return 0;
 }
 
-/* All jobs of a block, before any of them is added. */
-static int check_jobs(const settings_t *s, const oconfig_item_t *ci) {
-  for (int i = 0; i < ci->children_num; i++) {
-    const oconfig_item_t *child = ci->children + i;
-    char *job = NULL;
-    bool valid;
+static bool has_job(const account_t *account, const instance_t *instance,
+                    const char *job) {
+  const poll_t *poll = account->last;
 
-    if (strcasecmp("Job", child->key) != 0)
-      continue;
-    if (cf_util_get_string(child, &job) != 0)
-      return -1;
-    valid = ais_job_id_valid(view(job));
-    if (!valid)
-      refuse(s->account,
-             "Instance \"%s\": Job \"%s\" is no job's id. Use 1 to 64 of A-Z, "
-             "a-z, 0-9, _ and -.",
-             s->instance, job);
-    for (int j = 0; valid && j < i; j++) {
-      const oconfig_item_t *other = ci->children + j;
-
-      valid = strcasecmp("Job", other->key) != 0 ||
-              strcmp(other->values[0].value.string, job) != 0;
-      if (!valid)
-        refuse(s->account,
-               "Instance \"%s\": Job \"%s\" is given twice. Remove one.",
-               s->instance, job);
-    }
-    sfree(job);
-    if (!valid)
-      return -1;
-  }
-  return 0;
+  while (poll != NULL && poll->instance == instance &&
+         strcmp(poll->job, job) != 0)
+    poll = poll->prev;
+  return poll != NULL && poll->instance == instance;
 }
 
+static int add_job(account_t *account, poll_what_t *what,
+                   const oconfig_item_t *ci, const instance_t *instance) {
+  char *job = NULL;
+  int status = cf_util_get_string(ci, &job);
+
+  what->job = job;
+  if (status == 0 && !ais_job_id_valid(view(job)))
+    status = refuse(account,
+                    "Instance \"%s\": Job \"%s\" is no job's id. Use 1 to 64 "
+                    "of A-Z, a-z, 0-9, _ and -.",
+                    what->instance, job);
+  if (status == 0 && instance != NULL && has_job(account, instance, job))
+    status = refuse(account, "Instance \"%s\": Job \"%s\" is given twice.",
+                    what->instance, job);
+  if (status == 0 && poll_add(account, what) == NULL)
+    status = refuse(account, "Out of memory.");
+  sfree(job);
+  return status;
+}
+
+/* All of them, or none. */
 static int add_polls(account_t *account, poll_what_t *what,
                      const oconfig_item_t *ci) {
-  bool is_pinned = false;
+  const instance_t *instance = NULL;
 
-  for (int i = 0; i < ci->children_num; i++)
-    if (strcasecmp("Job", ci->children[i].key) == 0) {
-      is_pinned = true;
-      what->job = ci->children[i].values[0].value.string;
-      if (poll_add(account, what) == NULL)
-        return -1;
+  for (int i = 0; i < ci->children_num; i++) {
+    if (strcasecmp("Job", ci->children[i].key) != 0)
+      continue;
+    if (add_job(account, what, ci->children + i, instance) != 0) {
+      while (instance != NULL && account->last != NULL &&
+             account->last->instance == instance)
+        poll_remove(account->last);
+      return -1;
     }
-  return is_pinned || poll_add(account, what) != NULL ? 0 : -1;
+    instance = account->last->instance;
+  }
+  if (instance == NULL && poll_add(account, what) == NULL)
+    return refuse(account, "Out of memory.");
+  return 0;
 }
 
 static int read_instance(account_t *account, const oconfig_item_t *ci) {
   settings_t settings = {.account = account};
   poll_what_t what;
-  int status = cf_util_get_string(ci, &settings.instance);
-
-  if (status == 0)
-    status = read_block(&settings, instance_options, ci);
-  if (status == 0)
-    status = check_instance(&settings, &what);
-  if (status == 0)
-    status = check_jobs(&settings, ci);
-  if (status == 0 && add_polls(account, &what, ci) != 0)
-    status = refuse(account, "Out of memory.");
+  int status = cf_util_get_string(ci, &settings.instance) != 0 ||
+               read_block(&settings, instance_options, ci) != 0 ||
+               check_instance(&settings, &what) != 0 ||
+               add_polls(account, &what, ci) != 0;
 
   free_strings(&settings, instance_options);
   sfree(settings.instance);
@@ -450,13 +399,10 @@ static int check_account_id(const account_t *account) {
   const char *id = account->account_id;
 
   if (id == NULL)
-    return refuse(account, "AccountID is missing. Add the account's id, as the "
-                           "dashboard shows it.");
+    return refuse(account, "AccountID is missing. Add it from the dashboard.");
   if (!ais_account_id_valid(view(id)))
     return refuse(account,
-                  "AccountID \"%s\" is no account's id. Use up to 32 of 0-9 "
-                  "and a-f, as the dashboard shows it.",
-                  id);
+                  "AccountID \"%s\" is none. Use up to 32 of 0-9 and a-f.", id);
   if (strlen(id) != AIS_ACCOUNT_ID_LEN)
     account_log(account, LOG_WARNING,
                 ": AccountID \"%s\" has %zu digits, and the API's have %d, so "
@@ -492,25 +438,19 @@ static int set_credential(account_t *account, settings_t *s) {
   return 0;
 }
 
+/* Of a release before. */
 static int set_unix_socket(account_t *account, const settings_t *s) {
   struct ais_url *url = &account->target.url;
 
-  if (s->unix_socket == NULL)
-    return 0;
+  if (s->api_url == NULL || url->tls || url->unix_socket[0] != '\0' ||
+      s->unix_socket[0] != '/' ||
+      strlen(s->unix_socket) >= sizeof(url->unix_socket))
+    return refuse(account, "UnixSocket cannot be used. Use APIURL "
+                           "\"http://unix:/PATH:/client/v4\" in its place.");
 
   account_log(account, LOG_WARNING,
               ": UnixSocket will go. Use APIURL \"http://unix:%s:/client/v4\".",
               s->unix_socket);
-  if (s->api_url == NULL || url->tls || url->unix_socket[0] != '\0')
-    return refuse(account, "UnixSocket goes with a plain APIURL, such as "
-                           "\"http://localhost/client/v4\". Change APIURL, or "
-                           "remove UnixSocket.");
-  if (strlen(s->unix_socket) >= sizeof(url->unix_socket))
-    return refuse(account,
-                  "UnixSocket \"%s\" is longer than a socket's path can be. "
-                  "Use at most %zu bytes.",
-                  s->unix_socket, sizeof(url->unix_socket) - 1);
-
   sstrncpy(url->unix_socket, s->unix_socket, sizeof(url->unix_socket));
   url->loopback = true;
   return 0;
@@ -524,13 +464,12 @@ static int set_url(account_t *account, settings_t *s) {
     return refuse(account, "APIURL: %s", err.text);
   if (account->proxy != NULL && ais_url_check_proxy(account->proxy, &err) != 0)
     return refuse(account, "Proxy: %s", err.text);
-  if (check_file(account, "UnixSocket", &s->unix_socket) != 0 ||
-      set_unix_socket(account, s) != 0)
+  if (s->unix_socket != NULL && set_unix_socket(account, s) != 0)
     return -1;
 
   if (url->unix_socket[0] != '\0' && account->proxy != NULL)
-    return refuse(account, "No Proxy is on the way to a Unix socket. Remove "
-                           "one of them.");
+    return refuse(account,
+                  "No Proxy is on the way to a Unix socket. Remove one.");
   account->target.proxy = account->proxy;
   if (account->credential.is_wanted && !url->tls &&
       (!url->loopback || account->proxy != NULL))
@@ -541,33 +480,8 @@ static int set_url(account_t *account, settings_t *s) {
   return 0;
 }
 
-/* With a loop of its own: no client outlives collectd's fork. */
-static int load_ca(const char *file, struct ais_error *err) {
-  struct ais_poll *loop = NULL;
-  struct ais_client *client = NULL;
-  int status = -1;
-
-  if (ais_client_global_init() != 0) {
-    ais_error_set(err, "Initializing libcurl failed.");
-    return -1;
-  }
-
-  loop = ais_poll_create(err);
-  if (loop != NULL)
-    client = ais_poll_client(
-        loop, &(struct ais_client_options){.ca_file = file}, err);
-  if (client != NULL)
-    status = ais_client_load_ca(client, err);
-
-  ais_poll_destroy(loop);
-  ais_client_global_cleanup();
-  return status;
-}
-
-/* What cannot be read now may be there later. */
 static int set_tls(account_t *account, const settings_t *s) {
   struct ais_target *target = &account->target;
-  struct ais_error err = {.text = ""};
 
   if (check_file(account, "CACert", &account->ca_cert) != 0)
     return -1;
@@ -579,13 +493,11 @@ static int set_tls(account_t *account, const settings_t *s) {
     account_log(account, LOG_WARNING,
                 ": Without VerifyPeer and VerifyHost the credential goes to "
                 "whoever answers.");
-  if (account->ca_cert != NULL && load_ca(account->ca_cert, &err) != 0)
-    refuse(account, "CACert: %s", err.text);
   return 0;
 }
 
 static double or_default(double value, double fallback) {
-  return isnan(value) ? fallback : value;
+  return value == 0.0 ? fallback : value;
 }
 
 /* More often than values are reported nobody needs to look; and a look is over
@@ -605,10 +517,10 @@ static int set_times(account_t *account, const settings_t *s) {
   }
   idle = or_default(s->idle_interval, active > 300.0 ? active : 300.0);
   if (idle < active)
-    return refuse(account,
-                  "IdleInterval %g is below ActiveInterval, %g. Use at least "
-                  "that.",
-                  idle, active);
+    return refuse(
+        account,
+        "IdleInterval %g is below ActiveInterval, %g. Use at least that.", idle,
+        active);
 
   longest = active * 900.0 > 1.0 ? active * 900.0 : 1.0;
   timeout = or_default(s->timeout, longest < 5000.0 ? longest : 5000.0);
@@ -625,13 +537,11 @@ static int set_times(account_t *account, const settings_t *s) {
   account->target.timeout = (int64_t)timeout;
   account->target.connect_timeout = account->target.timeout;
   account->target.retries = RETRIES;
-  account->alarms.stalled_after =
-      (int64_t)(or_default(s->stalled_after, 900.0) * 1000.0);
-  account->alarms.overdue_after = isnan(s->overdue_after)
+  account->alarms.stalled_after = (int64_t)(s->stalled_after * 1000.0);
+  account->alarms.overdue_after = s->overdue_after < 0.0
                                       ? OVERDUE_BY_INTERVAL
                                       : (int64_t)(s->overdue_after * 1000.0);
-  account->discover.interval =
-      (int64_t)(or_default(s->discovery_interval, 900.0) * 1000.0);
+  account->discover.interval = (int64_t)(s->discovery_interval * 1000.0);
   return 0;
 }
 
@@ -645,12 +555,8 @@ static bool is_same(const credential_t *a, const credential_t *b) {
 
 /* Behind an nginx in between every account has its own budget: nginx looks
  * after the credential. */
-static int set_budget(account_t *account, const settings_t *s,
-                      account_t *accounts) {
-  const struct ais_budget_limit *limits =
-      s->nlimits > 0 ? s->limits : default_limits;
-  size_t n = s->nlimits > 0 ? s->nlimits : STATIC_ARRAY_SIZE(default_limits);
-  int64_t hold = account->target.timeout + SLACK;
+static int set_budget(account_t *account, settings_t *s, account_t *accounts) {
+  budget_t *budget;
 
   account->payer = account;
   for (account_t *a = accounts; a != NULL && account->payer == account;
@@ -658,16 +564,23 @@ static int set_budget(account_t *account, const settings_t *s,
     if (is_same(&a->credential, &account->credential))
       account->payer = a->payer;
 
-  for (size_t i = 0; i < n; i++)
-    if (budget_limit(&account->payer->budget, limits[i]) != 0)
+  /* with nginx's 900, one user's 1200 calls in five minutes */
+  if (s->budget.nlimits == 0) {
+    budget_limit(&s->budget, (struct ais_budget_limit){300, 300 * 1000});
+    budget_limit(&s->budget, (struct ais_budget_limit){100, 1000});
+  }
+
+  budget = &account->payer->budget;
+  for (size_t i = 0; i < s->budget.nlimits; i++)
+    if (budget_limit(budget, s->budget.limits[i]) != 0)
       return refuse(
           account,
           "Its credential is that of Account \"%s\" too, and together they "
           "have Budget options for more than %d different numbers of seconds. "
           "Give both the same ones.",
           account->payer->name, AIS_BUDGET_LIMITS);
-  if (hold > account->payer->budget.hold)
-    account->payer->budget.hold = hold;
+  if (account->target.timeout + SLACK > budget->hold)
+    budget->hold = account->target.timeout + SLACK;
   return 0;
 }
 
@@ -679,15 +592,16 @@ static int add_instances(account_t *account, const settings_t *s,
 
   discover->selection.ignore = s->ignore_selected;
   discover->wanted =
-      s->is_discover_said
-          ? s->discover
-          : discover->selection.entries != NULL || discover->nnamespaces > 0;
-  for (int i = 0; i < ci->children_num; i++)
+      discover->selection.entries != NULL || discover->nnamespaces > 0;
+  for (int i = 0; i < ci->children_num; i++) {
+    if (strcasecmp("DiscoverInstances", ci->children[i].key) == 0)
+      discover->wanted = s->discover;
     if (strcasecmp("Instance", ci->children[i].key) == 0 &&
         read_instance(account, ci->children + i) != 0) {
       account->is_partial = true;
       ++*refused;
     }
+  }
 
   if (account->polls == 0 && !discover->wanted && !account->is_partial)
     return refuse(account, "Nothing to look at. Add an <Instance> block, or "
@@ -723,13 +637,10 @@ static int make_account(account_t *account, settings_t *s,
   account->has_items = s->has_items;
   s->account_id = s->ca_cert = s->proxy = NULL;
 
-  if (check_account_id(account) != 0 || set_credential(account, s) != 0 ||
-      set_url(account, s) != 0 || set_tls(account, s) != 0 ||
-      set_times(account, s) != 0)
-    return -1;
-  if (set_budget(account, s, accounts) != 0)
-    return -1;
-  return add_instances(account, s, ci, refused);
+  return check_account_id(account) != 0 || set_credential(account, s) != 0 ||
+         set_url(account, s) != 0 || set_tls(account, s) != 0 ||
+         set_times(account, s) != 0 || set_budget(account, s, accounts) != 0 ||
+         add_instances(account, s, ci, refused) != 0;
 }
 
 static int read_account(const oconfig_item_t *ci, account_t **accounts,
@@ -738,25 +649,19 @@ static int read_account(const oconfig_item_t *ci, account_t **accounts,
   settings_t settings = {.account = account,
                          .verify_peer = true,
                          .verify_host = true,
-                         .timeout = NAN,
-                         .active_interval = NAN,
-                         .idle_interval = NAN,
-                         .discovery_interval = NAN,
-                         .stalled_after = NAN,
-                         .overdue_after = NAN};
+                         .discovery_interval = 900.0,
+                         .stalled_after = 900.0,
+                         .overdue_after = -1.0};
   int status;
 
   if (account == NULL)
     return -1;
   pthread_mutex_init(&account->lock, /* attr = */ NULL);
 
-  status = cf_util_get_string(ci, &account->name);
-  if (status == 0)
-    status = check_name(account, *accounts);
-  if (status == 0)
-    status = read_block(&settings, account_options, ci);
-  if (status == 0)
-    status = make_account(account, &settings, ci, *accounts, refused);
+  status = cf_util_get_string(ci, &account->name) != 0 ||
+           check_name(account, *accounts) != 0 ||
+           read_block(&settings, account_options, ci) != 0 ||
+           make_account(account, &settings, ci, *accounts, refused) != 0;
 
   free_strings(&settings, account_options);
   if (status != 0) {

@@ -321,11 +321,13 @@ static int64_t poll_all(int64_t interval) {
 /* ---- the thread ---------------------------------------------------------- */
 
 /* Tens of milliseconds for each client, better spent before the first round
- * than in it. A fault shows again, and in the log, with the first request. */
+ * than in it. What cannot be read now may be there later. */
 static void load_certificates(void) {
+  struct ais_error err;
+
   for (account_t *a = poller_accounts; a != NULL; a = a->next)
-    if (a->target.url.tls)
-      (void)ais_client_load_ca(a->client, NULL);
+    if (a->target.url.tls && ais_client_load_ca(a->client, &err) != 0)
+      account_log(a, LOG_ERR, ": CACert: %s", err.text);
 }
 
 /* Once all of an interval is reported, all that has changed is written; what is

@@ -172,8 +172,9 @@ static void add_meta(notification_t *n, const notice_t *notice) {
   plugin_notification_meta_add_string(n, "source", notice->source);
   if (notice->end_reason[0] != '\0')
     plugin_notification_meta_add_string(n, "end_reason", notice->end_reason);
-  if (notice->duration >= 0.0)
-    plugin_notification_meta_add_double(n, "duration", notice->duration);
+  if (notice->duration >= 0)
+    plugin_notification_meta_add_double(n, "duration",
+                                        (double)notice->duration / 1000.0);
 }
 
 static void notify(const notice_t *notice) {

@@ -112,11 +112,6 @@ static bool line_insert(const char *key, const char *date, const char *text) {
   return true;
 }
 
-static void make_key(char *key, size_t size, const char *kind,
-                     const char *name) {
-  ssnprintf(key, size, "%s %s", kind, name);
-}
-
 /* The release before knows three kinds, and sets a file with any other aside.
  * The others look like budgets to it, which it keeps as they are: their name is
  * KIND!NAME!TEXT. */
@@ -126,53 +121,34 @@ static bool is_plain(const char *kind) {
 }
 
 static void line_begin(const char *kind, const char *name, const char *date) {
-  text_t *text = &state.text;
+  bool plain = is_plain(kind);
 
   state.added++;
-  text_put(text, is_plain(kind) ? kind : "budget ");
-  if (!is_plain(kind))
-    text_put(text, kind);
-  text_put(text, is_plain(kind) ? " " : "!");
-  text_put(text, name);
-  text_put(text, is_plain(kind) ? " " : "!");
-  if (is_plain(kind)) {
-    text_put(text, date);
-    text_put(text, " ");
-  }
+  text_all(&state.text, plain ? "" : "budget ", kind, plain ? " " : "!", name,
+           plain ? " " : "!", plain ? date : "", plain ? " " : "", NULL);
 }
 
 static void line_end(const char *kind, const char *date) {
-  if (!is_plain(kind)) {
-    text_put(&state.text, " ");
-    text_put(&state.text, date);
-    text_put(&state.text, " ");
-  }
+  if (!is_plain(kind))
+    text_all(&state.text, " ", date, " ", NULL);
   text_put(&state.text, "\n");
 }
 
 /* ---- reading ------------------------------------------------------------- */
 
 static bool is_valid(const char *kind, const char *text) {
+  instance_t instance = {.name = NULL};
   bool valid = false;
 
   if (strcmp(kind, "instance") == 0) {
-    history_t history;
-
-    valid = history_parse(&history, text);
-    if (valid)
-      history_free(&history);
-  } else if (strcmp(kind, "told") == 0) {
-    valid = told_parse(&(told_t){0}, text);
-  } else if (strcmp(kind, "budget") == 0) {
-    valid = budget_parse(/* budget = */ NULL, 0, 0, text);
-  } else if (strcmp(kind, "facts") == 0) {
-    instance_t instance = {.name = NULL};
-
-    valid = facts_parse(&instance, text);
-  } else if (strcmp(kind, "notice") == 0) {
-    valid = notice_parse(&(notice_t){0}, text);
+    valid = history_parse(&instance.history, text);
+    history_free(&instance.history);
   }
-  return valid;
+  return valid ||
+         (strcmp(kind, "told") == 0 && told_parse(&instance.told, text)) ||
+         (strcmp(kind, "budget") == 0 && budget_parse(NULL, 0, 0, text)) ||
+         (strcmp(kind, "facts") == 0 && facts_parse(&instance, text)) ||
+         (strcmp(kind, "notice") == 0 && notice_parse(&(notice_t){0}, text));
 }
 
 static char *cut(char **rest, char at) {
@@ -202,7 +178,7 @@ static bool line_read(char *line) {
 
   if (text == NULL || !is_valid(kind, text))
     return false;
-  make_key(key, sizeof(key), kind, name);
+  ssnprintf(key, sizeof(key), "%s %s", kind, name);
   return line_insert(key, date, text);
 }
 
@@ -384,7 +360,7 @@ static char *take(const char *kind, const char *name) {
   line_t *line;
   char *text;
 
-  make_key(key, sizeof(key), kind, name);
+  ssnprintf(key, sizeof(key), "%s %s", kind, name);
   line = line_find(key);
   if (line == NULL)
     return NULL;
@@ -497,7 +473,7 @@ void state_keep(instance_t *instance) {
     return;
 
   history_print(&text, &instance->history);
-  make_key(key, sizeof(key), "instance", instance->name);
+  ssnprintf(key, sizeof(key), "instance %s", instance->name);
   print_date(date, epoch());
   if (!text.failed)
     line_insert(key, date, text.data);

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,16 @@ void text_add(text_t *text, const char *data, size_t len) {
 
 void text_put(text_t *text, const char *s) { text_add(text, s, strlen(s)); }
 
+void text_all(text_t *text, ...) {
+  va_list ap;
+  const char *s;
+
+  va_start(ap, text);
+  while ((s = va_arg(ap, const char *)) != NULL)
+    text_put(text, s);
+  va_end(ap);
+}
+
 /* There are thousands of lines of them: no printf. */
 static void text_digits(text_t *text, uint64_t n, unsigned base, int least) {
   char digits[20]; /* the most that 64 bits take */
@@ -69,19 +80,8 @@ static void text_word(text_t *text, char separator, const char *word) {
   text_put(text, "=");
 }
 
-static void text_word_time(text_t *text, char separator, const char *word,
-                           int64_t t) {
-  if (t == AIS_TIME_NONE)
-    return;
-  text_word(text, separator, word);
-  text_time(text, t);
-}
-
 /* Without what separates words and lines. */
-static void text_word_string(text_t *text, const char *word, const char *s) {
-  if (s[0] == '\0')
-    return;
-  text_word(text, ';', word);
+static void text_string(text_t *text, const char *s) {
   for (; *s != '\0'; s++) {
     if ((unsigned char)*s > ' ' && strchr("%;!\x7f", *s) == NULL) {
       text_add(text, s, 1);
@@ -89,13 +89,6 @@ static void text_word_string(text_t *text, const char *word, const char *s) {
       text_put(text, "%");
       text_digits(text, (unsigned char)*s, 16, 2);
     }
-  }
-}
-
-static void text_flag(text_t *text, const char *word, bool flag) {
-  if (flag) {
-    text_word(text, ';', word);
-    text_put(text, "1");
   }
 }
 
@@ -178,6 +171,70 @@ static bool read_words(const char *text, read_value_t read_value, void *data) {
 
 static bool is_word(const char *a, const char *b) { return strcmp(a, b) == 0; }
 
+/* ---- members of a structure -----------------------------------------------
+ */
+
+typedef struct {
+  const char *word; /* NULL: the last one */
+  enum { TIME, FLAG, NUMBER, STRING } type;
+  size_t offset;
+  size_t size; /* of a string */
+} field_t;
+
+/* Those that are not set are left out. */
+static void print_fields(text_t *text, char separator, const field_t *field,
+                         const void *data) {
+  for (; field->word != NULL; field++) {
+    const void *at = (const char *)data + field->offset;
+    bool is_set = field->type == TIME     ? *(const int64_t *)at >= 0
+                  : field->type == FLAG   ? *(const bool *)at
+                  : field->type == NUMBER ? *(const unsigned *)at != 0
+                                          : *(const char *)at != '\0';
+
+    if (!is_set)
+      continue;
+    text_word(text, separator, field->word);
+    if (field->type == TIME)
+      text_time(text, *(const int64_t *)at);
+    else if (field->type == FLAG)
+      text_put(text, "1");
+    else if (field->type == NUMBER)
+      text_number(text, *(const unsigned *)at);
+    else
+      text_string(text, at);
+  }
+}
+
+static bool read_field(const field_t *field, void *data, const char *word,
+                       const char **text) {
+  uint64_t number;
+  void *at;
+
+  while (field->word != NULL && !is_word(field->word, word))
+    field++;
+  if (field->word == NULL)
+    return false;
+
+  at = (char *)data + field->offset;
+  switch (field->type) {
+  case TIME:
+    return read_time(text, at);
+  case FLAG:
+    return *(bool *)at = read_char(text, '1');
+  case NUMBER:
+    if (!read_number(text, 10, &number) || number > 99)
+      return false;
+    *(unsigned *)at = (unsigned)number;
+    return true;
+  case STRING:
+    return read_string(text, at, field->size);
+  }
+  return false;
+}
+
+#define FIELD(word, type, structure, member)                                   \
+  { word, type, offsetof(structure, member), sizeof(((structure *)0)->member) }
+
 /* ---- histories ----------------------------------------------------------- */
 
 static const enum ais_state ends[] = {AIS_SUCCEEDED, AIS_FAILED, AIS_CANCELLED};
@@ -230,7 +287,10 @@ static void print_jobs(text_t *text, const history_t *h) {
 
   if (n > HISTORY_KEPT && latest[HISTORY_KEPT]->at > floor)
     floor = latest[HISTORY_KEPT]->at;
-  text_word_time(text, ' ', "floor", floor);
+  if (floor != AIS_TIME_NONE) {
+    text_word(text, ' ', "floor");
+    text_time(text, floor);
+  }
   for (int i = 0; i < n && i < HISTORY_KEPT; i++)
     print_job(text, "ended", latest[i], i);
 
@@ -240,15 +300,19 @@ static void print_jobs(text_t *text, const history_t *h) {
       print_job(text, "active", &h->jobs[i], n++);
 }
 
+static const field_t history_fields[] = {
+    FIELD("seen", TIME, history_t, seen_at),
+    FIELD("changed", TIME, history_t, changed_at),
+    FIELD("success", TIME, history_t, succeeded_at),
+    FIELD("excused", TIME, history_t, excused_at),
+    FIELD("listed", FLAG, history_t, listed),
+    {NULL}};
+
+static const field_t floor_field[] = {FIELD("floor", TIME, history_t, floor),
+                                      {NULL}};
+
 void history_print(text_t *text, const history_t *h) {
-  text_word_time(text, ' ', "seen", h->seen_at);
-  text_word_time(text, ' ', "changed", h->changed_at);
-  text_word_time(text, ' ', "success", h->succeeded_at);
-  text_word_time(text, ' ', "excused", h->excused_at);
-  if (h->listed) {
-    text_word(text, ' ', "listed");
-    text_put(text, "1");
-  }
+  print_fields(text, ' ', history_fields, h);
   for (size_t i = 0; i < ENDS; i++)
     if (h->ended[ends[i]] > 0) {
       text_word(text, ' ', ais_state_name(ends[i]));
@@ -288,21 +352,10 @@ static bool history_read(void *data, const char *word, const char **text) {
   for (size_t i = 0; i < ENDS; i++)
     if (is_word(word, ais_state_name(ends[i])))
       return read_counters(text, &h->ended[ends[i]]);
-  if (is_word(word, "seen"))
-    return read_time(text, &h->seen_at);
-  if (is_word(word, "changed"))
-    return read_time(text, &h->changed_at);
-  if (is_word(word, "success"))
-    return read_time(text, &h->succeeded_at);
-  if (is_word(word, "excused"))
-    return read_time(text, &h->excused_at);
-  if (is_word(word, "floor"))
-    return read_time(text, &h->floor);
-  if (is_word(word, "listed"))
-    return h->listed = read_char(text, '1');
   if (is_word(word, "ended") || is_word(word, "active"))
     return read_jobs(text, h, is_word(word, "active"));
-  return false;
+  return read_field(history_fields, h, word, text) ||
+         read_field(floor_field, h, word, text);
 }
 
 bool history_parse(history_t *h, const char *text) {
@@ -353,50 +406,25 @@ bool told_parse(told_t *told, const char *text) {
 
 /* ---- what is known of an instance ---------------------------------------- */
 
-void facts_print(text_t *text, const instance_t *instance) {
-  const facts_t *facts = &instance->facts;
+static const field_t facts_fields[] = {
+    FIELD("first", TIME, instance_t, first_at),
+    FIELD("read", TIME, instance_t, read_at),
+    FIELD("known", FLAG, instance_t, is_known),
+    FIELD("created", TIME, instance_t, facts.created_at),
+    FIELD("sync", TIME, instance_t, facts.sync_interval),
+    FIELD("indexed", NUMBER, instance_t, facts.indexed),
+    FIELD("off", FLAG, instance_t, facts.disabled),
+    FIELD("paused", FLAG, instance_t, facts.paused),
+    FIELD("error", FLAG, instance_t, facts.in_error),
+    FIELD("status", STRING, instance_t, facts.status),
+    {NULL}};
 
-  text_word_time(text, ';', "first", instance->first_at);
-  text_word_time(text, ';', "read", instance->read_at);
-  if (!instance->is_known)
-    return;
-  text_flag(text, "known", true);
-  text_word_time(text, ';', "created", facts->created_at);
-  text_word_time(text, ';', "sync", facts->sync_interval);
-  text_flag(text, "jobs", facts->indexed == AIS_INDEXED_BY_JOBS);
-  text_flag(text, "stored", facts->indexed == AIS_INDEXED_AS_STORED);
-  text_flag(text, "off", facts->disabled);
-  text_flag(text, "paused", facts->paused);
-  text_flag(text, "error", facts->in_error);
-  text_word_string(text, "status", facts->status);
+void facts_print(text_t *text, const instance_t *instance) {
+  print_fields(text, ';', facts_fields, instance);
 }
 
 static bool facts_read(void *data, const char *word, const char **text) {
-  instance_t *instance = data;
-  facts_t *facts = &instance->facts;
-
-  if (is_word(word, "first"))
-    return read_time(text, &instance->first_at);
-  if (is_word(word, "read"))
-    return read_time(text, &instance->read_at);
-  if (is_word(word, "created"))
-    return read_time(text, &facts->created_at);
-  if (is_word(word, "sync"))
-    return read_time(text, &facts->sync_interval);
-  if (is_word(word, "status"))
-    return read_string(text, facts->status, sizeof(facts->status));
-  if (!read_char(text, '1'))
-    return false;
-
-  instance->is_known |= is_word(word, "known");
-  facts->disabled |= is_word(word, "off");
-  facts->paused |= is_word(word, "paused");
-  facts->in_error |= is_word(word, "error");
-  if (is_word(word, "jobs"))
-    facts->indexed = AIS_INDEXED_BY_JOBS;
-  if (is_word(word, "stored"))
-    facts->indexed = AIS_INDEXED_AS_STORED;
-  return true;
+  return read_field(facts_fields, data, word, text);
 }
 
 bool facts_parse(instance_t *instance, const char *text) {
@@ -405,50 +433,29 @@ bool facts_parse(instance_t *instance, const char *text) {
 
 /* ---- notices ------------------------------------------------------------- */
 
-void notice_print(text_t *text, const notice_t *n) {
-  text_word_string(text, "condition", condition_name(n->condition));
-  text_flag(text, "over", n->is_over);
-  text_word_string(text, "name", n->name);
-  text_word_string(text, "message", n->message);
-  text_word_string(text, "job", n->job);
-  text_word_string(text, "source", n->source);
-  text_word_string(text, "end_reason", n->end_reason);
-  if (n->duration >= 0.0)
-    text_word_time(text, ';', "duration", (int64_t)(n->duration * 1000.0));
+static const field_t notice_fields[] = {
+    FIELD("condition", NUMBER, notice_t, condition),
+    FIELD("over", FLAG, notice_t, is_over),
+    FIELD("name", STRING, notice_t, name),
+    FIELD("message", STRING, notice_t, message),
+    FIELD("job", STRING, notice_t, job),
+    FIELD("source", STRING, notice_t, source),
+    FIELD("end_reason", STRING, notice_t, end_reason),
+    FIELD("duration", TIME, notice_t, duration),
+    {NULL}};
+
+void notice_print(text_t *text, const notice_t *notice) {
+  print_fields(text, ';', notice_fields, notice);
 }
 
 static bool notice_read(void *data, const char *word, const char **text) {
-  notice_t *n = data;
-  char name[32];
-  int64_t duration;
-
-  if (is_word(word, "condition")) {
-    if (!read_string(text, name, sizeof(name)))
-      return false;
-    n->condition = (condition_t)condition_find(name, strlen(name));
-    return n->condition < CONDITIONS;
-  }
-  if (is_word(word, "over"))
-    return n->is_over = read_char(text, '1');
-  if (is_word(word, "name"))
-    return read_string(text, n->name, sizeof(n->name));
-  if (is_word(word, "message"))
-    return read_string(text, n->message, sizeof(n->message));
-  if (is_word(word, "job"))
-    return read_string(text, n->job, sizeof(n->job));
-  if (is_word(word, "source"))
-    return read_string(text, n->source, sizeof(n->source));
-  if (is_word(word, "end_reason"))
-    return read_string(text, n->end_reason, sizeof(n->end_reason));
-  if (!is_word(word, "duration") || !read_time(text, &duration))
-    return false;
-  n->duration = (double)duration / 1000.0;
-  return true;
+  return read_field(notice_fields, data, word, text);
 }
 
 bool notice_parse(notice_t *n, const char *text) {
-  *n = (notice_t){.duration = -1.0, .stage = NOTICE_WRITTEN};
-  return read_words(text, notice_read, n) && n->name[0] != '\0';
+  *n = (notice_t){.duration = -1, .stage = NOTICE_WRITTEN};
+  return read_words(text, notice_read, n) && n->name[0] != '\0' &&
+         n->condition < CONDITIONS;
 }
 
 /* ---- budgets ------------------------------------------------------------- */
@@ -466,8 +473,10 @@ void budget_print(text_t *text, struct ais_budget *b, int64_t now,
     text_put(text, "@");
     text_time(text, epoch - spent[i].ago);
   }
-  if (b->closed_until > now)
-    text_word_time(text, ' ', "closed", epoch + b->closed_until - now);
+  if (b->closed_until > now) {
+    text_word(text, ' ', "closed");
+    text_time(text, epoch + b->closed_until - now);
+  }
 }
 
 typedef struct {

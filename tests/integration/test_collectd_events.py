@@ -357,7 +357,7 @@ def test_what_waits_for_its_report_is_told_after_the_next_start(simulator, colle
     net.wait_until(lambda: "failed=1/0/0" in state.read_text(), 3 * interval, "a look")
     daemon.stop()
     assert daemon.notifications() == []
-    assert re.search(r"^budget notice!docs\.0!condition=failed;.*job=a;.*end_reason=no%20disk%3b%20100%20%25;duration=60",
+    assert re.search(r"^budget notice!docs\.0!name=docs-handbook;.*job=a;.*end_reason=no%20disk%3b%20100%20%25;duration=60",
                      state.read_text(), re.MULTILINE)
 
     daemon.start()

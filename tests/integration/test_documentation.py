@@ -19,10 +19,10 @@ BLOCKS = {"plugin": "Plugin options", "account": "Account options", "instance": 
 
 
 def accepted(block: str) -> set[str]:
-    """The options in the table of the sources that the configuration is checked by."""
+    """The options in the table of the sources that the configuration is checked by, but for those that are gone."""
     sources = "".join(path.read_text() for path in sorted(PLUGIN.glob("config*.c")))
     [table] = re.findall(rf"\b{block}_options\[\] = \{{(.*?)NULL", sources, re.DOTALL)
-    return set(re.findall(r'"(\w+)"', table))
+    return set(re.findall(r'\{"(\w+)", (?!GONE)', table))
 
 
 def conditions() -> dict[str, str]:

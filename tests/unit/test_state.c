@@ -202,7 +202,7 @@ static void test_a_restart(void **test_state)
     assert_non_null(notice);
     assert_string_equal(notice->job, "a");
     assert_string_equal(notice->end_reason, "no disk; 100 %! ");
-    assert_true(notice->duration == 5.0);
+    assert_in_range(notice->duration, 5000, 5100);
     free(notice);
 
     /* it was told, and the file has it no more */
@@ -268,7 +268,7 @@ static void test_what_nobody_takes_is_kept_for_a_month(void **test_state)
     static const char *const lines[] = {"instance other-x %s seen=1.000 listed=1 failed=1/0/0\n",
                                         "told other-x %s failed\n", "budget other %s spent=1@1.000\n",
                                         "budget facts!other-x!first=1.000 %s \n",
-                                        "budget notice!other.0!condition=failed;name=other-x %s \n"};
+                                        "budget notice!other.0!condition=1;name=other-x %s \n"};
     char text[2048] = HEADER, line[256], kept[COUNT(lines)][256];
 
     (void) test_state;

@@ -222,7 +222,7 @@ static void test_facts(void **state)
 
     (void) state;
     instance_init(&instance, NOW);
-    assert_string_equal(facts_text(&instance), "first=1795435200.000");
+    assert_string_equal(facts_text(&instance), "first=1795435200.000;sync=0.000");
 
     instance.read_at = NOW + SECOND;
     instance.is_known = true;
@@ -234,7 +234,7 @@ static void test_facts(void **state)
                                .in_error = true,
                                .status = "in; error 100%"};
     assert_string_equal(facts_text(&instance),
-                        "first=1795435200.000;read=1795435201.000;known=1;created=1795431600.000;sync=900.000;jobs=1;"
+                        "first=1795435200.000;read=1795435201.000;known=1;created=1795431600.000;sync=900.000;indexed=1;"
                         "off=1;paused=1;error=1;status=in%3b%20error%20100%25");
     instance_init(&other, 0);
     assert_true(facts_parse(&other, said()));
@@ -282,7 +282,7 @@ static void check_notice(const notice_t *notice)
 
 static void test_notices(void **state)
 {
-    notice_t notice = {.condition = CONDITION_UNREACHABLE, .name = "docs", .message = "The API!", .duration = -1.0};
+    notice_t notice = {.condition = CONDITION_UNREACHABLE, .name = "docs", .message = "The API!", .duration = -1};
 
     (void) state;
     check_notice(&notice);
@@ -293,7 +293,7 @@ static void test_notices(void **state)
                         .job = "a",
                         .source = "user",
                         .end_reason = "100 % \xe2\x82\xac; no!",
-                        .duration = 12.5};
+                        .duration = 12500};
     check_notice(&notice);
     memset(notice.end_reason, ' ', sizeof(notice.end_reason) - 1);
     memset(notice.message, '%', sizeof(notice.message) - 1);
@@ -303,7 +303,7 @@ static void test_notices(void **state)
 static void test_what_is_no_notice(void **state)
 {
     static const char *const bad[] = {
-        "", "condition=failed", "condition=what;name=a", "name=a;over=0", "name=a;duration=1", "name=a;what=1"};
+        "", "condition=0", "condition=8;name=a", "name=a;over=0", "name=a;duration=1", "name=a;what=1"};
     notice_t notice;
 
     (void) state;
