@@ -1,5 +1,7 @@
 #include "ngx_http_aisearch_module.h"
 
+#include "ais_clock.h"
+
 
 /*
  * nginx keeps a zone over a reload only at the same size, and a reload that has
@@ -797,11 +799,7 @@ ngx_http_aisearch_state_record(ngx_http_aisearch_state_shctx_t *sh,
 int64_t
 ngx_http_aisearch_budget_now(void)
 {
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return ais_clock();
 }
 
 
