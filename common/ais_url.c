@@ -256,6 +256,17 @@ int ais_url_parse(struct ais_url *url, const char *text, struct ais_error *err)
     return parse_unix(url, text, err);
 }
 
+enum ais_url_secrecy ais_url_secrecy(const struct ais_url *url, bool by_proxy)
+{
+    if (url->tls)
+        return AIS_URL_SECRET;
+
+    if (!url->loopback)
+        return AIS_URL_OPEN;
+
+    return by_proxy && url->unix_socket[0] == '\0' ? AIS_URL_OPEN_TO_PROXY : AIS_URL_SECRET;
+}
+
 int ais_url_check_proxy(const char *text, struct ais_error *err)
 {
     struct authority a;
