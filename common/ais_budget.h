@@ -70,6 +70,13 @@ typedef uint64_t ais_ticket;
 #define AIS_TICKET_NONE 0
 
 /*
+ * Adds a limit to n others of one budget, in the caller's memory, which has room for AIS_BUDGET_LIMITS of them: all of
+ * them hold, and of two for the same interval the lesser. Returns where it is: below n where it has become one with
+ * another, n where it is one more, or AIS_BUDGET_LIMITS where there is no room for it.
+ */
+size_t ais_budget_merge(struct ais_budget_limit *limits, size_t n, struct ais_budget_limit limit);
+
+/*
  * Sets an all-zero budget up, or gives one that is in use other limits: what was spent stays spent, never too little,
  * whatever the new limits are. (A longer interval than any before takes all calls of which it cannot be told when they
  * were sent to be as recent as they can be.) Calls under way keep the hold they were taken with. With limits that are

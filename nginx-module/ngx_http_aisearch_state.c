@@ -371,24 +371,16 @@ static ngx_int_t
 ngx_http_aisearch_budget_limit(ngx_http_aisearch_budget_t *budget,
     struct ais_budget_limit *limit, uint32_t reserve)
 {
-    ngx_uint_t  i;
+    size_t  i;
 
-    for (i = 0; i < budget->nlimits; i++) {
+    i = ais_budget_merge(budget->limits, budget->nlimits, *limit);
 
-        if (budget->limits[i].interval == limit->interval) {
-            budget->limits[i].calls = ngx_min(budget->limits[i].calls,
-                                              limit->calls);
-            budget->reserves[i] = ngx_max(budget->reserves[i], reserve);
-            return NGX_OK;
-        }
-    }
-
-    if (budget->nlimits == AIS_BUDGET_LIMITS) {
+    if (i == AIS_BUDGET_LIMITS) {
         return NGX_ERROR;
     }
 
-    budget->reserves[budget->nlimits] = reserve;
-    budget->limits[budget->nlimits++] = *limit;
+    budget->nlimits = ngx_max(budget->nlimits, i + 1);
+    budget->reserves[i] = ngx_max(budget->reserves[i], reserve);
 
     return NGX_OK;
 }
