@@ -231,7 +231,7 @@ static void done(void *data, const struct ais_response *response) {
 
 /* The end of one that no request was sent for. */
 static void fail(lookup_t *lookup, enum ais_fault fault, const char *message) {
-  struct ais_response response = aisearch_outcome_unsent(fault, message);
+  struct ais_response response = ais_response_none(fault, message);
 
   done(lookup, &response);
 }

@@ -149,9 +149,3 @@ void aisearch_outcome_complain(account_t *account, trouble_t *trouble,
                   "aisearch plugin: %s: cannot be read: %s: %s%s", label, what,
                   outcome->why.text, closed);
 }
-
-struct ais_response aisearch_outcome_unsent(enum ais_fault fault,
-                                            const char *message) {
-  return (struct ais_response){
-      .fault = fault, .retry_after = -1, .age = -1, .message = message};
-}

@@ -113,6 +113,13 @@ struct ais_response {
     const char *message; /* why it failed, for a log; "" where it did not */
 };
 
+/* The response where no answer came. message is as above. */
+static inline struct ais_response ais_response_none(enum ais_fault fault, const char *message)
+{
+    return (struct ais_response){
+        .fault = fault, .body = AIS_STR(""), .retry_after = -1, .age = -1, .message = message};
+}
+
 typedef void (*ais_fetch_done)(void *data, const struct ais_response *response);
 
 /* Once per process, before any client and before any thread. Returns 0 or -1. Each call has its global_cleanup(). */

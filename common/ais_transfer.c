@@ -930,14 +930,8 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
 void ais_transfer_fail(struct ais_transfer *t, enum ais_fault fault, const char *message, struct ais_response *response)
 {
     leave_gate(t, true);
-    *response = (struct ais_response){
-        .fault = fault,
-        .body = AIS_STR(""),
-        .retry_after = -1,
-        .age = -1,
-        .calls = t->calls,
-        .message = message,
-    };
+    *response = ais_response_none(fault, message);
+    response->calls = t->calls;
 }
 
 void ais_transfer_free(struct ais_transfer *t)
