@@ -19,14 +19,14 @@ static bool outdated(const struct ais_rotation *r, const struct ais_choice *choi
     return choice->version != slot->version || (int32_t) (choice->known - slot->known) < 0;
 }
 
-void ais_rotation_begin(struct ais_rotation *r, const uint64_t *versions, unsigned nslots, uint32_t generation,
+void ais_rotation_begin(struct ais_rotation *r, const uint64_t *versions, unsigned nslots, uint32_t configuration,
                         int64_t date)
 {
     unsigned in_use = r->in_use < nslots ? r->in_use : 0;
     bool same = r->nslots > 0 && in_use == r->in_use && r->slots[in_use].version == versions[in_use];
     unsigned i;
 
-    r->generation = generation;
+    r->configuration = configuration;
     r->nslots = nslots;
     r->in_use = in_use;
     r->since = same ? r->since : date;

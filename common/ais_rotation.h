@@ -31,7 +31,7 @@ struct ais_slot {
 };
 
 struct ais_rotation {
-    uint32_t generation; /* of the configuration; the caller's */
+    uint32_t configuration; /* the caller's number of it */
     uint32_t changes;    /* of all that is known */
     unsigned nslots;
     unsigned in_use;
@@ -60,7 +60,7 @@ enum ais_rotation_news {
 
 /* Begins with these versions, in the order of the slots; what was refused before is forgotten. A slot that is in use
    stays so. All zero is the state before the first one. */
-void ais_rotation_begin(struct ais_rotation *r, const uint64_t *versions, unsigned nslots, uint32_t generation,
+void ais_rotation_begin(struct ais_rotation *r, const uint64_t *versions, unsigned nslots, uint32_t configuration,
                         int64_t date);
 
 /* Chooses what to call with. Where all are refused, this takes the turn of a minute. */

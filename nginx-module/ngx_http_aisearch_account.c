@@ -463,7 +463,7 @@ ngx_http_aisearch_account_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid instance \"%V\", it must be NAME or "
                                "NAMESPACE/NAME: %s", &value[i],
-                               ais_resource_status_text(
+                               ais_resource_error_text(
                                    ais_instance_valid(id, AIS_PLAIN)
                                    ? AIS_RESOURCE_BAD_NAMESPACE
                                    : AIS_RESOURCE_BAD_INSTANCE));
