@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 /*
  * How much a connection may bring that is no answer. A protocol has its own bytes, but no peer needs many of them
  * beside each byte of an answer; and what libcurl throws away, it may do so for as long as the peer sends faster than
@@ -39,5 +41,7 @@ bool ais_allowance_is_strained(const struct ais_allowance *allowance);
 
 /* Bytes have come, at a time in ms, and they are as much work as so many more would be. Returns whether it may go on. */
 bool ais_allowance_take(struct ais_allowance *allowance, size_t bytes, size_t more, int64_t now);
+
+#pragma GCC visibility pop
 
 #endif

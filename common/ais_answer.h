@@ -15,6 +15,8 @@
  * the same envelope around a refusal of our own. Pure functions without globals, for any thread or process.
  */
 
+#pragma GCC visibility push(hidden)
+
 /* What an instance is indexed from. */
 enum ais_indexed {
     AIS_INDEXED_UNKNOWN,   /* the API did not tell */
@@ -119,5 +121,7 @@ void ais_answer_free(struct ais_answer *answer);
  * bytes. Returns the length without the NUL. Pure; for any thread.
  */
 size_t ais_answer_write_error(char *buf, int code, const char *message);
+
+#pragma GCC visibility pop
 
 #endif

@@ -27,6 +27,8 @@
  * still). The more exactly the end of a call is told, the better: a clock that is late there lets a call go too early.
  */
 
+#pragma GCC visibility push(hidden)
+
 #define AIS_BUDGET_LIMITS 4
 #define AIS_BUDGET_GROUPS 40
 #define AIS_BUDGET_SLOTS 16
@@ -170,5 +172,7 @@ static inline bool ais_budget_is_observed(const struct ais_budget *b, const stru
 {
     return limit->left >= 0 && b->now < limit->reset_at;
 }
+
+#pragma GCC visibility pop
 
 #endif

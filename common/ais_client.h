@@ -33,6 +33,8 @@
  * and cookies are not used. Every size and time is bounded.
  */
 
+#pragma GCC visibility push(hidden)
+
 /* How a client reaches its caller's event loop. Level-triggered. */
 enum {
     AIS_IN = 1,
@@ -172,5 +174,7 @@ void ais_client_socket(struct ais_client *client, int fd, unsigned events);
 
 /* For the driver: the time set by timer() has come. */
 void ais_client_timeout(struct ais_client *client);
+
+#pragma GCC visibility pop
 
 #endif

@@ -18,6 +18,8 @@
  * try: one with another label does not get it.
  */
 
+#pragma GCC visibility push(hidden)
+
 #define AIS_LABELS 7
 
 /* A port may serve several connections, to other places: only all four tell which one it is. */
@@ -163,5 +165,7 @@ bool ais_connection_is_barred(const struct ais_connections *connections, struct 
  */
 struct ais_route ais_connection_route(const struct ais_connections *connections, struct ais_str origin,
                                       const struct ais_avoid *avoid);
+
+#pragma GCC visibility pop
 
 #endif

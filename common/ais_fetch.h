@@ -18,6 +18,8 @@
  * 7.88, open one for each.
  */
 
+#pragma GCC visibility push(hidden)
+
 struct ais_fetch {
     struct ais_fetch *prev;
     struct ais_fetch *next;
@@ -96,5 +98,7 @@ void ais_fetch_settle(struct ais_client *client);
 
 /* Acts on the time, where it has come for a fetch. */
 void ais_fetch_expire(struct ais_client *client);
+
+#pragma GCC visibility pop
 
 #endif

@@ -12,6 +12,8 @@
  * after how long. No clock, no random source, no I/O: the caller brings them. All times are milliseconds.
  */
 
+#pragma GCC visibility push(hidden)
+
 /* Why a look-up has no good answer: the classes of the metrics errors-CLASS and of $aisearch_error. */
 enum ais_fault {
     AIS_FAULT_NONE,
@@ -154,5 +156,7 @@ int ais_policy_client_status(enum ais_fault fault);
 
 /* What to tell that client, in a few words that give nothing away; a constant string. */
 const char *ais_policy_client_text(enum ais_fault fault);
+
+#pragma GCC visibility pop
 
 #endif

@@ -27,6 +27,8 @@
  * All functions are pure; they may be called from any thread or process.
  */
 
+#pragma GCC visibility push(hidden)
+
 /* The forms in which the API has the same resources. */
 enum ais_generation {
     AIS_PLAIN,      /* /ai-search/instances/{id}: the instance of that name in the namespace "default" */
@@ -148,5 +150,7 @@ bool ais_account_id_valid(struct ais_str s);
 bool ais_namespace_valid(struct ais_str s);
 bool ais_instance_valid(struct ais_str s, enum ais_generation generation);
 bool ais_job_id_valid(struct ais_str s);
+
+#pragma GCC visibility pop
 
 #endif

@@ -17,6 +17,8 @@
  * the times: now in ms of a clock that nobody sets, date in seconds since the epoch.
  */
 
+#pragma GCC visibility push(hidden)
+
 #define AIS_SLOTS 2
 
 /* How often credentials are tried that are refused, ms. */
@@ -80,5 +82,7 @@ bool ais_rotation_unusable(struct ais_rotation *r, unsigned slot, uint64_t seen)
 
 /* Whether all are refused. */
 bool ais_rotation_exhausted(const struct ais_rotation *r);
+
+#pragma GCC visibility pop
 
 #endif

@@ -5,6 +5,8 @@
 
 #include "ais_error.h"
 
+#pragma GCC visibility push(hidden)
+
 /*
  * The base URL of the API, as it stands in a configuration file:
  *
@@ -39,5 +41,7 @@ enum ais_url_secrecy ais_url_secrecy(const struct ais_url *url, bool by_proxy);
  * -1 with the reason in *err.
  */
 int ais_url_check_proxy(const char *text, struct ais_error *err);
+
+#pragma GCC visibility pop
 
 #endif

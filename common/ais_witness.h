@@ -16,6 +16,8 @@
  * a clock that nobody sets.
  */
 
+#pragma GCC visibility push(hidden)
+
 #define AIS_WITNESS_PATH_MAX 256
 
 /* For how long a witness is believed that was asked, ms. */
@@ -53,5 +55,7 @@ bool ais_witness_is_good(const struct ais_response *response);
 
 /* The witness was asked, with that result; or it could not be asked, which is not good. */
 void ais_witness_told(struct ais_witness *w, bool good, int64_t now);
+
+#pragma GCC visibility pop
 
 #endif
