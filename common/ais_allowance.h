@@ -13,8 +13,8 @@
  * it reads. Private to the client. Pure: no I/O, no clock.
  *
  * There are 256 KiB to begin with, more than the longest chain of certificates that is taken. Each request adds 16 KiB,
- * each byte of an answer three (its own, and two of framing), each second 16 KiB, up to 1 MiB in all, and an answer that
- * is given up as much.
+ * each byte of an answer three (its own, and two of framing), each second 16 KiB, up to 1 MiB in all, and an answer
+ * that is given up as much.
  */
 struct ais_allowance {
     int64_t left;
@@ -39,7 +39,8 @@ void ais_allowance_limit(struct ais_allowance *allowance, int64_t most);
 /* Whether less is left than anybody who is honest would leave. */
 bool ais_allowance_is_strained(const struct ais_allowance *allowance);
 
-/* Bytes have come, at a time in ms, and they are as much work as so many more would be. Returns whether it may go on. */
+/* Bytes have come, at a time in ms, and they are as much work as so many more would be. Returns whether it may go on.
+ */
 bool ais_allowance_take(struct ais_allowance *allowance, size_t bytes, size_t more, int64_t now);
 
 #pragma GCC visibility pop

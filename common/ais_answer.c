@@ -36,7 +36,8 @@ static int find_name(const char *const *names, size_t count, const char *name)
     return -1;
 }
 
-/* found[i] is the member names[i], NULL where it is absent. Returns false where it is no object; nothing is found then. */
+/* found[i] is the member names[i], NULL where it is absent. Returns false where it is no object; nothing is found then.
+ */
 static bool find_members(const cJSON *object, const char *const *names, size_t count, const cJSON **found)
 {
     for (size_t i = 0; i < count; i++)
@@ -400,7 +401,8 @@ static int parse_envelope(struct ais_answer *answer, enum ais_kind kind, struct 
 
     for (size_t i = 0; i < MEMBERS; i++) {
         if (found[i] != NULL && (found[i] == &twice || (found[i]->type & types[i]) == 0)) {
-            ais_error_set(err, "the answer has \"%s\" %s", names[i], found[i] == &twice ? "twice" : "of the wrong type");
+            ais_error_set(err, "the answer has \"%s\" %s", names[i],
+                          found[i] == &twice ? "twice" : "of the wrong type");
             return -1;
         }
     }
@@ -486,7 +488,8 @@ size_t ais_answer_write_error(char *buf, int code, const char *message)
     char escaped[ESCAPE_MAX];
     size_t len, escaped_len, used;
 
-    len = (size_t) snprintf(buf, AIS_ANSWER_ERROR_MAX, "{\"success\":false,\"errors\":[{\"code\":%d,\"message\":\"", code);
+    len = (size_t) snprintf(buf, AIS_ANSWER_ERROR_MAX, "{\"success\":false,\"errors\":[{\"code\":%d,\"message\":\"",
+                            code);
 
     while (rest.len > 0) {
         escaped_len = escape(escaped, rest, &used);

@@ -26,8 +26,8 @@
  * fault goes by HTTP/1.1, and any after the server has asked for that; at most 8 do so at once. Many that need another
  * connection wait for one of them to make it.
  *
- * A connection that brings much more than answers is cut, wherever libcurl is (see ais_allowance.h and ais_meter.h). The
- * next one to that origin has to wait for 250 ms, and for ten seconds then one try at a time opens one.
+ * A connection that brings much more than answers is cut, wherever libcurl is (see ais_allowance.h and ais_meter.h).
+ * The next one to that origin has to wait for 250 ms, and for ten seconds then one try at a time opens one.
  *
  * Redirects are never followed, since that would carry the credential away. Proxies from the environment, .netrc files
  * and cookies are not used. Every size and time is bounded.
@@ -118,8 +118,7 @@ struct ais_response {
 /* The response where no answer came. message is as above. */
 static inline struct ais_response ais_response_none(enum ais_fault fault, const char *message)
 {
-    return (struct ais_response){
-        .fault = fault, .body = AIS_STR(""), .retry_after = -1, .age = -1, .message = message};
+    return (struct ais_response){.fault = fault, .body = AIS_STR(""), .retry_after = -1, .age = -1, .message = message};
 }
 
 typedef void (*ais_fetch_done)(void *data, const struct ais_response *response);

@@ -41,7 +41,7 @@ struct ais_connection {
     uint64_t counted;   /* bytes, by others */
     bool flooded;       /* it has brought more than it may */
     bool suspected;     /* its allowance is small because of another */
-    bool up; /* a request has gone by it, between these addresses */
+    bool up;            /* a request has gone by it, between these addresses */
     struct ais_addresses addresses;
     bool proven;     /* it has given a good answer */
     unsigned faults; /* since then */

@@ -40,7 +40,7 @@ struct ais_fetch {
     bool http_1;      /* the server has asked for HTTP/1.1 */
     struct ais_avoid avoid; /* the connections on which a try has failed */
     const char *doom;       /* noted: it has to end, and why */
-    CURLcode verdict;       /* noted: how the try ends, without a message from libcurl; CURLE_OK: not yet */
+    CURLcode failure;       /* noted: how the try ends, without a message from libcurl; CURLE_OK: not yet */
     struct ais_transfer transfer;
 };
 

@@ -7,7 +7,8 @@
 
 #include "ais_time.h"
 
-/* A sync job: its state, and which of several is the newest. Pure functions without globals, for any thread or process. */
+/* A sync job: its state, and which of several is the newest. Pure functions without globals, for any thread or process.
+ */
 
 #pragma GCC visibility push(hidden)
 

@@ -102,8 +102,8 @@ struct ais_verdict {
  * now is the time of the answer, ms since the epoch. Where fault is not AIS_FAULT_NONE, *err says why, without a
  * credential in it and without more than a few words of the body; err may be NULL.
  *
- * answer may be NULL. Else *answer becomes what the body was parsed to, the caller's to free with ais_answer_free(): all
- * zero where it was not looked at, or could not be read.
+ * answer may be NULL. Else *answer becomes what the body was parsed to, the caller's to free with ais_answer_free():
+ * all zero where it was not looked at, or could not be read.
  */
 struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
                                     struct ais_answer *answer, struct ais_error *err);

@@ -34,7 +34,7 @@ struct ais_slot {
 
 struct ais_rotation {
     uint32_t configuration; /* the caller's number of it */
-    uint32_t changes;    /* of all that is known */
+    uint32_t changes;       /* of all that is known */
     unsigned nslots;
     unsigned in_use;
     int64_t since; /* date: the slot, and what is in it, is in use since then */
