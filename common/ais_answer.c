@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Reads the API's answers: checks and parses a body, and takes the envelope strictly, what stands in it leniently.
+ * Writes the same envelope around a refusal of our own.
+ */
+
 #include "ais_answer.h"
 
 #include <stdio.h>

@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Counts calls in rolling intervals and says whether one more may be sent. What the API says of its own limits is taken
+ * over by ais_budget_observe(), and limits of accounts that share a credential are merged by ais_budget_merge().
+ */
+
 #include "ais_budget.h"
 
 #include <stdatomic.h>

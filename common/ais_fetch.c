@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Runs the tries of a fetch: when each begins and by which connection, when it has to wait, when it is repeated, and
+ * how the fetch ends.
+ */
+
 #include "ais_fetch.h"
 
 #include <stdio.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Reads what an answer says of the API's own limits, and has budgets learn from it. */
+
 #include "ais_limits.h"
 
 #include "ais_budget.h"

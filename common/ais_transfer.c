@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Sends the request of a try: sees which connection it goes by, and has it pass the gate. Also the life of a transfer,
+ * over all its tries.
+ */
+
 #include "ais_transfer.h"
 
 #include <arpa/inet.h>

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_TRANSFER_H
 #define AIS_TRANSFER_H
 
@@ -5,6 +7,12 @@
 
 #include "ais_client.h"
 #include "ais_connection.h"
+
+/*
+ * One GET on one libcurl easy handle: the request that is sent, and the answer as it comes in. Private to the client,
+ * which adds the handle to its multi handle and decides on deadlines and retries. The same transfer may be tried
+ * several times; each try starts with a clean answer.
+ */
 
 #pragma GCC visibility push(hidden)
 
@@ -54,11 +62,6 @@ enum ais_stop {
 /* Of all header lines of a try. The API's headers have one or two KiB. */
 #define AIS_HEADER_MAX ((size_t) 128 * 1024)
 
-/*
- * One GET on one libcurl easy handle: the request that is sent, and the answer as it comes in. Private to the client,
- * which adds the handle to its multi handle and decides on deadlines and retries. The same transfer may be tried
- * several times; each try starts with a clean answer.
- */
 struct ais_transfer {
     CURL *easy;
     struct curl_slist *headers; /* with the credential: wiped when freed */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Takes in the answer of a try, line by line and byte by byte, within bounds. */
+
 #include "ais_transfer.h"
 
 #include <stdlib.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Judges how a try has ended: its fault, what is said of it, and the response. */
+
 #include "ais_transfer.h"
 
 #include <stdarg.h>

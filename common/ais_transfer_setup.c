@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Sets the options of libcurl's handle, those of a transfer and those of each try. */
+
 #include "ais_transfer.h"
 
 #include <stdlib.h>
