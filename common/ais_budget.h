@@ -169,12 +169,6 @@ int64_t ais_budget_part_wait(struct ais_budget *part, struct ais_budget *whole, 
 void ais_budget_part_observe(struct ais_budget *part, const struct ais_budget *whole, uint32_t percent,
                              const struct ais_limit *limit, int64_t uncertain, int64_t now);
 
-/* Whether it is known now what that limit leaves. */
-static inline bool ais_budget_is_observed(const struct ais_budget *b, const struct ais_limit *limit)
-{
-    return limit->left >= 0 && b->now < limit->reset_at;
-}
-
 #pragma GCC visibility pop
 
 #endif
