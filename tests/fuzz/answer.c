@@ -11,6 +11,7 @@
 #include "ais_answer.h"
 #include "ais_json.h"
 #include "ais_policy.h"
+#include "ais_utf8.h"
 
 #define NOW INT64_C(1795435200000)
 
