@@ -5,20 +5,12 @@
 static double min_double(double a, double b) { return a < b ? a : b; }
 
 int budget_limit(budget_t *b, struct ais_budget_limit limit) {
-  for (size_t i = 0; i < b->nlimits; i++) {
-    struct ais_budget_limit *other = &b->limits[i];
+  size_t i = ais_budget_merge(b->limits, b->nlimits, limit);
 
-    if (other->interval == limit.interval) {
-      if (limit.calls < other->calls)
-        other->calls = limit.calls;
-      return 0;
-    }
-  }
-
-  if (b->nlimits == AIS_BUDGET_LIMITS)
+  if (i == AIS_BUDGET_LIMITS)
     return -1;
 
-  b->limits[b->nlimits++] = limit;
+  b->nlimits += i == b->nlimits;
   return 0;
 }
 
@@ -96,7 +88,7 @@ double budget_rate(budget_t *b, int64_t now) {
   for (uint32_t i = 0; i < b->calls.nobserved; i++) {
     const struct ais_limit *limit = &b->calls.observed[i];
 
-    if (limit->left >= 0 && now < limit->reset_at)
+    if (ais_limit_is_known(limit, now))
       rate = min_double(rate, ((double)limit->left + 1.0) /
                                   (double)(limit->reset_at - now));
   }

@@ -471,8 +471,8 @@ static int set_url(account_t *account, settings_t *s) {
     return refuse(account,
                   "No Proxy is on the way to a Unix socket. Remove one.");
   account->target.proxy = account->proxy;
-  if (account->credential.is_wanted && !url->tls &&
-      (!url->loopback || account->proxy != NULL))
+  if (account->credential.is_wanted &&
+      ais_url_secrecy(url, account->proxy != NULL) != AIS_URL_SECRET)
     return refuse(account,
                   "APIURL would send the credential over plain http to another "
                   "host. Use https; or let an nginx of this host have the "

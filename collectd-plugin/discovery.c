@@ -142,7 +142,7 @@ void discovery_resource(const discovery_t *d, struct ais_resource *resource) {
       .per_page = DISCOVERY_PER_PAGE,
   };
   if (d->namespace != NULL)
-    resource->namespace = (struct ais_str){d->namespace, strlen(d->namespace)};
+    resource->namespace = ais_str_of(d->namespace);
 }
 
 /* An element of the account's list says which namespace it is in; one of a

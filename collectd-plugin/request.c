@@ -296,7 +296,7 @@ static bool is_form_tried(request_t *request, const result_t *result) {
 
 static void witness_done(request_t *request, result_t *result) {
   account_t *account = request->account;
-  bool good = result->status == 200 || result->status == 404;
+  bool good = ais_witness_is_good(result->response);
 
   ais_witness_told(&account->credential.witness, good, ais_clock());
   if (!result->put_off)
@@ -407,8 +407,7 @@ static void request_over(void *data, const struct ais_response *response) {
 /* The end of one that was not sent. */
 static void request_fail(request_t *request, enum ais_fault fault,
                          const char *message) {
-  struct ais_response response = {
-      .fault = fault, .retry_after = -1, .age = -1, .message = message};
+  struct ais_response response = ais_response_none(fault, message);
 
   breaker_cancel(request);
   request_over(request, &response);

@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Keeps account of how much more a connection may bring that is no answer: requests, answers and time add to it, and
+ * all that comes takes from it.
+ */
+
 #include "ais_allowance.h"
 
 #define FIRST ((int64_t) 256 * 1024)
@@ -30,9 +37,8 @@ void ais_allowance_add_rest(struct ais_allowance *allowance)
 
 void ais_allowance_limit(struct ais_allowance *allowance, int64_t most)
 {
-    if (allowance->left > most) {
+    if (allowance->left > most)
         allowance->left = most;
-    }
 }
 
 bool ais_allowance_is_strained(const struct ais_allowance *allowance)
@@ -42,9 +48,8 @@ bool ais_allowance_is_strained(const struct ais_allowance *allowance)
 
 bool ais_allowance_take(struct ais_allowance *allowance, size_t bytes, size_t more, int64_t now)
 {
-    if (allowance->at != 0) {
+    if (allowance->at != 0)
         allowance->left += (now - allowance->at) * PER_MS;
-    }
     allowance->at = now;
     allowance->left -= (int64_t) (bytes + more);
     ais_allowance_limit(allowance, MOST);

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_ANSWER_H
 #define AIS_ANSWER_H
 
@@ -14,6 +16,8 @@
  * What the API answers, in one JSON envelope: jobs, logs, instances, what is indexed in one, namespaces, or errors; and
  * the same envelope around a refusal of our own. Pure functions without globals, for any thread or process.
  */
+
+#pragma GCC visibility push(hidden)
 
 /* What an instance is indexed from. */
 enum ais_indexed {
@@ -119,5 +123,7 @@ void ais_answer_free(struct ais_answer *answer);
  * bytes. Returns the length without the NUL. Pure; for any thread.
  */
 size_t ais_answer_write_error(char *buf, int code, const char *message);
+
+#pragma GCC visibility pop
 
 #endif

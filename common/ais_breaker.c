@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Decides whether the API is asked at all: after faults in a row it is not, but for a probe now and then, until one
+ * succeeds.
+ */
+
 #include "ais_breaker.h"
 
 #include <stdbool.h>
@@ -12,8 +19,8 @@ enum sign {
     SIGN_BAD,
 };
 
-/* Without a status there was no answer. The API's own words for an internal error may be about what was asked for alone;
-   a 503 is about all. */
+/* Without a status there was no answer. The API's own words for an internal error may be about what was asked for
+   alone; a 503 is about all. */
 static bool is_outage(const struct ais_verdict *verdict, int status)
 {
     return status == 0 || status == 503 || (status >= 500 && !verdict->pass);

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_BREAKER_H
 #define AIS_BREAKER_H
 
@@ -24,6 +26,8 @@
  * Pure and plain data, all zero at first, so that it may lie in shared memory, under the caller's lock. now is ms of a
  * clock that nobody sets.
  */
+
+#pragma GCC visibility push(hidden)
 
 #define AIS_BREAKER_FAULTS 5    /* in a row, that open it */
 #define AIS_BREAKER_CALLS 16    /* at once, until there were so many successes: */
@@ -93,5 +97,7 @@ void ais_breaker_reset(struct ais_breaker *b);
 
 /* "closed", "open", "recovering"; a constant string. */
 const char *ais_breaker_state_name(enum ais_breaker_state state);
+
+#pragma GCC visibility pop
 
 #endif

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_CONNECTION_H
 #define AIS_CONNECTION_H
 
@@ -17,6 +19,8 @@
  * it. But it shares a connection only among those who ask for the same, so each connection has a label, and so has each
  * try: one with another label does not get it.
  */
+
+#pragma GCC visibility push(hidden)
 
 #define AIS_LABELS 7
 
@@ -39,7 +43,7 @@ struct ais_connection {
     uint64_t counted;   /* bytes, by others */
     bool flooded;       /* it has brought more than it may */
     bool suspected;     /* its allowance is small because of another */
-    bool up; /* a request has gone by it, between these addresses */
+    bool up;            /* a request has gone by it, between these addresses */
     struct ais_addresses addresses;
     bool proven;     /* it has given a good answer */
     unsigned faults; /* since then */
@@ -163,5 +167,7 @@ bool ais_connection_is_barred(const struct ais_connections *connections, struct 
  */
 struct ais_route ais_connection_route(const struct ais_connections *connections, struct ais_str origin,
                                       const struct ais_avoid *avoid);
+
+#pragma GCC visibility pop
 
 #endif

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_CREDENTIAL_H
 #define AIS_CREDENTIAL_H
 
@@ -6,6 +8,8 @@
 #include <stdint.h>
 
 #include "ais_error.h"
+
+#pragma GCC visibility push(hidden)
 
 /*
  * The secret of an account: an API token, or an API email and key. It lives in pages of its own that are left out of
@@ -83,5 +87,7 @@ int ais_credential_headers(const struct ais_credential *cred, int (*add)(void *d
 
 /* Overwrites memory in a way that no compiler takes away. */
 void ais_wipe(void *p, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

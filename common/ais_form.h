@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_FORM_H
 #define AIS_FORM_H
 
@@ -5,6 +7,8 @@
 #include <stdint.h>
 
 #include "ais_policy.h"
+
+#pragma GCC visibility push(hidden)
 
 /*
  * In which form the plain resources of an account are asked for: as they are, or, once the API has turned out not to
@@ -26,5 +30,7 @@ bool ais_form_try(struct ais_form *form, int64_t now);
 
 /* And what came of that. Returns whether it is news that the account goes over to the other form. */
 bool ais_form_settle(struct ais_form *form, const struct ais_verdict *verdict);
+
+#pragma GCC visibility pop
 
 #endif

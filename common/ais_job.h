@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_JOB_H
 #define AIS_JOB_H
 
@@ -7,7 +9,9 @@
 
 #include "ais_time.h"
 
-/* A sync job: its state, and which of several is the newest. Pure functions without globals, for any thread or process. */
+/* A sync job: its state, and which of several is the newest. Pure functions, for any thread or process. */
+
+#pragma GCC visibility push(hidden)
 
 /* The API has no state field: this is derived from started_at, ended_at and end_reason, here and nowhere else. */
 enum ais_state {
@@ -47,5 +51,7 @@ enum ais_state ais_job_state(const char *started_at, const char *ended_at, const
  * (it waits in the queue), among equals the first. NULL where njobs is 0.
  */
 const struct ais_job *ais_jobs_newest(const struct ais_job *jobs, size_t njobs);
+
+#pragma GCC visibility pop
 
 #endif

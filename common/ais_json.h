@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_JSON_H
 #define AIS_JSON_H
 
@@ -10,6 +12,8 @@
  * characters, "\uZZZZ", "\u0000", 01, 1e, a byte order mark and invalid UTF-8 for JSON, and cuts strings at a NUL.
  */
 
+#pragma GCC visibility push(hidden)
+
 /* The longest page of the API, 500 entries of a log, has about 3000; more cost time and memory, and tell nothing. */
 #define AIS_JSON_VALUES_MAX 20000
 
@@ -21,5 +25,7 @@
  * Returns NULL, or a constant string that says what is wrong, with its position in *where.
  */
 const char *ais_json_check(struct ais_str text, unsigned depth, size_t *where);
+
+#pragma GCC visibility pop
 
 #endif

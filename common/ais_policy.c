@@ -1,3 +1,9 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Decides what an answer is worth, how long it stays fresh, whether and when to ask again, and what a client is told.
+ */
+
 #include "ais_policy.h"
 
 #include "ais_time.h"
@@ -151,7 +157,8 @@ static void say_refused(struct ais_error *err, int status, const struct ais_api_
                         const char *more)
 {
     if (error->nchain > 0)
-        ais_error_set(err, "the API %s (%d with error codes %d, %d)%s", what, status, error->code, error->chain[0], more);
+        ais_error_set(err, "the API %s (%d with error codes %d, %d)%s", what, status, error->code, error->chain[0],
+                      more);
     else if (error->code != 0)
         ais_error_set(err, "the API %s (%d with error code %d)%s", what, status, error->code, more);
     else

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_POLICY_H
 #define AIS_POLICY_H
 
@@ -11,6 +13,8 @@
  * The decisions, as pure functions: what an HTTP answer is worth, how long it stays fresh, whether to ask again and
  * after how long. No clock, no random source, no I/O: the caller brings them. All times are milliseconds.
  */
+
+#pragma GCC visibility push(hidden)
 
 /* Why a look-up has no good answer: the classes of the metrics errors-CLASS and of $aisearch_error. */
 enum ais_fault {
@@ -100,8 +104,8 @@ struct ais_verdict {
  * now is the time of the answer, ms since the epoch. Where fault is not AIS_FAULT_NONE, *err says why, without a
  * credential in it and without more than a few words of the body; err may be NULL.
  *
- * answer may be NULL. Else *answer becomes what the body was parsed to, the caller's to free with ais_answer_free(): all
- * zero where it was not looked at, or could not be read.
+ * answer may be NULL. Else *answer becomes what the body was parsed to, the caller's to free with ais_answer_free():
+ * all zero where it was not looked at, or could not be read.
  */
 struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
                                     struct ais_answer *answer, struct ais_error *err);
@@ -154,5 +158,7 @@ int ais_policy_client_status(enum ais_fault fault);
 
 /* What to tell that client, in a few words that give nothing away; a constant string. */
 const char *ais_policy_client_text(enum ais_fault fault);
+
+#pragma GCC visibility pop
 
 #endif

@@ -1,9 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_POLL_H
 #define AIS_POLL_H
 
 #include <stdint.h>
 
 #include "ais_client.h"
+
+#pragma GCC visibility push(hidden)
 
 /*
  * A driver for callers that have a thread to spare: any number of clients in one poll(2) loop. All functions belong to
@@ -29,5 +33,7 @@ void ais_poll_wait(struct ais_poll *loop, int64_t timeout);
 
 /* Makes the present, or else the next, ais_poll_wait() return. From any thread; async-signal-safe. */
 void ais_poll_wake(struct ais_poll *loop);
+
+#pragma GCC visibility pop
 
 #endif

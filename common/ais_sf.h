@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_SF_H
 #define AIS_SF_H
 
@@ -10,6 +12,8 @@
  * Reads Lists of Structured Field Values for HTTP (RFC 9651, sections 3.1 and 4.2), and builds nothing. Pure; for any
  * thread or process.
  */
+
+#pragma GCC visibility push(hidden)
 
 enum ais_sf_type {
     AIS_SF_INTEGER,
@@ -45,5 +49,7 @@ struct ais_sf_visitor {
  * is an empty List.
  */
 bool ais_sf_list(struct ais_str field, const struct ais_sf_visitor *visitor);
+
+#pragma GCC visibility pop
 
 #endif

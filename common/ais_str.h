@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_STR_H
 #define AIS_STR_H
 
@@ -7,6 +9,8 @@
 #include <string.h>
 
 /* Views of text, and what is read from them. Pure; for any thread or process. */
+
+#pragma GCC visibility push(hidden)
 
 /* Text that somebody else owns; not NUL-terminated. */
 struct ais_str {
@@ -40,5 +44,7 @@ static inline bool ais_is_digit(int c)
 
 /* The value of a hexadecimal digit, or -1 where c is none; c may be negative. */
 int ais_hex_digit(int c);
+
+#pragma GCC visibility pop
 
 #endif

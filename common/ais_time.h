@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_TIME_H
 #define AIS_TIME_H
 
@@ -7,6 +9,8 @@
 #include "ais_str.h"
 
 /* Points in time: milliseconds since 1970-01-01T00:00:00Z. Pure functions, for any thread. */
+
+#pragma GCC visibility push(hidden)
 
 /* A time that is absent, null, or not readable. */
 #define AIS_TIME_NONE INT64_MIN
@@ -22,5 +26,7 @@ bool ais_time_parse(struct ais_str s, int64_t *ms);
  * Reads an HTTP-date (RFC 9110, section 5.6.7, all three forms) and returns true, or false for anything else.
  */
 bool ais_time_parse_http(struct ais_str s, int64_t *ms);
+
+#pragma GCC visibility pop
 
 #endif

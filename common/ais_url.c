@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Parses the base URL of the API and checks that of a proxy. No message repeats the text: somebody may have put a
+ * password into it.
+ */
+
 #include "ais_url.h"
 
 #include <arpa/inet.h>
@@ -6,8 +13,6 @@
 #include <strings.h>
 
 #include "ais_str.h"
-
-/* No message repeats the text: somebody may have put a password into it. */
 
 #define HOST_MAX 255
 
@@ -254,6 +259,17 @@ int ais_url_parse(struct ais_url *url, const char *text, struct ais_error *err)
         return wrong(err, "a Unix socket is spoken to without TLS; write http://unix:...");
 
     return parse_unix(url, text, err);
+}
+
+enum ais_url_secrecy ais_url_secrecy(const struct ais_url *url, bool by_proxy)
+{
+    if (url->tls)
+        return AIS_URL_SECRET;
+
+    if (!url->loopback)
+        return AIS_URL_OPEN;
+
+    return by_proxy && url->unix_socket[0] == '\0' ? AIS_URL_OPEN_TO_PROXY : AIS_URL_SECRET;
 }
 
 int ais_url_check_proxy(const char *text, struct ais_error *err)

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Decides whether a refusal is about the credential, by asking with it for what was answered before. */
+
 #include "ais_witness.h"
 
 #include <string.h>
@@ -64,6 +68,11 @@ enum ais_doubt ais_witness_doubt(struct ais_witness *w, const struct ais_rotatio
     w->asking_until = now + timeout;
     choose(choice, r, slot);
     return AIS_DOUBT_ASK;
+}
+
+bool ais_witness_is_good(const struct ais_response *response)
+{
+    return response->fault == AIS_FAULT_NONE && (response->status == 200 || response->status == 404);
 }
 
 void ais_witness_told(struct ais_witness *w, bool good, int64_t now)

@@ -906,8 +906,7 @@ ngx_http_aisearch_flight_told(ngx_http_aisearch_flight_t *f,
     struct ais_response        total;
     ngx_http_aisearch_blob_t  *blob;
 
-    good = response->fault == AIS_FAULT_NONE
-           && (response->status == 200 || response->status == 404);
+    good = ais_witness_is_good(response);
 
     ngx_http_aisearch_credential_told(f->account, good);
 

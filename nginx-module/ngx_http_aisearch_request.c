@@ -198,7 +198,7 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
     struct ais_str                 key;
     ngx_http_request_t            *r;
     struct ais_resource           *res;
-    enum ais_resource_status       status;
+    enum ais_resource_error        status;
     ngx_http_aisearch_account_t   *acc;
 
     r = ctx->request;
@@ -238,7 +238,7 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
 
     if (status != AIS_RESOURCE_OK) {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_BAD_REQUEST,
-                                        ais_resource_status_text(status));
+                                        ais_resource_error_text(status));
     }
 
     ctx->job_id.data = (u_char *) res->job.data;
