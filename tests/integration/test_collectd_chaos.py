@@ -1,0 +1,75 @@
+"""The soak of collectd (tests/soak/collectd.py), short; that its judge would notice; and where notifications go to nobody."""
+
+import getpass
+import re
+
+import pytest
+
+from harness import net
+from harness.collectd import INTERVAL, Collectd, Config
+from harness.simulator import ACCOUNT
+from soak import collectd as soak
+
+
+@pytest.mark.parametrize("kills", [False, True], ids=["stops", "kills"])
+def test_nothing_is_lost_and_nothing_is_counted_twice(tmp, kills):
+    assert soak.run(tmp, 25, seed=5, kills=kills, pause=(3, 8)) == []
+
+
+class Ended:
+    """A collectd and a world in which a job was counted twice, fell back, and was told twice."""
+
+    def series(self, _name: str) -> list[tuple[float, float]]:
+        return [(1.0, 0.0), (2.0, 2.0), (3.0, 1.0), (4.0, 2.0)]
+
+    def notifications(self) -> list:
+        from harness.collectd import Notification
+        return [Notification("FAILURE", "docs-i0/failed", "Job job1 (user) has failed")] * 2
+
+    def names(self) -> list[str]:
+        return ["i0"]
+
+    ended = {("i0", end): 1 for end in soak.ENDS}
+    failed = ["job1", "job2"]
+
+
+def test_what_is_wrong_is_noticed():
+    wrong = soak._judge(Ended(), Ended(), {"job1": 0, "job2": 0})
+    for text in ("i0 failed: counted 2 times, 1 have ended", "i0 failed fell from 2 to 1", "job1 was told 2 times",
+                 "job2 was told 0 times"):
+        assert [one for one in wrong if text in one], text
+
+
+def test_with_exec_loaded_first(simulator, tmp):
+    """At shutdown nothing reaches a plugin that was loaded before: so nothing is told then, and nothing lost by that."""
+    user = getpass.getuser()
+    told = tmp / "told"
+    told.touch()
+    told.chmod(0o666)
+    config = Config(f'<Account "docs">\nAccountID "{ACCOUNT}"\nTokenFile "{simulator.token_file}"\n'
+                    f'APIURL "{simulator.url}"\nBudget 100000 1\nActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@\n'
+                    'Instance "handbook"\n</Account>', extra=f"""
+        LoadPlugin exec
+        <Plugin exec>
+          NotificationExec "{'nobody' if user == 'root' else user}" "/bin/sh" "-c" "cat >>{told}"
+        </Plugin>""", interval=max(2.0, 4 * INTERVAL))
+    simulator.instance("instances/handbook", [{"id": "job0", "state": "running"}])
+    daemon = Collectd(tmp, config)
+    for n in range(5):
+        daemon.start()
+        net.wait_until(lambda: re.search(rf"^budget facts!docs-handbook!.*read=", _state(daemon), re.MULTILINE), 10)
+        simulator.job("instances/handbook", f"job{n}", state="failed", ends_in=0)
+        simulator.job("instances/handbook", f"job{n + 1}", state="running")
+        net.wait_until(lambda: f"failed={n + 1}/0/0" in _state(daemon), 10, "the end to be known")
+        daemon.stop()
+    daemon.start()
+    net.wait_until(lambda: "notice!" not in _state(daemon) and "job4" in told.read_text(), 20, "the last one")
+    daemon.wait_reads(2)
+    daemon.stop()
+    jobs = re.findall(r"^Job (job\d) ", told.read_text(), re.MULTILINE)
+    assert sorted(jobs) == [f"job{n}" for n in range(5)]
+
+
+def _state(daemon: Collectd) -> str:
+    path = daemon.prefix / "aisearch.state"
+    return path.read_text() if path.exists() else ""
