@@ -181,6 +181,54 @@ void poll_label(const poll_t *poll, char *label, size_t size) {
             job != NULL ? "\"" : "", poll->wants_items ? ", its items" : "");
 }
 
+/* ---- what comes and goes ------------------------------------------------- */
+
+int poll_schedule(poll_t *poll) {
+  account_t *payer = poll->request.account->payer;
+  uint32_t left = budget_left(&payer->budget, ais_clock());
+
+  return schedule_add(&payer->schedule, &poll->turn, poll->instance->name,
+                      left);
+}
+
+void poll_know(poll_t *poll, const facts_t *facts) {
+  account_t *account = poll->request.account;
+
+  pthread_mutex_lock(&account->lock);
+  conditions_know(poll->instance, facts, epoch(), &account->notices);
+  state_touch(account->notices.changed);
+  pthread_mutex_unlock(&account->lock);
+}
+
+/* Should it come back, it goes on where it was. */
+void poll_end(poll_t *poll) {
+  account_t *account = poll->request.account;
+  instance_t *instance = poll->instance;
+
+  schedule_drop(&account->payer->schedule, &poll->turn);
+  pthread_mutex_lock(&account->lock);
+  conditions_gone(&instance->told, instance->name, &account->notices);
+  instance->is_gone = true;
+  instance->is_over = false;
+  pthread_mutex_unlock(&account->lock);
+  state_touch(/* is_urgent = */ true);
+}
+
+void account_sweep(account_t *account) {
+  for (poll_t *poll = account->first, *next; poll != NULL; poll = next) {
+    bool is_over;
+
+    next = poll->next;
+    pthread_mutex_lock(&account->lock);
+    is_over = poll->instance->is_gone && poll->instance->is_over;
+    pthread_mutex_unlock(&account->lock);
+    if (is_over && !poll->request.under_way) {
+      state_keep(poll->instance);
+      poll_remove(poll);
+    }
+  }
+}
+
 void account_free(account_t *account) {
   schedule_free(&account->schedule);
   lists_free(account);

@@ -223,6 +223,19 @@ poll_t *poll_find(const account_t *account, const char *name);
 /* Frees one that is not under way. */
 void poll_remove(poll_t *poll);
 
+/* Puts a new poll, or an instance that has come back, into the schedule.
+ * Returns -1 where memory runs out. */
+int poll_schedule(poll_t *poll);
+
+/* The instance is gone: reports its conditions once more, as over, and ends. */
+void poll_end(poll_t *poll);
+
+/* The API has told of an instance. */
+void poll_know(poll_t *poll, const facts_t *facts);
+
+/* Frees what is gone, once that was reported. */
+void account_sweep(account_t *account);
+
 /* What the API has of its instance; and a text for messages. */
 void poll_resource(const poll_t *poll, enum ais_kind kind,
                    struct ais_resource *resource);
@@ -279,16 +292,6 @@ int64_t lists_poll(account_t *account);
 int poller_start(account_t *accounts, bool is_test);
 void poller_stop(void); /* the thread */
 void poller_free(void);
-
-/* Puts a new poll, or an instance that has come back, into the schedule.
- * Returns -1 where memory runs out. */
-int poller_add(poll_t *poll);
-
-/* The instance is gone: reports its conditions once more, as over, and ends. */
-void poller_end(poll_t *poll);
-
-/* The API has told of an instance. */
-void poller_know(poll_t *poll, const facts_t *facts);
 
 /* Wakes it up: the state file was written, or all of an interval is reported.
  */

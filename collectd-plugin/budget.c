@@ -1,3 +1,5 @@
+/* The calls that a credential may send, and what of them some may spend. */
+
 #include "budget.h"
 
 #include <string.h>

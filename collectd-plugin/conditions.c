@@ -1,3 +1,5 @@
+/* Which conditions begin and end, and the notices of that. */
+
 #include "conditions.h"
 
 #include <stdarg.h>

@@ -320,8 +320,8 @@ static bool has_job(const account_t *account, const instance_t *instance,
   return poll != NULL && poll->instance == instance;
 }
 
-static int add_job(account_t *account, poll_what_t *what,
-                   const oconfig_item_t *ci, const instance_t *instance) {
+static int add_pinned(account_t *account, poll_what_t *what,
+                      const oconfig_item_t *ci, const instance_t *instance) {
   char *job = NULL;
   int status = cf_util_get_string(ci, &job);
 
@@ -348,7 +348,7 @@ static int add_polls(account_t *account, poll_what_t *what,
   for (int i = 0; i < ci->children_num; i++) {
     if (strcasecmp("Job", ci->children[i].key) != 0)
       continue;
-    if (add_job(account, what, ci->children + i, instance) != 0) {
+    if (add_pinned(account, what, ci->children + i, instance) != 0) {
       while (instance != NULL && account->last != NULL &&
              account->last->instance == instance)
         poll_remove(account->last);

@@ -1,3 +1,5 @@
+/* What lists of instances tell: which have come, changed or gone. */
+
 #include "discovery.h"
 
 #include <search.h>

@@ -1,3 +1,5 @@
+/* Which jobs of an instance are known, and how many have ended. */
+
 #include "history.h"
 
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+/* What is known of an instance, and the values made of it. */
+
 #include "instance.h"
 
 #include <stdio.h>

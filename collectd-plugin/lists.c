@@ -110,7 +110,7 @@ static poll_t *appear(account_t *account, const poll_what_t *what) {
   if (poll == NULL)
     poll = poll_add(account, what);
   if (poll != NULL && !poll->request.under_way && !poll->turn.is_member &&
-      poller_add(poll) != 0) {
+      poll_schedule(poll) != 0) {
     poll_remove(poll);
     poll = NULL;
   }
@@ -163,7 +163,7 @@ static void take_event(void *data, discovery_event_t event,
   case DISCOVERY_GONE:
     tell_name(list, instance, "is gone", ++list->gone);
     if (instance->data != NULL)
-      poller_end(instance->data);
+      poll_end(instance->data);
     return;
   case DISCOVERY_LONG:
     tell_unwatched(list, instance,
@@ -177,7 +177,7 @@ static void take_event(void *data, discovery_event_t event,
     return;
   }
   if (instance->data != NULL)
-    poller_know(instance->data, &instance->facts);
+    poll_know(instance->data, &instance->facts);
 }
 
 /* Where the budget does not do for all of them within IdleInterval. Once, and
@@ -362,7 +362,7 @@ static void take_one(list_t *list, const result_t *result) {
 
   if (result->good) {
     facts_take(&facts, &result->answer.instance);
-    poller_know(list->one, &facts);
+    poll_know(list->one, &facts);
     if (!list->said_refused && !list->discovers)
       list_log(list, LOG_INFO,
                "is refused. The instances that are named are asked for one by "

@@ -126,7 +126,7 @@ static void poll_done(request_t *request, result_t *result) {
   /* It was gone meanwhile, and may be back. */
   if (!poll->turn.is_member) {
     if (!poll->instance->is_gone)
-      (void)poller_add(poll);
+      (void)poll_schedule(poll);
     return;
   }
 
@@ -142,55 +142,6 @@ static void poll_done(request_t *request, result_t *result) {
   }
   schedule_done(schedule, &poll->turn, next, account->active_interval,
                 account->idle_interval);
-}
-
-/* ---- what comes and goes ------------------------------------------------- */
-
-int poller_add(poll_t *poll) {
-  account_t *payer = poll->request.account->payer;
-  uint32_t left = budget_left(&payer->budget, ais_clock());
-
-  return schedule_add(&payer->schedule, &poll->turn, poll->instance->name,
-                      left);
-}
-
-void poller_know(poll_t *poll, const facts_t *facts) {
-  account_t *account = poll->request.account;
-
-  pthread_mutex_lock(&account->lock);
-  conditions_know(poll->instance, facts, epoch(), &account->notices);
-  state_touch(account->notices.changed);
-  pthread_mutex_unlock(&account->lock);
-}
-
-/* Should it come back, it goes on where it was. */
-void poller_end(poll_t *poll) {
-  account_t *account = poll->request.account;
-  instance_t *instance = poll->instance;
-
-  schedule_drop(&account->payer->schedule, &poll->turn);
-  pthread_mutex_lock(&account->lock);
-  conditions_gone(&instance->told, instance->name, &account->notices);
-  instance->is_gone = true;
-  instance->is_over = false;
-  pthread_mutex_unlock(&account->lock);
-  state_touch(/* is_urgent = */ true);
-}
-
-/* Those that are gone, once that was reported. */
-static void remove_gone(account_t *account) {
-  for (poll_t *poll = account->first, *next; poll != NULL; poll = next) {
-    bool is_over;
-
-    next = poll->next;
-    pthread_mutex_lock(&account->lock);
-    is_over = poll->instance->is_gone && poll->instance->is_over;
-    pthread_mutex_unlock(&account->lock);
-    if (is_over && !poll->request.under_way) {
-      state_keep(poll->instance);
-      poll_remove(poll);
-    }
-  }
 }
 
 /* ---- what is due --------------------------------------------------------- */
@@ -338,7 +289,7 @@ static int64_t save(int64_t limit) {
   if (poller_tests)
     return limit;
   for (account_t *a = poller_accounts; all && a != NULL; a = a->next)
-    remove_gone(a);
+    account_sweep(a);
   return sooner(limit, state_save(poller_accounts, all));
 }
 
@@ -405,7 +356,7 @@ static int start_schedules(void) {
     if (lists_start(a) != 0)
       return -1;
     for (poll_t *poll = a->first; poll != NULL; poll = poll->next)
-      if (poller_add(poll) != 0)
+      if (poll_schedule(poll) != 0)
         return -1;
   }
   return 0;

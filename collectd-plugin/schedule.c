@@ -1,3 +1,5 @@
+/* When each poll is due. */
+
 #include "schedule.h"
 
 #include <stdlib.h>

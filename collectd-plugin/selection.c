@@ -1,3 +1,5 @@
+/* Which names are meant. */
+
 #include "selection.h"
 
 #include <regex.h>

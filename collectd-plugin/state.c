@@ -1,3 +1,5 @@
+/* The state file: reads it, keeps it, and writes it in a thread. */
+
 #include "state.h"
 
 #include <search.h>

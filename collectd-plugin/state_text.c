@@ -1,3 +1,5 @@
+/* The lines of the state file, as text and back. */
+
 #include "state_text.h"
 
 #include <ctype.h>

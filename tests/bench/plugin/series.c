@@ -12,10 +12,9 @@ static const struct {
     const char *type;
     const char *type_instance;
 } series[] = {
-    {"gauge", "state"},           {"count", "running"},        {"duration", "job"},
-    {"duration", "last_seen"},    {"duration", "since_read"},  {"duration", "since_success"},
-    {"duration", "since_change"}, {"operations", "succeeded"}, {"operations", "failed"},
-    {"operations", "cancelled"},
+    {"gauge", "state"},          {"gauge", "failed"},      {"gauge", "stalled"},       {"gauge", "overdue"},
+    {"gauge", "instance_error"}, {"duration", "job"},      {"duration", "since_read"}, {"duration", "since_success"},
+    {"operations", "succeeded"}, {"operations", "failed"},
 };
 
 #define SLICES 10
