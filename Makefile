@@ -113,14 +113,14 @@ $(BUILD)/unit/test_state: CPPFLAGS += $(COLLECTD_CFLAGS)
 
 # ---- collectd plugin: of its symbols only module_register is there for all ------------------------------------------
 
-COLLECTD_CFLAGS = -std=gnu11 -fvisibility=hidden -DHAVE_CONFIG_H -Icommon $(PKG_CFLAGS) \
+COLLECTD_CFLAGS = -std=gnu11 -DHAVE_CONFIG_H -Icommon $(PKG_CFLAGS) \
                   -isystem $(COLLECTD_INCLUDE)/core/daemon -isystem $(COLLECTD_INCLUDE)/core \
                   -isystem $(COLLECTD_INCLUDE)
 
 $(BUILD)/collectd-plugin/%.o: collectd-plugin/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call SAY,CC,$<)
-	$(Q)$(CC) $(COLLECTD_CFLAGS) $(BASE) -c -o $@ $<
+	$(Q)$(CC) -fvisibility=hidden $(COLLECTD_CFLAGS) $(BASE) -c -o $@ $<
 
 $(COLLECTD_SO): $(COLLECTD_OBJ) $(LIB)
 	@mkdir -p $(@D)
