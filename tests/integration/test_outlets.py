@@ -6,13 +6,16 @@ its places and times, with the real daemons.
 import contextlib
 import dataclasses
 import grp
+import http.server
 import json
 import math
 import os
 import pathlib
 import re
 import subprocess
+import threading
 
+import alert_scenarios
 import pytest
 
 from harness import ROOT, net, temp_dir
@@ -27,6 +30,10 @@ RULES = "prometheus-aisearch.rules.yml"
 DASHBOARD = json.loads((CONFIG / "grafana-aisearch.json").read_text())
 
 WELL, ILL = "docs-my-ai-search", "docs-handbook"
+
+# The conditions of an instance, and of an account.
+OF_INSTANCE = ["failed", "stalled", "overdue", "instance_error"]
+OF_ACCOUNT = ["credential", "unreachable", "refused", "rate_limited"]
 
 JOBS = {
     "instances/my-ai-search": [{"id": "a", "state": "succeeded"}, {"id": "b", "starts_in": -5}],
@@ -63,6 +70,7 @@ def config_text(name: str, *replacements: tuple[str, str]) -> str:
 class Site:
     tmp: pathlib.Path
     collectd: Collectd
+    port: int  # of write_prometheus
     unixsock: UnixSock
     prometheus: Prometheus
 
@@ -82,7 +90,7 @@ def site():
         nginx = stack.enter_context(Nginx(tmp, nginx_config(simulator)))
         collectd, port = start_collectd(stack, tmp, nginx)
         prometheus = stack.enter_context(prometheus_for(tmp, port, nginx.ports["SITE"]))
-        site = Site(tmp, collectd, UnixSock(tmp / "unixsock"), prometheus)
+        site = Site(tmp, collectd, port, UnixSock(tmp / "unixsock"), prometheus)
         see_jobs_end(site, simulator)
         yield site
 
@@ -132,7 +140,7 @@ def collectd_config(tmp: pathlib.Path, nginx: Nginx, port: int) -> CollectdConfi
 
 
 def prometheus_for(tmp: pathlib.Path, collectd_port: int, nginx_port: int) -> Prometheus:
-    config = config_text("prometheus.yml", ("interval: 60s", "interval: 1s"),
+    config = config_text("prometheus.yml", ("interval: 15s", "interval: 1s"),
                          ("localhost:9103", f"127.0.0.1:{collectd_port}"),
                          ("localhost:8088", f"127.0.0.1:{nginx_port}"))
     return Prometheus(tmp, config, {RULES: config_text(RULES)})
@@ -152,8 +160,37 @@ def test_promtool_finds_no_fault():
     promtool("check", "rules", CONFIG / RULES)
 
 
-def test_rules_alert_when_they_should():
+def test_what_is_recorded_and_what_alerts_say():
     promtool("test", "rules", pathlib.Path(__file__).with_name("prometheus-aisearch.rules.test.yml"))
+
+
+@pytest.mark.parametrize("scenario", alert_scenarios.SCENARIOS, ids=lambda scenario: scenario.title)
+def test_alerts(scenario, tmp):
+    (tmp / "scenario.yml").write_text(alert_scenarios.promtool_file(scenario))
+    promtool("test", "rules", tmp / "scenario.yml")
+
+
+def alert_texts() -> dict[str, str]:
+    """What stands in the rules about each alert."""
+    rules = re.split(r"\n +- (?=record:|alert:)", config_text(RULES))[1:]
+    return {rule.split()[1]: rule for rule in rules if rule.startswith("alert:")}
+
+
+def test_each_alert_fires_in_a_scenario():
+    fired = {alert for scenario in alert_scenarios.SCENARIOS for alert, *_ in scenario.fires}
+    assert fired == set(alert_texts())
+
+
+def test_each_alert_is_explained():
+    """In docs/alerts.md, at the address of the project; and all of that page is about alerts that there are."""
+    [address] = re.findall(r"^Source: (.*)", (ROOT / "debian/copyright").read_text(), re.MULTILINE)
+    page = (ROOT / "docs/alerts.md").read_text()
+    assert re.findall(r"^### (.*)", page, re.MULTILINE) == list(alert_texts())
+    for alert, text in alert_texts().items():
+        assert re.search(r"^ +severity: (warning|critical)$", text, re.MULTILINE), alert
+        assert re.search(r"^ +summary: .*\n +description: ", text.replace(">-\n", ""), re.MULTILINE), alert
+        assert f"runbook_url: {address}/docs/alerts.md#{alert.lower()}\n" in text + "\n"
+    assert address in {link["url"].partition("/docs/")[0] for link in DASHBOARD["links"]}
 
 
 def selectors(expression: str) -> list[str]:
@@ -161,26 +198,28 @@ def selectors(expression: str) -> list[str]:
     return re.findall(r"\b(?:up|collectd_\w+|aisearch[_:][\w:]+)\b(?:\{[^}]*\})?", expression)
 
 
+def panels() -> list[dict]:
+    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
 def dashboard_queries() -> list[str]:
     """With the variables filled in as for All."""
-    expressions = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-    for variable, value in (("$account", ".*"), ("$aisearch", ".*"), ("$__rate_interval", "10s"), ("$__range", "5m")):
+    expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
+    for variable, value in (("$host", ".*"), ("$account", ".*"), ("$aisearch", ".*"), ("$__rate_interval", "10s"),
+                            ("$__interval", "10s"), ("$__range", "5m")):
         expressions = [expression.replace(variable, value) for expression in expressions]
     assert not [expression for expression in expressions if "$" in expression]
     return expressions
 
 
-def rule_expressions() -> list[str]:
+def rule_expressions(prometheus: Prometheus) -> list[str]:
     """Of a recording rule, as it is; of an alert, which mostly has nothing to say, all that it looks at."""
-    expressions = []
-    for rule in re.split(r"\n +- (?=record:|alert:)", config_text(RULES))[1:]:
-        expression = re.search(r"expr: (?:>-)?(.*?)(?=\n +(?:for|labels):|\n\n|\Z)", rule, re.DOTALL)[1]
-        expressions += [expression] if rule.startswith("record:") else selectors(expression)
-    return expressions
+    return [expression for rule in prometheus.rules()
+            for expression in ([rule["query"]] if rule["type"] == "recording" else selectors(rule["query"]))]
 
 
 def test_every_query_and_every_rule_has_data(site):
-    left = set(dashboard_queries() + rule_expressions())
+    left = set(dashboard_queries() + rule_expressions(site.prometheus))
 
     def answered() -> bool:
         for expression in list(left):
@@ -200,8 +239,73 @@ def test_rules_work_in_a_prometheus(site):
     net.wait_until(lambda: site.prometheus.firing(), 20, "an alert", every=0.3)
     assert site.prometheus.firing() == {("AisearchJobFailed", ILL)}
     rules = site.prometheus.rules()
-    assert len(rules) > 10
+    assert len(rules) > 20
     assert [rule for rule in rules if rule["health"] != "ok"] == []
+
+
+def test_conditions_are_values(site):
+    """Of each instance four and of the account four, from the start on, with what they are about as labels."""
+    def standing() -> dict[tuple[str, str], float]:
+        samples = site.prometheus.query(f'collectd_aisearch_gauge{{type=~"{"|".join(OF_INSTANCE + OF_ACCOUNT)}"}}')
+        return {(sample.labels["aisearch"], sample.labels["type"]): sample.value for sample in samples}
+
+    wanted = {**{(aisearch, name): float((aisearch, name) == (ILL, "failed"))
+                 for aisearch in (WELL, ILL) for name in OF_INSTANCE}, **{("docs", name): 0.0 for name in OF_ACCOUNT}}
+    net.wait_until(lambda: standing().get((ILL, "failed")) == 1, 20, "a job that failed", every=0.3)
+    assert standing() == wanted
+
+
+def test_names_are_as_prometheus_wants_them(site):
+    """But for two, which collectd's types make."""
+    page = net.request(("127.0.0.1", site.port), "/metrics").body
+    ours = re.sub(rb"^(?!(# \w+ )?collectd_aisearch_).*\n", b"", page, flags=re.MULTILINE)
+    run = subprocess.run([PROMTOOL, "check", "metrics"], input=ours, capture_output=True, timeout=60, check=False)
+    assert sorted(run.stderr.decode().splitlines()) == [
+        'collectd_aisearch_count non-histogram and non-summary metrics should not have "_count" suffix',
+        "collectd_aisearch_gauge metric name should not include type 'gauge'"]
+
+
+LABELS = {
+    "docs": {"account": "docs"},
+    "docs_2-hand_book": {"account": "docs_2", "index": "hand_book", "namespace": "default"},
+    "docs-my-ai-search": {"account": "docs", "index": "my-ai-search", "namespace": "default"},
+    "docs-my-ai-search@support-2": {"account": "docs", "index": "my-ai-search", "namespace": "support-2"},
+}
+
+
+def test_labels_say_what_a_series_is_about(tmp):
+    """prometheus.yml: account, index and namespace; aisearch stays, and what is not ours is left alone."""
+    page = "".join(f'collectd_aisearch_gauge{{aisearch="{name}",type="x",instance="h"}} 1\n' for name in LABELS)
+    with served(page + 'collectd_cpu_total{cpu="0",instance="h"} 1\n') as port, \
+         prometheus_for(tmp, port, port) as prometheus:
+        samples = net.wait_until(lambda: prometheus.query('{job="collectd", __name__=~"collectd_.*"}'), 15, "series")
+    got = {sample.labels.get("aisearch"): sample.labels for sample in samples}
+    assert got.pop(None) == {"__name__": "collectd_cpu_total", "job": "collectd", "instance": "h", "cpu": "0"}
+    base = {"__name__": "collectd_aisearch_gauge", "job": "collectd", "instance": "h", "type": "x"}
+    assert got == {name: {**base, "aisearch": name, **labels} for name, labels in LABELS.items()}
+
+
+@contextlib.contextmanager
+def served(page: str):
+    """The port of a server that answers with this text."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *_arguments) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_series_keep_their_host(site):
@@ -235,6 +339,53 @@ def test_fewer_series_where_they_cost_too_much(simulator, tmp):
     of_instance = {name.partition("/")[2] for name in report if name.startswith("docs-handbook/")}
     assert of_instance == {"gauge-state", "duration-since_read", "operations-failed"}
     assert "docs/gauge-budget_left" in report
+
+
+# ---- the dashboard ------------------------------------------------------------------------------------------------
+
+
+def test_panels_do_not_overlap():
+    cells = [(panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y) for panel in DASHBOARD["panels"]
+             for x in range(panel["gridPos"]["w"]) for y in range(panel["gridPos"]["h"])]
+    assert len(cells) == len(set(cells)) and max(x for x, _ in cells) < 24
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids)) > 20
+
+
+def test_panels_heed_the_variables():
+    names = [variable["name"] for variable in DASHBOARD["templating"]["list"]]
+    assert names == ["datasource", "host", "account", "aisearch"]
+    for panel in panels():
+        for target in panel["targets"]:
+            assert target["datasource"]["uid"] == "${datasource}"
+            assert "$account" in target["expr"] or "aisearch_zone_" in target["expr"], panel["title"]
+            assert "$host" in target["expr"] or "ALERTS" in target["expr"], panel["title"]
+            assert "$aisearch" in target["expr"] or "aisearch)" not in target["expr"], panel["title"]
+
+
+def test_no_panel_draws_thousands_of_lines():
+    """Where there is one for each instance, only so many are drawn; and no rate is taken over less than it needs."""
+    for panel in panels():
+        for target in panel["targets"]:
+            if "{{aisearch}}" in target["legendFormat"]:
+                assert "topk(" in target["expr"], panel["title"]
+            if "_interval]" in target["expr"]:
+                assert target["interval"] in ("1m", "5m"), panel["title"]
+
+
+def test_states_have_names_and_colours():
+    """The same everywhere."""
+    [timeline] = [panel for panel in panels() if panel["title"] == "State of the newest job"]
+    [mapping] = timeline["fieldConfig"]["defaults"]["mappings"]
+    states = {option["text"]: option["color"] for option in mapping["options"].values()}
+    assert list(states) == ["queued", "running", "succeeded", "failed", "cancelled"]
+    for panel in panels():
+        for override in panel["fieldConfig"]["overrides"]:
+            name = override["matcher"]["options"]
+            if name in states:
+                assert override["properties"][0]["value"]["fixedColor"] == states[name], panel["title"]
+    [counts] = [panel for panel in panels() if panel["title"] == "Instances by the state of their newest job"]
+    assert [target["legendFormat"] for target in counts["targets"]] == list(states)
 
 
 # ---- threshold ----------------------------------------------------------------------------------------------------
