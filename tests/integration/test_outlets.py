@@ -41,9 +41,6 @@ JOBS = {
     "instances/handbook": [{"id": "c", "state": "succeeded"}, {"id": "d", "starts_in": -5}],
 }
 
-# With ReportJobs and ReportSource: the same of each job, and by source.
-BY_JOB_OR_SOURCE = r"(gauge-state|duration-job|duration-last_seen)-[abcd]$|(operations-\w+)-(?:user|schedule|other)$"
-
 # What the example leaves out on purpose: with Interesting true, the end of a value is an alarm.
 CONTROL = f"""
 <Plugin threshold>
@@ -128,7 +125,7 @@ def nginx_config(simulator: Simulator) -> NginxConfig:
 def collectd_config(tmp: pathlib.Path, nginx: Nginx, port: int) -> CollectdConfig:
     plugin = config_text("collectd.conf", ("/run/nginx-aisearch.sock", nginx.prefix / "aisearch.sock"),
                          ('<Account "docs">', '<Account "docs">\nActiveInterval 1\nIdleInterval 1\n'
-                                             'ReportJobs true\nReportSource true\nReportItems true'))
+                                             'ReportDetails true\nReportItems true'))
     outlets = config_text(
         "collectd-outlets.conf",
         ("Port 9103", f"Port {port}"),
@@ -361,13 +358,12 @@ def faster(text: str) -> str:
 
 
 def faster_prometheus(tmp: pathlib.Path, port: int, monkeypatch) -> Prometheus:
-    """It finds what was scraped last for five minutes, by default: a thirtieth of that."""
+    """Without nginx. By default it finds what was scraped last for five minutes: a thirtieth of that."""
     program = tmp / "prometheus"
     program.write_text(f'#!/bin/sh\nexec {BINARY} --query.lookback-delta={faster("5m")} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setattr("harness.prometheus.BINARY", program)
-    config = config_text("prometheus.yml", ("localhost:9103", f"127.0.0.1:{port}"),
-                         ("localhost:8088", f"127.0.0.1:{port}"))
+    config = config_text("prometheus.yml", ("localhost:9103", f"127.0.0.1:{port}")).partition("  # What the nginx")[0]
     return Prometheus(tmp, faster(config), {RULES: faster(config_text(RULES))})
 
 
@@ -512,7 +508,7 @@ def test_what_is_reported_is_documented(site):
 
     def reported() -> set[str]:
         paths = (site.tmp / "csv" / "test").glob("aisearch-*/*")
-        return {re.sub(BY_JOB_OR_SOURCE, r"\1\2", path.name[:-len("-2026-11-23")]) for path in paths}
+        return {path.name[:-len("-2026-11-23")] for path in paths}
 
     net.wait_until(lambda: reported() >= wanted, 10, "all that is documented")
     assert reported() == wanted
@@ -531,7 +527,7 @@ def section(title: str) -> str:
 
 def test_unixsock_gives_the_values(site):
     prefix = f"test/aisearch-{WELL}/"
-    wanted = {f"{prefix}gauge-state": 2, f"{prefix}count-running": 0, f"{prefix}count-succeeded": 2}
+    wanted = {f"{prefix}gauge-state": 2, f"{prefix}count-running": 0, f"{prefix}gauge-failed": 0}
     net.wait_until(lambda: wanted.items() <= site.unixsock.values(prefix).items(), 20, "the end of a job")
     assert site.unixsock.value(f"{prefix}duration-job") > 5
 
