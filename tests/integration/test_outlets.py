@@ -124,7 +124,7 @@ def nginx_config(simulator: Simulator) -> NginxConfig:
 
 def collectd_config(tmp: pathlib.Path, nginx: Nginx, port: int) -> CollectdConfig:
     plugin = config_text("collectd.conf", ("/run/nginx-aisearch.sock", nginx.prefix / "aisearch.sock"),
-                         ('<Account "docs">', '<Account "docs">\nActiveInterval 1\nIdleInterval 1\n'
+                         ('<Account "docs">', '<Account "docs">\nActiveInterval 1\nIdleInterval 10\n'
                                              'ReportDetails true\nReportItems true'))
     outlets = config_text(
         "collectd-outlets.conf",
@@ -333,10 +333,10 @@ def test_fewer_series_where_they_cost_too_much(simulator, tmp):
         </Account>
     """
     with Collectd(tmp, CollectdConfig(account, extra=chain)) as collectd:
-        report = collectd.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report)
+        report = collectd.wait_report("docs", lambda report: "docs/count-unread" in report)
     of_instance = {name.partition("/")[2] for name in report if name.startswith("docs-handbook/")}
-    assert of_instance == {"gauge-state", "duration-since_read", "operations-failed"}
-    assert "docs/gauge-budget_left" in report
+    assert of_instance == {"operations-failed", *(f"gauge-{name}" for name in OF_INSTANCE)}
+    assert {f"docs/gauge-{name}" for name in OF_ACCOUNT} < set(report)
 
 
 # ---- an outage ----------------------------------------------------------------------------------------------------
@@ -495,7 +495,7 @@ def test_threshold_tells_of_the_failure_alone(site):
     net.wait_until(lambda: not [n for n in site.unixsock.names() if n.endswith("duration-last_seen")], 10, "the end")
     assert site.alarms("state") == [f"FAILURE {ILL}"]
     assert site.alarms("last_seen") == [f"FAILURE {ILL}"]
-    assert site.alarms("since_read") == []
+    assert site.alarms("since_read") == site.alarms("job") == []
 
 
 # ---- what there is ----------------------------------------------------------------------------------------------------
