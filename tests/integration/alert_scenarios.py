@@ -1,6 +1,6 @@
 """
-What the alerts in config/ make of what collectd and nginx report while something goes wrong: "promtool test rules", with
-what has to fire in each minute and nothing else, so that each scenario is a test of each alert.
+What the alerts in config/ make of what collectd and nginx report while something goes wrong: "promtool test rules",
+with what has to fire in each minute and nothing else, so that each scenario is a test of each alert.
 """
 
 import dataclasses
@@ -51,9 +51,9 @@ _ALL_IS_WELL = {
 @dataclasses.dataclass
 class Scenario:
     """
-    series are those that are not as in _ALL_IS_WELL: a value from each minute on, in promtool's notation ("7", "0+3", "_"
-    for none). fires: alert and whose it is, with the first and the last minute. hosts are the collectds that report,
-    which all see the same; down: those that do not, from one minute to another.
+    series are those that are not as in _ALL_IS_WELL: a value from each minute on, in promtool's notation ("7", "0+3",
+    "_" for none). fires: alert and whose it is, with the first and the last minute. hosts are the collectds that
+    report, which all see the same; down: those that do not, from one minute to another.
     """
 
     title: str
@@ -73,11 +73,12 @@ def outage(first: int, last: int, requests: int = 3) -> dict[str, dict[int, str]
     as long as they are not too old.
     """
     gone = {first + 15: "_", last + 1: "2"}
+    before, during = 6 * first, requests * (last - first)
     return {
         "docs gauge-unreachable": {first + 1: "1", last + 1: "0"},
         "docs count-unread": {first + 15: "2", last + 1: "0"},
         "docs errors-server": {first: "1+1", last + 1: f"{last - first + 1}"},
-        "docs http_requests": {first: f"{6 * first}+{requests}", last + 1: f"{6 * first + requests * (last - first)}+6"},
+        "docs http_requests": {first: f"{before}+{requests}", last + 1: f"{before + during}+6"},
         **{f"{who} duration-since_read": {first: "310+60", last + 1: "10"} for who in (A, B)},
         **{f"{who} gauge-state": gone for who in (A, B)},
         **{f"{who} duration-job": gone for who in (A, B)},
@@ -131,7 +132,8 @@ SCENARIOS = [
     Scenario("the API says no to everything", {
         "docs errors-refused": {10: "0+6"},
         "docs gauge-refused": {11: "1"},
-    }, {("AisearchAccountRefused", ACCOUNT): (13, STANDS)}),
+        "docs count-unread": {25: "2"},
+    }, {("AisearchAccountRefused", ACCOUNT): (13, STANDS), ("AisearchNotRead", ACCOUNT): (30, STANDS)}),
 
     # ---- outages
 
@@ -148,8 +150,8 @@ SCENARIOS = [
     Scenario("items are not indexed for half a day, and for half an hour of it nobody can tell", {
         f"{A} count-items_outdated": {0: "23", 700: "_", 735: "23"},
     }, {("AisearchItemsNotIndexed", A): (720, 779)}, minutes=780),
-    Scenario("connects fail and the API is not asked any more but once in a while", {
-        **outage(10, 59, requests=1), "docs errors-server": {0: "0"}, "docs errors-connect": {10: "0+20"},
+    Scenario("connects fail, and the API is asked once a minute", {
+        **outage(10, 59, requests=1), "docs errors-server": {0: "0"}, "docs errors-connect": {10: "1+1"},
     }, {("AisearchUnreachable", ACCOUNT): (12, STANDS), ("AisearchNotRead", ACCOUNT): (30, STANDS)}),
 
     # ---- jobs
@@ -215,8 +217,13 @@ SCENARIOS = [
     Scenario("a token is revoked", {
         "docs errors-credential": {20: "0+6"},
         "docs gauge-credential": {21: "1"},
+        "docs count-unread": {35: "2"},
         "nginx credential_refused": {20: "1"},
-    }, {("AisearchCredentialRefused", ACCOUNT): (23, STANDS), ("AisearchNginxCredentialRefused", NGINX): (22, STANDS)}),
+    }, {
+        ("AisearchCredentialRefused", ACCOUNT): (23, STANDS),
+        ("AisearchNginxCredentialRefused", NGINX): (22, STANDS),
+        ("AisearchNotRead", ACCOUNT): (40, STANDS),
+    }),
     Scenario("one 429, and five minutes without calls", {
         "docs errors-rate_limited": {20: "1"},
         "docs gauge-rate_limited": {20: "1", 26: "0"},
@@ -224,7 +231,8 @@ SCENARIOS = [
     Scenario("429 after 429", {
         "docs errors-rate_limited": {20: "1", 25: "2", 30: "3", 35: "4"},
         "docs gauge-rate_limited": {20: "1", 45: "0"},
-    }, {("AisearchRateLimited", ACCOUNT): (30, 44)}),
+        "docs count-unread": {35: "2", 45: "0"},
+    }, {("AisearchRateLimited", ACCOUNT): (30, 44), ("AisearchNotRead", ACCOUNT): (40, 44)}),
     Scenario("the budget is too small", {
         "docs gauge-budget_stretch": {5: "3", 10: "1", 20: "2.5"},
     }, {("AisearchBudgetShort", ACCOUNT): (50, STANDS)}),
