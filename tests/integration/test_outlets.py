@@ -6,19 +6,23 @@ its places and times, with the real daemons.
 import contextlib
 import dataclasses
 import grp
+import http.server
 import json
 import math
 import os
 import pathlib
 import re
 import subprocess
+import threading
+import time
 
+import alert_scenarios
 import pytest
 
-from harness import ROOT, net, temp_dir
+from harness import ROOT, SLOWNESS, net, temp_dir
 from harness.collectd import Collectd, Config as CollectdConfig
 from harness.nginx import Config as NginxConfig, Nginx
-from harness.prometheus import PROMTOOL, Prometheus
+from harness.prometheus import BINARY, PROMTOOL, Prometheus
 from harness.simulator import ACCOUNT, Simulator
 from harness.unixsock import UnixSock
 
@@ -28,13 +32,14 @@ DASHBOARD = json.loads((CONFIG / "grafana-aisearch.json").read_text())
 
 WELL, ILL = "docs-my-ai-search", "docs-handbook"
 
+# The conditions of an instance, and of an account.
+OF_INSTANCE = ["failed", "stalled", "overdue", "instance_error"]
+OF_ACCOUNT = ["credential", "unreachable", "refused", "rate_limited"]
+
 JOBS = {
     "instances/my-ai-search": [{"id": "a", "state": "succeeded"}, {"id": "b", "starts_in": -5}],
     "instances/handbook": [{"id": "c", "state": "succeeded"}, {"id": "d", "starts_in": -5}],
 }
-
-# With ReportJobs and ReportSource: the same of each job, and by source.
-BY_JOB_OR_SOURCE = r"(gauge-state|duration-job|duration-last_seen)-[abcd]$|(operations-\w+)-(?:user|schedule|other)$"
 
 # What the example leaves out on purpose: with Interesting true, the end of a value is an alarm.
 CONTROL = f"""
@@ -63,6 +68,7 @@ def config_text(name: str, *replacements: tuple[str, str]) -> str:
 class Site:
     tmp: pathlib.Path
     collectd: Collectd
+    port: int  # of write_prometheus
     unixsock: UnixSock
     prometheus: Prometheus
 
@@ -82,7 +88,7 @@ def site():
         nginx = stack.enter_context(Nginx(tmp, nginx_config(simulator)))
         collectd, port = start_collectd(stack, tmp, nginx)
         prometheus = stack.enter_context(prometheus_for(tmp, port, nginx.ports["SITE"]))
-        site = Site(tmp, collectd, UnixSock(tmp / "unixsock"), prometheus)
+        site = Site(tmp, collectd, port, UnixSock(tmp / "unixsock"), prometheus)
         see_jobs_end(site, simulator)
         yield site
 
@@ -118,8 +124,8 @@ def nginx_config(simulator: Simulator) -> NginxConfig:
 
 def collectd_config(tmp: pathlib.Path, nginx: Nginx, port: int) -> CollectdConfig:
     plugin = config_text("collectd.conf", ("/run/nginx-aisearch.sock", nginx.prefix / "aisearch.sock"),
-                         ('<Account "docs">', '<Account "docs">\nActiveInterval 1\nIdleInterval 1\n'
-                                             'ReportJobs true\nReportSource true\nReportItems true'))
+                         ('<Account "docs">', '<Account "docs">\nActiveInterval 1\nIdleInterval 10\n'
+                                             'ReportDetails true\nReportItems true'))
     outlets = config_text(
         "collectd-outlets.conf",
         ("Port 9103", f"Port {port}"),
@@ -132,7 +138,7 @@ def collectd_config(tmp: pathlib.Path, nginx: Nginx, port: int) -> CollectdConfi
 
 
 def prometheus_for(tmp: pathlib.Path, collectd_port: int, nginx_port: int) -> Prometheus:
-    config = config_text("prometheus.yml", ("interval: 60s", "interval: 1s"),
+    config = config_text("prometheus.yml", ("interval: 15s", "interval: 1s"),
                          ("localhost:9103", f"127.0.0.1:{collectd_port}"),
                          ("localhost:8088", f"127.0.0.1:{nginx_port}"))
     return Prometheus(tmp, config, {RULES: config_text(RULES)})
@@ -152,8 +158,37 @@ def test_promtool_finds_no_fault():
     promtool("check", "rules", CONFIG / RULES)
 
 
-def test_rules_alert_when_they_should():
+def test_what_is_recorded_and_what_alerts_say():
     promtool("test", "rules", pathlib.Path(__file__).with_name("prometheus-aisearch.rules.test.yml"))
+
+
+@pytest.mark.parametrize("scenario", alert_scenarios.SCENARIOS, ids=lambda scenario: scenario.title)
+def test_alerts(scenario, tmp):
+    (tmp / "scenario.yml").write_text(alert_scenarios.promtool_file(scenario))
+    promtool("test", "rules", tmp / "scenario.yml")
+
+
+def alert_texts() -> dict[str, str]:
+    """What stands in the rules about each alert."""
+    rules = re.split(r"\n +- (?=record:|alert:)", config_text(RULES))[1:]
+    return {rule.split()[1]: rule for rule in rules if rule.startswith("alert:")}
+
+
+def test_each_alert_fires_in_a_scenario():
+    fired = {alert for scenario in alert_scenarios.SCENARIOS for alert, *_ in scenario.fires}
+    assert fired == set(alert_texts())
+
+
+def test_each_alert_is_explained():
+    """In docs/alerts.md, at the address of the project; and all of that page is about alerts that there are."""
+    [address] = re.findall(r"^Source: (.*)", (ROOT / "debian/copyright").read_text(), re.MULTILINE)
+    page = (ROOT / "docs/alerts.md").read_text()
+    assert re.findall(r"^### (.*)", page, re.MULTILINE) == list(alert_texts())
+    for alert, text in alert_texts().items():
+        assert re.search(r"^ +severity: (warning|critical)$", text, re.MULTILINE), alert
+        assert re.search(r"^ +summary: .*\n +description: ", text.replace(">-\n", ""), re.MULTILINE), alert
+        assert f"runbook_url: {address}/docs/alerts.md#{alert.lower()}\n" in text + "\n"
+    assert address in {link["url"].partition("/docs/")[0] for link in DASHBOARD["links"]}
 
 
 def selectors(expression: str) -> list[str]:
@@ -161,26 +196,28 @@ def selectors(expression: str) -> list[str]:
     return re.findall(r"\b(?:up|collectd_\w+|aisearch[_:][\w:]+)\b(?:\{[^}]*\})?", expression)
 
 
+def panels() -> list[dict]:
+    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
 def dashboard_queries() -> list[str]:
     """With the variables filled in as for All."""
-    expressions = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-    for variable, value in (("$account", ".*"), ("$aisearch", ".*"), ("$__rate_interval", "10s"), ("$__range", "5m")):
+    expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
+    for variable, value in (("$host", ".*"), ("$account", ".*"), ("$aisearch", ".*"), ("$__rate_interval", "10s"),
+                            ("$__interval", "10s"), ("$__range", "5m")):
         expressions = [expression.replace(variable, value) for expression in expressions]
     assert not [expression for expression in expressions if "$" in expression]
     return expressions
 
 
-def rule_expressions() -> list[str]:
+def rule_expressions(prometheus: Prometheus) -> list[str]:
     """Of a recording rule, as it is; of an alert, which mostly has nothing to say, all that it looks at."""
-    expressions = []
-    for rule in re.split(r"\n +- (?=record:|alert:)", config_text(RULES))[1:]:
-        expression = re.search(r"expr: (?:>-)?(.*?)(?=\n +(?:for|labels):|\n\n|\Z)", rule, re.DOTALL)[1]
-        expressions += [expression] if rule.startswith("record:") else selectors(expression)
-    return expressions
+    return [expression for rule in prometheus.rules()
+            for expression in ([rule["query"]] if rule["type"] == "recording" else selectors(rule["query"]))]
 
 
 def test_every_query_and_every_rule_has_data(site):
-    left = set(dashboard_queries() + rule_expressions())
+    left = set(dashboard_queries() + rule_expressions(site.prometheus))
 
     def answered() -> bool:
         for expression in list(left):
@@ -200,8 +237,73 @@ def test_rules_work_in_a_prometheus(site):
     net.wait_until(lambda: site.prometheus.firing(), 20, "an alert", every=0.3)
     assert site.prometheus.firing() == {("AisearchJobFailed", ILL)}
     rules = site.prometheus.rules()
-    assert len(rules) > 10
+    assert len(rules) > 20
     assert [rule for rule in rules if rule["health"] != "ok"] == []
+
+
+def test_conditions_are_values(site):
+    """Of each instance four and of the account four, from the start on, with what they are about as labels."""
+    def standing() -> dict[tuple[str, str], float]:
+        samples = site.prometheus.query(f'collectd_aisearch_gauge{{type=~"{"|".join(OF_INSTANCE + OF_ACCOUNT)}"}}')
+        return {(sample.labels["aisearch"], sample.labels["type"]): sample.value for sample in samples}
+
+    wanted = {**{(aisearch, name): float((aisearch, name) == (ILL, "failed"))
+                 for aisearch in (WELL, ILL) for name in OF_INSTANCE}, **{("docs", name): 0.0 for name in OF_ACCOUNT}}
+    net.wait_until(lambda: standing().get((ILL, "failed")) == 1, 20, "a job that failed", every=0.3)
+    assert standing() == wanted
+
+
+def test_names_are_as_prometheus_wants_them(site):
+    """But for two, which collectd's types make."""
+    page = net.request(("127.0.0.1", site.port), "/metrics").body
+    ours = re.sub(rb"^(?!(# \w+ )?collectd_aisearch_).*\n", b"", page, flags=re.MULTILINE)
+    run = subprocess.run([PROMTOOL, "check", "metrics"], input=ours, capture_output=True, timeout=60, check=False)
+    assert sorted(run.stderr.decode().splitlines()) == [
+        'collectd_aisearch_count non-histogram and non-summary metrics should not have "_count" suffix',
+        "collectd_aisearch_gauge metric name should not include type 'gauge'"]
+
+
+LABELS = {
+    "docs": {"account": "docs"},
+    "docs_2-hand_book": {"account": "docs_2", "index": "hand_book", "namespace": "default"},
+    "docs-my-ai-search": {"account": "docs", "index": "my-ai-search", "namespace": "default"},
+    "docs-my-ai-search@support-2": {"account": "docs", "index": "my-ai-search", "namespace": "support-2"},
+}
+
+
+def test_labels_say_what_a_series_is_about(tmp):
+    """prometheus.yml: account, index and namespace; aisearch stays, and what is not ours is left alone."""
+    page = "".join(f'collectd_aisearch_gauge{{aisearch="{name}",type="x",instance="h"}} 1\n' for name in LABELS)
+    with served(page + 'collectd_cpu_total{cpu="0",instance="h"} 1\n') as port, \
+         prometheus_for(tmp, port, port) as prometheus:
+        samples = net.wait_until(lambda: prometheus.query('{job="collectd", __name__=~"collectd_.*"}'), 15, "series")
+    got = {sample.labels.get("aisearch"): sample.labels for sample in samples}
+    assert got.pop(None) == {"__name__": "collectd_cpu_total", "job": "collectd", "instance": "h", "cpu": "0"}
+    base = {"__name__": "collectd_aisearch_gauge", "job": "collectd", "instance": "h", "type": "x"}
+    assert got == {name: {**base, "aisearch": name, **labels} for name, labels in LABELS.items()}
+
+
+@contextlib.contextmanager
+def served(page: str):
+    """The port of a server that answers with this text."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *_arguments) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_series_keep_their_host(site):
@@ -212,7 +314,7 @@ def test_series_keep_their_host(site):
 
 
 def test_cache_hits_are_a_ratio(site):
-    [sample] = net.wait_until(lambda: site.prometheus.query("aisearch:cache_hits:ratio_rate5m"), 15, "a ratio")
+    [sample] = net.wait_until(lambda: site.prometheus.query("aisearch:cache_hits:ratio_rate5m >= 0"), 15, "a ratio")
     assert sample.labels["account"] == "docs"
     assert 0 <= sample.value <= 1
 
@@ -231,10 +333,156 @@ def test_fewer_series_where_they_cost_too_much(simulator, tmp):
         </Account>
     """
     with Collectd(tmp, CollectdConfig(account, extra=chain)) as collectd:
-        report = collectd.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report)
+        report = collectd.wait_report("docs", lambda report: "docs/count-unread" in report)
     of_instance = {name.partition("/")[2] for name in report if name.startswith("docs-handbook/")}
-    assert of_instance == {"gauge-state", "duration-since_read", "operations-failed"}
-    assert "docs/gauge-budget_left" in report
+    assert of_instance == {"operations-failed", *(f"gauge-{name}" for name in OF_INSTANCE)}
+    assert {f"docs/gauge-{name}" for name in OF_ACCOUNT} < set(report)
+
+
+# ---- an outage ----------------------------------------------------------------------------------------------------
+
+# Of everything that has a duration: of the rules, of Prometheus and of collectd. Thirty minutes are one.
+FASTER = 30
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+# What is wrong with instances before it, and has to stand in it; and what may be told of the outage itself.
+STANDING = {("AisearchJobFailed", "docs-failing"), ("AisearchJobsKeepFailing", "docs-failing"),
+            ("AisearchJobStalled", "docs-silent"), ("AisearchOverdue", "docs-late"),
+            ("AisearchInstanceError", "docs-broken")}
+UNREACHABLE, NOT_READ = ("AisearchUnreachable", "docs"), ("AisearchNotRead", "docs")
+
+
+def faster(text: str) -> str:
+    return re.sub(r"\b(\d+)([smhd])\b", lambda match: f"{int(match[1]) * UNITS[match[2]] * 1000 // FASTER}ms", text)
+
+
+def faster_prometheus(tmp: pathlib.Path, port: int, monkeypatch) -> Prometheus:
+    """Without nginx. By default it finds what was scraped last for five minutes: a thirtieth of that."""
+    program = tmp / "prometheus"
+    program.write_text(f'#!/bin/sh\nexec {BINARY} --query.lookback-delta={faster("5m")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr("harness.prometheus.BINARY", program)
+    config = config_text("prometheus.yml", ("localhost:9103", f"127.0.0.1:{port}")).partition("  # What the nginx")[0]
+    return Prometheus(tmp, faster(config), {RULES: faster(config_text(RULES))})
+
+
+def faster_collectd(simulator: Simulator, port: int) -> CollectdConfig:
+    account = f"""
+        <Account "docs">
+          AccountID "{ACCOUNT}"
+          APIURL "{simulator.url}"
+          TokenFile "{simulator.token_file}"
+          Timeout {5000 // FASTER}
+          Budget 300 {300 // FASTER}
+          ActiveInterval {20 / FASTER}
+          IdleInterval {300 / FASTER}
+          DiscoverInstances true
+          DiscoveryInterval {900 / FASTER}
+          StalledAfter {900 / FASTER}
+          OverdueAfter {180 / FASTER}
+        </Account>
+    """
+    outlets = config_text("collectd-outlets.conf", ("Port 9103", f"Port {port}")).partition("# For collectdctl")[0]
+    return CollectdConfig(account, interval=10 / FASTER, global_interval=10 / FASTER, extra=outlets, csv=False)
+
+
+def alerts_since(prometheus: Prometheus) -> dict[tuple[str, str], float]:
+    """When each alert began that stands: another time, where it was over in between."""
+    return {(sample.labels["alertname"], sample.labels.get("aisearch", "")): sample.value
+            for sample in prometheus.query("ALERTS_FOR_STATE")}
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(SLOWNESS > 1, reason="a thirtieth of the time is too little for a daemon with sanitizers")
+def test_what_stands_stands_in_an_outage(tmp, simulator, monkeypatch):
+    """Half an hour of 5xx, in which collectd is restarted."""
+    for name, fields in {"failing": {}, "silent": {}, "late": {}, "broken": {"status": "error"}}.items():
+        simulator.instance(f"instances/{name}", [{"id": "old", "state": "succeeded"}], **fields)
+    port = net.free_port()
+    with Collectd(tmp, faster_collectd(simulator, port)) as collectd, \
+         faster_prometheus(tmp, port, monkeypatch) as prometheus:
+        net.wait_until(lambda: prometheus.query('collectd_aisearch_operations_total{aisearch="docs-failing"} == 0'),
+                       10, "counters", every=0.2)
+        simulator.instance("instances/failing", [{"id": name, "starts_in": -5, "ends_in": 0, "end_reason": "error: x"}
+                                                 for name in "abc"])
+        simulator.instance("instances/silent", [{"id": "a", "starts_in": -1000, "silent_in": -950}])
+        net.wait_until(lambda: prometheus.firing() >= STANDING, 30, "all that is wrong", every=0.2)
+        standing, since = prometheus.firing(), alerts_since(prometheus)
+
+        fault = simulator.fault(status=502, body="no")
+        began = time.monotonic()
+        told = watch_outage(prometheus, standing, began, until=15 * 60 / FASTER)
+        collectd.stop()
+        collectd.start()
+        told = watch_outage(prometheus, standing, began, until=30 * 60 / FASTER) | told
+        assert told[UNREACHABLE] < 5 * 60 / FASTER
+        assert prometheus.firing() == {*standing, UNREACHABLE, NOT_READ}
+
+        simulator.clear_fault(fault)
+        net.wait_until(lambda: prometheus.firing() == standing, 30, "the end of the outage", every=0.2)
+        assert {alert: alerts_since(prometheus).get(alert) for alert in standing} == {
+            alert: since[alert] for alert in standing}
+
+
+def watch_outage(prometheus: Prometheus, standing: set, began: float, until: float) -> dict[tuple[str, str], float]:
+    """After how many seconds each alert of the outage was first seen to fire; what stands has to fire all the time."""
+    first: dict[tuple[str, str], float] = {}
+    while (passed := time.monotonic() - began) < until:
+        firing = prometheus.firing()
+        assert firing >= standing, f"after {passed:.1f} s there is no more {standing - firing}"
+        assert firing <= {*standing, UNREACHABLE, NOT_READ}, f"after {passed:.1f} s"
+        for alert in firing - standing:
+            first.setdefault(alert, passed)
+        time.sleep(0.2)
+    return first
+
+
+# ---- the dashboard ------------------------------------------------------------------------------------------------
+
+
+def test_panels_do_not_overlap():
+    cells = [(panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y) for panel in DASHBOARD["panels"]
+             for x in range(panel["gridPos"]["w"]) for y in range(panel["gridPos"]["h"])]
+    assert len(cells) == len(set(cells)) and max(x for x, _ in cells) < 24
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids)) > 20
+
+
+def test_panels_heed_the_variables():
+    names = [variable["name"] for variable in DASHBOARD["templating"]["list"]]
+    assert names == ["datasource", "host", "account", "aisearch"]
+    for panel in panels():
+        for target in panel["targets"]:
+            assert target["datasource"]["uid"] == "${datasource}"
+            assert "$account" in target["expr"] or "aisearch_zone_" in target["expr"], panel["title"]
+            assert "$host" in target["expr"] or "ALERTS" in target["expr"], panel["title"]
+            assert "$aisearch" in target["expr"] or "aisearch)" not in target["expr"], panel["title"]
+
+
+def test_no_panel_draws_thousands_of_lines():
+    """Where there is one for each instance, only so many are drawn; and no rate is taken over less than it needs."""
+    for panel in panels():
+        for target in panel["targets"]:
+            if "{{aisearch}}" in target["legendFormat"]:
+                assert "topk(" in target["expr"], panel["title"]
+            if "_interval]" in target["expr"]:
+                assert target["interval"] in ("1m", "5m"), panel["title"]
+
+
+def test_states_have_names_and_colours():
+    """The same everywhere."""
+    [timeline] = [panel for panel in panels() if panel["title"] == "State of the newest job"]
+    [mapping] = timeline["fieldConfig"]["defaults"]["mappings"]
+    states = {option["text"]: option["color"] for option in mapping["options"].values()}
+    assert list(states) == ["queued", "running", "succeeded", "failed", "cancelled"]
+    for panel in panels():
+        for override in panel["fieldConfig"]["overrides"]:
+            name = override["matcher"]["options"]
+            if name in states:
+                assert override["properties"][0]["value"]["fixedColor"] == states[name], panel["title"]
+    [counts] = [panel for panel in panels() if panel["title"] == "Instances by the state of their newest job"]
+    assert [target["legendFormat"] for target in counts["targets"]] == list(states)
 
 
 # ---- threshold ----------------------------------------------------------------------------------------------------
@@ -247,10 +495,10 @@ def test_threshold_tells_of_the_failure_alone(site):
     net.wait_until(lambda: not [n for n in site.unixsock.names() if n.endswith("duration-last_seen")], 10, "the end")
     assert site.alarms("state") == [f"FAILURE {ILL}"]
     assert site.alarms("last_seen") == [f"FAILURE {ILL}"]
-    assert site.alarms("since_read") == []
+    assert site.alarms("since_read") == site.alarms("job") == []
 
 
-# ---- what there is ----------------------------------------------------------------------------------------------------
+# ---- what there is ------------------------------------------------------------------------------------------------
 
 
 def test_what_is_reported_is_documented(site):
@@ -260,7 +508,7 @@ def test_what_is_reported_is_documented(site):
 
     def reported() -> set[str]:
         paths = (site.tmp / "csv" / "test").glob("aisearch-*/*")
-        return {re.sub(BY_JOB_OR_SOURCE, r"\1\2", path.name[:-len("-2026-11-23")]) for path in paths}
+        return {path.name[:-len("-2026-11-23")] for path in paths}
 
     net.wait_until(lambda: reported() >= wanted, 10, "all that is documented")
     assert reported() == wanted
@@ -279,7 +527,7 @@ def section(title: str) -> str:
 
 def test_unixsock_gives_the_values(site):
     prefix = f"test/aisearch-{WELL}/"
-    wanted = {f"{prefix}gauge-state": 2, f"{prefix}count-running": 0, f"{prefix}count-succeeded": 2}
+    wanted = {f"{prefix}gauge-state": 2, f"{prefix}count-running": 0, f"{prefix}gauge-failed": 0}
     net.wait_until(lambda: wanted.items() <= site.unixsock.values(prefix).items(), 20, "the end of a job")
     assert site.unixsock.value(f"{prefix}duration-job") > 5
 
