@@ -232,8 +232,10 @@ void account_sweep(account_t *account) {
 void account_free(account_t *account) {
   schedule_free(&account->schedule);
   lists_free(account);
-  while (account->first != NULL)
-    poll_remove(account->first);
+  for (poll_t *poll = account->first, *next; poll != NULL; poll = next) {
+    next = poll->next;
+    poll_remove(poll);
+  }
   notices_free(&account->notices);
   ais_credential_free(account->credential.secret);
   sfree(account->credential.email);

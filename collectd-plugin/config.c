@@ -39,10 +39,10 @@ typedef struct {
 typedef struct {
   const char *name;
   enum { STRING, BOOLEAN, NUMBER, SPAN, OTHER, GONE } type;
+  bool is_repeatable;
   size_t offset;   /* in settings_t */
   double min, max; /* of a number */
   int (*read)(settings_t *settings, const oconfig_item_t *ci);
-  bool is_repeatable;
 } option_t;
 
 __attribute__((format(printf, 2, 3))) static int
@@ -89,7 +89,7 @@ static int refuse_unknown(const option_t *options, const oconfig_item_t *block,
 /* A span may be 0, for never. The others are more than 0. */
 static int read_number_option(settings_t *settings, const option_t *option,
                               const oconfig_item_t *ci) {
-  double *value = (double *)((char *)settings + option->offset);
+  double *value = (void *)((char *)settings + option->offset);
   bool is_span = option->type == SPAN;
   double max = is_span ? YEAR : option->max;
 
@@ -231,12 +231,12 @@ static const option_t account_options[] = {
     {"VerifyHost", BOOLEAN, .offset = AT(verify_host)},
     {"Proxy", STRING, .offset = AT(proxy)},
     {"Timeout", NUMBER, .offset = AT(timeout), .min = 1.0, .max = HOUR_MS},
-    {"Budget", OTHER, .read = read_budget, .is_repeatable = true},
+    {"Budget", OTHER, .is_repeatable = true, .read = read_budget},
     {"ActiveInterval", NUMBER, .offset = AT(active_interval), .max = DAY},
     {"IdleInterval", NUMBER, .offset = AT(idle_interval), .max = DAY},
     {"DiscoverInstances", BOOLEAN, .offset = AT(discover)},
-    {"DiscoverInstance", OTHER, .read = read_discovered, .is_repeatable = true},
-    {"DiscoverNamespace", OTHER, .read = read_namespace, .is_repeatable = true},
+    {"DiscoverInstance", OTHER, .is_repeatable = true, .read = read_discovered},
+    {"DiscoverNamespace", OTHER, .is_repeatable = true, .read = read_namespace},
     {"IgnoreSelected", BOOLEAN, .offset = AT(ignore_selected)},
     {"DiscoveryInterval", NUMBER, .offset = AT(discovery_interval), .max = DAY},
     {"StalledAfter", SPAN, .offset = AT(stalled_after), .min = 1.0},

@@ -30,14 +30,15 @@ static struct ais_credential *credential_read(const credential_t *c,
 /* Returns whether it could be read. */
 static bool credential_load(account_t *account, struct ais_error *err) {
   credential_t *c = &account->credential;
+  uint64_t version;
 
   c->secret = credential_read(c, err);
   if (c->secret == NULL)
     return false;
 
-  ais_rotation_begin(&c->rotation,
-                     &(uint64_t){ais_credential_version(c->secret)}, 1,
-                     /* generation = */ 0, (int64_t)time(NULL));
+  version = ais_credential_version(c->secret);
+  ais_rotation_begin(&c->rotation, &version, 1, /* configuration = */ 0,
+                     (int64_t)time(NULL));
   if (ais_credential_exposed(c->secret))
     account_log(account, LOG_WARNING,
                 ": Everybody on this machine can read or write \"%s\". Take "

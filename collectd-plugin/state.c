@@ -122,17 +122,27 @@ static bool is_plain(const char *kind) {
          strcmp(kind, "budget") == 0;
 }
 
+static void put_all(const char *const *words, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    text_put(&state.text, words[i]);
+}
+
 static void line_begin(const char *kind, const char *name, const char *date) {
-  bool plain = is_plain(kind);
+  const char *const plain[] = {kind, " ", name, " ", date, " "};
+  const char *const other[] = {"budget ", kind, "!", name, "!"};
 
   state.added++;
-  text_all(&state.text, plain ? "" : "budget ", kind, plain ? " " : "!", name,
-           plain ? " " : "!", plain ? date : "", plain ? " " : "", NULL);
+  if (is_plain(kind))
+    put_all(plain, STATIC_ARRAY_SIZE(plain));
+  else
+    put_all(other, STATIC_ARRAY_SIZE(other));
 }
 
 static void line_end(const char *kind, const char *date) {
+  const char *const words[] = {" ", date, " "};
+
   if (!is_plain(kind))
-    text_all(&state.text, " ", date, " ", NULL);
+    put_all(words, STATIC_ARRAY_SIZE(words));
   text_put(&state.text, "\n");
 }
 

@@ -4,7 +4,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +24,10 @@ void text_add(text_t *text, const char *data, size_t len) {
     size_t size = 2 * (text->len + len) + 1;
     char *grown = realloc(text->data, size);
 
-    text->failed = grown == NULL;
-    if (text->failed)
+    if (grown == NULL) {
+      text->failed = true;
       return;
+    }
     text->data = grown;
     text->size = size;
   }
@@ -38,16 +38,6 @@ void text_add(text_t *text, const char *data, size_t len) {
 }
 
 void text_put(text_t *text, const char *s) { text_add(text, s, strlen(s)); }
-
-void text_all(text_t *text, ...) {
-  va_list ap;
-  const char *s;
-
-  va_start(ap, text);
-  while ((s = va_arg(ap, const char *)) != NULL)
-    text_put(text, s);
-  va_end(ap);
-}
 
 /* There are thousands of lines of them: no printf. */
 static void text_digits(text_t *text, uint64_t n, unsigned base, int least) {
@@ -140,7 +130,11 @@ static bool read_string(const char **text, char *to, size_t size) {
     unsigned c = (unsigned char)**text;
 
     if (c == '%') {
-      if (sscanf(*text + 1, "%2x", &c) != 1 || c == 0)
+      char digits[3] = {0};
+
+      strncpy(digits, *text + 1, 2);
+      c = (unsigned)strtoul(digits, NULL, 16);
+      if (strlen(digits) < 2 || c == 0)
         return false;
       *text += 2;
     }

@@ -31,7 +31,6 @@ typedef struct {
 
 void text_add(text_t *text, const char *data, size_t len);
 void text_put(text_t *text, const char *s);
-__attribute__((sentinel)) void text_all(text_t *text, ...);
 void text_number(text_t *text, uint64_t n);
 
 void history_print(text_t *text, const history_t *history);
