@@ -545,12 +545,13 @@ static int set_times(account_t *account, const settings_t *s) {
   return 0;
 }
 
+/* Where one of them could not be read yet, their files tell. */
 static bool is_same(const credential_t *a, const credential_t *b) {
   if (!a->is_wanted || !b->is_wanted)
     return false;
-  return strcmp(a->file, b->file) == 0 ||
-         (a->secret != NULL && b->secret != NULL &&
-          ais_credential_equal(a->secret, b->secret));
+  return a->secret != NULL && b->secret != NULL
+             ? ais_credential_equal(a->secret, b->secret)
+             : strcmp(a->file, b->file) == 0;
 }
 
 /* Behind an nginx in between every account has its own budget: nginx looks

@@ -745,6 +745,19 @@ def test_tls(simulator, edge, certificates, collectd):
     assert len({request["connection"] for request in seen}) == 1
 
 
+def test_certificates_that_are_not_there_yet(simulator, edge, certificates, collectd, tmp):
+    """An error, and no look-up succeeds; once the file is there, they do."""
+    simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
+    path = tmp / "ca.pem"
+    daemon = collectd(account(simulator, 'Instance "handbook"',
+                              options=f'TokenFile "{simulator.token_file}"\nCACert "{path}"\nAPIURL "{edge.url("good")}"'))
+    daemon.wait_log(rf'\[error\] .*"docs": CACert: .*"{path}": No such file')
+    report = daemon.wait_report("docs", lambda r: r["docs/errors-tls"] > 0)
+    assert set(errors(report)) == {"tls"}
+    path.write_bytes(certificates.ca_file.read_bytes())
+    daemon.next_report("docs", has("docs-handbook/gauge-state"), 20)
+
+
 def test_tls_without_verification(simulator, edge, certificates, collectd):
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     options = {
