@@ -20,7 +20,9 @@
 struct list_s {
   request_t request;
   discovery_t discovery;
-  bool discovers; /* or is for named instances alone */
+  char *namespace; /* NULL: the account's */
+  bool discovers;  /* or is for named instances alone */
+  int page;        /* of namespaces, where the account has no list; 0: it has */
   bool in_round;
   bool awaited; /* those that it tells of wait for the first round */
   int64_t awaited_until;
@@ -45,7 +47,7 @@ struct list_s {
 
 /* What comes behind the account's name. */
 static void list_label(const list_t *list, char *label, size_t size) {
-  const char *namespace = list->discovery.namespace;
+  const char *namespace = list->namespace;
 
   ssnprintf(label, size, ", list of instances%s%s%s",
             namespace != NULL ? " in \"" : "",
@@ -63,7 +65,7 @@ static void list_log(const list_t *list, int level, const char *text) {
 
 /* Whether the list tells of this one, where it is there. */
 static bool tells_of(const list_t *list, const instance_t *instance) {
-  const char *namespace = list->discovery.namespace;
+  const char *namespace = list->namespace;
 
   if (namespace == NULL)
     return instance->generation != AIS_AUTORAG;
@@ -245,7 +247,6 @@ static void tell_round(list_t *list) {
  * no list yet. Where nothing is to be discovered, the polls complain. */
 static void list_complain(list_t *list, result_t *result,
                           discovery_step_t step) {
-  const char *namespace = list->discovery.namespace;
   account_t *account = list->request.account;
   struct ais_error why = result->why;
   char label[128];
@@ -254,12 +255,7 @@ static void list_complain(list_t *list, result_t *result,
       (result->good && (step == DISCOVERY_MORE || list->trouble.kind == 0)))
     return;
 
-  if (result->verdict.no_route && namespace == NULL)
-    ais_error_set(&result->why,
-                  "%s. Where the API has lists of namespaces alone, name these "
-                  "by DiscoverNamespace",
-                  why.text);
-  else if (result->status == 403 && !account->credential.is_wanted)
+  if (result->status == 403 && !account->credential.is_wanted)
     ais_error_set(&result->why,
                   "%s. Where nginx has an allow-list (\"instance\"), it lists "
                   "no instances: name them here, too",
@@ -383,8 +379,54 @@ static void take_one(list_t *list, const result_t *result) {
 
 /* ---- the list ------------------------------------------------------------ */
 
+/* ---- namespaces ---------------------------------------------------------- */
+
+static int add_list(account_t *account, const char *namespace, bool discovers);
+
+static bool has_list_of(const account_t *account, const char *namespace) {
+  const list_t *list = account->lists;
+
+  while (list != NULL && (!list->discovers || list->namespace == NULL ||
+                          strcmp(list->namespace, namespace) != 0))
+    list = list->next;
+  return list != NULL;
+}
+
+/* Where the API has no list of the account any more, each namespace has one. */
+static discovery_step_t take_namespaces(list_t *list, result_t *result) {
+  account_t *account = list->request.account;
+  const struct ais_listing *listing = &result->answer.listing;
+
+  list_complain(list, result, DISCOVERY_DONE);
+  for (size_t i = 0; result->good && i < listing->ninstances; i++) {
+    const char *name = listing->instances[i].id;
+
+    if (!has_list_of(account, name) &&
+        add_list(account, name, /* discovers = */ true) != 0)
+      account_log(account, LOG_ERR, ": Out of memory.");
+  }
+
+  if (!result->good || listing->ninstances < DISCOVERY_PER_PAGE ||
+      list->page >= DISCOVERY_PAGES_MAX) {
+    list->page = 1;
+    return DISCOVERY_DONE;
+  }
+  list->page++;
+  return DISCOVERY_MORE;
+}
+
 static discovery_step_t take_list(list_t *list, result_t *result) {
   discovery_step_t step = DISCOVERY_FAILED;
+
+  if (list->page > 0)
+    return take_namespaces(list, result);
+  if (result->verdict.no_route && list->discovers && list->namespace == NULL) {
+    list_log(list, LOG_NOTICE,
+             "the API has none any more: asks for those of its namespaces from "
+             "now on.");
+    list->page = 1;
+    return DISCOVERY_MORE;
+  }
 
   if (result->good)
     step = take_page(list, result);
@@ -436,6 +478,10 @@ static void list_ask(list_t *list) {
     poll_resource(list->one, AIS_INSTANCE, &request->resource);
   else
     discovery_resource(&list->discovery, &request->resource);
+  if (list->one == NULL && list->page > 0) {
+    request->resource.kind = AIS_NAMESPACES;
+    request->resource.page = list->page;
+  }
   request->resource.job = view(NULL);
   request_send(request);
 }
@@ -497,8 +543,12 @@ static int add_list(account_t *account, const char *namespace, bool discovers) {
   list_t *list = calloc(1, sizeof(*list));
   size_t room = DATA_MAX_NAME_LEN - 1 - strlen(account->name) - strlen("-");
 
-  if (list == NULL)
+  if (list != NULL && namespace != NULL)
+    list->namespace = strdup(namespace);
+  if (list == NULL || (namespace != NULL && list->namespace == NULL)) {
+    sfree(list);
     return -1;
+  }
 
   list->request.account = account;
   list->request.done = list_done;
@@ -507,7 +557,7 @@ static int add_list(account_t *account, const char *namespace, bool discovers) {
   list->awaited_until = list->due + account->discover.interval;
   if (!discovers)
     list->due += account->active_interval;
-  discovery_init(&list->discovery, namespace,
+  discovery_init(&list->discovery, list->namespace,
                  discovers ? &account->discover.selection : NULL, room);
   list->next = account->lists;
   account->lists = list;
@@ -608,6 +658,7 @@ void lists_free(account_t *account) {
     list_t *next = account->lists->next;
 
     discovery_free(&account->lists->discovery);
+    sfree(account->lists->namespace);
     sfree(account->lists);
     account->lists = next;
   }

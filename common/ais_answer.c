@@ -189,9 +189,9 @@ static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t coun
 /* Instances and namespaces. */
 
 /* Whether it can be asked about; a namespace allows no more than its absence does. */
-static bool has_resource(const struct ais_instance *instance)
+static bool has_resource(const struct ais_instance *instance, enum ais_kind kind)
 {
-    return ais_instance_valid(ais_str_of(instance->id), AIS_PLAIN) &&
+    return (kind == AIS_NAMESPACES || ais_instance_valid(ais_str_of(instance->id), AIS_PLAIN)) &&
            (instance->namespace == NULL || ais_namespace_valid(ais_str_of(instance->namespace)));
 }
 
@@ -275,7 +275,20 @@ static bool parse_namespace(const char **name, const cJSON *result)
     return *name != NULL;
 }
 
-static int parse_instances(struct ais_listing *listing, const cJSON *array, struct ais_error *err)
+/* Of a namespace, what is known of an instance is its name, twice. */
+static bool parse_element(struct ais_instance *element, enum ais_kind kind, const cJSON *item)
+{
+    if (kind == AIS_INSTANCES)
+        return parse_instance(element, item);
+
+    *element = (struct ais_instance){.created_at = AIS_TIME_NONE, .modified_at = AIS_TIME_NONE};
+    if (!parse_namespace(&element->namespace, item))
+        return false;
+    element->id = element->namespace;
+    return true;
+}
+
+static int parse_instances(struct ais_listing *listing, enum ais_kind kind, const cJSON *array, struct ais_error *err)
 {
     size_t count = count_elements(array);
     bool has_ids = false;
@@ -291,16 +304,16 @@ static int parse_instances(struct ais_listing *listing, const cJSON *array, stru
 
     for (const cJSON *item = array->child; item != NULL; item = item->next) {
         struct ais_instance *instance = &listing->instances[listing->ninstances];
-        bool has_id = parse_instance(instance, item);
+        bool has_id = parse_element(instance, kind, item);
 
         has_ids = has_ids || has_id;
-        if (has_id && has_resource(instance))
+        if (has_id && has_resource(instance, kind))
             listing->ninstances++;
         else
             listing->left_out++;
     }
 
-    if (!has_ids) {
+    if (kind == AIS_INSTANCES && !has_ids) {
         ais_error_set(err, "\"result\" has no instance with an \"id\" in it");
         return -1;
     }
@@ -308,7 +321,7 @@ static int parse_instances(struct ais_listing *listing, const cJSON *array, stru
     return 0;
 }
 
-static int parse_listing(struct ais_listing *listing, const cJSON *result, const cJSON *result_info,
+static int parse_listing(struct ais_listing *listing, enum ais_kind kind, const cJSON *result, const cJSON *result_info,
                          struct ais_error *err)
 {
     static const char *const names[] = {"total_count", "page"};
@@ -317,7 +330,7 @@ static int parse_listing(struct ais_listing *listing, const cJSON *result, const
     find_values(result_info, names, 2, found);
     *listing = (struct ais_listing){.total = count_of(found[0]), .page = count_of(found[1])};
 
-    return parse_instances(listing, result, err);
+    return parse_instances(listing, kind, result, err);
 }
 
 /* Errors. */
@@ -385,8 +398,9 @@ static int parse_result(struct ais_answer *answer, enum ais_kind kind, const cJS
         return -1;
     }
 
-    if (kind == AIS_INSTANCES) /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): NULL is no array */
-        return parse_listing(&answer->listing, result, result_info, err);
+    if (kind == AIS_INSTANCES || kind == AIS_NAMESPACES)
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): NULL is no array */
+        return parse_listing(&answer->listing, kind, result, result_info, err);
 
     if (kind == AIS_LIST)
         return parse_jobs(answer, result->child, count_elements(result), err);

@@ -76,7 +76,7 @@ struct ais_answer {
     struct ais_job *jobs; /* one for AIS_JOB, any number for AIS_LIST, none for others or an error */
     size_t njobs;
     size_t nlogs;                                /* entries, for AIS_LOGS */
-    struct ais_listing listing;                  /* for AIS_INSTANCES */
+    struct ais_listing listing;                  /* for AIS_INSTANCES; for AIS_NAMESPACES, of names alone */
     struct ais_instance instance;                /* for AIS_INSTANCE */
     struct ais_stats stats;                      /* for AIS_STATS */
     const char *namespace;                       /* the name, for AIS_NAMESPACE */

@@ -418,14 +418,22 @@ def test_no_route_in_either_form(simulator, collectd):
 
 
 def test_the_list_of_the_account_goes_away(simulator, collectd):
+    """Then the namespaces are asked for, and the list of each; what comes and goes is noticed there."""
     simulator.instance(LIST)
+    simulator.instance("namespaces/team/instances/docs")
+    simulator.instance("namespaces/other/instances/wiki")
     simulator.forms(plain=False)
-    daemon = collectd(block(simulator, "DiscoverInstances true"))
-    line = daemon.wait_log("list of instances: cannot be read")
-    assert "name these by DiscoverNamespace" in line
-    daemon.stop()
-    daemon = collectd(block(simulator, 'DiscoverNamespace "default"'))
-    daemon.wait_report("docs", lambda report: "docs-handbook/count-running" in report)
+    daemon = collectd(block(simulator, "DiscoverInstances true", "DiscoveryInterval @INTERVAL@"))
+    names = ("docs-handbook", "docs-docs@team", "docs-wiki@other")
+    daemon.wait_report("docs", lambda report: all(f"{name}/count-running" in report for name in names), 20)
+    assert len(daemon.log_lines("list of instances: the API has none any more")) == 1
+    assert simulator.count(r"/ai-search/namespaces\?") >= 1
+
+    simulator.instance("namespaces/third/instances/new")
+    simulator.remove_instances("namespaces/team/instances/docs")
+    daemon.wait_log('Instance "docs" in Namespace "team" is gone', 20)
+    daemon.wait_report("docs", lambda report: "docs-new@third/count-running" in report, 20)
+    assert daemon.log_lines("list of.*cannot be read") == []
 
 
 # ---- items ----------------------------------------------------------------------------------------------------------

@@ -378,6 +378,30 @@ static void test_namespace(void **state)
         assert_refused(AIS_NAMESPACE, bad[i], -1, "not what was asked for");
 }
 
+/* Names alone; those that cannot be asked about are left out. */
+static void test_namespaces(void **state)
+{
+    static const char body[] = "{\"success\":true,\"result\":[{\"name\":\"team\"},{\"name\":\"a--b\"},{\"id\":\"x\"},"
+                               "{\"name\":\"No\"},7],\"result_info\":{\"page\":2,\"total_count\":105}}";
+    static const char none[] = "{\"success\":true,\"result\":[{\"id\":\"x\"}]}";
+    struct ais_answer answer;
+
+    (void) state;
+    assert_int_equal(ais_answer_parse(&answer, AIS_NAMESPACES, AIS_STR(body), NULL), 0);
+    assert_int_equal(answer.listing.ninstances, 2);
+    assert_string_equal(answer.listing.instances[0].id, "team");
+    assert_string_equal(answer.listing.instances[1].namespace, "a--b");
+    assert_int_equal(answer.listing.instances[1].created_at, AIS_TIME_NONE);
+    assert_int_equal(answer.listing.left_out, 3);
+    assert_int_equal(answer.listing.page, 2);
+    assert_int_equal(answer.listing.total, 105);
+    ais_answer_free(&answer);
+
+    assert_int_equal(ais_answer_parse(&answer, AIS_NAMESPACES, AIS_STR(none), NULL), 0);
+    assert_int_equal(answer.listing.ninstances, 0);
+    ais_answer_free(&answer);
+}
+
 static void test_out_of_memory(void **state)
 {
     (void) state;
@@ -400,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_stats),
         cmocka_unit_test(test_stats_names),
         cmocka_unit_test(test_namespace),
+        cmocka_unit_test(test_namespaces),
         cmocka_unit_test(test_out_of_memory),
     };
 
