@@ -405,8 +405,8 @@ static int parse_result(struct ais_answer *answer, enum ais_kind kind, const cJS
     if (kind == AIS_LIST)
         return parse_jobs(answer, result->child, count_elements(result), err);
 
-    if (kind == AIS_LOGS) /* what stands in an entry is for those who read the log */
-        answer->nlogs = count_elements(result);
+    /* what stands in an entry of a log is for those who read it */
+    answer->nlogs = count_elements(result);
 
     return 0;
 }
