@@ -53,7 +53,8 @@ class Cell:
     def values(self, report: Report) -> dict[str, float]:
         """Of the job, by their types."""
         begin, end = f"{self.name}-docs/", f"-{self.name}"
-        return {name[len(begin):-len(end)]: value for name, value in report.items() if name.startswith(begin)}
+        return {name[len(begin):-len(end)]: value for name, value in report.items()
+                if name.startswith(begin) and name.endswith(end)}
 
     def errors(self, report: Report) -> set[str]:
         begin = f"{self.name}/errors-"
@@ -77,7 +78,7 @@ class Cell:
 
     def text(self) -> str:
         """For the table."""
-        what = "read" if self.is_read(self.ill) else "gap" if self.values(self.ill) else "nothing"
+        what = "age" if not self.is_read(self.ill) else "read" if self.behaviour.status == 200 else "kept"
         return " ".join([what, *sorted({self.behaviour.name_cause(error, True) for error in self.errors(self.ill)})])
 
 
@@ -118,7 +119,7 @@ def _account(tmp: pathlib.Path, behaviour: Behaviour, url: str, certificates: Ce
   CACert "{certificates.ca_file}"
   Timeout {int(timeout * 1000)}
   ActiveInterval {interval}
-  IdleInterval {interval}
+  IdleInterval {2 * interval}
   Budget 1000000 1
   <Instance "docs">
     Job "{behaviour.name}"
@@ -151,8 +152,9 @@ def _go_through(cells: list[Cell], upstreams: dict[str, Upstream], clock: Clock)
         cell.later = cell.said(cell.daemon.log())
 
 
-def _is_read(cell: Cell, _when: float, report: Report, _log: str) -> bool:
-    return cell.is_read(report)
+def _is_read(cell: Cell, _when: float, report: Report, log: str) -> bool:
+    """Again, as the log says where it was not."""
+    return cell.is_read(report) and (cell.behaviour.status == 200 or bool(cell.said(log)))
 
 
 def _has_shown_before(cell: Cell, when: float, report: Report, log: str) -> bool:

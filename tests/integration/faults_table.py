@@ -21,8 +21,8 @@ fresh one is a `HIT`, and nothing is asked for. Of refusals, a column more is ab
 which the first is refused.
 
 The columns of **collectd** are what it reports of a job that it has *never* read before, and of one that it *has*: the
-job's values (read); only how old the last answer is (gap); or nothing. Then comes which of its counters of errors has
-grown. The log names the same cause, once.
+job's values (read); those of the last answer, until that is old (kept); or only how old it is (age). Then comes which of
+its counters of errors has grown. The log names the same cause, once.
 
 Also observed for each cell: the answer comes within `timeout`; nothing of what misbehaves gets to clients, into the
 cache or into values; there is one log line for a fault, and none for an answer; and the first look-up after the

@@ -160,8 +160,8 @@ def check_recovery(cell: Cell) -> None:
 
 # ---- collectd -------------------------------------------------------------------------------------------------------
 
-# What is left of a job that cannot be read: nothing, or how old the last answer is.
-LEFT = {"new": set(), "known": {"duration-since_read"}}
+# What is left of a job that cannot be read: how old the last answer is, and what that told, until it is old.
+LEFT = {"new": {"duration-since_read"}, "known": {"duration-since_read", "gauge-state", "duration-job"}}
 
 GOOD_NEWS = {False: "can be read again.", True: "The API accepts the credential again."}
 
@@ -187,7 +187,7 @@ def test_collectd(collectd_cells, name, state):
     if behaviour.unverified:
         assert cell.asked == 0
     if behaviour.patience:
-        assert set(cell.values(cell.closed)) == LEFT[state]
+        assert LEFT["new"] <= set(cell.values(cell.closed)) <= LEFT[state]
     assert cell.is_read(cell.after)
     assert cell.states == {1.0}
     assert cell.longest < 3
