@@ -417,30 +417,12 @@ void conditions_gone(told_t *told, const char *name, notices_t *notices) {
 
 void conditions_count(conditions_account_t *account, enum ais_fault fault,
                       const refusal_t *refusal) {
+  bool is_missing = fault == AIS_FAULT_NONE && refusal != NULL;
+
   if (refusal != NULL)
     account->refusal = *refusal;
-
-  switch (fault) {
-  case AIS_FAULT_NONE:
-    if (refusal == NULL)
-      account->good++;
-    else
-      account->missing++;
-    break;
-  case AIS_FAULT_REFUSED:
-    account->refused++;
-    break;
-  case AIS_FAULT_CREDENTIAL:
-    account->denied++;
-    break;
-  case AIS_FAULT_RATE_LIMITED:
-    account->limited++;
-    break;
-  case AIS_FAULT_INTERNAL:
-    break; /* not the API's doing */
-  default: /* BUDGET too: a call had failed, and there was none for a repeat */
-    account->failed++;
-  }
+  account->missing += is_missing;
+  account->ended[fault] += !is_missing;
 }
 
 /* It begins where all that there was for so many reports is like that. */
@@ -469,31 +451,39 @@ static notice_t say_refused(const refusal_t *refusal) {
 
 /* Whoever refuses something can be reached. Answers that were under way may
  * come in after the 429. What has failed beside what is refused may have been
- * in order. */
+ * in order. INTERNAL is not the API's doing; and of BUDGET a call had failed,
+ * and there was none for a repeat. */
 void conditions_report(conditions_account_t *a, const char *name,
                        notices_t *notices) {
   subject_t s = {&a->told, name, notices};
-  size_t answered = a->good + a->missing;
-  bool is_mixed = a->denied + a->limited + a->failed > 0;
+  size_t answered = a->ended[AIS_FAULT_NONE] + a->missing;
+  size_t refused = a->ended[AIS_FAULT_REFUSED];
+  size_t denied = a->ended[AIS_FAULT_CREDENTIAL];
+  size_t limited = a->ended[AIS_FAULT_RATE_LIMITED];
+  size_t failed = 0;
   unsigned at_once = 0;
 
-  judge_account(&s, CONDITION_CREDENTIAL, a->denied > 0, &a->denied_reads,
+  for (int fault = AIS_FAULT_CONNECT; fault < AIS_FAULT_INTERNAL; fault++)
+    failed += a->ended[fault];
+  failed -= refused + denied + limited;
+
+  judge_account(&s, CONDITION_CREDENTIAL, denied > 0, &a->denied_reads,
                 DENIED_READS, answered > 0,
                 notice_say("The API refuses the credential"),
                 "The API accepts the credential");
-  judge_account(&s, CONDITION_UNREACHABLE, a->failed > 0, &a->failed_reads,
-                UNREACHABLE_READS,
-                answered + a->refused + a->denied + a->limited > 0,
+  judge_account(&s, CONDITION_UNREACHABLE, failed > 0, &a->failed_reads,
+                UNREACHABLE_READS, answered + refused + denied + limited > 0,
                 notice_say("The API cannot be reached: no look-up succeeds"),
                 "The API answers again");
-  judge_account(&s, CONDITION_RATE_LIMITED, a->limited > 0, &at_once, 1,
-                a->limited == 0 && answered + a->refused > 0,
+  judge_account(&s, CONDITION_RATE_LIMITED, limited > 0, &at_once, 1,
+                limited == 0 && answered + refused > 0,
                 notice_say("The rate limit of the API is reached (429)"),
                 "The API accepts calls again");
-  judge_account(&s, CONDITION_REFUSED, a->missing + a->refused > 0 && !is_mixed,
-                &a->refused_reads, REFUSED_READS, a->good > 0,
+  judge_account(&s, CONDITION_REFUSED,
+                a->missing + refused > 0 && denied + limited + failed == 0,
+                &a->refused_reads, REFUSED_READS, a->ended[AIS_FAULT_NONE] > 0,
                 say_refused(&a->refusal), "The API answers a look-up again");
 
-  a->good = a->missing = a->refused = 0;
-  a->denied = a->limited = a->failed = 0;
+  memset(a->ended, 0, sizeof(a->ended));
+  a->missing = 0;
 }

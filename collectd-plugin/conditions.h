@@ -66,13 +66,9 @@ typedef struct {
   told_t told;
 
   /* since the last report */
-  size_t good;       /* the API has told what was asked for */
-  size_t missing;    /* that there is no such thing */
-  size_t refused;    /* no, in other words */
-  size_t denied;     /* the credential was refused */
-  size_t limited;    /* 429 */
-  size_t failed;     /* anything else */
-  refusal_t refusal; /* the latest one */
+  size_t ended[AIS_FAULTS]; /* NONE: the API has told what was asked for */
+  size_t missing;           /* that there is no such thing */
+  refusal_t refusal;        /* the latest one */
 
   unsigned denied_reads; /* and nothing good since */
   unsigned failed_reads;

@@ -86,3 +86,23 @@ def test_uninstall_refuses_while_something_needs_it(tmp_path, path, text):
     file.write_text("# aisearch_pass, LoadPlugin aisearch\n<Plugin threshold>\n  <Plugin aisearch>\n")
     done = make("uninstall", *where)
     assert done.returncode == 0 and not module.exists(), done.stdout
+
+
+def test_the_plugin_does_not_grow():
+    """Lines of code of collectd's plugin, with what is there for it alone in the library; and of each of its files."""
+    sources = [*sorted((ROOT / "collectd-plugin").glob("*.c")), ROOT / "common/ais_poll.c"]
+    run = subprocess.run([ROOT / "scripts/code-lines", "--total", "5200", "--file", "700", *sources],
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True)
+    assert run.returncode == 0, run.stdout
+    counted = [int(line.split()[0]) for line in run.stdout.splitlines()]
+    assert sum(counted[:-1]) == counted[-1] > 1000
+
+
+def test_lines_of_code_are_counted(tmp):
+    """Neither blank lines nor comments; and what is too much is said."""
+    source = tmp / "some.c"
+    source.write_text("/* a\n * comment */\n\n#include <stdio.h>\n// another\nint main(void) {\n  return 0; /* end */\n}\n")
+    for options, status in (((), 0), (("--total", "4", "--file", "4"), 0), (("--total", "3"), 1), (("--file", "3"), 1)):
+        run = subprocess.run([ROOT / "scripts/code-lines", *options, source], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, check=False, text=True)
+        assert run.returncode == status and "     4 in all" in run.stdout, run.stdout
