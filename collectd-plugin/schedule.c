@@ -255,10 +255,11 @@ static double next_interval(const schedule_entry_t *entry, schedule_next_t next,
   return interval < idle ? max_double(interval, active) : idle;
 }
 
-/* Those that have begun together are spread once their interval changes. */
+/* Those that have begun together, or were held, are spread. */
 static double gap(const schedule_entry_t *entry, double interval) {
-  return interval == entry->interval ? interval
-                                     : interval * (1.0 + entry->share) / 2.0;
+  return interval == entry->interval && !entry->is_held
+             ? interval
+             : interval * (1.0 + entry->share) / 2.0;
 }
 
 void schedule_done(schedule_t *s, schedule_entry_t *entry, schedule_next_t next,
@@ -272,6 +273,7 @@ void schedule_done(schedule_t *s, schedule_entry_t *entry, schedule_next_t next,
     double interval = next_interval(entry, next, (double)active, (double)idle);
 
     entry->due = max_double(entry->due + gap(entry, interval), s->now);
+    entry->is_held = false;
     set_interval(s, entry, interval);
   }
   insert(s, entry);
@@ -279,6 +281,7 @@ void schedule_done(schedule_t *s, schedule_entry_t *entry, schedule_next_t next,
 
 void schedule_hold(schedule_t *s, schedule_entry_t *entry, int64_t ms) {
   entry->due = s->now + (double)ms / s->stretch;
+  entry->is_held = true;
   insert(s, entry);
 }
 

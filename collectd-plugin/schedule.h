@@ -27,6 +27,7 @@ struct schedule_entry_s {
   size_t place;    /* in the heap, from 1; 0: not in there */
   bool is_member;
   bool is_prompt;         /* new, and due at once */
+  bool is_held;           /* with others, since it was looked at */
   schedule_entry_t *next; /* in the queue of those that are new */
 };
 

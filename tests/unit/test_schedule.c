@@ -511,9 +511,57 @@ static void test_order(void **state)
     tear_down(&p);
 }
 
+/* In an outage all that is due has to wait: nothing is stretched by that. Then the looks are spread again. */
+static void test_what_is_held(void **state)
+{
+    enum { N = 100 };
+    struct play p;
+    int64_t earliest = INT64_MAX, latest = 0;
+
+    (void) state;
+    set_up(&p, N, PER_SECOND(100));
+    add_all(&p, PLENTY);
+    play(&p, 1);
+    for (int64_t end = p.now + 2 * IDLE; p.now < end; p.now += 5 * SECOND) {
+        struct player *player;
+
+        schedule_advance(&p.schedule, p.now, p.rate);
+        while ((player = take(&p)) != NULL)
+            schedule_hold(&p.schedule, &player->turn, 15 * SECOND);
+        assert_true(p.schedule.stretch == 1.0);
+    }
+    for (size_t i = 0; i < N; i++)
+        assert_int_equal(p.players[i].looks, 1);
+
+    play(&p, p.now + 16 * SECOND);
+    for (size_t i = 0; i < N; i++)
+        assert_int_equal(p.players[i].looks, 2);
+    play(&p, p.now + IDLE);
+    for (size_t i = 0; i < N; i++) {
+        assert_true(p.players[i].looks >= 3);
+        earliest = p.players[i].last < earliest ? p.players[i].last : earliest;
+        latest = p.players[i].last > latest ? p.players[i].last : latest;
+    }
+    assert_true(latest - earliest > IDLE / 3);
+    tear_down(&p);
+}
+
+static void test_round(void **state)
+{
+    struct play p;
+
+    (void) state;
+    set_up(&p, 300, PER_SECOND(1));
+    add_all(&p, PLENTY);
+    assert_true(schedule_round(&p.schedule) > 299e3 && schedule_round(&p.schedule) < 301e3);
+    tear_down(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_held),
+        cmocka_unit_test(test_round),
         cmocka_unit_test(test_first_looks_are_at_once),
         cmocka_unit_test(test_looks_are_spread),
         cmocka_unit_test(test_spread_is_the_same_on_every_start),
