@@ -17,7 +17,8 @@ void account_log(const account_t *account, int level, const char *format, ...) {
 }
 
 int64_t account_lifetime(const account_t *account) {
-  return (int64_t)(3.0 * (double)account->idle_interval * account->stretch);
+  return (int64_t)(3.0 * (double)account->idle_interval *
+                   account->values.stretch);
 }
 
 /* What plain instances are in is called "default", and needs no mention. */
@@ -91,7 +92,7 @@ static void poll_append(account_t *account, poll_t *poll) {
     account->first = poll;
   account->last = poll;
   account->polls++;
-  account->instances += poll->leads;
+  account->values.instances += poll->leads;
   pthread_mutex_unlock(&account->lock);
 }
 
@@ -149,7 +150,7 @@ void poll_remove(poll_t *poll) {
   else
     account->last = poll->prev;
   account->polls--;
-  account->instances -= poll->leads;
+  account->values.instances -= poll->leads;
   pthread_mutex_unlock(&account->lock);
   poll_free(poll);
 }

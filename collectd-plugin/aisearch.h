@@ -124,6 +124,18 @@ typedef struct {
   int64_t interval; /* ms, between two rounds */
 } discovery_settings_t;
 
+/* What is reported of an account. */
+typedef struct {
+  size_t instances;
+  derive_t requests; /* that were sent, repeats included */
+  derive_t errors[AIS_FAULTS];
+  double response_time; /* seconds, sum since the last report */
+  size_t responses;     /* how many are in that sum */
+  uint32_t budget_left;
+  double budget_percent;
+  double stretch;
+} account_values_t;
+
 struct account_s {
   char *name;
   char *account_id;
@@ -163,20 +175,13 @@ struct account_s {
   size_t asked;       /* requests, since ever */
 
   pthread_mutex_t lock;
-  poll_t *first;               /* lock */
-  poll_t *last;                /* lock */
-  size_t polls;                /* lock */
-  size_t instances;            /* lock */
-  void *by_name;               /* a tree: the first poll of each instance */
-  derive_t requests;           /* lock; that were sent, repeats included */
-  derive_t errors[AIS_FAULTS]; /* lock */
-  double response_time;        /* lock; seconds, sum since the last report */
-  size_t responses;            /* lock; how many are in that sum */
-  size_t answers;              /* lock; requests that are over, since ever */
-  char fault[256];             /* lock; the latest one of them */
-  uint32_t budget_left;        /* lock */
-  double budget_percent;       /* lock */
-  double stretch;              /* lock */
+  poll_t *first;           /* lock */
+  poll_t *last;            /* lock */
+  size_t polls;            /* lock */
+  void *by_name;           /* a tree: the first poll of each instance */
+  account_values_t values; /* lock */
+  size_t answers;          /* lock; requests that are over, since ever */
+  char fault[256];         /* lock; the latest one of them */
   conditions_account_t conditions; /* lock */
   notices_t notices;               /* lock */
 

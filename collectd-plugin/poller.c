@@ -230,9 +230,9 @@ static void publish(account_t *account) {
   double percent = budget_percent(&payer->budget, now);
 
   pthread_mutex_lock(&account->lock);
-  account->budget_left = left;
-  account->budget_percent = percent;
-  account->stretch = payer->schedule.stretch;
+  account->values.budget_left = left;
+  account->values.budget_percent = percent;
+  account->values.stretch = payer->schedule.stretch;
   pthread_mutex_unlock(&account->lock);
 }
 
@@ -342,7 +342,7 @@ static int start_schedules(void) {
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
     set_gates(a);
     a->is_single = !a->target.url.tls;
-    a->stretch = 1.0;
+    a->values.stretch = 1.0;
     if (is_payer(a)) {
       budget_start(&a->budget, now);
       schedule_init(&a->schedule, now, budget_rate(&a->budget, now));

@@ -71,38 +71,30 @@ static void counter(const account_t *account, const char *type,
 }
 
 static void report_account(account_t *account, cdtime_t now) {
-  derive_t requests, errors[AIS_FAULTS];
-  gauge_t left, percent, stretch, instances;
-  gauge_t response_time = NAN;
+  account_values_t v;
   told_t told;
 
   pthread_mutex_lock(&account->lock);
-  requests = account->requests;
-  memcpy(errors, account->errors, sizeof(errors));
-  if (account->responses > 0)
-    response_time = account->response_time / (double)account->responses;
-  account->response_time = 0.0;
-  account->responses = 0;
-  left = (gauge_t)account->budget_left;
-  percent = account->budget_percent;
-  stretch = account->stretch;
-  instances = (gauge_t)account->instances;
+  v = account->values;
+  account->values.response_time = 0.0;
+  account->values.responses = 0;
   told = account->conditions.told;
   pthread_mutex_unlock(&account->lock);
 
-  counter(account, "http_requests", "", requests, now);
+  counter(account, "http_requests", "", v.requests, now);
   for (int fault = AIS_FAULT_CONNECT; fault <= AIS_FAULT_REFUSED; fault++)
-    counter(account, "errors", ais_fault_name(fault), errors[fault], now);
+    counter(account, "errors", ais_fault_name(fault), v.errors[fault], now);
   for (int c = CONDITIONS_OF_INSTANCE; c < CONDITIONS; c++)
     gauge(account, "gauge", condition_name(c), condition_has_begun(&told, c),
           now);
 
-  gauge(account, "count", "instances", instances, now);
-  gauge(account, "percent", "budget_left", percent, now);
-  gauge(account, "gauge", "budget_left", left, now);
-  gauge(account, "gauge", "budget_stretch", stretch, now);
-  if (!isnan(response_time))
-    gauge(account, "response_time", "api", response_time, now);
+  gauge(account, "count", "instances", (gauge_t)v.instances, now);
+  gauge(account, "percent", "budget_left", v.budget_percent, now);
+  gauge(account, "gauge", "budget_left", (gauge_t)v.budget_left, now);
+  gauge(account, "gauge", "budget_stretch", v.stretch, now);
+  if (v.responses > 0)
+    gauge(account, "response_time", "api",
+          v.response_time / (double)v.responses, now);
 }
 
 /* The values of one poll. */

@@ -251,17 +251,17 @@ static void count(const request_t *request, const result_t *result) {
   bool is_no = result_is_no(result);
 
   pthread_mutex_lock(&account->lock);
-  account->requests += response->calls;
+  account->values.requests += response->calls;
   if (!request->is_aside && !result->put_off) {
     account->answers++;
-    account->errors[is_no ? AIS_FAULT_REFUSED : result->fault]++;
+    account->values.errors[is_no ? AIS_FAULT_REFUSED : result->fault]++;
     conditions_count(&account->conditions, result->fault,
                      is_no ? &result->refusal : NULL);
     if (!result->good)
       sstrncpy(account->fault, result->why.text, sizeof(account->fault));
     if (response->status != 0) {
-      account->response_time += (double)response->elapsed / 1000.0;
-      account->responses++;
+      account->values.response_time += (double)response->elapsed / 1000.0;
+      account->values.responses++;
     }
   }
   pthread_mutex_unlock(&account->lock);

@@ -122,6 +122,18 @@ def test_many_on_several_pages(tmp, simulator):
 # ---- they come and go ------------------------------------------------------------------------------------------------------
 
 
+def test_a_budget_that_is_too_small_is_told_of(tmp, simulator):
+    """Once, when the instances are known; and values tell how many are unread by that."""
+    populate(simulator, *(f"instances/i{n}" for n in range(30)))
+    with running(tmp, block(simulator, "DiscoverInstances true", budget="Budget 20 600")) as daemon:
+        daemon.wait_log(r'\[warning\] .*Account "docs": With this Budget it takes 1[45] min to look at all of 30 instances '
+                        r"once, and not an IdleInterval of \d s\. A Budget of \d+ calls in 300 seconds would do", 20)
+        report = daemon.next_report("docs", lambda report: report["docs/count-instances"] == 30, 20)
+        assert 0 <= report["docs/percent-budget_left"] < 100
+        daemon.wait_reads(5)
+        assert len(daemon.log_lines("With this Budget it takes")) == 1
+
+
 def test_they_come_and_go_without_a_restart(tmp, simulator):
     populate(simulator, "instances/docs")
     with running(tmp, block(simulator, "DiscoverInstances true", 'Instance "named"')) as daemon:

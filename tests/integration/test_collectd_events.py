@@ -385,6 +385,7 @@ def test_an_instance_that_goes_and_comes_back(simulator, collectd):
     simulator.control("POST", "/world", {"accounts": [{"id": ACCOUNT, "remove_instances": [LIST]}]})
     gone = ("OKAY", "docs-handbook/failed", "The instance is not there any more")
     wait_notifications(daemon, failed, gone)
+    net.wait_until(lambda: daemon.series("docs-handbook/gauge-failed")[-1][1] == 0, 5, "its conditions as 0, once more")
     simulator.instance(LIST, [*jobs, ended("b", "failed")])
     known(daemon, failed=2)
     wait_notifications(daemon, failed, gone, ("FAILURE", "docs-handbook/failed", "Job b .*"))
