@@ -433,7 +433,7 @@ ngx_http_aisearch_limit_over(ngx_http_aisearch_ctx_t *ctx,
 
     ngx_http_aisearch_limit_warn(ctx, excess);
 
-    if (lookup->serve == NGX_HTTP_AISEARCH_NOTHING) {
+    if (lookup->serve == AIS_SERVE_NOTHING) {
         *lookup = ngx_http_aisearch_limit_lookup(ctx, query,
                                                  NGX_HTTP_AISEARCH_PEEK);
     }
@@ -442,15 +442,15 @@ ngx_http_aisearch_limit_over(ngx_http_aisearch_ctx_t *ctx,
 
     switch (lookup->serve) {
 
-    case NGX_HTTP_AISEARCH_UPDATING:
-        lookup->serve = NGX_HTTP_AISEARCH_STALE;
+    case AIS_SERVE_UPDATING:
+        lookup->serve = AIS_SERVE_STALE;
         /* fall through */
 
-    case NGX_HTTP_AISEARCH_STALE:
+    case AIS_SERVE_STALE:
         ctx->answer.failure = AIS_FAULT_REFUSED;
         return NGX_DECLINED;
 
-    case NGX_HTTP_AISEARCH_NOTHING:
+    case AIS_SERVE_NOTHING:
         break;
 
     default:

@@ -1,4 +1,5 @@
 #include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_wakeup.h"
 
 #include <dlfcn.h>
 
@@ -643,10 +644,10 @@ ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_aisearch_loc_conf_t  *alcf = conf;
 
+    int64_t     *slot;
     ngx_int_t    time;
     ngx_str_t   *value, s;
     ngx_uint_t   i;
-    ngx_msec_t  *slot;
 
     if (alcf->stale_set) {
         return "is duplicate";
@@ -694,7 +695,7 @@ ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return NGX_CONF_ERROR;
         }
 
-        *slot = (ngx_msec_t) time;
+        *slot = time;
     }
 
     return NGX_CONF_OK;
@@ -715,7 +716,7 @@ ngx_http_aisearch_init_module(ngx_cycle_t *cycle)
     ngx_http_aisearch_check_file(cycle->log);
 
     ngx_http_aisearch_state_apply(amcf);
-    ngx_http_aisearch_wakeup_create(cycle, amcf);
+    ngx_http_aisearch_wakeup_create(cycle);
 
     return NGX_OK;
 }
@@ -774,7 +775,7 @@ ngx_http_aisearch_init_process(ngx_cycle_t *cycle)
     ngx_http_aisearch_flight_init();
     ngx_http_aisearch_net_init(cycle, amcf);
 
-    ngx_http_aisearch_wakeup_listen(cycle, amcf);
+    ngx_http_aisearch_wakeup_listen(cycle, ngx_http_aisearch_flight_look);
 
     return NGX_OK;
 }

@@ -12,18 +12,18 @@
 #include "ais_policy.h"
 #include "ais_resource.h"
 
+#include "ngx_http_aisearch_answer.h"
 #include "ngx_http_aisearch_cache.h"
 #include "ngx_http_aisearch_state.h"
 
 
 typedef struct ngx_http_aisearch_net_s     ngx_http_aisearch_net_t;
-typedef struct ngx_http_aisearch_wakeup_s  ngx_http_aisearch_wakeup_t;
 typedef struct ngx_http_aisearch_limit_s   ngx_http_aisearch_limit_t;
 
 
 /* one credential, one account of the API: an "aisearch_account" block */
 
-typedef struct {
+struct ngx_http_aisearch_account_s {
     ngx_str_t                      name;
 
     ngx_str_t                      account_id;
@@ -70,14 +70,13 @@ typedef struct {
     ngx_uint_t                     line;
     u_char                        *trusted_file;  /* of the directive, */
     ngx_uint_t                     trusted_line;  /* or else as above */
-} ngx_http_aisearch_account_t;
+};
 
 
 typedef struct {
     ngx_array_t                    accounts; /* ngx_http_aisearch_account_t * */
     ngx_array_t                    passes;    /* ngx_http_aisearch_pass_t * */
     ngx_array_t                    nets;      /* ngx_http_aisearch_net_t * */
-    ngx_array_t                    wakeups;   /* ngx_http_aisearch_wakeup_t */
     ngx_shm_zone_t                *shm_zone;  /* of the cache */
     ngx_shm_zone_t                *state_zone;
     ngx_shm_zone_t                *limit_zone; /* where there is a limit */
@@ -102,7 +101,7 @@ typedef struct {
 
 typedef struct {
     ngx_http_aisearch_pass_t      *pass;
-    ngx_http_aisearch_freshness_t  freshness;
+    struct ais_freshness           freshness;
     ngx_uint_t                     valid_set; /* a bit for each class */
     ngx_uint_t                     stale_set;
     ngx_array_t                   *bypass;    /* ngx_http_complex_value_t */
@@ -202,9 +201,7 @@ ngx_http_aisearch_may_warn(ngx_msec_t *warned)
  * calls between its files plain ones, and lets it inline what is in one file.
  */
 
-#if (__GNUC__)
 #pragma GCC visibility push(hidden)
-#endif
 
 
 /* account */
@@ -272,37 +269,6 @@ ngx_shm_zone_t *ngx_http_aisearch_zone_add(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf, ngx_str_t *name, size_t size,
     void *tag);
 
-/* sets key->hash by the rest of the key */
-void ngx_http_aisearch_cache_hash(ngx_http_aisearch_key_t *key);
-
-/*
- * Looks an entry up and says what to do.  What came at or after "since" (where
- * that is not 0), that is, while the caller waited for it, is taken in any
- * case.  A body is copied into "pool".
- */
-ngx_http_aisearch_lookup_t ngx_http_aisearch_cache_lookup(
-    ngx_http_aisearch_account_t *account, ngx_http_aisearch_key_t *key,
-    ngx_http_aisearch_freshness_t *freshness, ngx_http_aisearch_time_t since,
-    ngx_uint_t flags, ngx_pool_t *pool, ngx_http_aisearch_answer_t *answer);
-
-/*
- * Stores what was fetched, and ends the lease.  NGX_DECLINED: another has taken
- * that over meanwhile, or has asked later, and knows better.
- */
-ngx_int_t ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer);
-
-void ngx_http_aisearch_cache_renew(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_key_t *key);
-void ngx_http_aisearch_cache_release(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_key_t *key);
-
-/* how long an answer stays fresh, with a budget that stretches it */
-ngx_msec_t ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,
-    struct ais_verdict *verdict, double stretch);
-void ngx_http_aisearch_cache_snapshot(ngx_shm_zone_t *zone,
-    ngx_http_aisearch_cache_state_t *state);
-
 /* state */
 
 char *ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -338,17 +304,6 @@ void ngx_http_aisearch_net_init(ngx_cycle_t *cycle,
     ngx_http_aisearch_main_conf_t *amcf);
 void ngx_http_aisearch_net_done(ngx_http_aisearch_main_conf_t *amcf);
 struct ais_client *ngx_http_aisearch_net_client(ngx_http_aisearch_net_t *net);
-
-/* wakeup */
-
-void ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle,
-    ngx_http_aisearch_main_conf_t *amcf);
-void ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
-    ngx_http_aisearch_main_conf_t *amcf);
-void ngx_http_aisearch_wakeup_done(void);
-uint64_t ngx_http_aisearch_wakeup_bit(void);
-void ngx_http_aisearch_wakeup_send(ngx_http_aisearch_main_conf_t *amcf,
-    uint64_t workers);
 
 /* flight */
 
@@ -400,9 +355,7 @@ ngx_str_t *ngx_http_aisearch_cache_status_name(
     ngx_http_aisearch_cache_status_e status);
 
 
-#if (__GNUC__)
 #pragma GCC visibility pop
-#endif
 
 
 extern ngx_module_t  ngx_http_aisearch_module;

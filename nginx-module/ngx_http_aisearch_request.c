@@ -74,7 +74,7 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
     ctx->cache_status = ngx_http_aisearch_cache_status(ctx, &lookup);
     ctx->lifetime = lookup.lifetime;
 
-    if (lookup.serve != NGX_HTTP_AISEARCH_NOTHING
+    if (lookup.serve != AIS_SERVE_NOTHING
         || ngx_http_aisearch_unattended(r))
     {
         return ngx_http_aisearch_serve(ctx, &query, &lookup);
@@ -320,18 +320,18 @@ ngx_http_aisearch_cache_status(ngx_http_aisearch_ctx_t *ctx,
 {
     switch (lookup->serve) {
 
-    case NGX_HTTP_AISEARCH_FRESH:
-    case NGX_HTTP_AISEARCH_FAILED:
+    case AIS_SERVE_FRESH:
+    case AIS_SERVE_FAILED:
         /* a failure is remembered too */
         return NGX_HTTP_AISEARCH_CACHE_HIT;
 
-    case NGX_HTTP_AISEARCH_UPDATING:
+    case AIS_SERVE_UPDATING:
         return NGX_HTTP_AISEARCH_CACHE_UPDATING;
 
-    case NGX_HTTP_AISEARCH_STALE:
+    case AIS_SERVE_STALE:
         return NGX_HTTP_AISEARCH_CACHE_STALE;
 
-    case NGX_HTTP_AISEARCH_NOTHING:
+    case AIS_SERVE_NOTHING:
         break;
     }
 
@@ -358,7 +358,7 @@ ngx_http_aisearch_serve(ngx_http_aisearch_ctx_t *ctx,
         ngx_http_aisearch_flight_start(ctx, query, lookup);
     }
 
-    if (lookup->serve == NGX_HTTP_AISEARCH_NOTHING) {
+    if (lookup->serve == AIS_SERVE_NOTHING) {
         ctx->request->headers_out.status = NGX_HTTP_OK;
         return NGX_OK;
     }
@@ -378,7 +378,7 @@ ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
     if (ngx_http_aisearch_keep_ctx(ctx) != NGX_OK) {
 
         if (lookup->fetch == NGX_HTTP_AISEARCH_LEADER) {
-            ngx_http_aisearch_cache_release(ctx->account, &query->key);
+            ngx_http_aisearch_lease_release(ctx->account, &query->key);
         }
 
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

@@ -421,7 +421,7 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
 
     r->headers_out.etag = h;
 
-    if (answer->verdict.class > AIS_CLASS_ENDED) {
+    if (!ais_class_is_job(answer->verdict.class)) {
         return NGX_OK;
     }
 

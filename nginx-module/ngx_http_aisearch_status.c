@@ -31,7 +31,7 @@ typedef struct {
     ngx_uint_t                           naccounts;
     ngx_http_aisearch_account_status_t  *accounts;
     ngx_str_t                            zone;
-    ngx_http_aisearch_cache_state_t      cache;
+    ngx_http_aisearch_cache_snapshot_t      cache;
 } ngx_http_aisearch_status_t;
 
 
@@ -348,7 +348,7 @@ static void
 ngx_http_aisearch_status_json(ngx_buf_t *b, ngx_http_aisearch_status_t *status)
 {
     ngx_uint_t                        i;
-    ngx_http_aisearch_cache_state_t  *c;
+    ngx_http_aisearch_cache_snapshot_t  *c;
 
     c = &status->cache;
 
@@ -531,7 +531,7 @@ ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
 {
     ngx_str_t                           *name;
     ngx_uint_t                           i, n;
-    ngx_http_aisearch_cache_state_t     *c;
+    ngx_http_aisearch_cache_snapshot_t     *c;
     ngx_http_aisearch_account_status_t  *as;
 
     ngx_http_aisearch_metric(b, "aisearch_lookups_total", "counter",

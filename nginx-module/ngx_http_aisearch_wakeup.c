@@ -1,11 +1,6 @@
-#include "ngx_http_aisearch_module.h"
-
-#if (NGX_HAVE_EVENTFD)
-#include <sys/eventfd.h>
-#endif
-
-
 /*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
  * A worker that has stored an answer wakes the workers that wait for it.  Each
  * has one descriptor, made in the master so that all workers of the cycle have
  * it.  What gets lost, since workers of another cycle do not have it, is found
@@ -13,9 +8,16 @@
  */
 
 
-struct ngx_http_aisearch_wakeup_s {
-    int                            fds[2];       /* to read, to write */
-};
+#include "ngx_http_aisearch_wakeup.h"
+
+#if (NGX_HAVE_EVENTFD)
+#include <sys/eventfd.h>
+#endif
+
+
+typedef struct {
+    int  fds[2];       /* to read, to write */
+} ngx_http_aisearch_wakeup_t;
 
 
 static ngx_int_t ngx_http_aisearch_wakeup_open(
@@ -24,24 +26,29 @@ static void ngx_http_aisearch_wakeup_close(void *data);
 static void ngx_http_aisearch_wakeup_handler(ngx_event_t *ev);
 
 
-static ngx_connection_t  *ngx_http_aisearch_wakeup_connection;
+static ngx_array_t                  *ngx_http_aisearch_wakeups; /* by worker */
+static ngx_connection_t             *ngx_http_aisearch_wakeup_connection;
+static ngx_http_aisearch_wakeup_pt   ngx_http_aisearch_wakeup_notify;
 
 
 void
-ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle,
-    ngx_http_aisearch_main_conf_t *amcf)
+ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle)
 {
     ngx_int_t                    i;
+    ngx_array_t                 *wakeups;
     ngx_core_conf_t             *ccf;
     ngx_pool_cleanup_t          *cln;
     ngx_http_aisearch_wakeup_t  *wakeup;
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
 
-    if (ngx_array_init(&amcf->wakeups, cycle->pool, ccf->worker_processes,
-                       sizeof(ngx_http_aisearch_wakeup_t))
-        != NGX_OK)
-    {
+    /* those of the last cycle go with its pool */
+
+    ngx_http_aisearch_wakeups = NULL;
+
+    wakeups = ngx_array_create(cycle->pool, ccf->worker_processes,
+                               sizeof(ngx_http_aisearch_wakeup_t));
+    if (wakeups == NULL) {
         return;
     }
 
@@ -51,14 +58,16 @@ ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle,
     }
 
     cln->handler = ngx_http_aisearch_wakeup_close;
-    cln->data = &amcf->wakeups;
+    cln->data = wakeups;
+
+    ngx_http_aisearch_wakeups = wakeups;
 
     for (i = 0; i < ccf->worker_processes; i++) {
 
-        wakeup = ngx_array_push(&amcf->wakeups);
+        wakeup = ngx_array_push(wakeups);
 
         if (ngx_http_aisearch_wakeup_open(wakeup, cycle->log) != NGX_OK) {
-            amcf->wakeups.nelts--;
+            wakeups->nelts--;
             return;
         }
     }
@@ -67,16 +76,18 @@ ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle,
 
 void
 ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
-    ngx_http_aisearch_main_conf_t *amcf)
+    ngx_http_aisearch_wakeup_pt handler)
 {
     ngx_connection_t            *c;
     ngx_http_aisearch_wakeup_t  *wakeups;
 
-    if (ngx_worker >= amcf->wakeups.nelts) {
+    if (ngx_http_aisearch_wakeups == NULL
+        || ngx_worker >= ngx_http_aisearch_wakeups->nelts)
+    {
         return;
     }
 
-    wakeups = amcf->wakeups.elts;
+    wakeups = ngx_http_aisearch_wakeups->elts;
 
     c = ngx_get_connection(wakeups[ngx_worker].fds[0], cycle->log);
     if (c == NULL) {
@@ -93,6 +104,7 @@ ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
     }
 
     ngx_http_aisearch_wakeup_connection = c;
+    ngx_http_aisearch_wakeup_notify = handler;
 }
 
 
@@ -116,8 +128,6 @@ ngx_http_aisearch_wakeup_done(void)
 }
 
 
-/* a bit for each worker, the 65th has that of the first again */
-
 uint64_t
 ngx_http_aisearch_wakeup_bit(void)
 {
@@ -126,18 +136,21 @@ ngx_http_aisearch_wakeup_bit(void)
 
 
 void
-ngx_http_aisearch_wakeup_send(ngx_http_aisearch_main_conf_t *amcf,
-    uint64_t workers)
+ngx_http_aisearch_wakeup_send(uint64_t workers)
 {
     ssize_t                      n;
     uint64_t                     one;
     ngx_uint_t                   i;
     ngx_http_aisearch_wakeup_t  *wakeups;
 
-    wakeups = amcf->wakeups.elts;
+    if (workers == 0 || ngx_http_aisearch_wakeups == NULL) {
+        return;
+    }
+
+    wakeups = ngx_http_aisearch_wakeups->elts;
     one = 1;
 
-    for (i = 0; i < amcf->wakeups.nelts; i++) {
+    for (i = 0; i < ngx_http_aisearch_wakeups->nelts; i++) {
 
         if (i == ngx_worker || !(workers & ((uint64_t) 1 << (i % 64)))) {
             continue;
@@ -230,5 +243,5 @@ ngx_http_aisearch_wakeup_handler(ngx_event_t *ev)
         n = read(c->fd, buf, sizeof(buf));
     } while (n == (ssize_t) sizeof(buf));
 
-    ngx_http_aisearch_flight_look();
+    ngx_http_aisearch_wakeup_notify();
 }

@@ -1,4 +1,5 @@
 #include "ngx_http_aisearch_entry.h"
+#include "ngx_http_aisearch_module.h"
 
 
 #define NGX_HTTP_AISEARCH_ZONE_NAME  "aisearch"
@@ -166,7 +167,6 @@ ngx_http_aisearch_zone_init(ngx_shm_zone_t *zone, void *data)
 
     zone->data = c;
 
-    c->amcf = amcf;
     c->shpool = (ngx_slab_pool_t *) zone->shm.addr;
 
     if (old) {
@@ -198,7 +198,7 @@ ngx_http_aisearch_zone_init(ngx_shm_zone_t *zone, void *data)
 
         for (i = 0; i < n; i++) {
             ngx_rbtree_init(&c->sh->trees[i], &c->sh->sentinel,
-                            ngx_http_aisearch_rbtree_insert);
+                            ngx_http_aisearch_entry_insert);
         }
 
         for (i = 0; i < NGX_HTTP_AISEARCH_RANKS; i++) {
