@@ -5,20 +5,12 @@
 static double min_double(double a, double b) { return a < b ? a : b; }
 
 int aisearch_budget_limit(budget_t *b, struct ais_budget_limit limit) {
-  for (size_t i = 0; i < b->nlimits; i++) {
-    struct ais_budget_limit *other = &b->limits[i];
+  size_t i = ais_budget_merge(b->limits, b->nlimits, limit);
 
-    if (other->interval == limit.interval) {
-      if (limit.calls < other->calls)
-        other->calls = limit.calls;
-      return 0;
-    }
-  }
-
-  if (b->nlimits == AIS_BUDGET_LIMITS)
+  if (i == AIS_BUDGET_LIMITS)
     return -1;
 
-  b->limits[b->nlimits++] = limit;
+  b->nlimits += i == b->nlimits;
   return 0;
 }
 

@@ -231,8 +231,8 @@ static int set_url(account_t *account, const account_settings_t *settings) {
                                   "Remove one of them.");
   account->target.proxy = account->proxy;
 
-  if (account->credential.secret != NULL && !url->tls &&
-      (!url->loopback || account->proxy != NULL))
+  if (account->credential.secret != NULL &&
+      ais_url_secrecy(url, account->proxy != NULL) != AIS_URL_SECRET)
     return config_refuse(
         account, "APIURL would send the credential over plain http to "
                  "another host. Use https; or let an nginx of this host have "

@@ -537,7 +537,7 @@ static void done(void *data, const struct ais_response *response) {
 
 static void fail(instance_list_t *list, enum ais_fault fault,
                  const char *message) {
-  struct ais_response response = aisearch_outcome_unsent(fault, message);
+  struct ais_response response = ais_response_none(fault, message);
 
   done(list, &response);
 }

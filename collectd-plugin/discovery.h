@@ -1,7 +1,7 @@
 #ifndef AISEARCH_DISCOVERY_H
 #define AISEARCH_DISCOVERY_H
 
-#include "ais_instance.h"
+#include "ais_answer.h"
 #include "ais_resource.h"
 
 #include "facts.h"

@@ -1,7 +1,7 @@
 #ifndef AISEARCH_FACTS_H
 #define AISEARCH_FACTS_H
 
-#include "ais_instance.h"
+#include "ais_answer.h"
 
 /*
  * What the API tells of an instance itself, as far as it matters to who watches

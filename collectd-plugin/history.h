@@ -1,7 +1,7 @@
 #ifndef AISEARCH_HISTORY_H
 #define AISEARCH_HISTORY_H
 
-#include "ais_job.h"
+#include "ais_answer.h"
 
 /*
  * What has become of an instance's jobs: counts each that has ended once, also

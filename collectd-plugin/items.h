@@ -1,7 +1,7 @@
 #ifndef AISEARCH_ITEMS_H
 #define AISEARCH_ITEMS_H
 
-#include "ais_instance.h"
+#include "ais_answer.h"
 
 /*
  * How many items of an instance are in which state. That is asked for right

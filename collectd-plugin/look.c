@@ -3,7 +3,7 @@
 
 #include "state.h"
 
-#include <time.h>
+#include "ais_clock.h"
 
 /* The first request of all is alone for so long, or until it is answered: what
  * the API leaves to be spent, and whether it accepts the credential, is not
@@ -14,12 +14,7 @@
 
 int64_t aisearch_epoch(void) { return (int64_t)CDTIME_T_TO_MS(cdtime()); }
 
-int64_t aisearch_clock(void) {
-  struct timespec ts;
-
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
+int64_t aisearch_clock(void) { return ais_clock(); }
 
 /* A fault may be over soon; that the API says no seldom is. */
 static schedule_next_t after_failure(const outcome_t *outcome) {
@@ -236,7 +231,7 @@ static void done(void *data, const struct ais_response *response) {
 
 /* The end of one that no request was sent for. */
 static void fail(lookup_t *lookup, enum ais_fault fault, const char *message) {
-  struct ais_response response = aisearch_outcome_unsent(fault, message);
+  struct ais_response response = ais_response_none(fault, message);
 
   done(lookup, &response);
 }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ais_utf8.h"
+
 static const struct {
   const char *name;
   notice_severity_t severity;
@@ -22,32 +24,6 @@ const char *aisearch_condition_name(condition_t condition) {
   return conditions[condition].name;
 }
 
-/* The length in bytes of the character that begins here, 1 to 4; 0 where none
- * does. (RFC 3629, section 4.) */
-static size_t character(const char *text) {
-  const unsigned char *s = (const unsigned char *)text;
-  size_t len = s[0] < 0x80                   ? 1
-               : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
-               : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-               : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
-                                             : 0;
-
-  for (size_t i = 1; i < len; i++)
-    if ((s[i] & 0xc0) != 0x80)
-      return 0;
-  if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-      (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-    return 0;
-  return len;
-}
-
-/* C0, DEL and C1. */
-static bool is_control(const char *text) {
-  unsigned char c = (unsigned char)text[0];
-
-  return c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)text[1] < 0xa0);
-}
-
 /* Copies whole characters while there is room, and ends what had to be cut with
  * "...". Returns the length. */
 static size_t copy_printable(char *to, size_t size, const char *from) {
@@ -56,8 +32,11 @@ static size_t copy_printable(char *to, size_t size, const char *from) {
   size_t n;
 
   for (; *from != '\0'; from += n > 0 ? n : 1) {
-    n = character(from);
-    size_t width = n == 0 || is_control(from) ? 1 : n;
+    struct ais_str rest = {from, strnlen(from, AIS_UTF8_MAX)};
+    bool is_control = ais_utf8_control(rest) > 0;
+
+    n = ais_utf8_sequence(rest);
+    size_t width = n == 0 || is_control ? 1 : n;
 
     if (len + width >= size) {
       size_t dots = size - 1 - last_fit < 3 ? size - 1 - last_fit : 3;
@@ -69,7 +48,7 @@ static size_t copy_printable(char *to, size_t size, const char *from) {
 
     if (n == 0)
       to[len] = '?';
-    else if (is_control(from))
+    else if (is_control)
       to[len] = ' ';
     else
       memcpy(to + len, from, n);

@@ -1,26 +1,14 @@
 #include "outcome.h"
 
+#include "ais_utf8.h"
+
 /* Look-ups that are complained about one by one, in one interval. */
 #define COMPLAINTS_MAX 20
-
-/* The API's own words end up in a log, where a line is a line. */
-static void make_printable(char *text) {
-  for (; *text != '\0'; text++)
-    if (iscntrl((unsigned char)*text))
-      *text = ' ';
-}
 
 static void judge_body(outcome_t *outcome, const struct ais_resource *resource,
                        const struct ais_response *response) {
   struct ais_answer *answer = &outcome->answer;
   size_t entries;
-
-  /* It could be read when it was judged: now it is memory that is missing. */
-  if (ais_answer_parse(answer, resource->kind, response->body, &outcome->why) !=
-      0) {
-    outcome->fault = AIS_FAULT_INTERNAL;
-    return;
-  }
 
   /* What has more than was asked for is the answer to something else. */
   entries =
@@ -30,7 +18,6 @@ static void judge_body(outcome_t *outcome, const struct ais_resource *resource,
     ais_error_set(&outcome->why,
                   "the answer has %zu entries, and %d were asked for", entries,
                   resource->per_page);
-    ais_answer_free(answer);
     return;
   }
 
@@ -45,7 +32,6 @@ static void judge_body(outcome_t *outcome, const struct ais_resource *resource,
                 answer->errors[0].message != NULL ? answer->errors[0].message
                                                   : "no reason given",
                 answer->errors[0].code);
-  ais_answer_free(answer);
 }
 
 /* What an nginx in between has kept for too long, for want of a new answer,
@@ -66,15 +52,18 @@ outcome_t aisearch_outcome(const struct ais_resource *resource,
   } else {
     outcome.verdict =
         ais_policy_judge(resource, response->status, response->body,
-                         aisearch_epoch(), &outcome.why);
+                         aisearch_epoch(), &outcome.answer, &outcome.why);
     outcome.fault = outcome.verdict.fault;
   }
 
   if (outcome.fault == AIS_FAULT_NONE || outcome.fault == AIS_FAULT_REFUSED)
     judge_body(&outcome, resource, response);
+  if (!outcome.good)
+    ais_answer_free(&outcome.answer);
   outcome.verdict.fault = outcome.fault;
 
-  make_printable(outcome.why.text);
+  /* The API's own words end up in a log, where a line is a line. */
+  ais_utf8_printable(outcome.why.text, strlen(outcome.why.text));
   return outcome;
 }
 
@@ -159,10 +148,4 @@ void aisearch_outcome_complain(account_t *account, trouble_t *trouble,
   c_complain_once(LOG_ERR, &trouble->complaint,
                   "aisearch plugin: %s: cannot be read: %s: %s%s", label, what,
                   outcome->why.text, closed);
-}
-
-struct ais_response aisearch_outcome_unsent(enum ais_fault fault,
-                                            const char *message) {
-  return (struct ais_response){
-      .fault = fault, .retry_after = -1, .age = -1, .message = message};
 }

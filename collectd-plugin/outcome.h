@@ -38,10 +38,6 @@ void aisearch_outcome_complain(account_t *account, trouble_t *trouble,
  * where the present one is over (ms). */
 void aisearch_outcome_tell_more(account_t *account, int64_t interval);
 
-/* A response where none came, and no request was sent. */
-struct ais_response aisearch_outcome_unsent(enum ais_fault fault,
-                                            const char *message);
-
 #pragma GCC visibility pop
 
 #endif

@@ -1,7 +1,7 @@
 #ifndef AISEARCH_READING_H
 #define AISEARCH_READING_H
 
-#include "ais_job.h"
+#include "ais_answer.h"
 
 /*
  * What the answers for one resource have told, and the values made from it.

@@ -15,7 +15,7 @@ static void done(void *data, const struct ais_response *response) {
   account_t *account = data;
   credential_t *credential = &account->credential;
   outcome_t outcome = judge(response);
-  bool good = response->status == 200 || response->status == 404;
+  bool good = ais_witness_is_good(response);
 
   (void)aisearch_budget_settle(&account->payer->budget, response, ais_clock());
   aisearch_look_ends(account->payer, response);
@@ -49,7 +49,7 @@ static void ask(account_t *account) {
                        credential->witness.path, done, account);
   if (fetch == NULL) {
     struct ais_response response =
-        aisearch_outcome_unsent(AIS_FAULT_INTERNAL, "out of memory");
+        ais_response_none(AIS_FAULT_INTERNAL, "out of memory");
 
     done(account, &response);
   } else {

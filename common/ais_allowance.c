@@ -30,9 +30,8 @@ void ais_allowance_add_rest(struct ais_allowance *allowance)
 
 void ais_allowance_limit(struct ais_allowance *allowance, int64_t most)
 {
-    if (allowance->left > most) {
+    if (allowance->left > most)
         allowance->left = most;
-    }
 }
 
 bool ais_allowance_is_strained(const struct ais_allowance *allowance)
@@ -42,9 +41,8 @@ bool ais_allowance_is_strained(const struct ais_allowance *allowance)
 
 bool ais_allowance_take(struct ais_allowance *allowance, size_t bytes, size_t more, int64_t now)
 {
-    if (allowance->at != 0) {
+    if (allowance->at != 0)
         allowance->left += (now - allowance->at) * PER_MS;
-    }
     allowance->at = now;
     allowance->left -= (int64_t) (bytes + more);
     ais_allowance_limit(allowance, MOST);

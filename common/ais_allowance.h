@@ -5,14 +5,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(hidden)
+
 /*
  * How much a connection may bring that is no answer. A protocol has its own bytes, but no peer needs many of them
  * beside each byte of an answer; and what libcurl throws away, it may do so for as long as the peer sends faster than
  * it reads. Private to the client. Pure: no I/O, no clock.
  *
  * There are 256 KiB to begin with, more than the longest chain of certificates that is taken. Each request adds 16 KiB,
- * each byte of an answer three (its own, and two of framing), each second 16 KiB, up to 1 MiB in all, and an answer that
- * is given up as much.
+ * each byte of an answer three (its own, and two of framing), each second 16 KiB, up to 1 MiB in all, and an answer
+ * that is given up as much.
  */
 struct ais_allowance {
     int64_t left;
@@ -37,7 +39,10 @@ void ais_allowance_limit(struct ais_allowance *allowance, int64_t most);
 /* Whether less is left than anybody who is honest would leave. */
 bool ais_allowance_is_strained(const struct ais_allowance *allowance);
 
-/* Bytes have come, at a time in ms, and they are as much work as so many more would be. Returns whether it may go on. */
+/* Bytes have come, at a time in ms, and they are as much work as so many more would be. Returns whether it may go on.
+ */
 bool ais_allowance_take(struct ais_allowance *allowance, size_t bytes, size_t more, int64_t now);
+
+#pragma GCC visibility pop
 
 #endif

@@ -12,8 +12,8 @@ enum sign {
     SIGN_BAD,
 };
 
-/* Without a status there was no answer. The API's own words for an internal error may be about what was asked for alone;
-   a 503 is about all. */
+/* Without a status there was no answer. The API's own words for an internal error may be about what was asked for
+   alone; a 503 is about all. */
 static bool is_outage(const struct ais_verdict *verdict, int status)
 {
     return status == 0 || status == 503 || (status >= 500 && !verdict->pass);

@@ -25,6 +25,8 @@
  * clock that nobody sets.
  */
 
+#pragma GCC visibility push(hidden)
+
 #define AIS_BREAKER_FAULTS 5    /* in a row, that open it */
 #define AIS_BREAKER_CALLS 16    /* at once, until there were so many successes: */
 #define AIS_BREAKER_SUCCESSES 3 /* since it was closed */
@@ -93,5 +95,7 @@ void ais_breaker_reset(struct ais_breaker *b);
 
 /* "closed", "open", "recovering"; a constant string. */
 const char *ais_breaker_state_name(enum ais_breaker_state state);
+
+#pragma GCC visibility pop
 
 #endif

@@ -211,6 +211,21 @@ static const struct ais_budget_window *best_window(const struct ais_budget *b, i
     return best;
 }
 
+size_t ais_budget_merge(struct ais_budget_limit *limits, size_t n, struct ais_budget_limit limit)
+{
+    size_t i = 0;
+
+    while (i < n && limits[i].interval != limit.interval)
+        i++;
+
+    if (i < n && limits[i].calls < limit.calls)
+        return i;
+
+    if (i < AIS_BUDGET_LIMITS)
+        limits[i] = limit;
+    return i;
+}
+
 /* Fills the window of a new limit with what the old ones know. */
 static void derive_window(struct ais_budget_window *w, const struct ais_budget *old)
 {

@@ -27,6 +27,8 @@
  * still). The more exactly the end of a call is told, the better: a clock that is late there lets a call go too early.
  */
 
+#pragma GCC visibility push(hidden)
+
 #define AIS_BUDGET_LIMITS 4
 #define AIS_BUDGET_GROUPS 40
 #define AIS_BUDGET_SLOTS 16
@@ -68,6 +70,13 @@ struct ais_budget {
 typedef uint64_t ais_ticket;
 
 #define AIS_TICKET_NONE 0
+
+/*
+ * Adds a limit to n others of one budget, in the caller's memory, which has room for AIS_BUDGET_LIMITS of them: all of
+ * them hold, and of two for the same interval the lesser. Returns where it is: below n where it has become one with
+ * another, n where it is one more, or AIS_BUDGET_LIMITS where there is no room for it.
+ */
+size_t ais_budget_merge(struct ais_budget_limit *limits, size_t n, struct ais_budget_limit limit);
 
 /*
  * Sets an all-zero budget up, or gives one that is in use other limits: what was spent stays spent, never too little,
@@ -163,5 +172,7 @@ static inline bool ais_budget_is_observed(const struct ais_budget *b, const stru
 {
     return limit->left >= 0 && b->now < limit->reset_at;
 }
+
+#pragma GCC visibility pop
 
 #endif

@@ -21,12 +21,10 @@ CURLcode ais_ca_configure(CURL *easy, const char *ca_file)
 {
     CURLcode rc = CURLE_OK;
 
-    if (ca_file != NULL) {
+    if (ca_file != NULL)
         rc = curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
-    }
-    if (rc == CURLE_OK) {
+    if (rc == CURLE_OK)
         rc = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* a directory would turn the cache off */
-    }
     /* Some TLS libraries know no such cache: then all is well, only slower. */
     (void) curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, -1L);
     return rc;
@@ -52,9 +50,8 @@ static int open_server(char *name, size_t size)
     socklen_t len = sizeof(addr);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-    if (fd == -1) {
+    if (fd == -1)
         return -1;
-    }
     if (bind(fd, (struct sockaddr *) &addr, sizeof(addr.sun_family)) == -1 || listen(fd, 1) == -1 ||
         getsockname(fd, (struct sockaddr *) &addr, &len) == -1) {
         close(fd);
@@ -75,15 +72,12 @@ static CURLcode prepare(CURL *easy, const char *ca_file, const char *server, cha
 {
     CURLcode rc = curl_easy_setopt(easy, CURLOPT_URL, "https://localhost/");
 
-    if (rc == CURLE_OK) {
+    if (rc == CURLE_OK)
         rc = curl_easy_setopt(easy, CURLOPT_ABSTRACT_UNIX_SOCKET, server);
-    }
-    if (rc == CURLE_OK) {
+    if (rc == CURLE_OK)
         rc = curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    }
-    if (rc == CURLE_OK) {
+    if (rc == CURLE_OK)
         rc = ais_ca_configure(easy, ca_file);
-    }
     (void) curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     (void) curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, LOAD_TIMEOUT_MS);
     (void) curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, message);
@@ -98,19 +92,17 @@ static CURLcode run(CURLM *multi, CURL *easy, int server, int *peer)
     int running;
     int left;
 
-    if (curl_multi_add_handle(multi, easy) != CURLM_OK) {
+    if (curl_multi_add_handle(multi, easy) != CURLM_OK)
         return CURLE_OUT_OF_MEMORY;
-    }
+
     while (curl_multi_perform(multi, &running) == CURLM_OK && running > 0) {
-        if (*peer == -1 && (*peer = accept(server, NULL, NULL)) != -1) {
+        if (*peer == -1 && (*peer = accept(server, NULL, NULL)) != -1)
             (void) shutdown(*peer, SHUT_WR);
-        }
         (void) curl_multi_poll(multi, NULL, 0, 100, NULL);
     }
     msg = curl_multi_info_read(multi, &left);
-    if (msg != NULL && msg->msg == CURLMSG_DONE) {
+    if (msg != NULL && msg->msg == CURLMSG_DONE)
         code = msg->data.result;
-    }
     (void) curl_multi_remove_handle(multi, easy);
     return code;
 }
@@ -130,14 +122,12 @@ static int load(CURLM *multi, CURL *easy, const char *ca_file, struct ais_error 
         return -1;
     }
     code = prepare(easy, ca_file, name, message);
-    if (code == CURLE_OK) {
+    if (code == CURLE_OK)
         code = run(multi, easy, server, &peer);
-    }
     close(server);
     greeted = peer != -1 && recv(peer, &byte, 1, MSG_DONTWAIT) == 1;
-    if (peer != -1) {
+    if (peer != -1)
         close(peer);
-    }
 
     if (code == CURLE_SSL_CACERT_BADFILE) {
         ais_error_set(err, "trusted certificates \"%s\": no certificate in it; it must be a file in PEM format",
@@ -156,12 +146,11 @@ int ais_ca_load(CURLM *multi, const char *ca_file, struct ais_error *err)
     CURL *easy;
     int rc;
 
-    if (ca_file == NULL) {
+    if (ca_file == NULL)
         ca_file = curl_version_info(CURLVERSION_NOW)->cainfo;
-    }
-    if (ca_file != NULL && check_readable(ca_file, err) == -1) {
+    if (ca_file != NULL && check_readable(ca_file, err) != 0)
         return -1;
-    }
+
     easy = curl_easy_init();
     if (easy == NULL) {
         ais_error_set(err, "trusted certificates: out of memory");

@@ -10,6 +10,8 @@
  * milliseconds, unless it may keep the result in the multi handle. Private to the client.
  */
 
+#pragma GCC visibility push(hidden)
+
 /* Makes a handle trust ca_file (NULL: libcurl's default file) in the way that libcurl's cache needs. */
 CURLcode ais_ca_configure(CURL *easy, const char *ca_file);
 
@@ -18,5 +20,7 @@ CURLcode ais_ca_configure(CURL *easy, const char *ca_file);
  * timer functions of the multi handle must not be set, or be able to do without what they are told.
  */
 int ais_ca_load(CURLM *multi, const char *ca_file, struct ais_error *err);
+
+#pragma GCC visibility pop
 
 #endif

@@ -29,9 +29,9 @@ static void leave(struct ais_client *client)
 {
     int64_t at = ais_earlier(client->curl_at, client->due_at);
 
-    if (--client->depth > 0 || at == client->armed_at) {
+    if (--client->depth > 0 || at == client->armed_at)
         return;
-    }
+
     client->armed_at = at;
     client->driver.timer(client->driver.data, at == AIS_NEVER ? -1 : ais_clock_until(at));
 }
@@ -45,25 +45,20 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *s
     unsigned events = 0;
     void *kept = slot;
 
-    if (what == CURL_POLL_IN || what == CURL_POLL_INOUT) {
+    if (what == CURL_POLL_IN || what == CURL_POLL_INOUT)
         events |= AIS_IN;
-    }
-    if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT) {
+    if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
         events |= AIS_OUT;
-    }
-    if (events == 0 && fcntl(fd, F_GETFD) == -1) {
+    if (events == 0 && fcntl(fd, F_GETFD) == -1)
         fd = -1;
-    }
-    if (client->driver.watch(client->driver.data, fd, events, &kept) == -1 && events != 0) {
+    if (client->driver.watch(client->driver.data, fd, events, &kept) != 0 && events != 0) {
         /* Told to libcurl, this would end all transfers. */
         (void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &fetch);
-        if (fetch != NULL) {
+        if (fetch != NULL)
             ais_fetch_doom(fetch, "out of connections: the event loop cannot watch another socket");
-        }
     }
-    if (events != 0 && kept != slot) {
+    if (events != 0 && kept != slot)
         (void) curl_multi_assign(client->multi, fd, kept);
-    }
     return 0;
 }
 
@@ -91,9 +86,9 @@ static int open_multi(struct ais_client *client)
     long host = client->max_host_connections;
 
     client->multi = curl_multi_init();
-    if (client->multi == NULL) {
+    if (client->multi == NULL)
         return -1;
-    }
+
     set_callbacks(client);
     curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
     curl_multi_setopt(client->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, client->max_streams);
@@ -108,12 +103,9 @@ static int open_multi(struct ais_client *client)
 /* Out of memory, libcurl 7.88 may leave a damaged table of sockets behind, and crash on it later. */
 static void start_over(struct ais_client *client)
 {
-    struct ais_fetch *fetch;
-
     client->broken = false;
-    for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
+    for (struct ais_fetch *fetch = client->first; fetch != NULL; fetch = fetch->next)
         (void) curl_multi_remove_handle(client->multi, fetch->transfer.easy);
-    }
     (void) curl_multi_cleanup(client->multi);
     ais_connection_remove_all(&client->connections);
     client->curl_at = AIS_NEVER;
@@ -136,9 +128,8 @@ static void run_libcurl(struct ais_client *client, curl_socket_t fd, int events)
         (void) curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **) &fetch);
         ais_fetch_conclude(fetch, msg->data.result);
     }
-    if (client->broken) {
+    if (client->broken)
         start_over(client);
-    }
     ais_fetch_settle(client);
 }
 
@@ -170,9 +161,8 @@ static uint64_t seed(void)
 {
     uint64_t n;
 
-    if (getrandom(&n, sizeof(n), GRND_NONBLOCK) != (ssize_t) sizeof(n)) {
+    if (getrandom(&n, sizeof(n), GRND_NONBLOCK) != (ssize_t) sizeof(n))
         n = (uint64_t) ais_clock() ^ (uint64_t) (uintptr_t) &n;
-    }
     return n | 1; /* zero would stay zero */
 }
 
@@ -181,9 +171,9 @@ struct ais_client *ais_client_create(const struct ais_driver *driver, const stru
 {
     struct ais_client *client;
 
-    if (check_libcurl(err) == -1) {
+    if (check_libcurl(err) != 0)
         return NULL;
-    }
+
     client = calloc(1, sizeof(*client));
     if (client == NULL) {
         ais_error_set(err, "out of memory");
@@ -195,7 +185,7 @@ struct ais_client *ais_client_create(const struct ais_driver *driver, const stru
     client->random = seed();
     client->curl_at = client->due_at = client->armed_at = AIS_NEVER;
     client->ca_file = options->ca_file != NULL ? strdup(options->ca_file) : NULL;
-    if ((options->ca_file != NULL && client->ca_file == NULL) || open_multi(client) == -1) {
+    if ((options->ca_file != NULL && client->ca_file == NULL) || open_multi(client) != 0) {
         ais_error_set(err, "out of memory");
         ais_client_destroy(client);
         return NULL;
@@ -217,13 +207,12 @@ int ais_client_load_ca(struct ais_client *client, struct ais_error *err)
 
 void ais_client_destroy(struct ais_client *client)
 {
-    if (client == NULL) {
+    if (client == NULL)
         return;
-    }
+
     enter(client);
-    while (client->first != NULL) {
+    while (client->first != NULL)
         ais_fetch_drop(client->first);
-    }
     (void) curl_multi_cleanup(client->multi);
     ais_connection_remove_all(&client->connections);
     client->curl_at = AIS_NEVER;
@@ -237,17 +226,16 @@ struct ais_fetch *ais_client_fetch(struct ais_client *client, const struct ais_t
 {
     struct ais_fetch *fetch;
 
-    if (client->multi == NULL && open_multi(client) == -1) {
+    if (client->multi == NULL && open_multi(client) != 0)
         return NULL;
-    }
+
     fetch = ais_fetch_create(client, target, cred, path, done, data);
-    if (fetch == NULL) {
+    if (fetch == NULL)
         return NULL;
-    }
+
     enter(client);
-    if (ais_fetch_start(fetch) == -1) {
+    if (ais_fetch_start(fetch) != 0)
         fetch = NULL;
-    }
     leave(client);
     return fetch;
 }

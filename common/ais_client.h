@@ -26,12 +26,14 @@
  * fault goes by HTTP/1.1, and any after the server has asked for that; at most 8 do so at once. Many that need another
  * connection wait for one of them to make it.
  *
- * A connection that brings much more than answers is cut, wherever libcurl is (see ais_allowance.h and ais_meter.h). The
- * next one to that origin has to wait for 250 ms, and for ten seconds then one try at a time opens one.
+ * A connection that brings much more than answers is cut, wherever libcurl is (see ais_allowance.h and ais_meter.h).
+ * The next one to that origin has to wait for 250 ms, and for ten seconds then one try at a time opens one.
  *
  * Redirects are never followed, since that would carry the credential away. Proxies from the environment, .netrc files
  * and cookies are not used. Every size and time is bounded.
  */
+
+#pragma GCC visibility push(hidden)
 
 /* How a client reaches its caller's event loop. Level-triggered. */
 enum {
@@ -113,6 +115,12 @@ struct ais_response {
     const char *message; /* why it failed, for a log; "" where it did not */
 };
 
+/* The response where no answer came. message is as above. */
+static inline struct ais_response ais_response_none(enum ais_fault fault, const char *message)
+{
+    return (struct ais_response){.fault = fault, .body = AIS_STR(""), .retry_after = -1, .age = -1, .message = message};
+}
+
 typedef void (*ais_fetch_done)(void *data, const struct ais_response *response);
 
 /* Once per process, before any client and before any thread. Returns 0 or -1. Each call has its global_cleanup(). */
@@ -165,5 +173,7 @@ void ais_client_socket(struct ais_client *client, int fd, unsigned events);
 
 /* For the driver: the time set by timer() has come. */
 void ais_client_timeout(struct ais_client *client);
+
+#pragma GCC visibility pop
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <time.h>
 
-/* Time for deadlines: milliseconds of a clock that nobody sets. Private to the client and the poll loop. */
+/* Time for deadlines and budgets: milliseconds of a clock that nobody sets. For any thread; never blocks. */
 
 #define AIS_NEVER INT64_MAX
 

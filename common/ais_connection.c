@@ -20,9 +20,8 @@ enum ais_outcome ais_connection_outcome(enum ais_fault fault, int status)
 {
     switch (fault) {
     case AIS_FAULT_NONE:
-        if (status == 421) {
+        if (status == 421)
             return AIS_OUTCOME_MISDIRECTED;
-        }
         return status >= 500 ? AIS_OUTCOME_FAULT : AIS_OUTCOME_GOOD;
 
     case AIS_FAULT_CONNECT:
@@ -43,9 +42,9 @@ struct ais_connection *ais_connection_add(struct ais_connections *connections, i
 
     ais_connection_remove(connections, fd);
     c = calloc(1, sizeof(*c) + origin.len);
-    if (c == NULL) {
+    if (c == NULL)
         return NULL;
-    }
+
     c->id = ++connections->last_id;
     c->fd = fd;
     c->label = label;
@@ -59,9 +58,7 @@ struct ais_connection *ais_connection_add(struct ais_connections *connections, i
 
 void ais_connection_remove(struct ais_connections *connections, int fd)
 {
-    struct ais_connection **link;
-
-    for (link = &connections->first; *link != NULL; link = &(*link)->next) {
+    for (struct ais_connection **link = &connections->first; *link != NULL; link = &(*link)->next) {
         struct ais_connection *c = *link;
 
         if (c->fd == fd) {
@@ -74,31 +71,24 @@ void ais_connection_remove(struct ais_connections *connections, int fd)
 
 void ais_connection_remove_all(struct ais_connections *connections)
 {
-    while (connections->first != NULL) {
+    while (connections->first != NULL)
         ais_connection_remove(connections, connections->first->fd);
-    }
 }
 
 struct ais_connection *ais_connection_get(const struct ais_connections *connections, uint64_t id)
 {
-    struct ais_connection *c;
-
-    for (c = connections->first; c != NULL; c = c->next) {
-        if (c->id == id) {
+    for (struct ais_connection *c = connections->first; c != NULL; c = c->next) {
+        if (c->id == id)
             return c;
-        }
     }
     return NULL;
 }
 
 struct ais_connection *ais_connection_opened_by(const struct ais_connections *connections, const void *opener)
 {
-    struct ais_connection *c;
-
-    for (c = connections->first; c != NULL; c = c->next) {
-        if (c->opener == opener) {
+    for (struct ais_connection *c = connections->first; c != NULL; c = c->next) {
+        if (c->opener == opener)
             return c->up ? NULL : c;
-        }
     }
     return NULL;
 }
@@ -117,30 +107,25 @@ bool ais_addresses_eq(const struct ais_addresses *a, const struct ais_addresses 
 struct ais_connection *ais_connection_between(const struct ais_connections *connections,
                                               const struct ais_addresses *addresses)
 {
-    struct ais_connection *c;
-
-    for (c = connections->first; c != NULL; c = c->next) {
-        if (c->up && ais_addresses_eq(&c->addresses, addresses)) {
+    for (struct ais_connection *c = connections->first; c != NULL; c = c->next) {
+        if (c->up && ais_addresses_eq(&c->addresses, addresses))
             return c;
-        }
     }
     return NULL;
 }
 
 void ais_connection_judge(struct ais_connection *connection, enum ais_outcome outcome)
 {
-    if (outcome == AIS_OUTCOME_NONE) {
+    if (outcome == AIS_OUTCOME_NONE)
         return;
-    }
     if (outcome == AIS_OUTCOME_GOOD) {
         connection->proven = true;
         connection->faults = 0;
         return;
     }
     connection->faults++;
-    if (outcome == AIS_OUTCOME_MISDIRECTED || connection->faults >= FAULTS_MAX) {
+    if (outcome == AIS_OUTCOME_MISDIRECTED || connection->faults >= FAULTS_MAX)
         connection->distrusted = true;
-    }
 }
 
 bool ais_connection_is_usable(const struct ais_connection *connection)
@@ -160,11 +145,9 @@ bool ais_connection_survives(const struct ais_connection *connection, enum ais_o
 static uint64_t hash(struct ais_str s)
 {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
-    size_t i;
 
-    for (i = 0; i < s.len; i++) {
+    for (size_t i = 0; i < s.len; i++)
         h = (h ^ (unsigned char) s.data[i]) * UINT64_C(0x100000001b3);
-    }
     return h;
 }
 
@@ -173,7 +156,6 @@ static void note(struct ais_connections *connections, const struct ais_connectio
 {
     struct ais_str origin = {connection->origin, connection->origin_len};
     int64_t beside = connection->allowance.beside;
-    struct ais_connection *c;
 
     connections->floods[connections->nfloods++ % FLOODS_MAX] = (struct ais_flood){
         .connection = id,
@@ -181,7 +163,7 @@ static void note(struct ais_connections *connections, const struct ais_connectio
         .origin = hash(origin),
         .at = now,
     };
-    for (c = connections->first; c != NULL; c = c->next) {
+    for (struct ais_connection *c = connections->first; c != NULL; c = c->next) {
         if (!c->proven && is_of(c, origin)) {
             ais_allowance_limit(&c->allowance, SUSPECT_ALLOWANCE);
             c->suspected = true;
@@ -200,21 +182,19 @@ void ais_connection_close(struct ais_connections *connections, int fd, int64_t n
 {
     struct ais_connection *c = connections->first;
 
-    while (c != NULL && c->fd != fd) {
+    while (c != NULL && c->fd != fd)
         c = c->next;
-    }
-    if (c != NULL && !c->flooded && !c->suspected && ais_allowance_is_strained(&c->allowance)) {
+    if (c != NULL && !c->flooded && !c->suspected && ais_allowance_is_strained(&c->allowance))
         note(connections, c, 0, now);
-    }
     ais_connection_remove(connections, fd);
 }
 
 bool ais_connection_take(struct ais_connections *connections, struct ais_connection *connection, size_t bytes,
                          size_t more, int64_t now)
 {
-    if (connection->flooded || ais_allowance_take(&connection->allowance, bytes, more, now)) {
+    if (connection->flooded || ais_allowance_take(&connection->allowance, bytes, more, now))
         return true;
-    }
+
     ais_connection_note_flood(connections, connection, now);
     return false;
 }
@@ -223,15 +203,14 @@ enum ais_caution ais_connection_caution(const struct ais_connections *connection
 {
     enum ais_caution caution = AIS_CAUTION_NONE;
     size_t n = connections->nfloods < FLOODS_MAX ? connections->nfloods : FLOODS_MAX;
-    size_t i;
 
-    for (i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         const struct ais_flood *flood = &connections->floods[i];
 
         if (now - flood->at < SUSPECT_MS && flood->origin == hash(origin)) {
-            if (now - flood->at < REST_MS) {
+            if (now - flood->at < REST_MS)
                 return AIS_CAUTION_REST;
-            }
+
             caution = AIS_CAUTION_ALONE;
         }
     }
@@ -240,24 +219,18 @@ enum ais_caution ais_connection_caution(const struct ais_connections *connection
 
 uint64_t ais_connection_flood(const struct ais_connections *connections, uint64_t id)
 {
-    size_t i;
-
-    for (i = 0; i < FLOODS_MAX; i++) {
-        if (connections->floods[i].connection == id) {
+    for (size_t i = 0; i < FLOODS_MAX; i++) {
+        if (connections->floods[i].connection == id)
             return connections->floods[i].bytes;
-        }
     }
     return 0;
 }
 
 bool ais_connection_is_barred(const struct ais_connections *connections, struct ais_str origin, unsigned label)
 {
-    const struct ais_connection *c;
-
-    for (c = connections->first; c != NULL; c = c->next) {
-        if (c->distrusted && c->label == label && is_of(c, origin)) {
+    for (const struct ais_connection *c = connections->first; c != NULL; c = c->next) {
+        if (c->distrusted && c->label == label && is_of(c, origin))
             return true;
-        }
     }
     return false;
 }
@@ -277,13 +250,10 @@ void ais_connection_avoid(struct ais_avoid *avoid, uint64_t id)
 
 static bool is_avoided(const struct ais_connection *c, const struct ais_avoid *avoid)
 {
-    size_t i;
-
     /* (no connection has the id 0) */
-    for (i = 0; i < AVOID_MAX; i++) {
-        if (avoid->failed[i] == c->id) {
+    for (size_t i = 0; i < AVOID_MAX; i++) {
+        if (avoid->failed[i] == c->id)
             return true;
-        }
     }
     return c->id <= avoid->up_to || !ais_connection_is_usable(c);
 }
@@ -302,9 +272,8 @@ static void look(struct lane *lane, const struct ais_connection *c, bool avoided
 
 static bool is_better(const struct lane *lane, const struct lane *than)
 {
-    if (lane->up != than->up) {
+    if (lane->up != than->up)
         return lane->up;
-    }
     return lane->up ? lane->faults < than->faults : lane->coming && !than->coming;
 }
 
@@ -313,10 +282,8 @@ struct ais_route ais_connection_route(const struct ais_connections *connections,
 {
     struct lane lanes[AIS_LABELS] = {{.avoided = false}};
     struct ais_route route = {.fresh = true};
-    const struct ais_connection *c;
-    unsigned i;
 
-    for (c = connections->first; c != NULL; c = c->next) {
+    for (const struct ais_connection *c = connections->first; c != NULL; c = c->next) {
         if (c->label < AIS_LABELS && is_of(c, origin)) {
             bool avoided = is_avoided(c, avoid);
 
@@ -324,7 +291,7 @@ struct ais_route ais_connection_route(const struct ais_connections *connections,
             route.detours = route.detours || avoided;
         }
     }
-    for (i = 0; i < AIS_LABELS; i++) {
+    for (unsigned i = 0; i < AIS_LABELS; i++) {
         if (!lanes[i].avoided && (route.fresh || is_better(&lanes[i], &lanes[route.label]))) {
             route.label = i;
             route.fresh = false;

@@ -18,6 +18,8 @@
  * try: one with another label does not get it.
  */
 
+#pragma GCC visibility push(hidden)
+
 #define AIS_LABELS 7
 
 /* A port may serve several connections, to other places: only all four tell which one it is. */
@@ -39,7 +41,7 @@ struct ais_connection {
     uint64_t counted;   /* bytes, by others */
     bool flooded;       /* it has brought more than it may */
     bool suspected;     /* its allowance is small because of another */
-    bool up; /* a request has gone by it, between these addresses */
+    bool up;            /* a request has gone by it, between these addresses */
     struct ais_addresses addresses;
     bool proven;     /* it has given a good answer */
     unsigned faults; /* since then */
@@ -163,5 +165,7 @@ bool ais_connection_is_barred(const struct ais_connections *connections, struct 
  */
 struct ais_route ais_connection_route(const struct ais_connections *connections, struct ais_str origin,
                                       const struct ais_avoid *avoid);
+
+#pragma GCC visibility pop
 
 #endif

@@ -46,9 +46,8 @@ void ais_wipe(void *p, size_t len)
 {
     volatile unsigned char *bytes = p;
 
-    while (len-- > 0) {
+    while (len-- > 0)
         *bytes++ = 0;
-    }
 }
 
 static struct ais_credential *credential_alloc(struct ais_error *err)
@@ -78,14 +77,12 @@ bool ais_credential_equal(const struct ais_credential *a, const struct ais_crede
 {
     size_t len = strlen(a->secret);
     unsigned char differ = 0;
-    size_t i;
 
     if (strcmp(a->email, b->email) != 0 || len != strlen(b->secret))
         return false;
 
-    for (i = 0; i < len; i++) {
+    for (size_t i = 0; i < len; i++)
         differ |= (unsigned char) (a->secret[i] ^ b->secret[i]);
-    }
     return differ == 0;
 }
 
@@ -169,9 +166,8 @@ static enum ais_renewal open_secret(const struct secret_kind *kind, const char *
                                     struct ais_error *err)
 {
     *fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-    if (*fd == -1) {
+    if (*fd == -1)
         return refuse_open(kind, file, err);
-    }
     if (fstat(*fd, st) == -1 || !S_ISREG(st->st_mode)) {
         ais_error_set(err, "%s \"%s\": not a regular file; write %s into a file of its own", kind->name, file,
                       kind->content);
@@ -189,15 +185,13 @@ static ssize_t read_all(int fd, char *buf, size_t size)
     while (len < size) {
         ssize_t n = read(fd, buf + len, size - len);
 
-        if (n == -1 && errno == EINTR) {
+        if (n == -1 && errno == EINTR)
             continue;
-        }
-        if (n == -1) {
+        if (n == -1)
             return -1;
-        }
-        if (n == 0) {
+        if (n == 0)
             break;
-        }
+
         len += (size_t) n;
     }
     return (ssize_t) len;
@@ -208,24 +202,28 @@ static size_t chop(const char *text, size_t len)
 {
     if (len > 0 && text[len - 1] == '\n') {
         len--;
-        if (len > 0 && text[len - 1] == '\r') {
+        if (len > 0 && text[len - 1] == '\r')
             len--;
-        }
     }
     return len;
 }
 
-static bool visible(char c)
+/* How many bytes of visible ASCII text begins with. */
+static size_t count_visible(const char *text, size_t len)
 {
-    return c > 0x20 && c < 0x7f;
+    size_t n = 0;
+
+    while (n < len && text[n] > 0x20 && text[n] < 0x7f)
+        n++;
+    return n;
 }
 
 /* Says where it is wrong, but never what stands there. */
 static int check_secret(const struct secret_kind *kind, const char *file, const char *text, size_t len,
                         struct ais_error *err)
 {
+    size_t visible = count_visible(text, len);
     const char *what;
-    size_t i;
 
     if (len == 0) {
         ais_error_set(err, "%s \"%s\": empty; write %s into it", kind->name, file, kind->content);
@@ -236,12 +234,10 @@ static int check_secret(const struct secret_kind *kind, const char *file, const 
                       kind->content);
         return -1;
     }
-    for (i = 0; i < len && visible(text[i]); i++) {
-    }
-    if (i == len) {
+    if (visible == len)
         return 0;
-    }
-    switch (text[i]) {
+
+    switch (text[visible]) {
     case '\n':
     case '\r':
         what = "a line break";
@@ -253,8 +249,8 @@ static int check_secret(const struct secret_kind *kind, const char *file, const 
     default:
         what = "a byte that is not visible ASCII";
     }
-    ais_error_set(err, "%s \"%s\": %s at offset %zu; write %s alone into it, on one line", kind->name, file, what, i,
-                  kind->content);
+    ais_error_set(err, "%s \"%s\": %s at offset %zu; write %s alone into it, on one line", kind->name, file, what,
+                  visible, kind->content);
     return -1;
 }
 
@@ -268,9 +264,9 @@ static enum ais_renewal read_secret(struct ais_credential *cred, const struct se
     int fd;
     enum ais_renewal renewal = open_secret(kind, file, &fd, &st, err);
 
-    if (renewal != AIS_RENEWAL_DONE) {
+    if (renewal != AIS_RENEWAL_DONE)
         return renewal;
-    }
+
     n = read_all(fd, cred->secret, SECRET_MAX + 3); /* one byte more than the longest secret and CRLF */
     if (n == -1 || fstat(fd, &after) == -1) {
         ais_error_set(err, "%s \"%s\": %s; check the file", kind->name, file, strerror(errno));
@@ -284,9 +280,9 @@ static enum ais_renewal read_secret(struct ais_credential *cred, const struct se
     }
 
     len = chop(cred->secret, (size_t) n);
-    if (check_secret(kind, file, cred->secret, len, err) == -1) {
+    if (check_secret(kind, file, cred->secret, len, err) != 0)
         return AIS_RENEWAL_UNUSABLE;
-    }
+
     ais_wipe(cred->secret + len, SECRET_MAX + 4 - len);
     cred->version = cred->seen = stamp_of(&st);
     cred->mode = st.st_mode;
@@ -324,13 +320,12 @@ enum ais_renewal ais_credential_renew(struct ais_credential **cred, struct ais_e
     uint64_t stamp = there ? stamp_of(&st) : ABSENT;
     enum ais_renewal renewal;
 
-    if (stamp == old->seen) {
+    if (stamp == old->seen)
         return AIS_RENEWAL_NONE;
-    }
+
     renewal = there ? read_credential(cred, old->email, old->file, err) : refuse_open(kind, old->file, err);
-    if (renewal == AIS_RENEWAL_CLOSED || renewal == AIS_RENEWAL_UNUSABLE) {
+    if (renewal == AIS_RENEWAL_CLOSED || renewal == AIS_RENEWAL_UNUSABLE)
         old->seen = stamp;
-    }
     return renewal;
 }
 
@@ -347,11 +342,8 @@ static int check_email(const char *email, struct ais_error *err)
 {
     const char *at = strchr(email, '@');
     size_t len = strlen(email);
-    size_t i;
 
-    for (i = 0; i < len && visible(email[i]); i++) {
-    }
-    if (i < len || len > EMAIL_MAX || at == NULL || at == email || at[1] == '\0') {
+    if (count_visible(email, len) < len || len > EMAIL_MAX || at == NULL || at == email || at[1] == '\0') {
         ais_error_set(err, "not an email address; give the address that the API key belongs to, as user@example.com");
         return -1;
     }
@@ -362,9 +354,9 @@ struct ais_credential *ais_credential_email_key(const char *email, const char *k
 {
     struct ais_credential *cred = NULL;
 
-    if (check_email(email, err) == -1) {
+    if (check_email(email, err) != 0)
         return NULL;
-    }
+
     (void) read_credential(&cred, email, key_file, err);
     return cred;
 }
@@ -408,12 +400,11 @@ int ais_credential_headers(const struct ais_credential *cred, int (*add)(void *d
 {
     int rc;
 
-    if (cred->email[0] == '\0') {
+    if (cred->email[0] == '\0')
         return add_header("Authorization: Bearer ", cred->secret, add, data);
-    }
+
     rc = add_header("X-Auth-Email: ", cred->email, add, data);
-    if (rc == 0) {
+    if (rc == 0)
         rc = add_header("X-Auth-Key: ", cred->secret, add, data);
-    }
     return rc;
 }

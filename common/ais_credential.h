@@ -7,6 +7,8 @@
 
 #include "ais_error.h"
 
+#pragma GCC visibility push(hidden)
+
 /*
  * The secret of an account: an API token, or an API email and key. It lives in pages of its own that are left out of
  * core dumps (where the system can), becomes headers at the last moment, and is wiped when freed or replaced.
@@ -83,5 +85,7 @@ int ais_credential_headers(const struct ais_credential *cred, int (*add)(void *d
 
 /* Overwrites memory in a way that no compiler takes away. */
 void ais_wipe(void *p, size_t len);
+
+#pragma GCC visibility pop
 
 #endif

@@ -1,6 +1,8 @@
 #ifndef AIS_ERROR_H
 #define AIS_ERROR_H
 
+#pragma GCC visibility push(hidden)
+
 /*
  * A message for the operator: what is wrong, where, and the cure. The caller provides the memory; functions that take
  * a struct ais_error fill it only when they fail. No message ever holds a part of a credential.
@@ -14,5 +16,7 @@ struct ais_error {
 
 /* Formats a message, cut where it does not fit; always ends with a NUL. err may be NULL. */
 void ais_error_set(struct ais_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#pragma GCC visibility pop
 
 #endif

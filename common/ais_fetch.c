@@ -30,11 +30,10 @@ static void link_last(struct ais_fetch *fetch)
     struct ais_client *client = fetch->client;
 
     fetch->prev = client->last;
-    if (client->last != NULL) {
+    if (client->last != NULL)
         client->last->next = fetch;
-    } else {
+    else
         client->first = fetch;
-    }
     client->last = fetch;
     client->inflight++;
 }
@@ -43,34 +42,28 @@ static void unlink_fetch(struct ais_fetch *fetch)
 {
     struct ais_client *client = fetch->client;
 
-    if (client->cursor == fetch) {
+    if (client->cursor == fetch)
         client->cursor = fetch->next;
-    }
-    if (client->pioneer == fetch) {
+    if (client->pioneer == fetch)
         client->pioneer = NULL;
-    }
-    if (fetch->prev != NULL) {
+    if (fetch->prev != NULL)
         fetch->prev->next = fetch->next;
-    } else {
+    else
         client->first = fetch->next;
-    }
-    if (fetch->next != NULL) {
+    if (fetch->next != NULL)
         fetch->next->prev = fetch->prev;
-    } else {
+    else
         client->last = fetch->prev;
-    }
-    if (--client->inflight == 0) {
+    if (--client->inflight == 0)
         client->due_at = AIS_NEVER;
-    }
 }
 
 /* Calls act for each fetch, whatever it does to this one or to others. */
 static void walk(struct ais_client *client, void (*act)(struct ais_fetch *fetch, int64_t now))
 {
-    struct ais_fetch *fetch;
     int64_t now = ais_clock();
 
-    for (fetch = client->first; fetch != NULL; fetch = client->cursor) {
+    for (struct ais_fetch *fetch = client->first; fetch != NULL; fetch = client->cursor) {
         client->cursor = fetch->next;
         act(fetch, now);
     }
@@ -115,9 +108,8 @@ static const struct ais_fetch *find_pioneer(const struct ais_fetch *fetch, unsig
 
     if (other == NULL || other == fetch || !is_connecting(other, origin, label)) {
         for (other = client->first; other != NULL; other = other->next) {
-            if (other != fetch && is_connecting(other, origin, label)) {
+            if (other != fetch && is_connecting(other, origin, label))
                 break;
-            }
         }
         client->pioneer = other;
     }
@@ -130,15 +122,13 @@ static bool has_to_wait(const struct ais_fetch *fetch, int64_t now)
     struct ais_client *client = fetch->client;
     struct ais_str origin = fetch->transfer.origin;
     enum ais_caution caution = ais_connection_caution(&client->connections, origin, now);
-    const struct ais_fetch *other;
 
-    if (caution != AIS_CAUTION_ALONE) {
+    if (caution != AIS_CAUTION_ALONE)
         return caution == AIS_CAUTION_REST;
-    }
-    for (other = client->first; other != NULL; other = other->next) {
-        if (other != fetch && is_running(other) && ais_str_eq(other->transfer.origin, origin)) {
+
+    for (const struct ais_fetch *other = client->first; other != NULL; other = other->next) {
+        if (other != fetch && is_running(other) && ais_str_eq(other->transfer.origin, origin))
             return true;
-        }
     }
     return false;
 }
@@ -165,15 +155,13 @@ static bool find_way(struct ais_fetch *fetch, struct ais_try *how, int64_t now)
     route = ais_connection_route(&fetch->client->connections, fetch->transfer.origin, &fetch->avoid);
     how->label = route.label;
     how->fresh = route.fresh || (route.detours && !fetch->transfer.tls); /* labels are a matter of TLS */
-    if (!fetch->transfer.tls) {
+    if (!fetch->transfer.tls)
         return !has_to_wait(fetch, now);
-    }
-    if (route.joins) {
+    if (route.joins)
         return true;
-    }
-    if (has_to_wait(fetch, now)) {
+    if (has_to_wait(fetch, now))
         return false;
-    }
+
     /* Others that failed with it may be looking for another connection, too. At other times libcurl has them wait. */
     fetch->leads = route.detours || fetch->is_repeat || fetch->tries > 1;
     pioneer = find_pioneer(fetch, how->label);
@@ -195,9 +183,9 @@ static int run_try(struct ais_fetch *fetch, int64_t now)
     fetch->retry_at = fetch->in_line ? now + LINE_MS : AIS_NEVER;
     fetch->nudge_at = nudges && !fetch->in_line ? now + NUDGE_MS : AIS_NEVER;
     set_due(fetch);
-    if (fetch->in_line) {
+    if (fetch->in_line)
         return 0;
-    }
+
     fetch->runs_http_1 = how.http_1;
     fetch->client->http_1 += how.http_1;
     ais_transfer_begin(&fetch->transfer, &how);
@@ -219,10 +207,9 @@ struct ais_fetch *ais_fetch_create(struct ais_client *client, const struct ais_t
 {
     struct ais_fetch *fetch = calloc(1, sizeof(*fetch));
 
-    if (fetch == NULL) {
+    if (fetch == NULL)
         return NULL;
-    }
-    if (ais_transfer_init(&fetch->transfer, target, &client->connections, client->ca_file, cred, path) == -1) {
+    if (ais_transfer_init(&fetch->transfer, target, &client->connections, client->ca_file, cred, path) != 0) {
         free(fetch);
         return NULL;
     }
@@ -239,7 +226,7 @@ struct ais_fetch *ais_fetch_create(struct ais_client *client, const struct ais_t
 int ais_fetch_start(struct ais_fetch *fetch)
 {
     link_last(fetch);
-    if (begin_try(fetch, fetch->started) == -1) {
+    if (begin_try(fetch, fetch->started) != 0) {
         ais_fetch_drop(fetch);
         return -1;
     }
@@ -300,12 +287,9 @@ static bool is_on(const struct ais_fetch *fetch, const struct ais_connection *co
 
 static bool is_used(const struct ais_client *client, const struct ais_connection *connection)
 {
-    const struct ais_fetch *fetch;
-
-    for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
-        if (is_on(fetch, connection)) {
+    for (const struct ais_fetch *fetch = client->first; fetch != NULL; fetch = fetch->next) {
+        if (is_on(fetch, connection))
             return true;
-        }
     }
     return false;
 }
@@ -331,15 +315,12 @@ static void step_back(struct ais_fetch *fetch)
 /* Those that use it go on. It is closed with the last of them, and none that waits for it gets it. */
 static void leave_connection(struct ais_client *client, struct ais_connection *connection)
 {
-    struct ais_fetch *fetch;
-
     connection->left = true;
-    for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
-        if (is_on(fetch, connection)) {
+    for (struct ais_fetch *fetch = client->first; fetch != NULL; fetch = fetch->next) {
+        if (is_on(fetch, connection))
             ais_transfer_distrust(&fetch->transfer);
-        } else if (waits_for(fetch, connection)) {
+        else if (waits_for(fetch, connection))
             step_back(fetch);
-        }
     }
 }
 
@@ -350,19 +331,16 @@ static void judge_connection(struct ais_fetch *fetch, enum ais_outcome outcome)
     struct ais_connection *connection = ais_connection_get(&client->connections, fetch->transfer.connection);
 
     fetch->transfer.connection = 0;
-    if (connection == NULL || outcome == AIS_OUTCOME_NONE) {
+    if (connection == NULL || outcome == AIS_OUTCOME_NONE)
         return; /* closed, or not known */
-    }
+
     ais_connection_judge(connection, outcome);
-    if (outcome != AIS_OUTCOME_GOOD) {
+    if (outcome != AIS_OUTCOME_GOOD)
         ais_connection_avoid(&fetch->avoid, connection->id);
-    }
-    if (connection->distrusted && !connection->left) {
+    if (connection->distrusted && !connection->left)
         leave_connection(client, connection);
-    }
-    if (!ais_connection_is_usable(connection) && !is_used(client, connection)) {
+    if (!ais_connection_is_usable(connection) && !is_used(client, connection))
         (void) shutdown(connection->fd, SHUT_RDWR); /* libcurl sees that it has ended, and closes it */
-    }
 }
 
 /* Ends it for a reason of our own. */
@@ -380,17 +358,16 @@ static void time_out(struct ais_fetch *fetch)
     char message[160];
     const char *phase;
 
-    if (!is_trying(fetch)) {
+    if (!is_trying(fetch))
         phase = "before the next try";
-    } else if (fetch->in_line && has_to_wait(fetch, ais_clock())) {
+    else if (fetch->in_line && has_to_wait(fetch, ais_clock()))
         phase = "waiting for the upstream to be given a rest, since it has flooded a connection";
-    } else if (!t->sent) {
+    else if (!t->sent)
         phase = "before the request could be sent";
-    } else if (!t->header_done) {
+    else if (!t->header_done)
         phase = "waiting for the answer";
-    } else {
+    else
         phase = "inside the body of the answer";
-    }
     ais_transfer_distrust(&fetch->transfer);
     ais_transfer_give_up(&fetch->transfer);
     take_out(fetch);
@@ -414,13 +391,13 @@ static bool plan_retry(struct ais_fetch *fetch, const struct ais_response *respo
     int64_t retry_at;
 
     if (fetch->tries > fetch->target->retries ||
-        !ais_policy_retry(response->fault, response->status, response->retry_after)) {
+        !ais_policy_retry(response->fault, response->status, response->retry_after))
         return false;
-    }
+
     retry_at = ais_clock() + ais_policy_backoff(fetch->tries, draw(fetch->client));
-    if (retry_at >= fetch->deadline) {
+    if (retry_at >= fetch->deadline)
         return false;
-    }
+
     fetch->retry_at = retry_at;
     fetch->nudge_at = AIS_NEVER;
     set_due(fetch);
@@ -441,22 +418,20 @@ static bool may_connect(const struct ais_fetch *fetch)
 }
 
 /*
- * No connection could be made. Where libcurl has others wait for that very connection, they share the verdict: left
+ * No connection could be made. Where libcurl has others wait for that very connection, they share that failure: left
  * alone, they would find out for themselves one after the other, each in a connect timeout of its own.
  */
-static void share_verdict(const struct ais_fetch *leader, CURLcode code)
+static void share_failure(const struct ais_fetch *leader, CURLcode code)
 {
     struct ais_client *client = leader->client;
-    struct ais_fetch *fetch;
 
-    for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
-        if (fetch != leader && fetch->target == leader->target && is_trying(fetch) && may_connect(fetch)) {
+    for (struct ais_fetch *fetch = client->first; fetch != NULL; fetch = fetch->next) {
+        if (fetch != leader && fetch->target == leader->target && is_trying(fetch) && may_connect(fetch))
             return;
-        }
     }
-    for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
+    for (struct ais_fetch *fetch = client->first; fetch != NULL; fetch = fetch->next) {
         if (fetch != leader && fetch->target == leader->target && is_trying(fetch)) {
-            fetch->verdict = code;
+            fetch->failure = code;
             snprintf(fetch->transfer.message, sizeof(fetch->transfer.message), "%s", leader->transfer.message);
             client->noted = true;
         }
@@ -474,9 +449,8 @@ static void repeat(struct ais_fetch *fetch)
 {
     struct ais_transfer *t = &fetch->transfer;
 
-    if (t->sent && t->newest > fetch->avoid.up_to) {
+    if (t->sent && t->newest > fetch->avoid.up_to)
         fetch->avoid.up_to = t->newest; /* if its connection was dead, the others may be */
-    }
     fetch->is_repeat = !t->http_1_required;
     ais_transfer_clear(t);
     step_back(fetch);
@@ -496,12 +470,10 @@ void ais_fetch_conclude(struct ais_fetch *fetch, CURLcode code)
         return;
     }
     fetch->http2_fault = fetch->http2_fault || may_be_http2_fault(&fetch->transfer, response.fault);
-    if (unconnected(&fetch->transfer, response.fault)) {
-        share_verdict(fetch, code);
-    }
-    if (!plan_retry(fetch, &response)) {
+    if (unconnected(&fetch->transfer, response.fault))
+        share_failure(fetch, code);
+    if (!plan_retry(fetch, &response))
         deliver(fetch, &response);
-    }
 }
 
 /* What was noted. */
@@ -514,24 +486,20 @@ void ais_fetch_doom(struct ais_fetch *fetch, const char *reason)
 
 void ais_fetch_doom_all(struct ais_client *client, const char *reason)
 {
-    struct ais_fetch *fetch;
-
-    for (fetch = client->first; fetch != NULL; fetch = fetch->next) {
+    for (struct ais_fetch *fetch = client->first; fetch != NULL; fetch = fetch->next)
         ais_fetch_doom(fetch, reason);
-    }
 }
 
 static void act_if_noted(struct ais_fetch *fetch, int64_t now)
 {
-    CURLcode verdict = fetch->verdict;
+    CURLcode failure = fetch->failure;
 
     (void) now;
-    fetch->verdict = CURLE_OK;
-    if (fetch->doom != NULL) {
+    fetch->failure = CURLE_OK;
+    if (fetch->doom != NULL)
         fail(fetch, AIS_FAULT_INTERNAL, fetch->doom);
-    } else if (verdict != CURLE_OK) {
-        ais_fetch_conclude(fetch, verdict);
-    }
+    else if (failure != CURLE_OK)
+        ais_fetch_conclude(fetch, failure);
 }
 
 void ais_fetch_settle(struct ais_client *client)
@@ -562,13 +530,12 @@ static void act_if_due(struct ais_fetch *fetch, int64_t now)
         time_out(fetch);
         return;
     }
-    if (fetch->retry_at <= now && begin_try(fetch, now) == -1) {
+    if (fetch->retry_at <= now && begin_try(fetch, now) != 0) {
         fail(fetch, AIS_FAULT_INTERNAL, "out of memory");
         return;
     }
-    if (fetch->nudge_at <= now) {
+    if (fetch->nudge_at <= now)
         nudge(fetch, now);
-    }
     set_due(fetch);
 }
 

@@ -18,6 +18,8 @@
  * 7.88, open one for each.
  */
 
+#pragma GCC visibility push(hidden)
+
 struct ais_fetch {
     struct ais_fetch *prev;
     struct ais_fetch *next;
@@ -38,7 +40,7 @@ struct ais_fetch {
     bool http_1;      /* the server has asked for HTTP/1.1 */
     struct ais_avoid avoid; /* the connections on which a try has failed */
     const char *doom;       /* noted: it has to end, and why */
-    CURLcode verdict;       /* noted: how the try ends, without a message from libcurl; CURLE_OK: not yet */
+    CURLcode failure;       /* noted: how the try ends, without a message from libcurl; CURLE_OK: not yet */
     struct ais_transfer transfer;
 };
 
@@ -96,5 +98,7 @@ void ais_fetch_settle(struct ais_client *client);
 
 /* Acts on the time, where it has come for a fetch. */
 void ais_fetch_expire(struct ais_client *client);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 
 #include "ais_policy.h"
 
+#pragma GCC visibility push(hidden)
+
 /*
  * In which form the plain resources of an account are asked for: as they are, or, once the API has turned out not to
  * know that form any more, in that of the namespace "default" (ais_resource_to_namespaced()).
@@ -26,5 +28,7 @@ bool ais_form_try(struct ais_form *form, int64_t now);
 
 /* And what came of that. Returns whether it is news that the account goes over to the other form. */
 bool ais_form_settle(struct ais_form *form, const struct ais_verdict *verdict);
+
+#pragma GCC visibility pop
 
 #endif

@@ -10,6 +10,8 @@
  * characters, "\uZZZZ", "\u0000", 01, 1e, a byte order mark and invalid UTF-8 for JSON, and cuts strings at a NUL.
  */
 
+#pragma GCC visibility push(hidden)
+
 /* The longest page of the API, 500 entries of a log, has about 3000; more cost time and memory, and tell nothing. */
 #define AIS_JSON_VALUES_MAX 20000
 
@@ -22,10 +24,6 @@
  */
 const char *ais_json_check(struct ais_str text, unsigned depth, size_t *where);
 
-/* The length of the UTF-8 sequence (RFC 3629) at the start of s, or 0 where there is none. */
-size_t ais_utf8_sequence(struct ais_str s);
-
-/* The value of a hexadecimal digit, or -1 where c is none; c may be negative. */
-int ais_hex_digit(int c);
+#pragma GCC visibility pop
 
 #endif

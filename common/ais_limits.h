@@ -19,6 +19,8 @@
  * Pure. Times are milliseconds of one clock that nobody sets.
  */
 
+#pragma GCC visibility push(hidden)
+
 #define AIS_LIMITS_MAX 4
 #define AIS_LIMIT_NAME_SIZE 32
 
@@ -61,5 +63,7 @@ int64_t ais_limits_heed(struct ais_budget *b, const struct ais_limits *limits, i
 /* And then for each part of that budget: see ais_budget_part_observe(). */
 void ais_limits_heed_part(struct ais_budget *part, const struct ais_budget *whole, uint32_t percent,
                           const struct ais_limits *limits, int64_t now);
+
+#pragma GCC visibility pop
 
 #endif

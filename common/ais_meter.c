@@ -23,16 +23,14 @@ static void cut(int fd)
 {
     struct sockaddr nobody = {.sa_family = AF_UNSPEC};
 
-    if (connect(fd, &nobody, sizeof(nobody)) == -1) {
+    if (connect(fd, &nobody, sizeof(nobody)) == -1)
         (void) shutdown(fd, SHUT_RDWR);
-    }
 }
 
 static void take(struct ais_connections *connections, struct ais_connection *c, size_t bytes, size_t more)
 {
-    if (!ais_connection_take(connections, c, bytes, more, ais_clock())) {
+    if (!ais_connection_take(connections, c, bytes, more, ais_clock()))
         cut(c->fd);
-    }
 }
 
 bool ais_meter_sees_tls(void)
@@ -52,14 +50,12 @@ static void on_tls(int is_ours, int version, int type, const void *data, size_t 
     const unsigned char *header = data;
 
     (void) version;
-    if (is_ours || c == NULL) {
+    if (is_ours || c == NULL)
         return;
-    }
-    if (type == SSL3_RT_HEADER && len == SSL3_RT_HEADER_LENGTH) {
+    if (type == SSL3_RT_HEADER && len == SSL3_RT_HEADER_LENGTH)
         take(connections, c, len + ((size_t) header[3] << 8 | header[4]), PER_RECORD);
-    } else if (type == SSL3_RT_HANDSHAKE) {
+    else if (type == SSL3_RT_HANDSHAKE)
         take(connections, c, 0, PER_MESSAGE);
-    }
 }
 
 void ais_meter_tls(void *ssl_ctx, struct ais_connections *connections, struct ais_connection *connection)
@@ -80,9 +76,8 @@ static uint64_t bytes_read(int fd)
 
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == -1 ||
         len < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received) ||
-        ioctl(fd, FIONREAD, &unread) == -1 || (uint64_t) unread > info.tcpi_bytes_received) {
+        ioctl(fd, FIONREAD, &unread) == -1 || (uint64_t) unread > info.tcpi_bytes_received)
         return 0;
-    }
     return info.tcpi_bytes_received - (uint64_t) unread;
 }
 

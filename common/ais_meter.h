@@ -15,6 +15,8 @@
  * A connection that is cut fails as one that the peer has reset. The books say why: ais_connection_flood().
  */
 
+#pragma GCC visibility push(hidden)
+
 /* Whether this libcurl does TLS in a way that can be counted: with the OpenSSL that this was built with. */
 bool ais_meter_sees_tls(void);
 
@@ -23,5 +25,7 @@ void ais_meter_tls(void *ssl_ctx, struct ais_connections *connections, struct ai
 
 /* libcurl tells of progress. Where the connection does not count itself, what has been read is counted. */
 void ais_meter_look(struct ais_connections *connections, struct ais_connection *connection);
+
+#pragma GCC visibility pop
 
 #endif

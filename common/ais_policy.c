@@ -96,7 +96,7 @@ static void judge_list(struct ais_verdict *verdict, const struct ais_answer *ans
 
 static bool is_same(struct ais_str asked, const char *answered)
 {
-    return ais_str_eq(asked, (struct ais_str){answered, strlen(answered)});
+    return ais_str_eq(asked, ais_str_of(answered));
 }
 
 /* Whether it is about what was asked for, where it says so. */
@@ -151,7 +151,8 @@ static void say_refused(struct ais_error *err, int status, const struct ais_api_
                         const char *more)
 {
     if (error->nchain > 0)
-        ais_error_set(err, "the API %s (%d with error codes %d, %d)%s", what, status, error->code, error->chain[0], more);
+        ais_error_set(err, "the API %s (%d with error codes %d, %d)%s", what, status, error->code, error->chain[0],
+                      more);
     else if (error->code != 0)
         ais_error_set(err, "the API %s (%d with error code %d)%s", what, status, error->code, more);
     else
@@ -239,36 +240,45 @@ static void judge_unreadable(struct ais_verdict *verdict, int status, bool no_me
         verdict->fault = status >= 500 ? AIS_FAULT_SERVER : AIS_FAULT_BODY;
 }
 
-struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
-                                    struct ais_error *err)
+static struct ais_verdict judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
+                                struct ais_answer *answer, struct ais_error *err)
 {
     struct ais_verdict verdict = {.class = AIS_CLASS_ERROR};
-    struct ais_answer answer;
     struct ais_error why;
     int rc;
 
     if (judge_status(&verdict, status, err))
         return verdict;
 
-    rc = ais_answer_parse(&answer, res->kind, body, &why);
+    rc = ais_answer_parse(answer, res->kind, body, &why);
     if (rc != 0) {
         judge_unreadable(&verdict, status, rc == AIS_NO_MEMORY);
         ais_error_set(err, "the API answered %d: %s", status, why.text);
-        return verdict;
-    }
 
-    if (status == 200) {
-        judge_answer(&verdict, res, &answer, now, err);
+    } else if (status == 200) {
+        judge_answer(&verdict, res, answer, now, err);
 
-    } else if (answer.success) {
+    } else if (answer->success) {
         verdict.fault = status >= 500 ? AIS_FAULT_SERVER : AIS_FAULT_BODY;
         ais_error_set(err, "the API answered %d with \"success\":true", status);
 
     } else {
-        judge_refusal(&verdict, status, &answer, err);
+        judge_refusal(&verdict, status, answer, err);
     }
 
-    ais_answer_free(&answer);
+    return verdict;
+}
+
+struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
+                                    struct ais_answer *answer, struct ais_error *err)
+{
+    struct ais_answer parsed = {.success = false};
+    struct ais_verdict verdict = judge(res, status, body, now, &parsed, err);
+
+    if (answer != NULL)
+        *answer = parsed;
+    else
+        ais_answer_free(&parsed);
     return verdict;
 }
 
@@ -405,44 +415,18 @@ int64_t ais_policy_backoff(unsigned attempt, uint32_t random)
     return half + (int64_t) (((uint64_t) random * (uint64_t) (half + 1)) >> 32);
 }
 
-static struct ais_str trim(struct ais_str s)
-{
-    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
-        s.data++;
-        s.len--;
-    }
-
-    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t'))
-        s.len--;
-
-    return s;
-}
-
-/* Whole seconds of any length, as milliseconds and never more than RETRY_AFTER_MAX. */
-static bool parse_seconds(struct ais_str s, int64_t *ms)
-{
-    *ms = 0;
-
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.data[i] < '0' || s.data[i] > '9')
-            return false;
-        *ms = min(*ms * 10 + (s.data[i] - '0') * SECOND, RETRY_AFTER_MAX);
-    }
-
-    return s.len > 0;
-}
-
 int64_t ais_policy_retry_after(struct ais_str value, int64_t now)
 {
-    int64_t ms;
+    int64_t seconds, then;
 
-    value = trim(value);
+    value = ais_str_trim(value);
+    seconds = ais_str_number(value, RETRY_AFTER_MAX / SECOND);
 
-    if (parse_seconds(value, &ms))
-        return ms;
+    if (seconds >= 0)
+        return seconds * SECOND;
 
-    if (ais_time_parse_http(value, &ms))
-        return min(max(ms - now, 0), RETRY_AFTER_MAX);
+    if (ais_time_parse_http(value, &then))
+        return min(max(then - now, 0), RETRY_AFTER_MAX);
 
     return -1;
 }

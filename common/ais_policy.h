@@ -4,13 +4,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "ais_job.h"
+#include "ais_answer.h"
 #include "ais_resource.h"
 
 /*
  * The decisions, as pure functions: what an HTTP answer is worth, how long it stays fresh, whether to ask again and
  * after how long. No clock, no random source, no I/O: the caller brings them. All times are milliseconds.
  */
+
+#pragma GCC visibility push(hidden)
 
 /* Why a look-up has no good answer: the classes of the metrics errors-CLASS and of $aisearch_error. */
 enum ais_fault {
@@ -25,9 +27,8 @@ enum ais_fault {
     AIS_FAULT_REFUSED,      /* any other 4xx of the API: what was asked for, or how; its own words may be passed on */
     AIS_FAULT_BUDGET,       /* no call was to be had, so none was sent */
     AIS_FAULT_INTERNAL,     /* ours: out of memory, out of connections, shutting down */
+    AIS_FAULTS,             /* how many there are */
 };
-
-#define AIS_FAULTS 11
 
 /* "none", "connect", "tls", "timeout", "credential", "rate_limited", "server", "body", "refused", "budget", "internal".
  */
@@ -45,11 +46,16 @@ enum ais_class {
     AIS_CLASS_ERROR,     /* everything else */
 };
 
-#define AIS_CLASSES 8
-
+/* Of a job: it has a state. */
 static inline bool ais_class_is_job(enum ais_class class)
 {
     return class == AIS_CLASS_ACTIVE || class == AIS_CLASS_ENDED;
+}
+
+/* What was asked for is there. */
+static inline bool ais_class_is_found(enum ais_class class)
+{
+    return class != AIS_CLASS_NOT_FOUND && class != AIS_CLASS_ERROR;
 }
 
 /* How long an answer of each class stays fresh; an active job's from active to active_max. */
@@ -102,9 +108,12 @@ struct ais_verdict {
  *
  * now is the time of the answer, ms since the epoch. Where fault is not AIS_FAULT_NONE, *err says why, without a
  * credential in it and without more than a few words of the body; err may be NULL.
+ *
+ * answer may be NULL. Else *answer becomes what the body was parsed to, the caller's to free with ais_answer_free():
+ * all zero where it was not looked at, or could not be read.
  */
 struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, struct ais_str body, int64_t now,
-                                    struct ais_error *err);
+                                    struct ais_answer *answer, struct ais_error *err);
 
 /*
  * How long the answer stays fresh from the moment it was answered. An active job's lifetime is a hundredth of its age,
@@ -198,5 +207,7 @@ int ais_policy_client_status(enum ais_fault fault);
 
 /* What to tell that client, in a few words that give nothing away; a constant string. */
 const char *ais_policy_client_text(enum ais_fault fault);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/types.h>
 #include <unistd.h>
 
 #include "ais_clock.h"
@@ -50,33 +49,33 @@ static int grow(struct ais_poll *loop)
     struct watch **watches;
     struct ready *ready;
 
-    if (fds == NULL) {
+    if (fds == NULL)
         return -1;
-    }
+
     loop->fds = fds;
     watches = realloc(loop->watches, size * sizeof(struct watch *));
-    if (watches == NULL) {
+    if (watches == NULL)
         return -1;
-    }
+
     loop->watches = watches;
     ready = realloc(loop->ready, size * sizeof(*ready));
-    if (ready == NULL) {
+    if (ready == NULL)
         return -1;
-    }
+
     loop->ready = ready;
     loop->size = size;
     return 0;
 }
 
-/* Returns the index, or -1. */
-static ssize_t append(struct ais_poll *loop, int fd, struct watch *watch)
+/* Adds it as the last one. */
+static int append(struct ais_poll *loop, int fd, struct watch *watch)
 {
-    if (loop->len == loop->size && grow(loop) == -1) {
+    if (loop->len == loop->size && grow(loop) != 0)
         return -1;
-    }
+
     loop->fds[loop->len] = (struct pollfd){.fd = fd};
-    loop->watches[loop->len] = watch;
-    return (ssize_t) loop->len++;
+    loop->watches[loop->len++] = watch;
+    return 0;
 }
 
 /* The driver. */
@@ -84,17 +83,15 @@ static ssize_t append(struct ais_poll *loop, int fd, struct watch *watch)
 static struct watch *watch_begin(struct member *member, int fd)
 {
     struct watch *watch = malloc(sizeof(*watch));
-    ssize_t index;
 
-    if (watch == NULL) {
+    if (watch == NULL)
         return NULL;
-    }
-    index = append(member->loop, fd, watch);
-    if (index == -1) {
+
+    if (append(member->loop, fd, watch) != 0) {
         free(watch);
         return NULL;
     }
-    *watch = (struct watch){.member = member, .index = (size_t) index};
+    *watch = (struct watch){.member = member, .index = member->loop->len - 1};
     return watch;
 }
 
@@ -123,9 +120,9 @@ static int on_watch(void *data, int fd, unsigned events, void **slot)
     }
     if (watch == NULL) {
         watch = watch_begin(member, fd);
-        if (watch == NULL) {
+        if (watch == NULL)
             return -1;
-        }
+
         *slot = watch;
     }
     member->loop->fds[watch->index].events =
@@ -156,7 +153,7 @@ struct ais_poll *ais_poll_create(struct ais_error *err)
         free(loop);
         return NULL;
     }
-    if (append(loop, loop->wake, NULL) == -1) {
+    if (append(loop, loop->wake, NULL) != 0) {
         ais_error_set(err, "out of memory");
         ais_poll_destroy(loop);
         return NULL;
@@ -167,9 +164,9 @@ struct ais_poll *ais_poll_create(struct ais_error *err)
 
 void ais_poll_destroy(struct ais_poll *loop)
 {
-    if (loop == NULL) {
+    if (loop == NULL)
         return;
-    }
+
     while (loop->members != NULL) {
         struct member *member = loop->members;
 
@@ -209,19 +206,15 @@ struct ais_client *ais_poll_client(struct ais_poll *loop, const struct ais_clien
 /* How long poll() may sleep. */
 static int sleep_ms(const struct ais_poll *loop, int64_t timeout)
 {
-    const struct member *member;
     int64_t deadline = AIS_NEVER;
     int64_t left = timeout < 0 ? AIS_NEVER : timeout;
 
-    for (member = loop->members; member != NULL; member = member->next) {
+    for (const struct member *member = loop->members; member != NULL; member = member->next)
         deadline = ais_earlier(deadline, member->deadline);
-    }
-    if (deadline != AIS_NEVER) {
+    if (deadline != AIS_NEVER)
         left = ais_earlier(left, ais_clock_until(deadline));
-    }
-    if (left == AIS_NEVER) {
+    if (left == AIS_NEVER)
         return -1;
-    }
     return left < INT_MAX ? (int) left : INT_MAX;
 }
 
@@ -230,31 +223,26 @@ static int sleep_ms(const struct ais_poll *loop, int64_t timeout)
 static size_t collect_ready(struct ais_poll *loop)
 {
     size_t n = 0;
-    size_t i;
 
-    for (i = 1; i < loop->len; i++) {
+    for (size_t i = 1; i < loop->len; i++) {
         short revents = loop->fds[i].revents;
         unsigned events = 0;
 
-        if (revents & (POLLIN | POLLERR | POLLHUP | POLLNVAL)) {
+        if (revents & (POLLIN | POLLERR | POLLHUP | POLLNVAL))
             events |= AIS_IN;
-        }
-        if (revents & (POLLOUT | POLLERR | POLLHUP | POLLNVAL)) {
+        if (revents & (POLLOUT | POLLERR | POLLHUP | POLLNVAL))
             events |= AIS_OUT;
-        }
-        if (events != 0) {
+        if (events != 0)
             loop->ready[n++] = (struct ready){loop->watches[i]->member, loop->fds[i].fd, events};
-        }
     }
     return n;
 }
 
 static void run_timers(struct ais_poll *loop)
 {
-    struct member *member;
     int64_t now = ais_clock();
 
-    for (member = loop->members; member != NULL; member = member->next) {
+    for (struct member *member = loop->members; member != NULL; member = member->next) {
         if (member->deadline <= now) {
             member->deadline = AIS_NEVER;
             ais_client_timeout(member->client);
@@ -266,16 +254,13 @@ void ais_poll_wait(struct ais_poll *loop, int64_t timeout)
 {
     eventfd_t count;
     size_t n;
-    size_t i;
 
     if (poll(loop->fds, (nfds_t) loop->len, sleep_ms(loop, timeout)) > 0) {
-        if (loop->fds[0].revents != 0) {
+        if (loop->fds[0].revents != 0)
             (void) eventfd_read(loop->wake, &count);
-        }
         n = collect_ready(loop);
-        for (i = 0; i < n; i++) {
+        for (size_t i = 0; i < n; i++)
             ais_client_socket(loop->ready[i].member->client, loop->ready[i].fd, loop->ready[i].events);
-        }
     }
     run_timers(loop);
 }

@@ -5,6 +5,8 @@
 
 #include "ais_client.h"
 
+#pragma GCC visibility push(hidden)
+
 /*
  * A driver for callers that have a thread to spare: any number of clients in one poll(2) loop. All functions belong to
  * the loop's thread, but for ais_poll_wake().
@@ -29,5 +31,7 @@ void ais_poll_wait(struct ais_poll *loop, int64_t timeout);
 
 /* Makes the present, or else the next, ais_poll_wait() return. From any thread; async-signal-safe. */
 void ais_poll_wake(struct ais_poll *loop);
+
+#pragma GCC visibility pop
 
 #endif

@@ -11,6 +11,8 @@
  * Pure; for any thread or process.
  */
 
+#pragma GCC visibility push(hidden)
+
 enum ais_refusal {
     AIS_REFUSAL_OTHER,      /* what was asked for, or how: the client's affair */
     AIS_REFUSAL_CREDENTIAL, /* what it was asked with: the operator's affair */
@@ -29,5 +31,7 @@ struct ais_api_error {
 
 /* What a 4xx with these errors means; where they mean different things, the credential counts first. */
 enum ais_refusal ais_refusal_of(int status, const struct ais_api_error *errors, size_t nerrors);
+
+#pragma GCC visibility pop
 
 #endif

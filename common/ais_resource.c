@@ -2,7 +2,7 @@
 
 #include <stdint.h>
 
-#include "ais_json.h"
+#include "ais_utf8.h"
 
 #define NAMESPACE_MAX 28
 #define INSTANCE_MAX 64
@@ -140,7 +140,7 @@ static size_t instance_max(enum ais_generation generation)
 }
 
 /* What follows "jobs", to the end. */
-static inline enum ais_resource_status parse_jobs(struct ais_resource *res, struct cursor *cur)
+static inline enum ais_resource_error parse_jobs(struct ais_resource *res, struct cursor *cur)
 {
     if (at_end(cur)) {
         res->kind = AIS_LIST;
@@ -166,7 +166,7 @@ static inline enum ais_resource_status parse_jobs(struct ais_resource *res, stru
 }
 
 /* What follows an instance, to the end, where it is not its jobs; an AutoRAG has nothing else. */
-static enum ais_resource_status parse_rest(struct ais_resource *res, struct cursor *cur)
+static enum ais_resource_error parse_rest(struct ais_resource *res, struct cursor *cur)
 {
     if (res->generation == AIS_AUTORAG)
         return AIS_RESOURCE_BAD_PATH;
@@ -176,7 +176,7 @@ static enum ais_resource_status parse_rest(struct ais_resource *res, struct curs
 }
 
 /* What follows "instances" or "rags", to the end. Inline, as the jobs are: it is on the way of each look-up. */
-static inline enum ais_resource_status parse_instance(struct ais_resource *res, struct cursor *cur)
+static inline enum ais_resource_error parse_instance(struct ais_resource *res, struct cursor *cur)
 {
     if (!SKIP(cur, "/")) {
         res->kind = AIS_INSTANCES;
@@ -190,9 +190,9 @@ static inline enum ais_resource_status parse_instance(struct ais_resource *res, 
 }
 
 /* What follows "namespaces", to the end. */
-static enum ais_resource_status parse_namespace(struct ais_resource *res, struct cursor *cur)
+static enum ais_resource_error parse_namespace(struct ais_resource *res, struct cursor *cur)
 {
-    enum ais_resource_status status;
+    enum ais_resource_error error;
     struct ais_str instances;
 
     res->generation = AIS_NAMESPACED;
@@ -219,16 +219,16 @@ static enum ais_resource_status parse_namespace(struct ais_resource *res, struct
     if (!SKIP(cur, "instances"))
         return AIS_RESOURCE_BAD_PATH;
 
-    status = parse_instance(res, cur);
+    error = parse_instance(res, cur);
 
     /* an instance of the namespace "default" is the plain one; the list of that namespace is not that of the account */
-    if (status == AIS_RESOURCE_OK && res->kind != AIS_INSTANCES && ais_str_eq(res->namespace, AIS_DEFAULT_NAMESPACE))
+    if (error == AIS_RESOURCE_OK && res->kind != AIS_INSTANCES && ais_str_eq(res->namespace, AIS_DEFAULT_NAMESPACE))
         res->tail = instances;
 
-    return status;
+    return error;
 }
 
-static inline enum ais_resource_status parse_path(struct ais_resource *res, struct ais_str path)
+static inline enum ais_resource_error parse_path(struct ais_resource *res, struct ais_str path)
 {
     struct cursor cur = {path, 0};
     bool ai_search;
@@ -335,14 +335,6 @@ static int decode(struct ais_str *value)
     return s[0] == '+' ? ' ' : c;
 }
 
-/* C0, DEL, and C1, which has two bytes in UTF-8: s begins with a sequence that is valid. */
-static bool is_control(struct ais_str s)
-{
-    unsigned char c = (unsigned char) s.data[0];
-
-    return c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char) s.data[1] < 0xa0);
-}
-
 static bool filter_valid(struct ais_str value)
 {
     char text[AIS_FILTER_MAX];
@@ -359,7 +351,7 @@ static bool filter_valid(struct ais_str value)
     while (rest.len > 0) {
         size_t len = ais_utf8_sequence(rest);
 
-        if (len == 0 || is_control(rest))
+        if (len == 0 || ais_utf8_control(rest) > 0)
             return false;
         rest.data += len;
         rest.len -= len;
@@ -398,7 +390,7 @@ static bool parse_direction(struct ais_resource *res, struct cursor *cur)
 }
 
 /* An argument that is no page and no per_page; of what it is none of, nothing is taken. */
-static enum ais_resource_status parse_argument(struct ais_resource *res, struct cursor *cur)
+static enum ais_resource_error parse_argument(struct ais_resource *res, struct cursor *cur)
 {
     bool instances = res->kind == AIS_INSTANCES;
     bool ok = true;
@@ -430,12 +422,12 @@ static inline bool has_pages(const struct ais_resource *res)
     return per_page_max[res->kind] > 0;
 }
 
-static enum ais_resource_status parse_query(struct ais_resource *res, struct ais_str query)
+static enum ais_resource_error parse_query(struct ais_resource *res, struct ais_str query)
 {
     int max = per_page_max[res->kind];
     int min = res->kind == AIS_LIST || res->kind == AIS_LOGS ? 0 : 1;
     struct cursor cur = {query, 0};
-    enum ais_resource_status status;
+    enum ais_resource_error error;
 
     if (max == 0)
         return AIS_RESOURCE_OK;
@@ -450,9 +442,9 @@ static enum ais_resource_status parse_query(struct ais_resource *res, struct ais
                 return AIS_RESOURCE_BAD_PER_PAGE;
 
         } else {
-            status = parse_argument(res, &cur);
-            if (status != AIS_RESOURCE_OK)
-                return status;
+            error = parse_argument(res, &cur);
+            if (error != AIS_RESOURCE_OK)
+                return error;
         }
 
         while (!at_end(&cur) && !SKIP(&cur, "&"))
@@ -462,20 +454,20 @@ static enum ais_resource_status parse_query(struct ais_resource *res, struct ais
     return AIS_RESOURCE_OK;
 }
 
-enum ais_resource_status ais_resource_parse(struct ais_resource *res, struct ais_str path, struct ais_str query)
+enum ais_resource_error ais_resource_parse(struct ais_resource *res, struct ais_str path, struct ais_str query)
 {
-    enum ais_resource_status status;
+    enum ais_resource_error error;
 
     *res = (struct ais_resource){.page = AIS_PAGE_NONE, .per_page = AIS_PAGE_NONE};
 
-    status = parse_path(res, path);
-    if (status != AIS_RESOURCE_OK || query.len == 0)
-        return status;
+    error = parse_path(res, path);
+    if (error != AIS_RESOURCE_OK || query.len == 0)
+        return error;
 
     return parse_query(res, query);
 }
 
-const char *ais_resource_status_text(enum ais_resource_status status)
+const char *ais_resource_error_text(enum ais_resource_error error)
 {
     static const char *const texts[] = {
         [AIS_RESOURCE_OK] = "ok",
@@ -496,7 +488,7 @@ const char *ais_resource_status_text(enum ais_resource_status status)
         [AIS_RESOURCE_BAD_ORDER] = "order_by must be created_at, and order_by_direction asc or desc, each given once",
     };
 
-    return texts[status];
+    return texts[error];
 }
 
 static inline char *put(char *p, struct ais_str s)

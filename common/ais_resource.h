@@ -27,6 +27,8 @@
  * All functions are pure; they may be called from any thread or process.
  */
 
+#pragma GCC visibility push(hidden)
+
 /* The forms in which the API has the same resources. */
 enum ais_generation {
     AIS_PLAIN,      /* /ai-search/instances/{id}: the instance of that name in the namespace "default" */
@@ -85,7 +87,7 @@ struct ais_resource {
     enum ais_order order;        /* order_by_direction */
 };
 
-enum ais_resource_status {
+enum ais_resource_error {
     AIS_RESOURCE_OK,
     AIS_RESOURCE_BAD_PATH, /* not of the grammar's form */
     AIS_RESOURCE_BAD_ACCOUNT,
@@ -111,10 +113,10 @@ enum ais_resource_status {
  *
  * Fills *res and returns AIS_RESOURCE_OK, or says which part is wrong; *res is then undefined.
  */
-enum ais_resource_status ais_resource_parse(struct ais_resource *res, struct ais_str path, struct ais_str query);
+enum ais_resource_error ais_resource_parse(struct ais_resource *res, struct ais_str path, struct ais_str query);
 
 /* What is wrong, as a sentence for the client; a constant string. */
-const char *ais_resource_status_text(enum ais_resource_status status);
+const char *ais_resource_error_text(enum ais_resource_error error);
 
 /*
  * Writes the API path below the base URL, "/accounts/{account_id}/...", of a list with its query, and a NUL. The same
@@ -148,5 +150,7 @@ bool ais_account_id_valid(struct ais_str s);
 bool ais_namespace_valid(struct ais_str s);
 bool ais_instance_valid(struct ais_str s, enum ais_generation generation);
 bool ais_job_id_valid(struct ais_str s);
+
+#pragma GCC visibility pop
 
 #endif

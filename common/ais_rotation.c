@@ -19,18 +19,17 @@ static bool outdated(const struct ais_rotation *r, const struct ais_choice *choi
     return choice->version != slot->version || (int32_t) (choice->known - slot->known) < 0;
 }
 
-void ais_rotation_begin(struct ais_rotation *r, const uint64_t *versions, unsigned nslots, uint32_t generation,
+void ais_rotation_begin(struct ais_rotation *r, const uint64_t *versions, unsigned nslots, uint32_t configuration,
                         int64_t date)
 {
     unsigned in_use = r->in_use < nslots ? r->in_use : 0;
     bool same = r->nslots > 0 && in_use == r->in_use && r->slots[in_use].version == versions[in_use];
-    unsigned i;
 
-    r->generation = generation;
+    r->configuration = configuration;
     r->nslots = nslots;
     r->in_use = in_use;
     r->since = same ? r->since : date;
-    for (i = 0; i < nslots; i++) {
+    for (unsigned i = 0; i < nslots; i++) {
         r->slots[i].refused_on = r->slots[i].version == versions[i] ? r->slots[i].refused_on : 0;
         r->slots[i].version = versions[i];
         r->slots[i].refused = false;
@@ -40,23 +39,23 @@ void ais_rotation_begin(struct ais_rotation *r, const uint64_t *versions, unsign
 
 bool ais_rotation_exhausted(const struct ais_rotation *r)
 {
-    unsigned i;
+    unsigned i = 0;
 
-    for (i = 0; i < r->nslots && r->slots[i].refused; i++) {
-    }
+    while (i < r->nslots && r->slots[i].refused)
+        i++;
     return i == r->nslots;
 }
 
 /* The one in use, or else another that is not refused. */
 static unsigned usable_slot(const struct ais_rotation *r)
 {
-    unsigned i;
+    unsigned i = 0;
 
-    if (usable(r, r->in_use)) {
+    if (usable(r, r->in_use))
         return r->in_use;
-    }
-    for (i = 0; !usable(r, i); i++) {
-    }
+
+    while (!usable(r, i))
+        i++;
     return i;
 }
 
@@ -64,12 +63,10 @@ static unsigned usable_slot(const struct ais_rotation *r)
 static unsigned first_refused(const struct ais_rotation *r)
 {
     unsigned first = 0;
-    unsigned i;
 
-    for (i = 1; i < r->nslots; i++) {
-        if ((int32_t) (r->slots[i].known - r->slots[first].known) < 0) {
+    for (unsigned i = 1; i < r->nslots; i++) {
+        if ((int32_t) (r->slots[i].known - r->slots[first].known) < 0)
             first = i;
-        }
     }
     return first;
 }
@@ -97,27 +94,24 @@ enum ais_rotation_news ais_rotation_refused(struct ais_rotation *r, const struct
     struct ais_slot *slot = &r->slots[choice->slot];
     bool news = !slot->refused;
 
-    if (outdated(r, choice)) {
+    if (outdated(r, choice))
         return AIS_ROTATION_NO_NEWS;
-    }
+
     slot->refused = true;
     slot->refused_on = date;
     touch(r, choice->slot);
-    if (!news) {
+    if (!news)
         return AIS_ROTATION_NO_NEWS;
-    }
-    if (!ais_rotation_exhausted(r)) {
+    if (!ais_rotation_exhausted(r))
         return AIS_ROTATION_REFUSED;
-    }
+
     r->tried = now;
     return AIS_ROTATION_EXHAUSTED;
 }
 
 static void forget_refusals(struct ais_rotation *r)
 {
-    unsigned i;
-
-    for (i = 0; i < r->nslots; i++) {
+    for (unsigned i = 0; i < r->nslots; i++) {
         if (r->slots[i].refused) {
             r->slots[i].refused = false;
             touch(r, i);
@@ -130,30 +124,28 @@ enum ais_rotation_news ais_rotation_accepted(struct ais_rotation *r, const struc
     bool exhausted = ais_rotation_exhausted(r);
     bool switched = choice->slot != r->in_use;
 
-    if (outdated(r, choice)) {
+    if (outdated(r, choice))
         return AIS_ROTATION_NO_NEWS;
-    }
+
     forget_refusals(r);
     if (switched) {
         r->in_use = choice->slot;
         r->since = date;
     }
-    if (exhausted) {
+    if (exhausted)
         return AIS_ROTATION_RECOVERED;
-    }
     return switched ? AIS_ROTATION_SWITCHED : AIS_ROTATION_NO_NEWS;
 }
 
 bool ais_rotation_renewed(struct ais_rotation *r, unsigned slot, uint64_t version, int64_t date)
 {
-    if (r->slots[slot].version == version) {
+    if (r->slots[slot].version == version)
         return false;
-    }
+
     r->slots[slot] = (struct ais_slot){.version = version};
     touch(r, slot);
-    if (slot == r->in_use) {
+    if (slot == r->in_use)
         r->since = date;
-    }
     return true;
 }
 

@@ -17,6 +17,8 @@
  * the times: now in ms of a clock that nobody sets, date in seconds since the epoch.
  */
 
+#pragma GCC visibility push(hidden)
+
 #define AIS_SLOTS 2
 
 /* How often credentials are tried that are refused, ms. */
@@ -31,8 +33,8 @@ struct ais_slot {
 };
 
 struct ais_rotation {
-    uint32_t generation; /* of the configuration; the caller's */
-    uint32_t changes;    /* of all that is known */
+    uint32_t configuration; /* the caller's number of it */
+    uint32_t changes;       /* of all that is known */
     unsigned nslots;
     unsigned in_use;
     int64_t since; /* date: the slot, and what is in it, is in use since then */
@@ -60,7 +62,7 @@ enum ais_rotation_news {
 
 /* Begins with these versions, in the order of the slots; what was refused before is forgotten. A slot that is in use
    stays so. All zero is the state before the first one. */
-void ais_rotation_begin(struct ais_rotation *r, const uint64_t *versions, unsigned nslots, uint32_t generation,
+void ais_rotation_begin(struct ais_rotation *r, const uint64_t *versions, unsigned nslots, uint32_t configuration,
                         int64_t date);
 
 /* Chooses what to call with. Where all are refused, this takes the turn of a minute. */
@@ -80,5 +82,7 @@ bool ais_rotation_unusable(struct ais_rotation *r, unsigned slot, uint64_t seen)
 
 /* Whether all are refused. */
 bool ais_rotation_exhausted(const struct ais_rotation *r);
+
+#pragma GCC visibility pop
 
 #endif

@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-#include "ais_json.h"
+#include "ais_utf8.h"
 
 #define INTEGER_DIGITS 15
 #define DECIMAL_DIGITS 12 /* before the point */
@@ -12,11 +12,6 @@ struct reader {
     struct ais_str text;
     size_t pos;
 };
-
-static bool is_digit(int c)
-{
-    return c >= '0' && c <= '9';
-}
 
 static bool is_lower(int c)
 {
@@ -36,7 +31,7 @@ static bool is_one_of(int c, const char *set)
 /* tchar of RFC 9110, section 5.6.2, and ':' and '/' */
 static bool is_token(int c)
 {
-    return is_alpha(c) || is_digit(c) || is_one_of(c, "!#$%&'*+-.^_`|~:/");
+    return is_alpha(c) || ais_is_digit(c) || is_one_of(c, "!#$%&'*+-.^_`|~:/");
 }
 
 /* The next byte, or -1 at the end. */
@@ -77,7 +72,7 @@ static size_t read_digits(struct reader *r, size_t max, int64_t *number)
 {
     size_t n = 0;
 
-    for (; is_digit(peek(r)) && n <= max; n++, r->pos++) {
+    for (; ais_is_digit(peek(r)) && n <= max; n++, r->pos++) {
         if (n < max)
             *number = *number * 10 + (peek(r) - '0');
     }
@@ -149,7 +144,7 @@ static bool read_bytes(struct reader *r, struct ais_sf_item *item)
 
     item->type = AIS_SF_BYTES;
 
-    for (; is_alpha(peek(r)) || is_digit(peek(r)) || is_one_of(peek(r), "+/"); r->pos++)
+    for (; is_alpha(peek(r)) || ais_is_digit(peek(r)) || is_one_of(peek(r), "+/"); r->pos++)
         digits++;
     while (skip(r, '='))
         padding++;
@@ -177,7 +172,7 @@ static bool read_date(struct reader *r, struct ais_sf_item *item)
 
 static int lower_hex_digit(int c)
 {
-    if (is_digit(c))
+    if (ais_is_digit(c))
         return c - '0';
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
@@ -209,7 +204,7 @@ static int read_display_byte(struct reader *r)
 /* Section 4.2.10. */
 static bool read_display_string(struct reader *r, struct ais_sf_item *item)
 {
-    char sequence[4]; /* of UTF-8, as far as it is read */
+    char sequence[AIS_UTF8_MAX]; /* as far as it is read */
     size_t n = 0;
 
     item->type = AIS_SF_DISPLAY_STRING;
@@ -238,7 +233,7 @@ static bool read_bare_item(struct reader *r, struct ais_sf_item *item)
 
     *item = (struct ais_sf_item){.integer = 0};
 
-    if (c == '-' || is_digit(c))
+    if (c == '-' || ais_is_digit(c))
         return read_number(r, item);
     if (skip(r, '"'))
         return read_string(r, item);
@@ -261,7 +256,7 @@ static bool read_key(struct reader *r, struct ais_str *key)
     if (!is_lower(peek(r)) && peek(r) != '*')
         return false;
 
-    while (is_lower(peek(r)) || is_digit(peek(r)) || is_one_of(peek(r), "_-.*"))
+    while (is_lower(peek(r)) || ais_is_digit(peek(r)) || is_one_of(peek(r), "_-.*"))
         r->pos++;
 
     *key = since(r, start);

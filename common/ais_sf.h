@@ -11,6 +11,8 @@
  * thread or process.
  */
 
+#pragma GCC visibility push(hidden)
+
 enum ais_sf_type {
     AIS_SF_INTEGER,
     AIS_SF_DECIMAL,
@@ -45,5 +47,7 @@ struct ais_sf_visitor {
  * is an empty List.
  */
 bool ais_sf_list(struct ais_str field, const struct ais_sf_visitor *visitor);
+
+#pragma GCC visibility pop
 
 #endif

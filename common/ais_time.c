@@ -34,11 +34,6 @@ static char peek(const struct cursor *cur)
     return at_end(cur) ? '\0' : cur->text.data[cur->pos];
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static bool skip_char(struct cursor *cur, char c)
 {
     if (at_end(cur) || cur->text.data[cur->pos] != c)
@@ -65,7 +60,7 @@ static bool scan_digits(struct cursor *cur, int count, int *number)
     int n = 0;
 
     while (count-- > 0) {
-        if (!is_digit(peek(cur)))
+        if (!ais_is_digit(peek(cur)))
             return false;
         n = n * 10 + (cur->text.data[cur->pos++] - '0');
     }
@@ -135,10 +130,10 @@ static bool scan_fraction(struct cursor *cur, int *ms)
     if (!skip_char(cur, '.'))
         return true;
 
-    if (!is_digit(peek(cur)))
+    if (!ais_is_digit(peek(cur)))
         return false;
 
-    for (; is_digit(peek(cur)); cur->pos++, unit /= 10)
+    for (; ais_is_digit(peek(cur)); cur->pos++, unit /= 10)
         *ms += (cur->text.data[cur->pos] - '0') * unit;
 
     return true;

@@ -8,6 +8,8 @@
 
 /* Points in time: milliseconds since 1970-01-01T00:00:00Z. Pure functions, for any thread. */
 
+#pragma GCC visibility push(hidden)
+
 /* A time that is absent, null, or not readable. */
 #define AIS_TIME_NONE INT64_MIN
 
@@ -22,5 +24,7 @@ bool ais_time_parse(struct ais_str s, int64_t *ms);
  * Reads an HTTP-date (RFC 9110, section 5.6.7, all three forms) and returns true, or false for anything else.
  */
 bool ais_time_parse_http(struct ais_str s, int64_t *ms);
+
+#pragma GCC visibility pop
 
 #endif

@@ -16,6 +16,7 @@
 #include "ais_clock.h"
 #include "ais_meter.h"
 #include "ais_time.h"
+#include "ais_utf8.h"
 #include "ais_version.h"
 
 #define BODY_FIRST_SIZE 4096
@@ -50,28 +51,24 @@ static int add_header(void *data, const char *line)
     struct ais_transfer *t = data;
     struct curl_slist *headers = curl_slist_append(t->headers, line);
 
-    if (headers == NULL) {
+    if (headers == NULL)
         return -1;
-    }
+
     t->headers = headers;
     return 0;
 }
 
 static void wipe_headers(struct curl_slist *headers)
 {
-    struct curl_slist *h;
-
-    for (h = headers; h != NULL; h = h->next) {
+    for (struct curl_slist *h = headers; h != NULL; h = h->next)
         ais_wipe(h->data, strlen(h->data));
-    }
     curl_slist_free_all(headers);
 }
 
 static void note_connecting(struct ais_transfer *t)
 {
-    if (t->connecting_since == AIS_NEVER) {
+    if (t->connecting_since == AIS_NEVER)
         t->connecting_since = ais_clock();
-    }
 }
 
 /*
@@ -104,9 +101,8 @@ static void begin_repeat(struct ais_transfer *t)
 {
     struct ais_connection *c = ais_connection_get(t->connections, t->connection);
 
-    if (c != NULL) {
+    if (c != NULL)
         c->distrusted = true;
-    }
     t->http_1_required = wants_http_1(t);
     t->repeat_refused = t->calls >= t->how.calls_max;
     t->deferred = t->tls && !t->repeat_refused;
@@ -124,11 +120,10 @@ static bool may_open(struct ais_transfer *t)
 {
     if (!t->opening) {
         t->opening = true;
-        if (t->sent) {
+        if (t->sent)
             begin_repeat(t);
-        } else {
+        else
             t->deferred = is_stranded(t);
-        }
     }
     return !t->repeat_refused && !t->deferred;
 }
@@ -151,13 +146,12 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_s
     int fd;
 
     note_connecting(t);
-    if (!may_open(t)) {
+    if (!may_open(t))
         return CURL_SOCKET_BAD;
-    }
+
     fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (fd == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+    if (fd == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM))
         t->no_socket = true;
-    }
     if (fd != -1 && purpose == CURLSOCKTYPE_IPCXN && address->family != AF_UNIX) {
         limit_silence(fd, ACKNOWLEDGED_MS);
         add_connection(t, fd);
@@ -193,9 +187,8 @@ static void read_address(const struct sockaddr_storage *address, char *ip, sockl
     const void *number = is_v6 ? (const void *) &v6->sin6_addr : (const void *) &v4->sin_addr;
 
     *port = ntohs(is_v6 ? v6->sin6_port : v4->sin_port);
-    if (inet_ntop(address->ss_family, number, ip, size) == NULL) {
+    if (inet_ntop(address->ss_family, number, ip, size) == NULL)
         ip[0] = '\0';
-    }
 }
 
 static void read_addresses(struct ais_connection *c)
@@ -217,16 +210,15 @@ static uint64_t find_connection(const struct ais_transfer *t, const struct ais_a
 {
     struct ais_connection *c = ais_connection_between(t->connections, addresses);
 
-    if (c != NULL) {
+    if (c != NULL)
         return c->id;
-    }
+
     for (c = t->connections->first; c != NULL; c = c->next) {
         if (!c->up) {
             read_addresses(c);
             c->up = ais_addresses_eq(&c->addresses, addresses);
-            if (c->up) {
+            if (c->up)
                 return c->id;
-            }
         }
     }
     return 0;
@@ -253,9 +245,9 @@ static void leave_gate(struct ais_transfer *t, bool stopped)
 
 static bool enter_gate(struct ais_transfer *t)
 {
-    if (t->gate == NULL) {
+    if (t->gate == NULL)
         return true;
-    }
+
     leave_gate(t, false); /* for the request that libcurl repeats now: its connection was dead */
     t->entered = t->gate->enter(t->gate->data, &t->ticket);
     t->gate_closed = !t->entered;
@@ -273,18 +265,17 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
         t->repeat_refused = true;
         return CURL_PREREQFUNC_ABORT;
     }
-    if (!enter_gate(t)) {
+    if (!enter_gate(t))
         return CURL_PREREQFUNC_ABORT;
-    }
+
     t->opening = false;
     snprintf(addresses.local_ip, sizeof(addresses.local_ip), "%s", local_ip);
     snprintf(addresses.remote_ip, sizeof(addresses.remote_ip), "%s", remote_ip);
     t->connection = find_connection(t, &addresses);
     t->newest = t->connections->last_id;
     c = ais_connection_get(t->connections, t->connection);
-    if (c != NULL) {
+    if (c != NULL)
         ais_allowance_add_request(&c->allowance);
-    }
     t->calls++;
     t->sent = true;
     t->sent_at = ais_clock();
@@ -300,9 +291,8 @@ static void note_answer(const struct ais_transfer *t, size_t bytes)
 {
     struct ais_connection *c = ais_connection_get(t->connections, t->connection);
 
-    if (c != NULL) {
+    if (c != NULL)
         ais_allowance_add_answer(&c->allowance, bytes);
-    }
 }
 
 /* It has sent too much of what had to be read. */
@@ -310,42 +300,8 @@ static void note_flood(const struct ais_transfer *t, uint64_t id)
 {
     struct ais_connection *c = ais_connection_get(t->connections, id);
 
-    if (c != NULL && !c->flooded) {
+    if (c != NULL && !c->flooded)
         ais_connection_note_flood(t->connections, c, ais_clock());
-    }
-}
-
-static struct ais_str trim(struct ais_str s)
-{
-    while (s.len > 0 && strchr(" \t\r\n", s.data[s.len - 1]) != NULL) {
-        s.len--;
-    }
-    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
-        s.data++;
-        s.len--;
-    }
-    return s;
-}
-
-/* A decimal number, at most max; -1 for anything else. */
-static int64_t parse_number(struct ais_str s, int64_t max)
-{
-    int64_t n = 0;
-    size_t i;
-
-    if (s.len == 0) {
-        return -1;
-    }
-    for (i = 0; i < s.len; i++) {
-        if (s.data[i] < '0' || s.data[i] > '9') {
-            return -1;
-        }
-        n = n * 10 + (s.data[i] - '0');
-        if (n > max) {
-            n = max;
-        }
-    }
-    return n;
 }
 
 static bool name_is(struct ais_str name, const char *text)
@@ -355,16 +311,13 @@ static bool name_is(struct ais_str name, const char *text)
 
 static void copy_cache(struct ais_transfer *t, struct ais_str value)
 {
-    size_t i;
-
     t->cache[0] = '\0';
-    if (value.len >= sizeof(t->cache)) {
+    if (value.len >= sizeof(t->cache))
         return;
-    }
-    for (i = 0; i < value.len; i++) {
-        if (value.data[i] < 'A' || value.data[i] > 'Z') {
+
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.data[i] < 'A' || value.data[i] > 'Z')
             return;
-        }
     }
     memcpy(t->cache, value.data, value.len);
     t->cache[value.len] = '\0';
@@ -378,9 +331,8 @@ static void add_line(struct ais_field_lines *lines, struct ais_str value)
         lines->too_long = true;
         return;
     }
-    if (comma > 0) {
+    if (comma > 0)
         lines->text[lines->len++] = ',';
-    }
     memcpy(lines->text + lines->len, value.data, value.len);
     lines->len += value.len;
 }
@@ -414,11 +366,11 @@ static void read_field(struct ais_transfer *t, struct ais_str name, struct ais_s
     } else if (name_is(name, "ratelimit-policy")) {
         add_line(&t->ratelimit_policy, value);
     } else if (name_is(name, "x-ratelimit-remaining")) {
-        t->old_remaining = parse_number(value, INT32_MAX);
+        t->old_remaining = ais_str_number(value, INT32_MAX);
     } else if (name_is(name, "x-ratelimit-reset")) {
         t->old_reset_at = ais_time_parse_http(value, &n) ? n - wall_clock() + ais_clock() : -1;
     } else if (name_is(name, "age")) {
-        n = parse_number(value, DELTA_SECONDS_MAX);
+        n = ais_str_number(value, DELTA_SECONDS_MAX);
         t->age = n < 0 ? -1 : n * 1000;
     } else if (name_is(name, "x-aisearch-cache")) {
         copy_cache(t, value);
@@ -447,16 +399,15 @@ static void end_header(struct ais_transfer *t, int status)
     t->header_done = true;
     t->header_at = ais_clock();
     note_answer(t, t->header_len - t->header_from);
-    if (outcome != AIS_OUTCOME_GOOD && (c == NULL || !ais_connection_survives(c, outcome))) {
+    if (outcome != AIS_OUTCOME_GOOD && (c == NULL || !ais_connection_survives(c, outcome)))
         ais_transfer_distrust(t);
-    }
 }
 
 /* Called with each line: the status line, the fields, the empty line; after 1xx again, and for trailers. */
 static size_t on_header(char *line, size_t size, size_t n, void *data)
 {
     struct ais_transfer *t = data;
-    struct ais_str text = trim((struct ais_str){line, size * n});
+    struct ais_str text = ais_str_trim((struct ais_str){line, size * n});
     const char *colon;
     long status = 0;
 
@@ -467,14 +418,12 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
         ais_transfer_distrust(t);
         return 0;
     }
-    if (t->header_done) {
+    if (t->header_done)
         return size * n; /* a trailer */
-    }
     if (text.len == 0) {
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-        if (status >= 200) {
+        if (status >= 200)
             end_header(t, (int) status);
-        }
         return size * n;
     }
     if (text.len >= 5 && memcmp(text.data, "HTTP/", 5) == 0) {
@@ -488,7 +437,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
         struct ais_str name = {text.data, (size_t) (colon - text.data)};
         struct ais_str value = {colon + 1, text.len - name.len - 1};
 
-        read_field(t, name, trim(value));
+        read_field(t, name, ais_str_trim(value));
     }
     return size * n;
 }
@@ -498,16 +447,15 @@ static int reserve(struct ais_transfer *t, size_t len)
     size_t size = t->body_size > 0 ? t->body_size : BODY_FIRST_SIZE;
     char *body;
 
-    while (size < len) {
+    while (size < len)
         size *= 2;
-    }
-    if (size == t->body_size) {
+    if (size == t->body_size)
         return 0;
-    }
+
     body = realloc(t->body, size);
-    if (body == NULL) {
+    if (body == NULL)
         return -1;
-    }
+
     t->body = body;
     t->body_size = size;
     return 0;
@@ -524,7 +472,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *userdata)
         ais_transfer_distrust(t);
         return 0;
     }
-    if (reserve(t, t->body_len + len) == -1) {
+    if (reserve(t, t->body_len + len) != 0) {
         t->no_memory = true;
         return 0;
     }
@@ -538,9 +486,9 @@ static bool is_flooded(const struct ais_transfer *t)
 {
     struct ais_connection *c = ais_connection_get(t->connections, t->sent ? t->connection : t->made);
 
-    if (c == NULL) {
+    if (c == NULL)
         return false;
-    }
+
     ais_meter_look(t->connections, c);
     return c->flooded;
 }
@@ -554,12 +502,11 @@ static int on_progress(void *data, curl_off_t dltotal, curl_off_t dlnow, curl_of
     (void) dlnow;
     (void) ultotal;
     (void) ulnow;
-    if (is_flooded(t)) {
+    if (is_flooded(t))
         return 1;
-    }
-    if (t->sent || ++t->turns <= PROXY_TURNS_MAX) {
+    if (t->sent || ++t->turns <= PROXY_TURNS_MAX)
         return 0;
-    }
+
     t->proxy_endless = true;
     note_flood(t, t->made);
     return 1;
@@ -576,9 +523,8 @@ static bool counts_itself(const struct ais_transfer *t)
 #define SET(t, option, value)                                                                                          \
     do {                                                                                                               \
         CURLcode rc_ = curl_easy_setopt((t)->easy, option, value);                                                     \
-        if (rc_ != CURLE_OK) {                                                                                         \
+        if (rc_ != CURLE_OK)                                                                                           \
             return rc_;                                                                                                \
-        }                                                                                                              \
     } while (0)
 
 static CURLcode set_request(struct ais_transfer *t, const struct ais_target *target, const char *path)
@@ -588,16 +534,15 @@ static CURLcode set_request(struct ais_transfer *t, const struct ais_target *tar
     char *url = malloc(base_len + path_len + 1);
     CURLcode rc;
 
-    if (url == NULL) {
+    if (url == NULL)
         return CURLE_OUT_OF_MEMORY;
-    }
+
     memcpy(url, target->url.base, base_len);
     memcpy(url + base_len, path, path_len + 1);
     rc = curl_easy_setopt(t->easy, CURLOPT_URL, url);
     free(url);
-    if (rc != CURLE_OK) {
+    if (rc != CURLE_OK)
         return rc;
-    }
 
     SET(t, CURLOPT_PROTOCOLS_STR, "http,https");
     SET(t, CURLOPT_PATH_AS_IS, 1L);
@@ -627,13 +572,13 @@ static CURLcode set_connection(struct ais_transfer *t, const struct ais_target *
     SET(t, CURLOPT_CLOSESOCKETDATA, t->connections); /* not t: the connection outlives it */
     SET(t, CURLOPT_TCP_KEEPALIVE, 1L);
     if (!t->tls) {
-        SET(t, CURLOPT_BUFFERSIZE, PLAIN_BUFFER_SIZE); /* 7.88 reads a hundred of them before it tells of its progress */
+        SET(t, CURLOPT_BUFFERSIZE,
+            PLAIN_BUFFER_SIZE); /* 7.88 reads a hundred of them before it tells of its progress */
     }
     SET(t, CURLOPT_MAXAGE_CONN, 60L);        /* idle: before most servers drop it */
     SET(t, CURLOPT_MAXLIFETIME_CONN, 3600L); /* at all: to follow changes of the DNS */
-    if (is_unix) {
+    if (is_unix)
         SET(t, CURLOPT_UNIX_SOCKET_PATH, target->url.unix_socket);
-    }
 
     /* "" rather than NULL: with NULL libcurl would ask the environment. */
     SET(t, CURLOPT_PROXY, by_proxy ? target->proxy : "");
@@ -677,15 +622,12 @@ static CURLcode set_all(struct ais_transfer *t, const struct ais_target *target,
 {
     CURLcode rc = set_request(t, target, path);
 
-    if (rc == CURLE_OK) {
+    if (rc == CURLE_OK)
         rc = set_connection(t, target);
-    }
-    if (rc == CURLE_OK) {
+    if (rc == CURLE_OK)
         rc = set_tls(t, target, ca_file);
-    }
-    if (rc == CURLE_OK) {
+    if (rc == CURLE_OK)
         rc = set_answer(t);
-    }
     return rc;
 }
 
@@ -709,7 +651,7 @@ int ais_transfer_init(struct ais_transfer *t, const struct ais_target *target, s
     t->body_max = target->body_max > 0 ? target->body_max : AIS_BODY_MAX;
     t->gate = target->gate;
     t->easy = curl_easy_init();
-    if (t->easy == NULL || add_header(t, "Accept: application/json") == -1 ||
+    if (t->easy == NULL || add_header(t, "Accept: application/json") != 0 ||
         (cred != NULL && ais_credential_headers(cred, add_header, t) != 0) ||
         set_all(t, target, ca_file, path) != CURLE_OK) {
         ais_transfer_free(t);
@@ -750,11 +692,9 @@ static long label_options(unsigned label)
 {
     static const long bits[] = {CURLSSLOPT_NO_REVOKE, CURLSSLOPT_REVOKE_BEST_EFFORT, CURLSSLOPT_AUTO_CLIENT_CERT};
     long options = 0;
-    size_t i;
 
-    for (i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
+    for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++)
         options |= (label >> i) & 1 ? bits[i] : 0;
-    }
     return options;
 }
 
@@ -782,17 +722,15 @@ void ais_transfer_give_up(const struct ais_transfer *t)
 {
     struct ais_connection *c = ais_connection_get(t->connections, t->connection);
 
-    if (c != NULL) {
+    if (c != NULL)
         ais_allowance_add_rest(&c->allowance);
-    }
 }
 
 /* A connection or an answer that broke: how far had it come? */
 static enum ais_fault broken(const struct ais_transfer *t)
 {
-    if (t->header_done) {
+    if (t->header_done)
         return AIS_FAULT_BODY;
-    }
     return t->header_begun ? AIS_FAULT_SERVER : AIS_FAULT_CONNECT;
 }
 
@@ -806,24 +744,19 @@ static uint64_t flood(const struct ais_transfer *t)
 
 static enum ais_fault fault_of(const struct ais_transfer *t, CURLcode code)
 {
-    if (t->gate_closed) {
+    if (t->gate_closed)
         return AIS_FAULT_BUDGET;
-    }
-    if (t->header_too_large) {
+    if (t->header_too_large)
         return t->header_done ? AIS_FAULT_BODY : AIS_FAULT_SERVER;
-    }
-    if (t->repeat_refused || t->proxy_endless) {
+    if (t->repeat_refused || t->proxy_endless)
         return AIS_FAULT_CONNECT;
-    }
-    if (t->too_large || code == CURLE_FILESIZE_EXCEEDED) {
+    if (t->too_large || code == CURLE_FILESIZE_EXCEEDED)
         return AIS_FAULT_BODY;
-    }
-    if (flood(t) > 0) {
+    if (flood(t) > 0)
         return code == CURLE_SSL_CONNECT_ERROR ? AIS_FAULT_TLS : broken(t);
-    }
-    if (t->no_memory) {
+    if (t->no_memory)
         return AIS_FAULT_INTERNAL;
-    }
+
     switch (code) {
     case CURLE_OK:
         return t->header_done ? AIS_FAULT_NONE : broken(t);
@@ -881,9 +814,8 @@ static void set_connect_message(struct ais_transfer *t)
     long error = 0;
 
     (void) curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &error);
-    if (error == 0) {
+    if (error == 0)
         return;
-    }
     if (t->unix_socket[0] != '\0') {
         snprintf(t->message, sizeof(t->message), "connect() to unix:%s failed (%ld: %s)", t->unix_socket, error,
                  strerror((int) error));
@@ -894,8 +826,6 @@ static void set_connect_message(struct ais_transfer *t)
 
 static void set_message(struct ais_transfer *t, CURLcode code)
 {
-    char *p;
-
     if (t->gate_closed) {
         snprintf(t->message, sizeof(t->message), "%s", ais_policy_client_text(AIS_FAULT_BUDGET));
     } else if (t->proxy_endless) {
@@ -924,11 +854,7 @@ static void set_message(struct ais_transfer *t, CURLcode code)
     } else if (code == CURLE_COULDNT_CONNECT) {
         set_connect_message(t);
     }
-    for (p = t->message; *p != '\0'; p++) {
-        if ((unsigned char) *p < 0x20 || *p == 0x7f) {
-            *p = '?';
-        }
-    }
+    ais_utf8_printable(t->message, strlen(t->message));
 }
 
 void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response *response)
@@ -937,9 +863,8 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
     long version = 0;
 
     leave_gate(t, code == CURLE_OPERATION_TIMEDOUT);
-    if (t->too_large || code == CURLE_FILESIZE_EXCEEDED) {
+    if (t->too_large || code == CURLE_FILESIZE_EXCEEDED)
         ais_transfer_give_up(t);
-    }
     memset(response, 0, sizeof(*response));
     response->fault = fault_of(t, code);
     if (t->header_done) {
@@ -949,9 +874,8 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
     response->status = (int) status;
     response->multiplexed = version >= CURL_HTTP_VERSION_2_0;
     response->retry_after = t->retry_after;
-    if (t->header_done) {
+    if (t->header_done)
         read_limits(t, &response->limits);
-    }
     response->age = t->age;
     memcpy(response->cache, t->cache, sizeof(t->cache));
     response->calls = t->calls;
@@ -968,14 +892,8 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
 void ais_transfer_fail(struct ais_transfer *t, enum ais_fault fault, const char *message, struct ais_response *response)
 {
     leave_gate(t, true);
-    *response = (struct ais_response){
-        .fault = fault,
-        .body = AIS_STR(""),
-        .retry_after = -1,
-        .age = -1,
-        .calls = t->calls,
-        .message = message,
-    };
+    *response = ais_response_none(fault, message);
+    response->calls = t->calls;
 }
 
 void ais_transfer_free(struct ais_transfer *t)

@@ -6,6 +6,8 @@
 #include "ais_client.h"
 #include "ais_connection.h"
 
+#pragma GCC visibility push(hidden)
+
 /* How to try it. */
 struct ais_try {
     int64_t connect_timeout; /* ms, greater than 0 */
@@ -108,5 +110,7 @@ void ais_transfer_fail(struct ais_transfer *t, enum ais_fault fault, const char 
 
 /* Wipes the credential and frees all but t itself. The easy handle must not be part of a multi handle. */
 void ais_transfer_free(struct ais_transfer *t);
+
+#pragma GCC visibility pop
 
 #endif

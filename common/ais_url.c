@@ -18,19 +18,9 @@ struct authority {
     bool ipv6;
 };
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 static bool is_alnum(char c)
 {
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool is_hex(char c)
-{
-    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+    return ais_is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
 static int wrong(struct ais_error *err, const char *what)
@@ -63,7 +53,7 @@ static bool port_valid(struct ais_str s)
         return false;
 
     for (size_t i = 1; i < s.len; i++) {
-        if (!is_digit(s.data[i]))
+        if (!ais_is_digit(s.data[i]))
             return false;
         port = port * 10 + (unsigned) (s.data[i] - '0');
     }
@@ -180,7 +170,7 @@ static int check_path(const char *path, struct ais_error *err)
             return wrong(err, "the URL may not have a query or a fragment; remove it from the \"?\" or \"#\" on");
 
         } else if (c == '%') {
-            if (!is_hex(path[i + 1]) || !is_hex(path[i + 2]))
+            if (ais_hex_digit(path[i + 1]) < 0 || ais_hex_digit(path[i + 2]) < 0)
                 return wrong(err, "a \"%\" in the path of the URL must have two hex digits behind it");
 
         } else if (!is_alnum(c) && strchr("-._~!$&'()*+,;=:@", c) == NULL) {
@@ -264,6 +254,17 @@ int ais_url_parse(struct ais_url *url, const char *text, struct ais_error *err)
         return wrong(err, "a Unix socket is spoken to without TLS; write http://unix:...");
 
     return parse_unix(url, text, err);
+}
+
+enum ais_url_secrecy ais_url_secrecy(const struct ais_url *url, bool by_proxy)
+{
+    if (url->tls)
+        return AIS_URL_SECRET;
+
+    if (!url->loopback)
+        return AIS_URL_OPEN;
+
+    return by_proxy && url->unix_socket[0] == '\0' ? AIS_URL_OPEN_TO_PROXY : AIS_URL_SECRET;
 }
 
 int ais_url_check_proxy(const char *text, struct ais_error *err)

@@ -66,6 +66,11 @@ enum ais_doubt ais_witness_doubt(struct ais_witness *w, const struct ais_rotatio
     return AIS_DOUBT_ASK;
 }
 
+bool ais_witness_is_good(const struct ais_response *response)
+{
+    return response->fault == AIS_FAULT_NONE && (response->status == 200 || response->status == 404);
+}
+
 void ais_witness_told(struct ais_witness *w, bool good, int64_t now)
 {
     w->asking_until = 0;

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ais_client.h"
 #include "ais_rotation.h"
 
 /*
@@ -14,6 +15,8 @@
  * Pure and plain data, all zero at first, so that it may lie in shared memory, under the caller's lock. Times are ms of
  * a clock that nobody sets.
  */
+
+#pragma GCC visibility push(hidden)
 
 #define AIS_WITNESS_PATH_MAX 256
 
@@ -47,7 +50,12 @@ void ais_witness_note(struct ais_witness *w, uint64_t version, const char *path,
 enum ais_doubt ais_witness_doubt(struct ais_witness *w, const struct ais_rotation *r, struct ais_choice *choice,
                                  bool others_too, const char *path, int64_t asked, int64_t timeout, int64_t now);
 
-/* The witness was asked: it was answered well, or not; or it could not be asked. */
+/* Whether a witness was answered well: its credential is accepted. Also a 404 says so. */
+bool ais_witness_is_good(const struct ais_response *response);
+
+/* The witness was asked, with that result; or it could not be asked, which is not good. */
 void ais_witness_told(struct ais_witness *w, bool good, int64_t now);
+
+#pragma GCC visibility pop
 
 #endif

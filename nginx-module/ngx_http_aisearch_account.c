@@ -463,7 +463,7 @@ ngx_http_aisearch_account_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid instance \"%V\", it must be NAME or "
                                "NAMESPACE/NAME: %s", &value[i],
-                               ais_resource_status_text(
+                               ais_resource_error_text(
                                    ais_instance_valid(id, AIS_PLAIN)
                                    ? AIS_RESOURCE_BAD_NAMESPACE
                                    : AIS_RESOURCE_BAD_INSTANCE));
@@ -720,7 +720,8 @@ static ngx_int_t
 ngx_http_aisearch_account_target(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account)
 {
-    struct ais_target  *t;
+    struct ais_target     *t;
+    enum ais_url_secrecy   secrecy;
 
     t = &account->target;
 
@@ -732,25 +733,18 @@ ngx_http_aisearch_account_target(ngx_conf_t *cf,
         }
     }
 
-    if (!t->url.tls && !account->allow_plain_http) {
+    secrecy = ais_url_secrecy(&t->url, account->proxy.data != NULL);
 
-        if (!t->url.loopback) {
-            ngx_http_aisearch_account_error(cf, account,
-                         "\"api_url\" would send the credential over plain "
-                         "http to another host; use https, or set "
-                         "\"allow_plain_http on\"");
-            return NGX_ERROR;
-        }
-
-        /* the proxy's loopback is not ours; a socket needs no proxy */
-
-        if (account->proxy.data && t->url.unix_socket[0] == '\0') {
-            ngx_http_aisearch_account_error(cf, account,
-                         "the proxy would see the credential, since "
-                         "\"api_url\" is plain http; remove \"proxy\", use "
-                         "https, or set \"allow_plain_http on\"");
-            return NGX_ERROR;
-        }
+    if (secrecy != AIS_URL_SECRET && !account->allow_plain_http) {
+        ngx_http_aisearch_account_error(cf, account,
+                         secrecy == AIS_URL_OPEN
+                         ? "\"api_url\" would send the credential over plain "
+                           "http to another host; use https, or set "
+                           "\"allow_plain_http on\""
+                         : "the proxy would see the credential, since "
+                           "\"api_url\" is plain http; remove \"proxy\", use "
+                           "https, or set \"allow_plain_http on\"");
+        return NGX_ERROR;
     }
 
     t->proxy = (char *) account->proxy.data;

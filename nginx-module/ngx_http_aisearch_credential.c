@@ -675,7 +675,7 @@ ngx_http_aisearch_credential_rotation(ngx_http_aisearch_account_t *account)
 
     rotation = &account->rotation;
 
-    if (rotation->shared->generation == rotation->generation) {
+    if (rotation->shared->configuration == rotation->generation) {
         return rotation->shared;
     }
 

@@ -454,7 +454,7 @@ ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
 {
     struct ais_str                     path;
     struct ais_resource                res;
-    enum ais_resource_status           status;
+    enum ais_resource_error            status;
     ngx_http_compile_complex_value_t   ccv;
 
     pass->resource = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
@@ -489,7 +489,7 @@ ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid resource \"%V\" in \"aisearch_pass\": %s; "
                            "write it as \"instances/NAME/jobs/ID\"",
-                           value, ais_resource_status_text(status));
+                           value, ais_resource_error_text(status));
         return NGX_CONF_ERROR;
     }
 

@@ -198,7 +198,7 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
     struct ais_str                 key;
     ngx_http_request_t            *r;
     struct ais_resource           *res;
-    enum ais_resource_status       status;
+    enum ais_resource_error        err;
     ngx_http_aisearch_account_t   *acc;
 
     r = ctx->request;
@@ -228,17 +228,17 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
         path.len -= acc->prefix.len;
     }
 
-    status = ais_resource_parse(res,
+    err = ais_resource_parse(res,
                  (struct ais_str) { (char *) path.data, path.len },
                  (struct ais_str) { (char *) r->args.data, r->args.len });
 
-    if (named && status == AIS_RESOURCE_OK && res->account.len) {
-        status = AIS_RESOURCE_BAD_PATH;
+    if (named && err == AIS_RESOURCE_OK && res->account.len) {
+        err = AIS_RESOURCE_BAD_PATH;
     }
 
-    if (status != AIS_RESOURCE_OK) {
+    if (err != AIS_RESOURCE_OK) {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_BAD_REQUEST,
-                                        ais_resource_status_text(status));
+                                        ais_resource_error_text(err));
     }
 
     ctx->job_id.data = (u_char *) res->job.data;

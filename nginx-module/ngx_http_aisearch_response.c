@@ -1,6 +1,6 @@
 #include "ngx_http_aisearch_module.h"
 
-#include "ais_envelope.h"
+#include "ais_answer.h"
 
 
 /* ms; what cannot be mended sooner is not worth a retry */
@@ -174,12 +174,12 @@ ngx_http_aisearch_send_envelope(ngx_http_aisearch_ctx_t *ctx,
 {
     ngx_str_t  body;
 
-    body.data = ngx_pnalloc(ctx->request->pool, AIS_ENVELOPE_MAX);
+    body.data = ngx_pnalloc(ctx->request->pool, AIS_ANSWER_ERROR_MAX);
     if (body.data == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    body.len = ais_envelope_error((char *) body.data, (int) status, text);
+    body.len = ais_answer_write_error((char *) body.data, (int) status, text);
 
     return ngx_http_aisearch_send(ctx, status, &body);
 }

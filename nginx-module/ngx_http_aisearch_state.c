@@ -1,5 +1,7 @@
 #include "ngx_http_aisearch_module.h"
 
+#include "ais_clock.h"
+
 
 /*
  * nginx keeps a zone over a reload only at the same size, and a reload that has
@@ -369,24 +371,16 @@ static ngx_int_t
 ngx_http_aisearch_budget_limit(ngx_http_aisearch_budget_t *budget,
     struct ais_budget_limit *limit, uint32_t reserve)
 {
-    ngx_uint_t  i;
+    size_t  i;
 
-    for (i = 0; i < budget->nlimits; i++) {
+    i = ais_budget_merge(budget->limits, budget->nlimits, *limit);
 
-        if (budget->limits[i].interval == limit->interval) {
-            budget->limits[i].calls = ngx_min(budget->limits[i].calls,
-                                              limit->calls);
-            budget->reserves[i] = ngx_max(budget->reserves[i], reserve);
-            return NGX_OK;
-        }
-    }
-
-    if (budget->nlimits == AIS_BUDGET_LIMITS) {
+    if (i == AIS_BUDGET_LIMITS) {
         return NGX_ERROR;
     }
 
-    budget->reserves[budget->nlimits] = reserve;
-    budget->limits[budget->nlimits++] = *limit;
+    budget->nlimits = ngx_max(budget->nlimits, i + 1);
+    budget->reserves[i] = ngx_max(budget->reserves[i], reserve);
 
     return NGX_OK;
 }
@@ -797,11 +791,7 @@ ngx_http_aisearch_state_record(ngx_http_aisearch_state_shctx_t *sh,
 int64_t
 ngx_http_aisearch_budget_now(void)
 {
-    struct timespec  ts;
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    return ais_clock();
 }
 
 

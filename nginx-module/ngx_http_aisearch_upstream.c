@@ -323,7 +323,7 @@ ngx_http_aisearch_upstream_judge(ngx_http_aisearch_upstream_t *u,
                             response->body,
                             (int64_t) tp->sec * 1000 + tp->msec
                             - ngx_http_aisearch_answer_upstream_age(response),
-                            err);
+                            NULL, err);
 }
 
 
@@ -488,8 +488,7 @@ ngx_http_aisearch_upstream_witnessed(ngx_http_aisearch_upstream_t *u,
     struct ais_response                 total;
     ngx_http_aisearch_shared_answer_t  *sa;
 
-    good = response->fault == AIS_FAULT_NONE
-           && (response->status == 200 || response->status == 404);
+    good = ais_witness_is_good(response);
 
     ngx_http_aisearch_credential_told(u->account, good);
 

@@ -1,5 +1,7 @@
 #include "ngx_http_aisearch_module.h"
 
+#include "ais_utf8.h"
+
 
 typedef ngx_int_t (*ngx_http_aisearch_variable_pt)(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_variable_value_t *v);
@@ -16,8 +18,6 @@ static ngx_int_t ngx_http_aisearch_job_id_variable(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
 static ngx_int_t ngx_http_aisearch_end_reason_variable(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static void ngx_http_aisearch_copy_printable(u_char *dst, const char *src,
-    size_t len);
 static ngx_int_t ngx_http_aisearch_age_variable(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
 static ngx_int_t ngx_http_aisearch_fetch_time_variable(
@@ -189,7 +189,7 @@ ngx_http_aisearch_job_state_variable(ngx_http_aisearch_ctx_t *ctx,
 
     if (!ctx->answered
         || verdict->fault != AIS_FAULT_NONE
-        || verdict->class > AIS_CLASS_ENDED)
+        || !ais_class_is_job(verdict->class))
     {
         return NGX_DECLINED;
     }
@@ -253,7 +253,11 @@ ngx_http_aisearch_end_reason_variable(ngx_http_aisearch_ctx_t *ctx,
         v->data = ngx_pnalloc(ctx->request->pool, v->len + 1);
 
         if (v->data) {
-            ngx_http_aisearch_copy_printable(v->data, reason, v->len);
+            ngx_memcpy(v->data, reason, v->len);
+
+            /* it may end up in a header, of a response or of a request */
+
+            ais_utf8_printable((char *) v->data, v->len);
             rc = NGX_OK;
         }
     }
@@ -261,35 +265,6 @@ ngx_http_aisearch_end_reason_variable(ngx_http_aisearch_ctx_t *ctx,
     ais_answer_free(&answer);
 
     return rc;
-}
-
-
-/*
- * The API's own words may end up in a header, of a response or of a request:
- * C0, DEL, and C1 as it is in UTF-8, become spaces.
- */
-
-static void
-ngx_http_aisearch_copy_printable(u_char *dst, const char *src, size_t len)
-{
-    size_t   i;
-    u_char  *s;
-
-    s = (u_char *) src;
-
-    for (i = 0; i < len; i++) {
-
-        if (s[i] < 0x20 || s[i] == 0x7f) {
-            dst[i] = ' ';
-
-        } else if (s[i] == 0xc2 && i + 1 < len && s[i + 1] < 0xa0) {
-            dst[i++] = ' ';
-            dst[i] = ' ';
-
-        } else {
-            dst[i] = s[i];
-        }
-    }
 }
 
 

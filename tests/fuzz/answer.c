@@ -7,9 +7,8 @@
 
 #include <cjson/cJSON.h>
 
-#include "ais_envelope.h"
 #include "ais_form.h"
-#include "ais_job.h"
+#include "ais_answer.h"
 #include "ais_json.h"
 #include "ais_policy.h"
 
@@ -243,21 +242,24 @@ static void judge(enum ais_kind kind, int status, struct ais_str id, struct ais_
 {
     struct ais_resource res = {.kind = kind, .namespace = id, .instance = id, .job = id};
     struct ais_error err = {""};
-    struct ais_verdict verdict = ais_policy_judge(&res, status, body, NOW, &err);
+    struct ais_answer answer;
+    struct ais_verdict verdict = ais_policy_judge(&res, status, body, NOW, &answer, &err);
 
     check_verdict(&verdict, &res, status, &err);
     check_form(&verdict);
     if (verdict.fault == AIS_FAULT_NONE && verdict.class == AIS_CLASS_ENDED)
         check_ended(body, id);
-    (void) ais_policy_judge(&res, status, body, NOW, NULL);
+    MUST(verdict.fault != AIS_FAULT_NONE || answer.document != NULL);
+    ais_answer_free(&answer);
+    (void) ais_policy_judge(&res, status, body, NOW, NULL, NULL);
 }
 
 /* Any text makes an envelope of ours that can be read, with the code in it. */
 static void refuse(int code, struct ais_str message)
 {
     char *text = text_copy(message);
-    char envelope[AIS_ENVELOPE_MAX];
-    size_t len = ais_envelope_error(envelope, code, text);
+    char envelope[AIS_ANSWER_ERROR_MAX];
+    size_t len = ais_answer_write_error(envelope, code, text);
     struct ais_answer answer;
 
     MUST(len == strlen(envelope) && len < sizeof(envelope));

@@ -181,10 +181,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ais_str query = exact_copy(take_line(&rest));
     struct ais_str account = exact_copy(take_line(&rest));
     struct ais_resource res;
-    enum ais_resource_status status = ais_resource_parse(&res, path, query);
+    enum ais_resource_error error = ais_resource_parse(&res, path, query);
 
-    MUST(text(ais_resource_status_text(status)).len > 0);
-    if (status == AIS_RESOURCE_OK) {
+    MUST(text(ais_resource_error_text(error)).len > 0);
+    if (error == AIS_RESOURCE_OK) {
         check_parts(&res, path);
         check_query(&res, query);
         if (res.account.len > 0 || ais_account_id_valid(account)) {

@@ -49,6 +49,20 @@ def test_module_loads():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("library", (MODULE, BUILD / "collectd/aisearch.so"))
+def test_nothing_of_the_library_is_exported(library):
+    """nginx and collectd load libraries of others, and one process may load two of ours."""
+    symbols = subprocess.run(["nm", "-D", "--defined-only", library], stdout=subprocess.PIPE, text=True, check=True).stdout
+    names = [line.split()[-1] for line in symbols.splitlines()]
+    assert names and not [name for name in names if name.startswith("ais_")]
+
+
+def test_module_has_no_event_loop_but_that_of_nginx():
+    """The poll loop is for those who have a thread to spare."""
+    objects = {path.name for path in (BUILD / "nginx/tree/objs/addon/common").glob("*.o")}
+    assert "ais_client.o" in objects and "ais_poll.o" not in objects
+
+
 @pytest.mark.parametrize("path, text", (
     ("etc/nginx/modules-enabled/50-mod-http-aisearch.conf", "load_module modules/ngx_http_aisearch_module.so;\n"),
     ("etc/nginx/sites-enabled/aisearch", "location / {\n    aisearch_pass docs;\n}\n"),

@@ -1,8 +1,7 @@
 #!/bin/sh
 #
 # How much of the decisions the unit tests reach: builds each unit named at the end of this file with gcov, runs for it
-# the one test that is about it (objects are taken apart for jobs), and prints lines and branches. Fails where a branch
-# was never taken, and names it.
+# the tests that are about it, and prints lines and branches. Fails where a branch was never taken, and names it.
 #
 # usage: coverage.sh [DIRECTORY]      the directory for build products, build/coverage by default
 
@@ -24,17 +23,17 @@ ldflags() {
     sed -n 's,^/\* LDFLAGS: \(.*\) \*/$,\1,p' "$1"
 }
 
-# The measured file alone is instrumented; the rest of the library comes along as it is.
+# The unit, and its tests. The measured file alone is instrumented; the rest of the library comes along as it is.
 measure() {
     name=$1
-    about=$2
+    shift
     work=$dir/$name
 
     rm -rf "$work"
     mkdir -p "$work"
     cd "$work"
 
-    for source in error resource time json object instance refusal job policy budget sf limits form rotation breaker \
+    for source in error str utf8 resource time json refusal job answer policy budget sf limits form rotation breaker \
         witness allowance connection; do
         flags=
         [ "$source" = "$name" ] && flags=--coverage
@@ -42,10 +41,12 @@ measure() {
     done
 
     # an archive, as the library is: its calls of calloc can be wrapped
-    test=$root/tests/unit/test_$about.c
     ar rcs lib.a ais_*.o
-    compile -o test "$test" $(ldflags "$test") lib.a --coverage $(pkg-config --libs libcjson) -lcmocka
-    ./test > test.log 2>&1 || { cat test.log; return 1; }
+    for about; do
+        test=$root/tests/unit/test_$about.c
+        compile -o test "$test" $(ldflags "$test") lib.a --coverage $(pkg-config --libs libcjson) -lcmocka
+        ./test > test.log 2>&1 || { cat test.log; return 1; }
+    done
 
     ${GCOV:-gcov} -b -c "ais_$name.gcno" > summary
     report=ais_$name.c.gcov
@@ -65,9 +66,10 @@ measure() {
     ' "$report"
 }
 
-for name in resource job instance refusal policy budget sf limits form rotation breaker witness allowance connection; do
+for name in str utf8 resource refusal job policy budget sf limits form rotation breaker witness allowance \
+    connection; do
     (measure "$name" "$name") || status=1
 done
-(measure object job) || status=1
+(measure answer answer answer_error answer_instance) || status=1
 
 exit $status

@@ -1409,9 +1409,31 @@ static void test_share_of_what_a_part_leaves(void **state)
     assert_true(ais_budget_share(&p.whole, &p.part, 0, 0) == 0.0);
 }
 
+static void test_merge(void **state)
+{
+    struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
+    size_t n = 0;
+
+    (void) state;
+    for (; n < AIS_BUDGET_LIMITS; n++)
+        assert_int_equal(ais_budget_merge(limits, n, (struct ais_budget_limit){100, 1000 + (int64_t) n}), n);
+
+    assert_int_equal(ais_budget_merge(limits, n, (struct ais_budget_limit){1, 999}), AIS_BUDGET_LIMITS);
+    assert_int_equal(ais_budget_merge(limits, n, (struct ais_budget_limit){99, 1001}), 1);
+    assert_int_equal(ais_budget_merge(limits, n, (struct ais_budget_limit){101, 1002}), 2);
+    assert_int_equal(ais_budget_merge(limits, 1, (struct ais_budget_limit){7, 1003}), 1);
+    for (size_t i = 0; i < n; i++) {
+        static const struct ais_budget_limit expected[] = {{100, 1000}, {7, 1003}, {100, 1002}, {100, 1003}};
+
+        assert_int_equal(limits[i].calls, expected[i].calls);
+        assert_int_equal(limits[i].interval, expected[i].interval);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_merge),
         cmocka_unit_test(test_random_schedules),
         cmocka_unit_test(test_random_crashes),
         cmocka_unit_test(test_random_reloads),

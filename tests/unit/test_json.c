@@ -281,29 +281,6 @@ static void test_every_change(void **state)
     assert_true(good > 500); /* those inside the strings alone */
 }
 
-/* Against the definition: a code point, encoded, is one sequence; and nothing else is. */
-static void test_utf8_sequence(void **state)
-{
-    (void) state;
-    for (unsigned long cp = 0; cp < 0x110000; cp++) {
-        char s[4];
-        size_t len;
-
-        if (cp < 0x80) {
-            len = 1;
-            s[0] = (char) cp;
-        } else {
-            len = cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
-            for (size_t i = len - 1; i > 0; i--)
-                s[i] = (char) (0x80 | ((cp >> (6 * (len - 1 - i))) & 0x3F));
-            s[0] = (char) ((0xF00 >> len) | (cp >> (6 * (len - 1))));
-        }
-
-        assert_int_equal(ais_utf8_sequence((struct ais_str){s, len}), cp >= 0xD800 && cp <= 0xDFFF ? 0 : len);
-        assert_int_equal(ais_utf8_sequence((struct ais_str){s, len - 1}), 0);
-    }
-}
-
 /* A megabyte of small numbers takes a multiple of that in memory, and tens of milliseconds. */
 static void test_values(void **state)
 {
@@ -332,7 +309,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),         cmocka_unit_test(test_bad),          cmocka_unit_test(test_nul),
         cmocka_unit_test(test_where),        cmocka_unit_test(test_very_deep),    cmocka_unit_test(test_values),
-        cmocka_unit_test(test_every_prefix), cmocka_unit_test(test_every_change), cmocka_unit_test(test_utf8_sequence),
+        cmocka_unit_test(test_every_prefix), cmocka_unit_test(test_every_change),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

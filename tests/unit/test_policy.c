@@ -31,14 +31,52 @@ static struct ais_verdict judge(const struct ais_resource *res, int status, cons
     struct ais_verdict verdict, silent;
 
     why.text[0] = '\0';
-    verdict = ais_policy_judge(res, status, str(body), NOW, &why);
-    silent = ais_policy_judge(res, status, str(body), NOW, NULL);
+    verdict = ais_policy_judge(res, status, str(body), NOW, NULL, &why);
+    silent = ais_policy_judge(res, status, str(body), NOW, NULL, NULL);
 
     assert_int_equal(verdict.fault, silent.fault);
     assert_int_equal(verdict.pass, silent.pass);
     assert_int_equal(verdict.no_route, silent.no_route);
     assert_int_equal(verdict.fault != AIS_FAULT_NONE, why.text[0] != '\0');
     return verdict;
+}
+
+static void test_classes(void **state)
+{
+    (void) state;
+    for (int class = AIS_CLASS_ACTIVE; class <= AIS_CLASS_ERROR; class++) {
+        assert_int_equal(ais_class_is_job(class), class == AIS_CLASS_ACTIVE || class == AIS_CLASS_ENDED);
+        assert_int_equal(ais_class_is_found(class), class != AIS_CLASS_NOT_FOUND && class != AIS_CLASS_ERROR);
+    }
+}
+
+/* What was parsed is the caller's, whatever it was taken for; where nothing was, it is nothing. */
+static void test_parse(void **state)
+{
+    static const struct ais_answer nothing;
+    struct ais_answer answer;
+
+    (void) state;
+    memset(&answer, 0xAA, sizeof(answer));
+    (void) ais_policy_judge(&job, 200, AIS_STR("{\"success\":true,\"result\":{\"id\":\"j1\"}}"), NOW, &answer, NULL);
+    assert_string_equal(answer.jobs[0].id, "j1");
+    ais_answer_free(&answer);
+
+    (void) ais_policy_judge(&job, 200, AIS_STR("{\"success\":true,\"result\":{\"id\":\"j2\"}}"), NOW, &answer, NULL);
+    assert_string_equal(answer.jobs[0].id, "j2");
+    ais_answer_free(&answer);
+
+    (void) ais_policy_judge(&job, 404, AIS_STR("{\"success\":false,\"errors\":[{\"code\":7}]}"), NOW, &answer, NULL);
+    assert_int_equal(answer.errors[0].code, 7);
+    ais_answer_free(&answer);
+
+    memset(&answer, 0xAA, sizeof(answer));
+    (void) ais_policy_judge(&job, 401, AIS_STR("{\"success\":false,\"errors\":[]}"), NOW, &answer, NULL);
+    assert_memory_equal(&answer, &nothing, sizeof(answer));
+
+    memset(&answer, 0xAA, sizeof(answer));
+    (void) ais_policy_judge(&job, 200, AIS_STR("<html>"), NOW, &answer, NULL);
+    assert_memory_equal(&answer, &nothing, sizeof(answer));
 }
 
 /* An answer of that class, which may be passed on. */
@@ -791,6 +829,8 @@ static void test_cacheable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_parse),
         cmocka_unit_test(test_fault_names),
         cmocka_unit_test(test_judge_job),
         cmocka_unit_test(test_judge_other_job),

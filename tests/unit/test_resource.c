@@ -14,7 +14,7 @@
 #define X32 X8 X8 X8 X8
 #define X64 X32 X32
 
-static enum ais_resource_status parse(struct ais_resource *res, const char *path, const char *query)
+static enum ais_resource_error parse(struct ais_resource *res, const char *path, const char *query)
 {
     return ais_resource_parse(res, str(path), str(query));
 }
@@ -257,7 +257,7 @@ static void test_refused_paths(void **state)
 {
     static const struct {
         const char *path;
-        enum ais_resource_status status;
+        enum ais_resource_error error;
     } cases[] = {
         {"", AIS_RESOURCE_BAD_PATH},
         {"/", AIS_RESOURCE_BAD_PATH},
@@ -389,7 +389,7 @@ static void test_refused_paths(void **state)
 
     (void) state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        if (parse(&res, cases[i].path, "") != cases[i].status)
+        if (parse(&res, cases[i].path, "") != cases[i].error)
             fail_msg("\"%s\": %d", cases[i].path, parse(&res, cases[i].path, ""));
     }
 }
@@ -566,7 +566,7 @@ static void test_query(void **state)
 {
     static const struct {
         const char *query;
-        enum ais_resource_status status;
+        enum ais_resource_error error;
         int page;
         int per_page;
     } cases[] = {
@@ -624,10 +624,10 @@ static void test_query(void **state)
         struct ais_str query = exact_copy(str(cases[i].query));
 
         for (size_t p = 0; p < COUNT(paths); p++) {
-            if (ais_resource_parse(&res, str(paths[p]), query) != cases[i].status)
+            if (ais_resource_parse(&res, str(paths[p]), query) != cases[i].error)
                 fail_msg("\"%s\" of %s", cases[i].query, paths[p]);
 
-            if (cases[i].status == AIS_RESOURCE_OK) {
+            if (cases[i].error == AIS_RESOURCE_OK) {
                 assert_int_equal(res.page, cases[i].page);
                 assert_int_equal(res.per_page, cases[i].per_page);
             }
@@ -678,7 +678,7 @@ static void test_filters(void **state)
 {
     static const struct {
         const char *query;
-        enum ais_resource_status status;
+        enum ais_resource_error error;
     } cases[] = {
         {"search=a", AIS_RESOURCE_OK},
         {"search=%F0%9F%98%80", AIS_RESOURCE_OK},
@@ -744,7 +744,7 @@ static void test_filters(void **state)
         struct ais_str query = exact_copy(str(cases[i].query));
         struct ais_resource res;
 
-        if (ais_resource_parse(&res, AIS_STR("instances"), query) != cases[i].status)
+        if (ais_resource_parse(&res, AIS_STR("instances"), query) != cases[i].error)
             fail_msg("\"%s\"", cases[i].query);
 
         /* jobs, logs and what is one thing have no filters: whatever they say is dropped */
@@ -1026,9 +1026,9 @@ static void test_status_text(void **state)
 {
     (void) state;
     for (int a = AIS_RESOURCE_OK; a <= AIS_RESOURCE_BAD_ORDER; a++) {
-        assert_true(strlen(ais_resource_status_text(a)) > 0);
+        assert_true(strlen(ais_resource_error_text(a)) > 0);
         for (int b = AIS_RESOURCE_OK; b < a; b++)
-            assert_string_not_equal(ais_resource_status_text(a), ais_resource_status_text(b));
+            assert_string_not_equal(ais_resource_error_text(a), ais_resource_error_text(b));
     }
 }
 

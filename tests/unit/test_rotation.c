@@ -62,7 +62,7 @@ static void test_first_slot_at_first(void **state)
 
     (void) state;
     assert_int_equal(r.since, DATE);
-    assert_int_equal(r.generation, 1);
+    assert_int_equal(r.configuration, 1);
     accept(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_NO_NEWS);
     assert_int_equal(r.since, DATE);
     assert_false(ais_rotation_exhausted(&r));
@@ -266,7 +266,7 @@ static void test_begins_again(void **state)
 
     /* nothing has changed */
     ais_rotation_begin(&r, versions, 2, 2, DATE + 9);
-    assert_int_equal(r.generation, 2);
+    assert_int_equal(r.configuration, 2);
     assert_int_equal(r.since, DATE + 2);
     assert_int_equal(r.slots[0].refused_on, DATE + 1);
     (void) expect_slot(&r, NOW, 1);

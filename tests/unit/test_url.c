@@ -245,11 +245,38 @@ static void test_every_prefix(void **state)
     }
 }
 
+static void test_secrecy(void **state)
+{
+    static const struct {
+        const char *text;
+        enum ais_url_secrecy direct;
+        enum ais_url_secrecy by_proxy;
+    } cases[] = {
+        {"https://api.cloudflare.com/client/v4", AIS_URL_SECRET, AIS_URL_SECRET},
+        {"https://127.0.0.1", AIS_URL_SECRET, AIS_URL_SECRET},
+        {"http://api.cloudflare.com/client/v4", AIS_URL_OPEN, AIS_URL_OPEN},
+        {"http://10.0.0.1", AIS_URL_OPEN, AIS_URL_OPEN},
+        {"http://127.0.0.1:8080", AIS_URL_SECRET, AIS_URL_OPEN_TO_PROXY},
+        {"http://localhost", AIS_URL_SECRET, AIS_URL_OPEN_TO_PROXY},
+        {"http://[::1]:8080/client/v4", AIS_URL_SECRET, AIS_URL_OPEN_TO_PROXY},
+        {"http://unix:/run/api.sock:/client/v4", AIS_URL_SECRET, AIS_URL_SECRET},
+    };
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct ais_url url;
+
+        assert_int_equal(ais_url_parse(&url, cases[i].text, NULL), 0);
+        if (ais_url_secrecy(&url, false) != cases[i].direct || ais_url_secrecy(&url, true) != cases[i].by_proxy)
+            fail_msg("\"%s\"", cases[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),  cmocka_unit_test(test_bad),          cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_proxy), cmocka_unit_test(test_every_prefix),
+        cmocka_unit_test(test_proxy), cmocka_unit_test(test_every_prefix), cmocka_unit_test(test_secrecy),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

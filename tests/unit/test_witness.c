@@ -100,9 +100,25 @@ static void test_two_credentials(void **state)
     assert_int_equal(doubt(&w, &r, 0, 5, 5), AIS_DOUBT_ASK); /* that one is refused already */
 }
 
+static void test_good(void **state)
+{
+    static const int statuses[] = {0, 200, 204, 301, 400, 401, 403, 404, 410, 429, 500, 503};
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(statuses); i++) {
+        for (int fault = 0; fault < AIS_FAULTS; fault++) {
+            struct ais_response response = {.fault = fault, .status = statuses[i]};
+            bool good = fault == AIS_FAULT_NONE && (statuses[i] == 200 || statuses[i] == 404);
+
+            assert_int_equal(ais_witness_is_good(&response), good);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_good),
         cmocka_unit_test(test_nobody_to_ask),
         cmocka_unit_test(test_one_asks),
         cmocka_unit_test(test_needs_not_be_asked),

@@ -2,21 +2,20 @@
 
 #include <cjson/cJSON.h>
 
-#include "ais_envelope.h"
-#include "ais_job.h"
+#include "ais_answer.h"
 
 #define HEAD "{\"success\":false,\"errors\":[{\"code\":400,\"message\":\""
 #define TAIL "\"}],\"messages\":[],\"result\":null}"
 
-/* Writes into memory that ends at AIS_ENVELOPE_MAX; freed by the caller. */
+/* Writes into memory that ends at AIS_ANSWER_ERROR_MAX; freed by the caller. */
 static char *envelope(int code, const char *message)
 {
-    char *buf = malloc(AIS_ENVELOPE_MAX);
+    char *buf = malloc(AIS_ANSWER_ERROR_MAX);
     size_t len;
 
     assert_non_null(buf);
-    len = ais_envelope_error(buf, code, message);
-    assert_true(len < AIS_ENVELOPE_MAX);
+    len = ais_answer_write_error(buf, code, message);
+    assert_true(len < AIS_ANSWER_ERROR_MAX);
     assert_int_equal(strlen(buf), len);
     return buf;
 }
@@ -55,8 +54,8 @@ static void test_cut(void **state)
 
     (void) state;
     for (size_t u = 0; u < COUNT(units); u++) {
-        for (size_t n = 0; n <= AIS_ENVELOPE_MAX; n++) {
-            char message[4 * AIS_ENVELOPE_MAX + 1] = "";
+        for (size_t n = 0; n <= AIS_ANSWER_ERROR_MAX; n++) {
+            char message[4 * AIS_ANSWER_ERROR_MAX + 1] = "";
             struct ais_answer answer;
             char *buf;
 
@@ -71,8 +70,8 @@ static void test_cut(void **state)
                 assert_memory_equal(answer.errors[0].message, message, strlen(answer.errors[0].message));
             if (n < 50)
                 assert_int_equal(strlen(answer.errors[0].message), n * (units[u][0] == '\xFF' ? 3 : strlen(units[u])));
-            if (u == 0 && n == AIS_ENVELOPE_MAX)
-                assert_int_equal(strlen(buf), AIS_ENVELOPE_MAX - 1);
+            if (u == 0 && n == AIS_ANSWER_ERROR_MAX)
+                assert_int_equal(strlen(buf), AIS_ANSWER_ERROR_MAX - 1);
             ais_answer_free(&answer);
             free(buf);
         }

@@ -1,7 +1,7 @@
 /* LDFLAGS: -Wl,--wrap=calloc */
 #include "unit.h"
 
-#include "ais_job.h"
+#include "ais_answer.h"
 
 #define X4 "xxxx"
 #define X8 X4 X4
@@ -386,15 +386,6 @@ static void test_out_of_memory(void **state)
     exhausted = false;
 }
 
-static void test_free_of_nothing(void **state)
-{
-    struct ais_listing listing = {0};
-
-    (void) state;
-    ais_listing_free(&listing);
-    assert_null(listing.instances);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -410,7 +401,6 @@ int main(void)
         cmocka_unit_test(test_stats_names),
         cmocka_unit_test(test_namespace),
         cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_free_of_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
