@@ -190,9 +190,14 @@ ngx_http_aisearch_cache_decide(ngx_http_aisearch_entry_t *e,
                                  flags & NGX_HTTP_AISEARCH_PEEK);
 
     lookup->serve = decision.serve;
+    lookup->lifetime = (ngx_msec_t) cached.lifetime;
+
+    if (decision.serve == AIS_SERVE_FRESH) {
+        return;
+    }
+
     lookup->known = decision.known;
     lookup->expired = e->answered || e->failed;
-    lookup->lifetime = (ngx_msec_t) cached.lifetime;
 
     if (decision.fetch) {
         lookup->fetch = ngx_http_aisearch_lease_held(e)
