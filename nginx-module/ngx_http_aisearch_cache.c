@@ -225,7 +225,7 @@ ngx_http_aisearch_cache_release(ngx_http_aisearch_account_t *account,
 
 void
 ngx_http_aisearch_cache_snapshot(ngx_shm_zone_t *zone,
-    ngx_http_aisearch_cache_state_t *state)
+    ngx_http_aisearch_cache_snapshot_t *snapshot)
 {
     ngx_http_aisearch_cache_t  *c;
 
@@ -233,10 +233,10 @@ ngx_http_aisearch_cache_snapshot(ngx_shm_zone_t *zone,
 
     ngx_shmtx_lock(&c->shpool->mutex);
 
-    state->entries = c->sh->entries;
-    state->evictions = c->sh->evictions;
-    state->free = c->shpool->pfree * ngx_pagesize;
-    state->used = c->shpool->end - c->shpool->start - state->free;
+    snapshot->entries = c->sh->entries;
+    snapshot->evictions = c->sh->evictions;
+    snapshot->free = c->shpool->pfree * ngx_pagesize;
+    snapshot->used = c->shpool->end - c->shpool->start - snapshot->free;
 
     ngx_shmtx_unlock(&c->shpool->mutex);
 }

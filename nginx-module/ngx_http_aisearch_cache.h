@@ -6,9 +6,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ais_clock.h"
 #include "ais_policy.h"
-#include "ngx_http_aisearch_time.h"
+#include "ngx_http_aisearch_clock.h"
 
 
 /*
@@ -102,7 +101,7 @@ typedef struct {
     ngx_uint_t                 evictions;
     size_t                     used;         /* bytes */
     size_t                     free;
-} ngx_http_aisearch_cache_state_t;
+} ngx_http_aisearch_cache_snapshot_t;
 
 
 #define NGX_HTTP_AISEARCH_BYPASS  0x01  /* take nothing that is there */
@@ -117,18 +116,6 @@ ngx_http_aisearch_fetches(ngx_http_aisearch_lookup_t *lookup)
 {
     return lookup->fetch == NGX_HTTP_AISEARCH_LEADER
            || lookup->fetch == NGX_HTTP_AISEARCH_LONER;
-}
-
-
-static ngx_inline ngx_http_aisearch_time_t
-ngx_http_aisearch_now(void)
-{
-#if (NGX_PTR_SIZE == 8)
-    return ngx_current_msec;
-#else
-    return ngx_http_aisearch_time_near((ngx_http_aisearch_time_t) ais_clock(),
-                                       (uint32_t) ngx_current_msec);
-#endif
 }
 
 

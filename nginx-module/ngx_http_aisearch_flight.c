@@ -509,9 +509,7 @@ ngx_http_aisearch_flight_fetch(ngx_http_aisearch_flight_t *f)
         return;
     }
 
-    target = f->pass.quick ? &account->quick[f->newcomer]
-             : f->newcomer ? &account->newcomer_target
-                           : &account->target;
+    target = &account->targets[f->newcomer][f->pass.quick];
 
     f->fetch = ngx_http_aisearch_flight_ask(f, client, target);
 
@@ -531,8 +529,8 @@ ngx_http_aisearch_flight_ask(ngx_http_aisearch_flight_t *f,
     struct ais_credential  *credential;
 
     credential = f->chosen
-                 ? ngx_http_aisearch_credential_chosen(f->account, &f->choice)
-                 : ngx_http_aisearch_credential_choose(f->account, &f->choice);
+                 ? ngx_http_aisearch_rotation_chosen(f->account, &f->choice)
+                 : ngx_http_aisearch_rotation_choose(f->account, &f->choice);
 
     f->chosen = 0;
 
@@ -717,13 +715,13 @@ ngx_http_aisearch_flight_fetched(void *data,
     if (verdict.fault == AIS_FAULT_NONE) {
 
         if (f->second) {
-            ngx_http_aisearch_credential_refused(f->account, &f->first,
+            ngx_http_aisearch_rotation_refused(f->account, &f->first,
                                          ngx_http_aisearch_refuses,
                                          ngx_http_aisearch_flight_log(f));
         }
 
-        ngx_http_aisearch_credential_accepted(f->account, &f->choice, f->path,
-                                              f->asked);
+        ngx_http_aisearch_rotation_accepted(f->account, &f->choice, f->path,
+                                            f->asked);
     }
 
     if (ngx_http_aisearch_flight_try_form(f, response, &verdict)) {
@@ -841,8 +839,8 @@ ngx_http_aisearch_flight_doubt(ngx_http_aisearch_flight_t *f,
 
     choice = f->choice;
 
-    doubt = ngx_http_aisearch_credential_doubt(f->account, &choice, f->second,
-                                               f->path, f->asked, path);
+    doubt = ngx_http_aisearch_rotation_doubt(f->account, &choice, f->second,
+                                             f->path, f->asked, path);
     if (doubt == AIS_DOUBT_NONE) {
         return 0;
     }
@@ -886,7 +884,7 @@ ngx_http_aisearch_flight_doubt(ngx_http_aisearch_flight_t *f,
         ngx_http_aisearch_blob_release(blob);
     }
 
-    ngx_http_aisearch_credential_told(f->account, 0);
+    ngx_http_aisearch_rotation_told(f->account, 0);
 
     return 0;
 }
@@ -909,11 +907,11 @@ ngx_http_aisearch_flight_told(ngx_http_aisearch_flight_t *f,
     good = response->fault == AIS_FAULT_NONE
            && (response->status == 200 || response->status == 404);
 
-    ngx_http_aisearch_credential_told(f->account, good);
+    ngx_http_aisearch_rotation_told(f->account, good);
 
     if (good) {
-        ngx_http_aisearch_credential_accepted(f->account, &f->choice,
-                                              f->witness, f->asked);
+        ngx_http_aisearch_rotation_accepted(f->account, &f->choice,
+                                            f->witness, f->asked);
     }
 
     blob = f->refusal;
@@ -923,7 +921,7 @@ ngx_http_aisearch_flight_told(ngx_http_aisearch_flight_t *f,
         ngx_http_aisearch_blob_release(blob);
 
         if (f->second) {
-            ngx_http_aisearch_credential_refused(f->account, &f->first, reason,
+            ngx_http_aisearch_rotation_refused(f->account, &f->first, reason,
                                              ngx_http_aisearch_flight_log(f));
         }
 
@@ -1013,7 +1011,7 @@ ngx_http_aisearch_flight_try_form(ngx_http_aisearch_flight_t *f,
     ngx_slab_pool_t      *shpool;
     struct ais_resource   res;
 
-    shpool = f->account->rotation.shpool;
+    shpool = f->account->shpool;
 
     if (f->other_form) {
         ngx_shmtx_lock(&shpool->mutex);
@@ -1042,7 +1040,7 @@ ngx_http_aisearch_flight_try_form(ngx_http_aisearch_flight_t *f,
 
     ngx_shmtx_lock(&shpool->mutex);
 
-    may = ais_form_try(f->account->form, ngx_http_aisearch_budget_now());
+    may = ais_form_try(f->account->form, ais_clock());
 
     ngx_shmtx_unlock(&shpool->mutex);
 
@@ -1063,8 +1061,8 @@ static ngx_uint_t
 ngx_http_aisearch_flight_repeat(ngx_http_aisearch_flight_t *f,
     const struct ais_response *response, const char *reason)
 {
-    ngx_http_aisearch_credential_refused(f->account, &f->choice, reason,
-                                         ngx_http_aisearch_flight_log(f));
+    ngx_http_aisearch_rotation_refused(f->account, &f->choice, reason,
+                                       ngx_http_aisearch_flight_log(f));
 
     if (f->repeats == AIS_SLOTS) {
         return 0;

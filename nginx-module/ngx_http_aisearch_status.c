@@ -1,13 +1,15 @@
-#include "ngx_http_aisearch_module.h"
-
-#include "ais_version.h"
-
-
 /*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
  * aisearch_status: what the module did and has, as JSON or in the text format
  * of Prometheus.  Counters are read without a lock: each is right, and their
  * sum at most a moment out of date.
  */
+
+
+#include "ngx_http_aisearch_module.h"
+
+#include "ais_version.h"
 
 
 #define NGX_HTTP_AISEARCH_STATUS_HEAD     5120
@@ -21,8 +23,8 @@
 typedef struct {
     ngx_http_aisearch_account_t       *account;
     ngx_http_aisearch_stats_t          stats;
-    ngx_http_aisearch_budget_state_t   budget;
-    ngx_http_aisearch_breaker_state_t  breaker;
+    ngx_http_aisearch_budget_snapshot_t   budget;
+    ngx_http_aisearch_breaker_snapshot_t  breaker;
     struct ais_rotation                rotation;
 } ngx_http_aisearch_account_status_t;
 
@@ -31,7 +33,7 @@ typedef struct {
     ngx_uint_t                           naccounts;
     ngx_http_aisearch_account_status_t  *accounts;
     ngx_str_t                            zone;
-    ngx_http_aisearch_cache_state_t      cache;
+    ngx_http_aisearch_cache_snapshot_t      cache;
 } ngx_http_aisearch_status_t;
 
 
@@ -59,7 +61,7 @@ static void ngx_http_aisearch_status_json(ngx_buf_t *b,
 static void ngx_http_aisearch_status_json_account(ngx_buf_t *b,
     ngx_http_aisearch_account_status_t *as);
 static void ngx_http_aisearch_status_json_limits(ngx_buf_t *b,
-    ngx_http_aisearch_budget_state_t *budget);
+    ngx_http_aisearch_budget_snapshot_t *budget);
 static void ngx_http_aisearch_status_json_number(ngx_buf_t *b,
     const char *name, int64_t number);
 static void ngx_http_aisearch_status_json_breaker(ngx_buf_t *b,
@@ -137,26 +139,6 @@ ngx_http_aisearch_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     clcf->handler = ngx_http_aisearch_status_handler;
 
     return NGX_CONF_OK;
-}
-
-
-ngx_uint_t
-ngx_http_aisearch_status_name_valid(ngx_str_t *name)
-{
-    u_char  ch;
-    size_t  i;
-
-    for (i = 0; i < name->len; i++) {
-        ch = ngx_tolower(name->data[i]);
-
-        if ((ch < 'a' || ch > 'z') && (ch < '0' || ch > '9')
-            && ch != '_' && ch != '-' && ch != '.')
-        {
-            return 0;
-        }
-    }
-
-    return name->len != 0;
 }
 
 
@@ -314,7 +296,7 @@ ngx_http_aisearch_status_read(ngx_http_request_t *r,
 
         ngx_http_aisearch_budget_snapshot(accounts[i]->budget, &as->budget);
         ngx_http_aisearch_breaker_snapshot(accounts[i], &as->breaker);
-        ngx_http_aisearch_credential_snapshot(accounts[i], &as->rotation);
+        ngx_http_aisearch_rotation_snapshot(accounts[i], &as->rotation);
     }
 
     status->zone = amcf->shm_zone->shm.name;
@@ -348,7 +330,7 @@ static void
 ngx_http_aisearch_status_json(ngx_buf_t *b, ngx_http_aisearch_status_t *status)
 {
     ngx_uint_t                        i;
-    ngx_http_aisearch_cache_state_t  *c;
+    ngx_http_aisearch_cache_snapshot_t  *c;
 
     c = &status->cache;
 
@@ -383,7 +365,7 @@ ngx_http_aisearch_status_json_account(ngx_buf_t *b,
 
     ngx_http_aisearch_print(b, "\"%V\":{\"lookups\":{", &as->account->name);
 
-    for (i = 1; i < NGX_HTTP_AISEARCH_STATUSES; i++) {
+    for (i = 1; i < NGX_HTTP_AISEARCH_CACHE_STATUSES; i++) {
         ngx_http_aisearch_print(b, "\"%s\":%uA,",
                                 ngx_http_aisearch_status_names[i],
                                 s->lookups[i]);
@@ -435,7 +417,7 @@ ngx_http_aisearch_status_json_account(ngx_buf_t *b,
 
 static void
 ngx_http_aisearch_status_json_limits(ngx_buf_t *b,
-    ngx_http_aisearch_budget_state_t *budget)
+    ngx_http_aisearch_budget_snapshot_t *budget)
 {
     int64_t            left, reset;
     ngx_uint_t         i;
@@ -531,7 +513,7 @@ ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
 {
     ngx_str_t                           *name;
     ngx_uint_t                           i, n;
-    ngx_http_aisearch_cache_state_t     *c;
+    ngx_http_aisearch_cache_snapshot_t     *c;
     ngx_http_aisearch_account_status_t  *as;
 
     ngx_http_aisearch_metric(b, "aisearch_lookups_total", "counter",
@@ -541,7 +523,7 @@ ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
         as = &status->accounts[n];
         name = &as->account->name;
 
-        for (i = 1; i < NGX_HTTP_AISEARCH_STATUSES; i++) {
+        for (i = 1; i < NGX_HTTP_AISEARCH_CACHE_STATUSES; i++) {
             ngx_http_aisearch_print(b, "aisearch_lookups_total{account=\"%V\","
                                     "status=\"%s\"} %uA\n", name,
                                     ngx_http_aisearch_status_names[i],
