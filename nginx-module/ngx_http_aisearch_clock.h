@@ -1,7 +1,9 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The clock of a worker: it is set at each turn of the event loop.
+ * The clock of a worker, which nobody sets: the time of the present turn of
+ * its event loop.  Where that is too early, as for a call that ends in this
+ * turn, ais_clock() tells the exact one.
  */
 
 
@@ -41,6 +43,21 @@ ngx_http_aisearch_time_since(ngx_http_aisearch_time_t then)
     ms = (ngx_http_aisearch_time_diff_t) (ngx_http_aisearch_now() - then);
 
     return ms > 0 ? (ngx_http_aisearch_time_t) ms : 0;
+}
+
+
+/* once a minute */
+
+static ngx_inline ngx_uint_t
+ngx_http_aisearch_may_warn(ngx_msec_t *warned)
+{
+    if (*warned && ngx_current_msec - *warned < 60 * 1000) {
+        return 0;
+    }
+
+    *warned = ngx_current_msec ? ngx_current_msec : 1;
+
+    return 1;
 }
 
 

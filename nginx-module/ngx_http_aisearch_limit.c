@@ -1,9 +1,6 @@
-#include "ngx_http_aisearch_module.h"
-
-#include <ngx_md5.h>
-
-
 /*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
  * aisearch_limit_fetches: how often a client may set off a fetch.  It is the
  * leaky bucket of limit_req; but what is in the cache costs nothing, and does
  * not get here.
@@ -13,6 +10,11 @@
  * here least recently makes way.  So there are no links that a worker could
  * leave broken when it is killed, and no memory to run out of.
  */
+
+
+#include "ngx_http_aisearch_module.h"
+
+#include <ngx_md5.h>
 
 
 #define NGX_HTTP_AISEARCH_LIMIT_SHARE  16      /* of the size of the cache */
@@ -311,7 +313,7 @@ ngx_http_aisearch_limit(ngx_http_aisearch_ctx_t *ctx,
 
     ngx_shmtx_lock(&shpool->mutex);
 
-    now = ngx_http_aisearch_budget_now();
+    now = ais_clock();
     node = ngx_http_aisearch_limit_find(shpool->data, digest, now);
 
     excess = ngx_http_aisearch_limit_excess(node, limit->rate, now);

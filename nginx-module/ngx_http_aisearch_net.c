@@ -1,12 +1,14 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The client of the library on nginx's event loop.  A worker has one client
+ * for each set of trusted certificates, shared by all accounts that trust it.
+ */
+
+
 #include "ngx_http_aisearch_module.h"
 
 #include "ais_error.h"
-
-
-/*
- * The client of libaisearch on nginx's event loop.  A worker has one client
- * for each set of trusted certificates, shared by all accounts that trust it.
- */
 
 
 /*

@@ -366,7 +366,7 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
     r = ctx->request;
     answer = &ctx->answer;
 
-    name = ngx_http_aisearch_cache_status_name(ctx->cache_status);
+    name = &ngx_http_aisearch_cache_statuses[ctx->cache_status];
 
     if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_x_cache, name->data,
                                      name->len)
@@ -425,7 +425,7 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
         return NGX_OK;
     }
 
-    name = ngx_http_aisearch_job_state_name(answer->verdict.state);
+    name = ngx_http_aisearch_variables_job_state(answer->verdict.state);
 
     h = ngx_http_aisearch_add_header(r, &ngx_http_aisearch_x_state, name->data,
                                      name->len);

@@ -148,9 +148,7 @@ ngx_http_aisearch_upstream_start(ngx_http_aisearch_upstream_t *u)
         return NGX_DECLINED;
     }
 
-    target = u->pass.quick ? &account->quick[u->newcomer]
-             : u->newcomer ? &account->newcomer_target
-                           : &account->target;
+    target = &account->targets[u->newcomer][u->pass.quick];
 
     u->fetch = ngx_http_aisearch_upstream_fetch(u, client, target);
 
@@ -201,8 +199,8 @@ ngx_http_aisearch_upstream_fetch(ngx_http_aisearch_upstream_t *u,
     struct ais_credential  *credential;
 
     credential = u->chosen
-                 ? ngx_http_aisearch_credential_chosen(u->account, &u->choice)
-                 : ngx_http_aisearch_credential_choose(u->account, &u->choice);
+                 ? ngx_http_aisearch_rotation_chosen(u->account, &u->choice)
+                 : ngx_http_aisearch_rotation_choose(u->account, &u->choice);
 
     u->chosen = 0;
 
@@ -271,7 +269,7 @@ ngx_http_aisearch_upstream_fetched(void *data,
                                              "the API refuses the credential");
         }
 
-        ngx_http_aisearch_credential_accepted(u->account, &u->choice, u->path,
+        ngx_http_aisearch_rotation_accepted(u->account, &u->choice, u->path,
                                               u->asked);
     }
 
@@ -340,7 +338,7 @@ ngx_http_aisearch_upstream_try_form(ngx_http_aisearch_upstream_t *u,
     ngx_slab_pool_t      *shpool;
     struct ais_resource   res;
 
-    shpool = u->account->rotation.shpool;
+    shpool = u->account->shpool;
 
     if (u->other_form) {
         ngx_shmtx_lock(&shpool->mutex);
@@ -369,7 +367,7 @@ ngx_http_aisearch_upstream_try_form(ngx_http_aisearch_upstream_t *u,
 
     ngx_shmtx_lock(&shpool->mutex);
 
-    may = ais_form_try(u->account->form, ngx_http_aisearch_budget_now());
+    may = ais_form_try(u->account->form, ais_clock());
 
     ngx_shmtx_unlock(&shpool->mutex);
 
@@ -400,7 +398,7 @@ ngx_http_aisearch_upstream_doubt(ngx_http_aisearch_upstream_t *u,
 
     choice = u->choice;
 
-    doubt = ngx_http_aisearch_credential_doubt(u->account, &choice, u->second,
+    doubt = ngx_http_aisearch_rotation_doubt(u->account, &choice, u->second,
                                                u->path, u->asked, path);
     if (doubt == AIS_DOUBT_NONE) {
         return 0;
@@ -429,7 +427,7 @@ ngx_http_aisearch_upstream_doubt(ngx_http_aisearch_upstream_t *u,
             return 1;
         }
 
-        ngx_http_aisearch_credential_told(u->account, 0);
+        ngx_http_aisearch_rotation_told(u->account, 0);
 
         return 0;
     }
@@ -490,10 +488,10 @@ ngx_http_aisearch_upstream_witnessed(ngx_http_aisearch_upstream_t *u,
 
     good = ais_witness_is_good(response);
 
-    ngx_http_aisearch_credential_told(u->account, good);
+    ngx_http_aisearch_rotation_told(u->account, good);
 
     if (good) {
-        ngx_http_aisearch_credential_accepted(u->account, &u->choice,
+        ngx_http_aisearch_rotation_accepted(u->account, &u->choice,
                                               u->witness, u->asked);
     }
 
@@ -525,7 +523,7 @@ static void
 ngx_http_aisearch_upstream_refused(ngx_http_aisearch_upstream_t *u,
     struct ais_choice *choice, const char *reason)
 {
-    ngx_http_aisearch_credential_refused(u->account, choice, reason,
+    ngx_http_aisearch_rotation_refused(u->account, choice, reason,
                                          u->log(u->data));
 }
 

@@ -1,3 +1,10 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What there is to know of an answer, as $aisearch_... variables.
+ */
+
+
 #include "ngx_http_aisearch_module.h"
 
 #include "ais_utf8.h"
@@ -10,19 +17,19 @@ typedef ngx_int_t (*ngx_http_aisearch_variable_pt)(ngx_http_aisearch_ctx_t *ctx,
 static ngx_int_t ngx_http_aisearch_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
-static ngx_int_t ngx_http_aisearch_cache_status_variable(
+static ngx_int_t ngx_http_aisearch_variable_cache_status(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_job_state_variable(
+static ngx_int_t ngx_http_aisearch_variable_job_state(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_job_id_variable(
+static ngx_int_t ngx_http_aisearch_variable_job_id(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_end_reason_variable(
+static ngx_int_t ngx_http_aisearch_variable_end_reason(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_age_variable(
+static ngx_int_t ngx_http_aisearch_variable_age(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_fetch_time_variable(
+static ngx_int_t ngx_http_aisearch_variable_fetch_time(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_error_variable(
+static ngx_int_t ngx_http_aisearch_variable_error(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
 
 
@@ -34,46 +41,34 @@ static ngx_int_t ngx_http_aisearch_error_variable(
 static ngx_http_variable_t  ngx_http_aisearch_vars[] = {
 
     { ngx_string("aisearch_cache_status"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_cache_status_variable,
+      (uintptr_t) ngx_http_aisearch_variable_cache_status,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_job_state"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_job_state_variable,
+      (uintptr_t) ngx_http_aisearch_variable_job_state,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_job_id"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_job_id_variable,
+      (uintptr_t) ngx_http_aisearch_variable_job_id,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_end_reason"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_end_reason_variable,
+      (uintptr_t) ngx_http_aisearch_variable_end_reason,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_age"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_age_variable,
+      (uintptr_t) ngx_http_aisearch_variable_age,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_fetch_time"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_fetch_time_variable,
+      (uintptr_t) ngx_http_aisearch_variable_fetch_time,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_error"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_error_variable,
+      (uintptr_t) ngx_http_aisearch_variable_error,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
-};
-
-
-static ngx_str_t  ngx_http_aisearch_cache_statuses[] = {
-    ngx_null_string,
-    ngx_string("HIT"),
-    ngx_string("MISS"),
-    ngx_string("EXPIRED"),
-    ngx_string("UPDATING"),
-    ngx_string("STALE"),
-    ngx_string("COALESCED"),
-    ngx_string("BYPASS")
 };
 
 
@@ -83,7 +78,7 @@ static ngx_str_t  ngx_http_aisearch_job_states[AIS_STATES];
 
 
 ngx_int_t
-ngx_http_aisearch_add_variables(ngx_conf_t *cf)
+ngx_http_aisearch_variables_add(ngx_conf_t *cf)
 {
     ngx_str_t            *state;
     ngx_uint_t            i;
@@ -110,14 +105,7 @@ ngx_http_aisearch_add_variables(ngx_conf_t *cf)
 
 
 ngx_str_t *
-ngx_http_aisearch_cache_status_name(ngx_http_aisearch_cache_status_e status)
-{
-    return &ngx_http_aisearch_cache_statuses[status];
-}
-
-
-ngx_str_t *
-ngx_http_aisearch_job_state_name(enum ais_state state)
+ngx_http_aisearch_variables_job_state(enum ais_state state)
 {
     return &ngx_http_aisearch_job_states[state];
 }
@@ -160,7 +148,7 @@ ngx_http_aisearch_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
 
 static ngx_int_t
-ngx_http_aisearch_cache_status_variable(ngx_http_aisearch_ctx_t *ctx,
+ngx_http_aisearch_variable_cache_status(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_variable_value_t *v)
 {
     ngx_str_t  *name;
@@ -169,7 +157,7 @@ ngx_http_aisearch_cache_status_variable(ngx_http_aisearch_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    name = ngx_http_aisearch_cache_status_name(ctx->cache_status);
+    name = &ngx_http_aisearch_cache_statuses[ctx->cache_status];
 
     v->len = name->len;
     v->data = name->data;
@@ -179,7 +167,7 @@ ngx_http_aisearch_cache_status_variable(ngx_http_aisearch_ctx_t *ctx,
 
 
 static ngx_int_t
-ngx_http_aisearch_job_state_variable(ngx_http_aisearch_ctx_t *ctx,
+ngx_http_aisearch_variable_job_state(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_variable_value_t *v)
 {
     ngx_str_t           *state;
@@ -189,12 +177,12 @@ ngx_http_aisearch_job_state_variable(ngx_http_aisearch_ctx_t *ctx,
 
     if (!ctx->answered
         || verdict->fault != AIS_FAULT_NONE
-        || !ais_class_is_job(verdict->class))
+        || verdict->class > AIS_CLASS_ENDED)
     {
         return NGX_DECLINED;
     }
 
-    state = ngx_http_aisearch_job_state_name(verdict->state);
+    state = ngx_http_aisearch_variables_job_state(verdict->state);
 
     v->len = state->len;
     v->data = state->data;
@@ -204,7 +192,7 @@ ngx_http_aisearch_job_state_variable(ngx_http_aisearch_ctx_t *ctx,
 
 
 static ngx_int_t
-ngx_http_aisearch_job_id_variable(ngx_http_aisearch_ctx_t *ctx,
+ngx_http_aisearch_variable_job_id(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_variable_value_t *v)
 {
     if (ctx->job_id.len == 0) {
@@ -221,11 +209,10 @@ ngx_http_aisearch_job_id_variable(ngx_http_aisearch_ctx_t *ctx,
 /* rarely asked for, so read from the body when it is */
 
 static ngx_int_t
-ngx_http_aisearch_end_reason_variable(ngx_http_aisearch_ctx_t *ctx,
+ngx_http_aisearch_variable_end_reason(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_variable_value_t *v)
 {
     ngx_int_t          rc;
-    struct ais_str     body;
     const char        *reason;
     struct ais_answer  answer;
 
@@ -236,10 +223,10 @@ ngx_http_aisearch_end_reason_variable(ngx_http_aisearch_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    body.data = (char *) ctx->answer.body.data;
-    body.len = ctx->answer.body.len;
-
-    if (ais_answer_parse(&answer, AIS_JOB, body, NULL) != 0) {
+    if (ais_answer_parse(&answer, AIS_JOB,
+                         ngx_http_aisearch_str(&ctx->answer.body), NULL)
+        != 0)
+    {
         return NGX_DECLINED;
     }
 
@@ -269,7 +256,7 @@ ngx_http_aisearch_end_reason_variable(ngx_http_aisearch_ctx_t *ctx,
 
 
 static ngx_int_t
-ngx_http_aisearch_age_variable(ngx_http_aisearch_ctx_t *ctx,
+ngx_http_aisearch_variable_age(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_variable_value_t *v)
 {
     ngx_msec_t  age;
@@ -294,7 +281,7 @@ ngx_http_aisearch_age_variable(ngx_http_aisearch_ctx_t *ctx,
 /* as $upstream_response_time, for those who waited for the API */
 
 static ngx_int_t
-ngx_http_aisearch_fetch_time_variable(ngx_http_aisearch_ctx_t *ctx,
+ngx_http_aisearch_variable_fetch_time(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_variable_value_t *v)
 {
     ngx_msec_t  ms;
@@ -329,7 +316,7 @@ ngx_http_aisearch_fetch_time_variable(ngx_http_aisearch_ctx_t *ctx,
 
 
 static ngx_int_t
-ngx_http_aisearch_error_variable(ngx_http_aisearch_ctx_t *ctx,
+ngx_http_aisearch_variable_error(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_variable_value_t *v)
 {
     const char      *name;

@@ -1,3 +1,10 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The zone of the cache: the directive, and what a new one begins with.
+ */
+
+
 #include "ngx_http_aisearch_entry.h"
 #include "ngx_http_aisearch_module.h"
 
@@ -44,7 +51,7 @@ ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     name.len = p - name.data;
 
-    if (!ngx_http_aisearch_status_name_valid(&name)) {
+    if (!ngx_http_aisearch_conf_name_valid(&name)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid zone \"%V\", a name is of letters, digits, "
                            "\"_\", \"-\" and \".\"", &name);

@@ -1,0 +1,83 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The budget of a credential: how many calls may be sent to the API.  All
+ * accounts with that credential share it, and all workers.
+ */
+
+
+#ifndef _NGX_HTTP_AISEARCH_BUDGET_H_INCLUDED_
+#define _NGX_HTTP_AISEARCH_BUDGET_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ais_budget.h"
+#include "ais_client.h"
+#include "ngx_http_aisearch_shared.h"
+
+
+/* as this process sees it */
+
+typedef struct {
+    ngx_slab_pool_t               *shpool;
+    ngx_http_aisearch_slot_t      *slot;
+    struct ais_budget             *budget;     /* of the slot, under the */
+    struct ais_budget             *part;       /* mutex of shpool */
+
+    struct ais_budget_limit        limits[AIS_BUDGET_LIMITS];
+    uint32_t                       reserves[AIS_BUDGET_LIMITS]; /* percent */
+    ngx_uint_t                     nlimits;
+    ngx_msec_t                     hold;
+
+    /* fetches of this process that have not sent a request; [1]: newcomers */
+    int64_t                        unsent[2];
+
+    double                         stretch;
+    ngx_msec_t                     stretched;        /* when that was right */
+    ngx_msec_t                     warned[2];
+} ngx_http_aisearch_budget_t;
+
+
+typedef struct {
+    uint32_t                       left;
+    uint32_t                       newcomers; /* of these, for newcomers */
+    double                         share;
+    ngx_msec_t                     wait;
+    ngx_msec_t                     closed;
+    int64_t                        now;
+    ngx_uint_t                     nlimits;          /* of the API */
+    struct ais_limit               limits[AIS_LIMITS_MAX];
+} ngx_http_aisearch_budget_snapshot_t;
+
+
+char *ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* once all accounts are known */
+ngx_int_t ngx_http_aisearch_budget_configure(ngx_conf_t *cf,
+    ngx_http_aisearch_main_conf_t *amcf);
+
+/* in the master, for a configuration that is in force from now on */
+void ngx_http_aisearch_budget_begin(ngx_http_aisearch_budget_t *b);
+
+/*
+ * ms until a fetch may begin, 0 for now: no more of them than can be sent, so
+ * that not all of a flood wait where none gets as far as that.
+ */
+ngx_msec_t ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b,
+    ngx_uint_t newcomer);
+
+/* what the API says of its own limits, which others may spend as well */
+void ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,
+    const struct ais_response *response);
+
+/* by how much refreshes are slowed down; on each look-up, so without a lock */
+double ngx_http_aisearch_budget_stretch(ngx_http_aisearch_budget_t *b);
+
+void ngx_http_aisearch_budget_snapshot(ngx_http_aisearch_budget_t *b,
+    ngx_http_aisearch_budget_snapshot_t *snapshot);
+
+
+#endif /* _NGX_HTTP_AISEARCH_BUDGET_H_INCLUDED_ */

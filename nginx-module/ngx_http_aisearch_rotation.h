@@ -1,0 +1,75 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Which of the credentials of an account is in use: what the API says of them
+ * is known to all workers, what is in them to each by itself.
+ */
+
+
+#ifndef _NGX_HTTP_AISEARCH_ROTATION_H_INCLUDED_
+#define _NGX_HTTP_AISEARCH_ROTATION_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+#include "ais_credential.h"
+#include "ais_rotation.h"
+#include "ais_witness.h"
+#include "ngx_http_aisearch_time.h"
+
+
+/* as this process sees it */
+
+typedef struct {
+    struct ais_rotation           *shared;
+    struct ais_witness            *witness;
+    uint32_t                       generation;  /* of this configuration */
+    struct ais_rotation            own;   /* for when another is in force */
+    ngx_msec_t                     looked;      /* at the files */
+    ngx_msec_t                     warned;      /* of missing permissions */
+} ngx_http_aisearch_rotation_t;
+
+
+/* in the master, for a configuration that is in force from now on */
+void ngx_http_aisearch_rotation_begin(ngx_http_aisearch_account_t *account,
+    uint32_t generation);
+
+/*
+ * Returns what to ask with, or NULL where the API refuses all that there is:
+ * then choice->wait says for how long it is not asked.
+ */
+struct ais_credential *ngx_http_aisearch_rotation_choose(
+    ngx_http_aisearch_account_t *account, struct ais_choice *choice);
+
+/* what was chosen before, or NULL where there is another meanwhile */
+struct ais_credential *ngx_http_aisearch_rotation_chosen(
+    ngx_http_aisearch_account_t *account, struct ais_choice *choice);
+
+/* a refusal is told once, not for each look-up that meets it */
+void ngx_http_aisearch_rotation_refused(ngx_http_aisearch_account_t *account,
+    struct ais_choice *choice, const char *reason, ngx_log_t *log);
+
+/* anything but a refusal confirms what it was asked with */
+void ngx_http_aisearch_rotation_accepted(ngx_http_aisearch_account_t *account,
+    struct ais_choice *choice, const char *path,
+    ngx_http_aisearch_time_t asked);
+
+/*
+ * A refusal that may be about the path alone: what to take it for, and for
+ * OTHER and ASK what to ask with next.  For ASK, "witness" gets the path to ask
+ * for, and ..._told() has to be called once that is over.
+ */
+enum ais_doubt ngx_http_aisearch_rotation_doubt(
+    ngx_http_aisearch_account_t *account, struct ais_choice *choice,
+    bool others_too, const char *path, ngx_http_aisearch_time_t asked,
+    char *witness);
+
+void ngx_http_aisearch_rotation_told(ngx_http_aisearch_account_t *account,
+    ngx_uint_t good);
+
+void ngx_http_aisearch_rotation_snapshot(ngx_http_aisearch_account_t *account,
+    struct ais_rotation *rotation);
+
+
+#endif /* _NGX_HTTP_AISEARCH_ROTATION_H_INCLUDED_ */
