@@ -1,3 +1,12 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A request from its handler on: what it asks for, whether it may, what the
+ * cache says, and, where it has to wait, until its answer comes or its client
+ * has gone.
+ */
+
+
 #include "ngx_http_aisearch_module.h"
 
 

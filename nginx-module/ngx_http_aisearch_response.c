@@ -1,3 +1,11 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What a client gets: the answer that stands in the context, or a refusal, with
+ * the headers that tell how old it is and how long it is good for.
+ */
+
+
 #include "ngx_http_aisearch_module.h"
 
 #include "ais_answer.h"

@@ -12,6 +12,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "ais_client.h"
 #include "ais_policy.h"
 
 
@@ -59,6 +60,10 @@ typedef struct {
     ngx_atomic_t                   held;    /* back by the breaker */
 } ngx_http_aisearch_stats_t;
 
+
+/* counts a fetch that has ended */
+void ngx_http_aisearch_stats_fetch(ngx_http_aisearch_stats_t *stats,
+    enum ais_fault fault, const struct ais_response *response);
 
 #define ngx_http_aisearch_count(counter)                                      \
     (void) ngx_atomic_fetch_add(&(counter), 1)

@@ -56,9 +56,7 @@ static void ngx_http_aisearch_upstream_answer(ngx_http_aisearch_upstream_t *u,
     const struct ais_response *response, struct ais_verdict *verdict,
     ngx_http_aisearch_shared_answer_t *sa);
 static void ngx_http_aisearch_upstream_finish(ngx_http_aisearch_upstream_t *u,
-    ngx_http_aisearch_shared_answer_t *sa);
-static void ngx_http_aisearch_upstream_count(ngx_http_aisearch_upstream_t *u,
-    const struct ais_response *response, ngx_http_aisearch_answer_t *answer);
+    struct ais_response *total, ngx_http_aisearch_shared_answer_t *sa);
 static void ngx_http_aisearch_upstream_report(ngx_http_aisearch_upstream_t *u,
     const struct ais_response *response, struct ais_verdict *verdict,
     const char *reason);
@@ -514,8 +512,7 @@ ngx_http_aisearch_upstream_witnessed(ngx_http_aisearch_upstream_t *u,
 
     total = ngx_http_aisearch_upstream_total(u, response);
 
-    ngx_http_aisearch_upstream_count(u, &total, &sa->answer);
-    ngx_http_aisearch_upstream_finish(u, sa);
+    ngx_http_aisearch_upstream_finish(u, &total, sa);
 }
 
 
@@ -582,10 +579,9 @@ ngx_http_aisearch_upstream_conclude(ngx_http_aisearch_upstream_t *u,
 
     if (sa) {
         ngx_http_aisearch_upstream_answer(u, &total, verdict, sa);
-        ngx_http_aisearch_upstream_count(u, &total, &sa->answer);
     }
 
-    ngx_http_aisearch_upstream_finish(u, sa);
+    ngx_http_aisearch_upstream_finish(u, &total, sa);
 }
 
 
@@ -653,36 +649,20 @@ ngx_http_aisearch_upstream_answer(ngx_http_aisearch_upstream_t *u,
 
 static void
 ngx_http_aisearch_upstream_finish(ngx_http_aisearch_upstream_t *u,
-    ngx_http_aisearch_shared_answer_t *sa)
+    struct ais_response *total, ngx_http_aisearch_shared_answer_t *sa)
 {
-    u->handler(u->data, sa,
-               sa && u->reachable
-               && ais_policy_cacheable(sa->answer.verdict.fault));
-}
+    enum ais_fault  fault;
 
-
-static void
-ngx_http_aisearch_upstream_count(ngx_http_aisearch_upstream_t *u,
-    const struct ais_response *response, ngx_http_aisearch_answer_t *answer)
-{
-    ngx_uint_t                  i;
-    ngx_msec_t                  ms;
-    ngx_http_aisearch_stats_t  *stats;
-
-    stats = u->account->stats;
-    ms = (ngx_msec_t) response->elapsed;
-
-    for (i = 0; i < NGX_HTTP_AISEARCH_LATENCIES - 1; i++) {
-        if (ms <= ngx_http_aisearch_latency_bounds[i]) {
-            break;
-        }
+    if (sa == NULL) {
+        u->handler(u->data, NULL, 0);
+        return;
     }
 
-    ngx_http_aisearch_count(stats->latencies[i]);
-    ngx_http_aisearch_count(stats->fetches[answer->verdict.fault]);
+    fault = sa->answer.verdict.fault;
 
-    (void) ngx_atomic_fetch_add(&stats->latency_sum, ms);
-    (void) ngx_atomic_fetch_add(&stats->calls, response->calls);
+    ngx_http_aisearch_stats_fetch(u->account->stats, fault, total);
+
+    u->handler(u->data, sa, u->reachable && ais_policy_cacheable(fault));
 }
 
 

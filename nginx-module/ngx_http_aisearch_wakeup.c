@@ -10,23 +10,14 @@
 
 #include "ngx_http_aisearch_wakeup.h"
 
-#if (NGX_HAVE_EVENTFD)
 #include <sys/eventfd.h>
-#endif
 
 
-typedef struct {
-    int  fds[2];       /* to read, to write */
-} ngx_http_aisearch_wakeup_t;
-
-
-static ngx_int_t ngx_http_aisearch_wakeup_open(
-    ngx_http_aisearch_wakeup_t *wakeup, ngx_log_t *log);
 static void ngx_http_aisearch_wakeup_close(void *data);
 static void ngx_http_aisearch_wakeup_handler(ngx_event_t *ev);
 
 
-static ngx_array_t                  *ngx_http_aisearch_wakeups; /* by worker */
+static ngx_array_t                  *ngx_http_aisearch_wakeups; /* of int */
 static ngx_connection_t             *ngx_http_aisearch_wakeup_connection;
 static ngx_http_aisearch_wakeup_pt   ngx_http_aisearch_wakeup_notify;
 
@@ -34,11 +25,11 @@ static ngx_http_aisearch_wakeup_pt   ngx_http_aisearch_wakeup_notify;
 void
 ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle)
 {
-    ngx_int_t                    i;
-    ngx_array_t                 *wakeups;
-    ngx_core_conf_t             *ccf;
-    ngx_pool_cleanup_t          *cln;
-    ngx_http_aisearch_wakeup_t  *wakeup;
+    int                 *fd;
+    ngx_int_t            i;
+    ngx_array_t         *wakeups;
+    ngx_core_conf_t     *ccf;
+    ngx_pool_cleanup_t  *cln;
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
 
@@ -46,8 +37,7 @@ ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle)
 
     ngx_http_aisearch_wakeups = NULL;
 
-    wakeups = ngx_array_create(cycle->pool, ccf->worker_processes,
-                               sizeof(ngx_http_aisearch_wakeup_t));
+    wakeups = ngx_array_create(cycle->pool, ccf->worker_processes, sizeof(int));
     if (wakeups == NULL) {
         return;
     }
@@ -64,9 +54,12 @@ ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle)
 
     for (i = 0; i < ccf->worker_processes; i++) {
 
-        wakeup = ngx_array_push(wakeups);
+        fd = ngx_array_push(wakeups);
+        *fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
 
-        if (ngx_http_aisearch_wakeup_open(wakeup, cycle->log) != NGX_OK) {
+        if (*fd == -1) {
+            ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno,
+                          "aisearch: eventfd() failed");
             wakeups->nelts--;
             return;
         }
@@ -78,8 +71,8 @@ void
 ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
     ngx_http_aisearch_wakeup_pt handler)
 {
-    ngx_connection_t            *c;
-    ngx_http_aisearch_wakeup_t  *wakeups;
+    int               *fds;
+    ngx_connection_t  *c;
 
     if (ngx_http_aisearch_wakeups == NULL
         || ngx_worker >= ngx_http_aisearch_wakeups->nelts)
@@ -87,9 +80,9 @@ ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
         return;
     }
 
-    wakeups = ngx_http_aisearch_wakeups->elts;
+    fds = ngx_http_aisearch_wakeups->elts;
 
-    c = ngx_get_connection(wakeups[ngx_worker].fds[0], cycle->log);
+    c = ngx_get_connection(fds[ngx_worker], cycle->log);
     if (c == NULL) {
         return;
     }
@@ -138,16 +131,16 @@ ngx_http_aisearch_wakeup_bit(void)
 void
 ngx_http_aisearch_wakeup_send(uint64_t workers)
 {
-    ssize_t                      n;
-    uint64_t                     one;
-    ngx_uint_t                   i;
-    ngx_http_aisearch_wakeup_t  *wakeups;
+    int         *fds;
+    ssize_t      n;
+    uint64_t     one;
+    ngx_uint_t   i;
 
     if (workers == 0 || ngx_http_aisearch_wakeups == NULL) {
         return;
     }
 
-    wakeups = ngx_http_aisearch_wakeups->elts;
+    fds = ngx_http_aisearch_wakeups->elts;
     one = 1;
 
     for (i = 0; i < ngx_http_aisearch_wakeups->nelts; i++) {
@@ -158,7 +151,7 @@ ngx_http_aisearch_wakeup_send(uint64_t workers)
 
         /* a descriptor that is full wakes its reader all the same */
 
-        n = write(wakeups[i].fds[1], &one, sizeof(uint64_t));
+        n = write(fds[i], &one, sizeof(uint64_t));
 
         if (n == -1 && ngx_errno != NGX_EAGAIN) {
             ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
@@ -168,64 +161,18 @@ ngx_http_aisearch_wakeup_send(uint64_t workers)
 }
 
 
-static ngx_int_t
-ngx_http_aisearch_wakeup_open(ngx_http_aisearch_wakeup_t *wakeup,
-    ngx_log_t *log)
-{
-#if (NGX_HAVE_EVENTFD)
-
-    wakeup->fds[0] = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
-    wakeup->fds[1] = wakeup->fds[0];
-
-    if (wakeup->fds[0] == -1) {
-        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
-                      "aisearch: eventfd() failed");
-        return NGX_ERROR;
-    }
-
-#else
-
-    ngx_uint_t  i;
-
-    if (pipe(wakeup->fds) == -1) {
-        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno, "aisearch: pipe() failed");
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < 2; i++) {
-        if (ngx_nonblocking(wakeup->fds[i]) == -1
-            || fcntl(wakeup->fds[i], F_SETFD, FD_CLOEXEC) == -1)
-        {
-            ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
-                          "aisearch: fcntl() failed");
-            (void) close(wakeup->fds[0]);
-            (void) close(wakeup->fds[1]);
-            return NGX_ERROR;
-        }
-    }
-
-#endif
-
-    return NGX_OK;
-}
-
-
 static void
 ngx_http_aisearch_wakeup_close(void *data)
 {
     ngx_array_t  *a = data;
 
-    ngx_uint_t                   i;
-    ngx_http_aisearch_wakeup_t  *wakeups;
+    int         *fds;
+    ngx_uint_t   i;
 
-    wakeups = a->elts;
+    fds = a->elts;
 
     for (i = 0; i < a->nelts; i++) {
-        (void) close(wakeups[i].fds[0]);
-
-        if (wakeups[i].fds[1] != wakeups[i].fds[0]) {
-            (void) close(wakeups[i].fds[1]);
-        }
+        (void) close(fds[i]);
     }
 }
 
@@ -234,14 +181,15 @@ static void
 ngx_http_aisearch_wakeup_handler(ngx_event_t *ev)
 {
     ssize_t            n;
-    uint64_t           buf[64];
+    uint64_t           count;
     ngx_connection_t  *c;
 
     c = ev->data;
 
-    do {
-        n = read(c->fd, buf, sizeof(buf));
-    } while (n == (ssize_t) sizeof(buf));
+    /* who was woken in vain does not mind */
+
+    n = read(c->fd, &count, sizeof(uint64_t));
+    (void) n;
 
     ngx_http_aisearch_wakeup_notify();
 }
