@@ -45,6 +45,12 @@ static uint32_t ngx_http_aisearch_cache_revision(
     ngx_http_aisearch_account_t *account);
 static ngx_msec_t ngx_http_aisearch_cache_entry_lifetime(
     ngx_http_aisearch_entry_t *e, struct ais_valid *valid, double stretch);
+static ngx_int_t ngx_http_aisearch_cache_store_good(
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer);
+static ngx_int_t ngx_http_aisearch_cache_store_failure(
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
+    uint32_t revision, ngx_http_aisearch_answer_t *answer);
 static void ngx_http_aisearch_cache_follow_job(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_key_t *logs, ngx_http_aisearch_answer_t *answer);
 static void ngx_http_aisearch_cache_warn(ngx_http_aisearch_cache_t *c,
@@ -277,60 +283,19 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
 
     if (e == NULL) {
         rc = NGX_ERROR;
-        goto done;
-    }
 
-    if (ngx_http_aisearch_lease_lost(e, answer)) {
+    } else if (ngx_http_aisearch_lease_lost(e, answer)) {
         stored = NGX_DECLINED;
-        goto done;
-    }
-
-    waiters = ngx_http_aisearch_lease_end(e);
-
-    if (answer->verdict.fault != AIS_FAULT_NONE) {
-
-        /* what it said of another failure is over */
-
-        if (e->fault != AIS_FAULT_NONE) {
-            e->answered = 0;
-        }
-
-        e->failed = answer->fetched ? answer->fetched : 1;
-        e->failure = answer->verdict.fault;
-        e->retry_after = (uint32_t) answer->retry_after;
-        e->revision = ngx_http_aisearch_cache_revision(account);
-
-        /* a good answer, even an old one, is worth more than the API's own
-           words for a failure or a refusal */
-
-        if (e->answered) {
-            goto done;
-        }
-
-        ngx_http_aisearch_eviction_move(c, e, NGX_HTTP_AISEARCH_FAILURES);
-
-        if (!answer->verdict.pass) {
-            goto done;
-        }
 
     } else {
-        e->failed = 0;
+        waiters = ngx_http_aisearch_lease_end(e);
 
-        if (answer->verdict.class == AIS_CLASS_LOGS) {
-            ngx_http_aisearch_cache_follow_job(c, key, answer);
-        }
-
-        ngx_http_aisearch_eviction_move(c, e,
-                   ngx_http_aisearch_eviction_rank(e, answer->verdict.class));
+        rc = answer->verdict.fault == AIS_FAULT_NONE
+             ? ngx_http_aisearch_cache_store_good(c, e, key, answer)
+             : ngx_http_aisearch_cache_store_failure(c, e,
+                                     ngx_http_aisearch_cache_revision(account),
+                                     answer);
     }
-
-    rc = ngx_http_aisearch_storage_write(c, e, answer);
-
-    if (rc != NGX_OK) {
-        ngx_http_aisearch_eviction_move(c, e, NGX_HTTP_AISEARCH_FAILURES);
-    }
-
-done:
 
     ngx_shmtx_unlock(&c->shpool->mutex);
 
@@ -341,6 +306,60 @@ done:
     }
 
     return stored;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_cache_store_good(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_key_t *key,
+    ngx_http_aisearch_answer_t *answer)
+{
+    e->failed = 0;
+
+    if (answer->verdict.class == AIS_CLASS_LOGS) {
+        ngx_http_aisearch_cache_follow_job(c, key, answer);
+    }
+
+    ngx_http_aisearch_eviction_move(c, e,
+                     ngx_http_aisearch_eviction_rank(e, answer->verdict.class));
+
+    if (ngx_http_aisearch_storage_write(c, e, answer) == NGX_OK) {
+        return NGX_OK;
+    }
+
+    ngx_http_aisearch_eviction_move(c, e, NGX_HTTP_AISEARCH_FAILURES);
+
+    return NGX_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_cache_store_failure(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, uint32_t revision,
+    ngx_http_aisearch_answer_t *answer)
+{
+    /* what it said of another failure is over */
+
+    if (e->fault != AIS_FAULT_NONE) {
+        e->answered = 0;
+    }
+
+    e->failed = answer->fetched ? answer->fetched : 1;
+    e->failure = answer->verdict.fault;
+    e->retry_after = (uint32_t) answer->retry_after;
+    e->revision = revision & 0xffffff;
+
+    /* a good answer, even an old one, is worth more than the API's own words
+       for a failure or a refusal */
+
+    if (e->answered) {
+        return NGX_OK;
+    }
+
+    ngx_http_aisearch_eviction_move(c, e, NGX_HTTP_AISEARCH_FAILURES);
+
+    return answer->verdict.pass
+           ? ngx_http_aisearch_storage_write(c, e, answer) : NGX_OK;
 }
 
 
