@@ -90,7 +90,7 @@ double aisearch_budget_rate(budget_t *b, int64_t now) {
   for (uint32_t i = 0; i < b->calls.nobserved; i++) {
     const struct ais_limit *limit = &b->calls.observed[i];
 
-    if (limit->left >= 0 && now < limit->reset_at)
+    if (ais_limit_is_known(limit, now))
       rate = min_double(rate, ((double)limit->left + 1.0) /
                                   (double)(limit->reset_at - now));
   }

@@ -35,7 +35,7 @@ static void print_left(words_t *w, const struct ais_budget *b, int64_t now,
   for (uint32_t i = 0; i < b->nobserved; i++) {
     const struct ais_limit *limit = &b->observed[i];
 
-    if (limit->left < 0 || limit->reset_at <= now)
+    if (!ais_limit_is_known(limit, now))
       continue;
     if (n++ == 0)
       aisearch_words_begin(w, "left");

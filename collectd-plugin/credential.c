@@ -10,7 +10,7 @@ void aisearch_credential_init(credential_t *c, const char *account,
 
   ais_rotation_begin(&c->rotation, &(uint64_t){ais_credential_version(secret)},
                      1,
-                     /* generation = */ 0, (int64_t)time(NULL));
+                     /* configuration = */ 0, (int64_t)time(NULL));
 
   if (ais_credential_exposed(secret))
     WARNING("aisearch plugin: Account \"%s\": Everybody on this machine can "

@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Keeps account of how much more a connection may bring that is no answer: requests, answers and time add to it, and
+ * all that comes takes from it.
+ */
+
 #include "ais_allowance.h"
 
 #define FIRST ((int64_t) 256 * 1024)

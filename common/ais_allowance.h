@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_ALLOWANCE_H
 #define AIS_ALLOWANCE_H
 

@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Reads the API's answers: checks and parses a body, and takes the envelope strictly, what stands in it leniently.
+ * Writes the same envelope around a refusal of our own.
+ */
+
 #include "ais_answer.h"
 
 #include <stdio.h>
@@ -72,7 +79,7 @@ static bool find_values(const cJSON *object, const char *const *names, size_t co
 /* Of a string; of anything else, also nothing: NULL. */
 static const char *text_of(const cJSON *item)
 {
-    return cJSON_IsString(item) ? item->valuestring : NULL;
+    return item != NULL && cJSON_IsString(item) ? item->valuestring : NULL;
 }
 
 /* The time that a string tells; AIS_TIME_NONE where there is none, or none that can be read. */
@@ -89,7 +96,7 @@ static int64_t count_of(const cJSON *item)
 {
     double d;
 
-    if (!cJSON_IsNumber(item))
+    if (item == NULL || !cJSON_IsNumber(item))
         return -1;
 
     d = item->valuedouble;
@@ -210,15 +217,18 @@ static bool parse_instance(struct ais_instance *instance, const cJSON *result)
         [PAUSED] = "paused", [CREATED_AT] = "created_at",       [MODIFIED_AT] = "modified_at",
     };
     const cJSON *found[MEMBERS];
+    const char *id;
     int64_t seconds;
 
-    if (!find_values(result, names, MEMBERS, found) || text_of(found[ID]) == NULL)
+    find_values(result, names, MEMBERS, found);
+    id = text_of(found[ID]);
+    if (id == NULL)
         return false;
 
     seconds = count_of(found[SYNC_INTERVAL]);
 
     *instance = (struct ais_instance){
-        .id = text_of(found[ID]),
+        .id = id,
         .namespace = text_of(found[NAMESPACE]),
         .status = text_of(found[STATUS]),
         .indexed = indexed(result, found[TYPE]),

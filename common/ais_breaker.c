@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Decides whether the API is asked at all: after faults in a row it is not, but for a probe now and then, until one
+ * succeeds.
+ */
+
 #include "ais_breaker.h"
 
 #include <stdbool.h>

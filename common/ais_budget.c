@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Counts calls in rolling intervals and says whether one more may be sent. What the API says of its own limits is taken
+ * over by ais_budget_observe(), and limits of accounts that share a credential are merged by ais_budget_merge().
+ */
+
 #include "ais_budget.h"
 
 #include <stdatomic.h>
@@ -188,7 +195,7 @@ static uint32_t left_by_api(const struct ais_budget *b)
     int64_t left = UINT32_MAX;
 
     for (uint32_t i = 0; i < b->nobserved; i++) {
-        if (ais_budget_is_observed(b, &b->observed[i]))
+        if (ais_limit_is_known(&b->observed[i], b->now))
             left = min64(left, b->observed[i].left);
     }
 
@@ -412,7 +419,7 @@ double ais_budget_share(struct ais_budget *b, struct ais_budget *part, int64_t s
         const struct ais_limit *limit = &b->observed[i];
         bool is_short = limit->window >= 0 && limit->window < shortest;
 
-        if (ais_budget_is_observed(b, limit) && !is_short && (double) limit->left / greatest < share)
+        if (ais_limit_is_known(limit, b->now) && !is_short && (double) limit->left / greatest < share)
             share = (double) limit->left / greatest;
     }
 
@@ -450,29 +457,20 @@ void ais_budget_close(struct ais_budget *b, int64_t until, int64_t now)
     b->closed_until = max64(b->closed_until, until);
 }
 
-/* Where that limit is kept, or one that tells less can make way for it; NULL: nowhere. */
+/* Where that limit is kept; NULL: nowhere. */
 static struct ais_limit *find_observed(struct ais_budget *b, const struct ais_limit *limit)
 {
-    struct ais_limit *most = &b->observed[0];
+    struct ais_limit *seen = ais_limits_find(b->observed, b->nobserved, limit->name);
 
-    for (uint32_t i = 0; i < b->nobserved; i++) {
-        if (strcmp(b->observed[i].name, limit->name) == 0)
-            return &b->observed[i];
+    if (seen == NULL)
+        seen = ais_limits_place(b->observed, b->nobserved, limit, b->now);
+
+    if (seen == &b->observed[b->nobserved]) {
+        *seen = (struct ais_limit){.left = -1, .quota = -1, .window = -1};
+        b->nobserved++;
     }
 
-    if (b->nobserved < AIS_LIMITS_MAX) {
-        b->observed[b->nobserved] = (struct ais_limit){.left = -1, .quota = -1, .window = -1};
-        return &b->observed[b->nobserved++];
-    }
-
-    for (uint32_t i = 0; i < b->nobserved; i++) {
-        if (!ais_budget_is_observed(b, &b->observed[i]))
-            return &b->observed[i];
-        if (b->observed[i].left > most->left)
-            most = &b->observed[i];
-    }
-
-    return limit->left >= 0 && limit->left < most->left ? most : NULL;
+    return seen;
 }
 
 void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int64_t uncertain, int64_t now)
@@ -502,7 +500,7 @@ void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int
     reset_at = limit->reset_at + SECOND;
     left = max64(0, limit->left - (int64_t) count_flying(b));
 
-    if (is_other || !ais_budget_is_observed(b, seen) || reset_at - uncertain > seen->reset_at + SECOND) {
+    if (is_other || !ais_limit_is_known(seen, b->now) || reset_at - uncertain > seen->reset_at + SECOND) {
         seen->left = left;
         seen->reset_at = reset_at;
 

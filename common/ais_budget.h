@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_BUDGET_H
 #define AIS_BUDGET_H
 
@@ -166,12 +168,6 @@ uint32_t ais_budget_part_left(struct ais_budget *part, struct ais_budget *whole,
 int64_t ais_budget_part_wait(struct ais_budget *part, struct ais_budget *whole, int64_t now);
 void ais_budget_part_observe(struct ais_budget *part, const struct ais_budget *whole, uint32_t percent,
                              const struct ais_limit *limit, int64_t uncertain, int64_t now);
-
-/* Whether it is known now what that limit leaves. */
-static inline bool ais_budget_is_observed(const struct ais_budget *b, const struct ais_limit *limit)
-{
-    return limit->left >= 0 && b->now < limit->reset_at;
-}
 
 #pragma GCC visibility pop
 

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Loads the trusted certificates into libcurl before the first connection needs them. */
+
 #include "ais_ca.h"
 
 #include <errno.h>

@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Drives libcurl's multi handle: passes on what the caller's event loop tells, and notes for each fetch what libcurl
+ * reports.
+ */
+
 #include "ais_client.h"
 
 #include <curl/curl.h>
@@ -9,8 +16,6 @@
 #include "ais_ca.h"
 #include "ais_clock.h"
 #include "ais_fetch.h"
-
-/* libcurl's multi handle between the caller's event loop and the fetches. */
 
 #define MAX_STREAMS 100
 

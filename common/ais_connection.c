@@ -1,3 +1,9 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Keeps the books of open connections: which have failed, which have brought too much, and which one a try may go by.
+ */
+
 #include "ais_connection.h"
 
 #include <stdlib.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Reads the secret of an account from its file, sees when the file is another, and makes the headers of a request. */
+
 #include "ais_credential.h"
 
 #include <errno.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Formats messages for the operator. */
+
 #include "ais_error.h"
 
 #include <stdarg.h>

@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Runs the tries of a fetch: when each begins and by which connection, when it has to wait, when it is repeated, and
+ * how the fetch ends.
+ */
+
 #include "ais_fetch.h"
 
 #include <stdio.h>
@@ -96,7 +103,7 @@ static bool is_connecting(const struct ais_fetch *fetch, struct ais_str origin, 
 {
     const struct ais_transfer *t = &fetch->transfer;
 
-    return is_running(fetch) && !t->sent && t->how.label == label && ais_str_eq(t->origin, origin);
+    return is_running(fetch) && !ais_transfer_is_sent(t) && t->how.label == label && ais_str_eq(t->origin, origin);
 }
 
 /* Another that is, so that this one need not; or NULL. */
@@ -362,9 +369,9 @@ static void time_out(struct ais_fetch *fetch)
         phase = "before the next try";
     else if (fetch->in_line && has_to_wait(fetch, ais_clock()))
         phase = "waiting for the upstream to be given a rest, since it has flooded a connection";
-    else if (!t->sent)
+    else if (!ais_transfer_is_sent(t))
         phase = "before the request could be sent";
-    else if (!t->header_done)
+    else if (t->stage < AIS_STAGE_BODY)
         phase = "waiting for the answer";
     else
         phase = "inside the body of the answer";
@@ -407,14 +414,14 @@ static bool plan_retry(struct ais_fetch *fetch, const struct ais_response *respo
 /* Whether a try has ended for want of a connection, which was being made for it. */
 static bool unconnected(const struct ais_transfer *t, enum ais_fault fault)
 {
-    return t->connecting_since != AIS_NEVER && !t->sent &&
+    return t->connecting_since != AIS_NEVER && !ais_transfer_is_sent(t) &&
            (fault == AIS_FAULT_CONNECT || fault == AIS_FAULT_TLS || fault == AIS_FAULT_TIMEOUT);
 }
 
 /* Whether a fetch has a connection, or tries to make one. That it took its place in line just now does not count. */
 static bool may_connect(const struct ais_fetch *fetch)
 {
-    return fetch->transfer.sent || fetch->transfer.connecting_since < fetch->client->called_at;
+    return ais_transfer_is_sent(&fetch->transfer) || fetch->transfer.connecting_since < fetch->client->called_at;
 }
 
 /*
@@ -441,7 +448,7 @@ static void share_failure(const struct ais_fetch *leader, CURLcode code)
 /* Whether HTTP/2 may be what broke it. Before an answer nobody knows, and where it was HTTP/1.1 it will be again. */
 static bool may_be_http2_fault(const struct ais_transfer *t, enum ais_fault fault)
 {
-    return t->tls && t->sent && fault == AIS_FAULT_CONNECT;
+    return t->tls && ais_transfer_is_sent(t) && fault == AIS_FAULT_CONNECT;
 }
 
 /* Goes on with a try whose request was not taken, if it was sent at all. */
@@ -449,7 +456,7 @@ static void repeat(struct ais_fetch *fetch)
 {
     struct ais_transfer *t = &fetch->transfer;
 
-    if (t->sent && t->newest > fetch->avoid.up_to)
+    if (ais_transfer_is_sent(t) && t->newest > fetch->avoid.up_to)
         fetch->avoid.up_to = t->newest; /* if its connection was dead, the others may be */
     fetch->is_repeat = !t->http_1_required;
     ais_transfer_clear(t);
@@ -465,7 +472,7 @@ void ais_fetch_conclude(struct ais_fetch *fetch, CURLcode code)
     ais_transfer_end(&fetch->transfer, code, &response);
     judge_connection(fetch, ais_connection_outcome(response.fault, response.status));
     fetch->http_1 = fetch->http_1 || fetch->transfer.http_1_required;
-    if (fetch->transfer.deferred && response.fault == AIS_FAULT_CONNECT) {
+    if (fetch->transfer.stop == AIS_STOP_DEFERRED && response.fault == AIS_FAULT_CONNECT) {
         repeat(fetch);
         return;
     }
@@ -515,7 +522,7 @@ void ais_fetch_settle(struct ais_client *client)
 /* A change of what is paused, and back: libcurl then looks at the transfer again. */
 static void nudge(struct ais_fetch *fetch, int64_t now)
 {
-    if (fetch->transfer.sent) {
+    if (ais_transfer_is_sent(&fetch->transfer)) {
         fetch->nudge_at = AIS_NEVER;
         return;
     }

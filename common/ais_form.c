@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Decides in which form the plain resources of an account are asked for. */
+
 #include "ais_form.h"
 
 bool ais_form_try(struct ais_form *form, int64_t now)

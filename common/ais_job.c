@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Tells the state of a job by what the API says of it, and the newest of several jobs. */
+
 #include "ais_job.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

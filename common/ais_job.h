@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_JOB_H
 #define AIS_JOB_H
 
@@ -7,8 +9,7 @@
 
 #include "ais_time.h"
 
-/* A sync job: its state, and which of several is the newest. Pure functions without globals, for any thread or process.
- */
+/* A sync job: its state, and which of several is the newest. Pure functions, for any thread or process. */
 
 #pragma GCC visibility push(hidden)
 

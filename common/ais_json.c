@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Checks that a text is JSON, and builds nothing. */
+
 #include "ais_json.h"
 
 #include <stdbool.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Reads what an answer says of the API's own limits, and has budgets learn from it. */
+
 #include "ais_limits.h"
 
 #include "ais_budget.h"
@@ -33,45 +37,44 @@ static void copy_name(char name[AIS_LIMIT_NAME_SIZE], struct ais_str text)
     name[len] = '\0';
 }
 
-static struct ais_limit *find(struct ais_limits *limits, const char *name)
+struct ais_limit *ais_limits_find(struct ais_limit *items, size_t n, const char *name)
 {
-    for (size_t i = 0; i < limits->n; i++) {
-        if (strcmp(limits->items[i].name, name) == 0)
-            return &limits->items[i];
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(items[i].name, name) == 0)
+            return &items[i];
     }
 
     return NULL;
 }
 
-/* A place for one more: one of its own, or that of one which leaves more. */
-static struct ais_limit *place_for(struct ais_limits *limits, const struct ais_limit *item)
+struct ais_limit *ais_limits_place(struct ais_limit *items, size_t n, const struct ais_limit *limit, int64_t now)
 {
-    struct ais_limit *most = &limits->items[0];
+    struct ais_limit *most = &items[0];
 
-    if (limits->n < AIS_LIMITS_MAX)
-        return &limits->items[limits->n++];
+    if (n < AIS_LIMITS_MAX)
+        return &items[n];
 
-    if (item->left < 0)
-        return NULL;
-
-    for (size_t i = 0; i < limits->n; i++) {
-        struct ais_limit *other = &limits->items[i];
-
-        if (other->left < 0)
-            return other;
-        if (other->left > most->left)
-            most = other;
+    for (size_t i = 0; i < n; i++) {
+        if (!ais_limit_is_known(&items[i], now))
+            return &items[i];
+        if (items[i].left > most->left)
+            most = &items[i];
     }
 
-    return most->left > item->left ? most : NULL;
+    return limit->left >= 0 && limit->left < most->left ? most : NULL;
 }
 
+/* One that does not say what is left takes no place of another. */
 static void add(struct ais_limits *limits, const struct ais_limit *item)
 {
-    struct ais_limit *place = place_for(limits, item);
+    struct ais_limit *place = ais_limits_place(limits->items, limits->n, item, INT64_MIN);
+
+    if (limits->n == AIS_LIMITS_MAX && item->left < 0)
+        return;
 
     if (place != NULL)
         *place = *item;
+    limits->n += place == &limits->items[limits->n];
 }
 
 /* An item is complete once the next one begins. */
@@ -91,7 +94,7 @@ static void end_item(struct reader *r)
         return;
     }
 
-    policy = find(r->limits, item->name);
+    policy = ais_limits_find(r->limits->items, r->limits->n, item->name);
 
     if (policy != NULL) {
         item->quota = policy->quota;

@@ -1,6 +1,9 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_LIMITS_H
 #define AIS_LIMITS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,11 +36,27 @@ struct ais_limit {
     int64_t window;                 /* ms; -1: not told */
 };
 
+/* Whether it is known now what it leaves. */
+static inline bool ais_limit_is_known(const struct ais_limit *limit, int64_t now)
+{
+    return limit->left >= 0 && now < limit->reset_at;
+}
+
 struct ais_limits {
     size_t n; /* where there are more, those that leave least */
     struct ais_limit items[AIS_LIMITS_MAX];
     int64_t uncertain; /* by how much reset_at may be too late: how long the answer took */
 };
+
+/* The one of that name among n, or NULL. */
+struct ais_limit *ais_limits_find(struct ais_limit *items, size_t n, const char *name);
+
+/*
+ * Where to keep one more among n: behind them, while there are less than AIS_LIMITS_MAX; else in the place of one of
+ * which it is not known now what it leaves, or of the one that leaves most, if this one leaves less. NULL: nowhere. (To
+ * a now of INT64_MIN, no reset has passed.)
+ */
+struct ais_limit *ais_limits_place(struct ais_limit *items, size_t n, const struct ais_limit *limit, int64_t now);
 
 /*
  * Takes over the two fields as of now, the time at which they came in; lines of one field are joined by commas, an

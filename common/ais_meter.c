@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Counts what connections bring, from inside of libcurl, and cuts one that brings too much. */
+
 #include "ais_meter.h"
 
 #include <curl/curl.h>

@@ -1,3 +1,9 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Decides what an answer is worth, how long it stays fresh, whether and when to ask again, and what a client is told.
+ */
+
 #include "ais_policy.h"
 
 #include "ais_time.h"

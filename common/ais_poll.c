@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Runs clients in a poll(2) loop, for callers that have a thread to spare. */
+
 #include "ais_poll.h"
 
 #include <errno.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Tells by a table whether a refusal is about the credential, about the path, or about what was asked for. */
+
 #include "ais_refusal.h"
 
 #include <stdbool.h>

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_REFUSAL_H
 #define AIS_REFUSAL_H
 

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Parses paths and queries by one grammar, and makes API paths and keys of caches of their parts. */
+
 #include "ais_resource.h"
 
 #include <stdint.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Chooses the credential to ask with, by what the API has refused and accepted. */
+
 #include "ais_rotation.h"
 
 static bool usable(const struct ais_rotation *r, unsigned slot)

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_ROTATION_H
 #define AIS_ROTATION_H
 

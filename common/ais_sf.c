@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Reads Lists of Structured Fields, and tells a visitor what is in them. */
+
 #include "ais_sf.h"
 
 #include <stddef.h>

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_SF_H
 #define AIS_SF_H
 

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Trims text, and reads numbers from it. */
+
 #include "ais_str.h"
 
 static bool is_blank(char c)

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Reads the times that the API and HTTP write. */
+
 #include "ais_time.h"
 
 #define YEAR_MIN 1970

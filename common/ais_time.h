@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_TIME_H
 #define AIS_TIME_H
 

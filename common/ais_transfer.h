@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
 #ifndef AIS_TRANSFER_H
 #define AIS_TRANSFER_H
 
@@ -5,6 +7,12 @@
 
 #include "ais_client.h"
 #include "ais_connection.h"
+
+/*
+ * One GET on one libcurl easy handle: the request that is sent, and the answer as it comes in. Private to the client,
+ * which adds the handle to its multi handle and decides on deadlines and retries. The same transfer may be tried
+ * several times; each try starts with a clean answer.
+ */
 
 #pragma GCC visibility push(hidden)
 
@@ -27,11 +35,33 @@ struct ais_field_lines {
     bool too_long;
 };
 
-/*
- * One GET on one libcurl easy handle: the request that is sent, and the answer as it comes in. Private to the client,
- * which adds the handle to its multi handle and decides on deadlines and retries. The same transfer may be tried
- * several times; each try starts with a clean answer.
- */
+/* How far a try has come. */
+enum ais_stage {
+    AIS_STAGE_UNSENT, /* it waits for a connection, or makes one */
+    AIS_STAGE_SENT,   /* the request, or a part of it */
+    AIS_STAGE_HEADER, /* a part of a header has come */
+    AIS_STAGE_BODY,   /* all of it, and it is not an interim (1xx) answer's */
+};
+
+/* What was in the way of a try, as was found here rather than by libcurl; the last one counts. */
+enum ais_stop {
+    AIS_STOP_NONE,
+    AIS_STOP_NO_SOCKET,     /* the process has too many open files; another address may do */
+    AIS_STOP_DEFERRED,      /* libcurl was about to make a connection that it should not: the try is to be begun anew */
+    AIS_STOP_REPEATED,      /* or to send the request again once too often */
+    AIS_STOP_GATE,          /* it is closed */
+    AIS_STOP_PROXY_ENDLESS, /* its answer to CONNECT did not end */
+    AIS_STOP_HEADER_TOO_LARGE,
+    AIS_STOP_BODY_TOO_LARGE,
+    AIS_STOP_NO_MEMORY,
+};
+
+/* libcurl reads a proxy's answer to CONNECT byte by byte, and does not come back before its end, or a pause in it. */
+#define AIS_PROXY_TURNS_MAX (8 * 1024)
+
+/* Of all header lines of a try. The API's headers have one or two KiB. */
+#define AIS_HEADER_MAX ((size_t) 128 * 1024)
+
 struct ais_transfer {
     CURL *easy;
     struct curl_slist *headers; /* with the credential: wiped when freed */
@@ -51,22 +81,13 @@ struct ais_transfer {
     uint64_t connection;      /* by which the last request went; 0: none, or one that is not known */
     uint64_t newest;          /* of the connections that had been opened by then */
     int64_t connecting_since; /* by ais_clock(); AIS_NEVER while it waits in line for a connection of another */
-    bool sent;                /* the request, or a part of it */
-    bool header_begun;        /* a part of it has come */
-    bool header_done;         /* all of it, and it is not an interim (1xx) answer's */
-    bool gate_closed;
+    enum ais_stage stage;
+    enum ais_stop stop;
     bool opening;         /* a connection, for its next request */
-    bool repeat_refused;  /* libcurl wanted to send the request again once too often */
-    bool deferred;        /* or by a connection that it should not: the try is to be begun anew */
     bool http_1_required; /* the server has asked for HTTP/1.1 */
-    bool too_large;
-    size_t header_len;     /* of all header lines of the try: those of interim answers and trailers, too */
-    size_t header_from;    /* of it, those that came before the present answer's */
-    bool header_too_large; /* that is more than any answer needs */
-    unsigned turns;        /* of libcurl's loops, before the request was sent */
-    bool proxy_endless;    /* its answer to CONNECT did not end */
-    bool no_memory;
-    bool no_socket; /* the process has too many open files */
+    size_t header_len;    /* of all header lines of the try: those of interim answers and trailers, too */
+    size_t header_from;   /* of it, those that came before the present answer's */
+    unsigned turns;       /* of libcurl's loops, before the request was sent */
     char *body;
     size_t body_len;
     size_t body_size;
@@ -81,6 +102,11 @@ struct ais_transfer {
     char cache[16];
     char message[CURL_ERROR_SIZE];
 };
+
+static inline bool ais_transfer_is_sent(const struct ais_transfer *t)
+{
+    return t->stage >= AIS_STAGE_SENT;
+}
 
 /* Prepares the request. t->easy is then ready for everything but ais_transfer_begin(). connections is told of each that
    is opened and closed, for as long as libcurl has them. Returns 0, or -1 where memory runs out; t is then empty, as
@@ -110,6 +136,28 @@ void ais_transfer_fail(struct ais_transfer *t, enum ais_fault fault, const char 
 
 /* Wipes the credential and frees all but t itself. The easy handle must not be part of a multi handle. */
 void ais_transfer_free(struct ais_transfer *t);
+
+/* What its files say to each other. */
+
+#define AIS_SET(t, option, value)                                                                                      \
+    do {                                                                                                               \
+        CURLcode rc_ = curl_easy_setopt((t)->easy, option, value);                                                     \
+        if (rc_ != CURLE_OK)                                                                                           \
+            return rc_;                                                                                                \
+    } while (0)
+
+/* All options that are the same for each try; with those of the callbacks in the request's way, and in the answer's.
+   They return CURLE_OK, or what failed first. */
+CURLcode ais_transfer_set_up(struct ais_transfer *t, const struct ais_target *target, const char *ca_file,
+                             const char *path);
+CURLcode ais_transfer_set_request(struct ais_transfer *t);
+CURLcode ais_transfer_set_answer(struct ais_transfer *t);
+
+/* The header so far: that was an interim answer's, or that of the try before. */
+void ais_transfer_forget_answer(struct ais_transfer *t);
+
+/* The request is over, if one is under way; stopped: for us alone. */
+void ais_transfer_leave_gate(struct ais_transfer *t, bool stopped);
 
 #pragma GCC visibility pop
 

@@ -1,3 +1,10 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Parses the base URL of the API and checks that of a proxy. No message repeats the text: somebody may have put a
+ * password into it.
+ */
+
 #include "ais_url.h"
 
 #include <arpa/inet.h>
@@ -6,8 +13,6 @@
 #include <strings.h>
 
 #include "ais_str.h"
-
-/* No message repeats the text: somebody may have put a password into it. */
 
 #define HOST_MAX 255
 

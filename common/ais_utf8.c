@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Finds sequences of UTF-8 and control characters. */
+
 #include "ais_utf8.h"
 
 static bool in_range(struct ais_str s, size_t i, unsigned char low, unsigned char high)

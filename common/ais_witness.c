@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Decides whether a refusal is about the credential, by asking with it for what was answered before. */
+
 #include "ais_witness.h"
 
 #include <string.h>

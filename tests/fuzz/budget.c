@@ -279,7 +279,7 @@ static void check(struct play *p)
     MUST(share >= 0.0 && share <= of_others && of_others <= 1.0);
     check_observed(&p->budget);
     for (uint32_t i = 0; i < p->budget.nobserved; i++) {
-        if (ais_budget_is_observed(&p->budget, &p->budget.observed[i]))
+        if (ais_limit_is_known(&p->budget.observed[i], p->budget.now))
             MUST(left <= p->budget.observed[i].left);
     }
     if (ais_budget_left(&p->budget, p->clock) > 0)

@@ -413,9 +413,39 @@ static void test_heed_part(void **state)
     assert_int_equal(ais_budget_left(&part, NOW + 61 * SECOND), 100);
 }
 
+static void test_place(void **state)
+{
+    struct ais_limit items[AIS_LIMITS_MAX] = {
+        {.name = "a", .left = 5, .reset_at = NOW + 2},
+        {.name = "b", .left = 7, .reset_at = NOW + 2},
+        {.name = "c", .left = 7, .reset_at = NOW + 1},
+        {.name = "d", .left = 6, .reset_at = NOW + 2},
+    };
+    struct ais_limit more = {.name = "e", .left = 6, .reset_at = NOW + 2};
+
+    (void) state;
+    assert_ptr_equal(ais_limits_find(items, COUNT(items), "c"), &items[2]);
+    assert_null(ais_limits_find(items, 2, "c"));
+    assert_null(ais_limits_find(items, 0, "a"));
+
+    assert_ptr_equal(ais_limits_place(items, 0, &more, NOW), &items[0]);
+    assert_ptr_equal(ais_limits_place(items, 3, &more, NOW), &items[3]);
+    assert_ptr_equal(ais_limits_place(items, COUNT(items), &more, NOW), &items[1]);
+    assert_ptr_equal(ais_limits_place(items, COUNT(items), &more, NOW + 1), &items[2]); /* it is not known any more */
+    more.left = 7;
+    assert_null(ais_limits_place(items, COUNT(items), &more, NOW));
+    assert_null(ais_limits_place(items, COUNT(items), &more, INT64_MIN));
+    more.left = -1;
+    assert_null(ais_limits_place(items, COUNT(items), &more, NOW));
+    assert_ptr_equal(ais_limits_place(items, COUNT(items), &more, NOW + 1), &items[2]);
+    items[0].left = -1;
+    assert_ptr_equal(ais_limits_place(items, COUNT(items), &more, INT64_MIN), &items[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_place),
         cmocka_unit_test(test_ratelimit),  cmocka_unit_test(test_policy),       cmocka_unit_test(test_lines),
         cmocka_unit_test(test_names),      cmocka_unit_test(test_many),         cmocka_unit_test(test_many_policies),
         cmocka_unit_test(test_heed_part),  cmocka_unit_test(test_old_names),    cmocka_unit_test(test_heed),
