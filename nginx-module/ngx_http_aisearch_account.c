@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * What an "aisearch_account" block comes to once it is read: whom it asks, what
- * of, and by what the cache knows it.
+ * What an account is once its block is read: the target of its calls, what may
+ * be asked for, and the number by which the cache knows it.
  */
 
 
@@ -14,8 +14,6 @@
 #define NGX_HTTP_AISEARCH_API_URL  "https://api.cloudflare.com/client/v4"
 
 
-static ngx_int_t ngx_http_aisearch_account_complete(ngx_conf_t *cf,
-    ngx_http_aisearch_account_t *account);
 static ngx_int_t ngx_http_aisearch_account_target(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
 static ngx_int_t ngx_http_aisearch_account_identity(ngx_conf_t *cf,
@@ -32,10 +30,7 @@ ngx_http_aisearch_account_find(ngx_http_aisearch_main_conf_t *amcf,
     accounts = amcf->accounts.elts;
 
     for (i = 0; i < amcf->accounts.nelts; i++) {
-
-        if (accounts[i]->name.len == name->len
-            && ngx_strncmp(accounts[i]->name.data, name->data, name->len) == 0)
-        {
+        if (ngx_http_aisearch_equal(&accounts[i]->name, name)) {
             return accounts[i];
         }
     }
@@ -56,49 +51,24 @@ ngx_int_t
 ngx_http_aisearch_account_allows(ngx_http_aisearch_account_t *account,
     struct ais_resource *res)
 {
-    size_t      len;
-    u_char     *p;
-    ngx_str_t  *name;
-    ngx_uint_t  i;
+    ngx_uint_t                    i;
+    struct ais_str                ns;
+    ngx_http_aisearch_allowed_t  *allowed;
 
     if (account->instances == NULL) {
         return 1;
     }
 
-    if (res->instance.len == 0) {
-        return 0;
-    }
+    ns = res->generation == AIS_NAMESPACED
+         && !ais_str_eq(res->namespace, AIS_DEFAULT_NAMESPACE)
+         ? res->namespace : AIS_STR("");
 
-    len = res->instance.len;
-
-    if (res->generation == AIS_NAMESPACED
-        && !ais_str_eq(res->namespace, AIS_DEFAULT_NAMESPACE))
-    {
-        len += res->namespace.len + 1;
-    }
-
-    name = account->instances->elts;
+    allowed = account->instances->elts;
 
     for (i = 0; i < account->instances->nelts; i++) {
-
-        if (name[i].len != len) {
-            continue;
-        }
-
-        p = name[i].data;
-
-        if (len != res->instance.len) {
-
-            if (ngx_memcmp(p, res->namespace.data, res->namespace.len) != 0
-                || p[res->namespace.len] != '/')
-            {
-                continue;
-            }
-
-            p += res->namespace.len + 1;
-        }
-
-        if (ngx_memcmp(p, res->instance.data, res->instance.len) == 0) {
+        if (ais_str_eq(allowed[i].namespace, ns)
+            && ais_str_eq(allowed[i].instance, res->instance))
+        {
             return 1;
         }
     }
@@ -111,6 +81,8 @@ ngx_int_t
 ngx_http_aisearch_account_init(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account)
 {
+    const char  *text;
+
     ngx_conf_init_msec_value(account->timeout, 15000);
 
     if (account->connect_timeout != NGX_CONF_UNSET_MSEC
@@ -128,37 +100,21 @@ ngx_http_aisearch_account_init(ngx_conf_t *cf,
     ngx_conf_init_value(account->verify, 1);
     ngx_conf_init_value(account->allow_plain_http, 0);
 
-    if (ngx_http_aisearch_account_complete(cf, account) != NGX_OK
-        || ngx_http_aisearch_account_target(cf, account) != NGX_OK)
-    {
+    text = account->account_id.data
+           ? ngx_http_aisearch_credential_missing(account)
+           : "no \"account_id\", set it to the account's id, "
+             "32 hexadecimal digits";
+
+    if (text) {
+        (void) ngx_http_aisearch_conf_error(cf, account, text);
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_aisearch_account_target(cf, account) != NGX_OK) {
         return NGX_ERROR;
     }
 
     return ngx_http_aisearch_account_identity(cf, account);
-}
-
-
-static ngx_int_t
-ngx_http_aisearch_account_complete(ngx_conf_t *cf,
-    ngx_http_aisearch_account_t *account)
-{
-    const char  *text;
-
-    if (account->account_id.data == NULL) {
-        text = "no \"account_id\", set it to the account's id, "
-               "32 hexadecimal digits";
-
-    } else {
-        text = ngx_http_aisearch_credential_missing(account);
-    }
-
-    if (text == NULL) {
-        return NGX_OK;
-    }
-
-    ngx_http_aisearch_conf_error(cf, account, text);
-
-    return NGX_ERROR;
 }
 
 
@@ -182,7 +138,7 @@ ngx_http_aisearch_account_target(ngx_conf_t *cf,
     secrecy = ais_url_secrecy(&t->url, account->proxy.data != NULL);
 
     if (secrecy != AIS_URL_SECRET && !account->allow_plain_http) {
-        ngx_http_aisearch_conf_error(cf, account,
+        (void) ngx_http_aisearch_conf_error(cf, account,
                          secrecy == AIS_URL_OPEN
                          ? "\"api_url\" would send the credential over plain "
                            "http to another host; use https, or set "

@@ -10,18 +10,20 @@
 #define _NGX_HTTP_AISEARCH_ACCOUNT_H_INCLUDED_
 
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-
-#include "ais_breaker.h"
-#include "ais_client.h"
-#include "ais_credential.h"
 #include "ais_form.h"
 #include "ais_resource.h"
 
 #include "ngx_http_aisearch_budget.h"
 #include "ngx_http_aisearch_rotation.h"
 #include "ngx_http_aisearch_stats.h"
+
+
+/* one that an "instance" directive allows */
+
+typedef struct {
+    struct ais_str                 namespace;      /* "": the default one */
+    struct ais_str                 instance;
+} ngx_http_aisearch_allowed_t;
 
 
 struct ngx_http_aisearch_account_s {
@@ -32,7 +34,7 @@ struct ngx_http_aisearch_account_s {
     ngx_str_t                      files[AIS_SLOTS]; /* of tokens, or keys */
     ngx_uint_t                     nfiles;
     ngx_uint_t                     keys;
-    ngx_array_t                   *instances;      /* of ngx_str_t */
+    ngx_array_t                   *instances; /* that it allows; NULL: all */
     ngx_str_t                      api_url;
     ngx_msec_t                     connect_timeout;
     ngx_msec_t                     timeout;
@@ -94,10 +96,9 @@ char *ngx_http_aisearch_account_conf_block(ngx_conf_t *cf, ngx_command_t *cmd,
 
 /* credential */
 
-char *ngx_http_aisearch_credential_token_file(ngx_conf_t *cf,
-    ngx_command_t *cmd, void *conf);
-char *ngx_http_aisearch_credential_key_file(ngx_conf_t *cf,
-    ngx_command_t *cmd, void *conf);
+/* "token_file" and "key_file" */
+char *ngx_http_aisearch_credential_file(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_aisearch_credential_email(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
@@ -109,14 +110,16 @@ const char *ngx_http_aisearch_credential_missing(
 ngx_uint_t ngx_http_aisearch_credential_shared(ngx_http_aisearch_account_t *a,
     ngx_http_aisearch_account_t *b);
 
-void ngx_http_aisearch_credential_free(ngx_http_aisearch_account_t *account);
+/* of the account that "data" is */
+void ngx_http_aisearch_credential_free(void *data);
 
 /* conf: what several directives need */
 
 /* whether a name can be shown as it is, in JSON and to Prometheus */
 ngx_uint_t ngx_http_aisearch_conf_name_valid(ngx_str_t *name);
 
-void ngx_http_aisearch_conf_error(ngx_conf_t *cf,
+/* returns NGX_CONF_ERROR */
+char *ngx_http_aisearch_conf_error(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account, const char *text);
 
 

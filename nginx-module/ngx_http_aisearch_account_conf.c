@@ -30,7 +30,6 @@ static char *ngx_http_aisearch_account_conf_set_trusted(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
 static char *ngx_http_aisearch_account_conf_set_proxy(ngx_conf_t *cf,
     ngx_command_t *cmd, void *conf);
-static void ngx_http_aisearch_account_conf_cleanup(void *data);
 
 
 static ngx_command_t  ngx_http_aisearch_account_conf_commands[] = {
@@ -44,7 +43,7 @@ static ngx_command_t  ngx_http_aisearch_account_conf_commands[] = {
 
     { ngx_string("token_file"),
       NGX_CONF_TAKE1,
-      ngx_http_aisearch_credential_token_file,
+      ngx_http_aisearch_credential_file,
       0,
       0,
       NULL },
@@ -58,7 +57,7 @@ static ngx_command_t  ngx_http_aisearch_account_conf_commands[] = {
 
     { ngx_string("key_file"),
       NGX_CONF_TAKE1,
-      ngx_http_aisearch_credential_key_file,
+      ngx_http_aisearch_credential_file,
       0,
       0,
       NULL },
@@ -186,7 +185,7 @@ ngx_http_aisearch_account_conf_block(ngx_conf_t *cf, ngx_command_t *cmd,
     account = cln->data;
     ngx_memzero(account, sizeof(ngx_http_aisearch_account_t));
 
-    cln->handler = ngx_http_aisearch_account_conf_cleanup;
+    cln->handler = ngx_http_aisearch_credential_free;
 
     account->name = value[1];
     account->connect_timeout = NGX_CONF_UNSET_MSEC;
@@ -238,7 +237,7 @@ ngx_http_aisearch_account_conf_directive(ngx_conf_t *cf, ngx_command_t *dummy,
 
     value = cf->args->elts;
 
-    if (value[0].len == 7 && ngx_strncmp(value[0].data, "include", 7) == 0) {
+    if (ngx_strcmp(value[0].data, "include") == 0) {
 
         if (cf->args->nelts != 2) {
             return "invalid number of arguments in \"include\" directive";
@@ -249,9 +248,7 @@ ngx_http_aisearch_account_conf_directive(ngx_conf_t *cf, ngx_command_t *dummy,
 
     for (cmd = ngx_http_aisearch_account_conf_commands; cmd->name.len; cmd++) {
 
-        if (cmd->name.len == value[0].len
-            && ngx_strncmp(cmd->name.data, value[0].data, value[0].len) == 0)
-        {
+        if (ngx_http_aisearch_equal(&cmd->name, &value[0])) {
             break;
         }
     }
@@ -330,10 +327,9 @@ ngx_http_aisearch_account_conf_set_id(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     if (!ais_account_id_valid(ngx_http_aisearch_str(&account->account_id))) {
-        ngx_http_aisearch_conf_error(cf, account,
+        return ngx_http_aisearch_conf_error(cf, account,
                          "invalid \"account_id\", it must be 32 lower case "
                          "hexadecimal digits");
-        return NGX_CONF_ERROR;
     }
 
     if (account->account_id.len != AIS_ACCOUNT_ID_LEN) {
@@ -354,15 +350,17 @@ ngx_http_aisearch_account_conf_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
 {
     ngx_http_aisearch_account_t  *account = conf;
 
-    ngx_str_t       *value, *name;
-    ngx_uint_t       i, valid;
-    struct ais_str   ns, id;
-    u_char          *p;
+    ngx_str_t                    *value;
+    ngx_uint_t                    i, valid;
+    struct ais_str                ns, id;
+    const char                   *slash;
+    ngx_http_aisearch_allowed_t  *allowed;
 
     value = cf->args->elts;
 
     if (account->instances == NULL) {
-        account->instances = ngx_array_create(cf->pool, 4, sizeof(ngx_str_t));
+        account->instances = ngx_array_create(cf->pool, 4,
+                                          sizeof(ngx_http_aisearch_allowed_t));
         if (account->instances == NULL) {
             return NGX_CONF_ERROR;
         }
@@ -370,41 +368,38 @@ ngx_http_aisearch_account_conf_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        p = (u_char *) ngx_strchr(value[i].data, '/');
+        id = ngx_http_aisearch_str(&value[i]);
+        ns = AIS_STR("");
 
-        ns.data = (char *) value[i].data;
-        ns.len = p ? (size_t) (p - value[i].data) : 0;
+        slash = ngx_strchr(id.data, '/');
 
-        id.data = p ? (char *) p + 1 : (char *) value[i].data;
-        id.len = (char *) value[i].data + value[i].len - id.data;
+        if (slash) {
+            ns = (struct ais_str) { id.data, slash - id.data };
+            id = (struct ais_str) { slash + 1, id.len - ns.len - 1 };
+        }
 
-        valid = ais_instance_valid(id, AIS_PLAIN)
-                && (p == NULL || ais_namespace_valid(ns));
+        valid = ais_instance_valid(id, AIS_PLAIN);
 
-        if (!valid) {
+        if (!valid || (slash && !ais_namespace_valid(ns))) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid instance \"%V\", it must be NAME or "
                                "NAMESPACE/NAME: %s", &value[i],
                                ais_resource_error_text(
-                                   ais_instance_valid(id, AIS_PLAIN)
-                                   ? AIS_RESOURCE_BAD_NAMESPACE
-                                   : AIS_RESOURCE_BAD_INSTANCE));
+                                   valid ? AIS_RESOURCE_BAD_NAMESPACE
+                                         : AIS_RESOURCE_BAD_INSTANCE));
             return NGX_CONF_ERROR;
         }
 
-        name = ngx_array_push(account->instances);
-        if (name == NULL) {
+        allowed = ngx_array_push(account->instances);
+        if (allowed == NULL) {
             return NGX_CONF_ERROR;
         }
-
-        *name = value[i];
 
         /* the namespace of plain instances is called "default" */
 
-        if (p && ais_str_eq(ns, AIS_DEFAULT_NAMESPACE)) {
-            name->data = (u_char *) id.data;
-            name->len = id.len;
-        }
+        allowed->namespace = ais_str_eq(ns, AIS_DEFAULT_NAMESPACE)
+                             ? AIS_STR("") : ns;
+        allowed->instance = id;
     }
 
     return NGX_CONF_OK;
@@ -556,13 +551,4 @@ ngx_http_aisearch_account_conf_set_proxy(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     return NGX_CONF_OK;
-}
-
-
-static void
-ngx_http_aisearch_account_conf_cleanup(void *data)
-{
-    ngx_http_aisearch_account_t  *account = data;
-
-    ngx_http_aisearch_credential_free(account);
 }

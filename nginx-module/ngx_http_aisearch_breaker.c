@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The breaker of an account at work: who may call the API, and what comes of
- * it.
+ * Asks the breaker of an account before each call, tells it what came of the
+ * call, and logs when it opens and closes.
  */
 
 

@@ -10,12 +10,7 @@
 #define _NGX_HTTP_AISEARCH_BREAKER_H_INCLUDED_
 
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-
 #include "ais_breaker.h"
-#include "ais_client.h"
-#include "ais_policy.h"
 
 
 typedef struct {

@@ -46,6 +46,10 @@ static struct ais_budget_limit  ngx_http_aisearch_budget_default[] = {
     { 100, 1000 }
 };
 
+#define NGX_HTTP_AISEARCH_BUDGET_DEFAULTS                                     \
+    (sizeof(ngx_http_aisearch_budget_default)                                 \
+     / sizeof(ngx_http_aisearch_budget_default[0]))
+
 
 /* configuration */
 
@@ -219,11 +223,13 @@ ngx_http_aisearch_budget_limits(ngx_conf_t *cf,
     budget = account->budget;
 
     if (account->nlimits == 0) {
-        ngx_memcpy(account->limits, ngx_http_aisearch_budget_default,
-                   sizeof(ngx_http_aisearch_budget_default));
-        account->nlimits = 2;
-        account->reserves[0] = NGX_HTTP_AISEARCH_RESERVE;
-        account->reserves[1] = NGX_HTTP_AISEARCH_RESERVE;
+
+        for (i = 0; i < NGX_HTTP_AISEARCH_BUDGET_DEFAULTS; i++) {
+            account->limits[i] = ngx_http_aisearch_budget_default[i];
+            account->reserves[i] = NGX_HTTP_AISEARCH_RESERVE;
+        }
+
+        account->nlimits = NGX_HTTP_AISEARCH_BUDGET_DEFAULTS;
     }
 
     for (i = 0; i < account->nlimits; i++) {

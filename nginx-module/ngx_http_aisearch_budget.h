@@ -10,10 +10,6 @@
 #define _NGX_HTTP_AISEARCH_BUDGET_H_INCLUDED_
 
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-
-#include "ais_budget.h"
 #include "ais_client.h"
 #include "ngx_http_aisearch_shared.h"
 

@@ -1,7 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * What several directives need.
+ * What several directives need: whether a name is valid, and errors that name
+ * the account.
  */
 
 
@@ -28,10 +29,12 @@ ngx_http_aisearch_conf_name_valid(ngx_str_t *name)
 }
 
 
-void
+char *
 ngx_http_aisearch_conf_error(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account, const char *text)
 {
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "aisearch_account \"%V\": %s",
                        &account->name, text);
+
+    return NGX_CONF_ERROR;
 }

@@ -9,12 +9,10 @@
 #include "ngx_http_aisearch_module.h"
 
 
-static char *ngx_http_aisearch_credential_add(ngx_conf_t *cf,
-    ngx_http_aisearch_account_t *account, ngx_uint_t keys);
 static ngx_int_t ngx_http_aisearch_credential_path(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account, ngx_str_t *file);
 static ngx_int_t ngx_http_aisearch_credential_keep_env(ngx_conf_t *cf);
-static ngx_int_t ngx_http_aisearch_credential_load(ngx_conf_t *cf,
+static char *ngx_http_aisearch_credential_load(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
 
 
@@ -22,23 +20,59 @@ static const char  ngx_http_aisearch_two_credentials[] =
     "two credentials, set either \"token_file\", or \"email\" and \"key_file\"";
 
 
-/* token_file FILE; twice: the current one and the next */
+/*
+ * token_file FILE, or key_file FILE for the keys of one email; twice: the
+ * current one and the next
+ */
 
 char *
-ngx_http_aisearch_credential_token_file(ngx_conf_t *cf, ngx_command_t *cmd,
+ngx_http_aisearch_credential_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf)
 {
-    return ngx_http_aisearch_credential_add(cf, conf, 0);
-}
+    ngx_http_aisearch_account_t  *account = conf;
 
+    ngx_str_t   *value, *file;
+    ngx_uint_t   i, keys;
 
-/* key_file FILE; the same for the keys of one email */
+    value = cf->args->elts;
+    keys = (ngx_strcmp(value[0].data, "key_file") == 0);
 
-char *
-ngx_http_aisearch_credential_key_file(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf)
-{
-    return ngx_http_aisearch_credential_add(cf, conf, 1);
+    if (account->nfiles ? account->keys != keys : account->email.data && !keys)
+    {
+        return ngx_http_aisearch_conf_error(cf, account,
+                                            ngx_http_aisearch_two_credentials);
+    }
+
+    if (account->nfiles == AIS_SLOTS) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "more than two \"%V\" directives, one is for the "
+                           "current credential, the other for the next",
+                           &value[0]);
+        return NGX_CONF_ERROR;
+    }
+
+    file = &account->files[account->nfiles];
+    *file = value[1];
+
+    if (ngx_http_aisearch_credential_path(cf, account, file) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    for (i = 0; i < account->nfiles; i++) {
+        if (ngx_http_aisearch_equal(&account->files[i], file)) {
+            return "is duplicate, the next credential needs a file of its own";
+        }
+    }
+
+    account->nfiles++;
+    account->keys = keys;
+
+    if (keys && account->email.data == NULL) {
+        /* the other half is still to come */
+        return NGX_CONF_OK;
+    }
+
+    return ngx_http_aisearch_credential_load(cf, account);
 }
 
 
@@ -58,72 +92,11 @@ ngx_http_aisearch_credential_email(ngx_conf_t *cf, ngx_command_t *cmd,
     }
 
     if (account->nfiles && !account->keys) {
-        ngx_http_aisearch_conf_error(cf, account,
-                                     ngx_http_aisearch_two_credentials);
-        return NGX_CONF_ERROR;
+        return ngx_http_aisearch_conf_error(cf, account,
+                                            ngx_http_aisearch_two_credentials);
     }
 
-    if (ngx_http_aisearch_credential_load(cf, account) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_aisearch_credential_add(ngx_conf_t *cf,
-    ngx_http_aisearch_account_t *account, ngx_uint_t keys)
-{
-    ngx_str_t   *value, *file;
-    ngx_uint_t   i;
-
-    value = cf->args->elts;
-
-    if (account->nfiles ? account->keys != keys : account->email.data && !keys)
-    {
-        ngx_http_aisearch_conf_error(cf, account,
-                                     ngx_http_aisearch_two_credentials);
-        return NGX_CONF_ERROR;
-    }
-
-    if (account->nfiles == AIS_SLOTS) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "more than two \"%V\" directives, one is for the "
-                           "current credential, the other for the next",
-                           &value[0]);
-        return NGX_CONF_ERROR;
-    }
-
-    file = &account->files[account->nfiles];
-    *file = value[1];
-
-    if (ngx_http_aisearch_credential_path(cf, account, file) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    for (i = 0; i < account->nfiles; i++) {
-
-        if (account->files[i].len == file->len
-            && ngx_memcmp(account->files[i].data, file->data, file->len) == 0)
-        {
-            return "is duplicate, the next credential needs a file of its own";
-        }
-    }
-
-    account->nfiles++;
-    account->keys = keys;
-
-    if (keys && account->email.data == NULL) {
-        /* the other half is still to come */
-        return NGX_CONF_OK;
-    }
-
-    if (ngx_http_aisearch_credential_load(cf, account) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_http_aisearch_credential_load(cf, account);
 }
 
 
@@ -141,7 +114,7 @@ ngx_http_aisearch_credential_path(ngx_conf_t *cf,
     }
 
     if (ais_credential_path(path, (char *) file->data, &err) != 0) {
-        ngx_http_aisearch_conf_error(cf, account, err.text);
+        (void) ngx_http_aisearch_conf_error(cf, account, err.text);
         return NGX_ERROR;
     }
 
@@ -196,7 +169,7 @@ ngx_http_aisearch_credential_keep_env(ngx_conf_t *cf)
 
 /* reads those that are not read yet */
 
-static ngx_int_t
+static char *
 ngx_http_aisearch_credential_load(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account)
 {
@@ -219,8 +192,7 @@ ngx_http_aisearch_credential_load(ngx_conf_t *cf,
                      : ais_credential_token(file, &err);
 
         if (credential == NULL) {
-            ngx_http_aisearch_conf_error(cf, account, err.text);
-            return NGX_ERROR;
+            return ngx_http_aisearch_conf_error(cf, account, err.text);
         }
 
         account->credentials[i] = credential;
@@ -234,7 +206,7 @@ ngx_http_aisearch_credential_load(ngx_conf_t *cf,
         }
     }
 
-    return NGX_OK;
+    return NGX_CONF_OK;
 }
 
 
@@ -278,8 +250,10 @@ ngx_http_aisearch_credential_shared(ngx_http_aisearch_account_t *a,
 
 
 void
-ngx_http_aisearch_credential_free(ngx_http_aisearch_account_t *account)
+ngx_http_aisearch_credential_free(void *data)
 {
+    ngx_http_aisearch_account_t  *account = data;
+
     ngx_uint_t  i;
 
     for (i = 0; i < AIS_SLOTS; i++) {

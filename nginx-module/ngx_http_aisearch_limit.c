@@ -4,11 +4,6 @@
  * aisearch_limit_fetches: how often a client may set off a fetch.  It is the
  * leaky bucket of limit_req; but what is in the cache costs nothing, and does
  * not get here.
- *
- * The buckets lie in a zone of their own, an array of sets of nodes: which set
- * a client belongs to is said by its digest, and in each set the one that was
- * here least recently makes way.  So there are no links that a worker could
- * leave broken when it is killed, and no memory to run out of.
  */
 
 
@@ -33,6 +28,13 @@ struct ngx_http_aisearch_limit_s {
 };
 
 
+/*
+ * The buckets lie in a zone of their own, an array of sets of nodes: which set
+ * a client belongs to is said by its digest, and in each set the one that was
+ * here least recently makes way.  So there are no links that a worker could
+ * leave broken when it is killed, and no memory to run out of.
+ */
+
 typedef struct {
     int64_t                    used;   /* ms of the monotonic clock, as */
     int64_t                    last;   /* when the excess was this: */
@@ -42,13 +44,8 @@ typedef struct {
 
 
 typedef struct {
-    ngx_http_aisearch_limit_node_t  nodes[NGX_HTTP_AISEARCH_LIMIT_WAYS];
-} ngx_http_aisearch_limit_set_t;
-
-
-typedef struct {
     ngx_uint_t                      nsets;
-    ngx_http_aisearch_limit_set_t   sets[1];
+    ngx_http_aisearch_limit_node_t  sets[1][NGX_HTTP_AISEARCH_LIMIT_WAYS];
 } ngx_http_aisearch_limit_table_t;
 
 
@@ -214,8 +211,7 @@ ngx_int_t
 ngx_http_aisearch_limit_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf)
 {
-    size_t           size;
-    ngx_shm_zone_t  *zone;
+    size_t  size;
 
     if (!amcf->limits) {
         return NGX_OK;
@@ -224,18 +220,12 @@ ngx_http_aisearch_limit_configure(ngx_conf_t *cf,
     size = ngx_max(amcf->shm_zone->shm.size / NGX_HTTP_AISEARCH_LIMIT_SHARE,
                    NGX_HTTP_AISEARCH_LIMIT_PAGES * ngx_pagesize);
 
-    zone = ngx_http_aisearch_zone_add(cf, amcf, &ngx_http_aisearch_limit_name,
-                                      size, &ngx_http_aisearch_limit_name);
-    if (zone == NULL) {
-        return NGX_ERROR;
-    }
+    amcf->limit_zone = ngx_http_aisearch_zone_add(cf, amcf,
+                                            &ngx_http_aisearch_limit_name, size,
+                                            &ngx_http_aisearch_limit_name,
+                                            ngx_http_aisearch_limit_zone_init);
 
-    zone->init = ngx_http_aisearch_limit_zone_init;
-    zone->data = amcf;
-
-    amcf->limit_zone = zone;
-
-    return NGX_OK;
+    return amcf->limit_zone ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -262,7 +252,7 @@ ngx_http_aisearch_limit_zone_init(ngx_shm_zone_t *zone, void *data)
     }
 
     table->nsets = (size - offsetof(ngx_http_aisearch_limit_table_t, sets))
-                   / sizeof(ngx_http_aisearch_limit_set_t);
+                   / sizeof(table->sets[0]);
 
     shpool->data = table;
 
@@ -376,7 +366,7 @@ ngx_http_aisearch_limit_find(ngx_http_aisearch_limit_table_t *table,
 
     ngx_memcpy(&hash, digest, sizeof(hash));
 
-    node = table->sets[hash % table->nsets].nodes;
+    node = table->sets[hash % table->nsets];
     oldest = node;
 
     for (i = 0; i < NGX_HTTP_AISEARCH_LIMIT_WAYS; i++, node++) {

@@ -207,16 +207,12 @@ ngx_http_aisearch_metrics_slot(ngx_buf_t *b, void *data, ngx_uint_t json)
 static void
 ngx_http_aisearch_metrics_exhausted(ngx_buf_t *b, void *data, ngx_uint_t json)
 {
-    ngx_uint_t  refused;
+    ngx_uint_t  exhausted;
 
-    refused = ais_rotation_exhausted(data);
+    exhausted = ais_rotation_exhausted(data);
 
-    if (json) {
-        ngx_http_aisearch_print(b, "%s", refused ? "true" : "false");
-        return;
-    }
-
-    ngx_http_aisearch_print(b, "%ui", refused);
+    ngx_http_aisearch_print(b, "%s", json ? (exhausted ? "true" : "false")
+                                          : (exhausted ? "1" : "0"));
 }
 
 
@@ -233,42 +229,36 @@ ngx_http_aisearch_metrics_slots(ngx_buf_t *b, void *data, ngx_uint_t json)
     for (i = 0; i < rotation->nslots; i++) {
         slot = &rotation->slots[i];
 
-        ngx_http_aisearch_print(b, "%s{\"refused\":%s,\"last_refused\":",
-                                i ? "," : "", slot->refused ? "true" : "false");
+        ngx_http_aisearch_print(b, "%s{\"refused\":%s", i ? "," : "",
+                                slot->refused ? "true" : "false");
 
-        if (slot->refused_on) {
-            ngx_http_aisearch_print(b, "%L}", slot->refused_on);
+        ngx_http_aisearch_metrics_number(b, "last_refused",
+                                 slot->refused_on ? slot->refused_on : -1);
 
-        } else {
-            ngx_http_aisearch_print(b, "null}");
-        }
+        ngx_http_aisearch_print(b, "}");
     }
 
     ngx_http_aisearch_print(b, "]");
 }
 
 
-static ngx_http_aisearch_label_t  ngx_http_aisearch_by_status = {
-    "status", NGX_HTTP_AISEARCH_CACHE_STATUSES - 1,
-    ngx_http_aisearch_metrics_status
-};
+static ngx_http_aisearch_label_t  ngx_http_aisearch_by_status =
+    { "status", NGX_HTTP_AISEARCH_CACHE_STATUSES - 1,
+      ngx_http_aisearch_metrics_status };
 
 
 /* what was not asked of the cache at all */
 
-static ngx_http_aisearch_label_t  ngx_http_aisearch_by_refused = {
-    "status", 1, ngx_http_aisearch_metrics_refused
-};
+static ngx_http_aisearch_label_t  ngx_http_aisearch_by_refused =
+    { "status", 1, ngx_http_aisearch_metrics_refused };
 
 
-static ngx_http_aisearch_label_t  ngx_http_aisearch_by_outcome = {
-    "outcome", AIS_FAULTS, ngx_http_aisearch_metrics_outcome
-};
+static ngx_http_aisearch_label_t  ngx_http_aisearch_by_outcome =
+    { "outcome", AIS_FAULTS, ngx_http_aisearch_metrics_outcome };
 
 
-static ngx_http_aisearch_label_t  ngx_http_aisearch_by_bound = {
-    "le", NGX_HTTP_AISEARCH_LATENCIES, ngx_http_aisearch_metrics_bound
-};
+static ngx_http_aisearch_label_t  ngx_http_aisearch_by_bound =
+    { "le", NGX_HTTP_AISEARCH_LATENCIES, ngx_http_aisearch_metrics_bound };
 
 
 ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[] = {

@@ -12,7 +12,6 @@
 #include <dlfcn.h>
 
 
-static ngx_int_t ngx_http_aisearch_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_aisearch_postconfiguration(ngx_conf_t *cf);
 static void *ngx_http_aisearch_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_aisearch_create_loc_conf(ngx_conf_t *cf);
@@ -112,7 +111,7 @@ static ngx_command_t  ngx_http_aisearch_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_aisearch_module_ctx = {
-    ngx_http_aisearch_preconfiguration,    /* preconfiguration */
+    ngx_http_aisearch_variables_add,       /* preconfiguration */
     ngx_http_aisearch_postconfiguration,   /* postconfiguration */
 
     ngx_http_aisearch_create_main_conf,    /* create main configuration */
@@ -142,15 +141,9 @@ ngx_module_t  ngx_http_aisearch_module = {
 };
 
 
-/* what "aisearch_valid" sets, by its first parameter */
+/* where "aisearch_valid" puts a time, by its first parameter */
 
-typedef struct {
-    ngx_str_t                      name;
-    size_t                         offset;
-} ngx_http_aisearch_valid_name_t;
-
-
-static ngx_http_aisearch_valid_name_t  ngx_http_aisearch_valid_names[] = {
+static ngx_conf_enum_t  ngx_http_aisearch_valid_names[] = {
     { ngx_string("active"), offsetof(struct ais_valid, active) },
     { ngx_string("ended"), offsetof(struct ais_valid, ended) },
     { ngx_string("list"), offsetof(struct ais_valid, list) },
@@ -164,18 +157,9 @@ static ngx_http_aisearch_valid_name_t  ngx_http_aisearch_valid_names[] = {
 
 
 static ngx_int_t
-ngx_http_aisearch_preconfiguration(ngx_conf_t *cf)
-{
-    return ngx_http_aisearch_variables_add(cf);
-}
-
-
-static ngx_int_t
 ngx_http_aisearch_postconfiguration(ngx_conf_t *cf)
 {
-    ngx_uint_t                       i;
-    ngx_http_aisearch_account_t    **accounts;
-    ngx_http_aisearch_main_conf_t   *amcf;
+    ngx_http_aisearch_main_conf_t  *amcf;
 
     amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_aisearch_module);
 
@@ -187,21 +171,8 @@ ngx_http_aisearch_postconfiguration(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (amcf->shm_zone == NULL
-        && ngx_http_aisearch_zone_default(cf, amcf) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    amcf->shm_zone->data = amcf;
-
-    accounts = amcf->accounts.elts;
-
-    for (i = 0; i < amcf->accounts.nelts; i++) {
-        accounts[i]->zone = amcf->shm_zone;
-    }
-
-    if (ngx_http_aisearch_budget_configure(cf, amcf) != NGX_OK
+    if (ngx_http_aisearch_zone_configure(cf, amcf) != NGX_OK
+        || ngx_http_aisearch_budget_configure(cf, amcf) != NGX_OK
         || ngx_http_aisearch_shared_configure(cf, amcf) != NGX_OK
         || ngx_http_aisearch_limit_configure(cf, amcf) != NGX_OK)
     {
@@ -322,20 +293,16 @@ ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_aisearch_loc_conf_t  *alcf = conf;
 
-    ngx_int_t                        time, max;
-    ngx_str_t                       *value;
-    ngx_uint_t                       i;
-    ngx_http_aisearch_valid_name_t  *names;
+    ngx_int_t         time, max;
+    ngx_str_t        *value;
+    ngx_uint_t        i;
+    ngx_conf_enum_t  *names;
 
     value = cf->args->elts;
     names = ngx_http_aisearch_valid_names;
 
     for (i = 0; names[i].name.len; i++) {
-
-        if (names[i].name.len == value[1].len
-            && ngx_strncmp(names[i].name.data, value[1].data, value[1].len)
-               == 0)
-        {
+        if (ngx_http_aisearch_equal(&names[i].name, &value[1])) {
             break;
         }
     }
@@ -366,9 +333,9 @@ ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    *(int64_t *) ((char *) &alcf->freshness.valid + names[i].offset) = time;
+    *(int64_t *) ((char *) &alcf->freshness.valid + names[i].value) = time;
 
-    if (names[i].offset != offsetof(struct ais_valid, active)) {
+    if (names[i].value != offsetof(struct ais_valid, active)) {
 
         if (cf->args->nelts == 4) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,

@@ -33,19 +33,10 @@ typedef struct ngx_http_aisearch_flight_s     ngx_http_aisearch_flight_t;
 #endif
 
 
-#include "ais_client.h"
-#include "ais_policy.h"
-#include "ais_resource.h"
-
 #include "ngx_http_aisearch_account.h"
 #include "ngx_http_aisearch_answer.h"
 #include "ngx_http_aisearch_breaker.h"
-#include "ngx_http_aisearch_budget.h"
 #include "ngx_http_aisearch_cache.h"
-#include "ngx_http_aisearch_clock.h"
-#include "ngx_http_aisearch_rotation.h"
-#include "ngx_http_aisearch_shared.h"
-#include "ngx_http_aisearch_stats.h"
 
 
 struct ngx_http_aisearch_main_conf_s {
@@ -139,6 +130,30 @@ ngx_http_aisearch_unattended(ngx_http_request_t *r)
 }
 
 
+static ngx_inline ngx_uint_t
+ngx_http_aisearch_equal(ngx_str_t *a, ngx_str_t *b)
+{
+    return a->len == b->len
+           && (a->len == 0 || ngx_memcmp(a->data, b->data, a->len) == 0);
+}
+
+
+/* in the resource of a pass, or in what it has become */
+
+static ngx_inline ngx_uint_t
+ngx_http_aisearch_slashes(ngx_str_t *s)
+{
+    size_t      i;
+    ngx_uint_t  n;
+
+    for (i = 0, n = 0; i < s->len; i++) {
+        n += (s->data[i] == '/');
+    }
+
+    return n;
+}
+
+
 /* a view of nginx's string for the library */
 
 static ngx_inline struct ais_str
@@ -151,11 +166,14 @@ ngx_http_aisearch_str(ngx_str_t *s)
 /* zone */
 
 char *ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-ngx_int_t ngx_http_aisearch_zone_default(ngx_conf_t *cf,
+
+/* once all accounts are known */
+ngx_int_t ngx_http_aisearch_zone_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf);
+
 ngx_shm_zone_t *ngx_http_aisearch_zone_add(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf, ngx_str_t *name, size_t size,
-    void *tag);
+    void *tag, ngx_shm_zone_init_pt init);
 
 /* status */
 
@@ -188,9 +206,6 @@ char *ngx_http_aisearch_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* once all accounts are known: one may be used before its block */
 ngx_int_t ngx_http_aisearch_pass_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf);
-
-/* in the resource of a pass, or in what it has become */
-ngx_uint_t ngx_http_aisearch_pass_slashes(ngx_str_t *s);
 
 /* request */
 

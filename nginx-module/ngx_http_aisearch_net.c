@@ -195,19 +195,14 @@ static ngx_http_aisearch_net_t *
 ngx_http_aisearch_net_find(ngx_http_aisearch_main_conf_t *amcf,
     ngx_str_t *trusted_certificate)
 {
-    ngx_str_t                  *s;
     ngx_uint_t                  i;
     ngx_http_aisearch_net_t   **nets;
 
     nets = amcf->nets.elts;
 
     for (i = 0; i < amcf->nets.nelts; i++) {
-        s = &nets[i]->trusted_certificate;
-
-        if (s->len == trusted_certificate->len
-            && (s->len == 0
-                || ngx_strncmp(s->data, trusted_certificate->data, s->len)
-                   == 0))
+        if (ngx_http_aisearch_equal(&nets[i]->trusted_certificate,
+                                    trusted_certificate))
         {
             return nets[i];
         }

@@ -99,7 +99,7 @@ ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
     }
 
     if (pass->resource->lengths) {
-        pass->slashes = ngx_http_aisearch_pass_slashes(value);
+        pass->slashes = ngx_http_aisearch_slashes(value);
         ngx_http_aisearch_pass_check_variable(cf, &pass->name, value);
         return NGX_CONF_OK;
     }
@@ -158,22 +158,6 @@ ngx_http_aisearch_pass_prefix(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
                        "\"aisearch_pass %V instances/$instance/jobs/$job\"",
                        where, &pass->name);
     return NGX_CONF_ERROR;
-}
-
-
-ngx_uint_t
-ngx_http_aisearch_pass_slashes(ngx_str_t *s)
-{
-    size_t      i;
-    ngx_uint_t  n;
-
-    n = 0;
-
-    for (i = 0; i < s->len; i++) {
-        n += (s->data[i] == '/');
-    }
-
-    return n;
 }
 
 

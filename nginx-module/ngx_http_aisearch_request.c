@@ -295,8 +295,7 @@ ngx_http_aisearch_resource(ngx_http_aisearch_ctx_t *ctx, ngx_str_t *path)
 
         /* a variable in a resource stands for one part of it, not for more */
 
-        return pass->slashes
-               && ngx_http_aisearch_pass_slashes(path) > pass->slashes
+        return pass->slashes && ngx_http_aisearch_slashes(path) > pass->slashes
                ? NGX_DECLINED : NGX_OK;
     }
 

@@ -1,17 +1,14 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Which of the credentials of an account is in use: what the API says of them
- * is known to all workers, what is in them to each by itself.
+ * Which of the credentials of an account is in use.  All workers share what the
+ * API says of them; what is in the files, each reads by itself.
  */
 
 
 #ifndef _NGX_HTTP_AISEARCH_ROTATION_H_INCLUDED_
 #define _NGX_HTTP_AISEARCH_ROTATION_H_INCLUDED_
 
-
-#include <ngx_config.h>
-#include <ngx_core.h>
 
 #include "ais_credential.h"
 #include "ais_rotation.h"

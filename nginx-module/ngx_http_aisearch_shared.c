@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The zone of what outlives the cache, and who may take what in it: records of
- * accounts, slots of budgets, and which configuration each process has.
+ * The zone of what outlives the cache: records of accounts, slots of budgets,
+ * and which configuration each process has.  A reload finds its records again
+ * by name, and takes for new names what no process can know any more.
  */
 
 
@@ -89,21 +90,13 @@ ngx_int_t
 ngx_http_aisearch_shared_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf)
 {
-    ngx_shm_zone_t  *zone;
+    amcf->shared_zone = ngx_http_aisearch_zone_add(cf, amcf,
+                                               &ngx_http_aisearch_shared_name,
+                                               NGX_HTTP_AISEARCH_SHARED_SIZE,
+                                               &ngx_http_aisearch_shared_name,
+                                               ngx_http_aisearch_shared_init);
 
-    zone = ngx_http_aisearch_zone_add(cf, amcf, &ngx_http_aisearch_shared_name,
-                                      NGX_HTTP_AISEARCH_SHARED_SIZE,
-                                      &ngx_http_aisearch_shared_name);
-    if (zone == NULL) {
-        return NGX_ERROR;
-    }
-
-    zone->init = ngx_http_aisearch_shared_init;
-    zone->data = amcf;
-
-    amcf->shared_zone = zone;
-
-    return NGX_OK;
+    return amcf->shared_zone ? NGX_OK : NGX_ERROR;
 }
 
 

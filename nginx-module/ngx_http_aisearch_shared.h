@@ -12,9 +12,6 @@
 #define _NGX_HTTP_AISEARCH_SHARED_H_INCLUDED_
 
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-
 #include "ais_budget.h"
 
 

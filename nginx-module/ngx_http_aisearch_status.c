@@ -46,7 +46,6 @@ static void ngx_http_aisearch_status_members(ngx_buf_t *b,
     ngx_http_aisearch_metric_t *m, ngx_http_aisearch_snapshot_t *snapshot);
 static void ngx_http_aisearch_status_value(ngx_buf_t *b,
     ngx_http_aisearch_metric_t *m, ngx_http_aisearch_snapshot_t *snapshot);
-static void ngx_http_aisearch_status_key(ngx_buf_t *b, const char *key);
 static void ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status);
 static void ngx_http_aisearch_status_families(ngx_buf_t *b,
@@ -305,24 +304,21 @@ ngx_http_aisearch_status_members(ngx_buf_t *b, ngx_http_aisearch_metric_t *m,
 
         if (ngx_strcmp(m->group, group) != 0) {
 
-            if (*group) {
-                ngx_http_aisearch_print(b, "}");
-            }
+            ngx_http_aisearch_print(b, "%s", *group ? "}" : "");
 
             group = m->group;
 
             if (*group) {
-                ngx_http_aisearch_status_key(b, group);
-                ngx_http_aisearch_print(b, "{");
+                ngx_http_aisearch_print(b, "%s\"%s\":{",
+                                        ngx_http_aisearch_status_comma(b),
+                                        group);
             }
         }
 
         ngx_http_aisearch_status_value(b, m, snapshot);
     }
 
-    if (*group) {
-        ngx_http_aisearch_print(b, "}");
-    }
+    ngx_http_aisearch_print(b, "%s", *group ? "}" : "");
 }
 
 
@@ -336,16 +332,14 @@ ngx_http_aisearch_status_value(ngx_buf_t *b, ngx_http_aisearch_metric_t *m,
     data = (u_char *) snapshot + m->offset;
 
     if (m->key) {
-        ngx_http_aisearch_status_key(b, m->key);
+        ngx_http_aisearch_print(b, "%s\"%s\":%s",
+                                ngx_http_aisearch_status_comma(b), m->key,
+                                m->label ? "{" : "");
     }
 
     if (m->label == NULL) {
         m->value(b, data, 1);
         return;
-    }
-
-    if (m->key) {
-        ngx_http_aisearch_print(b, "{");
     }
 
     for (i = 0; i < m->label->n; i++) {
@@ -358,14 +352,6 @@ ngx_http_aisearch_status_value(ngx_buf_t *b, ngx_http_aisearch_metric_t *m,
     if (m->key) {
         ngx_http_aisearch_print(b, "}");
     }
-}
-
-
-static void
-ngx_http_aisearch_status_key(ngx_buf_t *b, const char *key)
-{
-    ngx_http_aisearch_print(b, "%s\"%s\":", ngx_http_aisearch_status_comma(b),
-                            key);
 }
 
 

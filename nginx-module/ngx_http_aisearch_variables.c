@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * What there is to know of an answer, as $aisearch_... variables.
+ * The variables $aisearch_..., which tell how a request was answered.
  */
 
 
@@ -11,26 +11,26 @@
 
 
 typedef ngx_int_t (*ngx_http_aisearch_variable_pt)(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v);
+    ngx_str_t *value);
 
 
 static ngx_int_t ngx_http_aisearch_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
 static ngx_int_t ngx_http_aisearch_variable_cache_status(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
 static ngx_int_t ngx_http_aisearch_variable_job_state(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
 static ngx_int_t ngx_http_aisearch_variable_job_id(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
 static ngx_int_t ngx_http_aisearch_variable_end_reason(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
 static ngx_int_t ngx_http_aisearch_variable_age(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
 static ngx_int_t ngx_http_aisearch_variable_fetch_time(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
 static ngx_int_t ngx_http_aisearch_variable_error(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
 
 
 /*
@@ -115,52 +115,42 @@ static ngx_int_t
 ngx_http_aisearch_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     uintptr_t data)
 {
+    ngx_int_t                       rc;
+    ngx_str_t                       value;
     ngx_http_aisearch_ctx_t        *ctx;
     ngx_http_aisearch_variable_pt   get;
 
     ctx = ngx_http_aisearch_get_ctx(r);
-
-    if (ctx == NULL) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-
     get = (ngx_http_aisearch_variable_pt) data;
 
-    switch (get(ctx, v)) {
+    rc = ctx ? get(ctx, &value) : NGX_DECLINED;
 
-    case NGX_OK:
-        return NGX_OK;
+    if (rc == NGX_OK) {
+        v->valid = 1;
+        v->no_cacheable = 0;
+        v->not_found = 0;
+        v->len = value.len;
+        v->data = value.data;
 
-    case NGX_DECLINED:
+    } else if (rc == NGX_DECLINED) {
         v->valid = 0;
         v->not_found = 1;
-        return NGX_OK;
-
-    default:
-        return NGX_ERROR;
+        rc = NGX_OK;
     }
+
+    return rc;
 }
 
 
 static ngx_int_t
 ngx_http_aisearch_variable_cache_status(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+    ngx_str_t *value)
 {
-    ngx_str_t  *name;
-
     if (ctx->cache_status == NGX_HTTP_AISEARCH_CACHE_NONE) {
         return NGX_DECLINED;
     }
 
-    name = &ngx_http_aisearch_cache_statuses[ctx->cache_status];
-
-    v->len = name->len;
-    v->data = name->data;
+    *value = ngx_http_aisearch_cache_statuses[ctx->cache_status];
 
     return NGX_OK;
 }
@@ -168,9 +158,8 @@ ngx_http_aisearch_variable_cache_status(ngx_http_aisearch_ctx_t *ctx,
 
 static ngx_int_t
 ngx_http_aisearch_variable_job_state(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+    ngx_str_t *value)
 {
-    ngx_str_t           *state;
     struct ais_verdict  *verdict;
 
     verdict = &ctx->answer.verdict;
@@ -182,10 +171,7 @@ ngx_http_aisearch_variable_job_state(ngx_http_aisearch_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    state = ngx_http_aisearch_variables_job_state(verdict->state);
-
-    v->len = state->len;
-    v->data = state->data;
+    *value = *ngx_http_aisearch_variables_job_state(verdict->state);
 
     return NGX_OK;
 }
@@ -193,14 +179,13 @@ ngx_http_aisearch_variable_job_state(ngx_http_aisearch_ctx_t *ctx,
 
 static ngx_int_t
 ngx_http_aisearch_variable_job_id(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+    ngx_str_t *value)
 {
     if (ctx->job_id.len == 0) {
         return NGX_DECLINED;
     }
 
-    v->len = ctx->job_id.len;
-    v->data = ctx->job_id.data;
+    *value = ctx->job_id;
 
     return NGX_OK;
 }
@@ -210,7 +195,7 @@ ngx_http_aisearch_variable_job_id(ngx_http_aisearch_ctx_t *ctx,
 
 static ngx_int_t
 ngx_http_aisearch_variable_end_reason(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+    ngx_str_t *value)
 {
     ngx_int_t          rc;
     const char        *reason;
@@ -236,15 +221,15 @@ ngx_http_aisearch_variable_end_reason(ngx_http_aisearch_ctx_t *ctx,
     if (reason) {
         rc = NGX_ERROR;
 
-        v->len = ngx_strlen(reason);
-        v->data = ngx_pnalloc(ctx->request->pool, v->len + 1);
+        value->len = ngx_strlen(reason);
+        value->data = ngx_pnalloc(ctx->request->pool, value->len + 1);
 
-        if (v->data) {
-            ngx_memcpy(v->data, reason, v->len);
+        if (value->data) {
+            ngx_memcpy(value->data, reason, value->len);
 
             /* it may end up in a header, of a response or of a request */
 
-            ais_utf8_printable((char *) v->data, v->len);
+            ais_utf8_printable((char *) value->data, value->len);
             rc = NGX_OK;
         }
     }
@@ -257,7 +242,7 @@ ngx_http_aisearch_variable_end_reason(ngx_http_aisearch_ctx_t *ctx,
 
 static ngx_int_t
 ngx_http_aisearch_variable_age(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+    ngx_str_t *value)
 {
     ngx_msec_t  age;
 
@@ -265,14 +250,14 @@ ngx_http_aisearch_variable_age(ngx_http_aisearch_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    v->data = ngx_pnalloc(ctx->request->pool, NGX_INT_T_LEN);
-    if (v->data == NULL) {
+    value->data = ngx_pnalloc(ctx->request->pool, NGX_INT_T_LEN);
+    if (value->data == NULL) {
         return NGX_ERROR;
     }
 
     age = (ngx_msec_t) (ngx_http_aisearch_answer_age(&ctx->answer) / 1000);
 
-    v->len = ngx_sprintf(v->data, "%M", age) - v->data;
+    value->len = ngx_sprintf(value->data, "%M", age) - value->data;
 
     return NGX_OK;
 }
@@ -282,7 +267,7 @@ ngx_http_aisearch_variable_age(ngx_http_aisearch_ctx_t *ctx,
 
 static ngx_int_t
 ngx_http_aisearch_variable_fetch_time(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+    ngx_str_t *value)
 {
     ngx_msec_t  ms;
 
@@ -301,15 +286,16 @@ ngx_http_aisearch_variable_fetch_time(ngx_http_aisearch_ctx_t *ctx,
         break;
     }
 
-    v->data = ngx_pnalloc(ctx->request->pool, NGX_TIME_T_LEN + 4);
-    if (v->data == NULL) {
+    value->data = ngx_pnalloc(ctx->request->pool, NGX_TIME_T_LEN + 4);
+    if (value->data == NULL) {
         return NGX_ERROR;
     }
 
     ms = ctx->answer.fetch_time;
 
-    v->len = ngx_sprintf(v->data, "%T.%03M", (time_t) ms / 1000, ms % 1000)
-             - v->data;
+    value->len = ngx_sprintf(value->data, "%T.%03M", (time_t) ms / 1000,
+                             ms % 1000)
+                 - value->data;
 
     return NGX_OK;
 }
@@ -317,7 +303,7 @@ ngx_http_aisearch_variable_fetch_time(ngx_http_aisearch_ctx_t *ctx,
 
 static ngx_int_t
 ngx_http_aisearch_variable_error(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+    ngx_str_t *value)
 {
     const char      *name;
     enum ais_fault   fault;
@@ -342,8 +328,8 @@ ngx_http_aisearch_variable_error(ngx_http_aisearch_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    v->len = ngx_strlen(name);
-    v->data = (u_char *) name;
+    value->len = ngx_strlen(name);
+    value->data = (u_char *) name;
 
     return NGX_OK;
 }

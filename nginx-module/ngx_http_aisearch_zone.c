@@ -9,7 +9,7 @@
 #include "ngx_http_aisearch_module.h"
 
 
-#define NGX_HTTP_AISEARCH_ZONE_NAME  "aisearch"
+/* unless a directive says so */
 #define NGX_HTTP_AISEARCH_ZONE_SIZE  (8 * 1024 * 1024)
 
 
@@ -80,30 +80,41 @@ ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     amcf->shm_zone = ngx_shared_memory_add(cf, &name, size,
                                            &ngx_http_aisearch_module);
-    if (amcf->shm_zone == NULL) {
-        return NGX_CONF_ERROR;
-    }
 
-    amcf->shm_zone->init = ngx_http_aisearch_zone_init;
-
-    return NGX_CONF_OK;
+    return amcf->shm_zone ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 
+/* once all accounts are known */
+
 ngx_int_t
-ngx_http_aisearch_zone_default(ngx_conf_t *cf,
+ngx_http_aisearch_zone_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf)
 {
-    ngx_str_t  name = ngx_string(NGX_HTTP_AISEARCH_ZONE_NAME);
+    ngx_uint_t                     i;
+    ngx_str_t                      name = ngx_string("aisearch");
+    ngx_http_aisearch_account_t  **accounts;
 
-    amcf->shm_zone = ngx_http_aisearch_zone_add(cf, amcf, &name,
-                                                NGX_HTTP_AISEARCH_ZONE_SIZE,
-                                                &ngx_http_aisearch_module);
     if (amcf->shm_zone == NULL) {
-        return NGX_ERROR;
+        amcf->shm_zone = ngx_http_aisearch_zone_add(cf, amcf, &name,
+                                                  NGX_HTTP_AISEARCH_ZONE_SIZE,
+                                                  &ngx_http_aisearch_module,
+                                                  ngx_http_aisearch_zone_init);
+        if (amcf->shm_zone == NULL) {
+            return NGX_ERROR;
+        }
     }
 
+    /* where a directive names it, too */
+
     amcf->shm_zone->init = ngx_http_aisearch_zone_init;
+    amcf->shm_zone->data = amcf;
+
+    accounts = amcf->accounts.elts;
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+        accounts[i]->zone = amcf->shm_zone;
+    }
 
     return NGX_OK;
 }
@@ -116,11 +127,11 @@ ngx_http_aisearch_zone_default(ngx_conf_t *cf,
 
 ngx_shm_zone_t *
 ngx_http_aisearch_zone_add(ngx_conf_t *cf, ngx_http_aisearch_main_conf_t *amcf,
-    ngx_str_t *name, size_t size, void *tag)
+    ngx_str_t *name, size_t size, void *tag, ngx_shm_zone_init_pt init)
 {
     ngx_uint_t                     i;
     ngx_list_part_t               *part;
-    ngx_shm_zone_t                *zones;
+    ngx_shm_zone_t                *zones, *zone;
     ngx_http_aisearch_account_t  **accounts;
 
     accounts = amcf->accounts.elts;
@@ -131,9 +142,7 @@ ngx_http_aisearch_zone_add(ngx_conf_t *cf, ngx_http_aisearch_main_conf_t *amcf,
         for (i = 0; i < part->nelts; i++) {
 
             if (zones[i].tag == tag
-                || zones[i].shm.name.len != name->len
-                || ngx_strncmp(zones[i].shm.name.data, name->data, name->len)
-                   != 0)
+                || !ngx_http_aisearch_equal(&zones[i].shm.name, name))
             {
                 continue;
             }
@@ -151,7 +160,14 @@ ngx_http_aisearch_zone_add(ngx_conf_t *cf, ngx_http_aisearch_main_conf_t *amcf,
         }
     }
 
-    return ngx_shared_memory_add(cf, name, size, tag);
+    zone = ngx_shared_memory_add(cf, name, size, tag);
+
+    if (zone) {
+        zone->init = init;
+        zone->data = amcf;
+    }
+
+    return zone;
 }
 
 
