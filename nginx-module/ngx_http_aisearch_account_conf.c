@@ -6,7 +6,7 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_conf.h"
 
 
 #define NGX_HTTP_AISEARCH_RETRIES  10

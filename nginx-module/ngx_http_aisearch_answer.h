@@ -1,13 +1,13 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * An answer of the API, or why there is none; and one that many requests share.
+ * What is asked of the API, its answer or why there is none, and an answer that
+ * many requests share.
  */
 
 
 #ifndef _NGX_HTTP_AISEARCH_ANSWER_H_INCLUDED_
 #define _NGX_HTTP_AISEARCH_ANSWER_H_INCLUDED_
-
 
 #include <ngx_config.h>
 #include <ngx_core.h>
@@ -15,11 +15,30 @@
 
 #include "ais_client.h"
 #include "ais_policy.h"
+#include "ais_resource.h"
+
 #include "ngx_http_aisearch_clock.h"
 
 
 /* of the entity tag without its quotes: 64 bits in hexadecimal */
 #define NGX_HTTP_AISEARCH_ETAG_LEN  16
+
+
+/* what is asked for, within an account */
+
+typedef struct {
+    uint32_t                   hash;
+    uint64_t                   account;   /* cache_id */
+    ngx_str_t                  path;      /* of ais_resource_key() */
+} ngx_http_aisearch_key_t;
+
+
+/* what a request asks for; it consists of views into the request's memory */
+
+typedef struct {
+    struct ais_resource                resource;
+    ngx_http_aisearch_key_t            key;
+} ngx_http_aisearch_query_t;
 
 
 /*

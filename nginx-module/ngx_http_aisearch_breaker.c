@@ -6,7 +6,8 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_breaker.h"
+#include "ngx_http_aisearch_clock.h"
 
 
 ngx_int_t

@@ -10,7 +10,7 @@
 #define _NGX_HTTP_AISEARCH_BREAKER_H_INCLUDED_
 
 
-#include "ais_breaker.h"
+#include "ngx_http_aisearch_conf.h"
 
 
 typedef struct {
@@ -18,6 +18,9 @@ typedef struct {
     enum ais_fault                 fault;
     ngx_msec_t                     wait;             /* until a call */
 } ngx_http_aisearch_breaker_snapshot_t;
+
+
+#pragma GCC visibility push(hidden)
 
 
 /* NGX_DECLINED: no call is to be made for wait ms, for this fault */
@@ -35,6 +38,9 @@ ngx_uint_t ngx_http_aisearch_breaker_settle(
 
 void ngx_http_aisearch_breaker_snapshot(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_breaker_snapshot_t *snapshot);
+
+
+#pragma GCC visibility pop
 
 
 #endif /* _NGX_HTTP_AISEARCH_BREAKER_H_INCLUDED_ */

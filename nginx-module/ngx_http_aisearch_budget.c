@@ -6,7 +6,8 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_clock.h"
 
 
 /* percent of each limit, for what was answered before */

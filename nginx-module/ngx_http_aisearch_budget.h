@@ -10,13 +10,28 @@
 #define _NGX_HTTP_AISEARCH_BUDGET_H_INCLUDED_
 
 
-#include "ais_client.h"
-#include "ngx_http_aisearch_shared.h"
+#include "ngx_http_aisearch_conf.h"
+
+
+/*
+ * The budget of a credential.  Slots, and the records of accounts, are found
+ * again over a reload, and used by all workers whose configuration names them.
+ * One that no living worker can know may be taken for another name, once there
+ * are no unused ones left, the one that was named longest ago first: until then
+ * the budget remembers what was spent.
+ */
+
+typedef struct {
+    uint32_t                       named;   /* by that configuration last */
+    uint32_t                       taken;   /* how often it was */
+    struct ais_budget              budget;
+    struct ais_budget              part;    /* that newcomers have of it */
+} ngx_http_aisearch_slot_t;
 
 
 /* as this process sees it */
 
-typedef struct {
+struct ngx_http_aisearch_budget_s {
     ngx_slab_pool_t               *shpool;
     ngx_http_aisearch_slot_t      *slot;
     struct ais_budget             *budget;     /* of the slot, under the */
@@ -33,7 +48,7 @@ typedef struct {
     double                         stretch;
     ngx_msec_t                     stretched;        /* when that was right */
     ngx_msec_t                     warned[2];
-} ngx_http_aisearch_budget_t;
+};
 
 
 typedef struct {
@@ -48,12 +63,8 @@ typedef struct {
 } ngx_http_aisearch_budget_snapshot_t;
 
 
-char *ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
+#pragma GCC visibility push(hidden)
 
-/* once all accounts are known */
-ngx_int_t ngx_http_aisearch_budget_configure(ngx_conf_t *cf,
-    ngx_http_aisearch_main_conf_t *amcf);
 
 /* in the master, for a configuration that is in force from now on */
 void ngx_http_aisearch_budget_begin(ngx_http_aisearch_budget_t *b);
@@ -74,6 +85,9 @@ double ngx_http_aisearch_budget_stretch(ngx_http_aisearch_budget_t *b);
 
 void ngx_http_aisearch_budget_snapshot(ngx_http_aisearch_budget_t *b,
     ngx_http_aisearch_budget_snapshot_t *snapshot);
+
+
+#pragma GCC visibility pop
 
 
 #endif /* _NGX_HTTP_AISEARCH_BUDGET_H_INCLUDED_ */

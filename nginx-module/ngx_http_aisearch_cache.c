@@ -1,10 +1,10 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The cache: looks up what is asked for, decides what to do about it, and stores
- * what comes.  It is one shared memory zone for all workers, with rbtrees to find an entry
- * and LRU queues to evict one, under the slab pool's mutex, the only lock that
- * nginx frees for a process that died holding it.
+ * The cache: looks up what is asked for, decides what to do about it, stores
+ * what comes.  It is one shared memory zone for all workers, with rbtrees to
+ * find an entry and LRU queues to evict one, under the slab pool's mutex, the
+ * only lock that nginx frees for a process that died holding it.
  *
  * ais_policy_decide() decides by what is there; of these cases the first one
  * that holds counts:
@@ -32,8 +32,9 @@
  */
 
 
-#include "ngx_http_aisearch_entry.h"
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_cache.h"
+#include "ngx_http_aisearch_lease.h"
 #include "ngx_http_aisearch_wakeup.h"
 
 

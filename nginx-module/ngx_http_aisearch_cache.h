@@ -10,28 +10,11 @@
 #define _NGX_HTTP_AISEARCH_CACHE_H_INCLUDED_
 
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-#include <ngx_http.h>
-
-#include "ais_policy.h"
 #include "ngx_http_aisearch_answer.h"
+#include "ngx_http_aisearch_conf.h"
 
 
-typedef struct ngx_http_aisearch_account_s  ngx_http_aisearch_account_t;
-
-
-/* how often a leader renews its lease, in ms */
-#define NGX_HTTP_AISEARCH_RENEWAL    500
-
-
-/* what is asked for, within an account */
-
-typedef struct {
-    uint32_t                   hash;
-    uint64_t                   account;   /* cache_id */
-    ngx_str_t                  path;      /* of ais_resource_key() */
-} ngx_http_aisearch_key_t;
+typedef struct ngx_http_aisearch_lookup_s  ngx_http_aisearch_lookup_t;
 
 
 /* who fetches */
@@ -44,13 +27,13 @@ typedef enum {
 } ngx_http_aisearch_fetch_e;
 
 
-typedef struct {
+struct ngx_http_aisearch_lookup_s {
     enum ais_serve             serve;
     ngx_http_aisearch_fetch_e  fetch;
     ngx_uint_t                 expired;      /* an answer was there */
     ngx_uint_t                 known;        /* a good one, not a 404 */
     ngx_msec_t                 lifetime;     /* of that */
-} ngx_http_aisearch_lookup_t;
+};
 
 
 typedef struct {
@@ -105,15 +88,6 @@ ngx_msec_t ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,
 
 void ngx_http_aisearch_cache_snapshot(ngx_shm_zone_t *zone,
     ngx_http_aisearch_cache_snapshot_t *snapshot);
-
-/* of a leader that still fetches, every NGX_HTTP_AISEARCH_RENEWAL */
-void ngx_http_aisearch_lease_renew(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_key_t *key);
-
-/* of a leader that gives up: another may take over */
-void ngx_http_aisearch_lease_release(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_key_t *key);
-
 
 #pragma GCC visibility pop
 

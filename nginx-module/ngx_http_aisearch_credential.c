@@ -6,7 +6,7 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_conf.h"
 
 
 static ngx_int_t ngx_http_aisearch_credential_path(ngx_conf_t *cf,

@@ -10,7 +10,7 @@
 #define _NGX_HTTP_AISEARCH_ENTRY_H_INCLUDED_
 
 
-#include "ngx_http_aisearch_cache.h"
+#include "ngx_http_aisearch_answer.h"
 
 
 typedef struct ngx_http_aisearch_chunk_s  ngx_http_aisearch_chunk_t;
@@ -165,18 +165,6 @@ ngx_http_aisearch_entry_t *ngx_http_aisearch_storage_create(
     ngx_uint_t rank);
 ngx_int_t ngx_http_aisearch_storage_write(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_http_aisearch_answer_t *answer);
-
-
-/* lease: who fetches */
-
-void ngx_http_aisearch_lease_take(ngx_http_aisearch_entry_t *e);
-
-/* returns the workers to wake, once the mutex is free */
-uint64_t ngx_http_aisearch_lease_end(ngx_http_aisearch_entry_t *e);
-
-/* whether somebody else knows better than who brings this answer */
-ngx_uint_t ngx_http_aisearch_lease_lost(ngx_http_aisearch_entry_t *e,
-    ngx_http_aisearch_answer_t *answer);
 
 
 #pragma GCC visibility pop

@@ -20,6 +20,8 @@
  */
 
 
+#include "ngx_http_aisearch_flight.h"
+#include "ngx_http_aisearch_lease.h"
 #include "ngx_http_aisearch_upstream.h"
 
 

@@ -8,8 +8,7 @@
  */
 
 
-#include "ngx_http_aisearch_entry.h"
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_lease.h"
 #include "ngx_http_aisearch_wakeup.h"
 
 

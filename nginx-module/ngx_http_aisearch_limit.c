@@ -7,7 +7,8 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_clock.h"
+#include "ngx_http_aisearch_ctx.h"
 
 #include <ngx_md5.h>
 
@@ -49,6 +50,8 @@ typedef struct {
 } ngx_http_aisearch_limit_table_t;
 
 
+static ngx_int_t ngx_http_aisearch_limit_parameter(ngx_conf_t *cf,
+    ngx_http_aisearch_limit_t *limit, ngx_str_t *value);
 static int64_t ngx_http_aisearch_limit_rate(ngx_str_t *value);
 static ngx_int_t ngx_http_aisearch_limit_zone_init(ngx_shm_zone_t *zone,
     void *data);
@@ -85,7 +88,6 @@ ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_aisearch_loc_conf_t  *alcf = conf;
 
-    ngx_int_t                          n;
     ngx_str_t                         *value;
     ngx_uint_t                         i;
     ngx_http_aisearch_limit_t         *limit;
@@ -121,38 +123,7 @@ ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     for (i = 2; i < cf->args->nelts; i++) {
-
-        if (ngx_strncmp(value[i].data, "rate=", 5) == 0) {
-
-            limit->rate = ngx_http_aisearch_limit_rate(&value[i]);
-
-            if (limit->rate == NGX_ERROR) {
-                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "invalid rate \"%V\", write one such as "
-                                   "\"rate=30r/m\" or \"rate=1r/s\", of up to "
-                                   "%d", &value[i],
-                                   NGX_HTTP_AISEARCH_LIMIT_MAX);
-                return NGX_CONF_ERROR;
-            }
-
-        } else if (ngx_strncmp(value[i].data, "burst=", 6) == 0) {
-
-            n = ngx_atoi(value[i].data + 6, value[i].len - 6);
-
-            if (n == NGX_ERROR || n > NGX_HTTP_AISEARCH_LIMIT_MAX) {
-                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "invalid burst \"%V\", it must be between "
-                                   "0 and %d", &value[i],
-                                   NGX_HTTP_AISEARCH_LIMIT_MAX);
-                return NGX_CONF_ERROR;
-            }
-
-            limit->burst = (int64_t) n * 1000;
-
-        } else {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\", it must be "
-                               "\"rate=RATE\" or \"burst=NUMBER\"", &value[i]);
+        if (ngx_http_aisearch_limit_parameter(cf, limit, &value[i]) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
     }
@@ -171,6 +142,48 @@ ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     alcf->limit = limit;
 
     return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_limit_parameter(ngx_conf_t *cf,
+    ngx_http_aisearch_limit_t *limit, ngx_str_t *value)
+{
+    ngx_int_t  n;
+
+    if (ngx_strncmp(value->data, "rate=", 5) == 0) {
+
+        limit->rate = ngx_http_aisearch_limit_rate(value);
+
+        if (limit->rate == NGX_ERROR) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid rate \"%V\", write one such as "
+                               "\"rate=30r/m\" or \"rate=1r/s\", of up to %d",
+                               value, NGX_HTTP_AISEARCH_LIMIT_MAX);
+            return NGX_ERROR;
+        }
+
+    } else if (ngx_strncmp(value->data, "burst=", 6) == 0) {
+
+        n = ngx_atoi(value->data + 6, value->len - 6);
+
+        if (n == NGX_ERROR || n > NGX_HTTP_AISEARCH_LIMIT_MAX) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid burst \"%V\", it must be between 0 and "
+                               "%d", value, NGX_HTTP_AISEARCH_LIMIT_MAX);
+            return NGX_ERROR;
+        }
+
+        limit->burst = (int64_t) n * 1000;
+
+    } else {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\", it must be "
+                           "\"rate=RATE\" or \"burst=NUMBER\"", value);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -220,7 +233,7 @@ ngx_http_aisearch_limit_configure(ngx_conf_t *cf,
     size = ngx_max(amcf->shm_zone->shm.size / NGX_HTTP_AISEARCH_LIMIT_SHARE,
                    NGX_HTTP_AISEARCH_LIMIT_PAGES * ngx_pagesize);
 
-    amcf->limit_zone = ngx_http_aisearch_zone_add(cf, amcf,
+    amcf->limit_zone = ngx_http_aisearch_conf_add_zone(cf, amcf,
                                             &ngx_http_aisearch_limit_name, size,
                                             &ngx_http_aisearch_limit_name,
                                             ngx_http_aisearch_limit_zone_init);

@@ -10,7 +10,9 @@
 #define _NGX_HTTP_AISEARCH_METRICS_H_INCLUDED_
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_breaker.h"
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_cache.h"
 
 
 /* what is told of an account, or of a zone */

@@ -6,7 +6,9 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_ctx.h"
+#include "ngx_http_aisearch_rotation.h"
 #include "ngx_http_aisearch_wakeup.h"
 
 #include <dlfcn.h>

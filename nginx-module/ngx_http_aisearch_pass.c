@@ -5,7 +5,7 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_ctx.h"
 
 
 static char *ngx_http_aisearch_pass_resource(ngx_conf_t *cf,

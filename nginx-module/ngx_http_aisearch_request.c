@@ -7,12 +7,10 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_ctx.h"
+#include "ngx_http_aisearch_lease.h"
 
 
-static ngx_http_aisearch_ctx_t *ngx_http_aisearch_create_ctx(
-    ngx_http_request_t *r);
-static void ngx_http_aisearch_cleanup(void *data);
 static ngx_int_t ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, char *buf);
 static ngx_int_t ngx_http_aisearch_resource(ngx_http_aisearch_ctx_t *ctx,
@@ -38,7 +36,7 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
     ngx_http_aisearch_query_t    query;
     ngx_http_aisearch_lookup_t   lookup;
 
-    ctx = ngx_http_aisearch_create_ctx(r);
+    ctx = ngx_http_aisearch_ctx_create(r);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -90,109 +88,6 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
     }
 
     return ngx_http_aisearch_wait(ctx, &query, &lookup);
-}
-
-
-static ngx_http_aisearch_ctx_t *
-ngx_http_aisearch_create_ctx(ngx_http_request_t *r)
-{
-    ngx_http_aisearch_ctx_t  *ctx;
-
-    ctx = ngx_palloc(r->pool, sizeof(ngx_http_aisearch_ctx_t));
-    if (ctx == NULL) {
-        return NULL;
-    }
-
-    ngx_memzero(ctx, offsetof(ngx_http_aisearch_ctx_t, headers));
-
-    ctx->request = r;
-    ctx->conf = ngx_http_get_module_loc_conf(r, ngx_http_aisearch_module);
-    ctx->account = ctx->conf->pass->account;
-
-    ngx_http_set_ctx(r, ctx, ngx_http_aisearch_module);
-
-    if (ctx->conf->bypass) {
-
-        switch (ngx_http_test_predicates(r, ctx->conf->bypass)) {
-
-        case NGX_ERROR:
-            return NULL;
-
-        case NGX_DECLINED:
-            ctx->bypass = 1;
-        }
-    }
-
-    return ctx;
-}
-
-
-static void
-ngx_http_aisearch_cleanup(void *data)
-{
-    ngx_http_aisearch_ctx_t  *ctx = data;
-
-    if (ctx->flight) {
-        ngx_http_aisearch_flight_leave(ctx);
-    }
-}
-
-
-/*
- * A cleanup takes the request out of a flight.  It also is where the context
- * is found again once an internal redirect has cleared those of the request:
- * its variables should tell of the look-up all the same.
- */
-
-ngx_int_t
-ngx_http_aisearch_keep_ctx(ngx_http_aisearch_ctx_t *ctx)
-{
-    ngx_pool_cleanup_t  *cln;
-
-    if (ctx->kept) {
-        return NGX_OK;
-    }
-
-    cln = ngx_pool_cleanup_add(ctx->request->pool, 0);
-    if (cln == NULL) {
-        return NGX_ERROR;
-    }
-
-    cln->handler = ngx_http_aisearch_cleanup;
-    cln->data = ctx;
-
-    ctx->kept = 1;
-
-    return NGX_OK;
-}
-
-
-ngx_http_aisearch_ctx_t *
-ngx_http_aisearch_get_ctx(ngx_http_request_t *r)
-{
-    ngx_pool_cleanup_t       *cln;
-    ngx_http_aisearch_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_aisearch_module);
-
-    if (ctx || !(r->internal || r->filter_finalize)) {
-        return ctx;
-    }
-
-    /* subrequests share the pool; the latest of this request is first */
-
-    for (cln = r->pool->cleanup; cln; cln = cln->next) {
-
-        if (cln->handler == ngx_http_aisearch_cleanup) {
-            ctx = cln->data;
-
-            if (ctx->request == r) {
-                return ctx;
-            }
-        }
-    }
-
-    return NULL;
 }
 
 
@@ -384,7 +279,7 @@ ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
 
     r = ctx->request;
 
-    if (ngx_http_aisearch_keep_ctx(ctx) != NGX_OK) {
+    if (ngx_http_aisearch_ctx_keep(ctx) != NGX_OK) {
 
         if (lookup->fetch == NGX_HTTP_AISEARCH_LEADER) {
             ngx_http_aisearch_lease_release(ctx->account, &query->key);

@@ -6,7 +6,8 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_ctx.h"
 
 #include "ais_answer.h"
 
@@ -211,7 +212,7 @@ ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
     /* a condition that does not hold makes another answer of it: 412 */
 
     if ((r->headers_in.if_match || r->headers_in.if_unmodified_since)
-        && ngx_http_aisearch_keep_ctx(ctx) != NGX_OK)
+        && ngx_http_aisearch_ctx_keep(ctx) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -292,7 +293,7 @@ ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status)
 
     for (i = 0; i < clcf->error_pages->nelts; i++) {
         if (page[i].status == (ngx_int_t) status) {
-            (void) ngx_http_aisearch_keep_ctx(ctx);
+            (void) ngx_http_aisearch_ctx_keep(ctx);
             return 1;
         }
     }

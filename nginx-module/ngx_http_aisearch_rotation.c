@@ -7,7 +7,8 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_clock.h"
+#include "ngx_http_aisearch_rotation.h"
 
 
 /* ms; a worker looks at the files no more often than that */

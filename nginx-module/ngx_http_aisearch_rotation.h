@@ -10,22 +10,11 @@
 #define _NGX_HTTP_AISEARCH_ROTATION_H_INCLUDED_
 
 
-#include "ais_credential.h"
-#include "ais_rotation.h"
-#include "ais_witness.h"
+#include "ngx_http_aisearch_conf.h"
 #include "ngx_http_aisearch_time.h"
 
 
-/* as this process sees it */
-
-typedef struct {
-    struct ais_rotation           *shared;
-    struct ais_witness            *witness;
-    uint32_t                       generation;  /* of this configuration */
-    struct ais_rotation            own;   /* for when another is in force */
-    ngx_msec_t                     looked;      /* at the files */
-    ngx_msec_t                     warned;      /* of missing permissions */
-} ngx_http_aisearch_rotation_t;
+#pragma GCC visibility push(hidden)
 
 
 /* in the master, for a configuration that is in force from now on */
@@ -67,6 +56,9 @@ void ngx_http_aisearch_rotation_told(ngx_http_aisearch_account_t *account,
 
 void ngx_http_aisearch_rotation_snapshot(ngx_http_aisearch_account_t *account,
     struct ais_rotation *rotation);
+
+
+#pragma GCC visibility pop
 
 
 #endif /* _NGX_HTTP_AISEARCH_ROTATION_H_INCLUDED_ */

@@ -7,7 +7,8 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_rotation.h"
 
 
 /*
@@ -90,7 +91,7 @@ ngx_int_t
 ngx_http_aisearch_shared_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf)
 {
-    amcf->shared_zone = ngx_http_aisearch_zone_add(cf, amcf,
+    amcf->shared_zone = ngx_http_aisearch_conf_add_zone(cf, amcf,
                                                &ngx_http_aisearch_shared_name,
                                                NGX_HTTP_AISEARCH_SHARED_SIZE,
                                                &ngx_http_aisearch_shared_name,

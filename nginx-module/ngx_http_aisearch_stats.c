@@ -5,7 +5,7 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_stats.h"
 
 
 ngx_str_t  ngx_http_aisearch_cache_statuses[] = {

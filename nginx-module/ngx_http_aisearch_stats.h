@@ -61,9 +61,16 @@ typedef struct {
 } ngx_http_aisearch_stats_t;
 
 
+#pragma GCC visibility push(hidden)
+
+
 /* counts a fetch that has ended */
 void ngx_http_aisearch_stats_fetch(ngx_http_aisearch_stats_t *stats,
     enum ais_fault fault, const struct ais_response *response);
+
+
+#pragma GCC visibility pop
+
 
 #define ngx_http_aisearch_count(counter)                                      \
     (void) ngx_atomic_fetch_add(&(counter), 1)

@@ -8,6 +8,7 @@
 
 
 #include "ngx_http_aisearch_metrics.h"
+#include "ngx_http_aisearch_rotation.h"
 
 #include "ais_version.h"
 

@@ -11,6 +11,10 @@
  */
 
 
+#include "ngx_http_aisearch_breaker.h"
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_clock.h"
+#include "ngx_http_aisearch_rotation.h"
 #include "ngx_http_aisearch_upstream.h"
 
 

@@ -9,7 +9,8 @@
 #define _NGX_HTTP_AISEARCH_UPSTREAM_H_INCLUDED_
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_answer.h"
+#include "ngx_http_aisearch_conf.h"
 
 
 typedef struct ngx_http_aisearch_upstream_s  ngx_http_aisearch_upstream_t;
@@ -39,7 +40,7 @@ struct ngx_http_aisearch_upstream_s {
     ngx_http_aisearch_time_t            asked;
 
     ngx_uint_t                          repeats; /* with another credential */
-    ngx_http_aisearch_shared_answer_t  *refusal; /* while the witness is asked */
+    ngx_http_aisearch_shared_answer_t  *refusal; /* while a witness is asked */
     char                               *witness;
     int64_t                             elapsed; /* ms, and */
     unsigned                            calls;   /* requests, before those */

@@ -5,7 +5,7 @@
  */
 
 
-#include "ngx_http_aisearch_module.h"
+#include "ngx_http_aisearch_ctx.h"
 
 #include "ais_utf8.h"
 
@@ -120,7 +120,7 @@ ngx_http_aisearch_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     ngx_http_aisearch_ctx_t        *ctx;
     ngx_http_aisearch_variable_pt   get;
 
-    ctx = ngx_http_aisearch_get_ctx(r);
+    ctx = ngx_http_aisearch_ctx_get(r);
     get = (ngx_http_aisearch_variable_pt) data;
 
     rc = ctx ? get(ctx, &value) : NGX_DECLINED;

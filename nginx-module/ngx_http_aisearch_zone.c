@@ -5,8 +5,8 @@
  */
 
 
+#include "ngx_http_aisearch_conf.h"
 #include "ngx_http_aisearch_entry.h"
-#include "ngx_http_aisearch_module.h"
 
 
 /* unless a directive says so */
@@ -96,7 +96,7 @@ ngx_http_aisearch_zone_configure(ngx_conf_t *cf,
     ngx_http_aisearch_account_t  **accounts;
 
     if (amcf->shm_zone == NULL) {
-        amcf->shm_zone = ngx_http_aisearch_zone_add(cf, amcf, &name,
+        amcf->shm_zone = ngx_http_aisearch_conf_add_zone(cf, amcf, &name,
                                                   NGX_HTTP_AISEARCH_ZONE_SIZE,
                                                   &ngx_http_aisearch_module,
                                                   ngx_http_aisearch_zone_init);
@@ -117,57 +117,6 @@ ngx_http_aisearch_zone_configure(ngx_conf_t *cf,
     }
 
     return NGX_OK;
-}
-
-
-/*
- * Adds a zone that no directive names, once the configuration is read.  nginx
- * has no place then to tell of, where the name is taken already.
- */
-
-ngx_shm_zone_t *
-ngx_http_aisearch_zone_add(ngx_conf_t *cf, ngx_http_aisearch_main_conf_t *amcf,
-    ngx_str_t *name, size_t size, void *tag, ngx_shm_zone_init_pt init)
-{
-    ngx_uint_t                     i;
-    ngx_list_part_t               *part;
-    ngx_shm_zone_t                *zones, *zone;
-    ngx_http_aisearch_account_t  **accounts;
-
-    accounts = amcf->accounts.elts;
-
-    for (part = &cf->cycle->shared_memory.part; part; part = part->next) {
-        zones = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-
-            if (zones[i].tag == tag
-                || !ngx_http_aisearch_equal(&zones[i].shm.name, name))
-            {
-                continue;
-            }
-
-            if (amcf->accounts.nelts == 0) {
-                break;
-            }
-
-            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "shared memory zone \"%V\" is another directive's, "
-                          "but aisearch_account needs one of that name, give "
-                          "the other one another name in %s:%ui", name,
-                          accounts[0]->file, accounts[0]->line);
-            return NULL;
-        }
-    }
-
-    zone = ngx_shared_memory_add(cf, name, size, tag);
-
-    if (zone) {
-        zone->init = init;
-        zone->data = amcf;
-    }
-
-    return zone;
 }
 
 
