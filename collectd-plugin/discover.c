@@ -483,7 +483,7 @@ static void make_path(const instance_list_t *list,
                       char path[AIS_RESOURCE_PATH_MAX]) {
   const char *id = list->account->account_id;
 
-  ais_resource_path(resource, (struct ais_str){id, strlen(id)}, path);
+  ais_resource_path(resource, ais_str_of(id), path);
 }
 
 static void conclude(instance_list_t *list, const struct ais_response *response,

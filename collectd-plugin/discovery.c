@@ -186,7 +186,7 @@ void aisearch_discovery_resource(const discovery_t *d,
       .per_page = DISCOVERY_PER_PAGE,
   };
   if (d->namespace != NULL)
-    resource->namespace = (struct ais_str){d->namespace, strlen(d->namespace)};
+    resource->namespace = ais_str_of(d->namespace);
 }
 
 static int note_id(discovery_t *d, discovery_instance_t *instance) {

@@ -15,7 +15,7 @@ static bool is_wanted(const struct ais_job *job, int64_t answered_at) {
                 job->ended_at >= answered_at - JOBS_RECENT;
 
   return (ais_state_active(job->state) || recent) &&
-         ais_job_id_valid((struct ais_str){job->id, strlen(job->id)});
+         ais_job_id_valid(ais_str_of(job->id));
 }
 
 void aisearch_jobs_update(jobs_t *jobs, const struct ais_answer *answer,

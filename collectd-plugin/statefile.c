@@ -180,8 +180,7 @@ static bool split(line_t *line, char *text) {
   line->text = text;
   return text != NULL && line->kind[0] != '\0' && line->name[0] != '\0' &&
          strlen(line->date) < DATE_SIZE &&
-         ais_time_parse((struct ais_str){line->date, strlen(line->date)},
-                        &date);
+         ais_time_parse(ais_str_of(line->date), &date);
 }
 
 static int read_line(statefile_t *f, const char *text,
@@ -504,7 +503,7 @@ void aisearch_statefile_keep(statefile_t *f, const char *kind, const char *name,
 static bool is_too_old(const statefile_t *f, line_t *line, int64_t now) {
   int64_t date = now;
 
-  ais_time_parse((struct ais_str){line->date, strlen(line->date)}, &date);
+  ais_time_parse(ais_str_of(line->date), &date);
   if (date > now)
     line->date = f->date;
   return now - date > KEPT_FOR;

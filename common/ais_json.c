@@ -6,14 +6,14 @@
 
 #include <stdbool.h>
 
+#include "ais_cursor.h"
 #include "ais_utf8.h"
 
 /* What cJSON up to 1.7.18 can read of a number. */
 #define NUMBER_MAX 63
 
 struct reader {
-    struct ais_str text;
-    size_t pos;
+    struct ais_cursor at;
     unsigned depth;  /* how many levels more may be opened */
     unsigned values; /* how many more there may be */
     const char *wrong;
@@ -21,10 +21,14 @@ struct reader {
 
 static bool read_value(struct reader *r);
 
-/* The next byte, or -1 at the end. */
 static int peek(const struct reader *r)
 {
-    return r->pos < r->text.len ? (unsigned char) r->text.data[r->pos] : -1;
+    return ais_cursor_peek(&r->at);
+}
+
+static bool skip(struct reader *r, char c)
+{
+    return ais_cursor_skip(&r->at, c);
 }
 
 static bool fail(struct reader *r, const char *wrong)
@@ -33,19 +37,10 @@ static bool fail(struct reader *r, const char *wrong)
     return false;
 }
 
-static bool skip(struct reader *r, char c)
-{
-    if (peek(r) != c)
-        return false;
-
-    r->pos++;
-    return true;
-}
-
 static void skip_space(struct reader *r)
 {
     while (peek(r) == ' ' || peek(r) == '\t' || peek(r) == '\n' || peek(r) == '\r')
-        r->pos++;
+        r->at.pos++;
 }
 
 /* The four digits after \u, or -1. */
@@ -59,7 +54,7 @@ static int read_hex4(struct reader *r)
         if (digit < 0)
             return -1;
         value = value * 16 + digit;
-        r->pos++;
+        r->at.pos++;
     }
 
     return value;
@@ -91,14 +86,14 @@ static bool read_escape(struct reader *r)
     int c = peek(r);
 
     if (c == 'u') {
-        r->pos++;
+        r->at.pos++;
         return read_unicode(r);
     }
 
     if (c <= 0 || strchr("\"\\/bfnrt", c) == NULL)
         return fail(r, "an invalid escape");
 
-    r->pos++;
+    r->at.pos++;
     return true;
 }
 
@@ -114,12 +109,12 @@ static bool read_string(struct reader *r)
             return fail(r, "the end inside a string");
 
         if (c == '"') {
-            r->pos++;
+            r->at.pos++;
             return true;
         }
 
         if (c == '\\') {
-            r->pos++;
+            r->at.pos++;
             if (!read_escape(r))
                 return false;
 
@@ -127,31 +122,31 @@ static bool read_string(struct reader *r)
             return fail(r, c == 0 ? "a NUL" : "a control character inside a string");
 
         } else if (c < 0x80) {
-            r->pos++;
+            r->at.pos++;
 
         } else {
-            size_t len = ais_utf8_sequence((struct ais_str){r->text.data + r->pos, r->text.len - r->pos});
+            size_t len = ais_utf8_sequence((struct ais_str){r->at.text.data + r->at.pos, r->at.text.len - r->at.pos});
 
             if (len == 0)
                 return fail(r, "invalid UTF-8");
-            r->pos += len;
+            r->at.pos += len;
         }
     }
 }
 
 static size_t skip_digits(struct reader *r)
 {
-    size_t start = r->pos;
+    size_t start = r->at.pos;
 
     while (peek(r) >= '0' && peek(r) <= '9')
-        r->pos++;
+        r->at.pos++;
 
-    return r->pos - start;
+    return r->at.pos - start;
 }
 
 static bool read_number(struct reader *r)
 {
-    size_t start = r->pos;
+    size_t start = r->at.pos;
 
     (void) skip(r, '-');
     if (!skip(r, '0') && skip_digits(r) == 0)
@@ -167,7 +162,7 @@ static bool read_number(struct reader *r)
             return fail(r, "an invalid number");
     }
 
-    if (r->pos - start > NUMBER_MAX)
+    if (r->at.pos - start > NUMBER_MAX)
         return fail(r, "a number too long");
     return true;
 }
@@ -208,11 +203,7 @@ static bool read_object(struct reader *r)
 
 static bool read_literal(struct reader *r, struct ais_str literal)
 {
-    if (r->text.len - r->pos < literal.len || memcmp(r->text.data + r->pos, literal.data, literal.len) != 0)
-        return fail(r, "an invalid value");
-
-    r->pos += literal.len;
-    return true;
+    return ais_cursor_skip_str(&r->at, literal) || fail(r, "an invalid value");
 }
 
 /* An array or an object: the only places where the reader calls itself. */
@@ -224,7 +215,7 @@ static bool read_nested(struct reader *r, bool (*read)(struct reader *r))
         return fail(r, "nesting too deep");
 
     r->depth--;
-    r->pos++;
+    r->at.pos++;
     ok = read(r);
     r->depth++;
     return ok;
@@ -265,11 +256,11 @@ static bool read_value(struct reader *r)
 
 const char *ais_json_check(struct ais_str text, unsigned depth, size_t *where)
 {
-    struct reader r = {.text = text, .depth = depth, .values = AIS_JSON_VALUES_MAX};
+    struct reader r = {.at = {text, 0}, .depth = depth, .values = AIS_JSON_VALUES_MAX};
 
-    if (read_value(&r) && r.pos < text.len)
+    if (read_value(&r) && r.at.pos < text.len)
         (void) fail(&r, "bytes after the document");
 
-    *where = r.pos;
+    *where = r.at.pos;
     return r.wrong;
 }

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "ais_cursor.h"
 #include "ais_utf8.h"
 
 #define NAMESPACE_MAX 28
@@ -41,41 +42,20 @@ static const uint8_t class_of[256] = {
     ['~'] = FREE,
 };
 
-/* Text that is read from left to right, once. */
-struct cursor {
-    struct ais_str text;
-    size_t pos;
-};
-
-static inline bool at_end(const struct cursor *cur)
-{
-    return cur->pos == cur->text.len;
-}
-
-/* Steps over literal, where it comes next. Inline, so that the comparison is one of constant length. */
-static inline bool skip(struct cursor *cur, struct ais_str literal)
-{
-    if (cur->text.len - cur->pos < literal.len || memcmp(cur->text.data + cur->pos, literal.data, literal.len) != 0)
-        return false;
-
-    cur->pos += literal.len;
-    return true;
-}
-
-#define SKIP(cur, literal) skip(cur, AIS_STR(literal))
+#define SKIP(cur, literal) ais_cursor_skip_str(cur, AIS_STR(literal))
 
 /* What is still to be read. */
-static inline struct ais_str tail(const struct cursor *cur)
+static inline struct ais_str tail(const struct ais_cursor *cur)
 {
     return (struct ais_str){cur->text.data + cur->pos, cur->text.len - cur->pos};
 }
 
 /* A part is a whole segment: what follows it can only be a slash, or nothing. */
-static bool part_end(const struct cursor *cur, size_t start, size_t max, struct ais_str *part)
+static bool part_end(const struct ais_cursor *cur, size_t start, size_t max, struct ais_str *part)
 {
     *part = (struct ais_str){cur->text.data + start, cur->pos - start};
 
-    return part->len <= max && (at_end(cur) || cur->text.data[cur->pos] == '/');
+    return part->len <= max && (ais_cursor_at_end(cur) || cur->text.data[cur->pos] == '/');
 }
 
 /* Where the bytes of the given classes end that begin at pos. */
@@ -107,7 +87,7 @@ static inline size_t span_long(struct ais_str text, size_t pos, unsigned classes
 }
 
 /* 1 to max bytes of the given classes. */
-static bool scan_run(struct cursor *cur, unsigned classes, size_t max, struct ais_str *part)
+static bool scan_run(struct ais_cursor *cur, unsigned classes, size_t max, struct ais_str *part)
 {
     size_t start = cur->pos;
 
@@ -117,7 +97,7 @@ static bool scan_run(struct cursor *cur, unsigned classes, size_t max, struct ai
 }
 
 /* ^[a-z0-9_]+(?:-[a-z0-9_]+)*$ of 1 to max bytes. */
-static bool scan_id(struct cursor *cur, size_t max, struct ais_str *part)
+static bool scan_id(struct ais_cursor *cur, size_t max, struct ais_str *part)
 {
     size_t start = cur->pos;
     size_t word;
@@ -133,7 +113,7 @@ static bool scan_id(struct cursor *cur, size_t max, struct ais_str *part)
 }
 
 /* ^[a-z0-9]([a-z0-9-]*[a-z0-9])?$ of 1 to NAMESPACE_MAX bytes. */
-static bool scan_namespace(struct cursor *cur, struct ais_str *part)
+static bool scan_namespace(struct ais_cursor *cur, struct ais_str *part)
 {
     return scan_run(cur, NAME, NAMESPACE_MAX, part) && part->data[0] != '-' && part->data[part->len - 1] != '-';
 }
@@ -144,9 +124,9 @@ static size_t instance_max(enum ais_generation generation)
 }
 
 /* What follows "jobs", to the end. */
-static inline enum ais_resource_error parse_jobs(struct ais_resource *res, struct cursor *cur)
+static inline enum ais_resource_error parse_jobs(struct ais_resource *res, struct ais_cursor *cur)
 {
-    if (at_end(cur)) {
+    if (ais_cursor_at_end(cur)) {
         res->kind = AIS_LIST;
         return AIS_RESOURCE_OK;
     }
@@ -157,12 +137,12 @@ static inline enum ais_resource_error parse_jobs(struct ais_resource *res, struc
     if (!scan_run(cur, JOB, JOB_MAX, &res->job))
         return AIS_RESOURCE_BAD_JOB;
 
-    if (at_end(cur)) {
+    if (ais_cursor_at_end(cur)) {
         res->kind = AIS_JOB;
         return AIS_RESOURCE_OK;
     }
 
-    if (!SKIP(cur, "/logs") || !at_end(cur))
+    if (!SKIP(cur, "/logs") || !ais_cursor_at_end(cur))
         return AIS_RESOURCE_BAD_PATH;
 
     res->kind = AIS_LOGS;
@@ -170,21 +150,21 @@ static inline enum ais_resource_error parse_jobs(struct ais_resource *res, struc
 }
 
 /* What follows an instance, to the end, where it is not its jobs; an AutoRAG has nothing else. */
-static enum ais_resource_error parse_rest(struct ais_resource *res, struct cursor *cur)
+static enum ais_resource_error parse_rest(struct ais_resource *res, struct ais_cursor *cur)
 {
     if (res->generation == AIS_AUTORAG)
         return AIS_RESOURCE_BAD_PATH;
 
     res->kind = SKIP(cur, "/stats") ? AIS_STATS : AIS_INSTANCE;
-    return at_end(cur) ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
+    return ais_cursor_at_end(cur) ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
 }
 
 /* What follows "instances" or "rags", to the end. Inline, as the jobs are: it is on the way of each look-up. */
-static inline enum ais_resource_error parse_instance(struct ais_resource *res, struct cursor *cur)
+static inline enum ais_resource_error parse_instance(struct ais_resource *res, struct ais_cursor *cur)
 {
     if (!SKIP(cur, "/")) {
         res->kind = AIS_INSTANCES;
-        return at_end(cur) && res->generation != AIS_AUTORAG ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
+        return ais_cursor_at_end(cur) && res->generation != AIS_AUTORAG ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
     }
 
     if (!scan_id(cur, instance_max(res->generation), &res->instance))
@@ -194,14 +174,14 @@ static inline enum ais_resource_error parse_instance(struct ais_resource *res, s
 }
 
 /* What follows "namespaces", to the end. */
-static enum ais_resource_error parse_namespace(struct ais_resource *res, struct cursor *cur)
+static enum ais_resource_error parse_namespace(struct ais_resource *res, struct ais_cursor *cur)
 {
     enum ais_resource_error error;
     struct ais_str instances;
 
     res->generation = AIS_NAMESPACED;
 
-    if (at_end(cur)) {
+    if (ais_cursor_at_end(cur)) {
         res->kind = AIS_NAMESPACES;
         return AIS_RESOURCE_OK;
     }
@@ -212,7 +192,7 @@ static enum ais_resource_error parse_namespace(struct ais_resource *res, struct 
     if (!scan_namespace(cur, &res->namespace))
         return AIS_RESOURCE_BAD_NAMESPACE;
 
-    if (at_end(cur)) {
+    if (ais_cursor_at_end(cur)) {
         res->kind = AIS_NAMESPACE;
         return AIS_RESOURCE_OK;
     }
@@ -234,7 +214,7 @@ static enum ais_resource_error parse_namespace(struct ais_resource *res, struct 
 
 static inline enum ais_resource_error parse_path(struct ais_resource *res, struct ais_str path)
 {
-    struct cursor cur = {path, 0};
+    struct ais_cursor cur = {path, 0};
     bool ai_search;
 
     if (SKIP(&cur, "accounts/")) {
@@ -264,14 +244,15 @@ static inline enum ais_resource_error parse_path(struct ais_resource *res, struc
 }
 
 /* The decimal number that stands between here and the next '&', once only: *number is AIS_PAGE_NONE before. */
-static bool parse_number(struct cursor *cur, int min, int max, int *number)
+static bool parse_number(struct ais_cursor *cur, int min, int max, int *number)
 {
     size_t start = cur->pos;
     int n = 0;
 
     cur->pos = span(cur->text, start, DIGIT);
 
-    if (cur->pos == start || cur->pos - start > PAGE_DIGITS || (!at_end(cur) && cur->text.data[cur->pos] != '&'))
+    if (cur->pos == start || cur->pos - start > PAGE_DIGITS ||
+        (!ais_cursor_at_end(cur) && cur->text.data[cur->pos] != '&'))
         return false;
 
     for (size_t i = start; i < cur->pos; i++)
@@ -285,14 +266,14 @@ static bool parse_number(struct cursor *cur, int min, int max, int *number)
 }
 
 /* True where the next argument is called name, with a value or without one. */
-static inline bool skip_argument(struct cursor *cur, struct ais_str name)
+static inline bool skip_argument(struct ais_cursor *cur, struct ais_str name)
 {
-    struct cursor ahead = *cur;
+    struct ais_cursor ahead = *cur;
 
-    if (!skip(&ahead, name))
+    if (!ais_cursor_skip_str(&ahead, name))
         return false;
 
-    if (!at_end(&ahead) && ahead.text.data[ahead.pos] != '=' && ahead.text.data[ahead.pos] != '&')
+    if (!ais_cursor_at_end(&ahead) && ahead.text.data[ahead.pos] != '=' && ahead.text.data[ahead.pos] != '&')
         return false;
 
     (void) SKIP(&ahead, "=");
@@ -301,7 +282,7 @@ static inline bool skip_argument(struct cursor *cur, struct ais_str name)
 }
 
 /* The text that stands between here and the next '&', once only: *value is empty before. */
-static bool parse_value(struct cursor *cur, struct ais_str *value)
+static bool parse_value(struct ais_cursor *cur, struct ais_str *value)
 {
     struct ais_str rest = tail(cur);
     const char *end = memchr(rest.data, '&', rest.len);
@@ -364,12 +345,12 @@ static bool filter_valid(struct ais_str value)
     return true;
 }
 
-static bool parse_filter(struct cursor *cur, struct ais_str *value)
+static bool parse_filter(struct ais_cursor *cur, struct ais_str *value)
 {
     return parse_value(cur, value) && filter_valid(*value);
 }
 
-static bool parse_order_by(struct ais_resource *res, struct cursor *cur)
+static bool parse_order_by(struct ais_resource *res, struct ais_cursor *cur)
 {
     struct ais_str value = AIS_STR("");
     bool twice = res->by_created_at;
@@ -378,7 +359,7 @@ static bool parse_order_by(struct ais_resource *res, struct cursor *cur)
     return res->by_created_at && !twice;
 }
 
-static bool parse_direction(struct ais_resource *res, struct cursor *cur)
+static bool parse_direction(struct ais_resource *res, struct ais_cursor *cur)
 {
     struct ais_str value = AIS_STR("");
 
@@ -394,7 +375,7 @@ static bool parse_direction(struct ais_resource *res, struct cursor *cur)
 }
 
 /* An argument that is no page and no per_page; of what it is none of, nothing is taken. */
-static enum ais_resource_error parse_argument(struct ais_resource *res, struct cursor *cur)
+static enum ais_resource_error parse_argument(struct ais_resource *res, struct ais_cursor *cur)
 {
     bool instances = res->kind == AIS_INSTANCES;
     bool ok = true;
@@ -430,13 +411,13 @@ static enum ais_resource_error parse_query(struct ais_resource *res, struct ais_
 {
     int max = per_page_max[res->kind];
     int min = res->kind == AIS_LIST || res->kind == AIS_LOGS ? 0 : 1;
-    struct cursor cur = {query, 0};
+    struct ais_cursor cur = {query, 0};
     enum ais_resource_error error;
 
     if (max == 0)
         return AIS_RESOURCE_OK;
 
-    while (!at_end(&cur)) {
+    while (!ais_cursor_at_end(&cur)) {
         if (skip_argument(&cur, AIS_STR("page"))) {
             if (!parse_number(&cur, 1, PAGE_MAX, &res->page))
                 return AIS_RESOURCE_BAD_PAGE;
@@ -451,7 +432,7 @@ static enum ais_resource_error parse_query(struct ais_resource *res, struct ais_
                 return error;
         }
 
-        while (!at_end(&cur) && !SKIP(&cur, "&"))
+        while (!ais_cursor_at_end(&cur) && !SKIP(&cur, "&"))
             cur.pos++;
     }
 
@@ -656,32 +637,32 @@ bool ais_resource_to_namespaced(struct ais_resource *res)
 
 bool ais_account_id_valid(struct ais_str s)
 {
-    struct cursor cur = {s, 0};
+    struct ais_cursor cur = {s, 0};
     struct ais_str part;
 
-    return scan_run(&cur, HEX, AIS_ACCOUNT_ID_LEN, &part) && at_end(&cur);
+    return scan_run(&cur, HEX, AIS_ACCOUNT_ID_LEN, &part) && ais_cursor_at_end(&cur);
 }
 
 bool ais_namespace_valid(struct ais_str s)
 {
-    struct cursor cur = {s, 0};
+    struct ais_cursor cur = {s, 0};
     struct ais_str part;
 
-    return scan_namespace(&cur, &part) && at_end(&cur);
+    return scan_namespace(&cur, &part) && ais_cursor_at_end(&cur);
 }
 
 bool ais_instance_valid(struct ais_str s, enum ais_generation generation)
 {
-    struct cursor cur = {s, 0};
+    struct ais_cursor cur = {s, 0};
     struct ais_str part;
 
-    return scan_id(&cur, instance_max(generation), &part) && at_end(&cur);
+    return scan_id(&cur, instance_max(generation), &part) && ais_cursor_at_end(&cur);
 }
 
 bool ais_job_id_valid(struct ais_str s)
 {
-    struct cursor cur = {s, 0};
+    struct ais_cursor cur = {s, 0};
     struct ais_str part;
 
-    return scan_run(&cur, JOB, JOB_MAX, &part) && at_end(&cur);
+    return scan_run(&cur, JOB, JOB_MAX, &part) && ais_cursor_at_end(&cur);
 }

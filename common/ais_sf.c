@@ -6,16 +6,12 @@
 
 #include <stddef.h>
 
+#include "ais_cursor.h"
 #include "ais_utf8.h"
 
 #define INTEGER_DIGITS 15
 #define DECIMAL_DIGITS 12 /* before the point */
 #define FRACTION_DIGITS 3
-
-struct reader {
-    struct ais_str text;
-    size_t pos;
-};
 
 static bool is_lower(int c)
 {
@@ -38,58 +34,38 @@ static bool is_token(int c)
     return is_alpha(c) || ais_is_digit(c) || is_one_of(c, "!#$%&'*+-.^_`|~:/");
 }
 
-/* The next byte, or -1 at the end. */
-static int peek(const struct reader *r)
+static void skip_spaces(struct ais_cursor *cur)
 {
-    return r->pos < r->text.len ? (unsigned char) r->text.data[r->pos] : -1;
-}
-
-static bool skip(struct reader *r, char c)
-{
-    if (peek(r) != (unsigned char) c)
-        return false;
-
-    r->pos++;
-    return true;
-}
-
-static void skip_spaces(struct reader *r)
-{
-    while (skip(r, ' ')) {
+    while (ais_cursor_skip(cur, ' ')) {
     }
 }
 
 /* OWS */
-static void skip_blanks(struct reader *r)
+static void skip_blanks(struct ais_cursor *cur)
 {
-    while (skip(r, ' ') || skip(r, '\t')) {
+    while (ais_cursor_skip(cur, ' ') || ais_cursor_skip(cur, '\t')) {
     }
 }
 
-static struct ais_str since(const struct reader *r, size_t start)
-{
-    return (struct ais_str){r->text.data + start, r->pos - start};
-}
-
 /* Up to max digits; returns how many there are, or max + 1 where there are more. */
-static size_t read_digits(struct reader *r, size_t max, int64_t *number)
+static size_t read_digits(struct ais_cursor *cur, size_t max, int64_t *number)
 {
     size_t n = 0;
 
-    for (; ais_is_digit(peek(r)) && n <= max; n++, r->pos++) {
+    for (; ais_is_digit(ais_cursor_peek(cur)) && n <= max; n++, cur->pos++) {
         if (n < max)
-            *number = *number * 10 + (peek(r) - '0');
+            *number = *number * 10 + (ais_cursor_peek(cur) - '0');
     }
 
     return n;
 }
 
 /* Section 4.2.4. */
-static bool read_number(struct reader *r, struct ais_sf_item *item)
+static bool read_number(struct ais_cursor *cur, struct ais_sf_item *item)
 {
-    bool negative = skip(r, '-');
+    bool negative = ais_cursor_skip(cur, '-');
     int64_t fraction = 0;
-    size_t n = read_digits(r, INTEGER_DIGITS, &item->integer);
+    size_t n = read_digits(cur, INTEGER_DIGITS, &item->integer);
 
     item->type = AIS_SF_INTEGER;
     if (negative)
@@ -98,76 +74,78 @@ static bool read_number(struct reader *r, struct ais_sf_item *item)
     if (n == 0 || n > INTEGER_DIGITS)
         return false;
 
-    if (!skip(r, '.'))
+    if (!ais_cursor_skip(cur, '.'))
         return true;
 
     item->type = AIS_SF_DECIMAL;
     if (n > DECIMAL_DIGITS)
         return false;
 
-    n = read_digits(r, FRACTION_DIGITS, &fraction);
+    n = read_digits(cur, FRACTION_DIGITS, &fraction);
     return n > 0 && n <= FRACTION_DIGITS;
 }
 
 /* Section 4.2.5. */
-static bool read_string(struct reader *r, struct ais_sf_item *item)
+static bool read_string(struct ais_cursor *cur, struct ais_sf_item *item)
 {
-    size_t start = r->pos;
+    size_t start = cur->pos;
 
     item->type = AIS_SF_STRING;
 
-    for (; peek(r) != '"'; r->pos++) {
-        if (skip(r, '\\') && !is_one_of(peek(r), "\"\\"))
+    for (; ais_cursor_peek(cur) != '"'; cur->pos++) {
+        if (ais_cursor_skip(cur, '\\') && !is_one_of(ais_cursor_peek(cur), "\"\\"))
             return false;
-        if (peek(r) < 0x20 || peek(r) > 0x7e)
+        if (ais_cursor_peek(cur) < 0x20 || ais_cursor_peek(cur) > 0x7e)
             return false;
     }
 
-    item->text = since(r, start);
-    return skip(r, '"');
+    item->text = ais_cursor_since(cur, start);
+    return ais_cursor_skip(cur, '"');
 }
 
 /* Section 4.2.6. */
-static bool read_token(struct reader *r, struct ais_sf_item *item)
+static bool read_token(struct ais_cursor *cur, struct ais_sf_item *item)
 {
-    size_t start = r->pos++;
+    size_t start = cur->pos++;
 
     item->type = AIS_SF_TOKEN;
-    while (is_token(peek(r)))
-        r->pos++;
+    while (is_token(ais_cursor_peek(cur)))
+        cur->pos++;
 
-    item->text = since(r, start);
+    item->text = ais_cursor_since(cur, start);
     return true;
 }
 
 /* Section 4.2.7; what it encodes is of no interest here. Padding may be missing, but nothing follows it. */
-static bool read_bytes(struct reader *r, struct ais_sf_item *item)
+static bool read_bytes(struct ais_cursor *cur, struct ais_sf_item *item)
 {
     size_t digits = 0;
     size_t padding = 0;
 
     item->type = AIS_SF_BYTES;
 
-    for (; is_alpha(peek(r)) || ais_is_digit(peek(r)) || is_one_of(peek(r), "+/"); r->pos++)
+    for (;
+         is_alpha(ais_cursor_peek(cur)) || ais_is_digit(ais_cursor_peek(cur)) || is_one_of(ais_cursor_peek(cur), "+/");
+         cur->pos++)
         digits++;
-    while (skip(r, '='))
+    while (ais_cursor_skip(cur, '='))
         padding++;
 
-    return digits % 4 != 1 && padding <= (4 - digits % 4) % 4 && skip(r, ':');
+    return digits % 4 != 1 && padding <= (4 - digits % 4) % 4 && ais_cursor_skip(cur, ':');
 }
 
 /* Section 4.2.8. */
-static bool read_boolean(struct reader *r, struct ais_sf_item *item)
+static bool read_boolean(struct ais_cursor *cur, struct ais_sf_item *item)
 {
     item->type = AIS_SF_BOOLEAN;
-    item->integer = peek(r) == '1';
-    return skip(r, '0') || skip(r, '1');
+    item->integer = ais_cursor_peek(cur) == '1';
+    return ais_cursor_skip(cur, '0') || ais_cursor_skip(cur, '1');
 }
 
 /* Section 4.2.9. */
-static bool read_date(struct reader *r, struct ais_sf_item *item)
+static bool read_date(struct ais_cursor *cur, struct ais_sf_item *item)
 {
-    if (!read_number(r, item) || item->type != AIS_SF_INTEGER)
+    if (!read_number(cur, item) || item->type != AIS_SF_INTEGER)
         return false;
 
     item->type = AIS_SF_DATE;
@@ -182,20 +160,20 @@ static int lower_hex_digit(int c)
 }
 
 /* The next byte of a Display String, or -1 where there is none. */
-static int read_display_byte(struct reader *r)
+static int read_display_byte(struct ais_cursor *cur)
 {
-    int c = peek(r);
+    int c = ais_cursor_peek(cur);
 
     if (c < 0x20 || c > 0x7e)
         return -1;
 
-    r->pos++;
+    cur->pos++;
     if (c != '%')
         return c;
 
     c = 0;
-    for (int i = 0; i < 2; i++, r->pos++) {
-        int digit = lower_hex_digit(peek(r));
+    for (int i = 0; i < 2; i++, cur->pos++) {
+        int digit = lower_hex_digit(ais_cursor_peek(cur));
 
         if (digit < 0)
             return -1;
@@ -206,18 +184,18 @@ static int read_display_byte(struct reader *r)
 }
 
 /* Section 4.2.10. */
-static bool read_display_string(struct reader *r, struct ais_sf_item *item)
+static bool read_display_string(struct ais_cursor *cur, struct ais_sf_item *item)
 {
     char sequence[AIS_UTF8_MAX]; /* as far as it is read */
     size_t n = 0;
 
     item->type = AIS_SF_DISPLAY_STRING;
 
-    if (!skip(r, '"'))
+    if (!ais_cursor_skip(cur, '"'))
         return false;
 
-    while (!skip(r, '"')) {
-        int c = read_display_byte(r);
+    while (!ais_cursor_skip(cur, '"')) {
+        int c = read_display_byte(cur);
 
         if (c < 0 || n == sizeof(sequence))
             return false;
@@ -231,51 +209,52 @@ static bool read_display_string(struct reader *r, struct ais_sf_item *item)
 }
 
 /* Section 4.2.3.1. */
-static bool read_bare_item(struct reader *r, struct ais_sf_item *item)
+static bool read_bare_item(struct ais_cursor *cur, struct ais_sf_item *item)
 {
-    int c = peek(r);
+    int c = ais_cursor_peek(cur);
 
     *item = (struct ais_sf_item){.integer = 0};
 
     if (c == '-' || ais_is_digit(c))
-        return read_number(r, item);
-    if (skip(r, '"'))
-        return read_string(r, item);
+        return read_number(cur, item);
+    if (ais_cursor_skip(cur, '"'))
+        return read_string(cur, item);
     if (c == '*' || is_alpha(c))
-        return read_token(r, item);
-    if (skip(r, ':'))
-        return read_bytes(r, item);
-    if (skip(r, '?'))
-        return read_boolean(r, item);
-    if (skip(r, '@'))
-        return read_date(r, item);
-    return skip(r, '%') && read_display_string(r, item);
+        return read_token(cur, item);
+    if (ais_cursor_skip(cur, ':'))
+        return read_bytes(cur, item);
+    if (ais_cursor_skip(cur, '?'))
+        return read_boolean(cur, item);
+    if (ais_cursor_skip(cur, '@'))
+        return read_date(cur, item);
+    return ais_cursor_skip(cur, '%') && read_display_string(cur, item);
 }
 
 /* Section 4.2.3.3. */
-static bool read_key(struct reader *r, struct ais_str *key)
+static bool read_key(struct ais_cursor *cur, struct ais_str *key)
 {
-    size_t start = r->pos;
+    size_t start = cur->pos;
 
-    if (!is_lower(peek(r)) && peek(r) != '*')
+    if (!is_lower(ais_cursor_peek(cur)) && ais_cursor_peek(cur) != '*')
         return false;
 
-    while (is_lower(peek(r)) || ais_is_digit(peek(r)) || is_one_of(peek(r), "_-.*"))
-        r->pos++;
+    while (is_lower(ais_cursor_peek(cur)) || ais_is_digit(ais_cursor_peek(cur)) ||
+           is_one_of(ais_cursor_peek(cur), "_-.*"))
+        cur->pos++;
 
-    *key = since(r, start);
+    *key = ais_cursor_since(cur, start);
     return true;
 }
 
 /* Section 4.2.3.2. Without a visitor they are only checked. */
-static bool read_parameters(struct reader *r, const struct ais_sf_visitor *visitor)
+static bool read_parameters(struct ais_cursor *cur, const struct ais_sf_visitor *visitor)
 {
-    while (skip(r, ';')) {
+    while (ais_cursor_skip(cur, ';')) {
         struct ais_sf_item value = {.type = AIS_SF_BOOLEAN, .integer = 1};
         struct ais_str key;
 
-        skip_spaces(r);
-        if (!read_key(r, &key) || (skip(r, '=') && !read_bare_item(r, &value)))
+        skip_spaces(cur);
+        if (!read_key(cur, &key) || (ais_cursor_skip(cur, '=') && !read_bare_item(cur, &value)))
             return false;
 
         if (visitor != NULL)
@@ -286,55 +265,55 @@ static bool read_parameters(struct reader *r, const struct ais_sf_visitor *visit
 }
 
 /* Section 4.2.1.2, behind its '('. */
-static bool read_inner_list(struct reader *r, struct ais_sf_item *item)
+static bool read_inner_list(struct ais_cursor *cur, struct ais_sf_item *item)
 {
     for (;;) {
         struct ais_sf_item inner;
 
-        skip_spaces(r);
-        if (skip(r, ')')) {
+        skip_spaces(cur);
+        if (ais_cursor_skip(cur, ')')) {
             *item = (struct ais_sf_item){.type = AIS_SF_INNER_LIST};
             return true;
         }
 
-        if (!read_bare_item(r, &inner) || !read_parameters(r, NULL))
+        if (!read_bare_item(cur, &inner) || !read_parameters(cur, NULL))
             return false;
 
-        if (peek(r) != ' ' && peek(r) != ')')
+        if (ais_cursor_peek(cur) != ' ' && ais_cursor_peek(cur) != ')')
             return false;
     }
 }
 
-static bool read_member(struct reader *r, const struct ais_sf_visitor *visitor)
+static bool read_member(struct ais_cursor *cur, const struct ais_sf_visitor *visitor)
 {
     struct ais_sf_item item;
 
-    if (skip(r, '(') ? !read_inner_list(r, &item) : !read_bare_item(r, &item))
+    if (ais_cursor_skip(cur, '(') ? !read_inner_list(cur, &item) : !read_bare_item(cur, &item))
         return false;
 
     visitor->member(visitor->data, &item);
-    return read_parameters(r, visitor);
+    return read_parameters(cur, visitor);
 }
 
 bool ais_sf_list(struct ais_str field, const struct ais_sf_visitor *visitor)
 {
-    struct reader r = {field, 0};
+    struct ais_cursor cur = {field, 0};
 
-    skip_spaces(&r);
-    if (peek(&r) == -1)
+    skip_spaces(&cur);
+    if (ais_cursor_peek(&cur) == -1)
         return true;
 
     for (;;) {
-        if (!read_member(&r, visitor))
+        if (!read_member(&cur, visitor))
             return false;
 
-        skip_blanks(&r);
-        if (peek(&r) == -1)
+        skip_blanks(&cur);
+        if (ais_cursor_peek(&cur) == -1)
             return true;
 
-        if (!skip(&r, ','))
+        if (!ais_cursor_skip(&cur, ','))
             return false;
 
-        skip_blanks(&r);
+        skip_blanks(&cur);
     }
 }

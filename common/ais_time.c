@@ -4,6 +4,8 @@
 
 #include "ais_time.h"
 
+#include "ais_cursor.h"
+
 #define YEAR_MIN 1970
 #define YEAR_MAX 9999
 
@@ -21,50 +23,13 @@ struct calendar {
     int second;
 };
 
-/* Text that is read from left to right. */
-struct cursor {
-    struct ais_str text;
-    size_t pos;
-};
-
-static bool at_end(const struct cursor *cur)
-{
-    return cur->pos == cur->text.len;
-}
-
-/* The next byte, or NUL at the end; a NUL inside is in none of the forms. */
-static char peek(const struct cursor *cur)
-{
-    return at_end(cur) ? '\0' : cur->text.data[cur->pos];
-}
-
-static bool skip_char(struct cursor *cur, char c)
-{
-    if (at_end(cur) || cur->text.data[cur->pos] != c)
-        return false;
-
-    cur->pos++;
-    return true;
-}
-
-static bool skip_text(struct cursor *cur, const char *text)
-{
-    size_t len = strlen(text);
-
-    if (cur->text.len - cur->pos < len || memcmp(cur->text.data + cur->pos, text, len) != 0)
-        return false;
-
-    cur->pos += len;
-    return true;
-}
-
 /* Exactly so many digits. */
-static bool scan_digits(struct cursor *cur, int count, int *number)
+static bool scan_digits(struct ais_cursor *cur, int count, int *number)
 {
     int n = 0;
 
     while (count-- > 0) {
-        if (!ais_is_digit(peek(cur)))
+        if (!ais_is_digit(ais_cursor_peek(cur)))
             return false;
         n = n * 10 + (cur->text.data[cur->pos++] - '0');
     }
@@ -74,10 +39,10 @@ static bool scan_digits(struct cursor *cur, int count, int *number)
 }
 
 /* One of the names; its index. */
-static bool scan_name(struct cursor *cur, const char *const names[], int count, int *index)
+static bool scan_name(struct ais_cursor *cur, const char *const names[], int count, int *index)
 {
     for (int i = 0; i < count; i++) {
-        if (skip_text(cur, names[i])) {
+        if (ais_cursor_skip_str(cur, ais_str_of(names[i]))) {
             *index = i;
             return true;
         }
@@ -119,44 +84,44 @@ static int64_t calendar_seconds(const struct calendar *c)
 }
 
 /* hour ":" minute ":" second */
-static bool scan_clock(struct cursor *cur, struct calendar *c)
+static bool scan_clock(struct ais_cursor *cur, struct calendar *c)
 {
-    return scan_digits(cur, 2, &c->hour) && skip_char(cur, ':') && scan_digits(cur, 2, &c->minute) &&
-           skip_char(cur, ':') && scan_digits(cur, 2, &c->second);
+    return scan_digits(cur, 2, &c->hour) && ais_cursor_skip(cur, ':') && scan_digits(cur, 2, &c->minute) &&
+           ais_cursor_skip(cur, ':') && scan_digits(cur, 2, &c->second);
 }
 
 /* ["." 1*DIGIT], of which milliseconds are kept. */
-static bool scan_fraction(struct cursor *cur, int *ms)
+static bool scan_fraction(struct ais_cursor *cur, int *ms)
 {
     int unit = 100;
 
     *ms = 0;
-    if (!skip_char(cur, '.'))
+    if (!ais_cursor_skip(cur, '.'))
         return true;
 
-    if (!ais_is_digit(peek(cur)))
+    if (!ais_is_digit(ais_cursor_peek(cur)))
         return false;
 
-    for (; ais_is_digit(peek(cur)); cur->pos++, unit /= 10)
+    for (; ais_is_digit(ais_cursor_peek(cur)); cur->pos++, unit /= 10)
         *ms += (cur->text.data[cur->pos] - '0') * unit;
 
     return true;
 }
 
 /* "Z", or "+" or "-" hour ":" minute: in seconds east of UTC. */
-static bool scan_offset(struct cursor *cur, int *offset)
+static bool scan_offset(struct ais_cursor *cur, int *offset)
 {
-    char sign = peek(cur);
+    char sign = ais_cursor_peek(cur);
     int hour, minute;
 
     *offset = 0;
-    if (skip_char(cur, 'Z') || skip_char(cur, 'z'))
+    if (ais_cursor_skip(cur, 'Z') || ais_cursor_skip(cur, 'z'))
         return true;
 
-    if (!skip_char(cur, '+') && !skip_char(cur, '-'))
+    if (!ais_cursor_skip(cur, '+') && !ais_cursor_skip(cur, '-'))
         return false;
 
-    if (!scan_digits(cur, 2, &hour) || !skip_char(cur, ':') || !scan_digits(cur, 2, &minute) || hour > 23 ||
+    if (!scan_digits(cur, 2, &hour) || !ais_cursor_skip(cur, ':') || !scan_digits(cur, 2, &minute) || hour > 23 ||
         minute > 59)
         return false;
 
@@ -168,33 +133,33 @@ static bool scan_offset(struct cursor *cur, int *offset)
 
 bool ais_time_parse(struct ais_str s, int64_t *ms)
 {
-    struct cursor cur = {s, 0};
+    struct ais_cursor cur = {s, 0};
     struct calendar c;
     int fraction;
     int offset = 0;
 
-    if (!scan_digits(&cur, 4, &c.year) || !skip_char(&cur, '-') || !scan_digits(&cur, 2, &c.month) ||
-        !skip_char(&cur, '-') || !scan_digits(&cur, 2, &c.day))
+    if (!scan_digits(&cur, 4, &c.year) || !ais_cursor_skip(&cur, '-') || !scan_digits(&cur, 2, &c.month) ||
+        !ais_cursor_skip(&cur, '-') || !scan_digits(&cur, 2, &c.day))
         return false;
 
-    if (!skip_char(&cur, 'T') && !skip_char(&cur, 't') && !skip_char(&cur, ' '))
+    if (!ais_cursor_skip(&cur, 'T') && !ais_cursor_skip(&cur, 't') && !ais_cursor_skip(&cur, ' '))
         return false;
 
     if (!scan_clock(&cur, &c) || !scan_fraction(&cur, &fraction) || !calendar_valid(&c))
         return false;
 
     /* RFC 3339 has an offset always (and allows a space for the T); the API's other forms have none, and are UTC */
-    if (!at_end(&cur) && !scan_offset(&cur, &offset))
+    if (!ais_cursor_at_end(&cur) && !scan_offset(&cur, &offset))
         return false;
 
-    if (!at_end(&cur))
+    if (!ais_cursor_at_end(&cur))
         return false;
 
     *ms = (calendar_seconds(&c) - offset) * MS_PER_SECOND + fraction;
     return true;
 }
 
-static bool scan_month(struct cursor *cur, int *month)
+static bool scan_month(struct ais_cursor *cur, int *month)
 {
     static const char *const names[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
@@ -207,7 +172,7 @@ static bool scan_month(struct cursor *cur, int *month)
 }
 
 /* The name of the day is not compared with the date: RFC 9110 does not ask for it, and nothing hangs on it. */
-static bool scan_short_day(struct cursor *cur)
+static bool scan_short_day(struct ais_cursor *cur)
 {
     static const char *const names[] = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
     int day;
@@ -215,7 +180,7 @@ static bool scan_short_day(struct cursor *cur)
     return scan_name(cur, names, 7, &day);
 }
 
-static bool scan_long_day(struct cursor *cur)
+static bool scan_long_day(struct ais_cursor *cur)
 {
     static const char *const names[] = {"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"};
     int day;
@@ -224,19 +189,21 @@ static bool scan_long_day(struct cursor *cur)
 }
 
 /* Sun, 06 Nov 1994 08:49:37 GMT */
-static bool scan_imf_fixdate(struct cursor cur, struct calendar *c)
+static bool scan_imf_fixdate(struct ais_cursor cur, struct calendar *c)
 {
-    return scan_short_day(&cur) && skip_text(&cur, ", ") && scan_digits(&cur, 2, &c->day) && skip_char(&cur, ' ') &&
-           scan_month(&cur, &c->month) && skip_char(&cur, ' ') && scan_digits(&cur, 4, &c->year) &&
-           skip_char(&cur, ' ') && scan_clock(&cur, c) && skip_text(&cur, " GMT") && at_end(&cur);
+    return scan_short_day(&cur) && ais_cursor_skip_str(&cur, AIS_STR(", ")) && scan_digits(&cur, 2, &c->day) &&
+           ais_cursor_skip(&cur, ' ') && scan_month(&cur, &c->month) && ais_cursor_skip(&cur, ' ') &&
+           scan_digits(&cur, 4, &c->year) && ais_cursor_skip(&cur, ' ') && scan_clock(&cur, c) &&
+           ais_cursor_skip_str(&cur, AIS_STR(" GMT")) && ais_cursor_at_end(&cur);
 }
 
 /* Sunday, 06-Nov-94 08:49:37 GMT; years as POSIX reads them: 1970 to 2069. */
-static bool scan_rfc850_date(struct cursor cur, struct calendar *c)
+static bool scan_rfc850_date(struct ais_cursor cur, struct calendar *c)
 {
-    if (!scan_long_day(&cur) || !skip_text(&cur, ", ") || !scan_digits(&cur, 2, &c->day) || !skip_char(&cur, '-') ||
-        !scan_month(&cur, &c->month) || !skip_char(&cur, '-') || !scan_digits(&cur, 2, &c->year) ||
-        !skip_char(&cur, ' ') || !scan_clock(&cur, c) || !skip_text(&cur, " GMT") || !at_end(&cur))
+    if (!scan_long_day(&cur) || !ais_cursor_skip_str(&cur, AIS_STR(", ")) || !scan_digits(&cur, 2, &c->day) ||
+        !ais_cursor_skip(&cur, '-') || !scan_month(&cur, &c->month) || !ais_cursor_skip(&cur, '-') ||
+        !scan_digits(&cur, 2, &c->year) || !ais_cursor_skip(&cur, ' ') || !scan_clock(&cur, c) ||
+        !ais_cursor_skip_str(&cur, AIS_STR(" GMT")) || !ais_cursor_at_end(&cur))
         return false;
 
     c->year += c->year < 70 ? 2000 : 1900;
@@ -244,21 +211,22 @@ static bool scan_rfc850_date(struct cursor cur, struct calendar *c)
 }
 
 /* Sun Nov  6 08:49:37 1994 */
-static bool scan_asctime_date(struct cursor cur, struct calendar *c)
+static bool scan_asctime_date(struct ais_cursor cur, struct calendar *c)
 {
-    if (!scan_short_day(&cur) || !skip_char(&cur, ' ') || !scan_month(&cur, &c->month) || !skip_char(&cur, ' '))
+    if (!scan_short_day(&cur) || !ais_cursor_skip(&cur, ' ') || !scan_month(&cur, &c->month) ||
+        !ais_cursor_skip(&cur, ' '))
         return false;
 
-    if (!scan_digits(&cur, skip_char(&cur, ' ') ? 1 : 2, &c->day))
+    if (!scan_digits(&cur, ais_cursor_skip(&cur, ' ') ? 1 : 2, &c->day))
         return false;
 
-    return skip_char(&cur, ' ') && scan_clock(&cur, c) && skip_char(&cur, ' ') && scan_digits(&cur, 4, &c->year) &&
-           at_end(&cur);
+    return ais_cursor_skip(&cur, ' ') && scan_clock(&cur, c) && ais_cursor_skip(&cur, ' ') &&
+           scan_digits(&cur, 4, &c->year) && ais_cursor_at_end(&cur);
 }
 
 bool ais_time_parse_http(struct ais_str s, int64_t *ms)
 {
-    struct cursor cur = {s, 0};
+    struct ais_cursor cur = {s, 0};
     struct calendar c;
 
     if (!scan_imf_fixdate(cur, &c) && !scan_rfc850_date(cur, &c) && !scan_asctime_date(cur, &c))

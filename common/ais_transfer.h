@@ -156,6 +156,9 @@ CURLcode ais_transfer_set_answer(struct ais_transfer *t);
 /* The header so far: that was an interim answer's, or that of the try before. */
 void ais_transfer_forget_answer(struct ais_transfer *t);
 
+/* What the header says of the API's limits. */
+void ais_transfer_read_limits(const struct ais_transfer *t, struct ais_limits *limits);
+
 /* The request is over, if one is under way; stopped: for us alone. */
 void ais_transfer_leave_gate(struct ais_transfer *t, bool stopped);
 

@@ -77,10 +77,22 @@ static void add_line(struct ais_field_lines *lines, struct ais_str value)
     lines->len += value.len;
 }
 
+static struct ais_str joined(const struct ais_field_lines *lines)
+{
+    return (struct ais_str){lines->text, lines->too_long ? 0 : lines->len};
+}
+
 static void forget_lines(struct ais_field_lines *lines)
 {
     lines->len = 0;
     lines->too_long = false;
+}
+
+void ais_transfer_read_limits(const struct ais_transfer *t, struct ais_limits *limits)
+{
+    ais_limits_parse(limits, joined(&t->ratelimit), joined(&t->ratelimit_policy), t->header_at);
+    ais_limits_add_old(limits, t->old_remaining, t->old_reset_at);
+    limits->uncertain = t->header_at - t->sent_at;
 }
 
 static void read_field(struct ais_transfer *t, struct ais_str name, struct ais_str value)

@@ -170,18 +170,6 @@ static enum ais_fault judge(struct ais_transfer *t, CURLcode code)
     return judge_code(t, code);
 }
 
-static struct ais_str joined(const struct ais_field_lines *lines)
-{
-    return (struct ais_str){lines->text, lines->too_long ? 0 : lines->len};
-}
-
-static void read_limits(const struct ais_transfer *t, struct ais_limits *limits)
-{
-    ais_limits_parse(limits, joined(&t->ratelimit), joined(&t->ratelimit_policy), t->header_at);
-    ais_limits_add_old(limits, t->old_remaining, t->old_reset_at);
-    limits->uncertain = t->header_at - t->sent_at;
-}
-
 void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response *response)
 {
     long status = 0;
@@ -198,7 +186,7 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
     if (t->stage == AIS_STAGE_BODY) {
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         curl_easy_getinfo(t->easy, CURLINFO_HTTP_VERSION, &version);
-        read_limits(t, &response->limits);
+        ais_transfer_read_limits(t, &response->limits);
     }
     if (response->fault == AIS_FAULT_NONE)
         response->body = (struct ais_str){t->body != NULL ? t->body : "", t->body_len};

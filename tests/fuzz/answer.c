@@ -11,6 +11,7 @@
 #include "ais_answer.h"
 #include "ais_json.h"
 #include "ais_policy.h"
+#include "ais_utf8.h"
 
 #define NOW INT64_C(1795435200000)
 
@@ -60,7 +61,7 @@ static void check_job(const struct ais_job *job)
     MUST(job->id[0] != '\0' && job->source != NULL);
     MUST(strlen(ais_state_name(job->state)) > 0);
     if (job->description != NULL)
-        MUST(ais_utf8_sequence((struct ais_str){job->description, strlen(job->description)}) > 0 ||
+        MUST(ais_utf8_sequence(ais_str_of(job->description)) > 0 ||
              job->description[0] == '\0');
     if (job->end_reason != NULL && ais_state_active(job->state))
         MUST(job->ended_at == AIS_TIME_NONE);
@@ -85,9 +86,9 @@ static void check_listing(const struct ais_listing *listing)
         const struct ais_instance *instance = &listing->instances[i];
 
         check_instance(instance);
-        MUST(ais_instance_valid((struct ais_str){instance->id, strlen(instance->id)}, AIS_PLAIN));
+        MUST(ais_instance_valid(ais_str_of(instance->id), AIS_PLAIN));
         if (instance->namespace != NULL)
-            MUST(ais_namespace_valid((struct ais_str){instance->namespace, strlen(instance->namespace)}));
+            MUST(ais_namespace_valid(ais_str_of(instance->namespace)));
     }
     MUST(listing->total >= -1 && listing->page >= -1);
 }
@@ -213,7 +214,7 @@ static void check_ended(struct ais_str body, struct ais_str id)
     const char *job = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(result, "id"));
     unsigned present = 0, twice = 0;
 
-    MUST(job != NULL && ais_str_eq(id, (struct ais_str){job, strlen(job)}));
+    MUST(job != NULL && ais_str_eq(id, ais_str_of(job)));
     for (const cJSON *member = result->child; member != NULL; member = member->next) {
         if (strcmp(member->string, "ended_at") == 0) {
             present += !cJSON_IsNull(member);

@@ -3,7 +3,7 @@
  * X-Aisearch-Cache. The input is the header, line by line.
  */
 
-#include "../../common/ais_transfer.c"
+#include "../../common/ais_transfer_answer.c"
 
 #include "fuzz.h"
 
@@ -13,7 +13,7 @@ static void check_limits(const struct ais_transfer *t)
 {
     struct ais_limits limits;
 
-    read_limits(t, &limits);
+    ais_transfer_read_limits(t, &limits);
     MUST(limits.n <= AIS_LIMITS_MAX);
     for (size_t i = 0; i < limits.n; i++) {
         const struct ais_limit *item = &limits.items[i];

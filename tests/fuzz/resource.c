@@ -16,11 +16,6 @@ static bool inside(struct ais_str part, struct ais_str whole)
     return part.len == 0 || (part.data >= whole.data && part.data + part.len <= whole.data + whole.len);
 }
 
-static struct ais_str text(const char *s)
-{
-    return (struct ais_str){s, strlen(s)};
-}
-
 /* Cuts the query off a path that was built. */
 static struct ais_str split(struct ais_str *path)
 {
@@ -183,7 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ais_resource res;
     enum ais_resource_error error = ais_resource_parse(&res, path, query);
 
-    MUST(text(ais_resource_error_text(error)).len > 0);
+    MUST(ais_str_of(ais_resource_error_text(error)).len > 0);
     if (error == AIS_RESOURCE_OK) {
         check_parts(&res, path);
         check_query(&res, query);

@@ -230,7 +230,7 @@ static void check_again(const struct ais_limits *limits)
                     limit->name, (long long) limit->left, (long long) ((limit->reset_at - NOW) / SECOND));
     }
 
-    ais_limits_parse(&again, (struct ais_str){ratelimit, strlen(ratelimit)}, (struct ais_str){policy, strlen(policy)},
+    ais_limits_parse(&again, ais_str_of(ratelimit), ais_str_of(policy),
                      NOW);
     MUST(again.n == limits->n);
     for (size_t i = 0; i < limits->n; i++)

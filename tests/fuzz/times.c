@@ -29,7 +29,7 @@ static void check_api_form(int64_t ms)
 
     strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
     snprintf(text, sizeof(text), "%s.%03dZ", date, (int) (ms % 1000));
-    MUST(ais_time_parse((struct ais_str){text, strlen(text)}, &again));
+    MUST(ais_time_parse(ais_str_of(text), &again));
     MUST(again == ms);
 }
 
@@ -40,7 +40,7 @@ static void check_http_form(int64_t ms)
     int64_t again;
 
     strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    MUST(ais_time_parse_http((struct ais_str){text, strlen(text)}, &again));
+    MUST(ais_time_parse_http(ais_str_of(text), &again));
     MUST(again == ms);
 }
 

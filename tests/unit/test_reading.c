@@ -41,7 +41,7 @@ static void update(reading_t *reading, enum ais_kind kind, const char *body, int
 {
     struct ais_answer answer;
 
-    assert_int_equal(ais_answer_parse(&answer, kind, (struct ais_str){body, strlen(body)}, NULL), 0);
+    assert_int_equal(ais_answer_parse(&answer, kind, ais_str_of(body), NULL), 0);
     aisearch_reading_update(reading, kind, &answer, now, age);
     ais_answer_free(&answer);
 }
@@ -243,7 +243,7 @@ static void test_jobs_of_a_list(void **state)
     jobs_t jobs = {.jobs = NULL}, copy;
 
     (void) state;
-    assert_int_equal(ais_answer_parse(&answer, AIS_LIST, (struct ais_str){body, strlen(body)}, NULL), 0);
+    assert_int_equal(ais_answer_parse(&answer, AIS_LIST, ais_str_of(body), NULL), 0);
     for (int i = 0; i < 2; i++) {
         aisearch_jobs_update(&jobs, &answer, NOW);
         assert_int_equal(jobs.njobs, 3);

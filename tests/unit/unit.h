@@ -19,7 +19,7 @@
 
 static inline struct ais_str str(const char *s)
 {
-    return (struct ais_str){s, strlen(s)};
+    return ais_str_of(s);
 }
 
 /* A copy that ends where its memory ends, so that a sanitizer or valgrind sees who reads on; freed by the caller. */
