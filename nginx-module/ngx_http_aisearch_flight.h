@@ -60,7 +60,7 @@ void ngx_http_aisearch_flight_start(ngx_http_aisearch_ctx_t *ctx,
 void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
 void ngx_http_aisearch_flight_look(void);
 
-/* in request.c: the answer that the request waited for stands in the context */
+/* response: the answer that the request waited for stands in the context */
 void ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx);
 
 

@@ -438,28 +438,3 @@ ngx_http_aisearch_peek(ngx_http_request_t *r)
 
     return NGX_ERROR;
 }
-
-
-/* the answer that the request waited for stands in the context */
-
-void
-ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx)
-{
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-
-    r = ctx->request;
-    c = r->connection;
-
-    /* it may have gone on by itself, where its body could not be read */
-
-    if (ngx_http_get_module_ctx(r, ngx_http_aisearch_module) != ctx) {
-        return;
-    }
-
-    ngx_http_set_log_request(c->log, r);
-
-    ngx_http_finalize_request(r, ngx_http_aisearch_respond(ctx));
-
-    ngx_http_run_posted_requests(c);
-}
