@@ -86,24 +86,13 @@ static void set_due(struct ais_fetch *fetch)
 
 /* The beginning. */
 
-/* Whether libcurl has it. */
-static bool is_running(const struct ais_fetch *fetch)
-{
-    return fetch->retry_at == AIS_NEVER;
-}
-
-/* Whether a try of it has begun and not ended. */
-static bool is_trying(const struct ais_fetch *fetch)
-{
-    return is_running(fetch) || fetch->in_line;
-}
-
 /* Whether libcurl has it wait for a connection with this label, or make one. */
 static bool is_connecting(const struct ais_fetch *fetch, struct ais_str origin, unsigned label)
 {
     const struct ais_transfer *t = &fetch->transfer;
 
-    return is_running(fetch) && !ais_transfer_is_sent(t) && t->how.label == label && ais_str_eq(t->origin, origin);
+    return fetch->phase == AIS_FETCH_RUNS && !ais_transfer_is_sent(t) && t->how.label == label &&
+           ais_str_eq(t->origin, origin);
 }
 
 /* Another that is, so that this one need not; or NULL. */
@@ -134,7 +123,7 @@ static bool has_to_wait(const struct ais_fetch *fetch, int64_t now)
         return caution == AIS_CAUTION_REST;
 
     for (const struct ais_fetch *other = client->first; other != NULL; other = other->next) {
-        if (other != fetch && is_running(other) && ais_str_eq(other->transfer.origin, origin))
+        if (other != fetch && other->phase == AIS_FETCH_RUNS && ais_str_eq(other->transfer.origin, origin))
             return true;
     }
     return false;
@@ -186,11 +175,11 @@ static int run_try(struct ais_fetch *fetch, int64_t now)
         .calls_max = fetch->tries + 1, /* each try may send one, and libcurl one more in all */
     };
 
-    fetch->in_line = !find_way(fetch, &how, now);
-    fetch->retry_at = fetch->in_line ? now + LINE_MS : AIS_NEVER;
-    fetch->nudge_at = nudges && !fetch->in_line ? now + NUDGE_MS : AIS_NEVER;
+    fetch->phase = find_way(fetch, &how, now) ? AIS_FETCH_RUNS : AIS_FETCH_IN_LINE;
+    fetch->retry_at = fetch->phase == AIS_FETCH_IN_LINE ? now + LINE_MS : AIS_NEVER;
+    fetch->nudge_at = nudges && fetch->phase == AIS_FETCH_RUNS ? now + NUDGE_MS : AIS_NEVER;
     set_due(fetch);
-    if (fetch->in_line)
+    if (fetch->phase == AIS_FETCH_IN_LINE)
         return 0;
 
     fetch->runs_http_1 = how.http_1;
@@ -201,7 +190,7 @@ static int run_try(struct ais_fetch *fetch, int64_t now)
 
 static int begin_try(struct ais_fetch *fetch, int64_t now)
 {
-    if (!fetch->in_line) {
+    if (fetch->phase == AIS_FETCH_PAUSES) {
         fetch->tries++;
         fetch->is_repeat = false;
         ais_transfer_clear(&fetch->transfer);
@@ -289,7 +278,7 @@ static void deliver(struct ais_fetch *fetch, struct ais_response *response)
 /* Whether libcurl has a try of it that has gone by this connection. */
 static bool is_on(const struct ais_fetch *fetch, const struct ais_connection *connection)
 {
-    return is_running(fetch) && fetch->transfer.connection == connection->id;
+    return fetch->phase == AIS_FETCH_RUNS && fetch->transfer.connection == connection->id;
 }
 
 static bool is_used(const struct ais_client *client, const struct ais_connection *connection)
@@ -313,7 +302,7 @@ static bool waits_for(const struct ais_fetch *fetch, const struct ais_connection
 static void step_back(struct ais_fetch *fetch)
 {
     take_out(fetch);
-    fetch->in_line = true;
+    fetch->phase = AIS_FETCH_IN_LINE;
     fetch->retry_at = ais_clock();
     fetch->nudge_at = AIS_NEVER;
     set_due(fetch);
@@ -363,23 +352,23 @@ static void time_out(struct ais_fetch *fetch)
 {
     const struct ais_transfer *t = &fetch->transfer;
     char message[160];
-    const char *phase;
+    const char *where;
 
-    if (!is_trying(fetch))
-        phase = "before the next try";
-    else if (fetch->in_line && has_to_wait(fetch, ais_clock()))
-        phase = "waiting for the upstream to be given a rest, since it has flooded a connection";
+    if (fetch->phase == AIS_FETCH_PAUSES)
+        where = "before the next try";
+    else if (fetch->phase == AIS_FETCH_IN_LINE && has_to_wait(fetch, ais_clock()))
+        where = "waiting for the upstream to be given a rest, since it has flooded a connection";
     else if (!ais_transfer_is_sent(t))
-        phase = "before the request could be sent";
+        where = "before the request could be sent";
     else if (t->stage < AIS_STAGE_BODY)
-        phase = "waiting for the answer";
+        where = "waiting for the answer";
     else
-        phase = "inside the body of the answer";
+        where = "inside the body of the answer";
     ais_transfer_distrust(&fetch->transfer);
     ais_transfer_give_up(&fetch->transfer);
     take_out(fetch);
     judge_connection(fetch, AIS_OUTCOME_FAULT);
-    snprintf(message, sizeof(message), "timeout of %lld ms passed %s", (long long) fetch->target->timeout, phase);
+    snprintf(message, sizeof(message), "timeout of %lld ms passed %s", (long long) fetch->target->timeout, where);
     fail(fetch, AIS_FAULT_TIMEOUT, message);
 }
 
@@ -433,11 +422,12 @@ static void share_failure(const struct ais_fetch *leader, CURLcode code)
     struct ais_client *client = leader->client;
 
     for (struct ais_fetch *fetch = client->first; fetch != NULL; fetch = fetch->next) {
-        if (fetch != leader && fetch->target == leader->target && is_trying(fetch) && may_connect(fetch))
+        if (fetch != leader && fetch->target == leader->target && fetch->phase != AIS_FETCH_PAUSES &&
+            may_connect(fetch))
             return;
     }
     for (struct ais_fetch *fetch = client->first; fetch != NULL; fetch = fetch->next) {
-        if (fetch != leader && fetch->target == leader->target && is_trying(fetch)) {
+        if (fetch != leader && fetch->target == leader->target && fetch->phase != AIS_FETCH_PAUSES) {
             fetch->failure = code;
             snprintf(fetch->transfer.message, sizeof(fetch->transfer.message), "%s", leader->transfer.message);
             client->noted = true;
@@ -468,7 +458,7 @@ void ais_fetch_conclude(struct ais_fetch *fetch, CURLcode code)
     struct ais_response response;
 
     take_out(fetch);
-    fetch->in_line = false;
+    fetch->phase = AIS_FETCH_PAUSES;
     ais_transfer_end(&fetch->transfer, code, &response);
     judge_connection(fetch, ais_connection_outcome(response.fault, response.status));
     fetch->http_1 = fetch->http_1 || fetch->transfer.http_1_required;

@@ -22,6 +22,13 @@
 
 #pragma GCC visibility push(hidden)
 
+/* What becomes of a fetch now. */
+enum ais_fetch_phase {
+    AIS_FETCH_PAUSES,  /* between two tries */
+    AIS_FETCH_IN_LINE, /* a try has begun, but waits for a connection that another makes */
+    AIS_FETCH_RUNS,    /* libcurl has a try of it */
+};
+
 struct ais_fetch {
     struct ais_fetch *prev;
     struct ais_fetch *next;
@@ -31,15 +38,15 @@ struct ais_fetch {
     void *data;
     int64_t started;
     int64_t deadline;
-    int64_t retry_at; /* AIS_NEVER while libcurl has a try under way */
+    enum ais_fetch_phase phase;
+    int64_t retry_at; /* when the next try begins, or in line, the next look is; AIS_NEVER while one runs */
     int64_t nudge_at;
-    unsigned tries;   /* begun so far */
-    bool runs_http_1; /* libcurl has a try by HTTP/1.1 in the place of HTTP/2 */
-    bool in_line;     /* a try has begun, but waits for a connection that another makes; retry_at is the next look */
-    bool leads;       /* those that come after it wait for its connection, too */
-    bool is_repeat;   /* it goes on with a try whose request was refused */
-    bool http2_fault; /* a try was broken off that may have gone by HTTP/2 */
-    bool http_1;      /* the server has asked for HTTP/1.1 */
+    unsigned tries;         /* begun so far */
+    bool runs_http_1;       /* libcurl has a try by HTTP/1.1 in the place of HTTP/2 */
+    bool leads;             /* those that come after it wait for its connection, too */
+    bool is_repeat;         /* it goes on with a try whose request was refused */
+    bool http2_fault;       /* a try was broken off that may have gone by HTTP/2 */
+    bool http_1;            /* the server has asked for HTTP/1.1 */
     struct ais_avoid avoid; /* the connections on which a try has failed */
     const char *doom;       /* noted: it has to end, and why */
     CURLcode failure;       /* noted: how the try ends, without a message from libcurl; CURLE_OK: not yet */
