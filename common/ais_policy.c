@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Decides what an answer is worth, how long it stays fresh, what a cache serves of it, whether and when to ask again,
- * and what a client is told.
+ * Decides what an answer means, how long it stays fresh, and whether a cache serves it fresh, stale, or not at all;
+ * whether and when to ask again; and what a client is told.
  */
 
 #include "ais_policy.h"

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The budget of a credential: its directive, which accounts share it, and the
- * gate that each call passes before it is sent.
+ * The budget of a credential: its directive, which accounts share it, whose
+ * limits are merged here, and the gate that each call passes before it is sent.
  */
 
 
@@ -445,6 +445,31 @@ ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b,
     }
 
     return (ngx_msec_t) wait;
+}
+
+
+/* exceeding the limit blocks the user for five minutes, with all of its tokens */
+
+ngx_msec_t
+ngx_http_aisearch_budget_check(ngx_http_aisearch_account_t *account,
+    ngx_uint_t newcomer)
+{
+    ngx_msec_t                   wait;
+    ngx_http_aisearch_budget_t  *budget;
+
+    budget = account->budget;
+    wait = ngx_http_aisearch_budget_wait(budget, newcomer);
+
+    if (wait && ngx_http_aisearch_may_warn(&budget->warned[newcomer])) {
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "aisearch account \"%V\": no call to the API for the "
+                      "next %Mms%s: its budget is spent, or the API asked for "
+                      "a pause; look-ups get stale answers, or 503",
+                      &account->name, wait,
+                      newcomer ? ", but for what it has answered before" : "");
+    }
+
+    return wait;
 }
 
 

@@ -76,6 +76,10 @@ void ngx_http_aisearch_budget_begin(ngx_http_aisearch_budget_t *b);
 ngx_msec_t ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b,
     ngx_uint_t newcomer);
 
+/* as budget_wait(); logs it once a minute if a fetch has to wait */
+ngx_msec_t ngx_http_aisearch_budget_check(
+    ngx_http_aisearch_account_t *account, ngx_uint_t newcomer);
+
 /* what the API says of its own limits, which others may spend as well */
 void ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,
     const struct ais_response *response);

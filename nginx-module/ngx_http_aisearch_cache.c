@@ -17,18 +17,24 @@
  *   a failure, and an answer less than
  *     stale_error past its lifetime          STALE      yes, but not yet (1)
  *   a failure that is remembered (1)         FAILED     no
- *   an answer, no 404, and less than
- *     stale_updating past its lifetime       UPDATING   yes
+ *   an answer, no 404, no failure since,
+ *     and less than stale_updating past
+ *     its lifetime, which is not 0           UPDATING   yes
  *   anything else, or nothing                nothing    yes: the caller waits
  *
- * (1) While a failure is remembered, for the time of "error" or for as long as
- * the API asks with Retry-After, nobody fetches.
+ * (1) A failure is remembered for the time of "error", or for as long as the
+ * API asks with Retry-After, whichever is longer.  Until then nobody fetches.
  *
- * With a bypass only what comes while the caller waits counts, but an API that
- * asks for a pause gets it.  Who only peeks, since nobody can fetch, gets a
- * stale answer as if the API had failed.
+ * An answer is stale when its age, counted from when the API gave it, reaches
+ * its lifetime: ais_policy_lifetime(), and longer for active jobs while the
+ * budget runs low.
  *
- * Who fetches holds a lease of the entry: see ngx_http_aisearch_lease.c.
+ * With a bypass, only an answer that came while the caller waited is served,
+ * unless the API has asked for a pause: then stored answers are served too.
+ * With PEEK nobody fetches, and a stale answer is served as if the API had
+ * failed.  With ASK no lease is taken yet.
+ *
+ * The worker that fetches holds a lease: see ngx_http_aisearch_lease.c.
  */
 
 

@@ -23,14 +23,14 @@ typedef enum {
     NGX_HTTP_AISEARCH_NOBODY = 0,
     NGX_HTTP_AISEARCH_OTHER,     /* somebody else: wait for it */
     NGX_HTTP_AISEARCH_LEADER,    /* the caller, who holds the lease now */
-    NGX_HTTP_AISEARCH_LONER      /* the caller, for there is no entry */
+    NGX_HTTP_AISEARCH_LONER      /* the caller, without a lease: no memory */
 } ngx_http_aisearch_fetch_e;
 
 
 struct ngx_http_aisearch_lookup_s {
     enum ais_serve             serve;
     ngx_http_aisearch_fetch_e  fetch;
-    ngx_uint_t                 expired;      /* an answer was there */
+    ngx_uint_t                 expired;      /* there was an answer or failure */
     ngx_uint_t                 known;        /* a good one, not a 404 */
     ngx_msec_t                 lifetime;     /* of that */
 };

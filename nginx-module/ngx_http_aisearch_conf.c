@@ -41,14 +41,14 @@ ngx_http_aisearch_conf_error(ngx_conf_t *cf,
 
 
 /*
- * Adds a zone that no directive names, once the configuration is read.  nginx
- * has no place then to tell of, where the name is taken already.
+ * Adds a zone that no directive names, once the configuration is read.  At that
+ * time nginx cannot name a line of the configuration if the name is in use.
  */
 
 ngx_shm_zone_t *
 ngx_http_aisearch_conf_add_zone(ngx_conf_t *cf,
-    ngx_http_aisearch_main_conf_t *amcf, ngx_str_t *name, size_t size, void *tag,
-    ngx_shm_zone_init_pt init)
+    ngx_http_aisearch_main_conf_t *amcf, ngx_str_t *name, size_t size,
+    void *tag, ngx_shm_zone_init_pt init)
 {
     ngx_uint_t                     i;
     ngx_list_part_t               *part;

@@ -18,7 +18,10 @@
 /* NULL: no memory, or a predicate failed */
 ngx_http_aisearch_ctx_t *ngx_http_aisearch_ctx_create(ngx_http_request_t *r);
 
-/* from now on it is found, and leaves its flight, until the request is freed */
+/*
+ * Makes the context available until the request is freed; it then leaves its
+ * flight.
+ */
 ngx_int_t ngx_http_aisearch_ctx_keep(ngx_http_aisearch_ctx_t *ctx);
 
 ngx_http_aisearch_ctx_t *ngx_http_aisearch_ctx_get(ngx_http_request_t *r);
@@ -34,8 +37,7 @@ ngx_int_t ngx_http_aisearch_limit(ngx_http_aisearch_ctx_t *ctx,
 
 /* response */
 
-/* with a Retry-After, where ctx->answer.retry_after is set */
-
+/* sends Retry-After if ctx->answer.retry_after is set */
 ngx_int_t ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, const char *text);
 ngx_int_t ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx);

@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: BSD-2-Clause
  *
  * The entries of the cache: how one is found, what it holds, and what it takes
- * of the zone.  The tree says where an entry is, its queue what it is worth.
+ * of the zone.  A tree finds an entry by its key; a queue for each rank orders
+ * the entries for eviction.
  */
 
 

@@ -17,9 +17,9 @@ typedef struct ngx_http_aisearch_chunk_s  ngx_http_aisearch_chunk_t;
 
 
 /*
- * Memory is taken in blocks of two sizes, and every entry has some of both: the
- * slab never gives a page that has blocks of one size to another, so that in a
- * full zone what one entry leaves has to serve any other.
+ * Memory is allocated in blocks of two sizes, and each entry uses both.  The
+ * slab never reuses a page for another size, so in a full zone the blocks of an
+ * evicted entry must fit any other entry.
  */
 
 /* the smallest one of an entry */

@@ -6,9 +6,9 @@
  * What holds no good answer has small shares of its own, and so have lists, of
  * which a client can make as many as it likes.
  *
- * The shares are counted in bytes of blocks.  Who is killed in between leaves a
- * count that is wrong by an entry, until its queue is as good as empty: where
- * it is too high, making way leads there.
+ * The shares are counted in bytes of blocks.  If a worker is killed between two
+ * updates, a count is wrong by one entry until its queue is nearly empty.  If
+ * it is too high, evictions empty the queue, and so correct it.
  */
 
 

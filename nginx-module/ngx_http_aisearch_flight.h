@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * A request, as far as it waits; and what it waits in.
+ * The context of a request, and the flight that it waits for.
  */
 
 

@@ -1,10 +1,14 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Leases.  One worker at a time holds the lease of an entry, and fetches it;
- * all others wait for the answer.  It renews the lease while it fetches: one
- * that has run out is that of a worker that was killed, or is stuck, and the
- * next that looks up takes it over.
+ * Leases.  A worker that fetches an entry holds its lease, so that no other
+ * worker fetches it meanwhile.  A look-up takes the lease if the entry has to
+ * be fetched and no other lease is in force; with PEEK or ASK it takes none,
+ * and a LONER fetches without one.
+ *
+ * A lease lasts 2 seconds, and its holder renews it every 500 ms.  If the
+ * holder is killed or hangs, the lease expires, and the next look-up takes it:
+ * waiting workers look every 100 ms.  A worker that exits normally releases its leases.
  */
 
 

@@ -36,7 +36,10 @@ void ngx_http_aisearch_lease_take(ngx_http_aisearch_entry_t *e);
 /* returns the workers to wake, once the mutex is free */
 uint64_t ngx_http_aisearch_lease_end(ngx_http_aisearch_entry_t *e);
 
-/* whether somebody else knows better than who brings this answer */
+/*
+ * Whether the answer must be dropped: another worker has taken over, or a newer
+ * answer is stored.
+ */
 ngx_uint_t ngx_http_aisearch_lease_lost(ngx_http_aisearch_entry_t *e,
     ngx_http_aisearch_answer_t *answer);
 

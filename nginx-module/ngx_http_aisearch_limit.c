@@ -1,9 +1,16 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * aisearch_limit_fetches: how often a client may set off a fetch.  It is the
- * leaky bucket of limit_req; but what is in the cache costs nothing, and does
- * not get here.
+ * aisearch_limit_fetches: how often a client may cause a fetch.  It is the
+ * leaky bucket of limit_req; but a request is only charged if it starts a
+ * fetch: not if the cache has a fresh answer, nor if another request is
+ * fetching.  How many calls to the API there may be is the affair of
+ * ngx_http_aisearch_budget.c.
+ *
+ * The buckets lie in a zone of their own, an array of sets of nodes: which set
+ * a client belongs to is said by its digest, and in each set the one that was
+ * here least recently makes way.  So there are no links that a worker could
+ * leave broken when it is killed, and no memory to run out of.
  */
 
 
@@ -28,13 +35,6 @@ struct ngx_http_aisearch_limit_s {
     int64_t                    burst;  /* 0.001 fetches */
 };
 
-
-/*
- * The buckets lie in a zone of their own, an array of sets of nodes: which set
- * a client belongs to is said by its digest, and in each set the one that was
- * here least recently makes way.  So there are no links that a worker could
- * leave broken when it is killed, and no memory to run out of.
- */
 
 typedef struct {
     int64_t                    used;   /* ms of the monotonic clock, as */

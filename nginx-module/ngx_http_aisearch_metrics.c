@@ -1,8 +1,10 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * How each kind of value in aisearch_status is written, and the tables of what
- * it tells.
+ * The metrics of aisearch_status.  To add one, add a row to a table below, and
+ * its value to ngx_http_aisearch_snapshot_t; a counter goes into
+ * ngx_http_aisearch_stats.h.  Check the size of the buffer in
+ * ngx_http_aisearch_status.c: what does not fit is cut.
  */
 
 

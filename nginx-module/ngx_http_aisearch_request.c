@@ -3,7 +3,7 @@
  *
  * A request from its handler on: what it asks for, whether it may, what the
  * cache says, and, where it has to wait, until its answer comes or its client
- * has gone.
+ * has gone.  $aisearch_cache_status is set here, by what the look-up returned.
  */
 
 

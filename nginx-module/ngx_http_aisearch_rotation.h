@@ -36,7 +36,7 @@ struct ais_credential *ngx_http_aisearch_rotation_chosen(
 void ngx_http_aisearch_rotation_refused(ngx_http_aisearch_account_t *account,
     struct ais_choice *choice, const char *reason, ngx_log_t *log);
 
-/* anything but a refusal confirms what it was asked with */
+/* a good answer, or the API's 404, shows that the credential is accepted */
 void ngx_http_aisearch_rotation_accepted(ngx_http_aisearch_account_t *account,
     struct ais_choice *choice, const char *path,
     ngx_http_aisearch_time_t asked);

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: BSD-2-Clause
  *
  * The zone of what outlives the cache: records of accounts, slots of budgets,
- * and which configuration each process has.  A reload finds its records again
- * by name, and takes for new names what no process can know any more.
+ * and which configuration each process has.  After a reload, records are found
+ * by name; a new name may reuse one that no running process refers to.
  */
 
 

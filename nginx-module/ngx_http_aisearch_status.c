@@ -4,6 +4,8 @@
  * aisearch_status: what the module did and has, as JSON or in the text format
  * of Prometheus.  Counters are read without a lock: each is right, and their
  * sum at most a moment out of date.
+ *
+ * The metrics themselves are in ngx_http_aisearch_metrics.c.
  */
 
 

@@ -1,7 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Memory of the zone for entries and what they hold, for which others make way.
+ * Allocates memory of the zone for entries and answers, evicting other entries
+ * if needed.
  */
 
 

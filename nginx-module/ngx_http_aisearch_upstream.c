@@ -1,13 +1,15 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Asks the API.  A question may take several fetches: with another credential
- * where one is refused, for the other form of its path where the API has no
- * such route, for what was answered before where it is in doubt whom a refusal
- * is about.  All of them together take no longer than one may.
+ * Asks the API, and decides what follows from a refusal (401, 403 and others).
+ * A question may take several fetches: with the other credential if the API
+ * refuses the one in use; by the other form of the path if the API has no such
+ * route; and for a path that was answered before if it is unclear whether a
+ * refusal is about the credential (see ais_witness.h).  All fetches together
+ * get the time of one.
  *
- * What comes is judged, told to the breaker, the budget and the credentials of
- * the account, and handed on.
+ * The breaker, the budget and the credentials of the account learn from each
+ * answer.
  */
 
 
@@ -20,8 +22,6 @@
 
 static void ngx_http_aisearch_upstream_resource(
     ngx_http_aisearch_upstream_t *u, struct ais_resource *res);
-static ngx_uint_t ngx_http_aisearch_upstream_spent(
-    ngx_http_aisearch_upstream_t *u);
 static struct ais_fetch *ngx_http_aisearch_upstream_fetch(
     ngx_http_aisearch_upstream_t *u, struct ais_client *client,
     struct ais_target *target);
@@ -138,7 +138,9 @@ ngx_http_aisearch_upstream_start(ngx_http_aisearch_upstream_t *u)
         return NGX_DECLINED;
     }
 
-    if (ngx_http_aisearch_upstream_spent(u)) {
+    u->wait = ngx_http_aisearch_budget_check(account, u->newcomer);
+
+    if (u->wait) {
         u->fault = AIS_FAULT_BUDGET;
         return NGX_DECLINED;
     }
@@ -162,35 +164,6 @@ ngx_http_aisearch_upstream_start(ngx_http_aisearch_upstream_t *u)
     account->budget->unsent[u->newcomer]++;
 
     return NGX_OK;
-}
-
-
-/* one request that goes on the API's nerves costs five minutes for all */
-
-static ngx_uint_t
-ngx_http_aisearch_upstream_spent(ngx_http_aisearch_upstream_t *u)
-{
-    ngx_http_aisearch_budget_t  *budget;
-
-    budget = u->account->budget;
-
-    u->wait = ngx_http_aisearch_budget_wait(budget, u->newcomer);
-
-    if (u->wait == 0) {
-        return 0;
-    }
-
-    if (ngx_http_aisearch_may_warn(&budget->warned[u->newcomer])) {
-        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                      "aisearch account \"%V\": no call to the API for the "
-                      "next %Mms%s: its budget is spent, or the API asked for "
-                      "a pause; look-ups get stale answers, or 503",
-                      &u->account->name, u->wait,
-                      u->newcomer ? ", but for what it has answered before"
-                                  : "");
-    }
-
-    return 1;
 }
 
 

@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: BSD-2-Clause
  *
  * A worker that has stored an answer wakes the workers that wait for it.  Each
- * has one descriptor, made in the master so that all workers of the cycle have
- * it.  What gets lost, since workers of another cycle do not have it, is found
- * by the timers of the waiting ones; so a failure here is not one of nginx.
+ * has one eventfd, created in the master so that all workers of the cycle have
+ * it.  Workers of another cycle cannot be woken this way; their timers find the
+ * answer.  So an error here is logged and otherwise ignored.
  */
 
 
