@@ -448,7 +448,7 @@ ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b,
 }
 
 
-/* exceeding the limit blocks the user for five minutes, with all of its tokens */
+/* exceeding the limit blocks the user, with all tokens, for five minutes */
 
 ngx_msec_t
 ngx_http_aisearch_budget_check(ngx_http_aisearch_account_t *account,

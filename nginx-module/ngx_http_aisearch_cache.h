@@ -30,7 +30,7 @@ typedef enum {
 struct ngx_http_aisearch_lookup_s {
     enum ais_serve             serve;
     ngx_http_aisearch_fetch_e  fetch;
-    ngx_uint_t                 expired;      /* there was an answer or failure */
+    ngx_uint_t                 expired;   /* there was an answer or failure */
     ngx_uint_t                 known;        /* a good one, not a 404 */
     ngx_msec_t                 lifetime;     /* of that */
 };

@@ -8,7 +8,8 @@
  *
  * A lease lasts 2 seconds, and its holder renews it every 500 ms.  If the
  * holder is killed or hangs, the lease expires, and the next look-up takes it:
- * waiting workers look every 100 ms.  A worker that exits normally releases its leases.
+ * waiting workers look every 100 ms.  A worker that exits normally releases its
+ * leases.
  */
 
 
