@@ -13,9 +13,6 @@
 /* percent of each limit, for what was answered before */
 #define NGX_HTTP_AISEARCH_RESERVE     50
 
-/* ms for which a worker believes what it knows of the budget */
-#define NGX_HTTP_AISEARCH_STRETCH     100
-
 /* ms; a shorter limit is full again before a refresh that is put off is due */
 #define NGX_HTTP_AISEARCH_SMOOTH      (10 * 1000)
 
@@ -494,13 +491,9 @@ ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,
 
 
 double
-ngx_http_aisearch_budget_stretch(ngx_http_aisearch_budget_t *b)
+ngx_http_aisearch_budget_new_stretch(ngx_http_aisearch_budget_t *b)
 {
     double  share;
-
-    if (ngx_current_msec - b->stretched < NGX_HTTP_AISEARCH_STRETCH) {
-        return b->stretch;
-    }
 
     ngx_shmtx_lock(&b->shpool->mutex);
 

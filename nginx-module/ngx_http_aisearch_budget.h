@@ -13,6 +13,10 @@
 #include "ngx_http_aisearch_conf.h"
 
 
+/* ms for which a worker believes what it knows of the budget */
+#define NGX_HTTP_AISEARCH_STRETCH     100
+
+
 /*
  * The budget of a credential.  Slots, and the records of accounts, are found
  * again over a reload, and used by all workers whose configuration names them.
@@ -84,14 +88,23 @@ ngx_msec_t ngx_http_aisearch_budget_check(
 void ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,
     const struct ais_response *response);
 
-/* by how much refreshes are slowed down; on each look-up, so without a lock */
-double ngx_http_aisearch_budget_stretch(ngx_http_aisearch_budget_t *b);
+double ngx_http_aisearch_budget_new_stretch(ngx_http_aisearch_budget_t *b);
 
 void ngx_http_aisearch_budget_snapshot(ngx_http_aisearch_budget_t *b,
     ngx_http_aisearch_budget_snapshot_t *snapshot);
 
 
 #pragma GCC visibility pop
+
+
+/* by how much refreshes are slowed down; on each look-up, so without a lock */
+
+static ngx_inline double
+ngx_http_aisearch_budget_stretch(ngx_http_aisearch_budget_t *b)
+{
+    return ngx_current_msec - b->stretched < NGX_HTTP_AISEARCH_STRETCH
+           ? b->stretch : ngx_http_aisearch_budget_new_stretch(b);
+}
 
 
 #endif /* _NGX_HTTP_AISEARCH_BUDGET_H_INCLUDED_ */
