@@ -203,13 +203,14 @@ ngx_http_aisearch_cache_decide(ngx_http_aisearch_entry_t *e,
                                  flags & NGX_HTTP_AISEARCH_PEEK);
 
     lookup->serve = decision.serve;
+    lookup->known = decision.known;
     lookup->lifetime = (ngx_msec_t) cached.lifetime;
 
     if (decision.serve == AIS_SERVE_FRESH) {
+        lookup->expired = 1;
         return;
     }
 
-    lookup->known = decision.known;
     lookup->expired = e->answered || e->failed;
 
     if (decision.fetch) {
