@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Counts calls in rolling intervals and says whether one more may be sent. What the API says of its own limits is taken
- * over by ais_budget_observe(), and limits of accounts that share a credential are merged by ais_budget_merge().
+ * Counts calls in rolling intervals and tells whether one more may be sent. ais_budget_merge() merges the configured
+ * limits of accounts that share a credential. ais_budget_observe() takes over what the API says of its own limits.
  */
 
 #include "ais_budget.h"

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Reads what an answer says of the API's own limits, and has budgets learn from it. */
+/*
+ * Reads the API's own rate limits from the headers of an answer (Ratelimit, Ratelimit-Policy), and passes them to a
+ * budget. The configured limits are in ais_budget.c.
+ */
 
 #include "ais_limits.h"
 

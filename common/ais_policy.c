@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Decides what an answer is worth, how long it stays fresh, whether and when to ask again, and what a client is told.
+ * Decides what an answer means, how long it stays fresh, and whether a cache serves it fresh, stale, or not at all;
+ * whether and when to ask again; and what a client is told.
  */
 
 #include "ais_policy.h"
@@ -322,6 +323,61 @@ int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verd
     default:
         return valid->error;
     }
+}
+
+/* Of a good answer that is past its lifetime. */
+static enum ais_serve serve_stale(const struct ais_cached *cached, const struct ais_freshness *freshness, bool failed)
+{
+    int64_t stale = cached->age - cached->lifetime;
+
+    if (failed)
+        return stale < freshness->stale_error ? AIS_SERVE_STALE : AIS_SERVE_NOTHING;
+
+    return cached->lifetime > 0 && !cached->not_found && stale < freshness->stale_updating ? AIS_SERVE_UPDATING
+                                                                                           : AIS_SERVE_NOTHING;
+}
+
+struct ais_decision ais_policy_decide(const struct ais_cached *cached, const struct ais_freshness *freshness,
+                                      bool bypass, bool peek)
+{
+    struct ais_decision decision = {AIS_SERVE_NOTHING, false, false};
+    bool good = cached->good;
+    bool failed = cached->failed;
+    bool paused = failed && cached->failure_age < cached->retry_after;
+    bool remembered;
+
+    if (cached->age < cached->lifetime && !bypass) {
+        decision.serve = AIS_SERVE_FRESH;
+        return decision;
+    }
+
+    decision.known = good && !cached->not_found && !bypass;
+
+    if (good && cached->came && !(bypass && paused)) {
+        decision.serve = AIS_SERVE_FRESH;
+        return decision;
+    }
+
+    if (bypass && !paused) {
+        good = false;
+        failed = failed && cached->failed_since;
+    }
+
+    remembered = failed && (cached->failed_since ||
+                            cached->failure_age < max(freshness->valid.error, cached->retry_after));
+
+    if (good)
+        decision.serve = serve_stale(cached, freshness, failed || peek);
+    if (decision.serve == AIS_SERVE_NOTHING && remembered)
+        decision.serve = AIS_SERVE_FAILED;
+
+    decision.fetch = !remembered && !peek;
+    return decision;
+}
+
+bool ais_policy_cacheable(enum ais_fault fault)
+{
+    return fault != AIS_FAULT_INTERNAL && fault != AIS_FAULT_BUDGET && fault != AIS_FAULT_CREDENTIAL;
 }
 
 double ais_policy_stretch(double share)

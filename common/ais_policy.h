@@ -77,6 +77,13 @@ struct ais_valid {
  * 10s, not_found 10s, error 2s. */
 extern const struct ais_valid ais_valid_default;
 
+/* How long answers are good for: fresh, and then stale, while they are fetched again, or where that fails. */
+struct ais_freshness {
+    struct ais_valid valid;
+    int64_t stale_updating;
+    int64_t stale_error;
+};
+
 /* What is decided about one answer. */
 struct ais_verdict {
     enum ais_fault fault;
@@ -117,6 +124,50 @@ struct ais_verdict ais_policy_judge(const struct ais_resource *res, int status, 
  * those of an ended job last as it does.
  */
 int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verdict *verdict);
+
+/*
+ * What a cache holds of one look-up: an answer, and the failure to get a later one, if any. Ages are not negative. An
+ * age that no rule asks for may be left out: of an answer that is not good, of a failure that does not count.
+ */
+struct ais_cached {
+    bool good;           /* the answer has no fault */
+    bool not_found;      /* it is the API's 404 */
+    bool failed;         /* a later one could not be had, and what that says still holds */
+    bool came;           /* the answer came while the caller waited for one */
+    bool failed_since;   /* the failure did */
+    int64_t age;         /* of the answer, from when the API gave it */
+    int64_t lifetime;    /* how long it is fresh; 0 for one that is not good */
+    int64_t failure_age;
+    int64_t retry_after; /* of the failure: when the API wants to be asked again; 0: it did not say */
+};
+
+/* What to answer with. */
+enum ais_serve {
+    AIS_SERVE_NOTHING,
+    AIS_SERVE_FRESH,
+    AIS_SERVE_UPDATING, /* stale, while it is fetched again */
+    AIS_SERVE_STALE,    /* stale, since the API fails */
+    AIS_SERVE_FAILED,   /* the failure: there is nothing else */
+};
+
+struct ais_decision {
+    enum ais_serve serve;
+    bool fetch; /* somebody is to fetch, if nobody does yet */
+    bool known; /* of a fetch: it keeps fresh what was good, and is more than a 404 */
+};
+
+/*
+ * What a request gets of what is cached, and whether that is fetched again, by the table at the head of
+ * ngx_http_aisearch_cache.c. bypass: only what comes while the caller waits will do. peek: nobody is going to fetch.
+ */
+struct ais_decision ais_policy_decide(const struct ais_cached *cached, const struct ais_freshness *freshness,
+                                      bool bypass, bool peek);
+
+/*
+ * Whether a cache remembers what came of a fetch. It does not remember a fault that is ours or the credential's: they
+ * say nothing about what was asked for.
+ */
+bool ais_policy_cacheable(enum ais_fault fault);
 
 /*
  * By how much the lifetimes of active jobs are stretched when only this share (0.0 to 1.0) of the budget for calls is

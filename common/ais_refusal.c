@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Tells by a table whether a refusal is about the credential, about the path, or about what was asked for. */
+/*
+ * Tells from a table what a refusal (4xx) is about: the credential, the path, or the look-up. ais_policy_judge() makes a
+ * fault of it; in nginx, ngx_http_aisearch_upstream.c decides what follows.
+ */
 
 #include "ais_refusal.h"
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Judges how a try has ended: its fault, what is said of it, and the response. */
+/*
+ * Decides how a try ended: with a fault, or with a status and a body. An HTTP status is no fault here: that is for
+ * ais_policy_judge(). Timeouts, and whether there is another try, are decided in ais_fetch.c.
+ */
 
 #include "ais_transfer.h"
 

@@ -1,30 +1,27 @@
-#include "ngx_http_aisearch_module.h"
-
-
 /*
- * The breaker of each account, which all workers share: while nobody is there
- * to answer, look-ups are not sent, but for one at a time.
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Asks the breaker of an account before each call, tells it what came of the
+ * call, and logs when it opens and closes.
  */
 
 
-/* NGX_DECLINED: no call is to be made for wait ms, for this fault */
+#include "ngx_http_aisearch_breaker.h"
+#include "ngx_http_aisearch_clock.h"
+
 
 ngx_int_t
 ngx_http_aisearch_breaker_enter(ngx_http_aisearch_account_t *account,
     struct ais_pass *pass, ngx_msec_t *wait, enum ais_fault *fault)
 {
-    ngx_slab_pool_t  *shpool;
-
-    shpool = account->rotation.shpool;
-
-    ngx_shmtx_lock(&shpool->mutex);
+    ngx_shmtx_lock(&account->shpool->mutex);
 
     *wait = (ngx_msec_t) ais_breaker_enter(account->breaker, pass,
                                            account->target.timeout,
-                                           ngx_http_aisearch_budget_now());
+                                           ais_clock());
     *fault = account->breaker->fault;
 
-    ngx_shmtx_unlock(&shpool->mutex);
+    ngx_shmtx_unlock(&account->shpool->mutex);
 
     if (*wait) {
         ngx_http_aisearch_count(account->stats->held);
@@ -39,35 +36,27 @@ void
 ngx_http_aisearch_breaker_cancel(ngx_http_aisearch_account_t *account,
     struct ais_pass *pass)
 {
-    ngx_slab_pool_t  *shpool;
-
-    shpool = account->rotation.shpool;
-
-    ngx_shmtx_lock(&shpool->mutex);
+    ngx_shmtx_lock(&account->shpool->mutex);
 
     ais_breaker_cancel(account->breaker, pass);
 
-    ngx_shmtx_unlock(&shpool->mutex);
+    ngx_shmtx_unlock(&account->shpool->mutex);
 }
 
-
-/* returns whether the API is there, as far as it is known */
 
 ngx_uint_t
 ngx_http_aisearch_breaker_settle(ngx_http_aisearch_account_t *account,
     struct ais_pass *pass, const struct ais_response *response,
     struct ais_verdict *verdict, const char *reason)
 {
-    int64_t                 now, since;
-    ngx_uint_t              there;
-    enum ais_fault          fault;
-    ngx_slab_pool_t        *shpool;
-    enum ais_breaker_news   news;
+    int64_t                now, since;
+    ngx_uint_t             there;
+    enum ais_fault         fault;
+    enum ais_breaker_news  news;
 
-    shpool = account->rotation.shpool;
-    now = ngx_http_aisearch_budget_now();
+    now = ais_clock();
 
-    ngx_shmtx_lock(&shpool->mutex);
+    ngx_shmtx_lock(&account->shpool->mutex);
 
     news = ais_breaker_settle(account->breaker, pass, verdict, response,
                               (uint32_t) ngx_random() << 1, now);
@@ -75,7 +64,7 @@ ngx_http_aisearch_breaker_settle(ngx_http_aisearch_account_t *account,
     fault = account->breaker->fault;
     there = account->breaker->state != AIS_BREAKER_OPEN;
 
-    ngx_shmtx_unlock(&shpool->mutex);
+    ngx_shmtx_unlock(&account->shpool->mutex);
 
     switch (news) {
 
@@ -105,20 +94,18 @@ ngx_http_aisearch_breaker_settle(ngx_http_aisearch_account_t *account,
 
 void
 ngx_http_aisearch_breaker_snapshot(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_breaker_state_t *state)
+    ngx_http_aisearch_breaker_snapshot_t *snapshot)
 {
-    int64_t           now;
-    ngx_slab_pool_t  *shpool;
+    int64_t  now;
 
-    shpool = account->rotation.shpool;
-    now = ngx_http_aisearch_budget_now();
+    now = ais_clock();
 
-    ngx_shmtx_lock(&shpool->mutex);
+    ngx_shmtx_lock(&account->shpool->mutex);
 
-    state->state = account->breaker->state;
-    state->fault = state->state == AIS_BREAKER_CLOSED ? AIS_FAULT_NONE
-                                                      : account->breaker->fault;
-    state->wait = (ngx_msec_t) ais_breaker_wait(account->breaker, now);
+    snapshot->state = account->breaker->state;
+    snapshot->fault = (snapshot->state == AIS_BREAKER_CLOSED)
+                      ? AIS_FAULT_NONE : account->breaker->fault;
+    snapshot->wait = (ngx_msec_t) ais_breaker_wait(account->breaker, now);
 
-    ngx_shmtx_unlock(&shpool->mutex);
+    ngx_shmtx_unlock(&account->shpool->mutex);
 }

@@ -1,19 +1,104 @@
-#include "ngx_http_aisearch_entry.h"
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The cache: looks up what is asked for, decides what to do about it, stores
+ * what comes.  It is one shared memory zone for all workers, with rbtrees to
+ * find an entry and LRU queues to evict one, under the slab pool's mutex, the
+ * only lock that nginx frees for a process that died holding it.
+ *
+ * ais_policy_decide() decides by what is there; of these cases the first one
+ * that holds counts:
+ *
+ *   what is there                            is served  and fetched again
+ *   ---------------------------------------  ---------  -------------------
+ *   an answer within its lifetime            FRESH      no
+ *   an answer that came while the caller
+ *     waited for it                          FRESH      no
+ *   a failure, and an answer less than
+ *     stale_error past its lifetime          STALE      yes, but not yet (1)
+ *   a failure that is remembered (1)         FAILED     no
+ *   an answer, no 404, no failure since,
+ *     and less than stale_updating past
+ *     its lifetime, which is not 0           UPDATING   yes
+ *   anything else, or nothing                nothing    yes: the caller waits
+ *
+ * (1) A failure is remembered for the time of "error", or for as long as the
+ * API asks with Retry-After, whichever is longer.  Until then nobody fetches.
+ *
+ * An answer is stale when its age, counted from when the API gave it, reaches
+ * its lifetime: ais_policy_lifetime(), and longer for active jobs while the
+ * budget runs low.
+ *
+ * With a bypass, only an answer that came while the caller waited is served,
+ * unless the API has asked for a pause: then stored answers are served too.
+ * With PEEK nobody fetches, and a stale answer is served as if the API had
+ * failed.  With ASK no lease is taken yet.
+ *
+ * The worker that fetches holds a lease: see ngx_http_aisearch_lease.c.
+ */
 
 
-static void ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_cache.h"
+#include "ngx_http_aisearch_lease.h"
+#include "ngx_http_aisearch_wakeup.h"
+
+
+static void ngx_http_aisearch_cache_decide(ngx_http_aisearch_entry_t *e,
+    struct ais_freshness *freshness, uint32_t revision,
+    double stretch, ngx_http_aisearch_time_t since, ngx_uint_t flags,
+    ngx_http_aisearch_lookup_t *lookup);
+static uint32_t ngx_http_aisearch_cache_revision(
+    ngx_http_aisearch_account_t *account);
+static ngx_msec_t ngx_http_aisearch_cache_entry_lifetime(
+    ngx_http_aisearch_entry_t *e, struct ais_valid *valid, double stretch);
+static ngx_int_t ngx_http_aisearch_cache_store_good(
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer);
+static ngx_int_t ngx_http_aisearch_cache_store_failure(
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
+    uint32_t revision, ngx_http_aisearch_answer_t *answer);
+static void ngx_http_aisearch_cache_follow_job(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_key_t *logs, ngx_http_aisearch_answer_t *answer);
-static void ngx_http_aisearch_entry_lease(ngx_http_aisearch_entry_t *e);
-static ngx_uint_t ngx_http_aisearch_entry_lost(ngx_http_aisearch_entry_t *e,
-    ngx_http_aisearch_answer_t *answer);
-static uint64_t ngx_http_aisearch_entry_unlease(ngx_http_aisearch_entry_t *e);
 static void ngx_http_aisearch_cache_warn(ngx_http_aisearch_cache_t *c,
     const char *what);
 
 
+/*
+ * Eight bytes at a time, on each look-up, which costs a third of
+ * ngx_murmur_hash2().  Keys that collide cost a comparison, no more: the tree
+ * stays balanced.
+ */
+
+void
+ngx_http_aisearch_cache_hash(ngx_http_aisearch_key_t *key)
+{
+    u_char    *p;
+    size_t     len;
+    uint64_t   hash, word;
+
+    p = key->path.data;
+    len = key->path.len;
+    hash = key->account;
+
+    for ( /* void */ ; len >= 8; p += 8, len -= 8) {
+        ngx_memcpy(&word, p, 8);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+        hash ^= hash >> 32;
+    }
+
+    /* no key is shorter than a word, so the last one may overlap */
+
+    ngx_memcpy(&word, p + len - 8, 8);
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+
+    key->hash = (uint32_t) (hash >> 32);
+}
+
+
 ngx_http_aisearch_lookup_t
 ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_key_t *key, ngx_http_aisearch_freshness_t *freshness,
+    ngx_http_aisearch_key_t *key, struct ais_freshness *freshness,
     ngx_http_aisearch_time_t since, ngx_uint_t flags, ngx_pool_t *pool,
     ngx_http_aisearch_answer_t *answer)
 {
@@ -35,19 +120,19 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
         ngx_queue_remove(&e->queue);
         ngx_queue_insert_head(&c->sh->queues[e->rank], &e->queue);
 
-        ngx_http_aisearch_entry_decide(e, freshness,
-                                       ngx_http_aisearch_generation(account),
-                                       stretch, since, flags, &lookup);
+        ngx_http_aisearch_cache_decide(e, freshness,
+                                     ngx_http_aisearch_cache_revision(account),
+                                     stretch, since, flags, &lookup);
 
         if (e->rank > NGX_HTTP_AISEARCH_LISTS_AGAIN) {
-            ngx_http_aisearch_entry_asked(c, e, lookup.lifetime);
+            ngx_http_aisearch_eviction_touch(c, e, lookup.lifetime);
         }
 
-        if (lookup.serve != NGX_HTTP_AISEARCH_NOTHING
+        if (lookup.serve != AIS_SERVE_NOTHING
             && ngx_http_aisearch_entry_read(e, lookup.serve, pool, answer)
                != NGX_OK)
         {
-            lookup.serve = NGX_HTTP_AISEARCH_NOTHING;
+            lookup.serve = AIS_SERVE_NOTHING;
             lookup.fetch = NGX_HTTP_AISEARCH_LONER;
         }
 
@@ -55,7 +140,7 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
         lookup.fetch = NGX_HTTP_AISEARCH_LEADER;
 
     } else if (!(flags & NGX_HTTP_AISEARCH_PEEK)) {
-        e = ngx_http_aisearch_entry_create(c, key, NGX_HTTP_AISEARCH_PENDING);
+        e = ngx_http_aisearch_storage_create(c, key, NGX_HTTP_AISEARCH_PENDING);
 
         lookup.fetch = e ? NGX_HTTP_AISEARCH_LEADER : NGX_HTTP_AISEARCH_LONER;
     }
@@ -63,7 +148,7 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
     if (lookup.fetch == NGX_HTTP_AISEARCH_LEADER) {
 
         if (!(flags & NGX_HTTP_AISEARCH_ASK)) {
-            ngx_http_aisearch_entry_lease(e);
+            ngx_http_aisearch_lease_take(e);
         }
 
     } else if (lookup.fetch == NGX_HTTP_AISEARCH_OTHER) {
@@ -77,6 +162,107 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
     }
 
     return lookup;
+}
+
+
+/* in a look-up that is all zero before */
+
+static void
+ngx_http_aisearch_cache_decide(ngx_http_aisearch_entry_t *e,
+    struct ais_freshness *freshness, uint32_t revision,
+    double stretch, ngx_http_aisearch_time_t since, ngx_uint_t flags,
+    ngx_http_aisearch_lookup_t *lookup)
+{
+    struct ais_cached    cached;
+    struct ais_decision  decision;
+
+    cached.good = e->answered && e->fault == AIS_FAULT_NONE;
+    cached.not_found = e->class == AIS_CLASS_NOT_FOUND;
+    cached.came = since && e->fetched >= since;
+    cached.age = (int64_t) ngx_http_aisearch_entry_age(e);
+    cached.lifetime = 0;
+
+    if (cached.good) {
+        cached.lifetime = (int64_t) ngx_http_aisearch_cache_entry_lifetime(e,
+                                                  &freshness->valid, stretch);
+    }
+
+    cached.failed = 0;
+
+    if (e->failed) {
+        /* what was refused to one credential may not be to the next */
+        cached.failed = e->failure != AIS_FAULT_REFUSED
+                        || e->revision == revision;
+        cached.failed_since = since && e->failed >= since;
+        cached.failure_age = (int64_t) ngx_http_aisearch_time_since(e->failed);
+        cached.retry_after = e->retry_after;
+    }
+
+    decision = ais_policy_decide(&cached, freshness,
+                                 flags & NGX_HTTP_AISEARCH_BYPASS,
+                                 flags & NGX_HTTP_AISEARCH_PEEK);
+
+    lookup->serve = decision.serve;
+    lookup->known = decision.known;
+    lookup->lifetime = (ngx_msec_t) cached.lifetime;
+
+    if (decision.serve == AIS_SERVE_FRESH) {
+        lookup->expired = 1;
+        return;
+    }
+
+    lookup->expired = e->answered || e->failed;
+
+    if (decision.fetch) {
+        lookup->fetch = ngx_http_aisearch_lease_held(e)
+                        ? NGX_HTTP_AISEARCH_OTHER : NGX_HTTP_AISEARCH_LEADER;
+    }
+}
+
+
+/*
+ * What a refusal has to be of to count: that of another credential, or another
+ * configuration, does not.  Both counts only ever grow; an entry holds 24 bits.
+ */
+
+static uint32_t
+ngx_http_aisearch_cache_revision(ngx_http_aisearch_account_t *account)
+{
+    return (account->rotation.generation + (uint32_t) *account->renewals)
+           & 0xffffff;
+}
+
+
+static ngx_msec_t
+ngx_http_aisearch_cache_entry_lifetime(ngx_http_aisearch_entry_t *e,
+    struct ais_valid *valid, double stretch)
+{
+    struct ais_verdict  verdict;
+
+    verdict.class = e->class;
+    verdict.has_state = e->has_state;
+    verdict.state = e->state;
+    verdict.age = (int64_t) e->age * 1000;
+
+    return ngx_http_aisearch_cache_lifetime(valid, &verdict, stretch);
+}
+
+
+ngx_msec_t
+ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,
+    struct ais_verdict *verdict, double stretch)
+{
+    int64_t  lifetime;
+
+    lifetime = ais_policy_lifetime(valid, verdict);
+
+    /* what has ended is not asked for again anyway */
+
+    if (stretch > 1 && verdict->has_state && ais_state_active(verdict->state)) {
+        lifetime = (int64_t) ((double) lifetime * stretch);
+    }
+
+    return (ngx_msec_t) lifetime;
 }
 
 
@@ -99,69 +285,29 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
     e = ngx_http_aisearch_entry_find(c, key);
 
     if (e == NULL) {
-        e = ngx_http_aisearch_entry_create(c, key, NGX_HTTP_AISEARCH_FAILURES);
+        e = ngx_http_aisearch_storage_create(c, key,
+                                             NGX_HTTP_AISEARCH_FAILURES);
     }
 
     if (e == NULL) {
         rc = NGX_ERROR;
-        goto done;
-    }
 
-    if (ngx_http_aisearch_entry_lost(e, answer)) {
+    } else if (ngx_http_aisearch_lease_lost(e, answer)) {
         stored = NGX_DECLINED;
-        goto done;
-    }
-
-    waiters = ngx_http_aisearch_entry_unlease(e);
-
-    if (answer->verdict.fault != AIS_FAULT_NONE) {
-
-        /* what it said of another failure is over */
-
-        if (e->fault != AIS_FAULT_NONE) {
-            e->answered = 0;
-        }
-
-        e->failed = answer->fetched ? answer->fetched : 1;
-        e->failure = answer->verdict.fault;
-        e->retry_after = (uint32_t) answer->retry_after;
-        e->generation = ngx_http_aisearch_generation(account) & 0xffffff;
-
-        /* a good answer, even an old one, is worth more than the API's own
-           words for a failure or a refusal */
-
-        if (e->answered) {
-            goto done;
-        }
-
-        ngx_http_aisearch_entry_move(c, e, NGX_HTTP_AISEARCH_FAILURES);
-
-        if (!answer->verdict.pass) {
-            goto done;
-        }
 
     } else {
-        e->failed = 0;
+        waiters = ngx_http_aisearch_lease_end(e);
 
-        if (answer->verdict.class == AIS_CLASS_LOGS) {
-            ngx_http_aisearch_entry_follow_job(c, key, answer);
-        }
-
-        ngx_http_aisearch_entry_move(c, e,
-                   ngx_http_aisearch_entry_rank(e, answer->verdict.class));
+        rc = answer->verdict.fault == AIS_FAULT_NONE
+             ? ngx_http_aisearch_cache_store_good(c, e, key, answer)
+             : ngx_http_aisearch_cache_store_failure(c, e,
+                                     ngx_http_aisearch_cache_revision(account),
+                                     answer);
     }
-
-    rc = ngx_http_aisearch_entry_write(c, e, answer);
-
-    if (rc != NGX_OK) {
-        ngx_http_aisearch_entry_move(c, e, NGX_HTTP_AISEARCH_FAILURES);
-    }
-
-done:
 
     ngx_shmtx_unlock(&c->shpool->mutex);
 
-    ngx_http_aisearch_wakeup_send(c->amcf, waiters);
+    ngx_http_aisearch_wakeup_send(waiters);
 
     if (rc != NGX_OK) {
         ngx_http_aisearch_cache_warn(c, "answer");
@@ -171,74 +317,57 @@ done:
 }
 
 
-void
-ngx_http_aisearch_cache_renew(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_key_t *key)
+static ngx_int_t
+ngx_http_aisearch_cache_store_good(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_key_t *key,
+    ngx_http_aisearch_answer_t *answer)
 {
-    ngx_http_aisearch_cache_t  *c;
-    ngx_http_aisearch_entry_t  *e;
+    e->failed = 0;
 
-    c = account->zone->data;
-
-    ngx_shmtx_lock(&c->shpool->mutex);
-
-    e = ngx_http_aisearch_entry_find(c, key);
-
-    /* a leader that was late may find that another took over */
-
-    if (e && e->leader == ngx_pid && e->lease) {
-        ngx_http_aisearch_entry_lease(e);
+    if (answer->verdict.class == AIS_CLASS_LOGS) {
+        ngx_http_aisearch_cache_follow_job(c, key, answer);
     }
 
-    ngx_shmtx_unlock(&c->shpool->mutex);
+    ngx_http_aisearch_eviction_move(c, e,
+                     ngx_http_aisearch_eviction_rank(e, answer->verdict.class));
+
+    if (ngx_http_aisearch_storage_write(c, e, answer) == NGX_OK) {
+        return NGX_OK;
+    }
+
+    ngx_http_aisearch_eviction_move(c, e, NGX_HTTP_AISEARCH_FAILURES);
+
+    return NGX_ERROR;
 }
 
 
-void
-ngx_http_aisearch_cache_release(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_key_t *key)
+static ngx_int_t
+ngx_http_aisearch_cache_store_failure(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, uint32_t revision,
+    ngx_http_aisearch_answer_t *answer)
 {
-    uint64_t                    waiters;
-    ngx_http_aisearch_cache_t  *c;
-    ngx_http_aisearch_entry_t  *e;
+    /* what it said of another failure is over */
 
-    c = account->zone->data;
-    waiters = 0;
-
-    ngx_shmtx_lock(&c->shpool->mutex);
-
-    e = ngx_http_aisearch_entry_find(c, key);
-
-    if (e && e->leader == ngx_pid) {
-        waiters = ngx_http_aisearch_entry_unlease(e);
-
-        if (!e->answered && e->failed == 0) {
-            ngx_http_aisearch_entry_delete(c, e);
-        }
+    if (e->fault != AIS_FAULT_NONE) {
+        e->answered = 0;
     }
 
-    ngx_shmtx_unlock(&c->shpool->mutex);
+    e->failed = answer->fetched ? answer->fetched : 1;
+    e->failure = answer->verdict.fault;
+    e->retry_after = (uint32_t) answer->retry_after;
+    e->revision = revision & 0xffffff;
 
-    ngx_http_aisearch_wakeup_send(c->amcf, waiters);
-}
+    /* a good answer, even an old one, is worth more than the API's own words
+       for a failure or a refusal */
 
+    if (e->answered) {
+        return NGX_OK;
+    }
 
-void
-ngx_http_aisearch_cache_snapshot(ngx_shm_zone_t *zone,
-    ngx_http_aisearch_cache_state_t *state)
-{
-    ngx_http_aisearch_cache_t  *c;
+    ngx_http_aisearch_eviction_move(c, e, NGX_HTTP_AISEARCH_FAILURES);
 
-    c = zone->data;
-
-    ngx_shmtx_lock(&c->shpool->mutex);
-
-    state->entries = c->sh->entries;
-    state->evictions = c->sh->evictions;
-    state->free = c->shpool->pfree * ngx_pagesize;
-    state->used = c->shpool->end - c->shpool->start - state->free;
-
-    ngx_shmtx_unlock(&c->shpool->mutex);
+    return answer->verdict.pass
+           ? ngx_http_aisearch_storage_write(c, e, answer) : NGX_OK;
 }
 
 
@@ -248,7 +377,7 @@ ngx_http_aisearch_cache_snapshot(ngx_shm_zone_t *zone,
  */
 
 static void
-ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
+ngx_http_aisearch_cache_follow_job(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_key_t *logs, ngx_http_aisearch_answer_t *answer)
 {
     u_char                     *p;
@@ -288,55 +417,22 @@ ngx_http_aisearch_entry_follow_job(ngx_http_aisearch_cache_t *c,
 }
 
 
-static void
-ngx_http_aisearch_entry_lease(ngx_http_aisearch_entry_t *e)
+void
+ngx_http_aisearch_cache_snapshot(ngx_shm_zone_t *zone,
+    ngx_http_aisearch_cache_snapshot_t *snapshot)
 {
-    e->leader = ngx_pid;
-    e->lease = ngx_http_aisearch_now() + NGX_HTTP_AISEARCH_LEASE;
+    ngx_http_aisearch_cache_t  *c;
 
-    if (e->lease == 0) {
-        e->lease = 1;
-    }
-}
+    c = zone->data;
 
+    ngx_shmtx_lock(&c->shpool->mutex);
 
-/*
- * Who took over from a late leader asked later than it, and knows better.  So
- * does who has asked without a lease, where that was later.
- */
+    snapshot->entries = c->sh->entries;
+    snapshot->evictions = c->sh->evictions;
+    snapshot->free = c->shpool->pfree * ngx_pagesize;
+    snapshot->used = c->shpool->end - c->shpool->start - snapshot->free;
 
-static ngx_uint_t
-ngx_http_aisearch_entry_lost(ngx_http_aisearch_entry_t *e,
-    ngx_http_aisearch_answer_t *answer)
-{
-    ngx_http_aisearch_time_t  asked;
-
-    if (e->leader != ngx_pid
-        && (e->answered || e->failed || ngx_http_aisearch_entry_leased(e)))
-    {
-        return 1;
-    }
-
-    asked = e->fetched - e->fetch_time;
-
-    return e->answered
-           && (ngx_http_aisearch_time_diff_t) (answer->asked - asked) < 0;
-}
-
-
-/* returns the workers to wake, once the mutex is free */
-
-static uint64_t
-ngx_http_aisearch_entry_unlease(ngx_http_aisearch_entry_t *e)
-{
-    uint64_t  waiters;
-
-    waiters = e->waiters;
-
-    e->waiters = 0;
-    e->lease = 0;
-
-    return waiters;
+    ngx_shmtx_unlock(&c->shpool->mutex);
 }
 
 

@@ -1,100 +1,39 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The cache, as those see it who look up and store: one shared memory zone for
+ * all workers.  The caller does not hold its mutex.
+ */
+
+
 #ifndef _NGX_HTTP_AISEARCH_CACHE_H_INCLUDED_
 #define _NGX_HTTP_AISEARCH_CACHE_H_INCLUDED_
 
 
-#include <ngx_config.h>
-#include <ngx_core.h>
-#include <ngx_http.h>
-
-#include "ais_clock.h"
-#include "ais_policy.h"
-#include "ngx_http_aisearch_time.h"
+#include "ngx_http_aisearch_answer.h"
+#include "ngx_http_aisearch_conf.h"
 
 
-/*
- * The cache: one shared memory zone for all workers, rbtrees to find an entry
- * and LRU queues to evict one, under the slab pool's mutex, the only
- * lock that nginx frees for a process that died holding it.
- *
- * An entry that is being fetched carries a lease: who holds it fetches, all
- * others wait for the answer, or for the lease to run out.
- */
+typedef struct ngx_http_aisearch_lookup_s  ngx_http_aisearch_lookup_t;
 
 
-#define NGX_HTTP_AISEARCH_LEASE     2000  /* ms, for one that is not renewed */
-#define NGX_HTTP_AISEARCH_RENEWAL    500  /* ms */
-
-
-/* of the entity tag without its quotes: 64 bits in hexadecimal */
-#define NGX_HTTP_AISEARCH_ETAG_LEN  16
-
-
-/* what is asked for, within an account */
-
-typedef struct {
-    uint32_t                   hash;
-    uint64_t                   account;   /* cache_id */
-    ngx_str_t                  path;      /* of ais_resource_key() */
-} ngx_http_aisearch_key_t;
-
-
-/*
- * What the API answered, or why it did not.  Where the verdict has a fault and
- * may not be passed on, there is neither status nor body.  "failure" is the
- * fault for which a stale answer is served.
- */
-
-typedef struct {
-    struct ais_verdict         verdict;
-    enum ais_fault             failure;
-    ngx_uint_t                 status;
-    ngx_str_t                  body;
-    u_char                     etag[NGX_HTTP_AISEARCH_ETAG_LEN];
-    ngx_http_aisearch_time_t   asked;
-    ngx_http_aisearch_time_t   fetched;
-    ngx_msec_t                 fetch_time;
-    ngx_msec_t                 upstream_age; /* how old it was when it came */
-    ngx_msec_t                 retry_after;  /* from fetched on, 0 for none */
-} ngx_http_aisearch_answer_t;
-
-
-/* how long an answer is good for: what a location says */
-
-typedef struct {
-    struct ais_valid           valid;
-    ngx_msec_t                 stale_updating;
-    ngx_msec_t                 stale_error;
-} ngx_http_aisearch_freshness_t;
-
-
-/* what to answer with */
-
-typedef enum {
-    NGX_HTTP_AISEARCH_NOTHING = 0,
-    NGX_HTTP_AISEARCH_FRESH,
-    NGX_HTTP_AISEARCH_UPDATING,  /* stale, while it is fetched again */
-    NGX_HTTP_AISEARCH_STALE,     /* stale, since the API fails */
-    NGX_HTTP_AISEARCH_FAILED     /* the failure: there is nothing else */
-} ngx_http_aisearch_serve_e;
-
-
-/* and who fetches */
+/* who fetches */
 
 typedef enum {
     NGX_HTTP_AISEARCH_NOBODY = 0,
     NGX_HTTP_AISEARCH_OTHER,     /* somebody else: wait for it */
     NGX_HTTP_AISEARCH_LEADER,    /* the caller, who holds the lease now */
-    NGX_HTTP_AISEARCH_LONER      /* the caller, for there is no entry */
+    NGX_HTTP_AISEARCH_LONER      /* the caller, without a lease: no memory */
 } ngx_http_aisearch_fetch_e;
 
 
-typedef struct {
-    ngx_http_aisearch_serve_e  serve;
+struct ngx_http_aisearch_lookup_s {
+    enum ais_serve             serve;
     ngx_http_aisearch_fetch_e  fetch;
-    ngx_uint_t                 expired;      /* an answer was there */
+    ngx_uint_t                 expired;   /* there was an answer or failure */
     ngx_uint_t                 known;        /* a good one, not a 404 */
     ngx_msec_t                 lifetime;     /* of that */
-} ngx_http_aisearch_lookup_t;
+};
 
 
 typedef struct {
@@ -102,7 +41,7 @@ typedef struct {
     ngx_uint_t                 evictions;
     size_t                     used;         /* bytes */
     size_t                     free;
-} ngx_http_aisearch_cache_state_t;
+} ngx_http_aisearch_cache_snapshot_t;
 
 
 #define NGX_HTTP_AISEARCH_BYPASS  0x01  /* take nothing that is there */
@@ -120,40 +59,37 @@ ngx_http_aisearch_fetches(ngx_http_aisearch_lookup_t *lookup)
 }
 
 
-static ngx_inline ngx_http_aisearch_time_t
-ngx_http_aisearch_now(void)
-{
-#if (NGX_PTR_SIZE == 8)
-    return ngx_current_msec;
-#else
-    return ngx_http_aisearch_time_near((ngx_http_aisearch_time_t) ais_clock(),
-                                       (uint32_t) ngx_current_msec);
-#endif
-}
+#pragma GCC visibility push(hidden)
 
+
+/* sets key->hash by the rest of the key */
+void ngx_http_aisearch_cache_hash(ngx_http_aisearch_key_t *key);
 
 /*
- * How long ago an answer came, in ms.  The clock of a worker stands still while
- * it is busy, so that an answer of another may come from its future.
+ * Looks an entry up and says what to do.  What came at or after "since" (where
+ * that is not 0), that is, while the caller waited for it, is taken in any
+ * case.  A body is copied into "pool".
  */
-static ngx_inline ngx_http_aisearch_time_t
-ngx_http_aisearch_cache_age(ngx_http_aisearch_time_t fetched)
-{
-    ngx_http_aisearch_time_diff_t  age;
+ngx_http_aisearch_lookup_t ngx_http_aisearch_cache_lookup(
+    ngx_http_aisearch_account_t *account, ngx_http_aisearch_key_t *key,
+    struct ais_freshness *freshness, ngx_http_aisearch_time_t since,
+    ngx_uint_t flags, ngx_pool_t *pool, ngx_http_aisearch_answer_t *answer);
 
-    age = (ngx_http_aisearch_time_diff_t) (ngx_http_aisearch_now() - fetched);
+/*
+ * Stores what was fetched, and ends the lease.  NGX_DECLINED: another has taken
+ * that over meanwhile, or has asked later, and knows better.
+ */
+ngx_int_t ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer);
 
-    return age > 0 ? (ngx_http_aisearch_time_t) age : 0;
-}
+/* how long an answer stays fresh, with a budget that stretches it */
+ngx_msec_t ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,
+    struct ais_verdict *verdict, double stretch);
 
+void ngx_http_aisearch_cache_snapshot(ngx_shm_zone_t *zone,
+    ngx_http_aisearch_cache_snapshot_t *snapshot);
 
-/* how old it is, what it was when it came included */
-
-static ngx_inline ngx_http_aisearch_time_t
-ngx_http_aisearch_answer_age(ngx_http_aisearch_answer_t *answer)
-{
-    return ngx_http_aisearch_cache_age(answer->fetched) + answer->upstream_age;
-}
+#pragma GCC visibility pop
 
 
 #endif /* _NGX_HTTP_AISEARCH_CACHE_H_INCLUDED_ */

@@ -1,21 +1,37 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What lies in the zone of the cache: for the files of the cache alone, which
+ * hold its mutex in all of these functions.
+ */
+
+
 #ifndef _NGX_HTTP_AISEARCH_ENTRY_H_INCLUDED_
 #define _NGX_HTTP_AISEARCH_ENTRY_H_INCLUDED_
 
 
-#include "ngx_http_aisearch_module.h"
-
-
-/* what lies in the zone of the cache: for the files of the cache alone */
+#include "ngx_http_aisearch_answer.h"
 
 
 typedef struct ngx_http_aisearch_chunk_s  ngx_http_aisearch_chunk_t;
 
 
+/*
+ * Memory is allocated in blocks of two sizes, and each entry uses both.  The
+ * slab never reuses a page for another size, so in a full zone the blocks of an
+ * evicted entry must fit any other entry.
+ */
+
 /* the smallest one of an entry */
 #define NGX_HTTP_AISEARCH_BLOCK      256
 
-/* of one call, so that the mutex is not held for long */
-#define NGX_HTTP_AISEARCH_EVICTIONS  32
+#define NGX_HTTP_AISEARCH_CHUNK  (128 - sizeof(ngx_http_aisearch_chunk_t *))
+
+
+struct ngx_http_aisearch_chunk_s {
+    ngx_http_aisearch_chunk_t    *next;
+    u_char                        data[NGX_HTTP_AISEARCH_CHUNK];
+};
 
 
 /* what an entry is worth to others, and the queue that it is in */
@@ -56,7 +72,7 @@ typedef struct {
     uint32_t                      fetch_time;
     uint32_t                      upstream_age; /* ms */
     uint32_t                      retry_after; /* ms */
-    unsigned                      generation:24; /* ..._generation() then */
+    unsigned                      revision:24; /* of the credentials then */
     unsigned                      rank:8;
 
     u_char                        etag[NGX_HTTP_AISEARCH_ETAG_LEN];
@@ -86,96 +102,78 @@ typedef struct {
 
 
 typedef struct {
-    ngx_http_aisearch_shctx_t      *sh;
-    ngx_slab_pool_t                *shpool;
-    ngx_http_aisearch_main_conf_t  *amcf;
-    ngx_msec_t                      warned;
+    ngx_http_aisearch_shctx_t    *sh;
+    ngx_slab_pool_t              *shpool;
+    ngx_msec_t                    warned;
 } ngx_http_aisearch_cache_t;
 
 
-#if (__GNUC__)
 #pragma GCC visibility push(hidden)
-#endif
 
 
-/* the decision, in a lookup that is all zero before; it changes nothing else */
+/* entry: one by one */
 
-void ngx_http_aisearch_entry_decide(ngx_http_aisearch_entry_t *e,
-    ngx_http_aisearch_freshness_t *freshness, uint32_t generation,
-    double stretch, ngx_http_aisearch_time_t since, ngx_uint_t flags,
-    ngx_http_aisearch_lookup_t *lookup);
-
-
-/*
- * What a refusal has to be of to count: what was refused to one credential, or
- * configuration, may not be to the next.  Both counts only ever grow.
- */
-
-static ngx_inline uint32_t
-ngx_http_aisearch_generation(ngx_http_aisearch_account_t *account)
-{
-    return account->rotation.generation + (uint32_t) *account->renewals;
-}
-
-
-/* as much of it as an entry holds */
-
-static ngx_inline ngx_uint_t
-ngx_http_aisearch_same_generation(ngx_http_aisearch_entry_t *e,
-    uint32_t generation)
-{
-    return ((e->generation ^ generation) & 0xffffff) == 0;
-}
-
-
-/* entries and their memory; the mutex is held */
-
-void ngx_http_aisearch_rbtree_insert(ngx_rbtree_node_t *temp,
+void ngx_http_aisearch_entry_insert(ngx_rbtree_node_t *temp,
     ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel);
 ngx_http_aisearch_entry_t *ngx_http_aisearch_entry_find(
     ngx_http_aisearch_cache_t *c, ngx_http_aisearch_key_t *key);
-ngx_http_aisearch_entry_t *ngx_http_aisearch_entry_create(
-    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_key_t *key,
-    ngx_uint_t rank);
-void ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *e);
 ngx_int_t ngx_http_aisearch_entry_read(ngx_http_aisearch_entry_t *e,
-    ngx_http_aisearch_serve_e serve, ngx_pool_t *pool,
+    enum ais_serve serve, ngx_pool_t *pool,
     ngx_http_aisearch_answer_t *answer);
-ngx_int_t ngx_http_aisearch_entry_write(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_answer_t *answer);
-size_t ngx_http_aisearch_entry_memory(ngx_http_aisearch_entry_t *e);
-
-
-/* who makes way; the mutex is held */
-
-ngx_uint_t ngx_http_aisearch_entry_rank(ngx_http_aisearch_entry_t *e,
-    enum ais_class class);
-void ngx_http_aisearch_entry_asked(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *e, ngx_msec_t lifetime);
 void ngx_http_aisearch_entry_move(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_uint_t rank);
-void ngx_http_aisearch_unused(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
-    size_t size);
-ngx_int_t ngx_http_aisearch_make_way(ngx_http_aisearch_cache_t *c,
+void ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e);
+void ngx_http_aisearch_entry_free_body(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e);
+
+/* bytes of memory: of an entry without chunks, of chunks, of both */
+size_t ngx_http_aisearch_entry_size(size_t key_len);
+size_t ngx_http_aisearch_entry_chunks_size(size_t key_len, size_t body_len);
+size_t ngx_http_aisearch_entry_memory(ngx_http_aisearch_entry_t *e);
+
+/* what the block of an entry has left for the body */
+size_t ngx_http_aisearch_entry_inline_size(size_t key_len);
+
+
+/* eviction: who makes way */
+
+/* of an entry with a good answer of this class, or the API's 404 */
+ngx_uint_t ngx_http_aisearch_eviction_rank(ngx_http_aisearch_entry_t *e,
+    enum ais_class class);
+
+/* as entry_move(), within the share of that rank */
+void ngx_http_aisearch_eviction_move(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_uint_t rank);
+
+/* it was asked for */
+void ngx_http_aisearch_eviction_touch(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_msec_t lifetime);
+
+ngx_int_t ngx_http_aisearch_eviction_make_way(ngx_http_aisearch_cache_t *c,
     ngx_uint_t rank, size_t size, ngx_http_aisearch_entry_t *keep);
-ngx_int_t ngx_http_aisearch_evict(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *keep);
+
+/* memory, for which others make way, but for "keep" */
+void *ngx_http_aisearch_eviction_alloc(ngx_http_aisearch_cache_t *c,
+    size_t size, ngx_http_aisearch_entry_t *keep);
 
 
-/* of the answer: what it was when it came, and since */
+/* storage: memory for entries and what they hold */
 
-static ngx_inline ngx_http_aisearch_time_t
-ngx_http_aisearch_entry_age(ngx_http_aisearch_entry_t *e)
-{
-    return ngx_http_aisearch_cache_age(e->fetched) + e->upstream_age;
-}
+ngx_http_aisearch_entry_t *ngx_http_aisearch_storage_create(
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_key_t *key,
+    ngx_uint_t rank);
+ngx_int_t ngx_http_aisearch_storage_write(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_answer_t *answer);
+
+
+#pragma GCC visibility pop
 
 
 /* somebody fetches it, and has not been silent for too long */
 
 static ngx_inline ngx_uint_t
-ngx_http_aisearch_entry_leased(ngx_http_aisearch_entry_t *e)
+ngx_http_aisearch_lease_held(ngx_http_aisearch_entry_t *e)
 {
     return e->lease
            && (ngx_http_aisearch_time_diff_t)
@@ -183,9 +181,13 @@ ngx_http_aisearch_entry_leased(ngx_http_aisearch_entry_t *e)
 }
 
 
-#if (__GNUC__)
-#pragma GCC visibility pop
-#endif
+/* of the answer: what it was when it came, and since */
+
+static ngx_inline ngx_http_aisearch_time_t
+ngx_http_aisearch_entry_age(ngx_http_aisearch_entry_t *e)
+{
+    return ngx_http_aisearch_time_since(e->fetched) + e->upstream_age;
+}
 
 
 #endif /* _NGX_HTTP_AISEARCH_ENTRY_H_INCLUDED_ */

@@ -1,16 +1,18 @@
-#include "ngx_http_aisearch_entry.h"
-
-
 /*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
  * Who makes way.  What was asked for once, as by a scan, goes before what was
  * asked for again later; of either, what was not used for the longest time.
  * What holds no good answer has small shares of its own, and so have lists, of
  * which a client can make as many as it likes.
  *
- * The shares are counted in bytes of blocks.  Who is killed in between leaves a
- * count that is wrong by an entry, until its queue is as good as empty: where
- * it is too high, making way leads there.
+ * The shares are counted in bytes of blocks.  If a worker is killed between two
+ * updates, a count is wrong by one entry until its queue is nearly empty.  If
+ * it is too high, evictions empty the queue, and so correct it.
  */
+
+
+#include "ngx_http_aisearch_entry.h"
 
 
 /* parts of the zone */
@@ -27,32 +29,37 @@
 #define NGX_HTTP_AISEARCH_STEPS          8
 
 
-static ngx_uint_t ngx_http_aisearch_entry_is_list(
+/* for one call, so that the mutex is not held for long */
+#define NGX_HTTP_AISEARCH_EVICTIONS      32
+
+
+static ngx_uint_t ngx_http_aisearch_eviction_is_list(
     ngx_http_aisearch_entry_t *e);
-static ngx_uint_t ngx_http_aisearch_entry_ended(ngx_http_aisearch_entry_t *e);
-static void ngx_http_aisearch_demote(ngx_http_aisearch_cache_t *c,
+static ngx_uint_t ngx_http_aisearch_eviction_has_ended(
+    ngx_http_aisearch_entry_t *e);
+static void ngx_http_aisearch_eviction_demote(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *keep);
-static ngx_uint_t ngx_http_aisearch_demote_last(ngx_http_aisearch_cache_t *c,
-    ngx_uint_t from, ngx_uint_t to, ngx_http_aisearch_entry_t *keep);
-static void ngx_http_aisearch_evict_entry(ngx_http_aisearch_cache_t *c,
+static ngx_uint_t ngx_http_aisearch_eviction_demote_last(
+    ngx_http_aisearch_cache_t *c, ngx_uint_t from, ngx_uint_t to,
+    ngx_http_aisearch_entry_t *keep);
+static void ngx_http_aisearch_eviction_drop(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
-static ngx_http_aisearch_entry_t *ngx_http_aisearch_victim(
+static ngx_http_aisearch_entry_t *ngx_http_aisearch_eviction_victim(
     ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *keep);
-static ngx_http_aisearch_entry_t *ngx_http_aisearch_victim_of(
+static ngx_http_aisearch_entry_t *ngx_http_aisearch_eviction_victim_of(
     ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
     ngx_http_aisearch_entry_t *keep);
-static ngx_http_aisearch_entry_t *ngx_http_aisearch_last(
+static ngx_http_aisearch_entry_t *ngx_http_aisearch_eviction_last(
     ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
     ngx_http_aisearch_entry_t *keep);
-static ngx_uint_t ngx_http_aisearch_over(ngx_http_aisearch_cache_t *c,
+static ngx_uint_t ngx_http_aisearch_eviction_over(ngx_http_aisearch_cache_t *c,
     ngx_uint_t rank, size_t size);
-static size_t ngx_http_aisearch_size(ngx_http_aisearch_cache_t *c);
+static size_t ngx_http_aisearch_eviction_zone_size(
+    ngx_http_aisearch_cache_t *c);
 
-
-/* of an entry with a good answer of this class, or the API's 404 */
 
 ngx_uint_t
-ngx_http_aisearch_entry_rank(ngx_http_aisearch_entry_t *e,
+ngx_http_aisearch_eviction_rank(ngx_http_aisearch_entry_t *e,
     enum ais_class class)
 {
     if (class == AIS_CLASS_NOT_FOUND) {
@@ -65,7 +72,7 @@ ngx_http_aisearch_entry_rank(ngx_http_aisearch_entry_t *e,
         return e->rank;
     }
 
-    return ngx_http_aisearch_entry_is_list(e) ? NGX_HTTP_AISEARCH_LISTS_ONCE
+    return ngx_http_aisearch_eviction_is_list(e) ? NGX_HTTP_AISEARCH_LISTS_ONCE
                                               : NGX_HTTP_AISEARCH_ONCE;
 }
 
@@ -76,7 +83,7 @@ ngx_http_aisearch_entry_rank(ngx_http_aisearch_entry_t *e,
  */
 
 void
-ngx_http_aisearch_entry_asked(ngx_http_aisearch_cache_t *c,
+ngx_http_aisearch_eviction_touch(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_msec_t lifetime)
 {
     if (e->rank != NGX_HTTP_AISEARCH_ONCE
@@ -86,30 +93,44 @@ ngx_http_aisearch_entry_asked(ngx_http_aisearch_cache_t *c,
     }
 
     if (ngx_http_aisearch_entry_age(e) < lifetime
-        && !ngx_http_aisearch_entry_ended(e))
+        && !ngx_http_aisearch_eviction_has_ended(e))
     {
         return;
     }
 
-    ngx_http_aisearch_entry_move(c, e, e->rank == NGX_HTTP_AISEARCH_ONCE
+    ngx_http_aisearch_eviction_move(c, e, e->rank == NGX_HTTP_AISEARCH_ONCE
                                        ? NGX_HTTP_AISEARCH_AGAIN
                                        : NGX_HTTP_AISEARCH_LISTS_AGAIN);
 
-    ngx_http_aisearch_demote(c, e);
+    ngx_http_aisearch_eviction_demote(c, e);
+}
+
+
+void
+ngx_http_aisearch_eviction_move(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_uint_t rank)
+{
+    if (rank == e->rank) {
+        return;
+    }
+
+    ngx_http_aisearch_entry_move(c, e, rank);
+
+    (void) ngx_http_aisearch_eviction_make_way(c, rank, 0, e);
 }
 
 
 /* of lists, and of nothing else, the key says which page is meant */
 
 static ngx_uint_t
-ngx_http_aisearch_entry_is_list(ngx_http_aisearch_entry_t *e)
+ngx_http_aisearch_eviction_is_list(ngx_http_aisearch_entry_t *e)
 {
     return ngx_strlchr(e->data, e->data + e->key_len, '?') != NULL;
 }
 
 
 static ngx_uint_t
-ngx_http_aisearch_entry_ended(ngx_http_aisearch_entry_t *e)
+ngx_http_aisearch_eviction_has_ended(ngx_http_aisearch_entry_t *e)
 {
     return e->class == AIS_CLASS_ENDED
            || (e->class == AIS_CLASS_LOGS
@@ -121,13 +142,13 @@ ngx_http_aisearch_entry_ended(ngx_http_aisearch_entry_t *e)
 /* what was promoted has its bounds, too, or nothing new would stay */
 
 static void
-ngx_http_aisearch_demote(ngx_http_aisearch_cache_t *c,
+ngx_http_aisearch_eviction_demote(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *keep)
 {
     size_t      size, *used;
     ngx_uint_t  n;
 
-    size = ngx_http_aisearch_size(c);
+    size = ngx_http_aisearch_eviction_zone_size(c);
     used = c->sh->used;
 
     n = NGX_HTTP_AISEARCH_EVICTIONS;
@@ -135,9 +156,10 @@ ngx_http_aisearch_demote(ngx_http_aisearch_cache_t *c,
     while (used[NGX_HTTP_AISEARCH_LISTS_AGAIN]
            > ngx_http_aisearch_protected(size / NGX_HTTP_AISEARCH_LISTS_PART)
            && n-- > 0
-           && ngx_http_aisearch_demote_last(c, NGX_HTTP_AISEARCH_LISTS_AGAIN,
-                                            NGX_HTTP_AISEARCH_LISTS_ONCE,
-                                            keep))
+           && ngx_http_aisearch_eviction_demote_last(c,
+                                             NGX_HTTP_AISEARCH_LISTS_AGAIN,
+                                             NGX_HTTP_AISEARCH_LISTS_ONCE,
+                                             keep))
     {
         /* void */
     }
@@ -147,8 +169,8 @@ ngx_http_aisearch_demote(ngx_http_aisearch_cache_t *c,
     while (used[NGX_HTTP_AISEARCH_AGAIN] + used[NGX_HTTP_AISEARCH_LISTS_AGAIN]
            > ngx_http_aisearch_protected(size)
            && n-- > 0
-           && ngx_http_aisearch_demote_last(c, NGX_HTTP_AISEARCH_AGAIN,
-                                            NGX_HTTP_AISEARCH_ONCE, keep))
+           && ngx_http_aisearch_eviction_demote_last(c, NGX_HTTP_AISEARCH_AGAIN,
+                                             NGX_HTTP_AISEARCH_ONCE, keep))
     {
         /* void */
     }
@@ -156,8 +178,8 @@ ngx_http_aisearch_demote(ngx_http_aisearch_cache_t *c,
 
 
 static ngx_uint_t
-ngx_http_aisearch_demote_last(ngx_http_aisearch_cache_t *c, ngx_uint_t from,
-    ngx_uint_t to, ngx_http_aisearch_entry_t *keep)
+ngx_http_aisearch_eviction_demote_last(ngx_http_aisearch_cache_t *c,
+    ngx_uint_t from, ngx_uint_t to, ngx_http_aisearch_entry_t *keep)
 {
     ngx_queue_t                *q;
     ngx_http_aisearch_entry_t  *e;
@@ -174,64 +196,9 @@ ngx_http_aisearch_demote_last(ngx_http_aisearch_cache_t *c, ngx_uint_t from,
         return 0;
     }
 
-    ngx_http_aisearch_entry_move(c, e, to);
+    ngx_http_aisearch_eviction_move(c, e, to);
 
     return 1;
-}
-
-
-void
-ngx_http_aisearch_entry_move(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *e, ngx_uint_t rank)
-{
-    size_t      size;
-    ngx_uint_t  old;
-
-    old = e->rank;
-
-    if (rank == old) {
-        return;
-    }
-
-    size = ngx_http_aisearch_entry_memory(e);
-
-    c->sh->used[rank] += size;
-
-    ngx_queue_remove(&e->queue);
-    ngx_queue_init(&e->queue);
-    e->rank = rank & 0xff;
-    ngx_queue_insert_head(&c->sh->queues[rank], &e->queue);
-
-    ngx_http_aisearch_unused(c, old, size);
-
-    (void) ngx_http_aisearch_make_way(c, rank, 0, e);
-}
-
-
-/* counts less, and right, where that is easy */
-
-void
-ngx_http_aisearch_unused(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
-    size_t size)
-{
-    size_t                     *used;
-    ngx_queue_t                *queue, *q;
-    ngx_http_aisearch_entry_t  *e;
-
-    used = &c->sh->used[rank];
-    queue = &c->sh->queues[rank];
-    q = ngx_queue_head(queue);
-
-    if (q == ngx_queue_sentinel(queue)) {
-        *used = 0;
-
-    } else if (q == ngx_queue_last(queue)) {
-        e = ngx_queue_data(q, ngx_http_aisearch_entry_t, queue);
-        *used = ngx_http_aisearch_entry_memory(e);
-
-    } else {
-        *used -= ngx_min(*used, size);
-    }
 }
 
 
@@ -242,17 +209,17 @@ ngx_http_aisearch_unused(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
  */
 
 ngx_int_t
-ngx_http_aisearch_make_way(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
-    size_t size, ngx_http_aisearch_entry_t *keep)
+ngx_http_aisearch_eviction_make_way(ngx_http_aisearch_cache_t *c,
+    ngx_uint_t rank, size_t size, ngx_http_aisearch_entry_t *keep)
 {
     ngx_uint_t                  n;
     ngx_http_aisearch_entry_t  *e;
 
     n = NGX_HTTP_AISEARCH_EVICTIONS + size / NGX_HTTP_AISEARCH_BLOCK;
 
-    while (ngx_http_aisearch_over(c, rank, size) && n-- > 0) {
+    while (ngx_http_aisearch_eviction_over(c, rank, size) && n-- > 0) {
 
-        e = ngx_http_aisearch_victim_of(c, rank, keep);
+        e = ngx_http_aisearch_eviction_victim_of(c, rank, keep);
 
         if (e == NULL) {
             return rank == NGX_HTTP_AISEARCH_PENDING
@@ -260,34 +227,15 @@ ngx_http_aisearch_make_way(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
                    ? NGX_DECLINED : NGX_OK;
         }
 
-        ngx_http_aisearch_evict_entry(c, e);
+        ngx_http_aisearch_eviction_drop(c, e);
     }
-
-    return NGX_OK;
-}
-
-
-/* frees memory, of whatever is worth least, but for "keep" */
-
-ngx_int_t
-ngx_http_aisearch_evict(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *keep)
-{
-    ngx_http_aisearch_entry_t  *e;
-
-    e = ngx_http_aisearch_victim(c, keep);
-    if (e == NULL) {
-        return NGX_DECLINED;
-    }
-
-    ngx_http_aisearch_evict_entry(c, e);
 
     return NGX_OK;
 }
 
 
 static void
-ngx_http_aisearch_evict_entry(ngx_http_aisearch_cache_t *c,
+ngx_http_aisearch_eviction_drop(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e)
 {
     ngx_http_aisearch_entry_delete(c, e);
@@ -297,18 +245,18 @@ ngx_http_aisearch_evict_entry(ngx_http_aisearch_cache_t *c,
 
 
 static ngx_http_aisearch_entry_t *
-ngx_http_aisearch_victim(ngx_http_aisearch_cache_t *c,
+ngx_http_aisearch_eviction_victim(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *keep)
 {
     ngx_uint_t                  rank;
     ngx_http_aisearch_entry_t  *e, *oldest;
 
-    e = ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_FAILURES, keep);
+    e = ngx_http_aisearch_eviction_last(c, NGX_HTTP_AISEARCH_FAILURES, keep);
     if (e) {
         return e;
     }
 
-    e = ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_PENDING, keep);
+    e = ngx_http_aisearch_eviction_last(c, NGX_HTTP_AISEARCH_PENDING, keep);
     if (e) {
         return e;
     }
@@ -321,7 +269,7 @@ ngx_http_aisearch_victim(ngx_http_aisearch_cache_t *c,
          rank <= NGX_HTTP_AISEARCH_MISSING;
          rank++)
     {
-        e = ngx_http_aisearch_last(c, rank, keep);
+        e = ngx_http_aisearch_eviction_last(c, rank, keep);
 
         if (e && (oldest == NULL || e->fetched < oldest->fetched)) {
             oldest = e;
@@ -332,40 +280,44 @@ ngx_http_aisearch_victim(ngx_http_aisearch_cache_t *c,
         return oldest;
     }
 
-    e = ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_AGAIN, keep);
+    e = ngx_http_aisearch_eviction_last(c, NGX_HTTP_AISEARCH_AGAIN, keep);
     if (e) {
         return e;
     }
 
-    return ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_LISTS_AGAIN, keep);
+    return ngx_http_aisearch_eviction_last(c, NGX_HTTP_AISEARCH_LISTS_AGAIN,
+                                           keep);
 }
 
 
 /* within the share of a rank: that of lists is one of both */
 
 static ngx_http_aisearch_entry_t *
-ngx_http_aisearch_victim_of(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
-    ngx_http_aisearch_entry_t *keep)
+ngx_http_aisearch_eviction_victim_of(ngx_http_aisearch_cache_t *c,
+    ngx_uint_t rank, ngx_http_aisearch_entry_t *keep)
 {
     ngx_http_aisearch_entry_t  *e;
 
     if (rank != NGX_HTTP_AISEARCH_LISTS_AGAIN
         && rank != NGX_HTTP_AISEARCH_LISTS_ONCE)
     {
-        return ngx_http_aisearch_last(c, rank, keep);
+        return ngx_http_aisearch_eviction_last(c, rank, keep);
     }
 
-    e = ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_LISTS_ONCE, keep);
+    e = ngx_http_aisearch_eviction_last(c, NGX_HTTP_AISEARCH_LISTS_ONCE, keep);
+    if (e) {
+        return e;
+    }
 
-    return e ? e : ngx_http_aisearch_last(c, NGX_HTTP_AISEARCH_LISTS_AGAIN,
-                                          keep);
+    return ngx_http_aisearch_eviction_last(c, NGX_HTTP_AISEARCH_LISTS_AGAIN,
+                                           keep);
 }
 
 
 /* what was not asked for the longest time, and is not being fetched */
 
 static ngx_http_aisearch_entry_t *
-ngx_http_aisearch_last(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
+ngx_http_aisearch_eviction_last(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
     ngx_http_aisearch_entry_t *keep)
 {
     ngx_uint_t                  n;
@@ -380,7 +332,7 @@ ngx_http_aisearch_last(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
     {
         e = ngx_queue_data(q, ngx_http_aisearch_entry_t, queue);
 
-        if (e != keep && !ngx_http_aisearch_entry_leased(e)) {
+        if (e != keep && !ngx_http_aisearch_lease_held(e)) {
             return e;
         }
     }
@@ -392,13 +344,13 @@ ngx_http_aisearch_last(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
 /* would "size" bytes more be more than the share of the rank? */
 
 static ngx_uint_t
-ngx_http_aisearch_over(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
+ngx_http_aisearch_eviction_over(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
     size_t size)
 {
     size_t  *used, whole;
 
     used = c->sh->used;
-    whole = ngx_http_aisearch_size(c);
+    whole = ngx_http_aisearch_eviction_zone_size(c);
 
     switch (rank) {
 
@@ -422,7 +374,36 @@ ngx_http_aisearch_over(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
 
 
 static size_t
-ngx_http_aisearch_size(ngx_http_aisearch_cache_t *c)
+ngx_http_aisearch_eviction_zone_size(ngx_http_aisearch_cache_t *c)
 {
     return c->shpool->end - c->shpool->start;
+}
+
+
+/* of whatever is worth least, until there is room */
+
+void *
+ngx_http_aisearch_eviction_alloc(ngx_http_aisearch_cache_t *c, size_t size,
+    ngx_http_aisearch_entry_t *keep)
+{
+    void                       *p;
+    ngx_uint_t                  evictions;
+    ngx_http_aisearch_entry_t  *e;
+
+    evictions = NGX_HTTP_AISEARCH_EVICTIONS;
+
+    for ( ;; ) {
+        p = ngx_slab_alloc_locked(c->shpool, size);
+
+        if (p || evictions-- == 0) {
+            return p;
+        }
+
+        e = ngx_http_aisearch_eviction_victim(c, keep);
+        if (e == NULL) {
+            return NULL;
+        }
+
+        ngx_http_aisearch_eviction_drop(c, e);
+    }
 }

@@ -1,18 +1,23 @@
-#include "ngx_http_aisearch_module.h"
-
-#include <ngx_md5.h>
-
-
 /*
- * aisearch_limit_fetches: how often a client may set off a fetch.  It is the
- * leaky bucket of limit_req; but what is in the cache costs nothing, and does
- * not get here.
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * aisearch_limit_fetches: how often a client may cause a fetch.  It is the
+ * leaky bucket of limit_req; but a request is only charged if it starts a
+ * fetch: not if the cache has a fresh answer, nor if another request is
+ * fetching.  How many calls to the API there may be is the affair of
+ * ngx_http_aisearch_budget.c.
  *
  * The buckets lie in a zone of their own, an array of sets of nodes: which set
  * a client belongs to is said by its digest, and in each set the one that was
  * here least recently makes way.  So there are no links that a worker could
  * leave broken when it is killed, and no memory to run out of.
  */
+
+
+#include "ngx_http_aisearch_clock.h"
+#include "ngx_http_aisearch_ctx.h"
+
+#include <ngx_md5.h>
 
 
 #define NGX_HTTP_AISEARCH_LIMIT_SHARE  16      /* of the size of the cache */
@@ -40,16 +45,13 @@ typedef struct {
 
 
 typedef struct {
-    ngx_http_aisearch_limit_node_t  nodes[NGX_HTTP_AISEARCH_LIMIT_WAYS];
-} ngx_http_aisearch_limit_set_t;
-
-
-typedef struct {
     ngx_uint_t                      nsets;
-    ngx_http_aisearch_limit_set_t   sets[1];
+    ngx_http_aisearch_limit_node_t  sets[1][NGX_HTTP_AISEARCH_LIMIT_WAYS];
 } ngx_http_aisearch_limit_table_t;
 
 
+static ngx_int_t ngx_http_aisearch_limit_parameter(ngx_conf_t *cf,
+    ngx_http_aisearch_limit_t *limit, ngx_str_t *value);
 static int64_t ngx_http_aisearch_limit_rate(ngx_str_t *value);
 static ngx_int_t ngx_http_aisearch_limit_zone_init(ngx_shm_zone_t *zone,
     void *data);
@@ -86,7 +88,6 @@ ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_aisearch_loc_conf_t  *alcf = conf;
 
-    ngx_int_t                          n;
     ngx_str_t                         *value;
     ngx_uint_t                         i;
     ngx_http_aisearch_limit_t         *limit;
@@ -122,38 +123,7 @@ ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     for (i = 2; i < cf->args->nelts; i++) {
-
-        if (ngx_strncmp(value[i].data, "rate=", 5) == 0) {
-
-            limit->rate = ngx_http_aisearch_limit_rate(&value[i]);
-
-            if (limit->rate == NGX_ERROR) {
-                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "invalid rate \"%V\", write one such as "
-                                   "\"rate=30r/m\" or \"rate=1r/s\", of up to "
-                                   "%d", &value[i],
-                                   NGX_HTTP_AISEARCH_LIMIT_MAX);
-                return NGX_CONF_ERROR;
-            }
-
-        } else if (ngx_strncmp(value[i].data, "burst=", 6) == 0) {
-
-            n = ngx_atoi(value[i].data + 6, value[i].len - 6);
-
-            if (n == NGX_ERROR || n > NGX_HTTP_AISEARCH_LIMIT_MAX) {
-                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "invalid burst \"%V\", it must be between "
-                                   "0 and %d", &value[i],
-                                   NGX_HTTP_AISEARCH_LIMIT_MAX);
-                return NGX_CONF_ERROR;
-            }
-
-            limit->burst = (int64_t) n * 1000;
-
-        } else {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\", it must be "
-                               "\"rate=RATE\" or \"burst=NUMBER\"", &value[i]);
+        if (ngx_http_aisearch_limit_parameter(cf, limit, &value[i]) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
     }
@@ -172,6 +142,48 @@ ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     alcf->limit = limit;
 
     return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_limit_parameter(ngx_conf_t *cf,
+    ngx_http_aisearch_limit_t *limit, ngx_str_t *value)
+{
+    ngx_int_t  n;
+
+    if (ngx_strncmp(value->data, "rate=", 5) == 0) {
+
+        limit->rate = ngx_http_aisearch_limit_rate(value);
+
+        if (limit->rate == NGX_ERROR) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid rate \"%V\", write one such as "
+                               "\"rate=30r/m\" or \"rate=1r/s\", of up to %d",
+                               value, NGX_HTTP_AISEARCH_LIMIT_MAX);
+            return NGX_ERROR;
+        }
+
+    } else if (ngx_strncmp(value->data, "burst=", 6) == 0) {
+
+        n = ngx_atoi(value->data + 6, value->len - 6);
+
+        if (n == NGX_ERROR || n > NGX_HTTP_AISEARCH_LIMIT_MAX) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid burst \"%V\", it must be between 0 and "
+                               "%d", value, NGX_HTTP_AISEARCH_LIMIT_MAX);
+            return NGX_ERROR;
+        }
+
+        limit->burst = (int64_t) n * 1000;
+
+    } else {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\", it must be "
+                           "\"rate=RATE\" or \"burst=NUMBER\"", value);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -212,8 +224,7 @@ ngx_int_t
 ngx_http_aisearch_limit_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf)
 {
-    size_t           size;
-    ngx_shm_zone_t  *zone;
+    size_t  size;
 
     if (!amcf->limits) {
         return NGX_OK;
@@ -222,18 +233,12 @@ ngx_http_aisearch_limit_configure(ngx_conf_t *cf,
     size = ngx_max(amcf->shm_zone->shm.size / NGX_HTTP_AISEARCH_LIMIT_SHARE,
                    NGX_HTTP_AISEARCH_LIMIT_PAGES * ngx_pagesize);
 
-    zone = ngx_http_aisearch_zone_add(cf, amcf, &ngx_http_aisearch_limit_name,
-                                      size, &ngx_http_aisearch_limit_name);
-    if (zone == NULL) {
-        return NGX_ERROR;
-    }
+    amcf->limit_zone = ngx_http_aisearch_conf_add_zone(cf, amcf,
+                                            &ngx_http_aisearch_limit_name, size,
+                                            &ngx_http_aisearch_limit_name,
+                                            ngx_http_aisearch_limit_zone_init);
 
-    zone->init = ngx_http_aisearch_limit_zone_init;
-    zone->data = amcf;
-
-    amcf->limit_zone = zone;
-
-    return NGX_OK;
+    return amcf->limit_zone ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -260,7 +265,7 @@ ngx_http_aisearch_limit_zone_init(ngx_shm_zone_t *zone, void *data)
     }
 
     table->nsets = (size - offsetof(ngx_http_aisearch_limit_table_t, sets))
-                   / sizeof(ngx_http_aisearch_limit_set_t);
+                   / sizeof(table->sets[0]);
 
     shpool->data = table;
 
@@ -311,7 +316,7 @@ ngx_http_aisearch_limit(ngx_http_aisearch_ctx_t *ctx,
 
     ngx_shmtx_lock(&shpool->mutex);
 
-    now = ngx_http_aisearch_budget_now();
+    now = ais_clock();
     node = ngx_http_aisearch_limit_find(shpool->data, digest, now);
 
     excess = ngx_http_aisearch_limit_excess(node, limit->rate, now);
@@ -374,7 +379,7 @@ ngx_http_aisearch_limit_find(ngx_http_aisearch_limit_table_t *table,
 
     ngx_memcpy(&hash, digest, sizeof(hash));
 
-    node = table->sets[hash % table->nsets].nodes;
+    node = table->sets[hash % table->nsets];
     oldest = node;
 
     for (i = 0; i < NGX_HTTP_AISEARCH_LIMIT_WAYS; i++, node++) {
@@ -433,7 +438,7 @@ ngx_http_aisearch_limit_over(ngx_http_aisearch_ctx_t *ctx,
 
     ngx_http_aisearch_limit_warn(ctx, excess);
 
-    if (lookup->serve == NGX_HTTP_AISEARCH_NOTHING) {
+    if (lookup->serve == AIS_SERVE_NOTHING) {
         *lookup = ngx_http_aisearch_limit_lookup(ctx, query,
                                                  NGX_HTTP_AISEARCH_PEEK);
     }
@@ -442,15 +447,15 @@ ngx_http_aisearch_limit_over(ngx_http_aisearch_ctx_t *ctx,
 
     switch (lookup->serve) {
 
-    case NGX_HTTP_AISEARCH_UPDATING:
-        lookup->serve = NGX_HTTP_AISEARCH_STALE;
+    case AIS_SERVE_UPDATING:
+        lookup->serve = AIS_SERVE_STALE;
         /* fall through */
 
-    case NGX_HTTP_AISEARCH_STALE:
+    case AIS_SERVE_STALE:
         ctx->answer.failure = AIS_FAULT_REFUSED;
         return NGX_DECLINED;
 
-    case NGX_HTTP_AISEARCH_NOTHING:
+    case AIS_SERVE_NOTHING:
         break;
 
     default:

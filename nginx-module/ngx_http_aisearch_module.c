@@ -1,28 +1,27 @@
-#include "ngx_http_aisearch_module.h"
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The module as nginx knows it: its directives, how locations inherit them, and
+ * what is done when a configuration is read, and when processes come and go.
+ */
+
+
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_ctx.h"
+#include "ngx_http_aisearch_rotation.h"
+#include "ngx_http_aisearch_wakeup.h"
 
 #include <dlfcn.h>
 
 
-static ngx_int_t ngx_http_aisearch_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_aisearch_postconfiguration(ngx_conf_t *cf);
-static ngx_int_t ngx_http_aisearch_resolve(ngx_conf_t *cf,
-    ngx_http_aisearch_main_conf_t *amcf);
-static ngx_int_t ngx_http_aisearch_check_literal(ngx_conf_t *cf,
-    ngx_http_aisearch_pass_t *pass);
 static void *ngx_http_aisearch_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_aisearch_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_aisearch_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 
-static char *ngx_http_aisearch_pass(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_http_aisearch_pass_resource(ngx_conf_t *cf,
-    ngx_http_aisearch_pass_t *pass, ngx_str_t *value);
-static char *ngx_http_aisearch_pass_prefix(ngx_conf_t *cf,
-    ngx_http_aisearch_pass_t *pass);
 static char *ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-
 static char *ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
@@ -48,7 +47,7 @@ static ngx_command_t  ngx_http_aisearch_commands[] = {
 
     { ngx_string("aisearch_account"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
-      ngx_http_aisearch_account_block,
+      ngx_http_aisearch_account_conf_block,
       NGX_HTTP_MAIN_CONF_OFFSET,
       0,
       NULL },
@@ -114,7 +113,7 @@ static ngx_command_t  ngx_http_aisearch_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_aisearch_module_ctx = {
-    ngx_http_aisearch_preconfiguration,    /* preconfiguration */
+    ngx_http_aisearch_variables_add,       /* preconfiguration */
     ngx_http_aisearch_postconfiguration,   /* postconfiguration */
 
     ngx_http_aisearch_create_main_conf,    /* create main configuration */
@@ -144,15 +143,9 @@ ngx_module_t  ngx_http_aisearch_module = {
 };
 
 
-/* what "aisearch_valid" sets, by its first parameter */
+/* where "aisearch_valid" puts a time, by its first parameter */
 
-typedef struct {
-    ngx_str_t                      name;
-    size_t                         offset;
-} ngx_http_aisearch_valid_name_t;
-
-
-static ngx_http_aisearch_valid_name_t  ngx_http_aisearch_valid_names[] = {
+static ngx_conf_enum_t  ngx_http_aisearch_valid_names[] = {
     { ngx_string("active"), offsetof(struct ais_valid, active) },
     { ngx_string("ended"), offsetof(struct ais_valid, ended) },
     { ngx_string("list"), offsetof(struct ais_valid, list) },
@@ -166,22 +159,13 @@ static ngx_http_aisearch_valid_name_t  ngx_http_aisearch_valid_names[] = {
 
 
 static ngx_int_t
-ngx_http_aisearch_preconfiguration(ngx_conf_t *cf)
-{
-    return ngx_http_aisearch_add_variables(cf);
-}
-
-
-static ngx_int_t
 ngx_http_aisearch_postconfiguration(ngx_conf_t *cf)
 {
-    ngx_uint_t                       i;
-    ngx_http_aisearch_account_t    **accounts;
-    ngx_http_aisearch_main_conf_t   *amcf;
+    ngx_http_aisearch_main_conf_t  *amcf;
 
     amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_aisearch_module);
 
-    if (ngx_http_aisearch_resolve(cf, amcf) != NGX_OK) {
+    if (ngx_http_aisearch_pass_configure(cf, amcf) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -189,104 +173,15 @@ ngx_http_aisearch_postconfiguration(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (amcf->shm_zone == NULL
-        && ngx_http_aisearch_zone_default(cf, amcf) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    amcf->shm_zone->data = amcf;
-
-    accounts = amcf->accounts.elts;
-
-    for (i = 0; i < amcf->accounts.nelts; i++) {
-        accounts[i]->zone = amcf->shm_zone;
-    }
-
-    if (ngx_http_aisearch_state_configure(cf, amcf) != NGX_OK
+    if (ngx_http_aisearch_zone_configure(cf, amcf) != NGX_OK
+        || ngx_http_aisearch_budget_configure(cf, amcf) != NGX_OK
+        || ngx_http_aisearch_shared_configure(cf, amcf) != NGX_OK
         || ngx_http_aisearch_limit_configure(cf, amcf) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
     return ngx_http_aisearch_net_configure(cf, amcf);
-}
-
-
-/* an account may be used before its block */
-
-static ngx_int_t
-ngx_http_aisearch_resolve(ngx_conf_t *cf, ngx_http_aisearch_main_conf_t *amcf)
-{
-    ngx_uint_t                  i;
-    ngx_http_aisearch_pass_t  **passes;
-
-    passes = amcf->passes.elts;
-
-    for (i = 0; i < amcf->passes.nelts; i++) {
-
-        passes[i]->account = ngx_http_aisearch_account_find(amcf,
-                                                            &passes[i]->name);
-        if (passes[i]->account == NULL) {
-            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "unknown aisearch_account \"%V\", define it by an "
-                          "\"aisearch_account %V { ... }\" block at http level "
-                          "in %s:%ui", &passes[i]->name, &passes[i]->name,
-                          passes[i]->file, passes[i]->line);
-            return NGX_ERROR;
-        }
-
-        if (passes[i]->resource && passes[i]->resource->lengths == NULL
-            && ngx_http_aisearch_check_literal(cf, passes[i]) != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-/* a resource without variables that its account would always refuse */
-
-static ngx_int_t
-ngx_http_aisearch_check_literal(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
-{
-    ngx_str_t            *value;
-    const char           *text;
-    struct ais_str        path, id;
-    struct ais_resource   res;
-
-    value = &pass->resource->value;
-
-    path.data = (char *) value->data;
-    path.len = value->len;
-
-    id.data = (char *) pass->account->account_id.data;
-    id.len = pass->account->account_id.len;
-
-    /* its form was checked with the directive */
-    (void) ais_resource_parse(&res, path, AIS_STR(""));
-
-    if (res.account.len && !ais_str_eq(res.account, id)) {
-        text = "is of another \"account_id\"";
-
-    } else if (ngx_http_aisearch_account_allows(pass->account, &res)) {
-        return NGX_OK;
-
-    } else if (res.instance.len == 0) {
-        text = "tells of instances that its \"instance\" does not allow";
-
-    } else {
-        text = "is of none of the instances that its \"instance\" allows";
-    }
-
-    ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                  "resource \"%V\" in \"aisearch_pass\" %s, correct it or "
-                  "aisearch_account \"%V\" in %s:%ui",
-                  value, text, &pass->name, pass->file, pass->line);
-
-    return NGX_ERROR;
 }
 
 
@@ -393,165 +288,6 @@ ngx_http_aisearch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 }
 
 
-/* aisearch_pass ACCOUNT [RESOURCE] */
-
-static char *
-ngx_http_aisearch_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_aisearch_loc_conf_t  *alcf = conf;
-
-    char                            *rv;
-    ngx_str_t                       *value;
-    ngx_http_aisearch_pass_t        *pass, **p;
-    ngx_http_core_loc_conf_t        *clcf;
-    ngx_http_aisearch_main_conf_t   *amcf;
-
-    if (alcf->pass) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    pass = ngx_pcalloc(cf->pool, sizeof(ngx_http_aisearch_pass_t));
-    if (pass == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    pass->name = value[1];
-    pass->file = cf->conf_file->file.name.data;
-    pass->line = cf->conf_file->line;
-
-    rv = (cf->args->nelts == 3)
-         ? ngx_http_aisearch_pass_resource(cf, pass, &value[2])
-         : ngx_http_aisearch_pass_prefix(cf, pass);
-
-    if (rv != NGX_CONF_OK) {
-        return rv;
-    }
-
-    amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_aisearch_module);
-
-    p = ngx_array_push(&amcf->passes);
-    if (p == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    *p = pass;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_aisearch_handler;
-
-    alcf->pass = pass;
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
-    ngx_str_t *value)
-{
-    struct ais_str                     path;
-    struct ais_resource                res;
-    enum ais_resource_error            status;
-    ngx_http_compile_complex_value_t   ccv;
-
-    pass->resource = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
-    if (pass->resource == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
-
-    ccv.cf = cf;
-    ccv.value = value;
-    ccv.complex_value = pass->resource;
-
-    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    if (pass->resource->lengths) {
-        pass->slashes = ngx_http_aisearch_slashes(value);
-        ngx_http_aisearch_parts_check(cf, &pass->name, value);
-        return NGX_CONF_OK;
-    }
-
-    /* without variables it is as good now as it will ever be */
-
-    path.data = (char *) value->data;
-    path.len = value->len;
-
-    status = ais_resource_parse(&res, path, AIS_STR(""));
-
-    if (status != AIS_RESOURCE_OK) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid resource \"%V\" in \"aisearch_pass\": %s; "
-                           "write it as \"instances/NAME/jobs/ID\"",
-                           value, ais_resource_error_text(status));
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-ngx_uint_t
-ngx_http_aisearch_slashes(ngx_str_t *s)
-{
-    size_t      i;
-    ngx_uint_t  n;
-
-    n = 0;
-
-    for (i = 0; i < s->len; i++) {
-        n += (s->data[i] == '/');
-    }
-
-    return n;
-}
-
-
-/* the rest of the URI is the resource, so there has to be a rest */
-
-static char *
-ngx_http_aisearch_pass_prefix(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
-{
-    const char                *where;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    if (clcf->lmt_excpt) {
-        where = "inside \"limit_except\" block";
-
-    } else if (clcf->noname) {
-        where = "inside \"if\" statement";
-
-    } else if (clcf->named) {
-        where = "inside named location";
-
-    } else if (clcf->exact_match) {
-        where = "in location with \"=\" modifier";
-
-#if (NGX_PCRE)
-    } else if (clcf->regex) {
-        where = "in location given by regular expression";
-#endif
-
-    } else {
-        pass->location = clcf->name;
-        return NGX_CONF_OK;
-    }
-
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "\"aisearch_pass\" needs a resource %s, such as "
-                       "\"aisearch_pass %V instances/$instance/jobs/$job\"",
-                       where, &pass->name);
-    return NGX_CONF_ERROR;
-}
-
-
 /* aisearch_valid WHAT TIME [MAX] */
 
 static char *
@@ -559,20 +295,16 @@ ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_aisearch_loc_conf_t  *alcf = conf;
 
-    ngx_int_t                        time, max;
-    ngx_str_t                       *value;
-    ngx_uint_t                       i;
-    ngx_http_aisearch_valid_name_t  *names;
+    ngx_int_t         time, max;
+    ngx_str_t        *value;
+    ngx_uint_t        i;
+    ngx_conf_enum_t  *names;
 
     value = cf->args->elts;
     names = ngx_http_aisearch_valid_names;
 
     for (i = 0; names[i].name.len; i++) {
-
-        if (names[i].name.len == value[1].len
-            && ngx_strncmp(names[i].name.data, value[1].data, value[1].len)
-               == 0)
-        {
+        if (ngx_http_aisearch_equal(&names[i].name, &value[1])) {
             break;
         }
     }
@@ -603,9 +335,9 @@ ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    *(int64_t *) ((char *) &alcf->freshness.valid + names[i].offset) = time;
+    *(int64_t *) ((char *) &alcf->freshness.valid + names[i].value) = time;
 
-    if (names[i].offset != offsetof(struct ais_valid, active)) {
+    if (names[i].value != offsetof(struct ais_valid, active)) {
 
         if (cf->args->nelts == 4) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -643,10 +375,10 @@ ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_aisearch_loc_conf_t  *alcf = conf;
 
+    int64_t     *slot;
     ngx_int_t    time;
     ngx_str_t   *value, s;
     ngx_uint_t   i;
-    ngx_msec_t  *slot;
 
     if (alcf->stale_set) {
         return "is duplicate";
@@ -694,17 +426,24 @@ ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return NGX_CONF_ERROR;
         }
 
-        *slot = (ngx_msec_t) time;
+        *slot = time;
     }
 
     return NGX_CONF_OK;
 }
 
 
+/*
+ * Nothing can fail any more: until then, the workers of the old configuration
+ * go by its budgets.
+ */
+
 static ngx_int_t
 ngx_http_aisearch_init_module(ngx_cycle_t *cycle)
 {
-    ngx_http_aisearch_main_conf_t  *amcf;
+    ngx_uint_t                       i;
+    ngx_http_aisearch_account_t    **accounts;
+    ngx_http_aisearch_main_conf_t   *amcf;
 
     amcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_aisearch_module);
 
@@ -714,8 +453,16 @@ ngx_http_aisearch_init_module(ngx_cycle_t *cycle)
 
     ngx_http_aisearch_check_file(cycle->log);
 
-    ngx_http_aisearch_state_apply(amcf);
-    ngx_http_aisearch_wakeup_create(cycle, amcf);
+    ngx_http_aisearch_shared_attach(amcf);
+
+    accounts = amcf->accounts.elts;
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+        ngx_http_aisearch_rotation_begin(accounts[i], amcf->generation);
+        ngx_http_aisearch_budget_begin(accounts[i]->budget);
+    }
+
+    ngx_http_aisearch_wakeup_create(cycle);
 
     return NGX_OK;
 }
@@ -764,7 +511,7 @@ ngx_http_aisearch_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    ngx_http_aisearch_state_enter(amcf);
+    ngx_http_aisearch_shared_enter(amcf);
 
     if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
     {
@@ -774,7 +521,7 @@ ngx_http_aisearch_init_process(ngx_cycle_t *cycle)
     ngx_http_aisearch_flight_init();
     ngx_http_aisearch_net_init(cycle, amcf);
 
-    ngx_http_aisearch_wakeup_listen(cycle, amcf);
+    ngx_http_aisearch_wakeup_listen(cycle, ngx_http_aisearch_flight_look);
 
     return NGX_OK;
 }

@@ -1,12 +1,14 @@
-#include "ngx_http_aisearch_module.h"
-
-#include "ais_error.h"
-
-
 /*
- * The client of libaisearch on nginx's event loop.  A worker has one client
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The client of the library on nginx's event loop.  A worker has one client
  * for each set of trusted certificates, shared by all accounts that trust it.
  */
+
+
+#include "ngx_http_aisearch_conf.h"
+
+#include "ais_error.h"
 
 
 /*
@@ -193,19 +195,14 @@ static ngx_http_aisearch_net_t *
 ngx_http_aisearch_net_find(ngx_http_aisearch_main_conf_t *amcf,
     ngx_str_t *trusted_certificate)
 {
-    ngx_str_t                  *s;
     ngx_uint_t                  i;
     ngx_http_aisearch_net_t   **nets;
 
     nets = amcf->nets.elts;
 
     for (i = 0; i < amcf->nets.nelts; i++) {
-        s = &nets[i]->trusted_certificate;
-
-        if (s->len == trusted_certificate->len
-            && (s->len == 0
-                || ngx_strncmp(s->data, trusted_certificate->data, s->len)
-                   == 0))
+        if (ngx_http_aisearch_equal(&nets[i]->trusted_certificate,
+                                    trusted_certificate))
         {
             return nets[i];
         }

@@ -1,9 +1,16 @@
-#include "ngx_http_aisearch_module.h"
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A request from its handler on: what it asks for, whether it may, what the
+ * cache says, and, where it has to wait, until its answer comes or its client
+ * has gone.  $aisearch_cache_status is set here, by what the look-up returned.
+ */
 
 
-static ngx_http_aisearch_ctx_t *ngx_http_aisearch_create_ctx(
-    ngx_http_request_t *r);
-static void ngx_http_aisearch_cleanup(void *data);
+#include "ngx_http_aisearch_ctx.h"
+#include "ngx_http_aisearch_lease.h"
+
+
 static ngx_int_t ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, char *buf);
 static ngx_int_t ngx_http_aisearch_resource(ngx_http_aisearch_ctx_t *ctx,
@@ -29,7 +36,7 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
     ngx_http_aisearch_query_t    query;
     ngx_http_aisearch_lookup_t   lookup;
 
-    ctx = ngx_http_aisearch_create_ctx(r);
+    ctx = ngx_http_aisearch_ctx_create(r);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -74,116 +81,13 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
     ctx->cache_status = ngx_http_aisearch_cache_status(ctx, &lookup);
     ctx->lifetime = lookup.lifetime;
 
-    if (lookup.serve != NGX_HTTP_AISEARCH_NOTHING
+    if (lookup.serve != AIS_SERVE_NOTHING
         || ngx_http_aisearch_unattended(r))
     {
         return ngx_http_aisearch_serve(ctx, &query, &lookup);
     }
 
     return ngx_http_aisearch_wait(ctx, &query, &lookup);
-}
-
-
-static ngx_http_aisearch_ctx_t *
-ngx_http_aisearch_create_ctx(ngx_http_request_t *r)
-{
-    ngx_http_aisearch_ctx_t  *ctx;
-
-    ctx = ngx_palloc(r->pool, sizeof(ngx_http_aisearch_ctx_t));
-    if (ctx == NULL) {
-        return NULL;
-    }
-
-    ngx_memzero(ctx, offsetof(ngx_http_aisearch_ctx_t, headers));
-
-    ctx->request = r;
-    ctx->conf = ngx_http_get_module_loc_conf(r, ngx_http_aisearch_module);
-    ctx->account = ctx->conf->pass->account;
-
-    ngx_http_set_ctx(r, ctx, ngx_http_aisearch_module);
-
-    if (ctx->conf->bypass) {
-
-        switch (ngx_http_test_predicates(r, ctx->conf->bypass)) {
-
-        case NGX_ERROR:
-            return NULL;
-
-        case NGX_DECLINED:
-            ctx->bypass = 1;
-        }
-    }
-
-    return ctx;
-}
-
-
-static void
-ngx_http_aisearch_cleanup(void *data)
-{
-    ngx_http_aisearch_ctx_t  *ctx = data;
-
-    if (ctx->flight) {
-        ngx_http_aisearch_flight_leave(ctx);
-    }
-}
-
-
-/*
- * A cleanup takes the request out of a flight.  It also is where the context
- * is found again once an internal redirect has cleared those of the request:
- * its variables should tell of the look-up all the same.
- */
-
-ngx_int_t
-ngx_http_aisearch_keep_ctx(ngx_http_aisearch_ctx_t *ctx)
-{
-    ngx_pool_cleanup_t  *cln;
-
-    if (ctx->kept) {
-        return NGX_OK;
-    }
-
-    cln = ngx_pool_cleanup_add(ctx->request->pool, 0);
-    if (cln == NULL) {
-        return NGX_ERROR;
-    }
-
-    cln->handler = ngx_http_aisearch_cleanup;
-    cln->data = ctx;
-
-    ctx->kept = 1;
-
-    return NGX_OK;
-}
-
-
-ngx_http_aisearch_ctx_t *
-ngx_http_aisearch_get_ctx(ngx_http_request_t *r)
-{
-    ngx_pool_cleanup_t       *cln;
-    ngx_http_aisearch_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_aisearch_module);
-
-    if (ctx || !(r->internal || r->filter_finalize)) {
-        return ctx;
-    }
-
-    /* subrequests share the pool; the latest of this request is first */
-
-    for (cln = r->pool->cleanup; cln; cln = cln->next) {
-
-        if (cln->handler == ngx_http_aisearch_cleanup) {
-            ctx = cln->data;
-
-            if (ctx->request == r) {
-                return ctx;
-            }
-        }
-    }
-
-    return NULL;
 }
 
 
@@ -198,7 +102,7 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
     struct ais_str                 key;
     ngx_http_request_t            *r;
     struct ais_resource           *res;
-    enum ais_resource_error        status;
+    enum ais_resource_error        err;
     ngx_http_aisearch_account_t   *acc;
 
     r = ctx->request;
@@ -228,17 +132,17 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
         path.len -= acc->prefix.len;
     }
 
-    status = ais_resource_parse(res,
+    err = ais_resource_parse(res,
                  (struct ais_str) { (char *) path.data, path.len },
                  (struct ais_str) { (char *) r->args.data, r->args.len });
 
-    if (named && status == AIS_RESOURCE_OK && res->account.len) {
-        status = AIS_RESOURCE_BAD_PATH;
+    if (named && err == AIS_RESOURCE_OK && res->account.len) {
+        err = AIS_RESOURCE_BAD_PATH;
     }
 
-    if (status != AIS_RESOURCE_OK) {
+    if (err != AIS_RESOURCE_OK) {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_BAD_REQUEST,
-                                        ais_resource_error_text(status));
+                                        ais_resource_error_text(err));
     }
 
     ctx->job_id.data = (u_char *) res->job.data;
@@ -320,18 +224,18 @@ ngx_http_aisearch_cache_status(ngx_http_aisearch_ctx_t *ctx,
 {
     switch (lookup->serve) {
 
-    case NGX_HTTP_AISEARCH_FRESH:
-    case NGX_HTTP_AISEARCH_FAILED:
+    case AIS_SERVE_FRESH:
+    case AIS_SERVE_FAILED:
         /* a failure is remembered too */
         return NGX_HTTP_AISEARCH_CACHE_HIT;
 
-    case NGX_HTTP_AISEARCH_UPDATING:
+    case AIS_SERVE_UPDATING:
         return NGX_HTTP_AISEARCH_CACHE_UPDATING;
 
-    case NGX_HTTP_AISEARCH_STALE:
+    case AIS_SERVE_STALE:
         return NGX_HTTP_AISEARCH_CACHE_STALE;
 
-    case NGX_HTTP_AISEARCH_NOTHING:
+    case AIS_SERVE_NOTHING:
         break;
     }
 
@@ -358,7 +262,7 @@ ngx_http_aisearch_serve(ngx_http_aisearch_ctx_t *ctx,
         ngx_http_aisearch_flight_start(ctx, query, lookup);
     }
 
-    if (lookup->serve == NGX_HTTP_AISEARCH_NOTHING) {
+    if (lookup->serve == AIS_SERVE_NOTHING) {
         ctx->request->headers_out.status = NGX_HTTP_OK;
         return NGX_OK;
     }
@@ -375,10 +279,10 @@ ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
 
     r = ctx->request;
 
-    if (ngx_http_aisearch_keep_ctx(ctx) != NGX_OK) {
+    if (ngx_http_aisearch_ctx_keep(ctx) != NGX_OK) {
 
         if (lookup->fetch == NGX_HTTP_AISEARCH_LEADER) {
-            ngx_http_aisearch_cache_release(ctx->account, &query->key);
+            ngx_http_aisearch_lease_release(ctx->account, &query->key);
         }
 
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -533,29 +437,4 @@ ngx_http_aisearch_peek(ngx_http_request_t *r)
 #endif
 
     return NGX_ERROR;
-}
-
-
-/* the answer that the request waited for stands in the context */
-
-void
-ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx)
-{
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-
-    r = ctx->request;
-    c = r->connection;
-
-    /* it may have gone on by itself, where its body could not be read */
-
-    if (ngx_http_get_module_ctx(r, ngx_http_aisearch_module) != ctx) {
-        return;
-    }
-
-    ngx_http_set_log_request(c->log, r);
-
-    ngx_http_finalize_request(r, ngx_http_aisearch_respond(ctx));
-
-    ngx_http_run_posted_requests(c);
 }

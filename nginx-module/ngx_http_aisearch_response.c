@@ -1,4 +1,13 @@
-#include "ngx_http_aisearch_module.h"
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What a client gets: the answer that stands in the context, or a refusal, with
+ * the headers that tell how old it is and how long it is good for.
+ */
+
+
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_ctx.h"
 
 #include "ais_answer.h"
 
@@ -115,6 +124,31 @@ ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
 }
 
 
+/* the answer that the request waited for stands in the context */
+
+void
+ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+    c = r->connection;
+
+    /* it may have gone on by itself, where its body could not be read */
+
+    if (ngx_http_get_module_ctx(r, ngx_http_aisearch_module) != ctx) {
+        return;
+    }
+
+    ngx_http_set_log_request(c->log, r);
+
+    ngx_http_finalize_request(r, ngx_http_aisearch_respond(ctx));
+
+    ngx_http_run_posted_requests(c);
+}
+
+
 /* answers with ctx->answer */
 
 ngx_int_t
@@ -203,7 +237,7 @@ ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
     /* a condition that does not hold makes another answer of it: 412 */
 
     if ((r->headers_in.if_match || r->headers_in.if_unmodified_since)
-        && ngx_http_aisearch_keep_ctx(ctx) != NGX_OK)
+        && ngx_http_aisearch_ctx_keep(ctx) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -284,7 +318,7 @@ ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status)
 
     for (i = 0; i < clcf->error_pages->nelts; i++) {
         if (page[i].status == (ngx_int_t) status) {
-            (void) ngx_http_aisearch_keep_ctx(ctx);
+            (void) ngx_http_aisearch_ctx_keep(ctx);
             return 1;
         }
     }
@@ -366,7 +400,7 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
     r = ctx->request;
     answer = &ctx->answer;
 
-    name = ngx_http_aisearch_cache_status_name(ctx->cache_status);
+    name = &ngx_http_aisearch_cache_statuses[ctx->cache_status];
 
     if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_x_cache, name->data,
                                      name->len)
@@ -425,7 +459,7 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
         return NGX_OK;
     }
 
-    name = ngx_http_aisearch_job_state_name(answer->verdict.state);
+    name = ngx_http_aisearch_variables_job_state(answer->verdict.state);
 
     h = ngx_http_aisearch_add_header(r, &ngx_http_aisearch_x_state, name->data,
                                      name->len);

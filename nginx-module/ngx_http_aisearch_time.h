@@ -1,3 +1,11 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Times of which the difference does not turn negative after 25 days where
+ * ngx_msec_t has 32 bits: an entry of the cache may be older.
+ */
+
+
 #ifndef _NGX_HTTP_AISEARCH_TIME_H_INCLUDED_
 #define _NGX_HTTP_AISEARCH_TIME_H_INCLUDED_
 
@@ -5,11 +13,7 @@
 #include <stdint.h>
 
 
-/*
- * Milliseconds, on the clock of ngx_current_msec, of which the difference does
- * not turn negative after 25 days where ngx_msec_t has 32 bits: an entry may be
- * older.  Where it has 64, they are the same.
- */
+/* ms, on the clock of ngx_current_msec; with 64 bits, they are the same */
 
 typedef uint64_t  ngx_http_aisearch_time_t;
 typedef int64_t   ngx_http_aisearch_time_diff_t;

@@ -1,29 +1,36 @@
-#include "ngx_http_aisearch_module.h"
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The variables $aisearch_..., which tell how a request was answered.
+ */
+
+
+#include "ngx_http_aisearch_ctx.h"
 
 #include "ais_utf8.h"
 
 
 typedef ngx_int_t (*ngx_http_aisearch_variable_pt)(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v);
+    ngx_str_t *value);
 
 
 static ngx_int_t ngx_http_aisearch_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
-static ngx_int_t ngx_http_aisearch_cache_status_variable(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_job_state_variable(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_job_id_variable(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_end_reason_variable(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_age_variable(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_fetch_time_variable(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
-static ngx_int_t ngx_http_aisearch_error_variable(
-    ngx_http_aisearch_ctx_t *ctx, ngx_http_variable_value_t *v);
+static ngx_int_t ngx_http_aisearch_variable_cache_status(
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
+static ngx_int_t ngx_http_aisearch_variable_job_state(
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
+static ngx_int_t ngx_http_aisearch_variable_job_id(
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
+static ngx_int_t ngx_http_aisearch_variable_end_reason(
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
+static ngx_int_t ngx_http_aisearch_variable_age(
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
+static ngx_int_t ngx_http_aisearch_variable_fetch_time(
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
+static ngx_int_t ngx_http_aisearch_variable_error(
+    ngx_http_aisearch_ctx_t *ctx, ngx_str_t *value);
 
 
 /*
@@ -34,46 +41,34 @@ static ngx_int_t ngx_http_aisearch_error_variable(
 static ngx_http_variable_t  ngx_http_aisearch_vars[] = {
 
     { ngx_string("aisearch_cache_status"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_cache_status_variable,
+      (uintptr_t) ngx_http_aisearch_variable_cache_status,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_job_state"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_job_state_variable,
+      (uintptr_t) ngx_http_aisearch_variable_job_state,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_job_id"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_job_id_variable,
+      (uintptr_t) ngx_http_aisearch_variable_job_id,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_end_reason"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_end_reason_variable,
+      (uintptr_t) ngx_http_aisearch_variable_end_reason,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_age"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_age_variable,
+      (uintptr_t) ngx_http_aisearch_variable_age,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_fetch_time"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_fetch_time_variable,
+      (uintptr_t) ngx_http_aisearch_variable_fetch_time,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aisearch_error"), NULL, ngx_http_aisearch_variable,
-      (uintptr_t) ngx_http_aisearch_error_variable,
+      (uintptr_t) ngx_http_aisearch_variable_error,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
-};
-
-
-static ngx_str_t  ngx_http_aisearch_cache_statuses[] = {
-    ngx_null_string,
-    ngx_string("HIT"),
-    ngx_string("MISS"),
-    ngx_string("EXPIRED"),
-    ngx_string("UPDATING"),
-    ngx_string("STALE"),
-    ngx_string("COALESCED"),
-    ngx_string("BYPASS")
 };
 
 
@@ -83,7 +78,7 @@ static ngx_str_t  ngx_http_aisearch_job_states[AIS_STATES];
 
 
 ngx_int_t
-ngx_http_aisearch_add_variables(ngx_conf_t *cf)
+ngx_http_aisearch_variables_add(ngx_conf_t *cf)
 {
     ngx_str_t            *state;
     ngx_uint_t            i;
@@ -110,14 +105,7 @@ ngx_http_aisearch_add_variables(ngx_conf_t *cf)
 
 
 ngx_str_t *
-ngx_http_aisearch_cache_status_name(ngx_http_aisearch_cache_status_e status)
-{
-    return &ngx_http_aisearch_cache_statuses[status];
-}
-
-
-ngx_str_t *
-ngx_http_aisearch_job_state_name(enum ais_state state)
+ngx_http_aisearch_variables_job_state(enum ais_state state)
 {
     return &ngx_http_aisearch_job_states[state];
 }
@@ -127,92 +115,77 @@ static ngx_int_t
 ngx_http_aisearch_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     uintptr_t data)
 {
+    ngx_int_t                       rc;
+    ngx_str_t                       value;
     ngx_http_aisearch_ctx_t        *ctx;
     ngx_http_aisearch_variable_pt   get;
 
-    ctx = ngx_http_aisearch_get_ctx(r);
-
-    if (ctx == NULL) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-
+    ctx = ngx_http_aisearch_ctx_get(r);
     get = (ngx_http_aisearch_variable_pt) data;
 
-    switch (get(ctx, v)) {
+    rc = ctx ? get(ctx, &value) : NGX_DECLINED;
 
-    case NGX_OK:
-        return NGX_OK;
+    if (rc == NGX_OK) {
+        v->valid = 1;
+        v->no_cacheable = 0;
+        v->not_found = 0;
+        v->len = value.len;
+        v->data = value.data;
 
-    case NGX_DECLINED:
+    } else if (rc == NGX_DECLINED) {
         v->valid = 0;
         v->not_found = 1;
-        return NGX_OK;
-
-    default:
-        return NGX_ERROR;
+        rc = NGX_OK;
     }
+
+    return rc;
 }
 
 
 static ngx_int_t
-ngx_http_aisearch_cache_status_variable(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+ngx_http_aisearch_variable_cache_status(ngx_http_aisearch_ctx_t *ctx,
+    ngx_str_t *value)
 {
-    ngx_str_t  *name;
-
     if (ctx->cache_status == NGX_HTTP_AISEARCH_CACHE_NONE) {
         return NGX_DECLINED;
     }
 
-    name = ngx_http_aisearch_cache_status_name(ctx->cache_status);
-
-    v->len = name->len;
-    v->data = name->data;
+    *value = ngx_http_aisearch_cache_statuses[ctx->cache_status];
 
     return NGX_OK;
 }
 
 
 static ngx_int_t
-ngx_http_aisearch_job_state_variable(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+ngx_http_aisearch_variable_job_state(ngx_http_aisearch_ctx_t *ctx,
+    ngx_str_t *value)
 {
-    ngx_str_t           *state;
     struct ais_verdict  *verdict;
 
     verdict = &ctx->answer.verdict;
 
     if (!ctx->answered
         || verdict->fault != AIS_FAULT_NONE
-        || !ais_class_is_job(verdict->class))
+        || verdict->class > AIS_CLASS_ENDED)
     {
         return NGX_DECLINED;
     }
 
-    state = ngx_http_aisearch_job_state_name(verdict->state);
-
-    v->len = state->len;
-    v->data = state->data;
+    *value = *ngx_http_aisearch_variables_job_state(verdict->state);
 
     return NGX_OK;
 }
 
 
 static ngx_int_t
-ngx_http_aisearch_job_id_variable(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+ngx_http_aisearch_variable_job_id(ngx_http_aisearch_ctx_t *ctx,
+    ngx_str_t *value)
 {
     if (ctx->job_id.len == 0) {
         return NGX_DECLINED;
     }
 
-    v->len = ctx->job_id.len;
-    v->data = ctx->job_id.data;
+    *value = ctx->job_id;
 
     return NGX_OK;
 }
@@ -221,11 +194,10 @@ ngx_http_aisearch_job_id_variable(ngx_http_aisearch_ctx_t *ctx,
 /* rarely asked for, so read from the body when it is */
 
 static ngx_int_t
-ngx_http_aisearch_end_reason_variable(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+ngx_http_aisearch_variable_end_reason(ngx_http_aisearch_ctx_t *ctx,
+    ngx_str_t *value)
 {
     ngx_int_t          rc;
-    struct ais_str     body;
     const char        *reason;
     struct ais_answer  answer;
 
@@ -236,10 +208,10 @@ ngx_http_aisearch_end_reason_variable(ngx_http_aisearch_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    body.data = (char *) ctx->answer.body.data;
-    body.len = ctx->answer.body.len;
-
-    if (ais_answer_parse(&answer, AIS_JOB, body, NULL) != 0) {
+    if (ais_answer_parse(&answer, AIS_JOB,
+                         ngx_http_aisearch_str(&ctx->answer.body), NULL)
+        != 0)
+    {
         return NGX_DECLINED;
     }
 
@@ -249,15 +221,15 @@ ngx_http_aisearch_end_reason_variable(ngx_http_aisearch_ctx_t *ctx,
     if (reason) {
         rc = NGX_ERROR;
 
-        v->len = ngx_strlen(reason);
-        v->data = ngx_pnalloc(ctx->request->pool, v->len + 1);
+        value->len = ngx_strlen(reason);
+        value->data = ngx_pnalloc(ctx->request->pool, value->len + 1);
 
-        if (v->data) {
-            ngx_memcpy(v->data, reason, v->len);
+        if (value->data) {
+            ngx_memcpy(value->data, reason, value->len);
 
             /* it may end up in a header, of a response or of a request */
 
-            ais_utf8_printable((char *) v->data, v->len);
+            ais_utf8_printable((char *) value->data, value->len);
             rc = NGX_OK;
         }
     }
@@ -269,8 +241,8 @@ ngx_http_aisearch_end_reason_variable(ngx_http_aisearch_ctx_t *ctx,
 
 
 static ngx_int_t
-ngx_http_aisearch_age_variable(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+ngx_http_aisearch_variable_age(ngx_http_aisearch_ctx_t *ctx,
+    ngx_str_t *value)
 {
     ngx_msec_t  age;
 
@@ -278,14 +250,14 @@ ngx_http_aisearch_age_variable(ngx_http_aisearch_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    v->data = ngx_pnalloc(ctx->request->pool, NGX_INT_T_LEN);
-    if (v->data == NULL) {
+    value->data = ngx_pnalloc(ctx->request->pool, NGX_INT_T_LEN);
+    if (value->data == NULL) {
         return NGX_ERROR;
     }
 
     age = (ngx_msec_t) (ngx_http_aisearch_answer_age(&ctx->answer) / 1000);
 
-    v->len = ngx_sprintf(v->data, "%M", age) - v->data;
+    value->len = ngx_sprintf(value->data, "%M", age) - value->data;
 
     return NGX_OK;
 }
@@ -294,8 +266,8 @@ ngx_http_aisearch_age_variable(ngx_http_aisearch_ctx_t *ctx,
 /* as $upstream_response_time, for those who waited for the API */
 
 static ngx_int_t
-ngx_http_aisearch_fetch_time_variable(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+ngx_http_aisearch_variable_fetch_time(ngx_http_aisearch_ctx_t *ctx,
+    ngx_str_t *value)
 {
     ngx_msec_t  ms;
 
@@ -314,23 +286,24 @@ ngx_http_aisearch_fetch_time_variable(ngx_http_aisearch_ctx_t *ctx,
         break;
     }
 
-    v->data = ngx_pnalloc(ctx->request->pool, NGX_TIME_T_LEN + 4);
-    if (v->data == NULL) {
+    value->data = ngx_pnalloc(ctx->request->pool, NGX_TIME_T_LEN + 4);
+    if (value->data == NULL) {
         return NGX_ERROR;
     }
 
     ms = ctx->answer.fetch_time;
 
-    v->len = ngx_sprintf(v->data, "%T.%03M", (time_t) ms / 1000, ms % 1000)
-             - v->data;
+    value->len = ngx_sprintf(value->data, "%T.%03M", (time_t) ms / 1000,
+                             ms % 1000)
+                 - value->data;
 
     return NGX_OK;
 }
 
 
 static ngx_int_t
-ngx_http_aisearch_error_variable(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_variable_value_t *v)
+ngx_http_aisearch_variable_error(ngx_http_aisearch_ctx_t *ctx,
+    ngx_str_t *value)
 {
     const char      *name;
     enum ais_fault   fault;
@@ -355,8 +328,8 @@ ngx_http_aisearch_error_variable(ngx_http_aisearch_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    v->len = ngx_strlen(name);
-    v->data = (u_char *) name;
+    value->len = ngx_strlen(name);
+    value->data = (u_char *) name;
 
     return NGX_OK;
 }

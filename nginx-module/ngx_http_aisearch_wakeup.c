@@ -1,47 +1,44 @@
-#include "ngx_http_aisearch_module.h"
-
-#if (NGX_HAVE_EVENTFD)
-#include <sys/eventfd.h>
-#endif
-
-
 /*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
  * A worker that has stored an answer wakes the workers that wait for it.  Each
- * has one descriptor, made in the master so that all workers of the cycle have
- * it.  What gets lost, since workers of another cycle do not have it, is found
- * by the timers of the waiting ones; so a failure here is not one of nginx.
+ * has one eventfd, created in the master so that all workers of the cycle have
+ * it.  Workers of another cycle cannot be woken this way; their timers find the
+ * answer.  So an error here is logged and otherwise ignored.
  */
 
 
-struct ngx_http_aisearch_wakeup_s {
-    int                            fds[2];       /* to read, to write */
-};
+#include "ngx_http_aisearch_wakeup.h"
+
+#include <sys/eventfd.h>
 
 
-static ngx_int_t ngx_http_aisearch_wakeup_open(
-    ngx_http_aisearch_wakeup_t *wakeup, ngx_log_t *log);
 static void ngx_http_aisearch_wakeup_close(void *data);
 static void ngx_http_aisearch_wakeup_handler(ngx_event_t *ev);
 
 
-static ngx_connection_t  *ngx_http_aisearch_wakeup_connection;
+static ngx_array_t                  *ngx_http_aisearch_wakeups; /* of int */
+static ngx_connection_t             *ngx_http_aisearch_wakeup_connection;
+static ngx_http_aisearch_wakeup_pt   ngx_http_aisearch_wakeup_notify;
 
 
 void
-ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle,
-    ngx_http_aisearch_main_conf_t *amcf)
+ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle)
 {
-    ngx_int_t                    i;
-    ngx_core_conf_t             *ccf;
-    ngx_pool_cleanup_t          *cln;
-    ngx_http_aisearch_wakeup_t  *wakeup;
+    int                 *fd;
+    ngx_int_t            i;
+    ngx_array_t         *wakeups;
+    ngx_core_conf_t     *ccf;
+    ngx_pool_cleanup_t  *cln;
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
 
-    if (ngx_array_init(&amcf->wakeups, cycle->pool, ccf->worker_processes,
-                       sizeof(ngx_http_aisearch_wakeup_t))
-        != NGX_OK)
-    {
+    /* those of the last cycle go with its pool */
+
+    ngx_http_aisearch_wakeups = NULL;
+
+    wakeups = ngx_array_create(cycle->pool, ccf->worker_processes, sizeof(int));
+    if (wakeups == NULL) {
         return;
     }
 
@@ -51,14 +48,19 @@ ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle,
     }
 
     cln->handler = ngx_http_aisearch_wakeup_close;
-    cln->data = &amcf->wakeups;
+    cln->data = wakeups;
+
+    ngx_http_aisearch_wakeups = wakeups;
 
     for (i = 0; i < ccf->worker_processes; i++) {
 
-        wakeup = ngx_array_push(&amcf->wakeups);
+        fd = ngx_array_push(wakeups);
+        *fd = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
 
-        if (ngx_http_aisearch_wakeup_open(wakeup, cycle->log) != NGX_OK) {
-            amcf->wakeups.nelts--;
+        if (*fd == -1) {
+            ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno,
+                          "aisearch: eventfd() failed");
+            wakeups->nelts--;
             return;
         }
     }
@@ -67,18 +69,20 @@ ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle,
 
 void
 ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
-    ngx_http_aisearch_main_conf_t *amcf)
+    ngx_http_aisearch_wakeup_pt handler)
 {
-    ngx_connection_t            *c;
-    ngx_http_aisearch_wakeup_t  *wakeups;
+    int               *fds;
+    ngx_connection_t  *c;
 
-    if (ngx_worker >= amcf->wakeups.nelts) {
+    if (ngx_http_aisearch_wakeups == NULL
+        || ngx_worker >= ngx_http_aisearch_wakeups->nelts)
+    {
         return;
     }
 
-    wakeups = amcf->wakeups.elts;
+    fds = ngx_http_aisearch_wakeups->elts;
 
-    c = ngx_get_connection(wakeups[ngx_worker].fds[0], cycle->log);
+    c = ngx_get_connection(fds[ngx_worker], cycle->log);
     if (c == NULL) {
         return;
     }
@@ -93,6 +97,7 @@ ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
     }
 
     ngx_http_aisearch_wakeup_connection = c;
+    ngx_http_aisearch_wakeup_notify = handler;
 }
 
 
@@ -116,8 +121,6 @@ ngx_http_aisearch_wakeup_done(void)
 }
 
 
-/* a bit for each worker, the 65th has that of the first again */
-
 uint64_t
 ngx_http_aisearch_wakeup_bit(void)
 {
@@ -126,18 +129,21 @@ ngx_http_aisearch_wakeup_bit(void)
 
 
 void
-ngx_http_aisearch_wakeup_send(ngx_http_aisearch_main_conf_t *amcf,
-    uint64_t workers)
+ngx_http_aisearch_wakeup_send(uint64_t workers)
 {
-    ssize_t                      n;
-    uint64_t                     one;
-    ngx_uint_t                   i;
-    ngx_http_aisearch_wakeup_t  *wakeups;
+    int         *fds;
+    ssize_t      n;
+    uint64_t     one;
+    ngx_uint_t   i;
 
-    wakeups = amcf->wakeups.elts;
+    if (workers == 0 || ngx_http_aisearch_wakeups == NULL) {
+        return;
+    }
+
+    fds = ngx_http_aisearch_wakeups->elts;
     one = 1;
 
-    for (i = 0; i < amcf->wakeups.nelts; i++) {
+    for (i = 0; i < ngx_http_aisearch_wakeups->nelts; i++) {
 
         if (i == ngx_worker || !(workers & ((uint64_t) 1 << (i % 64)))) {
             continue;
@@ -145,7 +151,7 @@ ngx_http_aisearch_wakeup_send(ngx_http_aisearch_main_conf_t *amcf,
 
         /* a descriptor that is full wakes its reader all the same */
 
-        n = write(wakeups[i].fds[1], &one, sizeof(uint64_t));
+        n = write(fds[i], &one, sizeof(uint64_t));
 
         if (n == -1 && ngx_errno != NGX_EAGAIN) {
             ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
@@ -155,64 +161,18 @@ ngx_http_aisearch_wakeup_send(ngx_http_aisearch_main_conf_t *amcf,
 }
 
 
-static ngx_int_t
-ngx_http_aisearch_wakeup_open(ngx_http_aisearch_wakeup_t *wakeup,
-    ngx_log_t *log)
-{
-#if (NGX_HAVE_EVENTFD)
-
-    wakeup->fds[0] = eventfd(0, EFD_NONBLOCK|EFD_CLOEXEC);
-    wakeup->fds[1] = wakeup->fds[0];
-
-    if (wakeup->fds[0] == -1) {
-        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
-                      "aisearch: eventfd() failed");
-        return NGX_ERROR;
-    }
-
-#else
-
-    ngx_uint_t  i;
-
-    if (pipe(wakeup->fds) == -1) {
-        ngx_log_error(NGX_LOG_ALERT, log, ngx_errno, "aisearch: pipe() failed");
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < 2; i++) {
-        if (ngx_nonblocking(wakeup->fds[i]) == -1
-            || fcntl(wakeup->fds[i], F_SETFD, FD_CLOEXEC) == -1)
-        {
-            ngx_log_error(NGX_LOG_ALERT, log, ngx_errno,
-                          "aisearch: fcntl() failed");
-            (void) close(wakeup->fds[0]);
-            (void) close(wakeup->fds[1]);
-            return NGX_ERROR;
-        }
-    }
-
-#endif
-
-    return NGX_OK;
-}
-
-
 static void
 ngx_http_aisearch_wakeup_close(void *data)
 {
     ngx_array_t  *a = data;
 
-    ngx_uint_t                   i;
-    ngx_http_aisearch_wakeup_t  *wakeups;
+    int         *fds;
+    ngx_uint_t   i;
 
-    wakeups = a->elts;
+    fds = a->elts;
 
     for (i = 0; i < a->nelts; i++) {
-        (void) close(wakeups[i].fds[0]);
-
-        if (wakeups[i].fds[1] != wakeups[i].fds[0]) {
-            (void) close(wakeups[i].fds[1]);
-        }
+        (void) close(fds[i]);
     }
 }
 
@@ -221,14 +181,15 @@ static void
 ngx_http_aisearch_wakeup_handler(ngx_event_t *ev)
 {
     ssize_t            n;
-    uint64_t           buf[64];
+    uint64_t           count;
     ngx_connection_t  *c;
 
     c = ev->data;
 
-    do {
-        n = read(c->fd, buf, sizeof(buf));
-    } while (n == (ssize_t) sizeof(buf));
+    /* who was woken in vain does not mind */
 
-    ngx_http_aisearch_flight_look();
+    n = read(c->fd, &count, sizeof(uint64_t));
+    (void) n;
+
+    ngx_http_aisearch_wakeup_notify();
 }

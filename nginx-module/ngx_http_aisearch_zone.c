@@ -1,7 +1,15 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The zone of the cache: the directive, and what a new one begins with.
+ */
+
+
+#include "ngx_http_aisearch_conf.h"
 #include "ngx_http_aisearch_entry.h"
 
 
-#define NGX_HTTP_AISEARCH_ZONE_NAME  "aisearch"
+/* unless a directive says so */
 #define NGX_HTTP_AISEARCH_ZONE_SIZE  (8 * 1024 * 1024)
 
 
@@ -43,7 +51,7 @@ ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     name.len = p - name.data;
 
-    if (!ngx_http_aisearch_status_name_valid(&name)) {
+    if (!ngx_http_aisearch_conf_name_valid(&name)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid zone \"%V\", a name is of letters, digits, "
                            "\"_\", \"-\" and \".\"", &name);
@@ -72,78 +80,43 @@ ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     amcf->shm_zone = ngx_shared_memory_add(cf, &name, size,
                                            &ngx_http_aisearch_module);
-    if (amcf->shm_zone == NULL) {
-        return NGX_CONF_ERROR;
-    }
 
-    amcf->shm_zone->init = ngx_http_aisearch_zone_init;
-
-    return NGX_CONF_OK;
+    return amcf->shm_zone ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
+
+/* once all accounts are known */
 
 ngx_int_t
-ngx_http_aisearch_zone_default(ngx_conf_t *cf,
+ngx_http_aisearch_zone_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf)
 {
-    ngx_str_t  name = ngx_string(NGX_HTTP_AISEARCH_ZONE_NAME);
-
-    amcf->shm_zone = ngx_http_aisearch_zone_add(cf, amcf, &name,
-                                                NGX_HTTP_AISEARCH_ZONE_SIZE,
-                                                &ngx_http_aisearch_module);
-    if (amcf->shm_zone == NULL) {
-        return NGX_ERROR;
-    }
-
-    amcf->shm_zone->init = ngx_http_aisearch_zone_init;
-
-    return NGX_OK;
-}
-
-
-/*
- * Adds a zone that no directive names, once the configuration is read.  nginx
- * has no place then to tell of, where the name is taken already.
- */
-
-ngx_shm_zone_t *
-ngx_http_aisearch_zone_add(ngx_conf_t *cf, ngx_http_aisearch_main_conf_t *amcf,
-    ngx_str_t *name, size_t size, void *tag)
-{
     ngx_uint_t                     i;
-    ngx_list_part_t               *part;
-    ngx_shm_zone_t                *zones;
+    ngx_str_t                      name = ngx_string("aisearch");
     ngx_http_aisearch_account_t  **accounts;
 
-    accounts = amcf->accounts.elts;
-
-    for (part = &cf->cycle->shared_memory.part; part; part = part->next) {
-        zones = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-
-            if (zones[i].tag == tag
-                || zones[i].shm.name.len != name->len
-                || ngx_strncmp(zones[i].shm.name.data, name->data, name->len)
-                   != 0)
-            {
-                continue;
-            }
-
-            if (amcf->accounts.nelts == 0) {
-                break;
-            }
-
-            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "shared memory zone \"%V\" is another directive's, "
-                          "but aisearch_account needs one of that name, give "
-                          "the other one another name in %s:%ui", name,
-                          accounts[0]->file, accounts[0]->line);
-            return NULL;
+    if (amcf->shm_zone == NULL) {
+        amcf->shm_zone = ngx_http_aisearch_conf_add_zone(cf, amcf, &name,
+                                                  NGX_HTTP_AISEARCH_ZONE_SIZE,
+                                                  &ngx_http_aisearch_module,
+                                                  ngx_http_aisearch_zone_init);
+        if (amcf->shm_zone == NULL) {
+            return NGX_ERROR;
         }
     }
 
-    return ngx_shared_memory_add(cf, name, size, tag);
+    /* where a directive names it, too */
+
+    amcf->shm_zone->init = ngx_http_aisearch_zone_init;
+    amcf->shm_zone->data = amcf;
+
+    accounts = amcf->accounts.elts;
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+        accounts[i]->zone = amcf->shm_zone;
+    }
+
+    return NGX_OK;
 }
 
 
@@ -166,7 +139,6 @@ ngx_http_aisearch_zone_init(ngx_shm_zone_t *zone, void *data)
 
     zone->data = c;
 
-    c->amcf = amcf;
     c->shpool = (ngx_slab_pool_t *) zone->shm.addr;
 
     if (old) {
@@ -198,7 +170,7 @@ ngx_http_aisearch_zone_init(ngx_shm_zone_t *zone, void *data)
 
         for (i = 0; i < n; i++) {
             ngx_rbtree_init(&c->sh->trees[i], &c->sh->sentinel,
-                            ngx_http_aisearch_rbtree_insert);
+                            ngx_http_aisearch_entry_insert);
         }
 
         for (i = 0; i < NGX_HTTP_AISEARCH_RANKS; i++) {

@@ -18,7 +18,7 @@ def budget(bench) -> list[Line]:
     seconds = bench.scale(60, 25)
     lookups = int(10_000 * seconds / 60)
     with Upstream() as upstream:
-        config = contenders.aisearch(Setting(bench.tmp, upstream, budget=f"{CALLS} {INTERVAL}s"))
+        config = contenders.aisearch(Setting(bench.tmp, upstream, budget=f"{CALLS} {INTERVAL}s reserve=0"))
         config.workers = 2
         with Nginx(bench.tmp, config) as server:
             began = time.monotonic()

@@ -11,7 +11,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "../../nginx-module/ngx_http_aisearch_module.h"
+#include "../../nginx-module/ngx_http_aisearch_ctx.h"
 
 #include "fuzz.h"
 

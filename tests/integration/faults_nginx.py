@@ -31,6 +31,9 @@ STATES = {
 
 WAITERS = 4
 
+# Look-ups at once, before the illness begins.
+AT_ONCE = 20
+
 # Of an account with two credentials, of which what is refused is about the first: only where refusals are concerned.
 SLOTS = "slots"
 
@@ -122,11 +125,13 @@ def _get(server: Nginx, cells: Iterable[Cell]) -> list[net.Response]:
 def _warm(server: Nginx, cells: list[Cell]) -> None:
     def all_there() -> bool:
         cold = [cell for cell in cells if cell.before is None or cell.before.status != 200]
-        for cell, cell.before in zip(cold, _get(server, cold)):
-            pass
+        for first in range(0, len(cold), AT_ONCE):  # a busy machine is too slow for all handshakes at once
+            few = cold[first:first + AT_ONCE]
+            for cell, cell.before in zip(few, _get(server, few)):
+                pass
         return all(cell.before.status == 200 for cell in cold)
 
-    net.wait_until(all_there, 30, "all upstreams to answer while they are well", every=0.5)
+    net.wait_until(all_there, 60, "all upstreams to answer while they are well", every=0.5)
 
 
 def _fall_ill(server: Nginx, cells: list[Cell], upstreams: dict[str, Upstream]) -> None:

@@ -20,7 +20,7 @@ from harness.simulator import ACCOUNT
 JOB = "/docs/instances/docs/jobs/a"
 
 # How long a worker may take that has nothing to wait for. Whatever could hold it up would take far longer.
-PROMPT = 1.5 * SLOWNESS
+PROMPT = 2.5 * SLOWNESS
 
 SERVER = """
     keepalive_requests 1000000;

@@ -153,7 +153,7 @@ def test_rotation_under_load(nginx, simulator, tmp, scheme, reloads, form):
             assert in_use(server) == new + 1
             assert {secret_of(request) for request in simulator.requests()[-10:]} == {files.secrets[new]}
     assert [response.status for response in load.responses if response.status != 200] == []
-    assert len(load.responses) > 0.5 * 200 * load.seconds / SLOWNESS
+    assert len(load.responses) > 0.2 * 200 * load.seconds / SLOWNESS
     assert all(1 <= count <= server.config.workers for count in refusals), refusals
     assert len(re.findall(r"\[error\].*credential fault", server.error_log())) == 3
 

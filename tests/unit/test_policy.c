@@ -720,6 +720,112 @@ static void test_client_status(void **state)
     assert_string_equal(ais_policy_client_text(AIS_FAULT_BUDGET), "the budget for calls to the API is spent");
 }
 
+/* The decision of a cache: fresh for 10 s, stale for 5 s while it is fetched, for 60 s where that fails. */
+
+#define GOOD .good = true, .lifetime = 10000
+#define ASKED_FOR_A_PAUSE .failed = true, .failure_age = 3000, .retry_after = 3001
+
+static struct ais_decision decide(struct ais_cached cached, bool bypass, bool peek)
+{
+    static const struct ais_freshness freshness = {
+        .valid = {.error = 2000}, .stale_updating = 5000, .stale_error = 60000};
+
+    return ais_policy_decide(&cached, &freshness, bypass, peek);
+}
+
+static void assert_decision(struct ais_decision decision, enum ais_serve serve, bool fetch)
+{
+    assert_int_equal(decision.serve, serve);
+    assert_int_equal(decision.fetch, fetch);
+}
+
+#define DECIDES(serve, fetch, ...)                                                                                     \
+    assert_decision(decide((struct ais_cached){__VA_ARGS__}, false, false), AIS_SERVE_##serve, fetch)
+#define DECIDES_WITH(bypass, peek, serve, fetch, ...)                                                                  \
+    assert_decision(decide((struct ais_cached){__VA_ARGS__}, bypass, peek), AIS_SERVE_##serve, fetch)
+
+static void test_decide_without_failure(void **state)
+{
+    (void) state;
+    DECIDES(NOTHING, true, .age = 0);
+    DECIDES(FRESH, false, GOOD, .age = 9999);
+    DECIDES(UPDATING, true, GOOD, .age = 10000);
+    DECIDES(UPDATING, true, GOOD, .age = 14999);
+    DECIDES(NOTHING, true, GOOD, .age = 15000);
+    DECIDES(FRESH, false, GOOD, .age = 15000, .came = true);
+
+    /* a 404 may be a job that is there by now; what is fresh for no time is always waited for */
+    DECIDES(FRESH, false, GOOD, .not_found = true, .age = 9999);
+    DECIDES(NOTHING, true, GOOD, .not_found = true, .age = 10000);
+    DECIDES(NOTHING, true, .good = true, .age = 1);
+    DECIDES(NOTHING, true, .came = true, .age = 0);
+}
+
+static void test_decide_with_failure(void **state)
+{
+    (void) state;
+
+    /* it is remembered for the time of "error", or for as long as the API says */
+    DECIDES(FAILED, false, .failed = true, .failure_age = 1999);
+    DECIDES(NOTHING, true, .failed = true, .failure_age = 2000);
+    DECIDES(FAILED, false, ASKED_FOR_A_PAUSE);
+    DECIDES(NOTHING, true, .failed = true, .failure_age = 3001, .retry_after = 3001);
+    DECIDES(FAILED, false, .failed = true, .failed_since = true, .failure_age = 2000);
+
+    DECIDES(FRESH, false, GOOD, .age = 9999, .failed = true);
+    DECIDES(STALE, false, GOOD, .age = 69999, .failed = true, .failure_age = 1999);
+    DECIDES(STALE, true, GOOD, .age = 69999, .failed = true, .failure_age = 2000);
+    DECIDES(FAILED, false, GOOD, .age = 70000, .failed = true, .failure_age = 1999);
+    DECIDES(NOTHING, true, GOOD, .age = 70000, .failed = true, .failure_age = 2000);
+    DECIDES(STALE, false, GOOD, .not_found = true, .age = 10000, .failed = true);
+}
+
+static void test_decide_bypass(void **state)
+{
+    (void) state;
+    DECIDES_WITH(true, false, NOTHING, true, .age = 0);
+    DECIDES_WITH(true, false, NOTHING, true, GOOD, .age = 0);
+    DECIDES_WITH(true, false, FRESH, false, GOOD, .age = 0, .came = true);
+    DECIDES_WITH(true, false, NOTHING, true, .failed = true, .failure_age = 0);
+    DECIDES_WITH(true, false, FAILED, false, .failed = true, .failed_since = true, .failure_age = 0);
+    DECIDES_WITH(true, false, FRESH, false, GOOD, .came = true, .failed = true, .failed_since = true);
+
+    /* not even it asks an API that wants a pause */
+    DECIDES_WITH(true, false, FAILED, false, ASKED_FOR_A_PAUSE);
+    DECIDES_WITH(true, false, STALE, false, GOOD, .age = 20000, ASKED_FOR_A_PAUSE);
+    DECIDES_WITH(true, false, STALE, false, GOOD, .age = 20000, .came = true, ASKED_FOR_A_PAUSE);
+}
+
+static void test_decide_peek(void **state)
+{
+    (void) state;
+    DECIDES_WITH(false, true, NOTHING, false, .age = 0);
+    DECIDES_WITH(false, true, FRESH, false, GOOD, .age = 9999);
+    DECIDES_WITH(false, true, STALE, false, GOOD, .age = 69999);
+    DECIDES_WITH(false, true, NOTHING, false, GOOD, .age = 70000);
+    DECIDES_WITH(false, true, FAILED, false, .failed = true, .failure_age = 1999);
+    DECIDES_WITH(false, true, NOTHING, false, .failed = true, .failure_age = 2000);
+}
+
+static void test_decide_known(void **state)
+{
+    (void) state;
+    assert_true(decide((struct ais_cached){GOOD, .age = 10000}, false, false).known);
+    assert_false(decide((struct ais_cached){GOOD, .age = 10000}, true, false).known);
+    assert_false(decide((struct ais_cached){GOOD, .age = 10000, .not_found = true}, false, false).known);
+    assert_false(decide((struct ais_cached){.failed = true}, false, false).known);
+}
+
+static void test_cacheable(void **state)
+{
+    enum ais_fault fault;
+
+    (void) state;
+    for (fault = AIS_FAULT_NONE; fault < AIS_FAULTS; fault++)
+        assert_int_equal(ais_policy_cacheable(fault), fault != AIS_FAULT_CREDENTIAL && fault != AIS_FAULT_BUDGET &&
+                                                          fault != AIS_FAULT_INTERNAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -740,6 +846,12 @@ int main(void)
         cmocka_unit_test(test_judge_out_of_memory),
         cmocka_unit_test(test_lifetime),
         cmocka_unit_test(test_lifetime_of_logs),
+        cmocka_unit_test(test_decide_without_failure),
+        cmocka_unit_test(test_decide_with_failure),
+        cmocka_unit_test(test_decide_bypass),
+        cmocka_unit_test(test_decide_peek),
+        cmocka_unit_test(test_decide_known),
+        cmocka_unit_test(test_cacheable),
         cmocka_unit_test(test_stretch),
         cmocka_unit_test(test_closed),
         cmocka_unit_test(test_lifetime_defaults),

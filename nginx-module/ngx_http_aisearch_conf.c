@@ -1,0 +1,92 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What several directives need: whether a name is valid, errors that name the
+ * account, and zones that no directive names.
+ */
+
+
+#include "ngx_http_aisearch_conf.h"
+
+
+ngx_uint_t
+ngx_http_aisearch_conf_name_valid(ngx_str_t *name)
+{
+    u_char  ch;
+    size_t  i;
+
+    for (i = 0; i < name->len; i++) {
+        ch = ngx_tolower(name->data[i]);
+
+        if ((ch < 'a' || ch > 'z') && (ch < '0' || ch > '9')
+            && ch != '_' && ch != '-' && ch != '.')
+        {
+            return 0;
+        }
+    }
+
+    return name->len != 0;
+}
+
+
+char *
+ngx_http_aisearch_conf_error(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account, const char *text)
+{
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "aisearch_account \"%V\": %s",
+                       &account->name, text);
+
+    return NGX_CONF_ERROR;
+}
+
+
+/*
+ * Adds a zone that no directive names, once the configuration is read.  At that
+ * time nginx cannot name a line of the configuration if the name is in use.
+ */
+
+ngx_shm_zone_t *
+ngx_http_aisearch_conf_add_zone(ngx_conf_t *cf,
+    ngx_http_aisearch_main_conf_t *amcf, ngx_str_t *name, size_t size,
+    void *tag, ngx_shm_zone_init_pt init)
+{
+    ngx_uint_t                     i;
+    ngx_list_part_t               *part;
+    ngx_shm_zone_t                *zones, *zone;
+    ngx_http_aisearch_account_t  **accounts;
+
+    accounts = amcf->accounts.elts;
+
+    for (part = &cf->cycle->shared_memory.part; part; part = part->next) {
+        zones = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (zones[i].tag == tag
+                || !ngx_http_aisearch_equal(&zones[i].shm.name, name))
+            {
+                continue;
+            }
+
+            if (amcf->accounts.nelts == 0) {
+                break;
+            }
+
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "shared memory zone \"%V\" is another directive's, "
+                          "but aisearch_account needs one of that name, give "
+                          "the other one another name in %s:%ui", name,
+                          accounts[0]->file, accounts[0]->line);
+            return NULL;
+        }
+    }
+
+    zone = ngx_shared_memory_add(cf, name, size, tag);
+
+    if (zone) {
+        zone->init = init;
+        zone->data = amcf;
+    }
+
+    return zone;
+}

@@ -1,0 +1,70 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The context of a request, and the flight that it waits for.
+ */
+
+
+#ifndef _NGX_HTTP_AISEARCH_FLIGHT_H_INCLUDED_
+#define _NGX_HTTP_AISEARCH_FLIGHT_H_INCLUDED_
+
+
+#include "ngx_http_aisearch_cache.h"
+
+
+typedef struct ngx_http_aisearch_flight_s  ngx_http_aisearch_flight_t;
+
+
+/* the values of Cache-Control, Age and ETag */
+#define NGX_HTTP_AISEARCH_HEADERS_LEN                                         \
+    (sizeof("private, max-age=") + 2 * NGX_INT_T_LEN                          \
+     + NGX_HTTP_AISEARCH_ETAG_LEN + 2)
+
+
+typedef struct {
+    ngx_http_request_t                *request;
+    ngx_http_aisearch_loc_conf_t      *conf;
+    ngx_http_aisearch_account_t       *account;
+
+    ngx_http_aisearch_cache_status_e   cache_status;
+    ngx_http_aisearch_answer_t         answer;
+    ngx_msec_t                         lifetime;
+    ngx_str_t                          job_id;
+
+    ngx_http_aisearch_flight_t        *flight; /* that we wait for, if any */
+    ngx_queue_t                        queue;  /* in flight->waiters */
+
+    unsigned                           bypass:1;
+    unsigned                           answered:1;
+    unsigned                           refused:1;
+    unsigned                           kept:1;
+
+    /* one allocation instead of four */
+
+    ngx_buf_t                          buf;
+    ngx_table_elt_t                   *cache_control;
+    u_char                             headers[
+                                           NGX_HTTP_AISEARCH_HEADERS_LEN];
+} ngx_http_aisearch_ctx_t;
+
+
+#pragma GCC visibility push(hidden)
+
+
+void ngx_http_aisearch_flight_init(void);
+void ngx_http_aisearch_flight_done(void);
+ngx_int_t ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
+void ngx_http_aisearch_flight_start(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
+void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
+void ngx_http_aisearch_flight_look(void);
+
+/* response: the answer that the request waited for stands in the context */
+void ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx);
+
+
+#pragma GCC visibility pop
+
+
+#endif /* _NGX_HTTP_AISEARCH_FLIGHT_H_INCLUDED_ */

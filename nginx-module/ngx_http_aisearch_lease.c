@@ -1,0 +1,123 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Leases.  A worker that fetches an entry holds its lease, so that no other
+ * worker fetches it meanwhile.  A look-up takes the lease if the entry has to
+ * be fetched and no other lease is in force; with PEEK or ASK it takes none,
+ * and a LONER fetches without one.
+ *
+ * A lease lasts 2 seconds, and its holder renews it every 500 ms.  If the
+ * holder is killed or hangs, the lease expires, and the next look-up takes it:
+ * waiting workers look every 100 ms.  A worker that exits normally releases its
+ * leases.
+ */
+
+
+#include "ngx_http_aisearch_lease.h"
+#include "ngx_http_aisearch_wakeup.h"
+
+
+/* ms, for one that is not renewed */
+#define NGX_HTTP_AISEARCH_LEASE  2000
+
+
+void
+ngx_http_aisearch_lease_take(ngx_http_aisearch_entry_t *e)
+{
+    e->leader = ngx_pid;
+    e->lease = ngx_http_aisearch_now() + NGX_HTTP_AISEARCH_LEASE;
+
+    if (e->lease == 0) {
+        e->lease = 1;
+    }
+}
+
+
+uint64_t
+ngx_http_aisearch_lease_end(ngx_http_aisearch_entry_t *e)
+{
+    uint64_t  waiters;
+
+    waiters = e->waiters;
+
+    e->waiters = 0;
+    e->lease = 0;
+
+    return waiters;
+}
+
+
+/*
+ * Who took over from a late leader asked later than it, and knows better.  So
+ * does who has asked without a lease, where that was later.
+ */
+
+ngx_uint_t
+ngx_http_aisearch_lease_lost(ngx_http_aisearch_entry_t *e,
+    ngx_http_aisearch_answer_t *answer)
+{
+    ngx_http_aisearch_time_t  asked;
+
+    if (e->leader != ngx_pid
+        && (e->answered || e->failed || ngx_http_aisearch_lease_held(e)))
+    {
+        return 1;
+    }
+
+    asked = e->fetched - e->fetch_time;
+
+    return e->answered
+           && (ngx_http_aisearch_time_diff_t) (answer->asked - asked) < 0;
+}
+
+
+void
+ngx_http_aisearch_lease_renew(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_key_t *key)
+{
+    ngx_http_aisearch_cache_t  *c;
+    ngx_http_aisearch_entry_t  *e;
+
+    c = account->zone->data;
+
+    ngx_shmtx_lock(&c->shpool->mutex);
+
+    e = ngx_http_aisearch_entry_find(c, key);
+
+    /* a leader that was late may find that another took over */
+
+    if (e && e->leader == ngx_pid && e->lease) {
+        ngx_http_aisearch_lease_take(e);
+    }
+
+    ngx_shmtx_unlock(&c->shpool->mutex);
+}
+
+
+void
+ngx_http_aisearch_lease_release(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_key_t *key)
+{
+    uint64_t                    waiters;
+    ngx_http_aisearch_cache_t  *c;
+    ngx_http_aisearch_entry_t  *e;
+
+    c = account->zone->data;
+    waiters = 0;
+
+    ngx_shmtx_lock(&c->shpool->mutex);
+
+    e = ngx_http_aisearch_entry_find(c, key);
+
+    if (e && e->leader == ngx_pid) {
+        waiters = ngx_http_aisearch_lease_end(e);
+
+        if (!e->answered && e->failed == 0) {
+            ngx_http_aisearch_entry_delete(c, e);
+        }
+    }
+
+    ngx_shmtx_unlock(&c->shpool->mutex);
+
+    ngx_http_aisearch_wakeup_send(waiters);
+}
