@@ -302,10 +302,10 @@ static const field_t history_fields[] = {
     FIELD("success", TIME, history_t, succeeded_at),
     FIELD("excused", TIME, history_t, excused_at),
     FIELD("listed", FLAG, history_t, listed),
-    {NULL}};
+    {.word = NULL}};
 
 static const field_t floor_field[] = {FIELD("floor", TIME, history_t, floor),
-                                      {NULL}};
+                                      {.word = NULL}};
 
 void history_print(text_t *text, const history_t *h) {
   print_fields(text, ' ', history_fields, h);
@@ -413,7 +413,7 @@ static const field_t facts_fields[] = {
     FIELD("paused", FLAG, instance_t, facts.paused),
     FIELD("error", FLAG, instance_t, facts.in_error),
     FIELD("status", STRING, instance_t, facts.status),
-    {NULL}};
+    {.word = NULL}};
 
 void facts_print(text_t *text, const instance_t *instance) {
   print_fields(text, ';', facts_fields, instance);
@@ -438,7 +438,7 @@ static const field_t notice_fields[] = {
     FIELD("source", STRING, notice_t, source),
     FIELD("end_reason", STRING, notice_t, end_reason),
     FIELD("duration", TIME, notice_t, duration),
-    {NULL}};
+    {.word = NULL}};
 
 void notice_print(text_t *text, const notice_t *notice) {
   print_fields(text, ';', notice_fields, notice);
