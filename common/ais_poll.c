@@ -1,136 +1,53 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Runs clients in a poll(2) loop, for callers that have a thread to spare. */
+/* Runs clients in an epoll(7) loop, for callers that have a thread to spare. */
 
 #include "ais_poll.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "ais_clock.h"
+
+/* How much is dealt with in one round; the rest is in the next one. */
+#define EVENTS 64
 
 /* A client and its timer. */
 struct member {
     struct member *next;
     struct ais_poll *loop;
     struct ais_client *client;
+    uint32_t number;  /* from 1 */
     int64_t deadline; /* ms of CLOCK_MONOTONIC, or AIS_NEVER */
 };
 
-/* A watched socket: the driver's slot. */
-struct watch {
-    struct member *member;
-    size_t index; /* of its pollfd */
-};
-
-/* A socket that was found ready. */
-struct ready {
-    struct member *member;
-    int fd;
-    unsigned events;
-};
-
-/* The arrays are parallel. Element 0 is the eventfd of ais_poll_wake(). */
+/* What is watched is known by its member's number and the descriptor; that of ais_poll_wake() is 0. */
 struct ais_poll {
     struct member *members;
-    struct pollfd *fds;
-    struct watch **watches;
-    struct ready *ready;
-    size_t len;
-    size_t size;
+    int epoll;
     int wake;
 };
 
-static int grow(struct ais_poll *loop)
-{
-    size_t size = loop->size > 0 ? loop->size * 2 : 16;
-    struct pollfd *fds = realloc(loop->fds, size * sizeof(*fds));
-    struct watch **watches;
-    struct ready *ready;
-
-    if (fds == NULL)
-        return -1;
-
-    loop->fds = fds;
-    watches = realloc(loop->watches, size * sizeof(struct watch *));
-    if (watches == NULL)
-        return -1;
-
-    loop->watches = watches;
-    ready = realloc(loop->ready, size * sizeof(*ready));
-    if (ready == NULL)
-        return -1;
-
-    loop->ready = ready;
-    loop->size = size;
-    return 0;
-}
-
-/* Adds it as the last one. */
-static int append(struct ais_poll *loop, int fd, struct watch *watch)
-{
-    if (loop->len == loop->size && grow(loop) != 0)
-        return -1;
-
-    loop->fds[loop->len] = (struct pollfd){.fd = fd};
-    loop->watches[loop->len++] = watch;
-    return 0;
-}
-
-/* The driver. */
-
-static struct watch *watch_begin(struct member *member, int fd)
-{
-    struct watch *watch = malloc(sizeof(*watch));
-
-    if (watch == NULL)
-        return NULL;
-
-    if (append(member->loop, fd, watch) != 0) {
-        free(watch);
-        return NULL;
-    }
-    *watch = (struct watch){.member = member, .index = member->loop->len - 1};
-    return watch;
-}
-
-/* The last one takes its place. */
-static void watch_end(struct ais_poll *loop, struct watch *watch)
-{
-    size_t last = --loop->len;
-
-    loop->fds[watch->index] = loop->fds[last];
-    loop->watches[watch->index] = loop->watches[last];
-    loop->watches[watch->index]->index = watch->index;
-    free(watch);
-}
+/* The driver: its slot is not NULL while the descriptor is watched. One that was closed is not watched any more. */
 
 static int on_watch(void *data, int fd, unsigned events, void **slot)
 {
     struct member *member = data;
-    struct watch *watch = *slot;
+    struct epoll_event event = {.events = ((events & AIS_IN) ? EPOLLIN : 0) | ((events & AIS_OUT) ? EPOLLOUT : 0),
+                                .data.u64 = (uint64_t) member->number << 32 | (uint32_t) fd};
+    int op = events == 0 ? EPOLL_CTL_DEL : *slot == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    int status = epoll_ctl(member->loop->epoll, op, fd, &event);
 
-    if (events == 0) {
-        if (watch != NULL) {
-            watch_end(member->loop, watch);
-            *slot = NULL;
-        }
-        return 0;
-    }
-    if (watch == NULL) {
-        watch = watch_begin(member, fd);
-        if (watch == NULL)
-            return -1;
-
-        *slot = watch;
-    }
-    member->loop->fds[watch->index].events =
-        (short) (((events & AIS_IN) ? POLLIN : 0) | ((events & AIS_OUT) ? POLLOUT : 0));
+    if (op == EPOLL_CTL_ADD && status == 0)
+        *slot = member;
+    if (op != EPOLL_CTL_DEL)
+        return status;
+    *slot = NULL;
     return 0;
 }
 
@@ -146,23 +63,19 @@ static void on_timer(void *data, int64_t ms)
 struct ais_poll *ais_poll_create(struct ais_error *err)
 {
     struct ais_poll *loop = calloc(1, sizeof(*loop));
+    struct epoll_event event = {.events = EPOLLIN};
 
     if (loop == NULL) {
         ais_error_set(err, "out of memory");
         return NULL;
     }
     loop->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (loop->wake == -1) {
-        ais_error_set(err, "no eventfd to wake the event loop: %s", strerror(errno));
-        free(loop);
-        return NULL;
-    }
-    if (append(loop, loop->wake, NULL) != 0) {
-        ais_error_set(err, "out of memory");
+    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (loop->wake == -1 || loop->epoll == -1 || epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &event) != 0) {
+        ais_error_set(err, "no eventfd or epoll for the event loop: %s", strerror(errno));
         ais_poll_destroy(loop);
         return NULL;
     }
-    loop->fds[0].events = POLLIN;
     return loop;
 }
 
@@ -178,10 +91,10 @@ void ais_poll_destroy(struct ais_poll *loop)
         loop->members = member->next;
         free(member);
     }
-    close(loop->wake);
-    free(loop->fds);
-    free(loop->watches);
-    free(loop->ready);
+    if (loop->wake != -1)
+        close(loop->wake);
+    if (loop->epoll != -1)
+        close(loop->epoll);
     free(loop);
 }
 
@@ -196,6 +109,7 @@ struct ais_client *ais_poll_client(struct ais_poll *loop, const struct ais_clien
         return NULL;
     }
     member->loop = loop;
+    member->number = loop->members != NULL ? loop->members->number + 1 : 1;
     member->deadline = AIS_NEVER;
     member->client = ais_client_create(&driver, options, err);
     if (member->client == NULL) {
@@ -207,7 +121,7 @@ struct ais_client *ais_poll_client(struct ais_poll *loop, const struct ais_clien
     return member->client;
 }
 
-/* How long poll() may sleep. */
+/* How long epoll_wait() may sleep. */
 static int sleep_ms(const struct ais_poll *loop, int64_t timeout)
 {
     int64_t deadline = AIS_NEVER;
@@ -222,24 +136,21 @@ static int sleep_ms(const struct ais_poll *loop, int64_t timeout)
     return left < INT_MAX ? (int) left : INT_MAX;
 }
 
-/* Notes what is ready before any of it is dealt with, since that changes the arrays. An entry that is out of date by
-   its turn does no harm: libcurl looks for itself. */
-static size_t collect_ready(struct ais_poll *loop)
+/* An event that is out of date by its turn does no harm: libcurl looks for itself. */
+static void deal_with(const struct ais_poll *loop, const struct epoll_event *event)
 {
-    size_t n = 0;
+    const struct member *member = loop->members;
+    uint32_t got = event->events;
+    unsigned events = 0;
 
-    for (size_t i = 1; i < loop->len; i++) {
-        short revents = loop->fds[i].revents;
-        unsigned events = 0;
-
-        if (revents & (POLLIN | POLLERR | POLLHUP | POLLNVAL))
-            events |= AIS_IN;
-        if (revents & (POLLOUT | POLLERR | POLLHUP | POLLNVAL))
-            events |= AIS_OUT;
-        if (events != 0)
-            loop->ready[n++] = (struct ready){loop->watches[i]->member, loop->fds[i].fd, events};
-    }
-    return n;
+    while (member != NULL && member->number != event->data.u64 >> 32)
+        member = member->next;
+    if (got & (EPOLLIN | EPOLLERR | EPOLLHUP))
+        events |= AIS_IN;
+    if (got & (EPOLLOUT | EPOLLERR | EPOLLHUP))
+        events |= AIS_OUT;
+    if (member != NULL)
+        ais_client_socket(member->client, (int) (uint32_t) event->data.u64, events);
 }
 
 static void run_timers(struct ais_poll *loop)
@@ -256,15 +167,15 @@ static void run_timers(struct ais_poll *loop)
 
 void ais_poll_wait(struct ais_poll *loop, int64_t timeout)
 {
+    struct epoll_event events[EVENTS];
     eventfd_t count;
-    size_t n;
+    int n = epoll_wait(loop->epoll, events, EVENTS, sleep_ms(loop, timeout));
 
-    if (poll(loop->fds, (nfds_t) loop->len, sleep_ms(loop, timeout)) > 0) {
-        if (loop->fds[0].revents != 0)
+    for (int i = 0; i < n; i++) {
+        if (events[i].data.u64 == 0)
             (void) eventfd_read(loop->wake, &count);
-        n = collect_ready(loop);
-        for (size_t i = 0; i < n; i++)
-            ais_client_socket(loop->ready[i].member->client, loop->ready[i].fd, loop->ready[i].events);
+        else
+            deal_with(loop, &events[i]);
     }
     run_timers(loop);
 }

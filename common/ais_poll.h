@@ -10,8 +10,8 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * A driver for callers that have a thread to spare: any number of clients in one poll(2) loop. All functions belong to
- * the loop's thread, but for ais_poll_wake().
+ * A driver for callers that have a thread to spare: any number of clients in one epoll(7) loop. All functions belong
+ * to the loop's thread, but for ais_poll_wake().
  */
 struct ais_poll;
 

@@ -1,4 +1,4 @@
-/* The poll(2) loop: several clients in one thread, timers, and wake-ups from elsewhere. */
+/* The epoll(7) loop: several clients in one thread, timers, and wake-ups from elsewhere. */
 
 #include <signal.h>
 #include <sys/resource.h>
