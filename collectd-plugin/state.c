@@ -20,15 +20,23 @@
  * interval. */
 #define SAVE_PAUSE 1000 /* ms */
 
-#define DATE_SIZE sizeof("2026-11-23T12:00:00Z")
+#define DATE_SIZE 32 /* of "2026-11-23T12:00:00Z" */
 
-/* A line that was read, and not taken. */
+typedef enum { BUDGET, FACTS, INSTANCE, NOTICE, TOLD } kind_t;
+
+#define KINDS 5
+
+static const char *const kind_names[KINDS] = {"budget", "facts", "instance",
+                                              "notice", "told"};
+
+/* A line that was read. */
 typedef struct line_s line_t;
 struct line_s {
-  char *key; /* "KIND NAME": first, for the tree */
-  char *text;
+  kind_t kind;
+  char *name;
+  char *text; /* NULL: it was taken */
   char date[DATE_SIZE];
-  line_t *prev, *next;
+  line_t *next;
 };
 
 static struct {
@@ -37,14 +45,15 @@ static struct {
   void (*written)(void);
 
   line_t *first;
-  void *by_key; /* a tree of the same */
-  size_t nlines;
+  void *by_name; /* a tree of the same */
+  size_t nlines; /* that were not taken */
 
   bool is_changed, is_urgent;
   int64_t saved_at; /* of ais_clock() */
   bool is_writing;  /* what was handed to the thread is not known to be over */
   bool has_failed;  /* and that was logged */
   size_t added;
+  text_t line; /* of one line, as it is made */
   text_t text; /* the thread's while it is busy */
 
   pthread_t thread;
@@ -59,108 +68,102 @@ static pthread_cond_t state_wake = PTHREAD_COND_INITIALIZER;
 
 /* ---- lines --------------------------------------------------------------- */
 
-static int compare_keys(const void *a, const void *b) {
-  return strcmp(((const line_t *)a)->key, ((const line_t *)b)->key);
-}
+static int compare_lines(const void *left, const void *right) {
+  const line_t *a = left, *b = right;
 
-static line_t *line_find(const char *key) {
-  line_t **found =
-      tfind(&(line_t){.key = (char *)key}, &state.by_key, compare_keys);
-
-  return found != NULL ? *found : NULL;
+  return a->kind != b->kind ? (int)a->kind - (int)b->kind
+                            : strcmp(a->name, b->name);
 }
 
 static void line_free(line_t *line) {
-  sfree(line->key);
+  sfree(line->name);
   sfree(line->text);
   sfree(line);
 }
 
-static void line_drop(line_t *line) {
-  tdelete(line, &state.by_key, compare_keys);
-  if (line->prev != NULL)
-    line->prev->next = line->next;
-  else
-    state.first = line->next;
-  if (line->next != NULL)
-    line->next->prev = line->prev;
-  state.nlines--;
-  line_free(line);
-}
-
-/* Returns false where there is one already, or no room. */
-static bool line_insert(const char *key, const char *date, const char *text) {
+/* The one of that name, or a new one; NULL where memory runs out. */
+static line_t *line_get(kind_t kind, const char *name) {
   line_t *line = calloc(1, sizeof(*line));
   line_t **place = NULL;
 
-  if (line == NULL)
-    return false;
-
-  sstrncpy(line->date, date, sizeof(line->date));
-  line->key = strdup(key);
-  line->text = strdup(text);
-  if (line->key != NULL && line->text != NULL)
-    place = tsearch(line, &state.by_key, compare_keys);
+  if (line != NULL) {
+    line->kind = kind;
+    line->name = strdup(name);
+  }
+  if (line != NULL && line->name != NULL)
+    place = tsearch(line, &state.by_name, compare_lines);
   if (place == NULL || *place != line) {
-    line_free(line);
-    return false;
+    if (line != NULL)
+      line_free(line);
+    return place != NULL ? *place : NULL;
   }
 
   line->next = state.first;
-  if (state.first != NULL)
-    state.first->prev = line;
   state.first = line;
+  return line;
+}
+
+/* Returns false where there is one already, or no room. */
+static bool line_insert(kind_t kind, const char *name, const char *date,
+                        const char *text) {
+  line_t *line = line_get(kind, name);
+
+  if (line == NULL || line->text != NULL || (line->text = strdup(text)) == NULL)
+    return false;
+  sstrncpy(line->date, date, sizeof(line->date));
   state.nlines++;
   return true;
+}
+
+static char *line_take(kind_t kind, const char *name) {
+  line_t **line = tfind(&(line_t){.kind = kind, .name = (char *)name},
+                        &state.by_name, compare_lines);
+  char *text = line != NULL ? (*line)->text : NULL;
+
+  if (text == NULL)
+    return NULL;
+  (*line)->text = NULL;
+  state.nlines--;
+  return text;
 }
 
 /* The release before knows three kinds, and sets a file with any other aside.
  * The others look like budgets to it, which it keeps as they are: their name is
  * KIND!NAME!TEXT. */
-static bool is_plain(const char *kind) {
-  return strcmp(kind, "instance") == 0 || strcmp(kind, "told") == 0 ||
-         strcmp(kind, "budget") == 0;
-}
-
-static void put_all(const char *const *words, size_t n) {
-  for (size_t i = 0; i < n; i++)
-    text_put(&state.text, words[i]);
-}
-
-static void line_begin(const char *kind, const char *name, const char *date) {
-  const char *const plain[] = {kind, " ", name, " ", date, " "};
-  const char *const other[] = {"budget ", kind, "!", name, "!"};
+static void line_print(kind_t kind, const char *name, const char *date,
+                       const char *text) {
+  const char *of = kind_names[kind];
 
   state.added++;
-  if (is_plain(kind))
-    put_all(plain, STATIC_ARRAY_SIZE(plain));
+  if (text == NULL)
+    state.text.failed = true;
+  else if (kind == FACTS || kind == NOTICE)
+    text_print(&state.text, "budget %s!%s!%s %s \n", of, name, text, date);
   else
-    put_all(other, STATIC_ARRAY_SIZE(other));
-}
-
-static void line_end(const char *kind, const char *date) {
-  const char *const words[] = {" ", date, " "};
-
-  if (!is_plain(kind))
-    put_all(words, STATIC_ARRAY_SIZE(words));
-  text_put(&state.text, "\n");
+    text_print(&state.text, "%s %s %s %s\n", of, name, date, text);
 }
 
 /* ---- reading ------------------------------------------------------------- */
 
-static bool is_valid(const char *kind, const char *text) {
+static bool is_valid(kind_t kind, const char *text) {
   instance_t instance = {.name = NULL};
   bool valid = false;
 
-  if (strcmp(kind, "instance") == 0) {
+  switch (kind) {
+  case BUDGET:
+    return budget_parse(NULL, 0, 0, text);
+  case FACTS:
+    return facts_parse(&instance, text);
+  case INSTANCE:
     valid = history_parse(&instance.history, text);
     history_free(&instance.history);
+    return valid;
+  case NOTICE:
+    return notice_parse(&(notice_t){0}, text);
+  case TOLD:
+    return told_parse(&instance.told, text);
   }
-  return valid ||
-         (strcmp(kind, "told") == 0 && told_parse(&instance.told, text)) ||
-         (strcmp(kind, "budget") == 0 && budget_parse(NULL, 0, 0, text)) ||
-         (strcmp(kind, "facts") == 0 && facts_parse(&instance, text)) ||
-         (strcmp(kind, "notice") == 0 && notice_parse(&(notice_t){0}, text));
+  return false;
 }
 
 static char *cut(char **rest, char at) {
@@ -176,7 +179,7 @@ static char *cut(char **rest, char at) {
 static bool line_read(char *line) {
   char *kind = cut(&line, ' '), *name = cut(&line, ' ');
   char *date = cut(&line, ' '), *text = line;
-  char key[512];
+  int of = 0;
   int64_t when;
 
   if (text == NULL || name[0] == '\0' || strlen(date) >= DATE_SIZE ||
@@ -188,10 +191,10 @@ static bool line_read(char *line) {
     name = cut(&text, '!');
   }
 
-  if (text == NULL || !is_valid(kind, text))
-    return false;
-  ssnprintf(key, sizeof(key), "%s %s", kind, name);
-  return line_insert(key, date, text);
+  while (of < KINDS && strcmp(kind, kind_names[of]) != 0)
+    of++;
+  return of < KINDS && text != NULL && is_valid((kind_t)of, text) &&
+         line_insert((kind_t)of, name, date, text);
 }
 
 /* A line that is not understood costs that line. */
@@ -216,16 +219,12 @@ static void read_lines(char *text) {
             state.path);
 }
 
-static char *slurp(int fd) {
-  text_t text = {.data = NULL};
-  char part[65536];
-  ssize_t n;
+static char *slurp(int fd, size_t size) {
+  char *text = calloc(1, size + 1);
 
-  while ((n = read(fd, part, sizeof(part))) > 0)
-    text_add(&text, part, (size_t)n);
-  if (n < 0 || text.failed || text.len == 0 || strlen(text.data) != text.len)
-    sfree(text.data);
-  return text.data;
+  if (text != NULL && (sread(fd, text, size) != 0 || strlen(text) != size))
+    sfree(text);
+  return text;
 }
 
 /* Whether a file can be made there. */
@@ -264,7 +263,7 @@ static int read_file(void) {
     return EISDIR;
   }
 
-  text = slurp(fd);
+  text = slurp(fd, (size_t)st.st_size);
   close(fd);
   if (text != NULL && strncmp(text, HEADER, strlen(HEADER)) == 0)
     read_lines(text + strlen(HEADER));
@@ -328,8 +327,13 @@ static void *write_main(void __attribute__((unused)) * arg) {
 /* ---- what is kept -------------------------------------------------------- */
 
 static void close_file(void) {
-  while (state.first != NULL)
-    line_drop(state.first);
+  for (line_t *line = state.first, *next; line != NULL; line = next) {
+    next = line->next;
+    tdelete(line, &state.by_name, compare_lines);
+    line_free(line);
+  }
+  state.first = NULL;
+  state.nlines = 0;
   sfree(state.path);
   sfree(state.temporary);
 }
@@ -367,24 +371,8 @@ void state_open(const char *path, void (*written)(void)) {
           STATE_FILE, STRERROR(status));
 }
 
-static char *take(const char *kind, const char *name) {
-  char key[512];
-  line_t *line;
-  char *text;
-
-  ssnprintf(key, sizeof(key), "%s %s", kind, name);
-  line = line_find(key);
-  if (line == NULL)
-    return NULL;
-
-  text = line->text;
-  line->text = NULL;
-  line_drop(line);
-  return text;
-}
-
 static void restore_told(told_t *told, const char *name) {
-  char *text = take("told", name);
+  char *text = line_take(TOLD, name);
 
   if (text != NULL)
     told_parse(told, text);
@@ -392,8 +380,8 @@ static void restore_told(told_t *told, const char *name) {
 }
 
 void state_restore(instance_t *instance) {
-  char *history = take("instance", instance->name);
-  char *facts = take("facts", instance->name);
+  char *history = line_take(INSTANCE, instance->name);
+  char *facts = line_take(FACTS, instance->name);
   int64_t now = epoch();
 
   if (history != NULL) {
@@ -420,7 +408,7 @@ static void restore_notices(account_t *account) {
 
   for (size_t n = 0;; n++) {
     ssnprintf(name, sizeof(name), "%s.%zu", account->name, n);
-    text = take("notice", name);
+    text = line_take(NOTICE, name);
     if (text == NULL)
       return;
     if (notice_parse(&notice, text))
@@ -430,7 +418,7 @@ static void restore_notices(account_t *account) {
 }
 
 void state_restore_account(account_t *account) {
-  char *text = take("budget", account->name);
+  char *text = line_take(BUDGET, account->name);
 
   if (text != NULL)
     budget_parse(&account->payer->budget.calls, ais_clock(), epoch(), text);
@@ -449,11 +437,10 @@ char **state_names(const account_t *account, size_t *n) {
   *n = 0;
   for (line_t *line = state.first; names != NULL && line != NULL;
        line = line->next) {
-    const char *name = strchr(line->key, ' ') + 1;
-    bool is_ours = strncmp(line->key, "instance ", strlen("instance ")) == 0 ||
-                   strncmp(line->key, "told ", strlen("told ")) == 0;
+    const char *name = line->name;
 
-    if (is_ours && strncmp(name, account->name, len) == 0 && name[len] == '-' &&
+    if (line->text != NULL && (line->kind == INSTANCE || line->kind == TOLD) &&
+        strncmp(name, account->name, len) == 0 && name[len] == '-' &&
         strlen(name) < DATA_MAX_NAME_LEN && (names[*n] = strdup(name)) != NULL)
       ++*n;
   }
@@ -472,24 +459,21 @@ static void print_date(char date[DATE_SIZE], int64_t now) {
   struct tm tm;
 
   gmtime_r(&seconds, &tm);
-  if (strftime(date, DATE_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-    sstrncpy(date, "1970-01-01T00:00:00Z", DATE_SIZE);
+  strftime(date, DATE_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
 void state_keep(instance_t *instance) {
-  char key[DATA_MAX_NAME_LEN + 16], date[DATE_SIZE];
-  text_t text = {.data = NULL};
+  char date[DATE_SIZE];
+  const char *text;
 
   if (!state.is_open || instance->history.seen_at == AIS_TIME_NONE ||
       state.nlines >= KEPT_MAX)
     return;
 
-  history_print(&text, &instance->history);
-  ssnprintf(key, sizeof(key), "instance %s", instance->name);
+  text = history_print(&state.line, &instance->history);
   print_date(date, epoch());
-  if (!text.failed)
-    line_insert(key, date, text.data);
-  sfree(text.data);
+  if (text != NULL)
+    line_insert(INSTANCE, instance->name, date, text);
 }
 
 void state_touch(bool is_urgent) {
@@ -500,11 +484,8 @@ void state_touch(bool is_urgent) {
 /* ---- saving -------------------------------------------------------------- */
 
 static void add_told(const char *name, const told_t *told, const char *date) {
-  if (told->bits == 0)
-    return;
-  line_begin("told", name, date);
-  told_print(&state.text, told);
-  line_end("told", date);
+  if (told->bits != 0)
+    line_print(TOLD, name, date, told_print(&state.line, told));
 }
 
 static void add_instance(instance_t *instance, const char *date) {
@@ -512,36 +493,27 @@ static void add_instance(instance_t *instance, const char *date) {
     return;
 
   memcpy(instance->writing, instance->history.ended, sizeof(instance->writing));
-  if (instance->history.seen_at != AIS_TIME_NONE) {
-    line_begin("instance", instance->name, date);
-    history_print(&state.text, &instance->history);
-    line_end("instance", date);
-  }
-  line_begin("facts", instance->name, date);
-  facts_print(&state.text, instance);
-  line_end("facts", date);
+  if (instance->history.seen_at != AIS_TIME_NONE)
+    line_print(INSTANCE, instance->name, date,
+               history_print(&state.line, &instance->history));
+  line_print(FACTS, instance->name, date, facts_print(&state.line, instance));
   add_told(instance->name, &instance->told, date);
 }
 
 static void add_account(account_t *account, const char *date) {
+  char name[DATA_MAX_NAME_LEN];
   size_t n = 0;
 
   pthread_mutex_lock(&account->lock);
   add_told(account->name, &account->conditions.told, date);
-  if (account->payer == account) {
-    line_begin("budget", account->name, date);
-    budget_print(&state.text, &account->budget.calls, ais_clock(), epoch());
-    line_end("budget", date);
-  }
+  if (account->payer == account)
+    line_print(BUDGET, account->name, date,
+               budget_print(&state.line, &account->budget.calls, ais_clock(),
+                            epoch()));
 
-  for (const notice_t *notice = account->notices.first; notice != NULL;
-       notice = notice->next) {
-    char name[DATA_MAX_NAME_LEN];
-
+  for (const notice_t *i = account->notices.first; i != NULL; i = i->next) {
     ssnprintf(name, sizeof(name), "%s.%zu", account->name, n++);
-    line_begin("notice", name, date);
-    notice_print(&state.text, notice);
-    line_end("notice", date);
+    line_print(NOTICE, name, date, notice_print(&state.line, i));
   }
   notices_move(&account->notices, NOTICE_NEW, NOTICE_WRITING);
   account->notices.changed = false;
@@ -552,25 +524,29 @@ static void add_account(account_t *account, const char *date) {
   pthread_mutex_unlock(&account->lock);
 }
 
-/* Says whether it may go. One with a date to come, of a clock that was wrong,
- * is from now. */
-static bool is_too_old(line_t *line, const char *date, int64_t now) {
+/* Whether it is to stay. One with a date to come, of a clock that was wrong, is
+ * from now. */
+static bool is_kept(line_t *line, const char *date, int64_t now) {
   int64_t when = now;
 
-  ais_time_parse((struct ais_str){line->date, strlen(line->date)}, &when);
+  ais_time_parse(view(line->date), &when);
   if (when > now)
     sstrncpy(line->date, date, sizeof(line->date));
-  return now - when > KEPT_FOR;
+  return line->text != NULL && now - when <= KEPT_FOR;
 }
 
-static void add_line(const line_t *line) {
-  char kind[16];
-  size_t len = strcspn(line->key, " ");
-
-  ssnprintf(kind, sizeof(kind), "%.*s", (int)len, line->key);
-  line_begin(kind, line->key + len + 1, line->date);
-  text_put(&state.text, line->text);
-  line_end(kind, line->date);
+static void add_lines(const char *date, int64_t now) {
+  for (line_t **place = &state.first, *line; (line = *place) != NULL;) {
+    if (is_kept(line, date, now)) {
+      line_print(line->kind, line->name, line->date, line->text);
+      place = &line->next;
+      continue;
+    }
+    *place = line->next;
+    state.nlines -= line->text != NULL;
+    tdelete(line, &state.by_name, compare_lines);
+    line_free(line);
+  }
 }
 
 static void print_all(account_t *accounts) {
@@ -578,23 +554,13 @@ static void print_all(account_t *accounts) {
   char date[DATE_SIZE];
 
   print_date(date, now);
-  state.text.len = 0;
-  state.text.failed = false;
   state.added = 0;
-  text_put(&state.text, HEADER);
+  text_begin(&state.text);
+  text_print(&state.text, HEADER);
   for (account_t *a = accounts; a != NULL; a = a->next)
     add_account(a, date);
-
-  for (line_t *line = state.first, *next; line != NULL; line = next) {
-    next = line->next;
-    if (is_too_old(line, date, now))
-      line_drop(line);
-    else
-      add_line(line);
-  }
-  text_put(&state.text, "end ");
-  text_number(&state.text, state.added);
-  text_put(&state.text, "\n");
+  add_lines(date, now);
+  text_print(&state.text, "end %zu\n", state.added);
 }
 
 /* What was written may be told; and where it could not be, too: it would be
@@ -622,21 +588,23 @@ static void hand_over(account_t *accounts, const struct ais_error *err) {
   state.has_failed = failed;
 }
 
+static void tell_thread(bool *what) {
+  pthread_mutex_lock(&state_lock);
+  *what = true;
+  pthread_cond_broadcast(&state_wake);
+  pthread_mutex_unlock(&state_lock);
+}
+
 /* Begins to write. Without a thread, nothing is. */
 static void begin_save(account_t *accounts) {
   print_all(accounts);
   state.is_changed = state.is_urgent = false;
   state.is_writing = true;
   state.saved_at = ais_clock();
-  if (!state.has_thread) {
+  if (state.has_thread)
+    tell_thread(&state.busy);
+  else
     hand_over(accounts, &(struct ais_error){.text = ""});
-    return;
-  }
-
-  pthread_mutex_lock(&state_lock);
-  state.busy = true;
-  pthread_cond_broadcast(&state_wake);
-  pthread_mutex_unlock(&state_lock);
 }
 
 static bool is_urgent(account_t *accounts) {
@@ -650,24 +618,32 @@ static bool is_urgent(account_t *accounts) {
   return urgent;
 }
 
-int64_t state_save(account_t *accounts, bool all) {
-  int64_t pause = ais_earlier(
-      SAVE_PAUSE, (int64_t)CDTIME_T_TO_MS(plugin_get_interval()) / 4);
-  int64_t left = ais_clock_until(state.saved_at + pause);
+/* Whether the thread still writes; what it has written is handed over. */
+static bool is_busy(account_t *accounts, bool waits) {
   struct ais_error err;
   bool busy;
 
   pthread_mutex_lock(&state_lock);
+  while (waits && state.busy)
+    pthread_cond_wait(&state_wake, &state_lock);
   busy = state.busy;
   err = state.fail;
   pthread_mutex_unlock(&state_lock);
-  if (busy) {
+  if (!busy && state.is_writing)
+    hand_over(accounts, &err);
+  return busy;
+}
+
+int64_t state_save(account_t *accounts, bool all) {
+  int64_t pause = ais_earlier(
+      SAVE_PAUSE, (int64_t)CDTIME_T_TO_MS(plugin_get_interval()) / 4);
+  int64_t left = ais_clock_until(state.saved_at + pause);
+
+  if (is_busy(accounts, /* waits = */ false)) {
     state.is_urgent |= all && state.is_changed;
     return -1;
   }
 
-  if (state.is_writing)
-    hand_over(accounts, &err);
   if (!(all && state.is_changed) && !is_urgent(accounts))
     return -1;
   if (!all && left > 0)
@@ -676,34 +652,17 @@ int64_t state_save(account_t *accounts, bool all) {
   return -1;
 }
 
-static void wait_for_disk(account_t *accounts) {
-  struct ais_error err;
-
-  pthread_mutex_lock(&state_lock);
-  while (state.busy)
-    pthread_cond_wait(&state_wake, &state_lock);
-  err = state.fail;
-  pthread_mutex_unlock(&state_lock);
-  if (state.is_writing)
-    hand_over(accounts, &err);
-}
-
 void state_close(account_t *accounts) {
-  if (!state.has_thread) {
-    close_file();
-    return;
+  if (state.has_thread) {
+    is_busy(accounts, /* waits = */ true);
+    begin_save(accounts);
+    is_busy(accounts, /* waits = */ true);
+    tell_thread(&state.stop);
+    pthread_join(state.thread, /* return = */ NULL);
   }
 
-  wait_for_disk(accounts);
-  begin_save(accounts);
-  wait_for_disk(accounts);
-  pthread_mutex_lock(&state_lock);
-  state.stop = true;
-  pthread_cond_broadcast(&state_wake);
-  pthread_mutex_unlock(&state_lock);
-  pthread_join(state.thread, /* return = */ NULL);
-
   close_file();
+  sfree(state.line.data);
   sfree(state.text.data);
   memset(&state, 0, sizeof(state));
 }

@@ -4,6 +4,8 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,72 +18,61 @@
 
 /* ---- writing ------------------------------------------------------------- */
 
-void text_add(text_t *text, const char *data, size_t len) {
-  if (text->failed || len == 0)
-    return;
+static bool text_grow(text_t *text, size_t len) {
+  size_t size = 2 * (text->len + len) + 64;
+  char *grown = realloc(text->data, size);
 
-  if (text->len + len >= text->size) {
-    size_t size = 2 * (text->len + len) + 1;
-    char *grown = realloc(text->data, size);
-
-    if (grown == NULL) {
-      text->failed = true;
-      return;
-    }
-    text->data = grown;
-    text->size = size;
+  if (grown == NULL) {
+    text->failed = true;
+    return false;
   }
-
-  memcpy(text->data + text->len, data, len);
-  text->len += len;
-  text->data[text->len] = '\0';
+  text->data = grown;
+  text->size = size;
+  return true;
 }
 
-void text_put(text_t *text, const char *s) { text_add(text, s, strlen(s)); }
-
-/* There are thousands of lines of them: no printf. */
-static void text_digits(text_t *text, uint64_t n, unsigned base, int least) {
-  char digits[20]; /* the most that 64 bits take */
-  size_t first = sizeof(digits);
+void text_print(text_t *text, const char *format, ...) {
+  size_t len, room;
+  va_list ap;
 
   do {
-    digits[--first] = "0123456789abcdef"[n % base];
-    n /= base;
-  } while (n > 0 || (int)(sizeof(digits) - first) < least);
-
-  text_add(text, digits + first, sizeof(digits) - first);
+    room = text->size - text->len;
+    va_start(ap, format);
+    len = (size_t)vsnprintf(room > 0 ? text->data + text->len : NULL, room,
+                            format, ap);
+    va_end(ap);
+  } while (len >= room && text_grow(text, len));
+  text->len += len < room ? len : 0;
 }
 
-void text_number(text_t *text, uint64_t n) { text_digits(text, n, 10, 1); }
+void text_begin(text_t *text) {
+  text->len = 0;
+  text->failed = false;
+  text_print(text, "%s", "");
+}
+
+static const char *text_end(const text_t *text) {
+  return text->failed ? NULL : text->data;
+}
 
 static void text_time(text_t *text, int64_t t) {
-  uint64_t ms = t > 0 ? (uint64_t)t : 0;
+  int64_t ms = t > 0 ? t : 0;
 
-  text_number(text, ms / 1000);
-  text_put(text, ".");
-  text_digits(text, ms % 1000, 10, 3);
+  text_print(text, "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
 }
 
-/* What separates it from the word before, if there is one, and "WORD=". */
+/* "WORD=", with what separates it from the word before, if there is one. */
 static void text_word(text_t *text, char separator, const char *word) {
-  char last = text->len > 0 ? text->data[text->len - 1] : ' ';
-
-  if (last != ' ' && last != '!')
-    text_add(text, &separator, 1);
-  text_put(text, word);
-  text_put(text, "=");
+  text_print(text, "%.*s%s=", text->len > 0, &separator, word);
 }
 
 /* Without what separates words and lines. */
 static void text_string(text_t *text, const char *s) {
-  for (; *s != '\0'; s++) {
-    if ((unsigned char)*s > ' ' && strchr("%;!\x7f", *s) == NULL) {
-      text_add(text, s, 1);
-    } else {
-      text_put(text, "%");
-      text_digits(text, (unsigned char)*s, 16, 2);
-    }
-  }
+  for (; *s != '\0'; s++)
+    if ((unsigned char)*s > ' ' && strchr("%;!\x7f", *s) == NULL)
+      text_print(text, "%c", *s);
+    else
+      text_print(text, "%%%02x", (unsigned char)*s);
 }
 
 /* ---- reading: each takes what it reads off *text, or returns false --------
@@ -146,25 +137,6 @@ static bool read_string(const char **text, char *to, size_t size) {
   return true;
 }
 
-typedef bool (*read_value_t)(void *data, const char *word, const char **text);
-
-static bool read_words(const char *text, read_value_t read_value, void *data) {
-  while (*text != '\0') {
-    char word[32];
-    size_t len = strcspn(text, "= ;");
-
-    if (text[len] != '=' || len >= sizeof(word))
-      return false;
-    memcpy(word, text, len);
-    word[len] = '\0';
-    text += len + 1;
-    if (!read_value(data, word, &text) ||
-        (*text != '\0' && !read_char(&text, ' ') && !read_char(&text, ';')))
-      return false;
-  }
-  return true;
-}
-
 static bool is_word(const char *a, const char *b) { return strcmp(a, b) == 0; }
 
 /* ---- members of a structure -----------------------------------------------
@@ -178,8 +150,9 @@ typedef struct {
 } field_t;
 
 /* Those that are not set are left out. */
-static void print_fields(text_t *text, char separator, const field_t *field,
-                         const void *data) {
+static const char *print_fields(text_t *text, char separator,
+                                const field_t *field, const void *data) {
+  text_begin(text);
   for (; field->word != NULL; field++) {
     const void *at = (const char *)data + field->offset;
     bool is_set = field->type == TIME     ? *(const int64_t *)at >= 0
@@ -193,12 +166,13 @@ static void print_fields(text_t *text, char separator, const field_t *field,
     if (field->type == TIME)
       text_time(text, *(const int64_t *)at);
     else if (field->type == FLAG)
-      text_put(text, "1");
+      text_print(text, "1");
     else if (field->type == NUMBER)
-      text_number(text, *(const unsigned *)at);
+      text_print(text, "%u", *(const unsigned *)at);
     else
       text_string(text, at);
   }
+  return text_end(text);
 }
 
 static bool read_field(const field_t *field, void *data, const char *word,
@@ -228,6 +202,29 @@ static bool read_field(const field_t *field, void *data, const char *word,
   return false;
 }
 
+/* Reads what is not a field. */
+typedef bool (*read_value_t)(void *data, const char *word, const char **text);
+
+static bool read_words(const char *text, const field_t *fields, void *data,
+                       read_value_t read_value) {
+  while (*text != '\0') {
+    char word[32];
+    size_t len = strcspn(text, "= ;");
+
+    if (text[len] != '=' || len >= sizeof(word))
+      return false;
+    memcpy(word, text, len);
+    word[len] = '\0';
+    text += len + 1;
+    if (!read_field(fields, data, word, &text) &&
+        (read_value == NULL || !read_value(data, word, &text)))
+      return false;
+    if (*text != '\0' && !read_char(&text, ' ') && !read_char(&text, ';'))
+      return false;
+  }
+  return true;
+}
+
 #define FIELD(word, type, structure, member)                                   \
   { word, type, offsetof(structure, member), sizeof(((structure *)0)->member) }
 
@@ -241,10 +238,7 @@ static void print_job(text_t *text, const char *word, const history_job_t *job,
                       int n) {
   if (n == 0)
     text_word(text, ' ', word);
-  else
-    text_put(text, ",");
-  text_digits(text, job->id, 16, 16);
-  text_put(text, "@");
+  text_print(text, "%s%016" PRIx64 "@", n > 0 ? "," : "", job->id);
   text_time(text, job->at);
 }
 
@@ -307,15 +301,15 @@ static const field_t history_fields[] = {
 static const field_t floor_field[] = {FIELD("floor", TIME, history_t, floor),
                                       {.word = NULL}};
 
-void history_print(text_t *text, const history_t *h) {
+const char *history_print(text_t *text, const history_t *h) {
   print_fields(text, ' ', history_fields, h);
   for (size_t i = 0; i < ENDS; i++)
     if (h->ended[ends[i]] > 0) {
       text_word(text, ' ', ais_state_name(ends[i]));
-      text_number(text, h->ended[ends[i]]);
-      text_put(text, "/0/0");
+      text_print(text, "%" PRIu64 "/0/0", h->ended[ends[i]]);
     }
   print_jobs(text, h);
+  return text_end(text);
 }
 
 static bool read_counters(const char **text, uint64_t *sum) {
@@ -350,13 +344,12 @@ static bool history_read(void *data, const char *word, const char **text) {
       return read_counters(text, &h->ended[ends[i]]);
   if (is_word(word, "ended") || is_word(word, "active"))
     return read_jobs(text, h, is_word(word, "active"));
-  return read_field(history_fields, h, word, text) ||
-         read_field(floor_field, h, word, text);
+  return read_field(floor_field, h, word, text);
 }
 
 bool history_parse(history_t *h, const char *text) {
   history_init(h);
-  if (read_words(text, history_read, h))
+  if (read_words(text, history_fields, h, history_read))
     return true;
   history_free(h);
   return false;
@@ -364,15 +357,12 @@ bool history_parse(history_t *h, const char *text) {
 
 /* ---- conditions ---------------------------------------------------------- */
 
-void told_print(text_t *text, const told_t *told) {
-  const char *comma = "";
-
+const char *told_print(text_t *text, const told_t *told) {
+  text_begin(text);
   for (int c = 0; c < CONDITIONS; c++)
-    if (condition_has_begun(told, c)) {
-      text_put(text, comma);
-      text_put(text, condition_name(c));
-      comma = ",";
-    }
+    if (condition_has_begun(told, c))
+      text_print(text, "%s%s", text->len > 0 ? "," : "", condition_name(c));
+  return text_end(text);
 }
 
 static int condition_find(const char *name, size_t len) {
@@ -415,16 +405,12 @@ static const field_t facts_fields[] = {
     FIELD("status", STRING, instance_t, facts.status),
     {.word = NULL}};
 
-void facts_print(text_t *text, const instance_t *instance) {
-  print_fields(text, ';', facts_fields, instance);
-}
-
-static bool facts_read(void *data, const char *word, const char **text) {
-  return read_field(facts_fields, data, word, text);
+const char *facts_print(text_t *text, const instance_t *instance) {
+  return print_fields(text, ';', facts_fields, instance);
 }
 
 bool facts_parse(instance_t *instance, const char *text) {
-  return read_words(text, facts_read, instance);
+  return read_words(text, facts_fields, instance, /* read_value = */ NULL);
 }
 
 /* ---- notices ------------------------------------------------------------- */
@@ -440,39 +426,33 @@ static const field_t notice_fields[] = {
     FIELD("duration", TIME, notice_t, duration),
     {.word = NULL}};
 
-void notice_print(text_t *text, const notice_t *notice) {
-  print_fields(text, ';', notice_fields, notice);
-}
-
-static bool notice_read(void *data, const char *word, const char **text) {
-  return read_field(notice_fields, data, word, text);
+const char *notice_print(text_t *text, const notice_t *notice) {
+  return print_fields(text, ';', notice_fields, notice);
 }
 
 bool notice_parse(notice_t *n, const char *text) {
   *n = (notice_t){.duration = -1, .stage = NOTICE_WRITTEN};
-  return read_words(text, notice_read, n) && n->name[0] != '\0' &&
-         n->condition < CONDITIONS;
+  return read_words(text, notice_fields, n, /* read_value = */ NULL) &&
+         n->name[0] != '\0' && n->condition < CONDITIONS;
 }
 
 /* ---- budgets ------------------------------------------------------------- */
 
-void budget_print(text_t *text, struct ais_budget *b, int64_t now,
-                  int64_t epoch) {
+const char *budget_print(text_t *text, struct ais_budget *b, int64_t now,
+                         int64_t epoch) {
   struct ais_budget_spent spent[AIS_BUDGET_SPENT_MAX];
   size_t n = ais_budget_spent(b, spent, now);
 
-  if (n > 0)
-    text_word(text, ' ', "spent");
+  text_begin(text);
   for (size_t i = 0; i < n; i++) {
-    text_put(text, i > 0 ? "," : "");
-    text_number(text, spent[i].calls);
-    text_put(text, "@");
+    text_print(text, "%s%" PRIu32 "@", i > 0 ? "," : "spent=", spent[i].calls);
     text_time(text, epoch - spent[i].ago);
   }
   if (b->closed_until > now) {
     text_word(text, ' ', "closed");
     text_time(text, epoch + b->closed_until - now);
   }
+  return text_end(text);
 }
 
 typedef struct {
@@ -512,5 +492,8 @@ static bool budget_read(void *data, const char *word, const char **text) {
 
 bool budget_parse(struct ais_budget *b, int64_t now, int64_t epoch,
                   const char *text) {
-  return read_words(text, budget_read, &(budget_reader_t){b, now, epoch});
+  static const field_t no_fields[] = {{.word = NULL}};
+
+  return read_words(text, no_fields, &(budget_reader_t){b, now, epoch},
+                    budget_read);
 }

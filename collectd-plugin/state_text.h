@@ -29,18 +29,20 @@ typedef struct {
   bool failed;
 } text_t;
 
-void text_add(text_t *text, const char *data, size_t len);
-void text_put(text_t *text, const char *s);
-void text_number(text_t *text, uint64_t n);
+/* Begins an empty one, in the memory of the one before; and adds to it. */
+void text_begin(text_t *text);
+__attribute__((format(printf, 2, 3))) void text_print(text_t *text,
+                                                      const char *format, ...);
 
-void history_print(text_t *text, const history_t *history);
-void told_print(text_t *text, const told_t *told);
-void facts_print(text_t *text, const instance_t *instance);
-void notice_print(text_t *text, const notice_t *notice);
+/* Print one, and return its data, or NULL where memory has run out. */
+const char *history_print(text_t *text, const history_t *history);
+const char *told_print(text_t *text, const told_t *told);
+const char *facts_print(text_t *text, const instance_t *instance);
+const char *notice_print(text_t *text, const notice_t *notice);
 
 /* What was spent in the longest interval, and until when there are no calls. */
-void budget_print(text_t *text, struct ais_budget *budget, int64_t now,
-                  int64_t epoch);
+const char *budget_print(text_t *text, struct ais_budget *budget, int64_t now,
+                         int64_t epoch);
 
 /* Return false for what is no such text; what is read into may be half filled
  * then. An instance takes its facts. budget may be NULL, only to see. */

@@ -509,6 +509,18 @@ long global_option_get_long(const char *option, long default_value)
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
+int sread(int fd, void *buf, size_t count)
+{
+    char *at = buf;
+
+    for (ssize_t n; count > 0; at += n, count -= (size_t) n) {
+        n = read(fd, at, count);
+        if (n <= 0)
+            return -1;
+    }
+    return 0;
+}
+
 int swrite(int fd, const void *buf, size_t count)
 {
     const char *data = buf;

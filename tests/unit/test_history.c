@@ -12,9 +12,8 @@ static char *text_of(const history_t *h)
 {
     text_t text = {.data = NULL};
 
-    history_print(&text, h);
-    assert_false(text.failed);
-    return text.data != NULL ? text.data : strdup("");
+    assert_non_null(history_print(&text, h));
+    return text.data;
 }
 
 #define NOW INT64_C(1795435200000) /* 2026-11-23T12:00:00Z */

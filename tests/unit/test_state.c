@@ -131,7 +131,7 @@ static void see_nothing(void)
 static void save_and_wait(void)
 {
     state_save(&account, true);
-    wait_for_disk(&account);
+    is_busy(&account, /* waits = */ true);
 }
 
 /* ---- what is told, and when -------------------------------------------------------------------------------------- */
@@ -149,7 +149,7 @@ static void test_nothing_is_told_before_it_is_written(void **test_state)
 
     state_save(&account, true);
     fail_job("b"); /* while it is written */
-    wait_for_disk(&account);
+    is_busy(&account, /* waits = */ true);
     assert_int_equal(instance.written[AIS_FAILED], 1);
     assert_int_equal(notices_count(&account.notices, NOTICE_WRITTEN), 1);
     assert_int_equal(notices_count(&account.notices, NOTICE_NEW), 1);
@@ -172,7 +172,7 @@ static void test_what_is_urgent(void **test_state)
     fail_job("a");
     assert_int_equal(state_save(&account, false), -1);
     assert_true(state.is_writing);
-    wait_for_disk(&account);
+    is_busy(&account, /* waits = */ true);
     fail_job("b");
     assert_in_range(state_save(&account, false), 1, SAVE_PAUSE);
     assert_false(state.is_writing);
