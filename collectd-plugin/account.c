@@ -121,7 +121,6 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
   }
 
   poll->request.account = account;
-  poll->request.target = &account->target;
   poll->leads = other == NULL;
   poll->page = 1;
   poll->latest.arrived_at = AIS_TIME_NONE;
@@ -186,7 +185,7 @@ void poll_label(const poll_t *poll, char *label, size_t size) {
 
 int poll_schedule(poll_t *poll) {
   account_t *payer = poll->request.account->payer;
-  uint32_t left = budget_left(&payer->budget, ais_clock());
+  uint32_t left = budget_left(&payer->budget, BUDGET_ALL, ais_clock());
 
   return schedule_add(&payer->schedule, &poll->turn, poll->instance->name,
                       left);

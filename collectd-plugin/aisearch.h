@@ -55,10 +55,10 @@ typedef void (*request_done_t)(request_t *request, result_t *result);
 struct request_s {
   account_t *account;
   struct ais_resource resource; /* its views last until it is over */
-  const struct ais_target *target;
+  budget_part_t part; /* of the budget, that it may spend. Of FACTS: what comes
+                         of it says nothing of the account, and it does not go
+                         with a credential that is refused */
   request_done_t done;
-  bool is_aside;   /* what comes of it says nothing of the account */
-  bool is_timid;   /* not with a credential that is refused */
   bool is_witness; /* what the credential's witness was asked for */
 
   bool under_way;
@@ -107,13 +107,13 @@ typedef struct {
   request_t ask; /* of the witness */
 } credential_t;
 
-/* Where lists of instances are asked for, with a part of the budget. */
+/* The way to the API with a part of the budget. */
 typedef struct {
   budget_t *budget;
   budget_part_t part;
   struct ais_gate gate;
   struct ais_target target;
-} account_part_t;
+} way_t;
 
 /* What of it the configuration says about discovery. */
 typedef struct {
@@ -155,8 +155,7 @@ struct account_s {
   /* of the thread */
   credential_t credential;
   struct ais_client *client; /* shared by accounts with the same CACert */
-  struct ais_gate gate;
-  account_part_t parts[BUDGET_PARTS];
+  way_t ways[BUDGET_PARTS];
   struct ais_breaker breaker;
   int64_t probe_pause; /* while it is open: between two requests */
   int64_t probe_at;    /* and when the next one may be sent */

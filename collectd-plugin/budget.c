@@ -27,11 +27,9 @@ static double calls_to_be_had(const struct ais_budget_limit *limit) {
 }
 
 static const uint32_t part_percents[BUDGET_PARTS] = {
-    [BUDGET_DISCOVERY] = 50, [BUDGET_FACTS] = 10};
+    [BUDGET_ALL] = 100, [BUDGET_DISCOVERY] = 50, [BUDGET_FACTS] = 10};
 
 void budget_start(budget_t *b, int64_t now) {
-  ais_budget_configure(&b->calls, b->limits, b->nlimits, b->hold, now);
-
   for (int part = 0; part < BUDGET_PARTS; part++) {
     struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
 
@@ -51,31 +49,23 @@ int64_t budget_period(const budget_t *b) {
   return longest;
 }
 
-uint32_t budget_left(budget_t *b, int64_t now) {
-  uint32_t left = ais_budget_left(&b->calls, now);
+uint32_t budget_left(budget_t *b, budget_part_t part, int64_t now) {
+  uint32_t left = ais_budget_left(&b->parts[part], now);
+  uint32_t all = ais_budget_left(&b->parts[BUDGET_ALL], now);
 
-  return left > b->unsent ? left - (uint32_t)b->unsent : 0;
+  all = all > b->unsent ? all - (uint32_t)b->unsent : 0;
+  return left < all ? left : all;
 }
 
 void budget_begin(budget_t *b) { b->unsent++; }
 
 /* Where some is left, it is for those that are about to send a request. */
-int64_t budget_wait(budget_t *b, int64_t now) {
-  return ais_budget_left(&b->calls, now) == 0 ? ais_budget_wait(&b->calls, now)
-                                              : -1;
-}
-
-uint32_t budget_part_left(budget_t *b, budget_part_t part, int64_t now) {
-  uint32_t left = ais_budget_left(&b->parts[part], now);
-  uint32_t all = budget_left(b, now);
-
-  return left < all ? left : all;
-}
-
-int64_t budget_part_wait(budget_t *b, budget_part_t part, int64_t now) {
+int64_t budget_wait(budget_t *b, budget_part_t part, int64_t now) {
   int64_t wait = ais_budget_wait(&b->parts[part], now);
 
-  return wait > 0 ? wait : budget_wait(b, now);
+  if (wait == 0)
+    wait = ais_budget_wait(&b->parts[BUDGET_ALL], now);
+  return wait > 0 ? wait : -1;
 }
 
 double budget_rate(budget_t *b, int64_t now) {
@@ -87,8 +77,8 @@ double budget_rate(budget_t *b, int64_t now) {
 
   /* What the API says is left has to last until it is reset; one more, for the
    * first call after that. */
-  for (uint32_t i = 0; i < b->calls.nobserved; i++) {
-    const struct ais_limit *limit = &b->calls.observed[i];
+  for (uint32_t i = 0; i < b->parts[BUDGET_ALL].nobserved; i++) {
+    const struct ais_limit *limit = &b->parts[BUDGET_ALL].observed[i];
 
     if (ais_limit_is_known(limit, now))
       rate = min_double(rate, ((double)limit->left + 1.0) /
@@ -98,7 +88,7 @@ double budget_rate(budget_t *b, int64_t now) {
 }
 
 double budget_percent(budget_t *b, int64_t now) {
-  struct ais_budget ours = b->calls;
+  struct ais_budget ours = b->parts[BUDGET_ALL];
   double share, greatest = 1.0;
 
   ours.nobserved = 0;
@@ -107,8 +97,8 @@ double budget_percent(budget_t *b, int64_t now) {
     if ((double)b->limits[i].calls > greatest)
       greatest = (double)b->limits[i].calls;
 
-  for (uint32_t i = 0; i < b->calls.nobserved; i++) {
-    const struct ais_limit *limit = &b->calls.observed[i];
+  for (uint32_t i = 0; i < b->parts[BUDGET_ALL].nobserved; i++) {
+    const struct ais_limit *limit = &b->parts[BUDGET_ALL].observed[i];
     double of = limit->quota > 0 ? (double)limit->quota : greatest;
 
     if (limit->left >= 0 && now < limit->reset_at)
@@ -124,39 +114,34 @@ static void count_sent(budget_t *b) {
     b->unsent--;
 }
 
-static bool count_taken(budget_t *b, ais_ticket ticket) {
-  if (ticket == AIS_TICKET_NONE)
+/* Of a part, all that was sent counts, HITs included. */
+bool budget_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
+                  int64_t now) {
+  struct ais_budget *all = &b->parts[BUDGET_ALL];
+
+  *ticket = part == BUDGET_ALL
+                ? ais_budget_take(all, now)
+                : ais_budget_part_take(&b->parts[part], all, now);
+  if (*ticket == AIS_TICKET_NONE)
     return false;
 
   count_sent(b);
   return true;
 }
 
-bool budget_enter(budget_t *b, uint64_t *ticket, int64_t now) {
-  *ticket = ais_budget_take(&b->calls, now);
-  return count_taken(b, *ticket);
-}
-
-/* Of a part, all that was sent counts, HITs included. */
-bool budget_part_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
-                       int64_t now) {
-  *ticket = ais_budget_part_take(&b->parts[part], &b->calls, now);
-  return count_taken(b, *ticket);
-}
-
 /* Whether an answer has cost anything is known a moment later, when it is
  * settled. A call that was given up ends when it has to: the API may count it
  * at any time until then. */
 void budget_leave(budget_t *b, uint64_t ticket, bool given_up, int64_t now) {
-  ais_budget_end(&b->calls, b->over, now);
+  ais_budget_end(&b->parts[BUDGET_ALL], b->over, now);
   b->over = given_up ? AIS_TICKET_NONE : ticket;
 }
 
 static void end_call(budget_t *b, bool hit, int64_t now) {
   if (hit)
-    ais_budget_cancel(&b->calls, b->over, now);
+    ais_budget_cancel(&b->parts[BUDGET_ALL], b->over, now);
   else
-    ais_budget_end(&b->calls, b->over, now);
+    ais_budget_end(&b->parts[BUDGET_ALL], b->over, now);
   b->over = AIS_TICKET_NONE;
 }
 
@@ -171,10 +156,10 @@ budget_outcome_t budget_settle(budget_t *b, const struct ais_response *response,
   end_call(b, hit, now);
 
   outcome.closed =
-      ais_limits_heed(&b->calls, &response->limits, response->status,
-                      response->retry_after, now);
-  for (int part = 0; part < BUDGET_PARTS; part++)
-    ais_limits_heed_part(&b->parts[part], &b->calls, part_percents[part],
-                         &response->limits, now);
+      ais_limits_heed(&b->parts[BUDGET_ALL], &response->limits,
+                      response->status, response->retry_after, now);
+  for (int part = BUDGET_DISCOVERY; part < BUDGET_PARTS; part++)
+    ais_limits_heed_part(&b->parts[part], &b->parts[BUDGET_ALL],
+                         part_percents[part], &response->limits, now);
   return outcome;
 }

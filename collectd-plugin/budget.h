@@ -16,18 +16,18 @@
 /* What may only spend a part of it, and of what the API says is left, whatever
  * the others leave. */
 typedef enum {
+  BUDGET_ALL,       /* no part */
   BUDGET_DISCOVERY, /* a half: lists in search of what is there */
   BUDGET_FACTS,     /* a tenth: what is known of named instances */
 } budget_part_t;
 
-#define BUDGET_PARTS 2
+#define BUDGET_PARTS 3
 
 typedef struct {
   struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
   size_t nlimits;
   int64_t hold; /* the longest time that a call may take */
 
-  struct ais_budget calls;
   struct ais_budget parts[BUDGET_PARTS]; /* what each of them has sent */
   ais_ticket over; /* of the latest call that is over; AIS_TICKET_NONE: told */
   size_t unsent;   /* look-ups that have begun, and not sent a request */
@@ -40,15 +40,11 @@ int budget_limit(budget_t *b, struct ais_budget_limit limit);
 void budget_start(budget_t *b, int64_t now);
 
 /* How many look-ups may begin now; then one has begun. */
-uint32_t budget_left(budget_t *b, int64_t now);
+uint32_t budget_left(budget_t *b, budget_part_t part, int64_t now);
 void budget_begin(budget_t *b);
 
 /* How long until a look-up may begin, if nothing else happens; -1: for ever. */
-int64_t budget_wait(budget_t *b, int64_t now);
-
-/* The same for a part, which may have to wait for longer. */
-uint32_t budget_part_left(budget_t *b, budget_part_t part, int64_t now);
-int64_t budget_part_wait(budget_t *b, budget_part_t part, int64_t now);
+int64_t budget_wait(budget_t *b, budget_part_t part, int64_t now);
 
 /* The calls per ms that there are for ever; less where the API says that others
  * spend them too. Never 0. */
@@ -62,9 +58,8 @@ double budget_percent(budget_t *b, int64_t now);
 int64_t budget_period(const budget_t *b);
 
 /* The two sides of the gate; see ais_client.h. */
-bool budget_enter(budget_t *b, uint64_t *ticket, int64_t now);
-bool budget_part_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
-                       int64_t now);
+bool budget_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
+                  int64_t now);
 void budget_leave(budget_t *b, uint64_t ticket, bool given_up, int64_t now);
 
 /* What the end of a look-up says about calls. */

@@ -458,22 +458,12 @@ static void list_done(request_t *request, result_t *result) {
 
 /* ---- asking for it ------------------------------------------------------- */
 
-static bool is_discovering(const list_t *list) {
-  return list->discovers && list->one == NULL;
-}
-
-static account_part_t *part_of(const list_t *list) {
-  return &list->request.account
-              ->parts[is_discovering(list) ? BUDGET_DISCOVERY : BUDGET_FACTS];
-}
-
 /* Nobody has asked for what is known of named instances: where it cannot be
  * had, their own polls tell how the API does. */
-static void list_ask(list_t *list) {
+static void list_ask(list_t *list, budget_part_t part) {
   request_t *request = &list->request;
 
-  request->target = &part_of(list)->target;
-  request->is_aside = request->is_timid = !is_discovering(list);
+  request->part = part;
   if (list->one != NULL)
     poll_resource(list->one, AIS_INSTANCE, &request->resource);
   else
@@ -490,7 +480,8 @@ static void list_ask(list_t *list) {
 static int64_t list_poll(list_t *list) {
   account_t *account = list->request.account;
   account_t *payer = account->payer;
-  budget_part_t part = part_of(list)->part;
+  budget_part_t part =
+      list->discovers && list->one == NULL ? BUDGET_DISCOVERY : BUDGET_FACTS;
   int64_t now = ais_clock();
 
   if (!list->request.under_way && list->due <= now) {
@@ -498,14 +489,14 @@ static int64_t list_poll(list_t *list) {
       return request_pause(account);
     if (!request_has_room(payer))
       return request_room_wait(payer);
-    if (budget_part_left(&payer->budget, part, now) == 0)
-      return budget_part_wait(&payer->budget, part, now);
+    if (budget_left(&payer->budget, part, now) == 0)
+      return budget_wait(&payer->budget, part, now);
     if (!list->in_round) {
       discovery_begin(&list->discovery);
       list->in_round = true;
       list->next_round = now + account->discover.interval;
     }
-    list_ask(list);
+    list_ask(list, part);
   }
 
   if (list->request.under_way)

@@ -177,7 +177,8 @@ static void poll_due(account_t *payer) {
 
   schedule_advance(&payer->schedule, now, budget_rate(&payer->budget, now));
 
-  while (request_has_room(payer) && budget_left(&payer->budget, now) > 0 &&
+  while (request_has_room(payer) &&
+         budget_left(&payer->budget, BUDGET_ALL, now) > 0 &&
          (turn = schedule_take(&payer->schedule)) != NULL) {
     poll_t *poll = (poll_t *)((char *)turn - offsetof(poll_t, turn));
     int64_t pause = request_pause(poll->request.account);
@@ -196,8 +197,9 @@ static int64_t wait_for_next(account_t *payer) {
 
   if (wait != 0)
     return wait;
-  return request_has_room(payer) ? budget_wait(&payer->budget, ais_clock())
-                                 : request_room_wait(payer);
+  return request_has_room(payer)
+             ? budget_wait(&payer->budget, BUDGET_ALL, ais_clock())
+             : request_room_wait(payer);
 }
 
 static void tell_news(account_t *payer) {
@@ -226,7 +228,7 @@ static void tell_news(account_t *payer) {
 static void publish(account_t *account) {
   account_t *payer = account->payer;
   int64_t now = ais_clock();
-  uint32_t left = budget_left(&payer->budget, now);
+  uint32_t left = budget_left(&payer->budget, BUDGET_ALL, now);
   double percent = budget_percent(&payer->budget, now);
 
   pthread_mutex_lock(&account->lock);
@@ -302,37 +304,25 @@ static void *poller_main(void __attribute__((unused)) * arg) {
   return NULL;
 }
 
-static bool gate_enter(void *budget, uint64_t *ticket) {
-  return budget_enter(budget, ticket, ais_clock());
+static bool way_enter(void *data, uint64_t *ticket) {
+  way_t *way = data;
+
+  return budget_enter(way->budget, way->part, ticket, ais_clock());
 }
 
-static void gate_leave(void *budget, uint64_t ticket, bool given_up) {
-  budget_leave(budget, ticket, given_up, ais_clock());
+static void way_leave(void *data, uint64_t ticket, bool given_up) {
+  budget_leave(((way_t *)data)->budget, ticket, given_up, ais_clock());
 }
 
-static bool part_enter(void *data, uint64_t *ticket) {
-  account_part_t *part = data;
-
-  return budget_part_enter(part->budget, part->part, ticket, ais_clock());
-}
-
-static void part_leave(void *data, uint64_t ticket, bool given_up) {
-  gate_leave(((account_part_t *)data)->budget, ticket, given_up);
-}
-
-static void set_gates(account_t *a) {
-  budget_t *budget = &a->payer->budget;
-
-  a->gate = (struct ais_gate){budget, gate_enter, gate_leave};
-  a->target.gate = &a->gate;
-
+static void open_ways(account_t *a) {
   for (int i = 0; i < BUDGET_PARTS; i++) {
-    account_part_t *part = &a->parts[i];
+    way_t *way = &a->ways[i];
 
-    *part = (account_part_t){
-        .budget = budget, .part = (budget_part_t)i, .target = a->target};
-    part->gate = (struct ais_gate){part, part_enter, part_leave};
-    part->target.gate = &part->gate;
+    *way = (way_t){&a->payer->budget,
+                   (budget_part_t)i,
+                   {way, way_enter, way_leave},
+                   a->target};
+    way->target.gate = &way->gate;
   }
 }
 
@@ -340,7 +330,7 @@ static int start_schedules(void) {
   int64_t now = ais_clock();
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
-    set_gates(a);
+    open_ways(a);
     a->is_single = !a->target.url.tls;
     a->values.stretch = 1.0;
     if (is_payer(a)) {

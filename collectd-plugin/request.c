@@ -99,7 +99,7 @@ static bool credential_choose(request_t *request) {
 
   credential_renew(request->account);
   if (c->secret == NULL ||
-      (request->is_timid && ais_rotation_exhausted(&c->rotation)))
+      (request->part == BUDGET_FACTS && ais_rotation_exhausted(&c->rotation)))
     return false;
   request->choice = ais_rotation_choose(&c->rotation, ais_clock());
   return !request->choice.none;
@@ -252,7 +252,8 @@ static void count(const request_t *request, const result_t *result) {
 
   pthread_mutex_lock(&account->lock);
   account->values.requests += response->calls;
-  if (!request->is_aside && !result->put_off) {
+  if (request->part != BUDGET_FACTS && !request->is_witness &&
+      !result->put_off) {
     account->answers++;
     account->values.errors[is_no ? AIS_FAULT_REFUSED : result->fault]++;
     conditions_count(&account->conditions, result->fault,
@@ -337,9 +338,7 @@ static void witness_hear(request_t *request, const char *path,
                 "have the permission for this?");
   if (doubt == AIS_DOUBT_ASK) {
     c->ask = (request_t){.account = account,
-                         .target = &account->target,
                          .done = witness_done,
-                         .is_aside = true,
                          .is_witness = true,
                          .choice = next};
     request_send(&c->ask);
@@ -447,7 +446,7 @@ void request_send(request_t *request) {
       !request->is_witness && (account->form.namespaced || request->is_trial);
   make_path(request, &resource, path);
   fetch =
-      ais_client_fetch(account->client, request->target,
+      ais_client_fetch(account->client, &account->ways[request->part].target,
                        account->credential.secret, path, request_over, request);
   if (fetch == NULL)
     request_fail(request, AIS_FAULT_INTERNAL, "out of memory");

@@ -421,7 +421,8 @@ void state_restore_account(account_t *account) {
   char *text = line_take(BUDGET, account->name);
 
   if (text != NULL)
-    budget_parse(&account->payer->budget.calls, ais_clock(), epoch(), text);
+    budget_parse(&account->payer->budget.parts[BUDGET_ALL], ais_clock(),
+                 epoch(), text);
   sfree(text);
   restore_told(&account->conditions.told, account->name);
   restore_notices(account);
@@ -508,8 +509,8 @@ static void add_account(account_t *account, const char *date) {
   add_told(account->name, &account->conditions.told, date);
   if (account->payer == account)
     line_print(BUDGET, account->name, date,
-               budget_print(&state.line, &account->budget.calls, ais_clock(),
-                            epoch()));
+               budget_print(&state.line, &account->budget.parts[BUDGET_ALL],
+                            ais_clock(), epoch()));
 
   for (const notice_t *i = account->notices.first; i != NULL; i = i->next) {
     ssnprintf(name, sizeof(name), "%s.%zu", account->name, n++);

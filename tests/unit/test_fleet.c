@@ -229,7 +229,7 @@ static void send_call(struct world *w)
     struct look *look = &w->under_way[(w->first + w->n - 1) % STREAMS];
     int64_t *slot = &w->last_calls[w->calls % w->budget_calls];
 
-    assert_true(budget_enter(&w->budget, &look->ticket, w->now));
+    assert_true(budget_enter(&w->budget, BUDGET_ALL, &look->ticket, w->now));
     if (w->calls >= w->budget_calls && w->now - *slot <= PERIOD)
         fail_msg("%zu calls within %g s", w->budget_calls + 1, (double) (w->now - *slot) / 1e3);
     *slot = w->now;
@@ -266,7 +266,7 @@ static void begin_due(struct world *w)
     schedule_entry_t *turn;
 
     schedule_advance(&w->schedule, w->now, budget_rate(&w->budget, w->now));
-    while (w->n < STREAMS && budget_left(&w->budget, w->now) > 0 && (turn = schedule_take(&w->schedule)) != NULL)
+    while (w->n < STREAMS && budget_left(&w->budget, BUDGET_ALL, w->now) > 0 && (turn = schedule_take(&w->schedule)) != NULL)
         begin(w, (struct instance *) turn);
     if (w->schedule.stretch > w->stretch)
         w->stretch = w->schedule.stretch;
@@ -278,7 +278,7 @@ static int64_t next_time(struct world *w)
     int64_t wait = schedule_wait(&w->schedule);
 
     if (wait == 0)
-        wait = w->n < STREAMS ? budget_wait(&w->budget, w->now) : -1;
+        wait = w->n < STREAMS ? budget_wait(&w->budget, BUDGET_ALL, w->now) : -1;
     return wait != -1 && w->now + wait < next ? w->now + wait : next;
 }
 
@@ -545,7 +545,7 @@ static void read_instances(struct world *w)
         listing.page = w->discovery.page;
         for (size_t i = 0; i < COUNT(page); i++)
             page[i] = instance_at(&w->instances[(size_t) (listing.page - 1) * COUNT(page) + i], w->now);
-        assert_true(budget_part_enter(&w->budget, BUDGET_FACTS, &ticket, w->now));
+        assert_true(budget_enter(&w->budget, BUDGET_FACTS, &ticket, w->now));
         budget_leave(&w->budget, ticket, false, w->now);
         step = discovery_page(&w->discovery, &listing, false, know_one, w);
     } while (step == DISCOVERY_MORE);

@@ -36,13 +36,13 @@ static size_t spend(budget_t *b, int64_t now, const char *cache, size_t most)
 {
     size_t n = 0;
 
-    for (; n < most && budget_left(b, now) > 0; n++) {
+    for (; n < most && budget_left(b, BUDGET_ALL, now) > 0; n++) {
         struct ais_response r = response(200, 1);
         budget_outcome_t outcome;
         uint64_t ticket;
 
         budget_begin(b);
-        assert_true(budget_enter(b, &ticket, now));
+        assert_true(budget_enter(b, BUDGET_ALL, &ticket, now));
         budget_leave(b, ticket, false, now);
         strcpy(r.cache, cache);
         outcome = budget_settle(b, &r, now);
@@ -60,10 +60,10 @@ static void test_all_limits_hold(void **state)
     SET_UP(&b, {10, SECOND}, {25, 10 * SECOND});
     assert_int_equal(budget_period(&b), 10 * SECOND);
     assert_int_equal(spend(&b, 0, "", 100), 10);
-    assert_int_equal(budget_wait(&b, 0), 1001);
+    assert_int_equal(budget_wait(&b, BUDGET_ALL, 0), 1001);
     assert_int_equal(spend(&b, 1001, "MISS", 100), 10);
     assert_int_equal(spend(&b, 2002, "EXPIRED", 100), 5);
-    assert_int_equal(budget_wait(&b, 2002), 10001 - 2002);
+    assert_int_equal(budget_wait(&b, BUDGET_ALL, 2002), 10001 - 2002);
 }
 
 static void test_hits_cost_nothing(void **state)
@@ -119,13 +119,13 @@ static void test_rate_follows_the_api(void **state)
         .items = {{.name = "burst", .left = 500, .reset_at = 9 * SECOND, .quota = -1, .window = -1},
                   {.name = "default", .left = 19, .reset_at = 99 * SECOND, .quota = -1, .window = -1}},
     };
-    assert_true(budget_enter(&b, &ticket, 0));
+    assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 0));
     budget_leave(&b, ticket, false, 0);
     budget_settle(&b, &r, 0);
     check_rate(&b, 0, 0.2);
     assert_int_equal(spend(&b, 50 * SECOND, "", 100), 19);
     check_rate(&b, 50 * SECOND, 1.0 / 50);
-    assert_int_equal(budget_wait(&b, 50 * SECOND), 50 * SECOND);
+    assert_int_equal(budget_wait(&b, BUDGET_ALL, 50 * SECOND), 50 * SECOND);
     check_rate(&b, 100 * SECOND, 1000 * 38.0 / 39.0 / 100);
 }
 
@@ -139,25 +139,25 @@ static void test_room_is_kept_for_those_that_began(void **state)
     (void) state;
     SET_UP(&b, {5, SECOND});
     for (int i = 5; i > 0; i--) {
-        assert_int_equal(budget_left(&b, 0), i);
+        assert_int_equal(budget_left(&b, BUDGET_ALL, 0), i);
         budget_begin(&b);
     }
-    assert_int_equal(budget_left(&b, 0), 0);
-    assert_int_equal(budget_wait(&b, 0), -1);
+    assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 0);
+    assert_int_equal(budget_wait(&b, BUDGET_ALL, 0), -1);
 
     for (int i = 0; i < 4; i++)
-        assert_true(budget_enter(&b, &tickets[i], 0));
-    assert_int_equal(budget_left(&b, 0), 0);
+        assert_true(budget_enter(&b, BUDGET_ALL, &tickets[i], 0));
+    assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 0);
 
     /* the fifth could not connect */
     budget_settle(&b, &r, 0);
-    assert_int_equal(budget_left(&b, 0), 1);
+    assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 1);
 
     /* a repeat takes what was left */
-    assert_true(budget_enter(&b, &tickets[4], 0));
-    assert_int_equal(budget_left(&b, 0), 0);
-    assert_false(budget_enter(&b, &ticket, 0));
-    assert_int_equal(budget_wait(&b, 0), 1001);
+    assert_true(budget_enter(&b, BUDGET_ALL, &tickets[4], 0));
+    assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 0);
+    assert_false(budget_enter(&b, BUDGET_ALL, &ticket, 0));
+    assert_int_equal(budget_wait(&b, BUDGET_ALL, 0), 1001);
 }
 
 /* A call that was given up may be counted by the API for as long as it could have taken, 1 s here. */
@@ -169,11 +169,11 @@ static void test_given_up_calls_go_on_to_count(void **state)
 
     (void) state;
     SET_UP(&b, {1, SECOND});
-    assert_true(budget_enter(&b, &ticket, 0));
+    assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 0));
     budget_leave(&b, ticket, true, 100);
     budget_settle(&b, &r, 100);
-    assert_false(budget_enter(&b, &ticket, 2000));
-    assert_true(budget_enter(&b, &ticket, 2200));
+    assert_false(budget_enter(&b, BUDGET_ALL, &ticket, 2000));
+    assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 2200));
 }
 
 /* Of a look-up with a repeat that is a hit, the first call counts. */
@@ -186,14 +186,14 @@ static void test_repeats_count(void **state)
     (void) state;
     strcpy(r.cache, "HIT");
     SET_UP(&b, {2, SECOND});
-    assert_true(budget_enter(&b, &ticket, 0));
+    assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 0));
     budget_leave(&b, ticket, false, 0);
-    assert_true(budget_enter(&b, &ticket, 0));
+    assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 0));
     budget_leave(&b, ticket, false, 0);
-    assert_false(budget_enter(&b, &ticket, 0));
+    assert_false(budget_enter(&b, BUDGET_ALL, &ticket, 0));
     assert_int_equal(budget_settle(&b, &r, 0).spent, 1);
-    assert_true(budget_enter(&b, &ticket, 0));
-    assert_false(budget_enter(&b, &ticket, 0));
+    assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 0));
+    assert_false(budget_enter(&b, BUDGET_ALL, &ticket, 0));
 }
 
 static void test_closed(void **state)
@@ -217,13 +217,13 @@ static void test_closed(void **state)
         SET_UP(&b, {1000, SECOND});
         assert_int_equal(budget_settle(&b, &r, 0).closed, cases[i].closed);
         if (cases[i].closed == 0) {
-            assert_int_equal(budget_left(&b, 0), 1000);
+            assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 1000);
             continue;
         }
-        assert_int_equal(budget_wait(&b, SECOND), cases[i].closed - SECOND);
+        assert_int_equal(budget_wait(&b, BUDGET_ALL, SECOND), cases[i].closed - SECOND);
         check_rate(&b, SECOND, 1000 * 38.0 / 39.0);
-        assert_int_equal(budget_left(&b, cases[i].closed - 1), 0);
-        assert_int_equal(budget_left(&b, cases[i].closed), 1000);
+        assert_int_equal(budget_left(&b, BUDGET_ALL, cases[i].closed - 1), 0);
+        assert_int_equal(budget_left(&b, BUDGET_ALL, cases[i].closed), 1000);
     }
 }
 
@@ -270,15 +270,15 @@ static void test_parts(void **state)
             size_t n = 0;
             uint64_t ticket;
 
-            while (budget_part_left(&b, part, now) > 0) {
-                assert_true(budget_part_enter(&b, part, &ticket, now));
+            while (budget_left(&b, part, now) > 0) {
+                assert_true(budget_enter(&b, part, &ticket, now));
                 budget_leave(&b, ticket, false, now);
                 budget_settle(&b, &(struct ais_response){.calls = 1, .retry_after = -1}, now);
                 n++;
             }
-            assert_false(budget_part_enter(&b, part, &ticket, now));
+            assert_false(budget_enter(&b, part, &ticket, now));
             assert_int_equal(n, cases[i].calls);
-            assert_int_equal(budget_part_wait(&b, part, now), cases[i].time + 1);
+            assert_int_equal(budget_wait(&b, part, now), cases[i].time + 1);
         }
     }
 }
@@ -291,10 +291,10 @@ static void test_a_part_of_what_is_spent(void **state)
     (void) state;
     SET_UP(&b, {10, SECOND});
     assert_int_equal(spend(&b, 0, "", 8), 8);
-    assert_int_equal(budget_part_left(&b, BUDGET_DISCOVERY, 0), 2);
+    assert_int_equal(budget_left(&b, BUDGET_DISCOVERY, 0), 2);
     assert_int_equal(spend(&b, 0, "", 8), 2);
-    assert_int_equal(budget_part_wait(&b, BUDGET_DISCOVERY, 0), 1001);
-    assert_false(budget_part_enter(&b, BUDGET_DISCOVERY, &ticket, 0));
+    assert_int_equal(budget_wait(&b, BUDGET_DISCOVERY, 0), 1001);
+    assert_false(budget_enter(&b, BUDGET_DISCOVERY, &ticket, 0));
 }
 
 /* Of what the API says is left, a part has its share as well. */
@@ -309,12 +309,12 @@ static void test_a_part_of_what_the_api_leaves(void **state)
     r.limits = (struct ais_limits){
         .n = 1, .items = {{.name = "default", .left = 10, .reset_at = 99 * SECOND, .quota = -1, .window = -1}}};
     budget_settle(&b, &r, 0);
-    assert_int_equal(budget_left(&b, 0), 10);
-    assert_int_equal(budget_part_left(&b, BUDGET_DISCOVERY, 0), 5);
-    assert_int_equal(budget_part_left(&b, BUDGET_FACTS, 0), 1);
-    assert_true(budget_part_enter(&b, BUDGET_FACTS, &ticket, 0));
-    assert_false(budget_part_enter(&b, BUDGET_FACTS, &ticket, 0));
-    assert_int_equal(budget_part_wait(&b, BUDGET_FACTS, 0), 100 * SECOND);
+    assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 10);
+    assert_int_equal(budget_left(&b, BUDGET_DISCOVERY, 0), 5);
+    assert_int_equal(budget_left(&b, BUDGET_FACTS, 0), 1);
+    assert_true(budget_enter(&b, BUDGET_FACTS, &ticket, 0));
+    assert_false(budget_enter(&b, BUDGET_FACTS, &ticket, 0));
+    assert_int_equal(budget_wait(&b, BUDGET_FACTS, 0), 100 * SECOND);
 }
 
 int main(void)
