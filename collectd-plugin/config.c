@@ -21,14 +21,12 @@
 #define NAMESPACE_RULE                                                         \
   "Use 1 to 28 of a-z, 0-9 and -, the first and the last of them no -."
 
-/* What an Account or an Instance block says. Numbers are 0 where they are not
- * given, and depend on others; OverdueAfter is below. */
+/* What an Account or an Instance block says, and is not kept as it stands.
+ * Numbers are 0 where they are not given, and depend on others; OverdueAfter is
+ * below. */
 typedef struct {
   account_t *account;
-  char *account_id, *token_file, *email, *key_file, *api_url, *unix_socket;
-  char *ca_cert, *proxy;
-  bool verify_peer, verify_host, discover, ignore_selected;
-  bool has_details, has_items;
+  char *token_file, *key_file, *api_url, *unix_socket;
   double timeout, active_interval, idle_interval, discovery_interval;
   double stalled_after, overdue_after;
   budget_t budget; /* its limits */
@@ -40,22 +38,15 @@ typedef struct {
   const char *name;
   enum { STRING, BOOLEAN, NUMBER, SPAN, OTHER, GONE } type;
   bool is_repeatable;
-  size_t offset;   /* in settings_t */
+  bool is_kept;    /* by the account, or else in settings_t: */
+  size_t offset;   /* in there */
   double min, max; /* of a number */
   int (*read)(settings_t *settings, const oconfig_item_t *ci);
 } option_t;
 
-__attribute__((format(printf, 2, 3))) static int
-refuse(const account_t *account, const char *format, ...) {
-  char text[640];
-  va_list ap;
-
-  va_start(ap, format);
-  vsnprintf(text, sizeof(text), format, ap);
-  va_end(ap);
-  account_log(account, LOG_ERR, ": %s", text);
-  return -1;
-}
+/* Says what is wrong, and what to do, and is -1. */
+#define refuse(account, ...)                                                   \
+  (account_log(account, LOG_ERR, ": " __VA_ARGS__), -1)
 
 /* ---- options ------------------------------------------------------------- */
 
@@ -105,7 +96,9 @@ static int read_number_option(settings_t *settings, const option_t *option,
 
 static int read_option(settings_t *settings, const option_t *option,
                        const oconfig_item_t *ci) {
-  void *value = (char *)settings + option->offset;
+  void *value =
+      (option->is_kept ? (char *)settings->account : (char *)settings) +
+      option->offset;
 
   switch (option->type) {
   case STRING:
@@ -216,42 +209,43 @@ static int read_namespace(settings_t *s, const oconfig_item_t *ci) {
                 name);
 }
 
-#define AT(member) offsetof(settings_t, member)
+#define AT(member) .offset = offsetof(settings_t, member)
+#define KEPT(member) .is_kept = true, .offset = offsetof(account_t, member)
 
 /* The instances and their jobs are read when all else is known. */
 static const option_t account_options[] = {
-    {"AccountID", STRING, .offset = AT(account_id)},
-    {"TokenFile", STRING, .offset = AT(token_file)},
-    {"Email", STRING, .offset = AT(email)},
-    {"KeyFile", STRING, .offset = AT(key_file)},
-    {"APIURL", STRING, .offset = AT(api_url)},
-    {"UnixSocket", STRING, .offset = AT(unix_socket)},
-    {"CACert", STRING, .offset = AT(ca_cert)},
-    {"VerifyPeer", BOOLEAN, .offset = AT(verify_peer)},
-    {"VerifyHost", BOOLEAN, .offset = AT(verify_host)},
-    {"Proxy", STRING, .offset = AT(proxy)},
-    {"Timeout", NUMBER, .offset = AT(timeout), .min = 1.0, .max = HOUR_MS},
+    {"AccountID", STRING, KEPT(account_id)},
+    {"TokenFile", STRING, AT(token_file)},
+    {"Email", STRING, KEPT(credential.email)},
+    {"KeyFile", STRING, AT(key_file)},
+    {"APIURL", STRING, AT(api_url)},
+    {"UnixSocket", STRING, AT(unix_socket)},
+    {"CACert", STRING, KEPT(ca_cert)},
+    {"VerifyPeer", BOOLEAN, KEPT(target.verify_peer)},
+    {"VerifyHost", BOOLEAN, KEPT(target.verify_host)},
+    {"Proxy", STRING, KEPT(proxy)},
+    {"Timeout", NUMBER, AT(timeout), .min = 1.0, .max = HOUR_MS},
     {"Budget", OTHER, .is_repeatable = true, .read = read_budget},
-    {"ActiveInterval", NUMBER, .offset = AT(active_interval), .max = DAY},
-    {"IdleInterval", NUMBER, .offset = AT(idle_interval), .max = DAY},
-    {"DiscoverInstances", BOOLEAN, .offset = AT(discover)},
+    {"ActiveInterval", NUMBER, AT(active_interval), .max = DAY},
+    {"IdleInterval", NUMBER, AT(idle_interval), .max = DAY},
+    {"DiscoverInstances", BOOLEAN, KEPT(discover.wanted)},
     {"DiscoverInstance", OTHER, .is_repeatable = true, .read = read_discovered},
     {"DiscoverNamespace", OTHER, .is_repeatable = true, .read = read_namespace},
-    {"IgnoreSelected", BOOLEAN, .offset = AT(ignore_selected)},
-    {"DiscoveryInterval", NUMBER, .offset = AT(discovery_interval), .max = DAY},
-    {"StalledAfter", SPAN, .offset = AT(stalled_after), .min = 1.0},
-    {"OverdueAfter", SPAN, .offset = AT(overdue_after), .min = 1.0},
-    {"ReportDetails", BOOLEAN, .offset = AT(has_details)},
-    {"ReportItems", BOOLEAN, .offset = AT(has_items)},
+    {"IgnoreSelected", BOOLEAN, KEPT(discover.selection.ignore)},
+    {"DiscoveryInterval", NUMBER, AT(discovery_interval), .max = DAY},
+    {"StalledAfter", SPAN, AT(stalled_after), .min = 1.0},
+    {"OverdueAfter", SPAN, AT(overdue_after), .min = 1.0},
+    {"ReportDetails", BOOLEAN, KEPT(has_details)},
+    {"ReportItems", BOOLEAN, KEPT(has_items)},
     {"Instance", OTHER, .is_repeatable = true},
-    {"MaxStreams", GONE, .offset = 0},
-    {"ReportJobs", GONE, .offset = 0},
-    {"ReportSource", GONE, .offset = 0},
+    {"MaxStreams", GONE, .min = 0.0},
+    {"ReportJobs", GONE, .min = 0.0},
+    {"ReportSource", GONE, .min = 0.0},
     {.name = NULL}};
 
 static const option_t instance_options[] = {
-    {"Namespace", STRING, .offset = AT(namespace)},
-    {"Generation", STRING, .offset = AT(generation)},
+    {"Namespace", STRING, AT(namespace)},
+    {"Generation", STRING, AT(generation)},
     {"Job", OTHER, .is_repeatable = true},
     {.name = NULL}};
 
@@ -261,15 +255,15 @@ static const option_t plugin_options[] = {{"Account", OTHER, .offset = 0},
 
 static void free_strings(settings_t *settings, const option_t *options) {
   for (; options->name != NULL; options++)
-    if (options->type == STRING)
+    if (options->type == STRING && !options->is_kept)
       sfree(*(char **)((char *)settings + options->offset));
 }
 
 /* ---- <Instance> ---------------------------------------------------------- */
 
-static int check_instance(const settings_t *s, poll_what_t *what) {
+static int check_instance(const settings_t *s, poll_what_t *what,
+                          char name[DATA_MAX_NAME_LEN]) {
   const account_t *a = s->account;
-  char name[DATA_MAX_NAME_LEN];
 
   *what = (poll_what_t){.instance = s->instance,
                         .namespace = s->namespace,
@@ -310,64 +304,59 @@ static int check_instance(const settings_t *s, poll_what_t *what) {
   return 0;
 }
 
-static bool has_job(const account_t *account, const instance_t *instance,
+static bool has_job(const account_t *account, const char *name,
                     const char *job) {
-  const poll_t *poll = account->last;
-
-  while (poll != NULL && poll->instance == instance &&
-         strcmp(poll->job, job) != 0)
-    poll = poll->prev;
-  return poll != NULL && poll->instance == instance;
+  for (const poll_t *p = account->first; p != NULL; p = p->next)
+    if (strcmp(p->instance->name, name) == 0 && strcmp(p->job, job) == 0)
+      return true;
+  return false;
 }
 
-static int add_pinned(account_t *account, poll_what_t *what,
-                      const oconfig_item_t *ci, const instance_t *instance) {
+static int add_pinned(account_t *account, poll_what_t what, const char *name,
+                      const oconfig_item_t *ci) {
   char *job = NULL;
   int status = cf_util_get_string(ci, &job);
 
-  what->job = job;
+  what.job = job;
   if (status == 0 && !ais_job_id_valid(view(job)))
     status = refuse(account,
                     "Instance \"%s\": Job \"%s\" is no job's id. Use 1 to 64 "
                     "of A-Z, a-z, 0-9, _ and -.",
-                    what->instance, job);
-  if (status == 0 && instance != NULL && has_job(account, instance, job))
+                    what.instance, job);
+  else if (status == 0 && has_job(account, name, job))
     status = refuse(account, "Instance \"%s\": Job \"%s\" is given twice.",
-                    what->instance, job);
-  if (status == 0 && poll_add(account, what) == NULL)
+                    what.instance, job);
+  else if (status == 0 && poll_add(account, &what) == NULL)
     status = refuse(account, "Out of memory.");
   sfree(job);
   return status;
 }
 
 /* All of them, or none. */
-static int add_polls(account_t *account, poll_what_t *what,
-                     const oconfig_item_t *ci) {
-  const instance_t *instance = NULL;
+static int add_polls(account_t *account, const poll_what_t *what,
+                     const char *name, const oconfig_item_t *ci) {
+  int status = 0;
 
-  for (int i = 0; i < ci->children_num; i++) {
-    if (strcasecmp("Job", ci->children[i].key) != 0)
-      continue;
-    if (add_pinned(account, what, ci->children + i, instance) != 0) {
-      while (instance != NULL && account->last != NULL &&
-             account->last->instance == instance)
-        poll_remove(account->last);
-      return -1;
-    }
-    instance = account->last->instance;
-  }
-  if (instance == NULL && poll_add(account, what) == NULL)
-    return refuse(account, "Out of memory.");
-  return 0;
+  for (int i = 0; status == 0 && i < ci->children_num; i++)
+    if (strcasecmp("Job", ci->children[i].key) == 0)
+      status = add_pinned(account, *what, name, ci->children + i);
+  if (status == 0 && poll_find(account, name) == NULL &&
+      poll_add(account, what) == NULL)
+    status = refuse(account, "Out of memory.");
+  while (status != 0 && account->last != NULL &&
+         strcmp(account->last->instance->name, name) == 0)
+    poll_remove(account->last);
+  return status;
 }
 
 static int read_instance(account_t *account, const oconfig_item_t *ci) {
   settings_t settings = {.account = account};
   poll_what_t what;
+  char name[DATA_MAX_NAME_LEN];
   int status = cf_util_get_string(ci, &settings.instance) != 0 ||
                read_block(&settings, instance_options, ci) != 0 ||
-               check_instance(&settings, &what) != 0 ||
-               add_polls(account, &what, ci) != 0;
+               check_instance(&settings, &what, name) != 0 ||
+               add_polls(account, &what, name, ci) != 0;
 
   free_strings(&settings, instance_options);
   sfree(settings.instance);
@@ -413,7 +402,7 @@ static int check_account_id(const account_t *account) {
 
 static int set_credential(account_t *account, settings_t *s) {
   bool token = s->token_file != NULL;
-  bool email = s->email != NULL;
+  bool email = account->credential.email != NULL;
   bool key = s->key_file != NULL;
   char **file = token ? &s->token_file : &s->key_file;
 
@@ -431,9 +420,8 @@ static int set_credential(account_t *account, settings_t *s) {
     return -1;
 
   account->credential.is_wanted = token || email;
-  account->credential.email = s->email;
   account->credential.file = *file;
-  s->email = *file = NULL;
+  *file = NULL;
   credential_open(account);
   return 0;
 }
@@ -480,14 +468,12 @@ static int set_url(account_t *account, settings_t *s) {
   return 0;
 }
 
-static int set_tls(account_t *account, const settings_t *s) {
-  struct ais_target *target = &account->target;
+static int set_tls(account_t *account) {
+  const struct ais_target *target = &account->target;
 
   if (check_file(account, "CACert", &account->ca_cert) != 0)
     return -1;
 
-  target->verify_peer = s->verify_peer;
-  target->verify_host = s->verify_host;
   if (target->url.tls && account->credential.is_wanted &&
       (!target->verify_peer || !target->verify_host))
     account_log(account, LOG_WARNING,
@@ -587,22 +573,22 @@ static int set_budget(account_t *account, settings_t *s, account_t *accounts) {
 
 /* Who says what to discover wants it discovered, unless DiscoverInstances says
  * otherwise. */
-static int add_instances(account_t *account, const settings_t *s,
-                         const oconfig_item_t *ci, size_t *refused) {
+static int add_instances(account_t *account, const oconfig_item_t *ci,
+                         size_t *refused) {
   discovery_settings_t *discover = &account->discover;
+  bool is_said = false;
 
-  discover->selection.ignore = s->ignore_selected;
-  discover->wanted =
-      discover->selection.entries != NULL || discover->nnamespaces > 0;
   for (int i = 0; i < ci->children_num; i++) {
-    if (strcasecmp("DiscoverInstances", ci->children[i].key) == 0)
-      discover->wanted = s->discover;
+    is_said |= strcasecmp("DiscoverInstances", ci->children[i].key) == 0;
     if (strcasecmp("Instance", ci->children[i].key) == 0 &&
         read_instance(account, ci->children + i) != 0) {
       account->is_partial = true;
       ++*refused;
     }
   }
+  if (!is_said)
+    discover->wanted =
+        discover->selection.entries != NULL || discover->nnamespaces > 0;
 
   if (account->polls == 0 && !discover->wanted && !account->is_partial)
     return refuse(account, "Nothing to look at. Add an <Instance> block, or "
@@ -631,25 +617,16 @@ static int check_name(const account_t *account, const account_t *accounts) {
 static int make_account(account_t *account, settings_t *s,
                         const oconfig_item_t *ci, account_t *accounts,
                         size_t *refused) {
-  account->account_id = s->account_id;
-  account->ca_cert = s->ca_cert;
-  account->proxy = s->proxy;
-  account->has_details = s->has_details;
-  account->has_items = s->has_items;
-  s->account_id = s->ca_cert = s->proxy = NULL;
-
   return check_account_id(account) != 0 || set_credential(account, s) != 0 ||
-         set_url(account, s) != 0 || set_tls(account, s) != 0 ||
+         set_url(account, s) != 0 || set_tls(account) != 0 ||
          set_times(account, s) != 0 || set_budget(account, s, accounts) != 0 ||
-         add_instances(account, s, ci, refused) != 0;
+         add_instances(account, ci, refused) != 0;
 }
 
 static int read_account(const oconfig_item_t *ci, account_t **accounts,
                         size_t *refused) {
   account_t *account = calloc(1, sizeof(*account));
   settings_t settings = {.account = account,
-                         .verify_peer = true,
-                         .verify_host = true,
                          .discovery_interval = 900.0,
                          .stalled_after = 900.0,
                          .overdue_after = -1.0};
@@ -658,6 +635,7 @@ static int read_account(const oconfig_item_t *ci, account_t **accounts,
   if (account == NULL)
     return -1;
   pthread_mutex_init(&account->lock, /* attr = */ NULL);
+  account->target.verify_peer = account->target.verify_host = true;
 
   status = cf_util_get_string(ci, &account->name) != 0 ||
            check_name(account, *accounts) != 0 ||
