@@ -155,27 +155,30 @@ typedef struct {
   notices_t *notices;
 } subject_t;
 
-static void condition_begin(const subject_t *s, notice_t *notice,
-                            condition_t condition) {
-  notice->condition = condition;
-  snprintf(notice->name, sizeof(notice->name), "%s", s->name);
-  if (notices_add(s->notices, notice))
+static bool notice_put(const subject_t *s, notice_t notice,
+                       condition_t condition, bool is_over) {
+  notice.condition = condition;
+  notice.is_over = is_over;
+  snprintf(notice.name, sizeof(notice.name), "%s", s->name);
+  return notices_add(s->notices, &notice);
+}
+
+static void condition_begin(const subject_t *s, condition_t condition,
+                            notice_t notice) {
+  if (notice_put(s, notice, condition, /* is_over = */ false))
     s->told->bits |= UINT32_C(1) << condition;
 }
 
 /* Where nobody was told that it had begun, nobody is told. Only of failed jobs
  * each is told, also where that is over. */
-static void condition_end(const subject_t *s, notice_t *notice,
-                          condition_t condition) {
+static void condition_end(const subject_t *s, condition_t condition,
+                          notice_t notice) {
   if (!condition_has_begun(s->told, condition))
     return;
 
-  notice->condition = condition;
-  notice->is_over = true;
-  snprintf(notice->name, sizeof(notice->name), "%s", s->name);
   if ((condition != CONDITION_FAILED &&
        notices_drop(s->notices, s->name, condition)) ||
-      notices_add(s->notices, notice))
+      notice_put(s, notice, condition, /* is_over = */ true))
     s->told->bits &= ~(UINT32_C(1) << condition);
 }
 
@@ -230,25 +233,20 @@ static notice_t notice_end(const struct ais_job *job, const char *what) {
 /* One that has ended in a year to come would outlast each success. */
 static void begin_failed(const subject_t *s, const struct ais_job *job,
                          int64_t answered_at) {
-  notice_t notice = notice_end(job, "has failed");
-
   if (job->ended_at > s->told->failed_at &&
       job->ended_at <= answered_at + CLOCKS_DIFFER)
     s->told->failed_at = job->ended_at;
-  condition_begin(s, &notice, CONDITION_FAILED);
+  condition_begin(s, CONDITION_FAILED, notice_end(job, "has failed"));
 }
 
 /* Further pages have older jobs: one of these is not the next success. */
 static void end_failed(const subject_t *s, const struct ais_job *job) {
-  notice_t notice = notice_end(job, "has succeeded");
-
   if (job->ended_at == AIS_TIME_NONE || job->ended_at >= s->told->failed_at)
-    condition_end(s, &notice, CONDITION_FAILED);
+    condition_end(s, CONDITION_FAILED, notice_end(job, "has succeeded"));
 }
 
 static void judge_ends(const subject_t *s, const history_t *history,
                        const history_news_t *news, int64_t answered_at) {
-  notice_t late = notice_say("A later job has succeeded");
   bool had_begun = condition_has_begun(s->told, CONDITION_FAILED);
   const struct ais_job *failed = NULL;
 
@@ -266,20 +264,20 @@ static void judge_ends(const subject_t *s, const history_t *history,
   /* It came to light late. */
   if (!had_begun && failed != NULL && failed->ended_at != AIS_TIME_NONE &&
       failed->ended_at < history->succeeded_at)
-    condition_end(s, &late, CONDITION_FAILED);
+    condition_end(s, CONDITION_FAILED, notice_say("A later job has succeeded"));
 }
 
 /* stalled */
 
 static void judge_silence(const subject_t *s, const history_news_t *news,
                           int64_t answered_at) {
-  notice_t over = notice_say("No job is stalled any more");
   const struct ais_job *job = news->silent;
   bool queued = job != NULL && job->state == AIS_QUEUED;
   char span[SPAN_SIZE];
 
   if (news->all_well)
-    condition_end(s, &over, CONDITION_STALLED);
+    condition_end(s, CONDITION_STALLED,
+                  notice_say("No job is stalled any more"));
   if (news->all_well || job == NULL ||
       condition_has_begun(s->told, CONDITION_STALLED))
     return;
@@ -290,7 +288,7 @@ static void judge_silence(const subject_t *s, const history_news_t *news,
            notice.job, notice.source,
            queued ? "been queued" : "given no sign of life",
            conditions_span(span, news->silence));
-  condition_begin(s, &notice, CONDITION_STALLED);
+  condition_begin(s, CONDITION_STALLED, notice);
 }
 
 /* overdue: not of single jobs, which succeed only once. */
@@ -305,30 +303,28 @@ static int64_t overdue_patience(const conditions_settings_t *settings,
 static void begin_overdue(const subject_t *s, const facts_t *facts, bool never,
                           int64_t age) {
   char span[SPAN_SIZE];
-  notice_t notice;
 
   conditions_span(span, age);
-  notice =
+  condition_begin(
+      s, CONDITION_OVERDUE,
       never ? notice_say(
                   "No job has succeeded since the instance was %s, %s ago",
                   facts->created_at != AIS_TIME_NONE ? "created" : "first seen",
                   span)
-            : notice_say("No job has succeeded for %s", span);
-  condition_begin(s, &notice, CONDITION_OVERDUE);
+            : notice_say("No job has succeeded for %s", span));
 }
 
 /* What was excused until a moment ago has to sync from then on. */
 static void judge_age(const subject_t *s, const facts_t *facts,
                       const history_t *history, int64_t patience,
                       int64_t answered_at) {
-  notice_t over = notice_say("A job has succeeded");
   int64_t begin =
       facts->created_at != AIS_TIME_NONE ? facts->created_at : history->seen_at;
   bool never = history->succeeded_at < begin;
   int64_t since = never ? begin : history->succeeded_at;
 
   if (answered_at - since <= patience)
-    condition_end(s, &over, CONDITION_OVERDUE);
+    condition_end(s, CONDITION_OVERDUE, notice_say("A job has succeeded"));
   else if (!condition_has_begun(s->told, CONDITION_OVERDUE) &&
            answered_at - patience > history->excused_at)
     begin_overdue(s, facts, never, answered_at - since);
@@ -339,20 +335,17 @@ static void judge_success(const subject_t *s,
                           const conditions_settings_t *settings,
                           instance_t *instance, int64_t answered_at) {
   const char *excuse = facts_excuse(&instance->facts);
-  notice_t over = notice_say("%s", settings->overdue_after == 0
-                                       ? "Nobody waits for a success any more"
-                                   : excuse != NULL ? excuse
-                                                    : "");
 
   if (!instance->history.listed || instance->awaited)
     return;
 
   if (settings->overdue_after == 0) {
-    condition_end(s, &over, CONDITION_OVERDUE);
+    condition_end(s, CONDITION_OVERDUE,
+                  notice_say("Nobody waits for a success any more"));
   } else if (excuse != NULL) {
     instance->history.excused_at = answered_at;
     if (!instance->facts.in_error)
-      condition_end(s, &over, CONDITION_OVERDUE);
+      condition_end(s, CONDITION_OVERDUE, notice_say("%s", excuse));
   } else {
     judge_age(s, &instance->facts, &instance->history,
               overdue_patience(settings, &instance->facts), answered_at);
@@ -398,19 +391,16 @@ void conditions_know(instance_t *instance, const facts_t *facts, int64_t now,
   instance->is_known = true;
 
   if (!facts->in_error)
-    condition_end(&s, &notice, CONDITION_INSTANCE_ERROR);
+    condition_end(&s, CONDITION_INSTANCE_ERROR, notice);
   else if (!condition_has_begun(s.told, CONDITION_INSTANCE_ERROR))
-    condition_begin(&s, &notice, CONDITION_INSTANCE_ERROR);
+    condition_begin(&s, CONDITION_INSTANCE_ERROR, notice);
 }
 
 void conditions_gone(told_t *told, const char *name, notices_t *notices) {
   subject_t s = {told, name, notices};
 
-  for (int c = 0; c < CONDITIONS_OF_INSTANCE; c++) {
-    notice_t notice = notice_say("The instance is not there any more");
-
-    condition_end(&s, &notice, c);
-  }
+  for (int c = 0; c < CONDITIONS_OF_INSTANCE; c++)
+    condition_end(&s, c, notice_say("The instance is not there any more"));
 }
 
 /* Accounts. */
@@ -429,14 +419,12 @@ void conditions_count(conditions_account_t *account, enum ais_fault fault,
 static void judge_account(const subject_t *s, condition_t condition,
                           bool begins, unsigned *reports, unsigned most,
                           bool ends, notice_t notice, const char *over) {
-  notice_t end = notice_say("%s", over);
-
   if (ends) {
     *reports = 0;
-    condition_end(s, &end, condition);
+    condition_end(s, condition, notice_say("%s", over));
   } else if (begins && ++*reports >= most &&
              !condition_has_begun(s->told, condition)) {
-    condition_begin(s, &notice, condition);
+    condition_begin(s, condition, notice);
   }
 }
 

@@ -147,7 +147,6 @@ static void metric_add_ends(metrics_t *list, const instance_t *instance,
                             enum ais_state end) {
   metric_add(list, "operations", ais_state_name(end),
              (double)instance->written[end]);
-  list->metrics[list->n - 1].is_counter = true;
 }
 
 /* Clocks differ, between us and the API too: no duration is less than 0. */

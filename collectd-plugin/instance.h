@@ -110,7 +110,6 @@ typedef struct {
 typedef struct {
   const char *type; /* of types.db */
   char name[128];   /* the type instance */
-  bool is_counter;
   double value;
 } metric_t;
 

@@ -41,33 +41,28 @@ static size_t slice_goal(const account_t *account) {
   return part < parts ? account->polls * part / parts : SIZE_MAX;
 }
 
-static void dispatch(const account_t *account, const char *plugin_instance,
-                     const char *type, const char *type_instance, value_t value,
-                     cdtime_t now) {
-  value_list_t vl = VALUE_LIST_INIT;
+/* Of the types used here; the others are gauges. */
+static bool is_counter(const char *type) {
+  return strcmp(type, "operations") == 0 || strcmp(type, "errors") == 0 ||
+         strcmp(type, "http_requests") == 0;
+}
 
-  vl.values = &value;
-  vl.values_len = 1;
-  vl.time = now;
-  vl.interval = account->interval;
-  sstrncpy(vl.plugin, "aisearch", sizeof(vl.plugin));
+static void dispatch(const account_t *account, const char *plugin_instance,
+                     const char *type, const char *type_instance, double number,
+                     cdtime_t now) {
+  value_t value = {.gauge = number};
+  value_list_t vl = {.values = &value,
+                     .values_len = 1,
+                     .time = now,
+                     .interval = account->interval,
+                     .plugin = "aisearch"};
+
+  if (is_counter(type))
+    value.derive = (derive_t)number;
   sstrncpy(vl.plugin_instance, plugin_instance, sizeof(vl.plugin_instance));
   sstrncpy(vl.type, type, sizeof(vl.type));
   sstrncpy(vl.type_instance, type_instance, sizeof(vl.type_instance));
-
   plugin_dispatch_values(&vl);
-}
-
-static void gauge(const account_t *account, const char *type,
-                  const char *type_instance, gauge_t value, cdtime_t now) {
-  dispatch(account, account->name, type, type_instance,
-           (value_t){.gauge = value}, now);
-}
-
-static void counter(const account_t *account, const char *type,
-                    const char *type_instance, derive_t value, cdtime_t now) {
-  dispatch(account, account->name, type, type_instance,
-           (value_t){.derive = value}, now);
 }
 
 static void report_account(account_t *account, cdtime_t now) {
@@ -81,20 +76,25 @@ static void report_account(account_t *account, cdtime_t now) {
   told = account->conditions.told;
   pthread_mutex_unlock(&account->lock);
 
-  counter(account, "http_requests", "", v.requests, now);
+  dispatch(account, account->name, "http_requests", "", (double)v.requests,
+           now);
   for (int fault = AIS_FAULT_CONNECT; fault <= AIS_FAULT_REFUSED; fault++)
-    counter(account, "errors", ais_fault_name(fault), v.errors[fault], now);
+    dispatch(account, account->name, "errors", ais_fault_name(fault),
+             (double)v.errors[fault], now);
   for (int c = CONDITIONS_OF_INSTANCE; c < CONDITIONS; c++)
-    gauge(account, "gauge", condition_name(c), condition_has_begun(&told, c),
-          now);
+    dispatch(account, account->name, "gauge", condition_name(c),
+             condition_has_begun(&told, c), now);
 
-  gauge(account, "count", "instances", (gauge_t)v.instances, now);
-  gauge(account, "percent", "budget_left", v.budget_percent, now);
-  gauge(account, "gauge", "budget_left", (gauge_t)v.budget_left, now);
-  gauge(account, "gauge", "budget_stretch", v.stretch, now);
+  dispatch(account, account->name, "count", "instances", (double)v.instances,
+           now);
+  dispatch(account, account->name, "percent", "budget_left", v.budget_percent,
+           now);
+  dispatch(account, account->name, "gauge", "budget_left",
+           (double)v.budget_left, now);
+  dispatch(account, account->name, "gauge", "budget_stretch", v.stretch, now);
   if (v.responses > 0)
-    gauge(account, "response_time", "api",
-          v.response_time / (double)v.responses, now);
+    dispatch(account, account->name, "response_time", "api",
+             v.response_time / (double)v.responses, now);
 }
 
 /* The values of one poll. */
@@ -147,14 +147,9 @@ static bool next_values(account_t *account, cdtime_t now, values_t *values) {
 
 static void report_values(const account_t *account, const values_t *values,
                           cdtime_t now) {
-  for (size_t i = 0; i < values->n; i++) {
-    const metric_t *m = &values->metrics[i];
-    value_t value = {.gauge = m->value};
-
-    if (m->is_counter)
-      value.derive = (derive_t)m->value;
-    dispatch(account, values->plugin_instance, m->type, m->name, value, now);
-  }
+  for (size_t i = 0; i < values->n; i++)
+    dispatch(account, values->plugin_instance, values->metrics[i].type,
+             values->metrics[i].name, values->metrics[i].value, now);
 }
 
 /* ---- notifications ------------------------------------------------------- */
@@ -175,13 +170,13 @@ static void notify(const notice_t *notice) {
                   : conditions_is_failure(notice->condition) ? NOTIF_FAILURE
                                                              : NOTIF_WARNING,
       .time = cdtime(),
+      .plugin = "aisearch",
+      .type = "gauge",
   };
 
   sstrncpy(n.message, notice->message, sizeof(n.message));
   sstrncpy(n.host, hostname_g, sizeof(n.host));
-  sstrncpy(n.plugin, "aisearch", sizeof(n.plugin));
   sstrncpy(n.plugin_instance, notice->name, sizeof(n.plugin_instance));
-  sstrncpy(n.type, "gauge", sizeof(n.type));
   sstrncpy(n.type_instance, condition_name(notice->condition),
            sizeof(n.type_instance));
   if (notice->job[0] != '\0')
@@ -221,17 +216,14 @@ static void begin_interval(account_t *account, cdtime_t now) {
   account->to_tell = notices_count(&account->notices, NOTICE_WRITTEN);
   if (account->to_tell > NOTICES_PER_REPORT)
     account->to_tell = NOTICES_PER_REPORT;
+  account->cursor = account->first;
+  account->reported = account->unread = 0;
+  account->is_complete = false;
   pthread_mutex_unlock(&account->lock);
 
   if (has_news)
     poller_wake();
   report_account(account, now);
-
-  pthread_mutex_lock(&account->lock);
-  account->cursor = account->first;
-  account->reported = account->unread = 0;
-  account->is_complete = false;
-  pthread_mutex_unlock(&account->lock);
 }
 
 /* Once all are reported. */
@@ -245,7 +237,8 @@ static void complete_interval(account_t *account, cdtime_t now) {
   if (!is_complete)
     return;
 
-  gauge(account, "count", "unread", (gauge_t)account->unread, now);
+  dispatch(account, account->name, "count", "unread", (double)account->unread,
+           now);
   tell_notices(account);
   poller_reported();
 }
