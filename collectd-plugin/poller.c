@@ -21,11 +21,6 @@ static atomic_bool poller_has_report;
 
 /* ---- what an answer changes ---------------------------------------------- */
 
-/* A fault may be over soon; that the API says no seldom is. */
-static schedule_next_t after_failure(const result_t *result) {
-  return result_is_no(result) ? SCHEDULE_LATER : SCHEDULE_SOON;
-}
-
 static schedule_next_t after_success(const poll_t *poll,
                                      const history_news_t *news) {
   bool active = poll->latest.active;
@@ -93,7 +88,8 @@ static schedule_next_t take_items(poll_t *poll, const result_t *result) {
   return poll->then;
 }
 
-/* Returns when to look again. */
+/* Returns when to look again. A fault may be over soon; that the API says no
+ * seldom is. */
 static schedule_next_t poll_take(poll_t *poll, const result_t *result) {
   account_t *account = poll->request.account;
   int64_t age = result->response->age;
@@ -107,7 +103,7 @@ static schedule_next_t poll_take(poll_t *poll, const result_t *result) {
   } else {
     poll->latest.good = false;
     poll->page = 1;
-    next = after_failure(result);
+    next = result_is_no(result) ? SCHEDULE_LATER : SCHEDULE_SOON;
   }
   poll->instance->polls_over += next == SCHEDULE_NEVER;
   state_touch(account->notices.changed);
@@ -162,10 +158,6 @@ static void poll_begin(poll_t *poll) {
   request_send(&poll->request);
 }
 
-static bool is_payer(const account_t *account) {
-  return account->payer == account;
-}
-
 static bool may_ask(const account_t *account) {
   return !poller_tests || account->asked < TEST_REQUESTS;
 }
@@ -203,44 +195,35 @@ static int64_t wait_for_next(account_t *payer) {
 }
 
 static void tell_news(account_t *payer) {
-  const schedule_t *schedule = &payer->schedule;
-  int64_t patience = budget_period(&payer->budget);
+  schedule_t *schedule = &payer->schedule;
+  schedule_news_t news =
+      schedule_news(schedule, ais_clock(), budget_period(&payer->budget));
 
-  switch (schedule_news(&payer->schedule, ais_clock(), patience)) {
-  case SCHEDULE_SCARCE:
+  if (news == SCHEDULE_SCARCE)
     account_log(payer, LOG_WARNING,
                 ": %.3g look-ups per minute are wanted, but the budget allows "
                 "%.3g: all intervals are stretched, and the answers get older. "
                 "Use a longer ActiveInterval or IdleInterval, fewer instances, "
                 "or a greater Budget.",
                 schedule->wanted * 60000.0, schedule->pace * 60000.0);
-    break;
-  case SCHEDULE_AMPLE:
+  else if (news == SCHEDULE_AMPLE)
     account_log(payer, LOG_INFO,
                 ": The budget allows all look-ups that are wanted again.");
-    break;
-  case SCHEDULE_NO_NEWS:
-    break;
-  }
 }
 
 /* For the read callbacks. */
-static void publish(account_t *account) {
-  account_t *payer = account->payer;
+static void publish(void) {
   int64_t now = ais_clock();
-  uint32_t left = budget_left(&payer->budget, BUDGET_ALL, now);
-  double percent = budget_percent(&payer->budget, now);
 
-  pthread_mutex_lock(&account->lock);
-  account->values.budget_left = left;
-  account->values.budget_percent = percent;
-  account->values.stretch = payer->schedule.stretch;
-  pthread_mutex_unlock(&account->lock);
-}
+  for (account_t *a = poller_accounts; a != NULL; a = a->next) {
+    budget_t *budget = &a->payer->budget;
 
-static void publish_all(void) {
-  for (account_t *a = poller_accounts; a != NULL; a = a->next)
-    publish(a);
+    pthread_mutex_lock(&a->lock);
+    a->values.budget_left = budget_left(budget, BUDGET_ALL, now);
+    a->values.budget_percent = budget_percent(budget, now);
+    a->values.stretch = a->payer->schedule.stretch;
+    pthread_mutex_unlock(&a->lock);
+  }
 }
 
 static int64_t sooner(int64_t limit, int64_t wait) {
@@ -259,7 +242,7 @@ static int64_t poll_all(int64_t interval) {
   }
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
-    if (!is_payer(a))
+    if (a->payer != a)
       continue;
 
     poll_due(a);
@@ -267,7 +250,7 @@ static int64_t poll_all(int64_t interval) {
     limit = sooner(limit, wait_for_next(a));
   }
 
-  publish_all();
+  publish();
   return limit;
 }
 
@@ -333,7 +316,7 @@ static int start_schedules(void) {
     open_ways(a);
     a->is_single = !a->target.url.tls;
     a->values.stretch = 1.0;
-    if (is_payer(a)) {
+    if (a->payer == a) {
       budget_start(&a->budget, now);
       schedule_init(&a->schedule, now, budget_rate(&a->budget, now));
     }
@@ -399,7 +382,7 @@ int poller_start(account_t *accounts, bool is_test) {
   poller_accounts = accounts;
   poller_tests = is_test;
   if (start_schedules() == 0 && create_clients(&err) == 0) {
-    publish_all();
+    publish();
     atomic_store(&poller_stops, false);
     status = plugin_thread_create(&poller_thread, poller_main,
                                   /* arg = */ NULL, "aisearch");

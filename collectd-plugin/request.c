@@ -21,18 +21,14 @@
 
 /* ---- the credential ------------------------------------------------------ */
 
-static struct ais_credential *credential_read(const credential_t *c,
-                                              struct ais_error *err) {
-  return c->email == NULL ? ais_credential_token(c->file, err)
-                          : ais_credential_email_key(c->email, c->file, err);
-}
-
 /* Returns whether it could be read. */
 static bool credential_load(account_t *account, struct ais_error *err) {
   credential_t *c = &account->credential;
   uint64_t version;
 
-  c->secret = credential_read(c, err);
+  c->secret = c->email == NULL
+                  ? ais_credential_token(c->file, err)
+                  : ais_credential_email_key(c->email, c->file, err);
   if (c->secret == NULL)
     return false;
 
@@ -186,12 +182,6 @@ static void breaker_cancel(request_t *request) {
 
 /* ---- what was answered --------------------------------------------------- */
 
-/* What an nginx in between has kept for too long, for want of a new answer,
- * would make an outage look healthy. */
-static bool is_stale(const struct ais_response *response) {
-  return strcmp(response->cache, "STALE") == 0;
-}
-
 /* Of an answer that is one. */
 static void judge_answer(result_t *result,
                          const struct ais_resource *resource) {
@@ -216,6 +206,8 @@ static void judge_answer(result_t *result,
   }
 }
 
+/* What an nginx in between has kept for too long, for want of a new answer,
+ * would make an outage look healthy. */
 static void judge(result_t *result, const struct ais_resource *resource) {
   const struct ais_response *response = result->response;
 
@@ -223,7 +215,7 @@ static void judge(result_t *result, const struct ais_resource *resource) {
   result->status = response->status;
   if (result->fault != AIS_FAULT_NONE) {
     ais_error_set(&result->why, "%s", response->message);
-  } else if (is_stale(response)) {
+  } else if (strcmp(response->cache, "STALE") == 0) {
     result->fault = AIS_FAULT_SERVER;
     ais_error_set(&result->why, "nginx has but a stale answer");
   } else {
@@ -487,17 +479,10 @@ void request_complain_more(account_t *account, int64_t interval) {
   account->logged = account->logged_more = 0;
 }
 
-static void complain(account_t *account, trouble_t *trouble, const char *label,
+static void complain(account_t *account, const char *label,
                      const result_t *result) {
   char status[40], closed[64] = "", span[SPAN_SIZE];
 
-  trouble->is_logged = account->logged < COMPLAINTS_MAX;
-  if (!trouble->is_logged) {
-    account->logged_more++;
-    return;
-  }
-
-  account->logged++;
   ssnprintf(status, sizeof(status), "the API answers %d", result->status);
   if (result->closed > 0)
     ssnprintf(closed, sizeof(closed), "; no calls for the next %s",
@@ -522,8 +507,14 @@ void request_complain(account_t *account, trouble_t *trouble, const char *label,
     return;
 
   trouble->kind = kind;
-  if (kind != 0)
-    complain(account, trouble, label, result);
-  else if (trouble->is_logged)
+  if (kind == 0 && trouble->is_logged)
     account_log(account, LOG_INFO, "%s: can be read again.", label);
+  if (kind == 0)
+    return;
+
+  trouble->is_logged = account->logged < COMPLAINTS_MAX;
+  if (trouble->is_logged)
+    complain(account, label, result);
+  account->logged += trouble->is_logged;
+  account->logged_more += !trouble->is_logged;
 }
