@@ -88,23 +88,8 @@ double budget_rate(budget_t *b, int64_t now) {
 }
 
 double budget_percent(budget_t *b, int64_t now) {
-  struct ais_budget ours = b->parts[BUDGET_ALL];
-  double share, greatest = 1.0;
-
-  ours.nobserved = 0;
-  share = ais_budget_share(&ours, /* part = */ NULL, /* shortest = */ 0, now);
-  for (size_t i = 0; i < b->nlimits; i++)
-    if ((double)b->limits[i].calls > greatest)
-      greatest = (double)b->limits[i].calls;
-
-  for (uint32_t i = 0; i < b->parts[BUDGET_ALL].nobserved; i++) {
-    const struct ais_limit *limit = &b->parts[BUDGET_ALL].observed[i];
-    double of = limit->quota > 0 ? (double)limit->quota : greatest;
-
-    if (limit->left >= 0 && now < limit->reset_at)
-      share = min_double(share, (double)limit->left / of);
-  }
-  return 100.0 * share;
+  return 100.0 * ais_budget_share(&b->parts[BUDGET_ALL], /* part = */ NULL,
+                                  /* shortest = */ 0, now);
 }
 
 /* It may be the repeat of another look-up than was counted there: then one more

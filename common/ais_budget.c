@@ -418,9 +418,10 @@ double ais_budget_share(struct ais_budget *b, struct ais_budget *part, int64_t s
     for (uint32_t i = 0; i < b->nobserved; i++) {
         const struct ais_limit *limit = &b->observed[i];
         bool is_short = limit->window >= 0 && limit->window < shortest;
+        double left = (double) limit->left / (double) (limit->quota > 0 ? limit->quota : greatest);
 
-        if (ais_limit_is_known(limit, b->now) && !is_short && (double) limit->left / greatest < share)
-            share = (double) limit->left / greatest;
+        if (ais_limit_is_known(limit, b->now) && !is_short && left < share)
+            share = left;
     }
 
     return share;

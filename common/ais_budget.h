@@ -112,9 +112,9 @@ int64_t ais_budget_wait(struct ais_budget *b, int64_t now);
 /*
  * How many more calls may be sent now, by all limits and by what the API said; 0 while it is closed. And the share that
  * this is of the tightest limit, 0.0 to 1.0, by which refreshes are slowed down; what the API said counts there as part
- * of the greatest limit. Limits of an interval below shortest do not count as the tightest: they are full again before
- * a refresh that is put off is due. Where a part (see below; or NULL) is set apart for calls that are no refreshes, the
- * share is that of what these have left.
+ * of its quota, or, where it tells none, of the greatest limit. Limits of an interval below shortest do not count as
+ * the tightest: they are full again before a refresh that is put off is due. Where a part (see below; or NULL) is set
+ * apart for calls that are no refreshes, the share is that of what these have left.
  */
 uint32_t ais_budget_left(struct ais_budget *b, int64_t now);
 double ais_budget_share(struct ais_budget *b, struct ais_budget *part, int64_t shortest, int64_t now);

@@ -855,6 +855,18 @@ static void test_observe_share_of_several(void **state)
     assert_true(ais_budget_share(&b, NULL, SECOND + 1, 2 * SECOND) == 0.5);
 }
 
+/* Of its own quota, where the API tells that. */
+static void test_observe_share_of_the_quota(void **state)
+{
+    struct ais_limit limit = {.name = "default", .left = 60, .reset_at = MINUTE, .quota = 240, .window = MINUTE};
+    struct ais_budget b;
+
+    (void) state;
+    set_up(&b, 100, MINUTE);
+    ais_budget_observe(&b, &limit, 0, 0);
+    assert_true(ais_budget_share(&b, NULL, 0, 0) == 0.25);
+}
+
 /* The reset may be too late by as much as the answer took: what seems to be a new window then need not be one. */
 static void test_observe_uncertain(void **state)
 {
@@ -1460,6 +1472,7 @@ int main(void)
         cmocka_unit_test(test_observe_several),
         cmocka_unit_test(test_observe_several_spent),
         cmocka_unit_test(test_observe_share_of_several),
+        cmocka_unit_test(test_observe_share_of_the_quota),
         cmocka_unit_test(test_observe_uncertain),
         cmocka_unit_test(test_observe_policy_alone),
         cmocka_unit_test(test_observe_many),
