@@ -39,15 +39,13 @@ static void instance_free(instance_t *instance) {
   sfree(instance);
 }
 
-static instance_t *instance_make(account_t *account, const char *name,
-                                 const poll_what_t *what) {
+static instance_t *instance_make(const char *name, const poll_what_t *what) {
   instance_t *instance = calloc(1, sizeof(*instance));
 
   if (instance == NULL)
     return NULL;
 
   instance_init(instance, epoch());
-  instance->account = account;
   instance->generation = what->generation;
   instance->name = strdup(name);
   instance->id = strdup(what->instance);
@@ -107,8 +105,7 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
 
   poll_name(name, account, what);
   other = poll_find(account, name);
-  poll->instance =
-      other != NULL ? other->instance : instance_make(account, name, what);
+  poll->instance = other != NULL ? other->instance : instance_make(name, what);
   if (poll->instance != NULL)
     poll->instance->polls++;
   if (what->job != NULL)

@@ -31,6 +31,8 @@
 /* "collectd -T" asks for so much of each account. */
 #define TEST_REQUESTS 3
 
+typedef struct account_s account_t;
+typedef struct poll_s poll_t;
 typedef struct request_s request_t;
 typedef struct list_s list_t;
 

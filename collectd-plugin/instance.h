@@ -2,7 +2,6 @@
 #define INSTANCE_H
 
 #include "ais_answer.h"
-#include "ais_answer.h"
 
 #include "history.h"
 
@@ -11,9 +10,6 @@
  *
  * Pure, without collectd in it. All times are milliseconds since the epoch.
  */
-
-typedef struct account_s account_t;
-typedef struct poll_s poll_t;
 
 typedef enum {
   CONDITION_FAILED, /* of an instance */
@@ -64,7 +60,6 @@ typedef struct {
 } items_t;
 
 typedef struct {
-  account_t *account;
   char *name; /* ACCOUNT-INSTANCE[@NAMESPACE]: the plugin instance */
   char *id;
   char *namespace; /* NULL: not given */

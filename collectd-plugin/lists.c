@@ -91,26 +91,18 @@ static void list_await(list_t *list, bool awaited) {
 }
 
 /* One that has gone may be there still, until that was reported. */
-static poll_t *revive(account_t *account, const poll_what_t *what) {
+static poll_t *appear(account_t *account, const poll_what_t *what) {
   char name[DATA_MAX_NAME_LEN];
   poll_t *poll;
 
   poll_name(name, account, what);
   poll = poll_find(account, name);
   if (poll == NULL)
-    return NULL;
-
-  pthread_mutex_lock(&account->lock);
-  poll->instance->is_gone = false;
-  pthread_mutex_unlock(&account->lock);
-  return poll;
-}
-
-static poll_t *appear(account_t *account, const poll_what_t *what) {
-  poll_t *poll = revive(account, what);
-
-  if (poll == NULL)
     poll = poll_add(account, what);
+  pthread_mutex_lock(&account->lock);
+  if (poll != NULL)
+    poll->instance->is_gone = false;
+  pthread_mutex_unlock(&account->lock);
   if (poll != NULL && !poll->request.under_way && !poll->turn.is_member &&
       poll_schedule(poll) != 0) {
     poll_remove(poll);
@@ -141,13 +133,6 @@ static void tell_more(const list_t *list, const char *what, size_t count) {
                 count - NAMED_IN_LOG, what);
 }
 
-static void tell_unwatched(const list_t *list,
-                           const discovery_instance_t *instance,
-                           const char *why) {
-  account_log(list->request.account, LOG_WARNING,
-              ": Instance \"%s\" cannot be watched: %s.", instance->id, why);
-}
-
 static void take_event(void *data, discovery_event_t event,
                        discovery_instance_t *instance) {
   list_t *list = data;
@@ -155,30 +140,26 @@ static void take_event(void *data, discovery_event_t event,
                       .namespace = instance->namespace,
                       .generation = instance->generation};
 
-  switch (event) {
-  case DISCOVERY_APPEARED:
-    tell_name(list, instance, "was found", ++list->found);
-    instance->data = appear(list->request.account, &what);
-    break;
-  case DISCOVERY_CHANGED:
-    break;
-  case DISCOVERY_GONE:
-    tell_name(list, instance, "is gone", ++list->gone);
-    if (instance->data != NULL)
-      poll_end(instance->data);
-    return;
-  case DISCOVERY_LONG:
-    tell_unwatched(list, instance,
-                   "its name, with the account's and the namespace, is too "
-                   "long for collectd. Use a shorter name for the account");
-    return;
-  case DISCOVERY_TAKEN:
-    tell_unwatched(list, instance,
-                   "an AutoRAG of this account has the same name. Put the "
-                   "AutoRAG into another Account block");
+  if (event == DISCOVERY_LONG || event == DISCOVERY_TAKEN) {
+    account_log(list->request.account, LOG_WARNING,
+                ": Instance \"%s\" cannot be watched: %s.", instance->id,
+                event == DISCOVERY_LONG
+                    ? "its name, with the account's and the namespace, is too "
+                      "long for collectd. Use a shorter name for the account"
+                    : "an AutoRAG of this account has the same name. Put the "
+                      "AutoRAG into another Account block");
     return;
   }
-  if (instance->data != NULL)
+
+  if (event == DISCOVERY_APPEARED) {
+    tell_name(list, instance, "was found", ++list->found);
+    instance->data = appear(list->request.account, &what);
+  } else if (event == DISCOVERY_GONE) {
+    tell_name(list, instance, "is gone", ++list->gone);
+  }
+  if (instance->data != NULL && event == DISCOVERY_GONE)
+    poll_end(instance->data);
+  else if (instance->data != NULL)
     poll_know(instance->data, &instance->facts);
 }
 
@@ -376,8 +357,6 @@ static void take_one(list_t *list, const result_t *result) {
   list->one->instance->awaited = false;
   pthread_mutex_unlock(&account->lock);
 }
-
-/* ---- the list ------------------------------------------------------------ */
 
 /* ---- namespaces ---------------------------------------------------------- */
 
@@ -611,11 +590,10 @@ static int add_remembered(account_t *account) {
 }
 
 static bool has_list(const account_t *account, const instance_t *instance) {
-  const list_t *list = account->lists;
-
-  while (list != NULL && !tells_of(list, instance))
-    list = list->next;
-  return list != NULL;
+  for (const list_t *list = account->lists; list != NULL; list = list->next)
+    if (tells_of(list, instance))
+      return true;
+  return false;
 }
 
 /* Of AutoRAGs nothing is to be known. */

@@ -37,7 +37,7 @@ static void make_account(void)
     account = (account_t){.name = "docs", .payer = &account, .first = &poll_of_it};
     pthread_mutex_init(&account.lock, NULL);
     ais_budget_configure(&account.budget.parts[BUDGET_ALL], &limit, 1, SECOND, ais_clock());
-    instance = (instance_t){.name = "docs-handbook", .account = &account};
+    instance = (instance_t){.name = "docs-handbook"};
     instance_init(&instance, epoch());
     poll_of_it = (poll_t){.instance = &instance, .leads = true};
 }
