@@ -81,19 +81,6 @@ static void poll_free(poll_t *poll) {
   sfree(poll);
 }
 
-static void poll_append(account_t *account, poll_t *poll) {
-  pthread_mutex_lock(&account->lock);
-  poll->prev = account->last;
-  if (account->last != NULL)
-    account->last->next = poll;
-  else
-    account->first = poll;
-  account->last = poll;
-  account->polls++;
-  account->values.instances += poll->leads;
-  pthread_mutex_unlock(&account->lock);
-}
-
 /* Of several jobs of an instance, the first one stands in the tree. */
 poll_t *poll_add(account_t *account, const poll_what_t *what) {
   char name[DATA_MAX_NAME_LEN];
@@ -121,30 +108,27 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
   poll->leads = other == NULL;
   poll->page = 1;
   poll->latest.arrived_at = AIS_TIME_NONE;
-  poll_append(account, poll);
-  return poll;
-}
 
-static void name_forget(account_t *account, poll_t *poll) {
-  if (poll_find(account, poll->instance->name) == poll)
-    tdelete(poll, &account->by_name, compare_names);
+  pthread_mutex_lock(&account->lock);
+  poll->prev = account->last;
+  *(poll->prev != NULL ? &poll->prev->next : &account->first) = poll;
+  account->last = poll;
+  account->polls++;
+  account->values.instances += poll->leads;
+  pthread_mutex_unlock(&account->lock);
+  return poll;
 }
 
 void poll_remove(poll_t *poll) {
   account_t *account = poll->request.account;
 
-  name_forget(account, poll);
+  if (poll->leads)
+    tdelete(poll, &account->by_name, compare_names);
   pthread_mutex_lock(&account->lock);
   if (account->cursor == poll)
     account->cursor = poll->next;
-  if (poll->prev != NULL)
-    poll->prev->next = poll->next;
-  else
-    account->first = poll->next;
-  if (poll->next != NULL)
-    poll->next->prev = poll->prev;
-  else
-    account->last = poll->prev;
+  *(poll->prev != NULL ? &poll->prev->next : &account->first) = poll->next;
+  *(poll->next != NULL ? &poll->next->prev : &account->last) = poll->prev;
   account->polls--;
   account->values.instances -= poll->leads;
   pthread_mutex_unlock(&account->lock);

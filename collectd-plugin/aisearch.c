@@ -20,14 +20,6 @@ static bool is_test(void) {
   return global_option_get_long("ReadThreads", 0) == -1;
 }
 
-/* Always 0: after anything else collectd would ask less and less often. */
-static int aisearch_read(user_data_t *ud) {
-  report(ud->data);
-  return 0;
-}
-
-static int aisearch_test(user_data_t *ud) { return report_test(ud->data); }
-
 static int register_account(account_t *account) {
   char name[DATA_MAX_NAME_LEN];
 
@@ -37,7 +29,7 @@ static int register_account(account_t *account) {
   /* No free_func: the thread still uses the account when collectd has freed
    * the callbacks' data. */
   return plugin_register_complex_read(
-      "aisearch", name, is_test() ? aisearch_test : aisearch_read,
+      "aisearch", name, is_test() ? report_test : report,
       account->interval / account->slices, &(user_data_t){.data = account});
 }
 

@@ -304,12 +304,14 @@ void poller_free(void);
 void poller_wake(void);
 void poller_reported(void);
 
-/* report.c: dispatches the values of an account, slice by slice. */
+/* report.c: the read callback dispatches the values of an account, slice by
+ * slice. Always 0: after anything else collectd would ask less and less often.
+ */
 void report_prepare(account_t *account, cdtime_t interval);
-void report(account_t *account);
+int report(user_data_t *account);
 
 /* The same for "collectd -T": waits for a few answers, and says what they are.
  * Returns -1 where there is a fault. */
-int report_test(account_t *account);
+int report_test(user_data_t *account);
 
 #endif

@@ -598,11 +598,9 @@ static int add_instances(account_t *account, const oconfig_item_t *ci,
 
 /* The name stands in every identifier, and the first '-' there ends it. */
 static int check_name(const account_t *account, const account_t *accounts) {
-  size_t len = 0;
+  size_t len = strspn(account->name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+                                     "abcdefghijklmnopqrstuvwxyz0123456789");
 
-  while (isalnum((unsigned char)account->name[len]) ||
-         account->name[len] == '_')
-    len++;
   if (account->name[len] != '\0' || len < 1 || len > ACCOUNT_NAME_MAX)
     return refuse(account,
                   "The name does not fit. Use 1 to %d of A-Z, a-z, 0-9 and _.",

@@ -243,7 +243,8 @@ static void complete_interval(account_t *account, cdtime_t now) {
   poller_reported();
 }
 
-void report(account_t *account) {
+int report(user_data_t *ud) {
+  account_t *account = ud->data;
   cdtime_t now = cdtime();
   values_t values;
 
@@ -253,11 +254,13 @@ void report(account_t *account) {
     report_values(account, &values, now);
   complete_interval(account, now);
   account->slice = (account->slice + 1) % account->slices;
+  return 0;
 }
 
 /* ---- collectd -T --------------------------------------------------------- */
 
-int report_test(account_t *account) {
+int report_test(user_data_t *ud) {
+  account_t *account = ud->data;
   static cdtime_t deadline; /* one for all accounts */
   size_t expected = account->polls + account->discover.wanted;
   size_t answers;

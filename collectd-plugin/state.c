@@ -227,17 +227,10 @@ static char *slurp(int fd, size_t size) {
   return text;
 }
 
-/* Whether a file can be made there. */
-static bool can_be_made(const char *path) {
-  char directory[PATH_MAX];
-  char *slash;
-
-  sstrncpy(directory, path, sizeof(directory));
-  slash = strrchr(directory, '/');
-  if (slash == NULL)
-    return true;
-  slash[1] = '\0';
-  return access(directory, W_OK | X_OK) == 0;
+/* Under another name first: nobody finds a part of it. */
+static int open_temporary(void) {
+  return open(state.temporary,
+              O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
 
 static void set_aside(void) {
@@ -256,8 +249,12 @@ static int read_file(void) {
   struct stat st;
   char *text;
 
+  if (fd == -1 && errno == ENOENT) {
+    fd = open_temporary();
+    return fd == -1 ? errno : close(fd);
+  }
   if (fd == -1)
-    return errno == ENOENT && can_be_made(state.path) ? 0 : errno;
+    return errno;
   if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
     close(fd);
     return EISDIR;
@@ -275,10 +272,8 @@ static int read_file(void) {
 
 /* ---- writing, in the thread ---------------------------------------------- */
 
-/* Under another name first: nobody finds a part of it. */
 static void write_file(struct ais_error *err) {
-  int fd = open(state.temporary,
-                O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  int fd = open_temporary();
   int status = -1;
 
   if (fd != -1) {
