@@ -32,17 +32,18 @@ static bool text_grow(text_t *text, size_t len) {
 }
 
 void text_print(text_t *text, const char *format, ...) {
-  size_t len, room;
-  va_list ap;
+  size_t room = text->size - text->len, len;
+  va_list ap, again;
 
-  do {
-    room = text->size - text->len;
-    va_start(ap, format);
-    len = (size_t)vsnprintf(room > 0 ? text->data + text->len : NULL, room,
-                            format, ap);
-    va_end(ap);
-  } while (len >= room && text_grow(text, len));
-  text->len += len < room ? len : 0;
+  va_start(ap, format);
+  va_copy(again, ap);
+  len = (size_t)vsnprintf(room > 0 ? text->data + text->len : NULL, room,
+                          format, ap);
+  if (len >= room && text_grow(text, len))
+    vsnprintf(text->data + text->len, len + 1, format, again);
+  va_end(again);
+  va_end(ap);
+  text->len += text->failed ? 0 : len;
 }
 
 void text_begin(text_t *text) {
