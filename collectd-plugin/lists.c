@@ -551,7 +551,7 @@ static bool is_discovered(const account_t *account, const char *id,
 /* What was watched before a restart is watched from the start, until a list
  * says that it is gone. What is not named any more, nor to be discovered, is
  * over; but not where somebody has a refused block to mend. */
-static int add_remembered_one(account_t *account, const char *name) {
+static int add_remembered(account_t *account, const char *name) {
   char copy[DATA_MAX_NAME_LEN];
   char *id = copy + strlen(account->name) + 1, *namespace;
   poll_what_t what = {.instance = id, .generation = AIS_PLAIN};
@@ -575,20 +575,6 @@ static int add_remembered_one(account_t *account, const char *name) {
   return 0;
 }
 
-static int add_remembered(account_t *account) {
-  size_t n;
-  char **names = state_names(account, &n);
-  int status = 0;
-
-  for (size_t i = 0; i < n; i++) {
-    if (status == 0)
-      status = add_remembered_one(account, names[i]);
-    sfree(names[i]);
-  }
-  sfree(names);
-  return status;
-}
-
 static bool has_list(const account_t *account, const instance_t *instance) {
   for (const list_t *list = account->lists; list != NULL; list = list->next)
     if (tells_of(list, instance))
@@ -603,7 +589,7 @@ int lists_start(account_t *account) {
 
   for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
     poll->instance->is_named = true;
-  status = add_remembered(account);
+  status = state_each(account, add_remembered);
 
   if (status == 0 && discover->wanted && discover->nnamespaces == 0)
     status = add_list(account, /* namespace = */ NULL, /* discovers = */ true);

@@ -56,6 +56,7 @@ void credential_open(account_t *account) {
 /* What is under way has a copy of the old one. */
 static void credential_renew(account_t *account) {
   credential_t *c = &account->credential;
+  enum ais_renewal renewal;
   struct ais_error err = {.text = ""};
 
   if (c->secret == NULL) {
@@ -64,23 +65,18 @@ static void credential_renew(account_t *account) {
     return;
   }
 
-  switch (ais_credential_renew(&c->secret, &err)) {
-  case AIS_RENEWAL_NONE:
-    return;
-  case AIS_RENEWAL_DONE:
+  renewal = ais_credential_renew(&c->secret, &err);
+  if (renewal == AIS_RENEWAL_DONE) {
     account_log(account, LOG_INFO, ": \"%s\" has changed, and was read.",
                 c->file);
     (void)ais_rotation_renewed(&c->rotation, 0,
                                ais_credential_version(c->secret),
                                (int64_t)time(NULL));
-    return;
-  case AIS_RENEWAL_CLOSED:
-  case AIS_RENEWAL_UNUSABLE:
+  } else if (renewal != AIS_RENEWAL_NONE) {
     account_log(account, LOG_WARNING,
                 ": The credential has changed, but cannot be read: %s. The one "
                 "before stays in use.",
                 err.text);
-    return;
   }
 }
 

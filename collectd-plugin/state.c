@@ -426,21 +426,18 @@ void state_restore_account(account_t *account) {
       state_restore(poll->instance);
 }
 
-char **state_names(const account_t *account, size_t *n) {
-  char **names = calloc(state.nlines + 1, sizeof(*names));
+int state_each(account_t *account,
+               int (*visit)(account_t *account, const char *name)) {
   size_t len = strlen(account->name);
+  int status = 0;
 
-  *n = 0;
-  for (line_t *line = state.first; names != NULL && line != NULL;
-       line = line->next) {
-    const char *name = line->name;
-
+  for (line_t *line = state.first; status == 0 && line != NULL;
+       line = line->next)
     if (line->text != NULL && (line->kind == INSTANCE || line->kind == TOLD) &&
-        strncmp(name, account->name, len) == 0 && name[len] == '-' &&
-        strlen(name) < DATA_MAX_NAME_LEN && (names[*n] = strdup(name)) != NULL)
-      ++*n;
-  }
-  return names;
+        strncmp(line->name, account->name, len) == 0 &&
+        line->name[len] == '-' && strlen(line->name) < DATA_MAX_NAME_LEN)
+      status = visit(account, line->name);
+  return status;
 }
 
 void state_end(account_t *account, const char *name) {

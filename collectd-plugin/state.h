@@ -29,9 +29,10 @@ void state_open(const char *path, void (*written)(void));
 void state_restore_account(account_t *account);
 void state_restore(instance_t *instance);
 
-/* The names of the account's instances that have lines, and were not restored;
- * the caller frees all of it. */
-char **state_names(const account_t *account, size_t *n);
+/* Calls it with the names of the account's instances that have lines, and were
+ * not restored, until it does not return 0. Returns that. */
+int state_each(account_t *account,
+               int (*visit)(account_t *account, const char *name));
 
 /* What was told of it is over, as it is not there any more. */
 void state_end(account_t *account, const char *name);

@@ -293,11 +293,17 @@ static void test_what_nobody_takes_is_kept_for_a_month(void **test_state)
     assert_non_null(strstr(contents(), line)); /* from now on */
 }
 
+static char visited[64];
+
+static int visit(account_t *of, const char *name)
+{
+    assert_ptr_equal(of, &account);
+    snprintf(visited + strlen(visited), sizeof(visited) - strlen(visited), "%s ", name);
+    return strcmp(name, "docs-stop") == 0 ? -1 : 0;
+}
+
 static void test_names(void **test_state)
 {
-    char **names;
-    size_t n;
-
     (void) test_state;
     put_contents("aisearch-state 1\n"
                  "told docs 2026-11-23T12:00:00Z unreachable\n"
@@ -306,17 +312,22 @@ static void test_names(void **test_state)
                  "instance docs-a 2026-11-23T12:00:00Z seen=1.000\n"
                  "end 4\n");
     open_it();
-    names = state_names(&account, &n);
-    assert_int_equal(n, 2);
-    assert_true(strcmp(names[0], "docs-a") == 0 || strcmp(names[1], "docs-a") == 0);
-    assert_true(strcmp(names[0], "docs-b") == 0 || strcmp(names[1], "docs-b") == 0);
-    for (size_t i = 0; i < n; i++)
-        free(names[i]);
-    free(names);
+    assert_int_equal(state_each(&account, visit), 0);
+    assert_int_equal(strlen(visited), strlen("docs-a docs-b "));
+    assert_non_null(strstr(visited, "docs-a "));
+    assert_non_null(strstr(visited, "docs-b "));
 
     state_end(&account, "docs-b");
     assert_int_equal(notices_count(&account.notices, NOTICE_NEW), 1);
     assert_true(account.notices.first->is_over);
+    visited[0] = '\0';
+    assert_int_equal(state_each(&account, visit), 0);
+    assert_string_equal(visited, "docs-a ");
+
+    state_close(&account);
+    put_contents("aisearch-state 1\ninstance docs-stop 2026-11-23T12:00:00Z seen=1.000\nend 1\n");
+    open_it();
+    assert_int_equal(state_each(&account, visit), -1);
 }
 
 static void test_an_instance_that_goes_and_comes_back(void **test_state)
