@@ -230,21 +230,8 @@ static notice_t notice_end(const struct ais_job *job, const char *what) {
 
 /* failed: once per failed job, until the next that succeeds. */
 
-/* One that has ended in a year to come would outlast each success. */
-static void begin_failed(const subject_t *s, const struct ais_job *job,
-                         int64_t answered_at) {
-  if (job->ended_at > s->told->failed_at &&
-      job->ended_at <= answered_at + CLOCKS_DIFFER)
-    s->told->failed_at = job->ended_at;
-  condition_begin(s, CONDITION_FAILED, notice_end(job, "has failed"));
-}
-
-/* Further pages have older jobs: one of these is not the next success. */
-static void end_failed(const subject_t *s, const struct ais_job *job) {
-  if (job->ended_at == AIS_TIME_NONE || job->ended_at >= s->told->failed_at)
-    condition_end(s, CONDITION_FAILED, notice_end(job, "has succeeded"));
-}
-
+/* A job that has ended in a year to come would outlast each success. Further
+ * pages have older jobs: one of these is not the next success. */
 static void judge_ends(const subject_t *s, const history_t *history,
                        const history_news_t *news, int64_t answered_at) {
   bool had_begun = condition_has_begun(s->told, CONDITION_FAILED);
@@ -254,10 +241,15 @@ static void judge_ends(const subject_t *s, const history_t *history,
     const struct ais_job *job = news->ended[i];
 
     if (job->state == AIS_FAILED) {
-      begin_failed(s, job, answered_at);
       failed = job;
-    } else if (job->state == AIS_SUCCEEDED) {
-      end_failed(s, job);
+      if (job->ended_at > s->told->failed_at &&
+          job->ended_at <= answered_at + CLOCKS_DIFFER)
+        s->told->failed_at = job->ended_at;
+      condition_begin(s, CONDITION_FAILED, notice_end(job, "has failed"));
+    } else if (job->state == AIS_SUCCEEDED &&
+               (job->ended_at == AIS_TIME_NONE ||
+                job->ended_at >= s->told->failed_at)) {
+      condition_end(s, CONDITION_FAILED, notice_end(job, "has succeeded"));
     }
   }
 

@@ -612,15 +612,6 @@ static int check_name(const account_t *account, const account_t *accounts) {
   return 0;
 }
 
-static int make_account(account_t *account, settings_t *s,
-                        const oconfig_item_t *ci, account_t *accounts,
-                        size_t *refused) {
-  return check_account_id(account) != 0 || set_credential(account, s) != 0 ||
-         set_url(account, s) != 0 || set_tls(account) != 0 ||
-         set_times(account, s) != 0 || set_budget(account, s, accounts) != 0 ||
-         add_instances(account, ci, refused) != 0;
-}
-
 static int read_account(const oconfig_item_t *ci, account_t **accounts,
                         size_t *refused) {
   account_t *account = calloc(1, sizeof(*account));
@@ -638,16 +629,20 @@ static int read_account(const oconfig_item_t *ci, account_t **accounts,
   status = cf_util_get_string(ci, &account->name) != 0 ||
            check_name(account, *accounts) != 0 ||
            read_block(&settings, account_options, ci) != 0 ||
-           make_account(account, &settings, ci, *accounts, refused) != 0;
+           check_account_id(account) != 0 ||
+           set_credential(account, &settings) != 0 ||
+           set_url(account, &settings) != 0 || set_tls(account) != 0 ||
+           set_times(account, &settings) != 0 ||
+           set_budget(account, &settings, *accounts) != 0 ||
+           add_instances(account, ci, refused) != 0;
 
   free_strings(&settings, account_options);
-  if (status != 0) {
-    account_free(account);
-    return status;
-  }
   account->next = *accounts;
-  *accounts = account;
-  return 0;
+  if (status == 0)
+    *accounts = account;
+  else
+    account_free(account);
+  return status;
 }
 
 /* ---- <Plugin> ------------------------------------------------------------ */

@@ -145,13 +145,6 @@ static bool next_values(account_t *account, cdtime_t now, values_t *values) {
   return poll != NULL;
 }
 
-static void report_values(const account_t *account, const values_t *values,
-                          cdtime_t now) {
-  for (size_t i = 0; i < values->n; i++)
-    dispatch(account, values->plugin_instance, values->metrics[i].type,
-             values->metrics[i].name, values->metrics[i].value, now);
-}
-
 /* ---- notifications ------------------------------------------------------- */
 
 static void add_meta(notification_t *n, const notice_t *notice) {
@@ -251,7 +244,9 @@ int report(user_data_t *ud) {
   if (account->slice == 0)
     begin_interval(account, now);
   while (next_values(account, now, &values))
-    report_values(account, &values, now);
+    for (size_t i = 0; i < values.n; i++)
+      dispatch(account, values.plugin_instance, values.metrics[i].type,
+               values.metrics[i].name, values.metrics[i].value, now);
   complete_interval(account, now);
   account->slice = (account->slice + 1) % account->slices;
   return 0;

@@ -40,7 +40,6 @@ struct line_s {
 };
 
 static struct {
-  bool is_open;
   char *path, *temporary;
   void (*written)(void);
 
@@ -341,7 +340,6 @@ static int open_file(const char *path) {
   state.temporary = ssnprintf_alloc("%s.new", path);
   if (state.path != NULL && state.temporary != NULL)
     status = read_file();
-  state.is_open = status == 0;
   if (status != 0)
     close_file();
   return status;
@@ -459,7 +457,7 @@ void state_keep(instance_t *instance) {
   char date[DATE_SIZE];
   const char *text;
 
-  if (!state.is_open || instance->history.seen_at == AIS_TIME_NONE ||
+  if (state.path == NULL || instance->history.seen_at == AIS_TIME_NONE ||
       state.nlines >= KEPT_MAX)
     return;
 
