@@ -32,13 +32,13 @@ static int discovery_compare(const void *left, const void *right) {
   return order != 0 ? order : strcmp(a->id, b->id);
 }
 
-/* Takes out what is not wanted any more. */
+/* Takes out what is to go. */
 static void list_sweep(discovery_t *d,
-                       bool (*is_wanted)(const discovery_instance_t *)) {
+                       bool (*is_to_go)(const discovery_instance_t *)) {
   for (discovery_instance_t **place = &d->first; *place != NULL;) {
     discovery_instance_t *instance = *place;
 
-    if (is_wanted(instance)) {
+    if (!is_to_go(instance)) {
       place = &instance->next;
       continue;
     }
@@ -48,16 +48,16 @@ static void list_sweep(discovery_t *d,
   }
 }
 
-static bool is_none(const discovery_instance_t *instance) {
-  return instance == NULL;
+static bool is_one(const discovery_instance_t *instance) {
+  return instance != NULL;
 }
 
-static bool is_known_one(const discovery_instance_t *instance) {
-  return !instance->is_new;
+static bool is_new_one(const discovery_instance_t *instance) {
+  return instance->is_new;
 }
 
 void discovery_free(discovery_t *d) {
-  list_sweep(d, is_none);
+  list_sweep(d, is_one);
   d->nknown = 0;
 }
 
@@ -121,11 +121,9 @@ static void pass_begin(discovery_t *d) {
 
 /* What was found in a round that has come to nothing is forgotten. */
 static void round_drop(discovery_t *d) {
-  list_sweep(d, is_known_one);
-  for (discovery_instance_t *i = d->first; i != NULL; i = i->next) {
-    i->is_found = false;
+  list_sweep(d, is_new_one);
+  for (discovery_instance_t *i = d->first; i != NULL; i = i->next)
     i->pass = 0;
-  }
   d->nnew = 0;
 }
 
@@ -171,7 +169,6 @@ static int page_add(discovery_t *d, const struct ais_instance *element) {
   if (instance->pass != d->passes)
     d->repeats = false;
   instance->pass = d->passes;
-  instance->is_found = true;
   facts_take(&instance->latest, element);
   return 0;
 }
@@ -189,17 +186,13 @@ static int page_take(discovery_t *d, const struct ais_listing *page) {
 
 /* Something that a list told of before. */
 static bool is_missing(const discovery_instance_t *instance) {
-  return !instance->is_new && !instance->named && !instance->is_found;
-}
-
-static bool is_there(const discovery_instance_t *instance) {
-  return !is_missing(instance);
+  return !instance->is_new && !instance->named && instance->pass == 0;
 }
 
 static bool has_missing(const discovery_t *d) {
   const discovery_instance_t *i = d->first;
 
-  while (i != NULL && is_there(i))
+  while (i != NULL && !is_missing(i))
     i = i->next;
   return i != NULL;
 }
@@ -237,7 +230,7 @@ static void meet(discovery_t *d, discovery_instance_t *instance,
 
 static void meet_again(discovery_t *d, discovery_instance_t *known,
                        discovery_tell_t tell, void *data) {
-  if (known->skipped || !known->is_found)
+  if (known->skipped || known->pass == 0)
     return;
 
   if (known->generation == AIS_AUTORAG) {
@@ -260,7 +253,7 @@ static discovery_step_t round_end(discovery_t *d, bool is_certain,
         tell(data, DISCOVERY_GONE, i);
     }
   if (is_certain)
-    list_sweep(d, is_there);
+    list_sweep(d, is_missing);
 
   for (discovery_instance_t *i = d->first; i != NULL; i = i->next)
     (i->is_new ? meet : meet_again)(d, i, tell, data);

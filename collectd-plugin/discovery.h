@@ -68,8 +68,7 @@ struct discovery_instance_s {
 
   /* discovery.c's own */
   bool is_new;    /* not known before this round */
-  bool is_found;  /* in this round */
-  unsigned pass;  /* of this round, that found it last */
+  unsigned pass;  /* of this round, that found it last; 0: none did */
   facts_t latest; /* as it was found */
   discovery_instance_t *next;
 };
