@@ -100,9 +100,8 @@ struct poll_s {
 /* The credential of an account: its file is looked at before each request, and
  * read again when it has changed. */
 typedef struct {
-  bool is_wanted; /* or an nginx in between has it */
-  char *email;    /* NULL: the file has a token, and no key */
-  char *file;
+  char *email;                   /* NULL: the file has a token, and no key */
+  char *file;                    /* NULL: an nginx in between has it */
   struct ais_credential *secret; /* NULL: it could not be read yet */
   struct ais_rotation rotation;  /* of a single slot */
   struct ais_witness witness;

@@ -419,7 +419,6 @@ static int set_credential(account_t *account, settings_t *s) {
   if (check_file(account, token ? "TokenFile" : "KeyFile", file) != 0)
     return -1;
 
-  account->credential.is_wanted = token || email;
   account->credential.file = *file;
   *file = NULL;
   credential_open(account);
@@ -459,7 +458,7 @@ static int set_url(account_t *account, settings_t *s) {
     return refuse(account,
                   "No Proxy is on the way to a Unix socket. Remove one.");
   account->target.proxy = account->proxy;
-  if (account->credential.is_wanted &&
+  if (account->credential.file != NULL &&
       ais_url_secrecy(url, account->proxy != NULL) != AIS_URL_SECRET)
     return refuse(account,
                   "APIURL would send the credential over plain http to another "
@@ -474,7 +473,7 @@ static int set_tls(account_t *account) {
   if (check_file(account, "CACert", &account->ca_cert) != 0)
     return -1;
 
-  if (target->url.tls && account->credential.is_wanted &&
+  if (target->url.tls && account->credential.file != NULL &&
       (!target->verify_peer || !target->verify_host))
     account_log(account, LOG_WARNING,
                 ": Without VerifyPeer and VerifyHost the credential goes to "
@@ -533,7 +532,7 @@ static int set_times(account_t *account, const settings_t *s) {
 
 /* Where one of them could not be read yet, their files tell. */
 static bool is_same(const credential_t *a, const credential_t *b) {
-  if (!a->is_wanted || !b->is_wanted)
+  if (a->file == NULL || b->file == NULL)
     return false;
   return a->secret != NULL && b->secret != NULL
              ? ais_credential_equal(a->secret, b->secret)

@@ -236,7 +236,7 @@ static void list_complain(list_t *list, result_t *result,
       (result->good && (step == DISCOVERY_MORE || list->trouble.kind == 0)))
     return;
 
-  if (result->status == 403 && !account->credential.is_wanted)
+  if (result->status == 403 && account->credential.file == NULL)
     ais_error_set(&result->why,
                   "%s. Where nginx has an allow-list (\"instance\"), it lists "
                   "no instances: name them here, too",

@@ -47,7 +47,7 @@ void credential_open(account_t *account) {
   credential_t *c = &account->credential;
   struct ais_error err = {.text = ""};
 
-  if (c->is_wanted && !credential_load(account, &err))
+  if (c->file != NULL && !credential_load(account, &err))
     account_log(account, LOG_ERR,
                 ": %s: %s The account waits until the file can be read.",
                 c->email == NULL ? "TokenFile" : "KeyFile", err.text);
@@ -86,7 +86,7 @@ static bool credential_choose(request_t *request) {
   credential_t *c = &request->account->credential;
 
   request->choice = (struct ais_choice){.none = true};
-  if (!c->is_wanted)
+  if (c->file == NULL)
     return true;
 
   credential_renew(request->account);
@@ -498,7 +498,7 @@ void request_complain(account_t *account, trouble_t *trouble, const char *label,
 
   if ((result->fault == AIS_FAULT_BUDGET && trouble->kind != 0) ||
       (result->fault == AIS_FAULT_CREDENTIAL &&
-       account->credential.is_wanted) ||
+       account->credential.file != NULL) ||
       kind == trouble->kind)
     return;
 

@@ -71,7 +71,7 @@ static void check_account(const account_t *a)
     MUST(t->timeout >= 1 && t->timeout < a->active_interval && t->connect_timeout <= t->timeout);
     MUST(a->payer->budget.nlimits >= 1 && a->payer->budget.nlimits <= AIS_BUDGET_LIMITS);
     MUST(a->payer->budget.hold >= t->timeout);
-    MUST(!a->credential.is_wanted || t->url.tls || t->url.loopback);
+    MUST(a->credential.file == NULL || t->url.tls || t->url.loopback);
     for (const poll_t *poll = a->first; poll != NULL; poll = poll->next, polls++)
         check_poll(poll, a);
     MUST(polls == a->polls && (polls > 0 || a->discover.wanted || a->is_partial));
