@@ -307,10 +307,10 @@ void poller_reported(void);
  * slice. Always 0: after anything else collectd would ask less and less often.
  */
 void report_prepare(account_t *account, cdtime_t interval);
-int report(user_data_t *account);
+int report(user_data_t *ud);
 
 /* The same for "collectd -T": waits for a few answers, and says what they are.
  * Returns -1 where there is a fault. */
-int report_test(user_data_t *account);
+int report_test(user_data_t *ud);
 
 #endif
