@@ -240,7 +240,7 @@ VALGRIND_TESTS ?= test_nginx_internal or test_plugin_threads \
     or test_nginx_lifecycle and (reload or quits or fast_stop or unloaded or come_and_go) \
        and not twenty and not broken_certificates \
     or test_nginx_rotation and (clients_that_wait or at_once) \
-    or test_collectd and (failing or through or tls or left_open or middle or two_plugin)
+    or test_collectd and not test_faults and (failing or through or tls or left_open or middle or two_plugin)
 .PHONY: valgrind
 valgrind:
 	scripts/install-deps gates

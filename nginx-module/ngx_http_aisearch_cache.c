@@ -44,9 +44,10 @@
 #include "ngx_http_aisearch_wakeup.h"
 
 
-static void ngx_http_aisearch_cache_decide(ngx_http_aisearch_entry_t *e,
-    struct ais_freshness *freshness, uint32_t revision,
-    double stretch, ngx_http_aisearch_time_t since, ngx_uint_t flags,
+static void ngx_http_aisearch_cache_decide(
+    ngx_http_aisearch_account_t *account, ngx_http_aisearch_entry_t *e,
+    struct ais_freshness *freshness, double stretch,
+    ngx_http_aisearch_time_t since, ngx_uint_t flags,
     ngx_http_aisearch_lookup_t *lookup);
 static uint32_t ngx_http_aisearch_cache_revision(
     ngx_http_aisearch_account_t *account);
@@ -56,8 +57,8 @@ static ngx_int_t ngx_http_aisearch_cache_store_good(
     ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
     ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer);
 static ngx_int_t ngx_http_aisearch_cache_store_failure(
-    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
-    uint32_t revision, ngx_http_aisearch_answer_t *answer);
+    ngx_http_aisearch_account_t *account, ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e, ngx_http_aisearch_answer_t *answer);
 static void ngx_http_aisearch_cache_follow_job(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_key_t *logs, ngx_http_aisearch_answer_t *answer);
 static void ngx_http_aisearch_cache_warn(ngx_http_aisearch_cache_t *c,
@@ -120,9 +121,8 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
         ngx_queue_remove(&e->queue);
         ngx_queue_insert_head(&c->sh->queues[e->rank], &e->queue);
 
-        ngx_http_aisearch_cache_decide(e, freshness,
-                                     ngx_http_aisearch_cache_revision(account),
-                                     stretch, since, flags, &lookup);
+        ngx_http_aisearch_cache_decide(account, e, freshness, stretch, since,
+                                       flags, &lookup);
 
         if (e->rank > NGX_HTTP_AISEARCH_LISTS_AGAIN) {
             ngx_http_aisearch_eviction_touch(c, e, lookup.lifetime);
@@ -168,8 +168,8 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
 /* in a look-up that is all zero before */
 
 static void
-ngx_http_aisearch_cache_decide(ngx_http_aisearch_entry_t *e,
-    struct ais_freshness *freshness, uint32_t revision,
+ngx_http_aisearch_cache_decide(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_entry_t *e, struct ais_freshness *freshness,
     double stretch, ngx_http_aisearch_time_t since, ngx_uint_t flags,
     ngx_http_aisearch_lookup_t *lookup)
 {
@@ -192,7 +192,8 @@ ngx_http_aisearch_cache_decide(ngx_http_aisearch_entry_t *e,
     if (e->failed) {
         /* what was refused to one credential may not be to the next */
         cached.failed = e->failure != AIS_FAULT_REFUSED
-                        || e->revision == revision;
+                        || e->revision
+                           == ngx_http_aisearch_cache_revision(account);
         cached.failed_since = since && e->failed >= since;
         cached.failure_age = (int64_t) ngx_http_aisearch_time_since(e->failed);
         cached.retry_after = e->retry_after;
@@ -300,9 +301,7 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
 
         rc = answer->verdict.fault == AIS_FAULT_NONE
              ? ngx_http_aisearch_cache_store_good(c, e, key, answer)
-             : ngx_http_aisearch_cache_store_failure(c, e,
-                                     ngx_http_aisearch_cache_revision(account),
-                                     answer);
+             : ngx_http_aisearch_cache_store_failure(account, c, e, answer);
     }
 
     ngx_shmtx_unlock(&c->shpool->mutex);
@@ -342,8 +341,8 @@ ngx_http_aisearch_cache_store_good(ngx_http_aisearch_cache_t *c,
 
 
 static ngx_int_t
-ngx_http_aisearch_cache_store_failure(ngx_http_aisearch_cache_t *c,
-    ngx_http_aisearch_entry_t *e, uint32_t revision,
+ngx_http_aisearch_cache_store_failure(ngx_http_aisearch_account_t *account,
+    ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
     ngx_http_aisearch_answer_t *answer)
 {
     /* what it said of another failure is over */
@@ -355,7 +354,7 @@ ngx_http_aisearch_cache_store_failure(ngx_http_aisearch_cache_t *c,
     e->failed = answer->fetched ? answer->fetched : 1;
     e->failure = answer->verdict.fault;
     e->retry_after = (uint32_t) answer->retry_after;
-    e->revision = revision & 0xffffff;
+    e->revision = ngx_http_aisearch_cache_revision(account);
 
     /* a good answer, even an old one, is worth more than the API's own words
        for a failure or a refusal */

@@ -245,7 +245,7 @@ ngx_http_aisearch_upstream_fetched(void *data,
         }
 
         ngx_http_aisearch_rotation_accepted(u->account, &u->choice, u->path,
-                                              u->asked);
+                                            u->asked);
     }
 
     if (ngx_http_aisearch_upstream_try_form(u, response, &verdict)) {
@@ -374,7 +374,7 @@ ngx_http_aisearch_upstream_doubt(ngx_http_aisearch_upstream_t *u,
     choice = u->choice;
 
     doubt = ngx_http_aisearch_rotation_doubt(u->account, &choice, u->second,
-                                               u->path, u->asked, path);
+                                             u->path, u->asked, path);
     if (doubt == AIS_DOUBT_NONE) {
         return 0;
     }
@@ -467,7 +467,7 @@ ngx_http_aisearch_upstream_witnessed(ngx_http_aisearch_upstream_t *u,
 
     if (good) {
         ngx_http_aisearch_rotation_accepted(u->account, &u->choice,
-                                              u->witness, u->asked);
+                                            u->witness, u->asked);
     }
 
     sa = u->refusal;
@@ -498,7 +498,7 @@ ngx_http_aisearch_upstream_refused(ngx_http_aisearch_upstream_t *u,
     struct ais_choice *choice, const char *reason)
 {
     ngx_http_aisearch_rotation_refused(u->account, choice, reason,
-                                         u->log(u->data));
+                                       u->log(u->data));
 }
 
 

@@ -61,8 +61,7 @@ static void check_job(const struct ais_job *job)
     MUST(job->id[0] != '\0' && job->source != NULL);
     MUST(strlen(ais_state_name(job->state)) > 0);
     if (job->description != NULL)
-        MUST(ais_utf8_sequence(ais_str_of(job->description)) > 0 ||
-             job->description[0] == '\0');
+        MUST(ais_utf8_sequence(ais_str_of(job->description)) > 0 || job->description[0] == '\0');
     if (job->end_reason != NULL && ais_state_active(job->state))
         MUST(job->ended_at == AIS_TIME_NONE);
     if (job->started_at != AIS_TIME_NONE)
@@ -239,6 +238,40 @@ static void check_form(const struct ais_verdict *verdict)
     MUST(ais_form_try(&form, NOW + AIS_FORM_PAUSE) == news);
 }
 
+/* What a cache makes of it at any age, whoever asks and whatever has failed since. */
+static void check_decision(const struct ais_verdict *verdict, unsigned how)
+{
+    static const struct ais_freshness freshness = {
+        .valid = {.error = 2000}, .stale_updating = 30000, .stale_error = 3600000};
+    static const int64_t ages[] = {0, 3000, 29000, 60000, 86400000, INT64_C(100000000)};
+    bool bypass = how & 1;
+    bool peek = how & 2;
+
+    for (size_t i = 0; i < sizeof(ages) / sizeof(ages[0]); i++) {
+        struct ais_cached cached = {.good = verdict->fault == AIS_FAULT_NONE,
+                                    .not_found = verdict->class == AIS_CLASS_NOT_FOUND,
+                                    .failed = how & 4,
+                                    .came = how & 8,
+                                    .failed_since = how & 16,
+                                    .age = ages[i],
+                                    .failure_age = ages[i] / 2,
+                                    .retry_after = how & 32 ? 10000 : 0};
+        struct ais_decision d;
+
+        if (cached.good)
+            cached.lifetime = ais_policy_lifetime(&ais_valid_default, verdict);
+        d = ais_policy_decide(&cached, &freshness, bypass, peek);
+
+        MUST(cached.good || d.serve == AIS_SERVE_NOTHING || d.serve == AIS_SERVE_FAILED);
+        MUST(cached.failed || d.serve != AIS_SERVE_FAILED);
+        MUST(d.serve != AIS_SERVE_UPDATING || (d.fetch && !cached.not_found));
+        MUST(d.serve == AIS_SERVE_NOTHING || bypass || peek || cached.failed || cached.good);
+        MUST(d.serve != AIS_SERVE_NOTHING || d.fetch || peek);
+        MUST(!(d.fetch && peek) && !(d.fetch && (d.serve == AIS_SERVE_FRESH || d.serve == AIS_SERVE_FAILED)));
+        MUST(!d.known || (cached.good && !bypass));
+    }
+}
+
 static void judge(enum ais_kind kind, int status, struct ais_str id, struct ais_str body)
 {
     struct ais_resource res = {.kind = kind, .namespace = id, .instance = id, .job = id};
@@ -248,6 +281,9 @@ static void judge(enum ais_kind kind, int status, struct ais_str id, struct ais_
 
     check_verdict(&verdict, &res, status, &err);
     check_form(&verdict);
+    for (unsigned how = 0; how < 64; how++)
+        check_decision(&verdict, how);
+    MUST(ais_policy_cacheable(verdict.fault) || verdict.fault != AIS_FAULT_NONE);
     if (verdict.fault == AIS_FAULT_NONE && verdict.class == AIS_CLASS_ENDED)
         check_ended(body, id);
     MUST(verdict.fault != AIS_FAULT_NONE || answer.document != NULL);
