@@ -192,6 +192,11 @@ static void judge_answer(result_t *result,
     ais_error_set(&result->why,
                   "the answer has %zu entries, and %d were asked for", entries,
                   resource->per_page);
+  } else if (answer->listing.page > 0 &&
+             answer->listing.page != resource->page) {
+    result->fault = AIS_FAULT_BODY;
+    ais_error_set(&result->why, "the answer is another page than %d",
+                  resource->page);
   } else if (answer->success) {
     result->good = true;
   } else {
