@@ -165,18 +165,27 @@ void poll_label(const poll_t *poll, char *label, size_t size) {
 /* ---- what comes and goes ------------------------------------------------- */
 
 int poll_schedule(poll_t *poll) {
-  account_t *payer = poll->request.account->payer;
+  account_t *account = poll->request.account;
+  account_t *payer = account->payer;
   uint32_t left = budget_left(&payer->budget, BUDGET_ALL, ais_clock());
 
+  pthread_mutex_lock(&account->lock);
+  poll->instance->is_gone = false;
+  pthread_mutex_unlock(&account->lock);
+  if (poll->request.under_way || poll->turn.is_member)
+    return 0;
   return schedule_add(&payer->schedule, &poll->turn, poll->instance->name,
                       left);
 }
 
-void poll_know(poll_t *poll, const facts_t *facts) {
+void poll_know(poll_t *poll, const struct ais_instance *told) {
   account_t *account = poll->request.account;
+  facts_t facts;
 
+  facts_take(&facts, told);
   pthread_mutex_lock(&account->lock);
-  conditions_know(poll->instance, facts, epoch(), &account->notices);
+  poll->instance->awaited = false;
+  conditions_know(poll->instance, &facts, epoch(), &account->notices);
   state_touch(account->notices.changed);
   pthread_mutex_unlock(&account->lock);
 }

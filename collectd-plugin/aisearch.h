@@ -16,6 +16,7 @@
 #include "conditions.h"
 #include "discovery.h"
 #include "schedule.h"
+#include "selection.h"
 
 /*
  * The data of the plugin. Accounts are made while the configuration is read and
@@ -228,15 +229,15 @@ poll_t *poll_find(const account_t *account, const char *name);
 /* Frees one that is not under way. */
 void poll_remove(poll_t *poll);
 
-/* Puts a new poll, or an instance that has come back, into the schedule.
- * Returns -1 where memory runs out. */
+/* Puts a new poll, or an instance that has come back, into the schedule; one
+ * that is under way, at its end. Returns -1 where memory runs out. */
 int poll_schedule(poll_t *poll);
 
 /* The instance is gone: reports its conditions once more, as over, and ends. */
 void poll_end(poll_t *poll);
 
 /* The API has told of an instance. */
-void poll_know(poll_t *poll, const facts_t *facts);
+void poll_know(poll_t *poll, const struct ais_instance *told);
 
 /* Frees what is gone, once that was reported. */
 void account_sweep(account_t *account);

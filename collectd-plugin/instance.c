@@ -62,13 +62,6 @@ void facts_take(facts_t *facts, const struct ais_instance *instance) {
     copy_status(facts->status, instance->status);
 }
 
-bool facts_equal(const facts_t *a, const facts_t *b) {
-  return a->created_at == b->created_at &&
-         a->sync_interval == b->sync_interval && a->indexed == b->indexed &&
-         a->disabled == b->disabled && a->paused == b->paused &&
-         a->in_error == b->in_error && strcmp(a->status, b->status) == 0;
-}
-
 const char *facts_excuse(const facts_t *facts) {
   if (facts->indexed == AIS_INDEXED_AS_STORED)
     return "The instance has built-in storage, and no sync jobs";

@@ -67,6 +67,7 @@ typedef struct {
   bool is_named;     /* by the configuration: it stays */
   size_t polls;      /* its list, or its pinned jobs */
   size_t polls_over; /* those of jobs that have ended */
+  int64_t listed_at; /* when a list told of it last, of ais_clock(); 0: never */
 
   /* under the account's lock */
   history_t history;
@@ -115,7 +116,6 @@ void instance_init(instance_t *instance, int64_t now);
 void facts_init(facts_t *facts);
 
 void facts_take(facts_t *facts, const struct ais_instance *instance);
-bool facts_equal(const facts_t *a, const facts_t *b);
 
 /* Why no scheduled job is to come, as a sentence; NULL: they are to come. What
  * is paused while it is in error has not been paused by its owner. */

@@ -1,6 +1,9 @@
 /*
  * Lists of instances: asks for them, and watches what they tell of.
  *
+ * What a page tells of is watched at once, and what is known of it taken over;
+ * what has gone shows only when the list was read whole, see discovery.h.
+ *
  * Instances that are named have lists, too, for what is known of them: those of
  * their namespaces, of which nothing else is taken. Where such a list is
  * refused, as by an nginx with a list of its own, they are asked for one by
@@ -17,106 +20,118 @@
 /* Where others were faster. */
 #define RETRY_BUDGET 100 /* ms */
 
+#define DEFAULT_NAMESPACE "default"
+
 struct list_s {
   request_t request;
   discovery_t discovery;
-  char *namespace; /* NULL: the account's */
-  bool discovers;  /* or is for named instances alone */
-  int page;        /* of namespaces, where the account has no list; 0: it has */
-  bool in_round;
-  bool awaited; /* those that it tells of wait for the first round */
-  int64_t awaited_until;
-  int64_t due;        /* when to ask for the next page, of ais_clock() */
-  int64_t next_round; /* when to begin the next one */
-  int64_t read_at;    /* when the present one had read the list once */
-  size_t found, gone; /* in the present one */
+  enum ais_kind kind; /* INSTANCES; or NAMESPACES, where the account has no list
+                         of instances any more: each of them gets one */
+  char namespace[64]; /* empty: it is the account's */
+  char label[96];     /* what comes behind the account's name in the log */
+  bool discovers;     /* or is for named instances alone */
+
+  /* of ais_clock() */
+  int64_t due;           /* when to ask for the next page */
+  int64_t began_at;      /* when the present round did; 0: there is none */
+  int64_t read_at;       /* when it had read the list once */
+  int64_t awaited_until; /* those that it tells of wait for the first round, but
+                            no longer than that; 0: that is over */
+
+  size_t found, gone; /* since that was told in full */
 
   poll_t *one; /* of the named ones, the next to be asked for by itself */
-  bool failed; /* one of them was not answered in this round */
+  bool failed; /* something was not answered in this round */
 
   trouble_t trouble;
-  bool said_left_out; /* that some were */
-  bool said_repeats;  /* that it ignores pages */
-  bool said_full;     /* that it has too many */
+  bool said_left_out, said_repeats, said_full; /* what is odd about it */
   bool said_refused;  /* that named ones are asked for one by one */
-  bool said_unknown;  /* that one of them is refused, too */
+  bool said_unknown;  /* that it is not known how they sync */
   size_t said_scarce; /* how long a round takes, for so many instances */
 
   list_t *next;
 };
 
-/* What comes behind the account's name. */
-static void list_label(const list_t *list, char *label, size_t size) {
-  const char *namespace = list->namespace;
+#define list_log(list, level, format, ...)                                     \
+  account_log((list)->request.account, level, "%s: " format, (list)->label,    \
+              ##__VA_ARGS__)
 
-  ssnprintf(label, size, ", list of instances%s%s%s",
-            namespace != NULL ? " in \"" : "",
-            namespace != NULL ? namespace : "", namespace != NULL ? "\"" : "");
+/* Whether it is so, and was not when this was asked last. */
+static bool is_news(bool *was, bool is) {
+  bool news = is && !*was;
+
+  *was = is;
+  return news;
 }
 
-static void list_log(const list_t *list, int level, const char *text) {
-  char label[128];
+/* ---- which list tells of which instance ---------------------------------- */
 
-  list_label(list, label, sizeof(label));
-  account_log(list->request.account, level, "%s: %s", label, text);
+static bool tells_of(const list_t *list, const char *namespace) {
+  return list->kind == AIS_INSTANCES &&
+         (list->namespace[0] == '\0' ||
+          strcmp(list->namespace, namespace) == 0);
 }
 
-/* ---- what a list tells --------------------------------------------------- */
+static list_t *find_list(const account_t *account, const char *namespace) {
+  list_t *list = account->lists;
 
-/* Whether the list tells of this one, where it is there. */
-static bool tells_of(const list_t *list, const instance_t *instance) {
-  const char *namespace = list->namespace;
-
-  if (namespace == NULL)
-    return instance->generation != AIS_AUTORAG;
-  if (instance->namespace == NULL)
-    return instance->generation == AIS_PLAIN &&
-           strcmp(namespace, "default") == 0;
-  return strcmp(namespace, instance->namespace) == 0;
+  while (list != NULL && !tells_of(list, namespace))
+    list = list->next;
+  return list;
 }
 
-/* Named instances are looked at before the first round has ended, and some may
- * be paused: nothing is said about what is overdue until then, or until it has
- * failed for as long as the discovery interval; unless that is known from
- * before a restart. */
-static void list_await(list_t *list, bool awaited) {
-  account_t *account = list->request.account;
-
-  list->awaited = awaited;
-  pthread_mutex_lock(&account->lock);
-  for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
-    if (tells_of(list, poll->instance))
-      poll->instance->awaited = awaited && !poll->instance->is_known;
-  pthread_mutex_unlock(&account->lock);
+static const char *namespace_of(const instance_t *instance) {
+  return instance->namespace != NULL ? instance->namespace : DEFAULT_NAMESPACE;
 }
 
-/* One that has gone may be there still, until that was reported. */
-static poll_t *appear(account_t *account, const poll_what_t *what) {
-  char name[DATA_MAX_NAME_LEN];
-  poll_t *poll;
+typedef enum {
+  NAMED,
+  MISSING, /* it is not named, and no page of this round had it */
+} which_t;
 
-  poll_name(name, account, what);
-  poll = poll_find(account, name);
-  if (poll == NULL)
-    poll = poll_add(account, what);
-  pthread_mutex_lock(&account->lock);
-  if (poll != NULL)
-    poll->instance->is_gone = false;
-  pthread_mutex_unlock(&account->lock);
-  if (poll != NULL && !poll->request.under_way && !poll->turn.is_member &&
-      poll_schedule(poll) != 0) {
-    poll_remove(poll);
-    poll = NULL;
+/* The next such instance of those that the list tells of; after NULL, the first
+ * one. */
+static poll_t *find_poll(const list_t *list, const poll_t *after,
+                         which_t which) {
+  poll_t *poll = after != NULL ? after->next : list->request.account->first;
+
+  for (; poll != NULL; poll = poll->next) {
+    const instance_t *i = poll->instance;
+    bool is_missing =
+        !i->is_named && !i->is_gone && i->listed_at < list->began_at;
+
+    if (poll->leads && (which == NAMED ? i->is_named : is_missing) &&
+        i->generation != AIS_AUTORAG && tells_of(list, namespace_of(i)))
+      return poll;
   }
-  if (poll == NULL)
-    account_log(account, LOG_ERR,
-                ", Instance \"%s\": Out of memory: it is not watched.",
-                what->instance);
-  return poll;
+  return NULL;
 }
+
+/* An element of the account's list says which namespace it is in; one of a
+ * namespace's list need not. Plain ones are those of the default namespace. */
+static poll_what_t identify(const list_t *list, const char *id,
+                            const char *namespace) {
+  bool is_accounts = list->namespace[0] == '\0';
+
+  if (is_accounts &&
+      (namespace == NULL || strcmp(namespace, DEFAULT_NAMESPACE) == 0))
+    return (poll_what_t){.instance = id, .generation = AIS_PLAIN};
+  return (poll_what_t){.instance = id,
+                       .namespace = is_accounts ? namespace : list->namespace,
+                       .generation = AIS_NAMESPACED};
+}
+
+static bool selects(const list_t *list, const char *id) {
+  return list->discovers &&
+         selection_has(&list->request.account->discover.selection, id);
+}
+
+/* ---- what comes and goes ------------------------------------------------- */
+
+static int add_list(account_t *account, const char *namespace, bool discovers);
 
 /* The first ones of many by name. */
-static void tell_name(const list_t *list, const discovery_instance_t *instance,
+static void tell_name(const list_t *list, const instance_t *instance,
                       const char *what, size_t count) {
   const char *namespace = instance->namespace;
 
@@ -127,40 +142,78 @@ static void tell_name(const list_t *list, const discovery_instance_t *instance,
                 namespace != NULL ? "\"" : "", what);
 }
 
-static void tell_more(const list_t *list, const char *what, size_t count) {
-  if (count > NAMED_IN_LOG)
+static void tell_more(const list_t *list, const char *what, size_t *count) {
+  if (*count > NAMED_IN_LOG)
     account_log(list->request.account, LOG_INFO, ": %zu more instances %s.",
-                count - NAMED_IN_LOG, what);
+                *count - NAMED_IN_LOG, what);
+  *count = 0;
 }
 
-static void take_event(void *data, discovery_event_t event,
-                       discovery_instance_t *instance) {
-  list_t *list = data;
-  poll_what_t what = {.instance = instance->id,
-                      .namespace = instance->namespace,
-                      .generation = instance->generation};
+/* Watches what was not there before. One that has gone may be there still,
+ * until that was reported. */
+static poll_t *meet(list_t *list, poll_t *poll, const poll_what_t *what) {
+  account_t *account = list->request.account;
 
-  if (event == DISCOVERY_LONG || event == DISCOVERY_TAKEN) {
-    account_log(list->request.account, LOG_WARNING,
-                ": Instance \"%s\" cannot be watched: %s.", instance->id,
-                event == DISCOVERY_LONG
-                    ? "its name, with the account's and the namespace, is too "
-                      "long for collectd. Use a shorter name for the account"
-                    : "an AutoRAG of this account has the same name. Put the "
-                      "AutoRAG into another Account block");
+  if (poll == NULL && account->values.instances >= DISCOVERY_MAX) {
+    list->discovery.full = true;
+    return NULL;
+  }
+
+  if (poll == NULL)
+    poll = poll_add(account, what);
+  if (poll == NULL || poll_schedule(poll) != 0) {
+    account_log(account, LOG_ERR,
+                ", Instance \"%s\": Out of memory: it is not watched.",
+                what->instance);
+    if (poll != NULL)
+      poll_remove(poll);
+    return NULL;
+  }
+  tell_name(list, poll->instance, "was found", ++list->found);
+  return poll;
+}
+
+static void take_element(list_t *list, const struct ais_instance *element) {
+  account_t *account = list->request.account;
+  poll_what_t what = identify(list, element->id, element->namespace);
+  char name[DATA_MAX_NAME_LEN];
+  poll_t *poll;
+
+  if (list->kind == AIS_NAMESPACES) {
+    if (add_list(account, element->id, /* discovers = */ true) != 0)
+      account_log(account, LOG_ERR, ": Out of memory.");
+    return;
+  }
+  if (element->namespace != NULL && !tells_of(list, element->namespace)) {
+    list->discovery.left_out++;
     return;
   }
 
-  if (event == DISCOVERY_APPEARED) {
-    tell_name(list, instance, "was found", ++list->found);
-    instance->data = appear(list->request.account, &what);
-  } else if (event == DISCOVERY_GONE) {
-    tell_name(list, instance, "is gone", ++list->gone);
+  poll_name(name, account, &what);
+  poll = poll_find(account, name);
+  if (poll == NULL || poll->instance->is_gone)
+    poll = selects(list, element->id) ? meet(list, poll, &what) : NULL;
+  if (poll == NULL)
+    return;
+
+  if (poll->instance->generation != AIS_AUTORAG)
+    poll_know(poll, element);
+  else if (poll->instance->listed_at == 0 && selects(list, element->id))
+    account_log(account, LOG_WARNING,
+                ": Instance \"%s\" cannot be watched: an AutoRAG of this "
+                "account has the same name. Put the AutoRAG into another "
+                "Account block.",
+                element->id);
+  poll->instance->listed_at = ais_clock();
+}
+
+static void end_missing(list_t *list) {
+  poll_t *poll = NULL;
+
+  while ((poll = find_poll(list, poll, MISSING)) != NULL) {
+    tell_name(list, poll->instance, "is gone", ++list->gone);
+    poll_end(poll);
   }
-  if (instance->data != NULL && event == DISCOVERY_GONE)
-    poll_end(instance->data);
-  else if (instance->data != NULL)
-    poll_know(instance->data, &instance->facts);
 }
 
 /* Where the budget does not do for all of them within IdleInterval. Once, and
@@ -187,63 +240,46 @@ static void tell_scarce(list_t *list) {
               per_minute * 5.0 * 1.06 + 1.0);
 }
 
-static void say_once(const list_t *list, bool *said, bool is_so,
-                     const char *text) {
-  if (is_so && !*said)
-    list_log(list, LOG_WARNING, text);
-  *said = is_so;
-}
-
 static void tell_round(list_t *list) {
   const discovery_t *d = &list->discovery;
-  char text[256];
 
-  tell_more(list, "are gone", list->gone);
-  tell_more(list, "were found", list->found);
-  list->gone = list->found = 0;
+  tell_more(list, "are gone", &list->gone);
+  tell_more(list, "were found", &list->found);
   tell_scarce(list);
   if (!list->discovers)
     return;
 
-  ssnprintf(text, sizeof(text),
-            "%zu of them cannot be watched: their names are none that the "
-            "API's documentation allows.",
-            d->left_out);
-  say_once(list, &list->said_left_out, d->left_out > 0, text);
-  say_once(list, &list->said_repeats, d->repeats && d->page > 1,
-           "another page of it has nothing but what was there before. What "
-           "the API does not list by then is not found, and what has gone is "
-           "not noticed.");
-  ssnprintf(text, sizeof(text),
-            "has more than the %d instances that are watched at most; the "
-            "others are not, and what has gone is not noticed. Say which ones "
-            "are meant, by DiscoverNamespace, DiscoverInstance or Instance.",
-            DISCOVERY_MAX);
-  say_once(list, &list->said_full, d->full, text);
+  if (is_news(&list->said_left_out, d->left_out > 0))
+    list_log(list, LOG_WARNING,
+             "%zu of them cannot be watched: their names are none that the "
+             "API's documentation allows.",
+             d->left_out);
+  if (is_news(&list->said_repeats, d->repeats && d->page > 1))
+    list_log(list, LOG_WARNING,
+             "another page of it has nothing but what was there before. What "
+             "the API does not list by then is not found, and what has gone is "
+             "not noticed.");
+  if (is_news(&list->said_full, d->full))
+    list_log(list, LOG_WARNING,
+             "has more than the %d instances that are watched at most; the "
+             "others are not, and what has gone is not noticed. Say which ones "
+             "are meant, by DiscoverNamespace, DiscoverInstance or Instance.",
+             DISCOVERY_MAX);
 }
 
 /* ---- what came of asking for it ------------------------------------------ */
 
-/* An nginx in between may not be meant to tell what there is. A page alone is
- * no list yet. Where nothing is to be discovered, the polls complain. */
-static void list_complain(list_t *list, result_t *result,
-                          discovery_step_t step) {
+/* An nginx in between may not be meant to tell what there is. */
+static void list_complain(list_t *list, result_t *result) {
   account_t *account = list->request.account;
   struct ais_error why = result->why;
-  char label[128];
-
-  if (!list->discovers ||
-      (result->good && (step == DISCOVERY_MORE || list->trouble.kind == 0)))
-    return;
 
   if (result->status == 403 && account->credential.file == NULL)
     ais_error_set(&result->why,
                   "%s. Where nginx has an allow-list (\"instance\"), it lists "
                   "no instances: name them here, too",
                   why.text);
-
-  list_label(list, label, sizeof(label));
-  request_complain(account, &list->trouble, label, result);
+  request_complain(account, &list->trouble, list->label, result);
 }
 
 /* Whether the answer was made before the list was read once. Its age is told in
@@ -256,163 +292,111 @@ static bool is_old(const list_t *list, const struct ais_response *response) {
   return is_cached && ais_clock() - age < list->read_at;
 }
 
-static discovery_step_t take_page(list_t *list, result_t *result) {
-  unsigned passes = list->discovery.passes;
-  int64_t now = ais_clock();
+static discovery_step_t take_page(list_t *list, const result_t *result) {
+  discovery_t *d = &list->discovery;
+  const struct ais_listing *page = &result->answer.listing;
   discovery_step_t step =
-      discovery_page(&list->discovery, &result->answer.listing,
-                     is_old(list, result->response), take_event, list);
+      discovery_page(d, page, is_old(list, result->response));
+
+  for (size_t i = 0; i < page->ninstances; i++)
+    take_element(list, &page->instances[i]);
+  if (step == DISCOVERY_MORE || !list->discovers)
+    return step;
+
+  step = discovery_pass(d, find_poll(list, NULL, MISSING) != NULL);
+  if (step == DISCOVERY_CERTAIN)
+    end_missing(list);
 
   /* What is cached is to be another answer by the second time. */
-  if (step == DISCOVERY_MORE && list->discovery.passes > passes) {
-    if (list->discovery.passes == 2)
-      list->read_at = now;
-    if (result->response->cache[0] != '\0')
-      list->due = now + list->request.account->active_interval;
-  }
-
-  if (step == DISCOVERY_FAILED) {
-    result->good = false;
-    result->fault = AIS_FAULT_BODY;
-    ais_error_set(&result->why, "its pages do not fit together");
-  }
+  if (step == DISCOVERY_MORE && d->passes == 2)
+    list->read_at = ais_clock();
+  if (step == DISCOVERY_MORE && result->response->cache[0] != '\0')
+    list->due = ais_clock() + list->request.account->active_interval;
   return step;
 }
 
-/* Of the named ones that this list is about, the next one. */
-static poll_t *find_named(const list_t *list, poll_t *from) {
-  poll_t *poll = from;
+/* Where the API has no list of the account any more, each namespace has one.
+ * Where nothing is to be discovered, the polls complain. */
+static discovery_step_t take_list(list_t *list, result_t *result) {
+  discovery_step_t step = DISCOVERY_DONE;
 
-  while (poll != NULL && !(poll->instance->is_named && poll->leads &&
-                           tells_of(list, poll->instance)))
-    poll = poll->next;
-  return poll;
+  if (result->verdict.no_route && list->discovers &&
+      list->kind == AIS_INSTANCES && list->namespace[0] == '\0') {
+    list_log(list, LOG_NOTICE,
+             "the API has none any more: asks for those of its namespaces from "
+             "now on.");
+    list->kind = AIS_NAMESPACES;
+    discovery_begin(&list->discovery);
+    return DISCOVERY_MORE;
+  }
+
+  list->failed = !result->good && !result_is_no(result);
+  if (result->good)
+    step = take_page(list, result);
+  if (step != DISCOVERY_MORE && result->good)
+    tell_round(list);
+  if (step != DISCOVERY_MORE && list->discovers)
+    list_complain(list, result);
+  return step;
 }
 
-static void stop_waiting(list_t *list, bool failed) {
-  const poll_t *named = find_named(list, list->request.account->first);
-
-  if (failed && !list->discovers && named != NULL && named->latest.good)
+/* Where its jobs cannot be read either, somebody else complains. */
+static void tell_unknown(list_t *list, const poll_t *named,
+                         const result_t *result) {
+  if (named != NULL && named->latest.good && is_news(&list->said_unknown, true))
     list_log(list, LOG_WARNING,
-             "cannot be read. Until it can, named instances are overdue as if "
-             "they synced by the API's default interval.");
-  list_await(list, false);
+             "what is known of Instance \"%s\" cannot be read: %s. Until it "
+             "can, such instances are overdue as if they synced by the API's "
+             "default interval.",
+             named->instance->id, result->why.text);
+}
+
+static void take_one(list_t *list, const result_t *result) {
+  list->failed |= !result->good && !result_is_no(result);
+  if (result_is_no(result))
+    tell_unknown(list, list->one, result);
+  if (!result->good)
+    return;
+
+  poll_know(list->one, &result->answer.instance);
+  if (is_news(&list->said_refused, true) && !list->discovers)
+    list_log(list, LOG_INFO,
+             "is refused. The instances that are named are asked for one by "
+             "one.");
+}
+
+/* Named instances are looked at before the first round has ended, and some may
+ * be paused: nothing is said about what is overdue until then, or until it has
+ * failed for as long as the discovery interval; unless that is known from
+ * before a restart. */
+static void stop_waiting(list_t *list, const result_t *result) {
+  account_t *account = list->request.account;
+
+  if (list->failed && !list->discovers)
+    tell_unknown(list, find_poll(list, NULL, NAMED), result);
+
+  list->awaited_until = 0;
+  pthread_mutex_lock(&account->lock);
+  for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
+    if (tells_of(list, namespace_of(poll->instance)))
+      poll->instance->awaited = false;
+  pthread_mutex_unlock(&account->lock);
 }
 
 /* A fault may be over soon; that the API says no seldom is. */
-static void end_round(list_t *list, bool failed) {
+static void end_round(list_t *list, const result_t *result) {
   const account_t *account = list->request.account;
   int64_t now = ais_clock();
   int64_t soon = now + (list->discovers ? account->active_interval
                                         : account->idle_interval);
 
-  if (list->awaited && (!failed || now >= list->awaited_until))
-    stop_waiting(list, failed);
+  if (list->awaited_until > 0 && (!list->failed || now >= list->awaited_until))
+    stop_waiting(list, result);
 
-  list->in_round = false;
-  list->failed = false;
-  list->due = failed ? ais_earlier(soon, list->next_round) : list->next_round;
-}
-
-/* ---- one by one ---------------------------------------------------------- */
-
-/* Where its jobs cannot be read either, somebody else complains. */
-static void tell_unknown(list_t *list, const result_t *result) {
-  char label[300];
-
-  if (list->said_unknown || result->fault == AIS_FAULT_NONE ||
-      !list->one->latest.good)
-    return;
-
-  list->said_unknown = true;
-  poll_label(list->one, label, sizeof(label));
-  account_log(list->request.account, LOG_WARNING,
-              "%s: the API answers %d: %s. It is overdue, and so are others "
-              "that are refused, as if they synced by the API's default "
-              "interval.",
-              label, result->status, result->why.text);
-}
-
-static void take_one(list_t *list, const result_t *result) {
-  account_t *account = list->request.account;
-  facts_t facts;
-
-  if (result->good) {
-    facts_take(&facts, &result->answer.instance);
-    poll_know(list->one, &facts);
-    if (!list->said_refused && !list->discovers)
-      list_log(list, LOG_INFO,
-               "is refused. The instances that are named are asked for one by "
-               "one.");
-    list->said_refused = true;
-  } else if (result_is_no(result)) {
-    tell_unknown(list, result);
-  } else {
-    list->failed = true;
-    list->due = ais_clock() + account->active_interval;
-    return;
-  }
-
-  pthread_mutex_lock(&account->lock);
-  list->one->instance->awaited = false;
-  pthread_mutex_unlock(&account->lock);
-}
-
-/* ---- namespaces ---------------------------------------------------------- */
-
-static int add_list(account_t *account, const char *namespace, bool discovers);
-
-static bool has_list_of(const account_t *account, const char *namespace) {
-  const list_t *list = account->lists;
-
-  while (list != NULL && (!list->discovers || list->namespace == NULL ||
-                          strcmp(list->namespace, namespace) != 0))
-    list = list->next;
-  return list != NULL;
-}
-
-/* Where the API has no list of the account any more, each namespace has one. */
-static discovery_step_t take_namespaces(list_t *list, result_t *result) {
-  account_t *account = list->request.account;
-  const struct ais_listing *listing = &result->answer.listing;
-
-  list_complain(list, result, DISCOVERY_DONE);
-  for (size_t i = 0; result->good && i < listing->ninstances; i++) {
-    const char *name = listing->instances[i].id;
-
-    if (!has_list_of(account, name) &&
-        add_list(account, name, /* discovers = */ true) != 0)
-      account_log(account, LOG_ERR, ": Out of memory.");
-  }
-
-  if (!result->good || listing->ninstances < DISCOVERY_PER_PAGE ||
-      list->page >= DISCOVERY_PAGES_MAX) {
-    list->page = 1;
-    return DISCOVERY_DONE;
-  }
-  list->page++;
-  return DISCOVERY_MORE;
-}
-
-static discovery_step_t take_list(list_t *list, result_t *result) {
-  discovery_step_t step = DISCOVERY_FAILED;
-
-  if (list->page > 0)
-    return take_namespaces(list, result);
-  if (result->verdict.no_route && list->discovers && list->namespace == NULL) {
-    list_log(list, LOG_NOTICE,
-             "the API has none any more: asks for those of its namespaces from "
-             "now on.");
-    list->page = 1;
-    return DISCOVERY_MORE;
-  }
-
-  if (result->good)
-    step = take_page(list, result);
-  list_complain(list, result, step);
-  if (step == DISCOVERY_DONE)
-    tell_round(list);
-  return step;
+  list->due = list->began_at + account->discover.interval;
+  if (list->failed)
+    list->due = ais_earlier(soon, list->due);
+  list->began_at = 0;
 }
 
 static void list_done(request_t *request, result_t *result) {
@@ -420,39 +404,41 @@ static void list_done(request_t *request, result_t *result) {
 
   state_touch(/* is_urgent = */ false);
   if (result->put_off) {
-    list->due = request->is_trial ? ais_clock() : ais_clock() + RETRY_BUDGET;
-  } else if (list->one != NULL) {
-    take_one(list, result);
-    list->one = find_named(list, list->one->next);
-    if (list->one == NULL)
-      end_round(list, list->failed);
-  } else if (take_list(list, result) != DISCOVERY_MORE) {
-    if (result->fault == AIS_FAULT_REFUSED)
-      list->one = find_named(list, request->account->first);
-    if (list->one == NULL)
-      end_round(list, result->fault != AIS_FAULT_NONE &&
-                          result->fault != AIS_FAULT_REFUSED);
+    list->due = ais_clock() + (request->is_trial ? 0 : RETRY_BUDGET);
+    return;
   }
+
+  if (list->one != NULL) {
+    take_one(list, result);
+    list->one = find_poll(list, list->one, NAMED);
+  } else if (take_list(list, result) == DISCOVERY_MORE) {
+    return;
+  } else if (result->fault == AIS_FAULT_REFUSED) {
+    list->one = find_poll(list, NULL, NAMED);
+  }
+  if (list->one == NULL)
+    end_round(list, result);
 }
 
 /* ---- asking for it ------------------------------------------------------- */
 
 /* Nobody has asked for what is known of named instances: where it cannot be
  * had, their own polls tell how the API does. */
-static void list_ask(list_t *list, budget_part_t part) {
-  request_t *request = &list->request;
+static void list_ask(list_t *list) {
+  struct ais_resource *resource = &list->request.resource;
 
-  request->part = part;
-  if (list->one != NULL)
-    poll_resource(list->one, AIS_INSTANCE, &request->resource);
-  else
-    discovery_resource(&list->discovery, &request->resource);
-  if (list->one == NULL && list->page > 0) {
-    request->resource.kind = AIS_NAMESPACES;
-    request->resource.page = list->page;
+  *resource = (struct ais_resource){
+      .generation = list->namespace[0] != '\0' ? AIS_NAMESPACED : AIS_PLAIN,
+      .kind = list->kind,
+      .namespace = view(list->namespace),
+      .page = list->discovery.page,
+      .per_page = DISCOVERY_PER_PAGE,
+  };
+  if (list->one != NULL) {
+    poll_resource(list->one, AIS_INSTANCE, resource);
+    resource->job = view(NULL);
   }
-  request->resource.job = view(NULL);
-  request_send(request);
+  request_send(&list->request);
 }
 
 /* Begins what is due. Returns how long to wait, -1 for ever. */
@@ -463,24 +449,24 @@ static int64_t list_poll(list_t *list) {
       list->discovers && list->one == NULL ? BUDGET_DISCOVERY : BUDGET_FACTS;
   int64_t now = ais_clock();
 
-  if (!list->request.under_way && list->due <= now) {
-    if (request_pause(account) > 0)
-      return request_pause(account);
-    if (!request_has_room(payer))
-      return request_room_wait(payer);
-    if (budget_left(&payer->budget, part, now) == 0)
-      return budget_wait(&payer->budget, part, now);
-    if (!list->in_round) {
-      discovery_begin(&list->discovery);
-      list->in_round = true;
-      list->next_round = now + account->discover.interval;
-    }
-    list_ask(list, part);
-  }
-
   if (list->request.under_way)
     return -1;
-  return list->due > now ? list->due - now : 0;
+  if (list->due > now)
+    return list->due - now;
+  if (request_pause(account) > 0)
+    return request_pause(account);
+  if (!request_has_room(payer))
+    return request_room_wait(payer);
+  if (budget_left(&payer->budget, part, now) == 0)
+    return budget_wait(&payer->budget, part, now);
+
+  if (list->began_at == 0) {
+    discovery_begin(&list->discovery);
+    list->began_at = now;
+  }
+  list->request.part = part;
+  list_ask(list);
+  return list->request.under_way ? -1 : 0;
 }
 
 int64_t lists_poll(account_t *account) {
@@ -497,55 +483,31 @@ int64_t lists_poll(account_t *account) {
 
 /* ---- life ---------------------------------------------------------------- */
 
-static int add_known(list_t *list) {
-  for (poll_t *p = list->request.account->first; p != NULL; p = p->next)
-    if ((p->instance->is_named || tells_of(list, p->instance)) &&
-        discovery_add(&list->discovery, p->instance->generation,
-                      p->instance->id, p->instance->namespace,
-                      p->instance->is_named, p) != 0)
-      return -1;
-  return 0;
-}
-
-/* What is known of named instances is in no haste, and waits for the first
- * looks at their jobs. */
+/* Unless there is one that tells of that already. What is known of named
+ * instances is in no haste, and waits for the first looks at their jobs. */
 static int add_list(account_t *account, const char *namespace, bool discovers) {
-  list_t *list = calloc(1, sizeof(*list));
-  size_t room = DATA_MAX_NAME_LEN - 1 - strlen(account->name) - strlen("-");
+  int64_t now = ais_clock();
+  list_t *list;
 
-  if (list != NULL && namespace != NULL)
-    list->namespace = strdup(namespace);
-  if (list == NULL || (namespace != NULL && list->namespace == NULL)) {
-    sfree(list);
+  if (find_list(account, namespace) != NULL)
+    return 0;
+  list = calloc(1, sizeof(*list));
+  if (list == NULL)
     return -1;
-  }
 
   list->request.account = account;
   list->request.done = list_done;
+  list->kind = AIS_INSTANCES;
+  sstrncpy(list->namespace, namespace, sizeof(list->namespace));
+  ssnprintf(list->label, sizeof(list->label), ", list of instances%s%s%s",
+            namespace[0] != '\0' ? " in \"" : "", namespace,
+            namespace[0] != '\0' ? "\"" : "");
   list->discovers = discovers;
-  list->due = ais_clock();
-  list->awaited_until = list->due + account->discover.interval;
-  if (!discovers)
-    list->due += account->active_interval;
-  discovery_init(&list->discovery, list->namespace,
-                 discovers ? &account->discover.selection : NULL, room);
+  list->due = discovers ? now : now + account->active_interval;
+  list->awaited_until = now + account->discover.interval;
   list->next = account->lists;
   account->lists = list;
-  list_await(list, true);
-  return add_known(list);
-}
-
-static bool is_discovered(const account_t *account, const char *id,
-                          const char *namespace) {
-  const discovery_settings_t *discover = &account->discover;
-  bool in_namespace = discover->nnamespaces == 0;
-
-  for (size_t i = 0; i < discover->nnamespaces; i++)
-    in_namespace |= strcmp(discover->namespaces[i], namespace) == 0;
-  return discover->wanted && in_namespace &&
-         ais_instance_valid(view(id), AIS_PLAIN) &&
-         ais_namespace_valid(view(namespace)) &&
-         selection_has(&discover->selection, id);
+  return 0;
 }
 
 /* What was watched before a restart is watched from the start, until a list
@@ -553,58 +515,54 @@ static bool is_discovered(const account_t *account, const char *id,
  * over; but not where somebody has a refused block to mend. */
 static int add_remembered(account_t *account, const char *name) {
   char copy[DATA_MAX_NAME_LEN];
-  char *id = copy + strlen(account->name) + 1, *namespace;
-  poll_what_t what = {.instance = id, .generation = AIS_PLAIN};
+  char *id = copy + strlen(account->name) + 1, *at;
+  const char *namespace = DEFAULT_NAMESPACE;
+  const list_t *list;
+  poll_what_t what;
 
   if (poll_find(account, name) != NULL)
     return 0;
 
   sstrncpy(copy, name, sizeof(copy));
-  namespace = strchr(id, '@');
-  if (namespace != NULL)
-    *namespace ++ = '\0';
-  if (namespace != NULL || account->discover.nnamespaces > 0) {
-    what.generation = AIS_NAMESPACED;
-    what.namespace = namespace != NULL ? namespace : "default";
+  at = strchr(id, '@');
+  if (at != NULL) {
+    *at = '\0';
+    namespace = at + 1;
   }
 
-  if (is_discovered(account, id, namespace != NULL ? namespace : "default"))
+  list = find_list(account, namespace);
+  if (list != NULL && ais_instance_valid(view(id), AIS_PLAIN) &&
+      ais_namespace_valid(view(namespace)) && selects(list, id)) {
+    what = identify(list, id, namespace);
     return poll_add(account, &what) != NULL ? 0 : -1;
+  }
   if (!account->is_partial)
     state_end(account, name);
   return 0;
 }
 
-static bool has_list(const account_t *account, const instance_t *instance) {
-  for (const list_t *list = account->lists; list != NULL; list = list->next)
-    if (tells_of(list, instance))
-      return true;
-  return false;
-}
-
 /* Of AutoRAGs nothing is to be known. */
 int lists_start(account_t *account) {
   const discovery_settings_t *discover = &account->discover;
-  int status;
+  int status = 0;
 
   for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
     poll->instance->is_named = true;
-  status = state_each(account, add_remembered);
 
-  if (status == 0 && discover->wanted && discover->nnamespaces == 0)
-    status = add_list(account, /* namespace = */ NULL, /* discovers = */ true);
-  for (size_t i = 0; status == 0 && i < discover->nnamespaces; i++)
-    if (discover->wanted)
-      status = add_list(account, discover->namespaces[i],
-                        /* discovers = */ true);
+  for (size_t i = 0; discover->wanted && i < discover->nnamespaces; i++)
+    status |= add_list(account, discover->namespaces[i],
+                       /* discovers = */ true);
+  if (discover->wanted && discover->nnamespaces == 0)
+    status = add_list(account, /* namespace = */ "", /* discovers = */ true);
+  if (status == 0)
+    status = state_each(account, add_remembered);
 
   for (poll_t *p = account->first; status == 0 && p != NULL; p = p->next)
-    if (p->instance->generation != AIS_AUTORAG &&
-        !has_list(account, p->instance))
-      status = add_list(account,
-                        p->instance->namespace != NULL ? p->instance->namespace
-                                                       : "default",
+    if (p->instance->generation != AIS_AUTORAG) {
+      p->instance->awaited = !p->instance->is_known;
+      status = add_list(account, namespace_of(p->instance),
                         /* discovers = */ false);
+    }
   return status;
 }
 
@@ -612,8 +570,6 @@ void lists_free(account_t *account) {
   while (account->lists != NULL) {
     list_t *next = account->lists->next;
 
-    discovery_free(&account->lists->discovery);
-    sfree(account->lists->namespace);
     sfree(account->lists);
     account->lists = next;
   }

@@ -1,17 +1,25 @@
-/* LDFLAGS: -Wl,--wrap=calloc,--wrap=realloc,--wrap=strdup */
-/* What the collectd plugin makes of lists of instances. */
+/* LDFLAGS: -Wl,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=clock_gettime */
+/* What the collectd plugin makes of lists of instances: which are watched, and what is known of them. */
 
 #include "unit.h"
 
+#include "../../collectd-plugin/account.c"
+#include "../../collectd-plugin/budget.c"
+#include "../../collectd-plugin/conditions.c"
 #include "../../collectd-plugin/discovery.c"
 #include "../../collectd-plugin/history.c"
 #include "../../collectd-plugin/instance.c"
+#include "../../collectd-plugin/lists.c"
+#include "../../collectd-plugin/schedule.c"
 #include "../../collectd-plugin/selection.c"
 
-#define ROOM 97 /* 64 of an instance, '@', 32 of a namespace */
+#include "facts.h"
 
+#define NAME_28 "abcdefghijklmnopqrstuvwxyz01"
 #define X8 "xxxxxxxx"
 #define X64 X8 X8 X8 X8 X8 X8 X8 X8
+
+#define INTERVAL INT64_C(900000) /* ms, between two rounds */
 
 /* Memory that runs out: the fuse'th allocation from now fails; none where it is negative. */
 static int fuse = -1;
@@ -22,6 +30,7 @@ void *__real_realloc(void *p, size_t size);
 void *__wrap_realloc(void *p, size_t size);
 char *__real_strdup(const char *s);
 char *__wrap_strdup(const char *s);
+int __wrap_clock_gettime(clockid_t id, struct timespec *now);
 
 static bool burns_out(void)
 {
@@ -43,7 +52,128 @@ char *__wrap_strdup(const char *s)
     return burns_out() ? NULL : __real_strdup(s);
 }
 
-/* An account as the API has it, which the test changes between the pages. */
+/* The time, ms. */
+static int64_t now_ms;
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *now)
+{
+    (void) id;
+    *now = (struct timespec){now_ms / 1000, now_ms % 1000 * 1000000};
+    return 0;
+}
+
+/* ---- what is beside the lists ------------------------------------------------------------------------------------ */
+
+static char logged[1 << 16];
+static const char *remembered[4]; /* the names in the state file */
+static size_t nended;             /* of those, that are over */
+static const char *complaint;     /* what cannot be read, as far as the lists know */
+static request_t *asked;          /* the latest request */
+
+void plugin_log(int level, const char *format, ...)
+{
+    size_t len = strlen(logged);
+    va_list ap;
+
+    (void) level;
+    va_start(ap, format);
+    vsnprintf(logged + len, sizeof(logged) - len, format, ap);
+    va_end(ap);
+}
+
+char *sstrncpy(char *dest, const char *src, size_t n)
+{
+    snprintf(dest, n, "%s", src);
+    return dest;
+}
+
+int ssnprintf(char *to, size_t size, const char *format, ...)
+{
+    va_list ap;
+    int len;
+
+    va_start(ap, format);
+    len = vsnprintf(to, size, format, ap);
+    va_end(ap);
+    assert_true(len >= 0 && (size_t) len < size);
+    return len;
+}
+
+cdtime_t cdtime(void)
+{
+    return TIME_T_TO_CDTIME_T(1795435200);
+}
+
+void state_touch(bool is_urgent)
+{
+    (void) is_urgent;
+}
+
+void state_restore(instance_t *instance)
+{
+    (void) instance;
+}
+
+void state_keep(instance_t *instance)
+{
+    (void) instance;
+}
+
+void state_end(account_t *account, const char *name)
+{
+    (void) account;
+    (void) name;
+    nended++;
+}
+
+int state_each(account_t *account, int (*visit)(account_t *account, const char *name))
+{
+    int status = 0;
+
+    for (size_t i = 0; status == 0 && i < COUNT(remembered) && remembered[i] != NULL; i++)
+        status = visit(account, remembered[i]);
+    return status;
+}
+
+int64_t request_pause(const account_t *account)
+{
+    (void) account;
+    return 0;
+}
+
+bool request_has_room(const account_t *payer)
+{
+    (void) payer;
+    return true;
+}
+
+int64_t request_room_wait(const account_t *payer)
+{
+    (void) payer;
+    return -1;
+}
+
+bool result_is_no(const result_t *result)
+{
+    return !result->good && (result->fault == AIS_FAULT_NONE || result->fault == AIS_FAULT_REFUSED);
+}
+
+void request_complain(account_t *account, trouble_t *trouble, const char *label, const result_t *result)
+{
+    (void) account;
+    (void) trouble;
+    complaint = result->good ? NULL : label;
+}
+
+void request_send(request_t *request)
+{
+    request->under_way = true;
+    asked = request;
+}
+
+/* ---- the account, as it is watched, and as the API has it -------------------------------------------------------- */
+
+/* It changes between the pages. */
 struct world {
     struct ais_instance instances[400];
     size_t ninstances;
@@ -51,91 +181,94 @@ struct world {
     bool silent;     /* it tells no totals */
 };
 
-static selection_t everything;
+/* What was watched when changes() was called last. */
+struct watched {
+    char id[65], namespace[32];
+    facts_t facts;
+};
+
 static struct world world;
-static discovery_t d;
+static account_t account;
+static struct watched *watched;
+static size_t nwatched;
 
-/* What the rounds have told since it was taken, by name, what has gone first. Of that the test has a copy. */
-typedef struct {
-    discovery_event_t event;
-    discovery_instance_t *instance;
-} change_t;
-
-static change_t *queue;
-static size_t nqueue, next_in_queue, queue_size;
-
-static discovery_instance_t *copy_instance(const discovery_instance_t *instance)
+static void forget_log(void)
 {
-    discovery_instance_t *copy = __real_calloc(1, sizeof(*copy));
-
-    *copy = *instance;
-    copy->id = __real_strdup(instance->id);
-    copy->namespace = instance->namespace != NULL ? __real_strdup(instance->namespace) : NULL;
-    return copy;
+    logged[0] = '\0';
 }
 
-static void tell(void *data, discovery_event_t event, discovery_instance_t *instance)
+static size_t count_logged(const char *text)
 {
-    (void) data;
-    if (nqueue == queue_size) {
-        queue_size = queue_size == 0 ? 16 : 2 * queue_size;
-        queue = __real_realloc(queue, queue_size * sizeof(*queue));
-    }
-    queue[nqueue++] = (change_t){event, event == DISCOVERY_GONE ? copy_instance(instance) : instance};
+    size_t n = 0;
+
+    for (const char *p = logged; (p = strstr(p, text)) != NULL; p++)
+        n++;
+    return n;
 }
 
-static int compare_changes(const void *a, const void *b)
+static int select_names(const char *text)
 {
-    const change_t *left = a, *right = b;
+    char error[64];
 
-    if ((left->event == DISCOVERY_GONE) != (right->event == DISCOVERY_GONE))
-        return left->event == DISCOVERY_GONE ? -1 : 1;
-    return discovery_compare(left->instance, right->instance);
+    return selection_add(&account.discover.selection, text, error, sizeof(error));
 }
 
-static void drop_changes(void)
-{
-    for (size_t i = 0; i < nqueue; i++) {
-        if (queue[i].event == DISCOVERY_GONE)
-            discovery_instance_free(queue[i].instance);
-    }
-    nqueue = next_in_queue = 0;
-}
-
-static bool take_change(change_t *change)
-{
-    if (next_in_queue == nqueue) {
-        drop_changes();
-        return false;
-    }
-    if (next_in_queue == 0)
-        qsort(queue, nqueue, sizeof(*queue), compare_changes);
-    *change = queue[next_in_queue++];
-    return true;
-}
-
-static int name(enum ais_generation generation, const char *id, const char *namespace, void *data)
-{
-    return discovery_add(&d, generation, id, namespace, /* named = */ true, data);
-}
-
+/* An Account block that discovers all; no list is made yet. */
 static int set_up(void **state)
 {
     (void) state;
     memset(&world, 0, sizeof(world));
-    discovery_init(&d, NULL, &everything, ROOM);
+    memset(remembered, 0, sizeof(remembered));
+    forget_log();
+    nended = 0;
+    complaint = NULL;
+    now_ms = 1000;
+    account = (account_t){
+        .name = "docs",
+        .payer = &account,
+        .active_interval = 20000,
+        .idle_interval = 300000,
+        .discover = {.wanted = true, .interval = INTERVAL},
+        .values = {.stretch = 1.0},
+        .budget = {.hold = 5000},
+    };
+    pthread_mutex_init(&account.lock, NULL);
+    assert_int_equal(budget_limit(&account.budget, (struct ais_budget_limit){1000000, 1000}), 0);
+    budget_start(&account.budget, now_ms);
+    schedule_init(&account.schedule, now_ms, 1.0);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void) state;
-    drop_changes();
-    free(queue);
-    queue = NULL;
-    queue_size = 0;
-    discovery_free(&d);
+    schedule_free(&account.schedule);
+    lists_free(&account);
+    while (account.first != NULL)
+        poll_remove(account.first);
+    notices_free(&account.notices);
+    selection_free(&account.discover.selection);
+    pthread_mutex_destroy(&account.lock);
+    free(watched);
+    watched = NULL;
+    nwatched = 0;
     return 0;
+}
+
+/* One that the configuration names. */
+static poll_t *name(enum ais_generation generation, const char *id, const char *namespace)
+{
+    poll_what_t what = {.instance = id, .namespace = namespace, .generation = generation};
+
+    return poll_add(&account, &what);
+}
+
+static poll_t *find_watched(const char *name)
+{
+    poll_t *poll = poll_find(&account, name);
+
+    assert_non_null(poll);
+    return poll;
 }
 
 static struct ais_instance *find(const char *id)
@@ -180,17 +313,14 @@ static void create_many(size_t count)
     }
 }
 
-/* What the API answers to the present resource. */
-static struct ais_listing answer(void)
+/* What the API answers to a resource. */
+static struct ais_listing answer_to(const struct ais_resource *resource)
 {
-    struct ais_resource resource;
-    size_t from, to;
+    size_t from = (size_t) (resource->page - 1) * DISCOVERY_PER_PAGE;
+    size_t to = from + DISCOVERY_PER_PAGE;
 
-    discovery_resource(&d, &resource);
-    assert_int_equal(resource.kind, AIS_INSTANCES);
-    assert_int_equal(resource.per_page, DISCOVERY_PER_PAGE);
-    from = (size_t) (resource.page - 1) * DISCOVERY_PER_PAGE;
-    to = from + DISCOVERY_PER_PAGE;
+    assert_int_equal(resource->kind, AIS_INSTANCES);
+    assert_int_equal(resource->per_page, DISCOVERY_PER_PAGE);
     if (from > world.ninstances)
         from = world.ninstances;
     if (to > world.ninstances)
@@ -199,49 +329,156 @@ static struct ais_listing answer(void)
     return (struct ais_listing){
         .instances = world.instances + from,
         .ninstances = to - from,
-        .left_out = resource.page == 1 ? world.left_out : 0,
+        .left_out = resource->page == 1 ? world.left_out : 0,
         .total = world.silent ? -1 : (int64_t) (world.ninstances + world.left_out),
-        .page = world.silent ? -1 : resource.page,
+        .page = world.silent ? -1 : resource->page,
     };
 }
 
-static discovery_step_t page(void)
+/* What is named is watched from now on. */
+static void start(void)
 {
-    struct ais_listing listing = answer();
+    assert_int_equal(lists_start(&account), 0);
+    for (poll_t *poll = account.first; poll != NULL; poll = poll->next)
+        assert_int_equal(poll_schedule(poll), 0);
+}
 
-    return discovery_page(&d, &listing, /* is_old = */ false, tell, NULL);
+static void ask(void)
+{
+    if (account.lists == NULL)
+        start();
+    asked = NULL;
+    (void) lists_poll(&account);
+    assert_non_null(asked);
+}
+
+/* Returns whether the round goes on. */
+static bool give(result_t result, const char *cache)
+{
+    struct ais_response response = {.age = 0};
+
+    now_ms += 10;
+    snprintf(response.cache, sizeof(response.cache), "%s", cache);
+    result.response = &response;
+    asked->under_way = false;
+    asked->done(asked, &result);
+    return ((list_t *) asked)->began_at != 0;
+}
+
+static bool give_page(struct ais_listing listing, const char *cache)
+{
+    return give((result_t){.good = true, .status = 200, .answer = {.success = true, .listing = listing}}, cache);
+}
+
+static bool page(void)
+{
+    ask();
+    return give_page(answer_to(&asked->resource), "");
+}
+
+/* The next page of the round is out of a cache. */
+static bool page_of_cache(void)
+{
+    bool goes_on;
+
+    ask();
+    goes_on = give_page(answer_to(&asked->resource), "HIT");
+    now_ms = goes_on ? account.lists->due : now_ms;
+    return goes_on;
+}
+
+static bool give_fault(enum ais_fault fault, int status)
+{
+    ask();
+    return give((result_t){.fault = fault, .status = status}, "");
+}
+
+static void wait_for_round(void)
+{
+    now_ms += INTERVAL;
 }
 
 /* A whole round, in so many pages. */
 static void round_of(size_t pages)
 {
-    drop_changes();
-    discovery_begin(&d);
+    wait_for_round();
     for (size_t i = 1; i < pages; i++)
-        assert_int_equal(page(), DISCOVERY_MORE);
-    assert_int_equal(page(), DISCOVERY_DONE);
+        assert_true(page());
+    assert_false(page());
 }
 
-/* The changes of the round, as text: "+docs *handbook -tickets". */
+static int compare_watched(const void *a, const void *b)
+{
+    const struct watched *left = a, *right = b;
+    int order = strcmp(left->namespace, right->namespace);
+
+    return order != 0 ? order : strcmp(left->id, right->id);
+}
+
+/* All that are, but for AutoRAGs; what is gone was reported. */
+static struct watched *list_watched(size_t *count)
+{
+    struct watched *list = __real_calloc(account.polls + 1, sizeof(*list));
+
+    *count = 0;
+    for (poll_t *poll = account.first; poll != NULL; poll = poll->next) {
+        const instance_t *i = poll->instance;
+        struct watched *one = &list[*count];
+
+        poll->instance->is_over = i->is_gone;
+        assert_true(i->is_gone != poll->turn.is_member);
+        if (i->is_gone || i->generation == AIS_AUTORAG)
+            continue;
+        snprintf(one->id, sizeof(one->id), "%s", i->id);
+        snprintf(one->namespace, sizeof(one->namespace), "%s", i->namespace != NULL ? i->namespace : "");
+        one->facts = i->facts;
+        ++*count;
+    }
+    account_sweep(&account);
+    if (*count > 0)
+        qsort(list, *count, sizeof(*list), compare_watched);
+    return list;
+}
+
+static const struct watched *find_in(const struct watched *list, size_t count, const struct watched *one)
+{
+    return count > 0 ? bsearch(one, list, count, sizeof(*list), compare_watched) : NULL;
+}
+
+static char *put_change(char *p, char sign, const struct watched *one)
+{
+    return p + sprintf(p, "%s%c%s%s%s", p[-1] != '\0' ? " " : "", sign, one->id, one->namespace[0] != '\0' ? "@" : "",
+                       one->namespace);
+}
+
+/* What has changed since the last call, as text: "-tickets +docs *handbook", what is gone first. */
 static const char *changes(void)
 {
-    static const char signs[] = {[DISCOVERY_APPEARED] = '+',
-                                 [DISCOVERY_CHANGED] = '*',
-                                 [DISCOVERY_GONE] = '-',
-                                 [DISCOVERY_LONG] = '>',
-                                 [DISCOVERY_TAKEN] = '!'};
-    static char text[4096];
-    change_t change = {0};
-    char *p = text;
+    static char text[1 << 16] = "";
+    size_t count;
+    struct watched *list = list_watched(&count);
+    char *p = text + 1;
 
-    text[0] = '\0';
-    while (take_change(&change))
-        p += sprintf(p, "%s%c%s%s%s", p > text ? " " : "", signs[change.event], change.instance->id,
-                     change.instance->namespace != NULL ? "@" : "",
-                     change.instance->namespace != NULL ? change.instance->namespace : "");
-    assert_false(take_change(&change));
-    return text;
+    *p = '\0';
+    for (size_t i = 0; i < nwatched; i++)
+        if (find_in(list, count, &watched[i]) == NULL)
+            p = put_change(p, '-', &watched[i]);
+    for (size_t i = 0; i < count; i++) {
+        const struct watched *before = find_in(watched, nwatched, &list[i]);
+
+        if (before == NULL)
+            p = put_change(p, '+', &list[i]);
+        else if (!facts_equal(&before->facts, &list[i].facts))
+            p = put_change(p, '*', &list[i]);
+    }
+
+    free(watched);
+    watched = list;
+    nwatched = count;
+    return text + 1;
 }
+
+/* ---- what comes and goes ----------------------------------------------------------------------------------------- */
 
 static void test_they_come_and_go(void **state)
 {
@@ -251,6 +488,7 @@ static void test_they_come_and_go(void **state)
     create_in("team", "docs");
     round_of(1);
     assert_string_equal(changes(), "+docs +handbook +docs@team");
+    assert_int_equal(count_logged("Account \"docs\": Instance \"docs\" in Namespace \"team\" was found."), 1);
 
     round_of(1);
     assert_string_equal(changes(), "");
@@ -259,6 +497,7 @@ static void test_they_come_and_go(void **state)
     delete ("handbook");
     round_of(2);
     assert_string_equal(changes(), "-handbook +tickets");
+    assert_int_equal(count_logged("Account \"docs\": Instance \"handbook\" is gone."), 1);
 
     create("handbook");
     round_of(1);
@@ -273,7 +512,7 @@ static void test_they_come_and_go(void **state)
 
 static void test_what_is_known_of_one(void **state)
 {
-    change_t change = {0};
+    const instance_t *i;
 
     (void) state;
     create("docs");
@@ -283,62 +522,99 @@ static void test_what_is_known_of_one(void **state)
     find("handbook")->created_at = 7000;
     round_of(1);
 
-    assert_true(take_change(&change));
-    assert_int_equal(change.instance->generation, AIS_PLAIN);
-    assert_null(change.instance->namespace);
-    assert_false(change.instance->facts.paused);
-    assert_int_equal(change.instance->facts.created_at, AIS_TIME_NONE);
+    i = find_watched("docs-docs")->instance;
+    assert_int_equal(i->generation, AIS_PLAIN);
+    assert_null(i->namespace);
+    assert_false(i->facts.paused);
+    assert_int_equal(i->facts.created_at, AIS_TIME_NONE);
+    assert_true(i->is_known);
+    assert_false(i->is_named);
 
-    assert_true(take_change(&change));
-    assert_string_equal(change.instance->id, "handbook");
-    assert_int_equal(change.instance->generation, AIS_PLAIN);
-    assert_null(change.instance->namespace);
-    assert_true(change.instance->facts.paused);
-    assert_int_equal(change.instance->facts.created_at, 7000);
+    i = find_watched("docs-handbook")->instance;
+    assert_string_equal(i->id, "handbook");
+    assert_int_equal(i->generation, AIS_PLAIN);
+    assert_null(i->namespace);
+    assert_true(i->facts.paused);
+    assert_int_equal(i->facts.created_at, 7000);
 
-    assert_true(take_change(&change));
-    assert_int_equal(change.instance->generation, AIS_NAMESPACED);
-    assert_string_equal(change.instance->namespace, "team");
-    assert_false(take_change(&change));
+    i = find_watched("docs-docs@team")->instance;
+    assert_int_equal(i->generation, AIS_NAMESPACED);
+    assert_string_equal(i->namespace, "team");
+    assert_string_equal(changes(), "+docs +handbook +docs@team");
 }
 
-/* The caller's data stay with an instance for as long as it is there, and no longer. */
-static void test_data(void **state)
+/* It is the same one for as long as it is there, and no longer. */
+static void test_the_same_one(void **state)
 {
-    change_t change = {0};
-    discovery_instance_t *docs;
-    int mine;
+    poll_t *docs;
 
     (void) state;
     create("docs");
     round_of(1);
-    assert_true(take_change(&change));
-    docs = change.instance;
-    assert_null(docs->data);
-    docs->data = &mine;
-    assert_false(take_change(&change));
+    (void) changes();
+    docs = find_watched("docs-docs");
+    docs->latest.good = true;
 
     create("a");
     create("z");
     find("docs")->paused = true;
     round_of(1);
-    assert_true(take_change(&change));
-    assert_true(take_change(&change));
-    assert_int_equal(change.event, DISCOVERY_CHANGED);
-    assert_ptr_equal(change.instance, docs);
-    assert_ptr_equal(change.instance->data, &mine);
+    assert_string_equal(changes(), "+a *docs +z");
+    assert_ptr_equal(find_watched("docs-docs"), docs);
 
     delete ("docs");
     round_of(2);
-    assert_true(take_change(&change));
-    assert_int_equal(change.event, DISCOVERY_GONE);
-    assert_ptr_equal(change.instance->data, &mine);
+    assert_true(docs->instance->is_gone);
+    assert_string_equal(changes(), "-docs");
+    assert_null(poll_find(&account, "docs-docs"));
 
     create("docs");
     round_of(1);
-    assert_true(take_change(&change));
-    assert_int_equal(change.event, DISCOVERY_APPEARED);
-    assert_null(change.instance->data);
+    assert_string_equal(changes(), "+docs");
+    assert_false(find_watched("docs-docs")->latest.good);
+}
+
+/* Before anybody has reported that it is gone; or while it is asked for. */
+static void test_back_at_once(void **state)
+{
+    poll_t *docs;
+
+    for (int under_way = 0; under_way <= 1; under_way++) {
+        tear_down(state);
+        set_up(state);
+        create("docs");
+        round_of(1);
+        (void) changes();
+        docs = find_watched("docs-docs");
+        docs->request.under_way = under_way;
+        delete ("docs");
+        round_of(2);
+        assert_true(docs->instance->is_gone);
+        assert_false(docs->turn.is_member);
+
+        create("docs");
+        forget_log();
+        round_of(1);
+        assert_ptr_equal(find_watched("docs-docs"), docs);
+        assert_false(docs->instance->is_gone);
+        assert_int_equal(docs->turn.is_member, !under_way);
+        assert_int_equal(count_logged("\"docs\" was found"), 1);
+        docs->request.under_way = false;
+    }
+}
+
+/* More than ten at once are counted. */
+static void test_many_in_the_log(void **state)
+{
+    (void) state;
+    create_many(30);
+    round_of(1);
+    assert_int_equal(count_logged("was found."), 10);
+    assert_int_equal(count_logged("Account \"docs\": 20 more instances were found."), 1);
+    world.ninstances = 0;
+    round_of(2);
+    assert_int_equal(count_logged("is gone."), 10);
+    assert_int_equal(count_logged("Account \"docs\": 20 more instances are gone."), 1);
 }
 
 static void test_pause(void **state)
@@ -362,7 +638,7 @@ static void test_pause(void **state)
     assert_string_equal(changes(), "*docs");
 }
 
-/* Whatever is known of one is news when it changes. */
+/* Whatever is known of one is taken over when it changes. */
 static void test_facts_that_change(void **state)
 {
     struct ais_instance *docs;
@@ -399,14 +675,11 @@ static void test_facts_that_change(void **state)
 /* It ends up in messages. */
 static void test_odd_status(void **state)
 {
-    change_t change = {0};
-
     (void) state;
     create("docs");
     find("docs")->status = "in\nd\xc3\xa4xing and much more than there is room for";
     round_of(1);
-    assert_true(take_change(&change));
-    assert_string_equal(change.instance->facts.status, "in?d??xing and much more than t");
+    assert_string_equal(find_watched("docs-docs")->instance->facts.status, "in?d??xing and much more than t");
 }
 
 static void test_pages(void **state)
@@ -414,18 +687,14 @@ static void test_pages(void **state)
     static const size_t counts[] = {0, 1, 99, 100, 101, 200, 350};
 
     for (size_t i = 0; i < COUNT(counts); i++) {
-        size_t n = 0;
-        change_t change = {0};
-
         tear_down(state);
         set_up(state);
         create_many(counts[i]);
         round_of(counts[i] == 0 ? 1 : (counts[i] + 99) / 100);
-        while (take_change(&change)) {
-            assert_int_equal(change.event, DISCOVERY_APPEARED);
-            n++;
-        }
-        assert_int_equal(n, counts[i]);
+        assert_int_equal(account.polls, counts[i]);
+        assert_int_equal(account.values.instances, counts[i]);
+        if (counts[i] > 0)
+            assert_int_equal(strlen(changes()), counts[i] * 6 - 1);
     }
 }
 
@@ -450,24 +719,31 @@ static void test_left_out(void **state)
     world.left_out = 3;
     round_of(1);
     assert_string_equal(changes(), "+docs");
-    assert_int_equal(d.left_out, 3);
+    assert_int_equal(count_logged("list of instances: 3 of them cannot be watched"), 1);
 
     create_in("team", "docs");
     /* where there is nothing else, it may be the list that is odd */
     world.ninstances = 0;
     round_of(1);
     assert_string_equal(changes(), "");
-    assert_int_equal(d.left_out, 3);
+    assert_int_equal(account.lists->discovery.left_out, 3);
+    assert_int_equal(count_logged("cannot be watched"), 1);
+
+    /* said again, where it is so again */
+    create("docs");
+    world.left_out = 0;
+    round_of(1);
+    world.left_out = 1;
+    round_of(1);
+    assert_int_equal(count_logged("list of instances: 1 of them cannot be watched"), 1);
 }
+
+/* ---- which ------------------------------------------------------------------------------------------------------- */
 
 static void test_selection(void **state)
 {
-    char error[64];
-    selection_t selection = {.ignore = false};
-
     (void) state;
-    assert_int_equal(selection_add(&selection, "/^docs/", error, sizeof(error)), 0);
-    d.selection = &selection;
+    assert_int_equal(select_names("/^docs/"), 0);
     create("docs-1");
     create("handbook");
     create_in("docs", "tickets");
@@ -477,57 +753,51 @@ static void test_selection(void **state)
     delete ("handbook");
     round_of(1);
     assert_string_equal(changes(), "");
-    selection_free(&selection);
 }
 
 /* Where nothing is to be discovered, the list tells of named ones alone, and one look at it is enough. */
 static void test_only_named_ones(void **state)
 {
-    change_t change = {0};
-    static int data;
-
     (void) state;
-    discovery_init(&d, "default", NULL, ROOM);
-    assert_int_equal(name(AIS_PLAIN, "i120", NULL, &data), 0);
-    assert_int_equal(name(AIS_PLAIN, "absent", NULL, NULL), 0);
-    assert_int_equal(name(AIS_AUTORAG, "i001", NULL, NULL), 0);
+    account.discover.wanted = false;
+    assert_non_null(name(AIS_PLAIN, "i120", NULL));
+    assert_non_null(name(AIS_PLAIN, "absent", NULL));
+    assert_non_null(name(AIS_AUTORAG, "i001", NULL));
+    start();
+    assert_string_equal(changes(), "+absent +i120");
     create_many(150);
     find("i120")->sync_interval = 900000;
     round_of(2);
-    assert_true(take_change(&change));
-    assert_int_equal(change.event, DISCOVERY_CHANGED);
-    assert_ptr_equal(change.instance->data, &data);
-    assert_int_equal(change.instance->facts.sync_interval, 900000);
-    assert_false(take_change(&change));
+    assert_int_equal(asked->part, BUDGET_FACTS);
+    assert_string_equal(changes(), "*i120");
+    assert_int_equal(find_watched("docs-i120")->instance->facts.sync_interval, 900000);
 
     delete ("i120");
     world.left_out++; /* it moves meanwhile */
     round_of(2);
     assert_string_equal(changes(), "");
+    assert_string_equal(logged, "");
 }
 
 static void test_named_ones_stay(void **state)
 {
-    static int data;
-    change_t change = {0};
+    poll_t *docs = name(AIS_PLAIN, "docs", NULL);
 
     (void) state;
-    assert_int_equal(name(AIS_PLAIN, "docs", NULL, &data), 0);
-    assert_int_equal(name(AIS_NAMESPACED, "docs", "team", NULL), 0);
-    assert_int_equal(name(AIS_NAMESPACED, "docs", "default", NULL), 0);
+    assert_non_null(docs);
+    assert_non_null(name(AIS_NAMESPACED, "docs", "team"));
+    start();
+    (void) changes();
     create("a");
     create("docs");
     round_of(1);
     assert_string_equal(changes(), "+a");
 
-    /* what a list tells of them is told */
+    /* what a list tells of them is taken over */
     find("docs")->created_at = 5;
     round_of(1);
-    assert_true(take_change(&change));
-    assert_int_equal(change.event, DISCOVERY_CHANGED);
-    assert_ptr_equal(change.instance->data, &data);
-    assert_true(change.instance->named);
-    assert_false(take_change(&change));
+    assert_string_equal(changes(), "*docs");
+    assert_true(docs->instance->is_named);
 
     /* they are nobody's to take away, and no reason to look twice */
     delete ("docs");
@@ -537,16 +807,32 @@ static void test_named_ones_stay(void **state)
     create_in("team", "docs");
     round_of(1);
     assert_string_equal(changes(), "*docs");
+    assert_ptr_equal(find_watched("docs-docs"), docs);
+    assert_int_equal(count_logged("\"docs\" was found"), 0);
+}
+
+/* In whatever form it is named: it is the same one. */
+static void test_named_by_its_namespace(void **state)
+{
+    poll_t *docs = name(AIS_NAMESPACED, "docs", "default");
+
+    (void) state;
+    create("docs");
+    round_of(1);
+    assert_int_equal(account.polls, 1);
+    assert_true(docs->instance->is_known);
 }
 
 static void test_names_of_autorags_are_taken(void **state)
 {
     (void) state;
-    assert_int_equal(name(AIS_AUTORAG, "docs", NULL, NULL), 0);
+    assert_non_null(name(AIS_AUTORAG, "docs", NULL));
     create("docs");
     create_in("team", "docs");
     round_of(1);
-    assert_string_equal(changes(), "!docs +docs@team");
+    assert_string_equal(changes(), "+docs@team");
+    assert_int_equal(
+        count_logged("Account \"docs\": Instance \"docs\" cannot be watched: an AutoRAG of this account has"), 1);
 
     /* said once, whatever happens to it */
     find("docs")->paused = true;
@@ -557,90 +843,147 @@ static void test_names_of_autorags_are_taken(void **state)
     create("docs");
     round_of(1);
     assert_string_equal(changes(), "");
+    assert_int_equal(count_logged("cannot be watched"), 1);
+    assert_false(find_watched("docs-docs")->instance->is_known);
 }
 
 /* It is nobody's concern as long as nobody selects it. */
 static void test_taken_but_not_selected(void **state)
 {
-    char error[64];
-    selection_t selection = {.ignore = true};
-
     (void) state;
-    assert_int_equal(selection_add(&selection, "docs", error, sizeof(error)), 0);
-    d.selection = &selection;
-    assert_int_equal(name(AIS_AUTORAG, "docs", NULL, NULL), 0);
+    account.discover.selection.ignore = true;
+    assert_int_equal(select_names("docs"), 0);
+    assert_non_null(name(AIS_AUTORAG, "docs", NULL));
     create("docs");
     round_of(1);
     assert_string_equal(changes(), "");
-    selection_free(&selection);
+    assert_string_equal(logged, "");
 }
 
-static void test_names_that_do_not_fit(void **state)
+/* The longest ones that there are: they fit. */
+static void test_long_names(void **state)
 {
     (void) state;
-    d.room = 64;
+    account.name = NAME_28;
     create(X64);
-    create_in("n", X8);
+    create_in(NAME_28, X64);
     create_in("n", X64);
     round_of(1);
-    assert_string_equal(changes(), "+" X64 " +" X8 "@n >" X64 "@n");
-
-    /* said once for as long as it is there, and again if it comes back */
-    find(X8)->paused = true;
-    round_of(1);
-    assert_string_equal(changes(), "*" X8 "@n");
-    world.ninstances = 0;
-    round_of(2);
-    assert_string_equal(changes(), "-" X64 " -" X8 "@n");
-    create_in("n", X64);
-    round_of(1);
-    assert_string_equal(changes(), ">" X64 "@n");
+    assert_string_equal(changes(), "+" X64 " +" X64 "@" NAME_28 " +" X64 "@n");
+    assert_non_null(poll_find(&account, NAME_28 "-" X64 "@" NAME_28));
 }
 
 static void test_list_of_a_namespace(void **state)
 {
-    struct ais_resource resource;
+    static char *namespaces[] = {"team", "default"};
     char path[AIS_RESOURCE_PATH_MAX];
 
-    (void) state;
-    discovery_init(&d, "team", &everything, ROOM);
+    account.discover.namespaces = namespaces;
+    account.discover.nnamespaces = 1;
     create_in("team", "docs");
     create_in(NULL, "handbook");
     create_in("other", "tickets");
     round_of(1);
-    discovery_resource(&d, &resource);
-    ais_resource_path(&resource, AIS_STR("0"), path);
+    ais_resource_path(&asked->resource, AIS_STR("0"), path);
     assert_string_equal(path, "/accounts/0/ai-search/namespaces/team/instances?per_page=100");
     assert_string_equal(changes(), "+docs@team +handbook@team");
-    assert_int_equal(d.left_out, 1);
+    assert_int_equal(account.lists->discovery.left_out, 1);
+    assert_int_equal(count_logged("list of instances in \"team\": 1 of them cannot be watched"), 1);
 
-    discovery_free(&d);
-    discovery_init(&d, "default", &everything, 10);
-    world.ninstances = 1;
-    create("docsdocs10");
+    tear_down(state);
+    set_up(state);
+    account.discover.namespaces = namespaces + 1;
+    account.discover.nnamespaces = 1;
+    create("docs");
     round_of(1);
-    assert_string_equal(changes(), "+docsdocs10@default");
+    assert_string_equal(changes(), "+docs@default");
+    assert_non_null(poll_find(&account, "docs-docs"));
 }
 
 static void test_list_of_the_account(void **state)
 {
-    struct ais_resource resource;
     char path[AIS_RESOURCE_PATH_MAX];
 
     (void) state;
     create_many(101);
-    discovery_begin(&d);
-    assert_int_equal(page(), DISCOVERY_MORE);
-    discovery_resource(&d, &resource);
-    ais_resource_path(&resource, AIS_STR("0"), path);
+    assert_true(page());
+    ask();
+    ais_resource_path(&asked->resource, AIS_STR("0"), path);
     assert_string_equal(path, "/accounts/0/ai-search/instances?page=2&per_page=100");
+    assert_int_equal(asked->part, BUDGET_DISCOVERY);
 }
 
-/* A round that does not end changes nothing, however far it came. */
+/* Each named one has a list that tells of it, and no two lists tell of the same. */
+static void test_which_lists_there_are(void **state)
+{
+    static char *namespaces[] = {"team", "team"};
+
+    account.discover.namespaces = namespaces;
+    account.discover.nnamespaces = 2;
+    assert_non_null(name(AIS_NAMESPACED, "docs", "team"));
+    assert_non_null(name(AIS_NAMESPACED, "docs", "other"));
+    assert_non_null(name(AIS_PLAIN, "a", NULL));
+    assert_non_null(name(AIS_NAMESPACED, "b", "default"));
+    assert_int_equal(lists_start(&account), 0);
+    assert_string_equal(account.lists->namespace, "default");
+    assert_false(account.lists->discovers);
+    assert_string_equal(account.lists->next->namespace, "other");
+    assert_false(account.lists->next->discovers);
+    assert_string_equal(account.lists->next->next->namespace, "team");
+    assert_true(account.lists->next->next->discovers);
+    assert_null(account.lists->next->next->next);
+
+    tear_down(state);
+    set_up(state);
+    assert_non_null(name(AIS_NAMESPACED, "docs", "other"));
+    assert_int_equal(lists_start(&account), 0);
+    assert_string_equal(account.lists->namespace, "");
+    assert_null(account.lists->next);
+
+    tear_down(state);
+    set_up(state);
+    account.discover.wanted = false;
+    assert_non_null(name(AIS_AUTORAG, "docs", NULL));
+    assert_int_equal(lists_start(&account), 0);
+    assert_null(account.lists);
+}
+
+/* From before a restart: what is still to be discovered, until the list is read whole; what is not, is over. */
+static void test_remembered_ones(void **state)
+{
+    (void) state;
+    assert_int_equal(select_names("/^docs/"), 0);
+    remembered[0] = "docs-docs-1";
+    remembered[1] = "docs-docs-2@team";
+    remembered[2] = "docs-handbook";
+    remembered[3] = "docs-docs/../x";
+    start();
+    assert_string_equal(changes(), "+docs-1 +docs-2@team");
+    assert_int_equal(nended, 2);
+    assert_false(find_watched("docs-docs-2@team")->instance->is_named);
+
+    create("docs-1");
+    round_of(2);
+    assert_string_equal(changes(), "-docs-2@team");
+}
+
+/* A block that was refused may have been about it. */
+static void test_remembered_with_a_refused_block(void **state)
+{
+    (void) state;
+    account.discover.wanted = false;
+    account.is_partial = true;
+    remembered[0] = "docs-docs";
+    assert_int_equal(lists_start(&account), 0);
+    assert_null(account.first);
+    assert_int_equal(nended, 0);
+}
+
+/* ---- lists that fail, or make no sense --------------------------------------------------------------------------- */
+
+/* A round that does not end takes nothing away, however far it came; what it told of is there. */
 static void test_a_round_that_fails(void **state)
 {
-    change_t change = {0};
-
     (void) state;
     create_many(150);
     round_of(2);
@@ -648,20 +991,22 @@ static void test_a_round_that_fails(void **state)
 
     create("new");
     world.instances[0] = world.instances[--world.ninstances]; /* i000 is gone, and the new one in its place */
-    discovery_begin(&d);
-    assert_int_equal(page(), DISCOVERY_MORE);
-    assert_false(take_change(&change));
+    wait_for_round();
+    assert_true(page());
+    assert_false(give_fault(AIS_FAULT_SERVER, 500));
+    assert_string_equal(changes(), "+new");
+    assert_string_equal(complaint, ", list of instances");
+    assert_int_equal(account.lists->due, now_ms + account.active_interval);
 
-    /* the next one finds all that it would have found */
+    /* the next one finds what is gone */
     round_of(4);
-    assert_string_equal(changes(), "-i000 +new");
+    assert_string_equal(changes(), "-i000");
+    assert_null(complaint);
 }
 
 /* The first pass ended, the one that has to confirm it did not. */
 static void test_a_confirmation_that_fails(void **state)
 {
-    change_t change = {0};
-
     (void) state;
     create("docs");
     create("handbook");
@@ -669,9 +1014,10 @@ static void test_a_confirmation_that_fails(void **state)
     (void) changes();
 
     delete ("docs");
-    discovery_begin(&d);
-    assert_int_equal(page(), DISCOVERY_MORE);
-    assert_false(take_change(&change));
+    wait_for_round();
+    assert_true(page());
+    assert_false(give_fault(AIS_FAULT_TIMEOUT, 0));
+    assert_string_equal(changes(), "");
     round_of(2);
     assert_string_equal(changes(), "-docs");
 }
@@ -679,7 +1025,8 @@ static void test_a_confirmation_that_fails(void **state)
 /* What a cache says a second time it has not looked at again. */
 static void test_a_confirmation_out_of_a_cache(void **state)
 {
-    struct ais_listing listing;
+    struct ais_response old = {.cache = "HIT", .age = 15000};
+    int64_t asked_at;
 
     (void) state;
     create("docs");
@@ -687,22 +1034,39 @@ static void test_a_confirmation_out_of_a_cache(void **state)
     round_of(1);
     (void) changes();
 
+    /* the second look is later, but the answer is from before the first */
     delete ("docs");
-    discovery_begin(&d);
+    wait_for_round();
+    ask();
+    asked_at = now_ms;
+    assert_true(give_page(answer_to(&asked->resource), "HIT"));
+    assert_int_equal(account.lists->due, now_ms + account.active_interval);
+    now_ms = account.lists->due;
+    assert_false(is_old(account.lists, &old));
+    old.age = now_ms - asked_at;
+    assert_true(is_old(account.lists, &old));
+    snprintf(old.cache, sizeof(old.cache), "MISS");
+    assert_false(is_old(account.lists, &old));
+    assert_false(page());
+    assert_string_equal(changes(), "-docs");
+
+    /* all looks are at what was made before the end of the first one */
+    delete ("handbook");
+    wait_for_round();
     for (int pass = 1; pass <= DISCOVERY_PASSES_MAX; pass++) {
-        listing = answer();
-        assert_int_equal(discovery_page(&d, &listing, true, tell, NULL),
-                         pass < DISCOVERY_PASSES_MAX ? DISCOVERY_MORE : DISCOVERY_DONE);
+        assert_int_equal(page_of_cache(), pass < DISCOVERY_PASSES_MAX);
+        now_ms = account.lists->read_at + 500;
+        account.lists->due = now_ms;
     }
     assert_string_equal(changes(), "");
 
-    /* an old first look is as good as any */
-    discovery_begin(&d);
-    listing = answer();
-    assert_int_equal(discovery_page(&d, &listing, true, tell, NULL), DISCOVERY_MORE);
-    assert_int_equal(discovery_page(&d, &listing, true, tell, NULL), DISCOVERY_MORE);
-    assert_int_equal(discovery_page(&d, &listing, false, tell, NULL), DISCOVERY_DONE);
-    assert_string_equal(changes(), "-docs");
+    /* an old first look is as good as any; and the third one may be the second that counts */
+    wait_for_round();
+    assert_true(page_of_cache());
+    account.lists->due = now_ms = account.lists->read_at + 500;
+    assert_true(page_of_cache());
+    assert_false(page_of_cache());
+    assert_string_equal(changes(), "-handbook");
 }
 
 /* An API that loses sight of instances for a moment costs nothing. */
@@ -718,10 +1082,10 @@ static void test_a_list_that_was_short_for_a_moment(void **state)
 
     n = world.ninstances;
     world.ninstances = 0;
-    discovery_begin(&d);
-    assert_int_equal(page(), DISCOVERY_MORE);
+    wait_for_round();
+    assert_true(page());
     world.ninstances = n;
-    assert_int_equal(page(), DISCOVERY_DONE);
+    assert_false(page());
     assert_string_equal(changes(), "");
 }
 
@@ -733,13 +1097,13 @@ static void test_deleted_between_two_pages(void **state)
     round_of(2);
     (void) changes();
 
-    discovery_begin(&d);
-    assert_int_equal(page(), DISCOVERY_MORE);
-    delete ("i050");                          /* i100 moves to the first page */
-    assert_int_equal(page(), DISCOVERY_MORE); /* 149 in all */
+    wait_for_round();
+    assert_true(page());
+    delete ("i050");     /* i100 moves to the first page */
+    assert_true(page()); /* 149 in all */
 
-    assert_int_equal(page(), DISCOVERY_MORE);
-    assert_int_equal(page(), DISCOVERY_DONE); /* i050 was seen in this round: the next one will tell */
+    assert_true(page());
+    assert_false(page()); /* i050 was seen in this round: the next one will tell */
     assert_string_equal(changes(), "");
     round_of(4);
     assert_string_equal(changes(), "-i050");
@@ -753,13 +1117,13 @@ static void test_replaced_between_two_pages(void **state)
     round_of(2);
     (void) changes();
 
-    discovery_begin(&d);
-    assert_int_equal(page(), DISCOVERY_MORE);
+    wait_for_round();
+    assert_true(page());
     delete ("i050");
     create("new");
-    assert_int_equal(page(), DISCOVERY_MORE);
-    assert_int_equal(page(), DISCOVERY_MORE);
-    assert_int_equal(page(), DISCOVERY_DONE);
+    assert_true(page());
+    assert_true(page());
+    assert_false(page());
     assert_string_equal(changes(), "+new");
     round_of(4);
     assert_string_equal(changes(), "-i050");
@@ -769,12 +1133,12 @@ static void test_created_between_two_pages(void **state)
 {
     (void) state;
     create_many(150);
-    discovery_begin(&d);
-    assert_int_equal(page(), DISCOVERY_MORE);
+    wait_for_round();
+    assert_true(page());
     create("new");
-    assert_int_equal(page(), DISCOVERY_MORE); /* 151 in all: again */
-    assert_int_equal(page(), DISCOVERY_MORE);
-    assert_int_equal(page(), DISCOVERY_DONE);
+    assert_true(page()); /* 151 in all: again */
+    assert_true(page());
+    assert_false(page());
     assert_int_equal(strlen(changes()), 150 * 6 - 1 + 5);
 }
 
@@ -789,11 +1153,11 @@ static void test_a_list_in_motion(void **state)
     delete ("i001");
     create("new-1");
     create("new-2");
-    discovery_begin(&d);
+    wait_for_round();
     for (int pass = 1; pass <= DISCOVERY_PASSES_MAX; pass++) {
-        assert_int_equal(page(), DISCOVERY_MORE);
+        assert_true(page());
         world.left_out++; /* another total each time */
-        assert_int_equal(page(), pass < DISCOVERY_PASSES_MAX ? DISCOVERY_MORE : DISCOVERY_DONE);
+        assert_int_equal(page(), pass < DISCOVERY_PASSES_MAX);
         world.left_out--;
     }
     assert_string_equal(changes(), "+new-1 +new-2");
@@ -802,124 +1166,111 @@ static void test_a_list_in_motion(void **state)
 /* The list ends before its total was seen. */
 static void test_a_list_that_ends_early(void **state)
 {
-    struct ais_listing listing;
-
     (void) state;
     create("docs");
     round_of(1);
     (void) changes();
 
     create("new");
-    discovery_begin(&d);
+    wait_for_round();
     for (int pass = 1; pass <= DISCOVERY_PASSES_MAX; pass++) {
-        listing = (struct ais_listing){.instances = &world.instances[1], .ninstances = 1, .total = 2, .page = 1};
-        assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL), DISCOVERY_MORE);
-        listing = (struct ais_listing){.total = 2, .page = 2};
-        assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL),
-                         pass < DISCOVERY_PASSES_MAX ? DISCOVERY_MORE : DISCOVERY_DONE);
+        ask();
+        assert_true(give_page(
+            (struct ais_listing){.instances = &world.instances[1], .ninstances = 1, .total = 2, .page = 1}, ""));
+        ask();
+        assert_int_equal(give_page((struct ais_listing){.total = 2, .page = 2}, ""), pass < DISCOVERY_PASSES_MAX);
     }
     assert_string_equal(changes(), "+new");
 }
 
-/* An answer to another request than ours, a cache that knows no queries, a list without an end. */
-static void test_lists_that_make_no_sense(void **state)
-{
-    struct ais_listing listing;
-    char name[16];
-    struct ais_instance only = {.id = name, .created_at = AIS_TIME_NONE};
-    int pages = 0;
-
-    (void) state;
-    create_many(150);
-    discovery_begin(&d);
-    listing = answer();
-    assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL), DISCOVERY_MORE);
-    assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL), DISCOVERY_FAILED);
-    assert_string_equal(changes(), "");
-
-    discovery_begin(&d);
-    listing.total = -1;
-    listing.page = -1;
-    listing.ninstances = 1;
-    do {
-        snprintf(name, sizeof(name), "n%d", pages++);
-        listing.instances = &only;
-    } while (discovery_page(&d, &listing, /* is_old = */ false, tell, NULL) == DISCOVERY_MORE);
-    assert_int_equal(pages, DISCOVERY_PAGES_MAX + 1);
-    assert_string_equal(changes(), "");
-
-    round_of(2);
-    assert_int_equal(strlen(changes()), 150 * 6 - 1);
-}
-
 /* The next page of a list without an end, whose names begin with a letter. */
-static discovery_step_t endless_page(char letter, int64_t total)
+static bool endless_page(char letter, int64_t total, int count)
 {
     static char names[DISCOVERY_PER_PAGE][16];
     static struct ais_instance instances[DISCOVERY_PER_PAGE];
-    struct ais_listing listing = {
-        .instances = instances, .ninstances = DISCOVERY_PER_PAGE, .total = total, .page = d.page};
+    int number;
 
-    for (int i = 0; i < DISCOVERY_PER_PAGE; i++) {
-        snprintf(names[i], sizeof(names[i]), "%c%d", letter, d.page * DISCOVERY_PER_PAGE + i);
+    ask();
+    number = asked->resource.page;
+    for (int i = 0; i < count; i++) {
+        snprintf(names[i], sizeof(names[i]), "%c%d", letter, number * DISCOVERY_PER_PAGE + i);
         instances[i] = (struct ais_instance){.id = names[i], .created_at = AIS_TIME_NONE};
     }
-    return discovery_page(&d, &listing, /* is_old = */ false, tell, NULL);
+    return give_page(
+        (struct ais_listing){.instances = instances, .ninstances = (size_t) count, .total = total, .page = -1}, "");
 }
 
-static size_t appeared(void)
+/* So many pages are read of it, however short they are; and nothing is gone by that. */
+static void test_a_list_without_an_end(void **state)
 {
-    change_t change = {0};
-    size_t count = 0;
+    static const struct {
+        int64_t total;
+        int per_page;
+    } cases[] = {{DISCOVERY_MAX + 1, DISCOVERY_PER_PAGE}, {-1, DISCOVERY_PER_PAGE}, {-1, 1}};
 
-    while (take_change(&change)) {
-        assert_int_equal(change.event, DISCOVERY_APPEARED);
-        count++;
+    (void) state;
+    assert_int_equal(select_names("docs"), 0);
+    create("docs");
+    round_of(1);
+    assert_string_equal(changes(), "+docs");
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        int pages = 1;
+
+        wait_for_round();
+        while (endless_page('n', cases[i].total, cases[i].per_page))
+            pages++;
+        assert_int_equal(pages, DISCOVERY_PAGES_MAX);
+        assert_true(account.lists->discovery.full);
+        assert_string_equal(changes(), "");
+        assert_int_equal(count_logged("list of instances: has more than the 100000 instances"), 1);
     }
-    return count;
+
+    /* one that ends right there is no such thing */
+    round_of(1);
+    wait_for_round();
+    forget_log();
+    while (endless_page('n', DISCOVERY_MAX, DISCOVERY_PER_PAGE))
+        ;
+    assert_string_equal(changes(), "-docs");
+    assert_int_equal(count_logged("has more than"), 0);
 }
 
 /* Nobody is made to watch more than so many, neither by one list nor by one that has others each time. */
-static void test_a_list_without_an_end(void **state)
+static void test_more_than_are_watched(void **state)
 {
-    int pages = 1;
-
     (void) state;
-    create("docs");
-    round_of(1);
-    assert_false(d.full);
-    assert_string_equal(changes(), "+docs");
+    account.values.instances = DISCOVERY_MAX - 250;
+    wait_for_round();
+    for (int i = 1; i < 4; i++)
+        assert_true(endless_page('n', -1, DISCOVERY_PER_PAGE));
+    assert_false(endless_page('n', -1, DISCOVERY_PER_PAGE));
+    assert_int_equal(account.polls, 250);
+    assert_true(account.lists->discovery.full);
+    assert_int_equal(count_logged("has more than the 100000 instances that are watched at most"), 1);
 
-    discovery_begin(&d);
-    while (endless_page('n', DISCOVERY_MAX + 1) == DISCOVERY_MORE)
-        pages++;
-    assert_int_equal(pages, DISCOVERY_PAGES_MAX);
-    assert_true(d.full);
-    assert_int_equal(appeared(), DISCOVERY_MAX - 1);
-
-    discovery_begin(&d);
-    while (endless_page('o', -1) == DISCOVERY_MORE)
+    wait_for_round();
+    while (endless_page('o', -1, DISCOVERY_PER_PAGE))
         ;
-    assert_true(d.full);
-    assert_int_equal(appeared(), 0);
-    assert_int_equal(d.nknown, DISCOVERY_MAX);
+    assert_int_equal(account.polls, 250);
+    assert_int_equal(count_logged("has more than"), 1);
 }
 
 /* What changes while it is read is read again, which is no way around that. */
 static void test_a_list_without_an_end_that_moves(void **state)
 {
-    discovery_step_t step;
+    bool goes_on = true;
 
     (void) state;
-    discovery_begin(&d);
-    do {
-        step = endless_page((char) ('a' + d.passes), d.page == 900 ? 0 : 1000000);
-        assert_true(d.nnew <= 2 * DISCOVERY_MAX + DISCOVERY_PER_PAGE);
-    } while (step == DISCOVERY_MORE);
-    assert_int_equal(step, DISCOVERY_DONE);
-    assert_int_equal(d.passes, 3);
-    assert_true(d.full);
-    assert_int_equal(appeared(), DISCOVERY_MAX);
+    account.values.instances = DISCOVERY_MAX - 150;
+    start();
+    while (goes_on) {
+        const discovery_t *d = &account.lists->discovery;
+
+        goes_on = endless_page((char) ('a' + d->passes), d->page == 2 ? 0 : 1000000, 50);
+    }
+    assert_int_equal(account.lists->discovery.passes, 2);
+    assert_true(account.lists->discovery.full);
+    assert_int_equal(account.polls, 150);
 }
 
 /* A server that does not care which page is asked for: what it tells is there, and nothing is gone by that. */
@@ -938,23 +1289,40 @@ static void test_a_list_that_ignores_pages(void **state)
     for (int round = 0; round < 2; round++) {
         if (round == 1)
             world.instances[0].id = "new";
-        discovery_begin(&d);
-        listing = answer();
-        assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL), DISCOVERY_MORE);
-        assert_int_equal(discovery_page(&d, &listing, /* is_old = */ false, tell, NULL), DISCOVERY_DONE);
-        assert_true(d.repeats);
+        wait_for_round();
+        ask();
+        listing = answer_to(&asked->resource);
+        assert_true(give_page(listing, ""));
+        ask();
+        assert_false(give_page(listing, ""));
+        assert_true(account.lists->discovery.repeats);
         assert_string_equal(changes(), round == 0 ? "" : "+new");
+        assert_int_equal(count_logged("another page of it has nothing but what was there before"), 1);
     }
 
     /* one that moves from page to page is no such thing */
     world.instances[0].id = "i000";
-    discovery_begin(&d);
-    assert_int_equal(page(), DISCOVERY_MORE);
+    wait_for_round();
+    assert_true(page());
     create("another");
     memmove(world.instances + 1, world.instances, (world.ninstances - 1) * sizeof(world.instances[0]));
     world.instances[0].id = "first";
-    assert_int_equal(page(), DISCOVERY_MORE);
-    assert_false(d.repeats);
+    assert_true(page());
+    assert_false(account.lists->discovery.repeats);
+
+    /* nor is one of the same name in another namespace */
+    tear_down(&(void *){NULL});
+    set_up(&(void *){NULL});
+    create("docs");
+    create_in("team", "docs");
+    wait_for_round();
+    for (size_t i = 0; i < 2; i++) {
+        listing = (struct ais_listing){.instances = &world.instances[i], .ninstances = 1, .total = 2, .page = -1};
+        ask();
+        assert_int_equal(give_page(listing, ""), i == 0);
+    }
+    assert_false(account.lists->discovery.repeats);
+    assert_string_equal(changes(), "+docs +docs@team");
 }
 
 /* Totals that come and go are no totals to rely on. */
@@ -966,22 +1334,144 @@ static void test_totals_that_come_and_go(void **state)
     (void) changes();
 
     delete ("i000");
-    discovery_begin(&d);
+    wait_for_round();
     for (int pass = 1; pass <= DISCOVERY_PASSES_MAX; pass++) {
         world.silent = true;
-        assert_int_equal(page(), DISCOVERY_MORE);
+        assert_true(page());
         world.silent = false;
-        assert_int_equal(page(), pass < DISCOVERY_PASSES_MAX ? DISCOVERY_MORE : DISCOVERY_DONE);
+        assert_int_equal(page(), pass < DISCOVERY_PASSES_MAX);
     }
     assert_string_equal(changes(), "");
 }
 
-/* Each allocation of a round fails in turn: a round that fails, and the next one makes up for it. */
+/* ---- lists that are refused -------------------------------------------------------------------------------------- */
+
+/* The answer to what is known of one. */
+static bool give_one(const char *id, int64_t sync_interval)
+{
+    struct ais_instance told = {.id = id, .created_at = AIS_TIME_NONE, .sync_interval = sync_interval};
+
+    ask();
+    assert_int_equal(asked->resource.kind, AIS_INSTANCE);
+    assert_int_equal(asked->part, BUDGET_FACTS);
+    assert_true(ais_str_eq(asked->resource.instance, str(id)));
+    assert_int_equal(asked->resource.job.len, 0);
+    return give((result_t){.good = true, .status = 200, .answer = {.success = true, .instance = told}}, "");
+}
+
+static void test_one_by_one(void **state)
+{
+    poll_t *a = name(AIS_PLAIN, "a", NULL), *b = name(AIS_PLAIN, "b", NULL);
+
+    (void) state;
+    account.discover.wanted = false;
+    assert_non_null(name(AIS_AUTORAG, "old", NULL));
+    a->latest.good = b->latest.good = true;
+    start();
+    for (int round = 0; round < 2; round++) {
+        wait_for_round();
+        assert_true(give_fault(AIS_FAULT_REFUSED, 403));
+        if (round == 0)
+            assert_true(a->instance->awaited && b->instance->awaited);
+        assert_true(give_one("a", 1000 + round));
+        assert_false(a->instance->awaited);
+        assert_false(give_fault(AIS_FAULT_REFUSED, 403));
+        assert_false(b->instance->awaited);
+        assert_int_equal(a->instance->facts.sync_interval, 1000 + round);
+        assert_false(b->instance->is_known);
+    }
+    assert_int_equal(count_logged("asked for one by one"), 1);
+    assert_int_equal(count_logged("as if they synced by the API's default interval"), 1);
+    assert_null(complaint);
+}
+
+/* Where it fails, nobody is overdue, for as long as the discovery interval. */
+static void test_waiting_for_what_is_known(void **state)
+{
+    poll_t *docs = name(AIS_PLAIN, "docs", NULL), *known = name(AIS_PLAIN, "known", NULL);
+
+    (void) state;
+    account.discover.wanted = false;
+    docs->latest.good = true;
+    known->instance->is_known = true;
+    start();
+    now_ms = account.lists->due;
+    assert_true(docs->instance->awaited);
+    assert_false(known->instance->awaited);
+    assert_false(give_fault(AIS_FAULT_CONNECT, 0));
+    assert_true(docs->instance->awaited);
+    assert_string_equal(logged, "");
+    assert_int_equal(account.lists->due, now_ms + account.idle_interval);
+
+    wait_for_round();
+    assert_false(give_fault(AIS_FAULT_CONNECT, 0));
+    assert_false(docs->instance->awaited);
+    assert_int_equal(count_logged("as if they synced by the API's default interval"), 1);
+    wait_for_round();
+    assert_false(give_fault(AIS_FAULT_CONNECT, 0));
+    assert_int_equal(count_logged("as if they synced by the API's default interval"), 1);
+}
+
+/* An nginx that lists none says how to get by, and named ones are asked for. */
+static void test_a_list_to_discover_that_is_refused(void **state)
+{
+    (void) state;
+    assert_non_null(name(AIS_PLAIN, "docs", NULL));
+    wait_for_round();
+    assert_true(give_fault(AIS_FAULT_REFUSED, 403));
+    assert_string_equal(complaint, ", list of instances");
+    assert_false(give_one("docs", 5));
+    assert_string_equal(logged, "");
+    assert_string_equal(complaint, ", list of instances");
+}
+
+/* The API has no list of the account any more: each namespace has one. */
+static void test_lists_of_all_namespaces(void **state)
+{
+    struct ais_instance names[] = {{.id = "default", .namespace = "default"}, {.id = "team", .namespace = "team"}};
+    struct ais_listing listing = {.instances = names, .ninstances = 2, .total = 2, .page = 1};
+    list_t *of_account;
+
+    (void) state;
+    assert_non_null(name(AIS_PLAIN, "docs", NULL));
+    wait_for_round();
+    ask();
+    of_account = (list_t *) asked;
+    assert_true(give((result_t){.status = 404, .verdict = {.no_route = true}}, ""));
+    assert_int_equal(count_logged("the API has none any more"), 1);
+    for (int round = 0; round < 2; round++) {
+        asked = NULL;
+        (void) list_poll(of_account);
+        assert_int_equal(asked->resource.kind, AIS_NAMESPACES);
+        assert_false(give_page(listing, ""));
+        assert_string_equal(account.lists->namespace, "team");
+        assert_string_equal(account.lists->next->namespace, "default");
+        assert_ptr_equal(account.lists->next->next, of_account);
+        wait_for_round();
+    }
+
+    create_in("team", "new");
+    asked = NULL;
+    (void) list_poll(account.lists);
+    assert_false(give_page(answer_to(&asked->resource), ""));
+    assert_non_null(poll_find(&account, "docs-new@team"));
+
+    /* the other list has nothing to say of it */
+    world.ninstances = 0;
+    asked = NULL;
+    (void) list_poll(account.lists->next);
+    assert_false(give_page(answer_to(&asked->resource), ""));
+    assert_false(find_watched("docs-new@team")->instance->is_gone);
+}
+
+/* ---- memory that runs out ---------------------------------------------------------------------------------------- */
+
+/* Each allocation of a round fails in turn: nothing is taken away by that, and the next round makes up for it. */
 static void test_out_of_memory(void **state)
 {
     int failures = 0;
 
-    for (discovery_step_t step = DISCOVERY_FAILED; step == DISCOVERY_FAILED; failures++) {
+    for (bool failed = true; failed; failures++) {
         tear_down(state);
         set_up(state);
         create("docs");
@@ -992,36 +1482,39 @@ static void test_out_of_memory(void **state)
         delete ("docs");
         create_in("team", "docs");
         find("handbook")->paused = true;
-        discovery_begin(&d);
+        wait_for_round();
+        forget_log();
         fuse = failures;
-        do {
-            step = page();
-        } while (step == DISCOVERY_MORE);
+        while (page())
+            ;
+        failed = fuse < 0;
         fuse = -1;
+        if (failed)
+            assert_int_equal(count_logged("Instance \"docs\": Out of memory: it is not watched."), 1);
 
-        if (step == DISCOVERY_FAILED) {
-            assert_string_equal(changes(), "");
-            round_of(2);
-        }
+        wait_for_round();
+        while (page())
+            ;
         assert_string_equal(changes(), "-docs *handbook +docs@team");
     }
-
-    assert_true(failures > 8);
+    assert_true(failures > 4);
 }
 
-static void test_out_of_memory_for_names(void **state)
+static void test_out_of_memory_at_the_start(void **state)
 {
-    int failures;
+    int failures = 0;
 
-    (void) state;
-    for (failures = 0;; failures++) {
+    for (bool failed = true; failed; failures++) {
+        tear_down(state);
+        set_up(state);
+        account.discover.wanted = true;
+        assert_non_null(name(AIS_PLAIN, "docs", NULL));
+        remembered[0] = "docs-handbook@team";
         fuse = failures;
-        if (name(AIS_NAMESPACED, "docs", "team", NULL) == 0)
-            break;
-        assert_int_equal(d.nknown, 0);
+        failed = lists_start(&account) != 0;
+        fuse = -1;
     }
-    fuse = -1;
-    assert_int_equal(failures, 3);
+    assert_int_equal(failures, 7);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -1031,7 +1524,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_they_come_and_go),
         TEST(test_what_is_known_of_one),
-        TEST(test_data),
+        TEST(test_the_same_one),
+        TEST(test_back_at_once),
+        TEST(test_many_in_the_log),
         TEST(test_pause),
         TEST(test_facts_that_change),
         TEST(test_odd_status),
@@ -1041,11 +1536,15 @@ int main(void)
         TEST(test_selection),
         TEST(test_only_named_ones),
         TEST(test_named_ones_stay),
+        TEST(test_named_by_its_namespace),
         TEST(test_names_of_autorags_are_taken),
         TEST(test_taken_but_not_selected),
-        TEST(test_names_that_do_not_fit),
+        TEST(test_long_names),
         TEST(test_list_of_a_namespace),
         TEST(test_list_of_the_account),
+        TEST(test_which_lists_there_are),
+        TEST(test_remembered_ones),
+        TEST(test_remembered_with_a_refused_block),
         TEST(test_a_round_that_fails),
         TEST(test_a_confirmation_that_fails),
         TEST(test_a_confirmation_out_of_a_cache),
@@ -1055,13 +1554,17 @@ int main(void)
         TEST(test_created_between_two_pages),
         TEST(test_a_list_in_motion),
         TEST(test_a_list_that_ends_early),
-        TEST(test_lists_that_make_no_sense),
         TEST(test_a_list_without_an_end),
+        TEST(test_more_than_are_watched),
         TEST(test_a_list_without_an_end_that_moves),
         TEST(test_a_list_that_ignores_pages),
         TEST(test_totals_that_come_and_go),
+        TEST(test_one_by_one),
+        TEST(test_waiting_for_what_is_known),
+        TEST(test_a_list_to_discover_that_is_refused),
+        TEST(test_lists_of_all_namespaces),
         TEST(test_out_of_memory),
-        TEST(test_out_of_memory_for_names),
+        TEST(test_out_of_memory_at_the_start),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -318,7 +318,6 @@ static struct world *set_up(uint32_t calls)
 static void tear_down(struct world *w)
 {
     notices_free(&w->notices);
-    discovery_free(&w->discovery);
     for (size_t i = 0; i < INSTANCES; i++)
         history_free(&w->instances[i].known.history);
     schedule_free(&w->schedule);
@@ -522,15 +521,6 @@ static struct ais_instance instance_at(const struct instance *instance, int64_t 
     };
 }
 
-static void know_one(void *data, discovery_event_t event, discovery_instance_t *found)
-{
-    struct instance *instance = found->data;
-    struct world *w = data;
-
-    assert_int_equal(event, DISCOVERY_CHANGED);
-    conditions_know(&instance->known, &found->facts, EPOCH + w->now, &w->notices);
-}
-
 /* The list of the namespace, page by page, in the way of named instances. */
 static void read_instances(struct world *w)
 {
@@ -543,11 +533,17 @@ static void read_instances(struct world *w)
         uint64_t ticket;
 
         listing.page = w->discovery.page;
-        for (size_t i = 0; i < COUNT(page); i++)
-            page[i] = instance_at(&w->instances[(size_t) (listing.page - 1) * COUNT(page) + i], w->now);
+        for (size_t i = 0; i < COUNT(page); i++) {
+            struct instance *instance = &w->instances[(size_t) (listing.page - 1) * COUNT(page) + i];
+            facts_t facts;
+
+            page[i] = instance_at(instance, w->now);
+            facts_take(&facts, &page[i]);
+            conditions_know(&instance->known, &facts, EPOCH + w->now, &w->notices);
+        }
         assert_true(budget_enter(&w->budget, BUDGET_FACTS, &ticket, w->now));
         budget_leave(&w->budget, ticket, false, w->now);
-        step = discovery_page(&w->discovery, &listing, false, know_one, w);
+        step = discovery_page(&w->discovery, &listing, /* is_old = */ false);
     } while (step == DISCOVERY_MORE);
     assert_int_equal(step, DISCOVERY_DONE);
 }
@@ -614,13 +610,11 @@ static void test_day_of_syncs(void **state)
 
     (void) state;
     w->is_of_syncs = true;
-    discovery_init(&w->discovery, "default", NULL, 100);
     for (size_t i = 0; i < INSTANCES; i++) {
         struct instance *instance = &w->instances[i];
 
         plan_instance(w, i);
         instance->known.name = instance->id;
-        assert_int_equal(discovery_add(&w->discovery, AIS_PLAIN, instance->id, NULL, true, instance), 0);
     }
 
     for (int64_t at = 0; at < 24 * HOUR; at += 10 * SECOND) {

@@ -7,6 +7,8 @@
 #include "../../collectd-plugin/instance.c"
 #include "../../collectd-plugin/state_text.c"
 
+#include "facts.h"
+
 #define NOW INT64_C(1795435200000) /* 2026-11-23T12:00:00Z */
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
