@@ -169,16 +169,12 @@ static int read_budget(settings_t *s, const oconfig_item_t *ci) {
       AIS_BUDGET_LIMITS);
 }
 
-/* An empty one is told of as such. */
 static int read_discovered(settings_t *s, const oconfig_item_t *ci) {
-  char reason[256] = "no instance can have this name";
-  char *name = NULL;
+  char *name = NULL, reason[256];
   int status = cf_util_get_string(ci, &name);
 
-  if (status == 0 && ((name[0] != '\0' && !selection_is_regex(name) &&
-                       !ais_instance_valid(view(name), AIS_PLAIN)) ||
-                      selection_add(&s->account->discover.selection, name,
-                                    reason, sizeof(reason)) != 0))
+  if (status == 0 && selection_add(&s->account->discover.selection, name,
+                                   reason, sizeof(reason)) != 0)
     status = refuse(s->account,
                     "DiscoverInstance \"%s\" does not do: %s. Use an "
                     "instance's name, or a regular expression between slashes, "

@@ -7,37 +7,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ais_resource.h"
+
 struct selection_entry_s {
   regex_t regex;
   selection_entry_t *next;
 };
 
-/* With something between the slashes; "//" is a name, if a strange one. */
-bool selection_is_regex(const char *text) {
-  size_t len = strlen(text);
-
-  return len > 2 && text[0] == '/' && text[len - 1] == '/';
-}
-
 /* A name is an expression that matches nothing else: it has no characters that
  * mean something there. */
 int selection_add(selection_t *selection, const char *text, char *error,
                   size_t size) {
-  bool is_regex = selection_is_regex(text);
-  selection_entry_t *entry = calloc(1, sizeof(*entry));
+  size_t len = strlen(text);
+  bool is_regex = len > 2 && text[0] == '/' && text[len - 1] == '/';
+  selection_entry_t *entry;
   char pattern[1024];
   int status = REG_ESPACE;
 
+  if (!is_regex && !ais_instance_valid(ais_str_of(text), AIS_PLAIN)) {
+    snprintf(error, size, "no instance can have this name");
+    return -1;
+  }
+
   snprintf(pattern, sizeof(pattern), is_regex ? "%.*s" : "^%.*s$",
-           (int)strlen(text) - 2 * is_regex, text + is_regex);
-  if (entry != NULL)
-    status = text[0] == '\0'
-                 ? REG_BADPAT
-                 : regcomp(&entry->regex, pattern, REG_EXTENDED | REG_NOSUB);
+           (int)len - 2 * is_regex, text + is_regex);
+  entry = calloc(1, sizeof(*entry));
+  if (entry != NULL && len < sizeof(pattern))
+    status = regcomp(&entry->regex, pattern, REG_EXTENDED | REG_NOSUB);
   if (status != 0) {
     regerror(status, NULL, error, size);
-    if (text[0] == '\0')
-      snprintf(error, size, "it is empty");
     free(entry);
     return -1;
   }

@@ -24,13 +24,10 @@ typedef struct {
   selection_entry_t *entries;
 } selection_t;
 
-/* Adds an entry. Returns -1, with the reason in error, where it is empty or no
- * regular expression. */
+/* Adds an entry. Returns -1, with the reason in error, where it is no name that
+ * an instance can have, and no regular expression. */
 int selection_add(selection_t *selection, const char *text, char *error,
                   size_t size);
-
-/* Whether an entry is an expression rather than a name. */
-bool selection_is_regex(const char *text);
 
 bool selection_has(const selection_t *selection, const char *name);
 

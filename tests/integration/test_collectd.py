@@ -897,7 +897,7 @@ WRONG = {
                                           r"IdleInterval 30 is below ActiveInterval, 60. Use at least that"),
     "DiscoverInstances maybe": (block(BASIC + 'DiscoverInstances 7'), r"`DiscoverInstances' option requires exactly one boolean"),
     "DiscoverInstance of nothing": (block(BASIC + 'DiscoverInstance ""'),
-                                    r'DiscoverInstance "" does not do: it is empty. Use .*such as "/\^docs-/"'),
+                                    r'DiscoverInstance "" does not do: no instance can have this name. Use .*such as "/\^docs-/"'),
     "DiscoverInstance is no expression": (block(BASIC + 'DiscoverInstance "/a(b/"'),
                                           r'DiscoverInstance "/a\(b/" does not do: Unmatched \( or .*Use an instance'),
     **{f"DiscoverInstance {name}": (block(BASIC + f'DiscoverInstance "{name}"'),
