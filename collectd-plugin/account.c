@@ -144,7 +144,7 @@ void poll_resource(const poll_t *poll, enum ais_kind kind,
       .kind = kind,
       .namespace = view(instance->namespace),
       .instance = view(instance->id),
-      .job = view(poll->job),
+      .job = view(kind == AIS_JOB ? poll->job : NULL),
       .page = AIS_PAGE_NONE,
       .per_page = AIS_PAGE_NONE,
   };

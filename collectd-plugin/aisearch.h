@@ -290,9 +290,9 @@ void request_complain_more(account_t *account, int64_t interval);
 int lists_start(account_t *account);
 void lists_free(account_t *account);
 
-/* Begins what is due. Returns how long until there is more, ms; -1: for ever.
- */
-int64_t lists_poll(account_t *account);
+/* Begins what is due. Returns how long until there is more, ms, but no more
+ * than limit. */
+int64_t lists_poll(account_t *account, int64_t limit);
 
 /* poller.c: the thread. */
 int poller_start(account_t *accounts, bool is_test);

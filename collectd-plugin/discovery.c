@@ -5,13 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void pass_begin(discovery_t *d) {
-  *d = (discovery_t){.passes = d->passes + 1, .good = d->good, .page = 1};
-}
-
 void discovery_begin(discovery_t *d) {
-  *d = (discovery_t){.passes = 0};
-  pass_begin(d);
+  *d = (discovery_t){.passes = 1, .page = 1};
 }
 
 /* Notes what the page begins with: the same as the one before, if that is as
@@ -58,13 +53,11 @@ discovery_step_t discovery_pass(discovery_t *d, bool is_missing) {
     return DISCOVERY_DONE;
 
   d->good += is_right && (d->passes == 1 || !d->old);
-  if (is_right && !is_missing)
-    return DISCOVERY_DONE;
-  if (is_right && d->good == 2)
+  if (is_right && is_missing && d->good == 2)
     return DISCOVERY_CERTAIN;
-  if (d->passes == DISCOVERY_PASSES_MAX)
+  if ((is_right && !is_missing) || d->passes == DISCOVERY_PASSES_MAX)
     return DISCOVERY_DONE;
 
-  pass_begin(d);
+  *d = (discovery_t){.passes = d->passes + 1, .good = d->good, .page = 1};
   return DISCOVERY_MORE;
 }

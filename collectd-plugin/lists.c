@@ -84,13 +84,10 @@ static const char *namespace_of(const instance_t *instance) {
   return instance->namespace != NULL ? instance->namespace : DEFAULT_NAMESPACE;
 }
 
-typedef enum {
-  NAMED,
-  MISSING, /* it is not named, and no page of this round had it */
-} which_t;
+typedef enum { NAMED, MISSING } which_t;
 
-/* The next such instance of those that the list tells of; after NULL, the first
- * one. */
+/* Of the instances that the list tells of, the next one that is named, or that
+ * is not and stood in no page of this round; after NULL, the first one. */
 static poll_t *find_poll(const list_t *list, const poll_t *after,
                          which_t which) {
   poll_t *poll = after != NULL ? after->next : list->request.account->first;
@@ -180,8 +177,7 @@ static void take_element(list_t *list, const struct ais_instance *element) {
   poll_t *poll;
 
   if (list->kind == AIS_NAMESPACES) {
-    if (add_list(account, element->id, /* discovers = */ true) != 0)
-      account_log(account, LOG_ERR, ": Out of memory.");
+    list->failed |= add_list(account, element->id, /* discovers = */ true) != 0;
     return;
   }
   if (element->namespace != NULL && !tells_of(list, element->namespace)) {
@@ -285,11 +281,10 @@ static void list_complain(list_t *list, result_t *result) {
 /* Whether the answer was made before the list was read once. Its age is told in
  * whole seconds. */
 static bool is_old(const list_t *list, const struct ais_response *response) {
-  int64_t age = (response->age > 0 ? response->age : 0) + 1000;
   bool is_cached = strcmp(response->cache, "HIT") == 0 ||
                    strcmp(response->cache, "UPDATING") == 0;
 
-  return is_cached && ais_clock() - age < list->read_at;
+  return is_cached && ais_clock() - response->age - 1000 < list->read_at;
 }
 
 static discovery_step_t take_page(list_t *list, const result_t *result) {
@@ -330,7 +325,6 @@ static discovery_step_t take_list(list_t *list, result_t *result) {
     return DISCOVERY_MORE;
   }
 
-  list->failed = !result->good && !result_is_no(result);
   if (result->good)
     step = take_page(list, result);
   if (step != DISCOVERY_MORE && result->good)
@@ -352,7 +346,6 @@ static void tell_unknown(list_t *list, const poll_t *named,
 }
 
 static void take_one(list_t *list, const result_t *result) {
-  list->failed |= !result->good && !result_is_no(result);
   if (result_is_no(result))
     tell_unknown(list, list->one, result);
   if (!result->good)
@@ -408,6 +401,7 @@ static void list_done(request_t *request, result_t *result) {
     return;
   }
 
+  list->failed |= !result->good && !result_is_no(result);
   if (list->one != NULL) {
     take_one(list, result);
     list->one = find_poll(list, list->one, NAMED);
@@ -434,10 +428,8 @@ static void list_ask(list_t *list) {
       .page = list->discovery.page,
       .per_page = DISCOVERY_PER_PAGE,
   };
-  if (list->one != NULL) {
+  if (list->one != NULL)
     poll_resource(list->one, AIS_INSTANCE, resource);
-    resource->job = view(NULL);
-  }
   request_send(&list->request);
 }
 
@@ -463,22 +455,21 @@ static int64_t list_poll(list_t *list) {
   if (list->began_at == 0) {
     discovery_begin(&list->discovery);
     list->began_at = now;
+    list->failed = false;
   }
   list->request.part = part;
   list_ask(list);
   return list->request.under_way ? -1 : 0;
 }
 
-int64_t lists_poll(account_t *account) {
-  int64_t shortest = -1;
-
+int64_t lists_poll(account_t *account, int64_t limit) {
   for (list_t *list = account->lists; list != NULL; list = list->next) {
     int64_t wait = list_poll(list);
 
-    if (wait != -1 && (shortest == -1 || wait < shortest))
-      shortest = wait;
+    if (wait != -1)
+      limit = ais_earlier(limit, wait);
   }
-  return shortest;
+  return limit;
 }
 
 /* ---- life ---------------------------------------------------------------- */

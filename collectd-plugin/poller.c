@@ -238,7 +238,7 @@ static int64_t poll_all(int64_t interval) {
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
     request_complain_more(a, interval);
     if (may_ask(a))
-      limit = sooner(limit, lists_poll(a));
+      limit = lists_poll(a, limit);
   }
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {

@@ -348,7 +348,7 @@ static void ask(void)
     if (account.lists == NULL)
         start();
     asked = NULL;
-    (void) lists_poll(&account);
+    (void) lists_poll(&account, INTERVAL);
     assert_non_null(asked);
 }
 
