@@ -12,13 +12,13 @@ void discovery_begin(discovery_t *d) {
 /* Notes what the page begins with: the same as the one before, if that is as
  * far as the list goes. */
 static bool is_repeated(discovery_t *d, const struct ais_listing *page) {
+  const struct ais_instance *i = page->instances;
   char first[sizeof(d->first)] = "";
   bool is_same;
 
   if (page->ninstances > 0)
-    snprintf(first, sizeof(first), "%s@%s", page->instances[0].id,
-             page->instances[0].namespace != NULL ? page->instances[0].namespace
-                                                  : "");
+    snprintf(first, sizeof(first), "%s@%s", i->id,
+             i->namespace != NULL ? i->namespace : "");
   is_same = strcmp(first, d->first) == 0;
   memcpy(d->first, first, sizeof(first));
   return is_same;

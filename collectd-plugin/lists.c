@@ -45,8 +45,7 @@ struct list_s {
 
   trouble_t trouble;
   bool said_left_out, said_repeats, said_full; /* what is odd about it */
-  bool said_refused;  /* that named ones are asked for one by one */
-  bool said_unknown;  /* that it is not known how they sync */
+  bool said_refused, said_unknown;             /* what is about named ones */
   size_t said_scarce; /* how long a round takes, for so many instances */
 
   list_t *next;
@@ -287,7 +286,8 @@ static bool is_old(const list_t *list, const struct ais_response *response) {
   return is_cached && ais_clock() - response->age - 1000 < list->read_at;
 }
 
-static discovery_step_t take_page(list_t *list, const result_t *result) {
+/* Returns whether there is more to be asked for in this round. */
+static bool take_page(list_t *list, const result_t *result) {
   discovery_t *d = &list->discovery;
   const struct ais_listing *page = &result->answer.listing;
   discovery_step_t step =
@@ -296,7 +296,7 @@ static discovery_step_t take_page(list_t *list, const result_t *result) {
   for (size_t i = 0; i < page->ninstances; i++)
     take_element(list, &page->instances[i]);
   if (step == DISCOVERY_MORE || !list->discovers)
-    return step;
+    return step == DISCOVERY_MORE;
 
   step = discovery_pass(d, find_poll(list, NULL, MISSING) != NULL);
   if (step == DISCOVERY_CERTAIN)
@@ -307,14 +307,12 @@ static discovery_step_t take_page(list_t *list, const result_t *result) {
     list->read_at = ais_clock();
   if (step == DISCOVERY_MORE && result->response->cache[0] != '\0')
     list->due = ais_clock() + list->request.account->active_interval;
-  return step;
+  return step == DISCOVERY_MORE;
 }
 
-/* Where the API has no list of the account any more, each namespace has one.
- * Where nothing is to be discovered, the polls complain. */
-static discovery_step_t take_list(list_t *list, result_t *result) {
-  discovery_step_t step = DISCOVERY_DONE;
-
+/* The same. Where the API has no list of the account any more, each namespace
+ * has one. Where nothing is to be discovered, the polls complain. */
+static bool take_list(list_t *list, result_t *result) {
   if (result->verdict.no_route && list->discovers &&
       list->kind == AIS_INSTANCES && list->namespace[0] == '\0') {
     list_log(list, LOG_NOTICE,
@@ -322,16 +320,16 @@ static discovery_step_t take_list(list_t *list, result_t *result) {
              "now on.");
     list->kind = AIS_NAMESPACES;
     discovery_begin(&list->discovery);
-    return DISCOVERY_MORE;
+    return true;
   }
 
+  if (result->good && take_page(list, result))
+    return true;
   if (result->good)
-    step = take_page(list, result);
-  if (step != DISCOVERY_MORE && result->good)
     tell_round(list);
-  if (step != DISCOVERY_MORE && list->discovers)
+  if (list->discovers)
     list_complain(list, result);
-  return step;
+  return false;
 }
 
 /* Where its jobs cannot be read either, somebody else complains. */
@@ -361,7 +359,8 @@ static void take_one(list_t *list, const result_t *result) {
 /* Named instances are looked at before the first round has ended, and some may
  * be paused: nothing is said about what is overdue until then, or until it has
  * failed for as long as the discovery interval; unless that is known from
- * before a restart. */
+ * before a restart. No list may tell of those whose namespace the API has not
+ * listed. */
 static void stop_waiting(list_t *list, const result_t *result) {
   account_t *account = list->request.account;
 
@@ -370,9 +369,12 @@ static void stop_waiting(list_t *list, const result_t *result) {
 
   list->awaited_until = 0;
   pthread_mutex_lock(&account->lock);
-  for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
-    if (tells_of(list, namespace_of(poll->instance)))
+  for (poll_t *poll = account->first; poll != NULL; poll = poll->next) {
+    const list_t *other = find_list(account, namespace_of(poll->instance));
+
+    if (other == list || other == NULL)
       poll->instance->awaited = false;
+  }
   pthread_mutex_unlock(&account->lock);
 }
 
@@ -405,7 +407,7 @@ static void list_done(request_t *request, result_t *result) {
   if (list->one != NULL) {
     take_one(list, result);
     list->one = find_poll(list, list->one, NAMED);
-  } else if (take_list(list, result) == DISCOVERY_MORE) {
+  } else if (take_list(list, result)) {
     return;
   } else if (result->fault == AIS_FAULT_REFUSED) {
     list->one = find_poll(list, NULL, NAMED);

@@ -1430,10 +1430,12 @@ static void test_lists_of_all_namespaces(void **state)
 {
     struct ais_instance names[] = {{.id = "default", .namespace = "default"}, {.id = "team", .namespace = "team"}};
     struct ais_listing listing = {.instances = names, .ninstances = 2, .total = 2, .page = 1};
+    poll_t *docs = name(AIS_PLAIN, "docs", NULL), *unlisted = name(AIS_NAMESPACED, "docs", "unlisted");
     list_t *of_account;
 
     (void) state;
-    assert_non_null(name(AIS_PLAIN, "docs", NULL));
+    assert_non_null(docs);
+    assert_non_null(unlisted);
     wait_for_round();
     ask();
     of_account = (list_t *) asked;
@@ -1447,6 +1449,8 @@ static void test_lists_of_all_namespaces(void **state)
         assert_string_equal(account.lists->namespace, "team");
         assert_string_equal(account.lists->next->namespace, "default");
         assert_ptr_equal(account.lists->next->next, of_account);
+        assert_true(docs->instance->awaited);
+        assert_false(unlisted->instance->awaited);
         wait_for_round();
     }
 
@@ -1462,6 +1466,7 @@ static void test_lists_of_all_namespaces(void **state)
     (void) list_poll(account.lists->next);
     assert_false(give_page(answer_to(&asked->resource), ""));
     assert_false(find_watched("docs-new@team")->instance->is_gone);
+    assert_false(docs->instance->awaited);
 }
 
 /* ---- memory that runs out ---------------------------------------------------------------------------------------- */

@@ -14,7 +14,6 @@
 #include "../../collectd-plugin/instance.c"
 #include "../../collectd-plugin/schedule.c"
 
-#include "../../collectd-plugin/selection.c"
 
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
