@@ -107,7 +107,6 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
   poll->request.account = account;
   poll->leads = other == NULL;
   poll->page = 1;
-  poll->latest.arrived_at = AIS_TIME_NONE;
 
   pthread_mutex_lock(&account->lock);
   poll->prev = account->last;

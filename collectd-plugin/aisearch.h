@@ -190,8 +190,6 @@ struct account_s {
   size_t slices;     /* the calls in one interval; each reports a part */
   size_t slice;      /* which of them it is */
   bool is_complete;  /* all polls are reported */
-  size_t reported;   /* polls since the first slice */
-  size_t unread;     /* instances since then */
   size_t to_tell;    /* notices, after the values */
   poll_t *cursor;    /* lock; the next one to report */
 

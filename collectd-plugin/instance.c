@@ -2,6 +2,7 @@
 
 #include "instance.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -85,24 +86,35 @@ int64_t facts_interval(const facts_t *facts) {
 
 /* What its latest answer says. */
 
-void latest_take(latest_t *latest, bool is_list,
-                 const struct ais_answer *answer, int64_t now, int64_t age) {
+/* NAN where it is not known. Clocks differ, between us and the API too: no
+ * duration is less than 0. */
+static double seconds(int64_t from, int64_t to) {
+  if (from == AIS_TIME_NONE || to == AIS_TIME_NONE)
+    return NAN;
+  return to > from ? (double)(to - from) / 1000.0 : 0.0;
+}
+
+void latest_take(latest_t *latest, const struct ais_answer *answer,
+                 int64_t answered_at) {
   const struct ais_job *job = ais_jobs_newest(answer->jobs, answer->njobs);
 
   *latest = (latest_t){
-      .good = true, .arrived_at = now, .age = age, .is_list = is_list};
+      .good = true, .answered_at = answered_at, .has_job = job != NULL};
   for (size_t i = 0; i < answer->njobs; i++) {
     latest->running += answer->jobs[i].state == AIS_RUNNING;
     latest->active |= ais_state_active(answer->jobs[i].state);
   }
+  if (job == NULL)
+    return;
 
-  latest->has_job = job != NULL;
-  if (job != NULL) {
-    latest->state = job->state;
-    latest->started_at = job->started_at;
-    latest->ended_at = job->ended_at;
-    latest->last_seen_at = job->last_seen_at;
-  }
+  latest->state = job->state;
+  latest->ended_at = job->ended_at;
+  latest->duration = job->state == AIS_QUEUED ? 0.0
+                     : job->state == AIS_RUNNING
+                         ? seconds(job->started_at, answered_at)
+                         : seconds(job->started_at, job->ended_at);
+  latest->last_seen =
+      job->state == AIS_RUNNING ? seconds(job->last_seen_at, answered_at) : NAN;
 }
 
 /* Its items. */
@@ -127,120 +139,85 @@ void items_take(items_t *items, const struct ais_stats *stats, bool is_soon,
 
 /* Values. */
 
-typedef struct {
-  metric_t *metrics;
-  size_t n;
-  const char *job; /* NULL: none */
-} metrics_t;
+void metrics_add(metrics_t *m, const char *type, const char *name,
+                 double value) {
+  metric_t *metric = &m->all[m->n];
 
-static void metric_add(metrics_t *list, const char *type, const char *name,
-                       double value) {
-  metric_t *metric = &list->metrics[list->n++];
-  const char *job = list->job != NULL ? list->job : "";
+  if (isnan(value))
+    return;
 
   *metric = (metric_t){.type = type, .value = value};
   snprintf(metric->name, sizeof(metric->name), "%s%s%s", name,
-           job[0] != '\0' ? "-" : "", job);
+           m->job != NULL ? "-" : "", m->job != NULL ? m->job : "");
+  m->n++;
 }
 
-static void metric_add_ends(metrics_t *list, const instance_t *instance,
-                            enum ais_state end) {
-  metric_add(list, "operations", ais_state_name(end),
-             (double)instance->written[end]);
-}
-
-/* Clocks differ, between us and the API too: no duration is less than 0. */
-static double seconds(int64_t from, int64_t to) {
-  return to > from ? (double)(to - from) / 1000.0 : 0.0;
-}
-
-static void metric_add_since(metrics_t *list, const char *name, int64_t then,
-                             int64_t now) {
-  if (then != AIS_TIME_NONE)
-    metric_add(list, "duration", name, seconds(then, now));
-}
-
-static void metric_add_items(metrics_t *list, const items_t *items) {
+static void add_items(metrics_t *m, const items_t *items) {
   for (size_t i = 0; items->known && i < AIS_STATS_ITEMS; i++) {
     char name[32];
 
     snprintf(name, sizeof(name), "items_%s", ais_stats_name(i));
     if (items->stats.items[i] >= 0)
-      metric_add(list, "count", name, (double)items->stats.items[i]);
+      metrics_add(m, "count", name, (double)items->stats.items[i]);
   }
 }
 
-size_t instance_metrics(const instance_t *instance,
-                        const metrics_settings_t *settings,
-                        metric_t metrics[METRICS_MAX]) {
+void instance_metrics(const instance_t *instance, metrics_t *m) {
   const history_t *history = &instance->history;
-  metrics_t list = {.metrics = metrics};
+  int last = m->details ? AIS_CANCELLED : AIS_FAILED;
 
+  m->job = NULL;
   for (int c = 0; c < CONDITIONS_OF_INSTANCE; c++)
-    metric_add(&list, "gauge", condition_name(c),
-               condition_has_begun(&instance->told, c));
+    metrics_add(m, "gauge", condition_name(c),
+                condition_has_begun(&instance->told, c));
   if (instance->is_gone)
-    return list.n;
+    return;
 
-  metric_add_ends(&list, instance, AIS_SUCCEEDED);
-  metric_add_ends(&list, instance, AIS_FAILED);
-  if (settings->details) {
-    metric_add_ends(&list, instance, AIS_CANCELLED);
-    metric_add_since(&list, "since_change", history->changed_at, settings->now);
-    if (history->listed && !instance->awaited &&
-        facts_excuse(&instance->facts) == NULL)
-      metric_add(&list, "duration", "sync_interval",
-                 (double)facts_interval(&instance->facts) / 1000.0);
-  }
+  for (int end = AIS_SUCCEEDED; end <= last; end++)
+    metrics_add(m, "operations", ais_state_name(end),
+                (double)instance->written[end]);
+  if (m->details)
+    metrics_add(m, "duration", "since_change",
+                seconds(history->changed_at, m->now));
+  if (m->details && history->listed && !instance->awaited &&
+      facts_excuse(&instance->facts) == NULL)
+    metrics_add(m, "duration", "sync_interval",
+                (double)facts_interval(&instance->facts) / 1000.0);
   if (history->listed)
-    metric_add_since(&list, "since_success", history->succeeded_at,
-                     settings->now);
-  metric_add_items(&list, &instance->items);
-  return list.n;
-}
-
-/* What is known of a job is known as of the time of the answer: a job seen a
- * minute ago is not taken to have run for that minute too. */
-static void metric_add_job(metrics_t *list, const latest_t *latest,
-                           bool details) {
-  int64_t answered_at = latest->arrived_at - latest->age;
-  bool active = ais_state_active(latest->state);
-  int64_t until = active ? answered_at : latest->ended_at;
-
-  metric_add(list, "gauge", "state", (double)latest->state);
-  if (latest->state == AIS_QUEUED)
-    metric_add(list, "duration", "job", 0.0);
-  else if (latest->started_at != AIS_TIME_NONE && until != AIS_TIME_NONE)
-    metric_add(list, "duration", "job", seconds(latest->started_at, until));
-  if (details && latest->state == AIS_RUNNING)
-    metric_add_since(list, "last_seen", latest->last_seen_at, answered_at);
+    metrics_add(m, "duration", "since_success",
+                seconds(history->succeeded_at, m->now));
+  add_items(m, &instance->items);
 }
 
 /* A pinned job that has ended never changes again: what is known of it does not
  * get old. */
-size_t latest_metrics(const latest_t *latest, const instance_t *instance,
-                      const char *job, const metrics_settings_t *settings,
-                      metric_t metrics[METRICS_MAX]) {
-  metrics_t list = {.metrics = metrics, .job = job};
+void latest_metrics(const latest_t *latest, const instance_t *instance,
+                    const char *job, metrics_t *m) {
   bool is_final =
-      !latest->is_list && latest->has_job && !ais_state_active(latest->state);
-  bool was_read = latest->arrived_at != AIS_TIME_NONE;
-  int64_t read_at = was_read ? latest->arrived_at - latest->age
+      job != NULL && latest->has_job && !ais_state_active(latest->state);
+  bool was_read = latest->answered_at != 0;
+  int64_t read_at = was_read                             ? latest->answered_at
                     : instance->read_at != AIS_TIME_NONE ? instance->read_at
                                                          : instance->first_at;
 
-  metric_add_since(&list, "since_read", is_final ? settings->now : read_at,
-                   settings->now);
-  if (!was_read || (!is_final && settings->now - read_at > settings->lifetime))
-    return list.n;
+  m->job = job;
+  metrics_add(m, "duration", "since_read",
+              is_final ? 0.0 : seconds(read_at, m->now));
+  if (!was_read || (!is_final && m->now - read_at > m->lifetime))
+    return;
 
-  if (latest->is_list && settings->details)
-    metric_add(&list, "count", "running", (double)latest->running);
-  if (latest->has_job)
-    metric_add_job(&list, latest, settings->details);
-  if (job != NULL && latest->has_job && latest->state == AIS_SUCCEEDED)
-    metric_add_since(&list, "since_success", latest->ended_at, settings->now);
-  return list.n;
+  if (job == NULL && m->details)
+    metrics_add(m, "count", "running", (double)latest->running);
+  if (!latest->has_job)
+    return;
+
+  metrics_add(m, "gauge", "state", latest->state);
+  metrics_add(m, "duration", "job", latest->duration);
+  if (m->details)
+    metrics_add(m, "duration", "last_seen", latest->last_seen);
+  if (job != NULL && latest->state == AIS_SUCCEEDED)
+    metrics_add(m, "duration", "since_success",
+                seconds(latest->ended_at, m->now));
 }
 
 bool instance_is_unread(const instance_t *instance, int64_t now,
@@ -248,5 +225,6 @@ bool instance_is_unread(const instance_t *instance, int64_t now,
   int64_t since = instance->read_at != AIS_TIME_NONE ? instance->read_at
                                                      : instance->first_at;
 
-  return instance->polls_over < instance->polls && now - since > lifetime;
+  return !instance->is_gone && instance->polls_over < instance->polls &&
+         now - since > lifetime;
 }

@@ -88,17 +88,19 @@ typedef struct {
 
 /* What the latest good answer for a list, or a pinned job, has told. */
 typedef struct {
-  bool good;          /* the latest of all was one */
-  int64_t arrived_at; /* AIS_TIME_NONE: never yet */
-  int64_t age;        /* how old it was when it arrived, ms */
-  bool is_list;
-  size_t running; /* of a list */
-  bool active;    /* a job waits or runs */
+  bool good;           /* the latest of all was one */
+  int64_t answered_at; /* when it was made; 0: never yet */
+  size_t running;      /* of a list */
+  bool active;         /* a job waits or runs */
 
-  /* The newest job of a list, or the pinned one. */
+  /* The newest job of a list, or the pinned one. A job seen a minute ago is not
+   * taken to have run for that minute too: its durations are as of the answer,
+   * in seconds, and NAN where they are not known. */
   bool has_job;
   enum ais_state state;
-  int64_t started_at, ended_at, last_seen_at;
+  int64_t ended_at;
+  double duration;
+  double last_seen; /* while it runs: how long ago */
 } latest_t;
 
 /* One value. */
@@ -109,6 +111,22 @@ typedef struct {
 } metric_t;
 
 #define METRICS_MAX 32
+
+/* The values of one plugin instance, and what they depend on. */
+typedef struct {
+  int64_t now;
+  int64_t lifetime; /* of an answer, ms */
+  bool details;     /* all that there is */
+
+  char plugin_instance[128];
+  const char *job; /* its id stands behind the names that follow; NULL: none */
+  metric_t all[METRICS_MAX];
+  size_t n;
+} metrics_t;
+
+/* Adds one, unless it is not known, which is NAN. */
+void metrics_add(metrics_t *metrics, const char *type, const char *name,
+                 double value);
 
 /* Nothing is known. */
 void instance_init(instance_t *instance, int64_t now);
@@ -124,9 +142,9 @@ const char *facts_excuse(const facts_t *facts);
 /* What there is between two scheduled jobs, by all that is known. */
 int64_t facts_interval(const facts_t *facts);
 
-/* Takes over a good answer, which arrived now and was made age ms before. */
-void latest_take(latest_t *latest, bool is_list,
-                 const struct ais_answer *answer, int64_t now, int64_t age);
+/* Takes over a good answer, which was made at that time. */
+void latest_take(latest_t *latest, const struct ais_answer *answer,
+                 int64_t answered_at);
 
 /* A look at the jobs is over. Whether to ask for the items now. */
 bool items_due(items_t *items, bool has_ended, int64_t now);
@@ -136,25 +154,14 @@ bool items_due(items_t *items, bool has_ended, int64_t now);
 void items_take(items_t *items, const struct ais_stats *stats, bool is_soon,
                 int64_t idle, int64_t now);
 
-/* What the values depend on. */
-typedef struct {
-  int64_t now;
-  int64_t lifetime; /* of an answer, ms */
-  bool details;     /* all that there is */
-} metrics_settings_t;
-
 /*
- * The values of an instance, and those of one of its polls, where the job's id
- * (NULL: of the list) stands behind their names. What was told of jobs is
- * reported until the answer is too old, all else always. Return how many there
- * are.
+ * Adds the values of an instance, and those of one of its polls: of that job,
+ * or of the list (NULL). What was told of jobs is reported until the answer is
+ * too old, all else always.
  */
-size_t instance_metrics(const instance_t *instance,
-                        const metrics_settings_t *settings,
-                        metric_t metrics[METRICS_MAX]);
-size_t latest_metrics(const latest_t *latest, const instance_t *instance,
-                      const char *job, const metrics_settings_t *settings,
-                      metric_t metrics[METRICS_MAX]);
+void instance_metrics(const instance_t *instance, metrics_t *metrics);
+void latest_metrics(const latest_t *latest, const instance_t *instance,
+                    const char *job, metrics_t *metrics);
 
 /* Whether nothing good was heard of it for longer than that. */
 bool instance_is_unread(const instance_t *instance, int64_t now,

@@ -58,7 +58,7 @@ static schedule_next_t take_jobs(poll_t *poll, const struct ais_answer *answer,
   history_news_t news;
 
   if (poll->page == 1) {
-    latest_take(&poll->latest, poll->job == NULL, answer, now, age);
+    latest_take(&poll->latest, answer, now - age);
     instance->read_at = now - age;
   }
 

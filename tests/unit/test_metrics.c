@@ -38,7 +38,7 @@ static int set_up(void **state)
     (void) state;
     instance = (instance_t){.name = "docs-handbook", .polls = 1};
     instance_init(&instance, NOW);
-    latest = (latest_t){.arrived_at = AIS_TIME_NONE};
+    latest = (latest_t){.good = false};
     return 0;
 }
 
@@ -47,39 +47,38 @@ static void take(enum ais_kind kind, const char *body, int64_t now, int64_t age)
     struct ais_answer answer;
 
     assert_int_equal(ais_answer_parse(&answer, kind, ais_str_of(body), NULL), 0);
-    latest_take(&latest, kind == AIS_LIST, &answer, now, age);
+    latest_take(&latest, &answer, now - age);
     ais_answer_free(&answer);
 }
 
-static const char *text_of(const metric_t *metrics, size_t n)
+static const char *text_of(const metrics_t *metrics)
 {
     static char text[1024];
     size_t len = 0;
 
     text[0] = '\0';
-    for (size_t i = 0; i < n; i++)
-        len += (size_t) snprintf(text + len, sizeof(text) - len, "%s%s-%s=%g", i > 0 ? " " : "", metrics[i].type,
-                                 metrics[i].name, metrics[i].value);
+    assert_true(metrics->n <= METRICS_MAX);
+    for (size_t i = 0; i < metrics->n; i++)
+        len += (size_t) snprintf(text + len, sizeof(text) - len, "%s%s-%s=%g", i > 0 ? " " : "", metrics->all[i].type,
+                                 metrics->all[i].name, metrics->all[i].value);
     return text;
 }
 
 /* "type-instance=value ...", in the order of dispatch. */
 static void check_latest(const char *job, bool details, int64_t now, const char *expected)
 {
-    metrics_settings_t settings = {.now = now, .lifetime = LIFETIME, .details = details};
-    metric_t metrics[METRICS_MAX];
-    size_t n = latest_metrics(&latest, &instance, job, &settings, metrics);
+    metrics_t metrics = {.now = now, .lifetime = LIFETIME, .details = details};
 
-    assert_true(n <= METRICS_MAX);
-    assert_string_equal(text_of(metrics, n), expected);
+    latest_metrics(&latest, &instance, job, &metrics);
+    assert_string_equal(text_of(&metrics), expected);
 }
 
 static void check_instance(bool details, int64_t now, const char *expected)
 {
-    metrics_settings_t settings = {.now = now, .lifetime = LIFETIME, .details = details};
-    metric_t metrics[METRICS_MAX];
+    metrics_t metrics = {.now = now, .lifetime = LIFETIME, .details = details};
 
-    assert_string_equal(text_of(metrics, instance_metrics(&instance, &settings, metrics)), expected);
+    instance_metrics(&instance, &metrics);
+    assert_string_equal(text_of(&metrics), expected);
 }
 
 /* ---- what an answer tells ---------------------------------------------------------------------------------------- */
@@ -202,15 +201,17 @@ static void test_an_instance_that_is_gone(void **state)
 
 static void test_sync_interval(void **state)
 {
-    metrics_settings_t settings = {.now = NOW, .details = true};
-    metric_t metrics[METRICS_MAX];
+    metrics_t metrics = {.now = NOW, .details = true};
 
     (void) state;
     instance.history.listed = true;
     instance.facts.sync_interval = 900000;
-    assert_non_null(strstr(text_of(metrics, instance_metrics(&instance, &settings, metrics)), "sync_interval=900"));
+    instance_metrics(&instance, &metrics);
+    assert_non_null(strstr(text_of(&metrics), "sync_interval=900"));
     instance.facts.paused = true;
-    assert_null(strstr(text_of(metrics, instance_metrics(&instance, &settings, metrics)), "sync_interval"));
+    metrics.n = 0;
+    instance_metrics(&instance, &metrics);
+    assert_null(strstr(text_of(&metrics), "sync_interval"));
 }
 
 static void test_unread(void **state)
@@ -280,12 +281,12 @@ static void test_gaps_of_items(void **state)
 
 static void test_items_as_values(void **state)
 {
-    metrics_settings_t settings = {.now = NOW};
-    metric_t metrics[METRICS_MAX];
+    metrics_t metrics = {.now = NOW};
 
     (void) state;
     items_take(&instance.items, &good, false, IDLE, 0);
-    assert_non_null(strstr(text_of(metrics, instance_metrics(&instance, &settings, metrics)),
+    instance_metrics(&instance, &metrics);
+    assert_non_null(strstr(text_of(&metrics),
                            " count-items_queued=1 count-items_running=2 count-items_completed=3 count-items_error=4 "
                            "count-items_skipped=5"));
 }
