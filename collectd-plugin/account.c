@@ -216,7 +216,7 @@ void account_free(account_t *account) {
     next = poll->next;
     poll_remove(poll);
   }
-  notices_free(&account->notices);
+  sfree(account->notices.all);
   ais_credential_free(account->credential.secret);
   sfree(account->credential.email);
   sfree(account->credential.file);

@@ -25,18 +25,9 @@ typedef struct {
 
 #define NOTICE_MESSAGE_SIZE 256 /* collectd's */
 
-/* How far a notice has come. */
-typedef enum {
-  NOTICE_NEW,
-  NOTICE_WRITING, /* to the state file */
-  NOTICE_WRITTEN, /* from now on it may be told */
-} notice_stage_t;
-
-typedef struct notice_s notice_t;
-struct notice_s {
+typedef struct {
   condition_t condition;
-  bool is_over; /* it has ended; or it has begun */
-  notice_stage_t stage;
+  bool is_over;   /* it has ended; or it has begun */
   char name[128]; /* the plugin instance */
   char message[NOTICE_MESSAGE_SIZE];
 
@@ -45,14 +36,16 @@ struct notice_s {
   char source[24];
   char end_reason[256];
   int64_t duration; /* ms */
-
-  notice_t *next;
-};
+} notice_t;
 
 /* The notices of an account that wait, in order. */
 typedef struct {
-  notice_t *first;
-  bool changed; /* since the state file was written */
+  notice_t *all; /* freed by who has them */
+  size_t n;
+  size_t written; /* so many of the first ones are in the state file, and may be
+                     told */
+  size_t writing; /* so many will be, once it is written */
+  bool changed;   /* since then */
 } notices_t;
 
 /* What the API says no with. */
@@ -61,18 +54,20 @@ typedef struct {
   int code; /* 0: none */
 } refusal_t;
 
-/* Of an account: what came of its requests. */
+#define CONDITIONS_OF_ACCOUNT (CONDITIONS - CONDITIONS_OF_INSTANCE)
+
+/* What may come of a request: a fault, NONE where the API has told what was
+ * asked for, or that there is no such thing. */
+#define OUTCOME_MISSING AIS_FAULTS
+#define OUTCOMES (AIS_FAULTS + 1)
+
+/* Of an account. */
 typedef struct {
   told_t told;
-
-  /* since the last report */
-  size_t ended[AIS_FAULTS]; /* NONE: the API has told what was asked for */
-  size_t missing;           /* that there is no such thing */
-  refusal_t refusal;        /* the latest one */
-
-  unsigned denied_reads; /* and nothing good since */
-  unsigned failed_reads;
-  unsigned refused_reads;
+  bool had[OUTCOMES]; /* which of them there were since the last report */
+  refusal_t refusal;  /* the latest one */
+  unsigned reports[CONDITIONS_OF_ACCOUNT]; /* with reason for it to begin, and
+                                              none to end since */
 } conditions_account_t;
 
 /* Whether it begins with a failure, and not only a warning. */
@@ -104,14 +99,8 @@ void conditions_report(conditions_account_t *account, const char *name,
 /* Puts a copy of one at the end. Returns false where memory runs out. */
 bool notices_add(notices_t *notices, const notice_t *notice);
 
-/* How many are at a stage; and all of one stage get to another. */
-size_t notices_count(const notices_t *notices, notice_stage_t stage);
-void notices_move(notices_t *notices, notice_stage_t from, notice_stage_t to);
-
-/* The first one, to be freed, if it may be told; or NULL. */
-notice_t *notices_take(notices_t *notices);
-
-void notices_free(notices_t *notices);
+/* Takes the first one, if it may be told; or returns false. */
+bool notices_take(notices_t *notices, notice_t *notice);
 
 /* Says how long something took, as "45 s", "12 min", "13 h" or "3 d". */
 #define SPAN_SIZE 24

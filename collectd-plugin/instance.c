@@ -6,25 +6,31 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ais_utf8.h"
+
 #define ITEMS_LOOKS 4
 
 const char *condition_name(condition_t condition) {
   static const char *const names[CONDITIONS] = {
-      [CONDITION_FAILED] = "failed",
-      [CONDITION_STALLED] = "stalled",
-      [CONDITION_OVERDUE] = "overdue",
-      [CONDITION_INSTANCE_ERROR] = "instance_error",
-      [CONDITION_CREDENTIAL] = "credential",
-      [CONDITION_UNREACHABLE] = "unreachable",
-      [CONDITION_RATE_LIMITED] = "rate_limited",
-      [CONDITION_REFUSED] = "refused",
-  };
+      "failed",     "stalled",     "overdue",      "instance_error",
+      "credential", "unreachable", "rate_limited", "refused"};
 
   return names[condition];
 }
 
 bool condition_has_begun(const told_t *told, condition_t condition) {
   return (told->bits >> condition & 1) != 0;
+}
+
+void text_copy(char *to, size_t size, const char *from) {
+  size_t cut = size - sizeof("...");
+
+  if ((size_t)snprintf(to, size, "%s", from) >= size) {
+    while (cut > 0 && ((unsigned char)to[cut] & 0xC0) == 0x80)
+      cut--;
+    memcpy(to + cut, "...", sizeof("..."));
+  }
+  ais_utf8_printable(to, strlen(to));
 }
 
 void facts_init(facts_t *facts) {
@@ -40,16 +46,6 @@ void instance_init(instance_t *instance, int64_t now) {
 
 /* What the API tells of it. */
 
-/* It ends up in messages, where a line is a line. */
-static void copy_status(char to[sizeof(((facts_t *)0)->status)],
-                        const char *from) {
-  size_t len = 0;
-
-  for (; len < sizeof(((facts_t *)0)->status) - 1 && from[len] != '\0'; len++)
-    to[len] = from[len] >= ' ' && from[len] <= '~' ? from[len] : '?';
-  to[len] = '\0';
-}
-
 void facts_take(facts_t *facts, const struct ais_instance *instance) {
   *facts = (facts_t){
       .created_at = instance->created_at,
@@ -60,7 +56,7 @@ void facts_take(facts_t *facts, const struct ais_instance *instance) {
       .in_error = instance->in_error,
   };
   if (instance->status != NULL)
-    copy_status(facts->status, instance->status);
+    text_copy(facts->status, sizeof(facts->status), instance->status);
 }
 
 bool facts_equal(const facts_t *a, const facts_t *b) {

@@ -43,7 +43,7 @@ typedef struct {
   bool disabled;            /* its owner wants none */
   bool paused;              /* the same, or the service has stopped them */
   bool in_error;
-  char status[32]; /* the API's word, in printable ASCII; empty: none */
+  char status[32]; /* the API's word, made printable; empty: none */
 } facts_t;
 
 /* Where the API does not tell it: its default. */
@@ -127,6 +127,10 @@ typedef struct {
 /* Adds one, unless it is not known, which is NAN. */
 void metrics_add(metrics_t *metrics, const char *type, const char *name,
                  double value);
+
+/* Copies text of the API's, made printable. What has no room is cut between two
+ * characters, and ends with "...". */
+void text_copy(char *to, size_t size, const char *from);
 
 /* Nothing is known. */
 void instance_init(instance_t *instance, int64_t now);

@@ -147,17 +147,15 @@ static void notify(const notice_t *notice) {
 /* Those that were in the state file when the values were taken. */
 static void tell_notices(account_t *account) {
   for (; account->to_tell > 0; account->to_tell--) {
-    notice_t *notice;
+    notice_t notice;
+    bool is_taken;
 
     pthread_mutex_lock(&account->lock);
-    notice = notices_take(&account->notices);
+    is_taken = notices_take(&account->notices, &notice);
     pthread_mutex_unlock(&account->lock);
-    if (notice == NULL)
-      break;
-    notify(notice);
-    sfree(notice);
+    if (is_taken)
+      notify(&notice);
   }
-  account->to_tell = 0;
 }
 
 /* ---- an interval --------------------------------------------------------- */
@@ -167,7 +165,7 @@ static void begin_interval(account_t *account, metrics_t *m) {
   if (account->notices.changed)
     poller_wake();
 
-  account->to_tell = notices_count(&account->notices, NOTICE_WRITTEN);
+  account->to_tell = account->notices.written;
   if (account->to_tell > NOTICES_PER_REPORT)
     account->to_tell = NOTICES_PER_REPORT;
   account->cursor = account->first;

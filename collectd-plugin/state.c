@@ -406,6 +406,7 @@ static void restore_notices(account_t *account) {
       return;
     if (notice_parse(&notice, text))
       notices_add(&account->notices, &notice);
+    account->notices.written = account->notices.n;
     sfree(text);
   }
 }
@@ -493,7 +494,6 @@ static void add_instance(instance_t *instance, const char *date) {
 
 static void add_account(account_t *account, const char *date) {
   char name[DATA_MAX_NAME_LEN];
-  size_t n = 0;
 
   pthread_mutex_lock(&account->lock);
   add_told(account->name, &account->conditions.told, date);
@@ -502,11 +502,12 @@ static void add_account(account_t *account, const char *date) {
                budget_print(&state.line, &account->budget.parts[BUDGET_ALL],
                             ais_clock(), epoch()));
 
-  for (const notice_t *i = account->notices.first; i != NULL; i = i->next) {
-    ssnprintf(name, sizeof(name), "%s.%zu", account->name, n++);
-    line_print(NOTICE, name, date, notice_print(&state.line, i));
+  for (size_t n = 0; n < account->notices.n; n++) {
+    ssnprintf(name, sizeof(name), "%s.%zu", account->name, n);
+    line_print(NOTICE, name, date,
+               notice_print(&state.line, &account->notices.all[n]));
   }
-  notices_move(&account->notices, NOTICE_NEW, NOTICE_WRITING);
+  account->notices.writing = account->notices.n;
   account->notices.changed = false;
 
   for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
@@ -561,7 +562,7 @@ static void hand_over(account_t *accounts, const struct ais_error *err) {
 
   for (account_t *a = accounts; a != NULL; a = a->next) {
     pthread_mutex_lock(&a->lock);
-    notices_move(&a->notices, NOTICE_WRITING, NOTICE_WRITTEN);
+    a->notices.written = a->notices.writing;
     for (poll_t *poll = a->first; poll != NULL; poll = poll->next)
       if (poll->leads)
         memcpy(poll->instance->written, poll->instance->writing,

@@ -432,7 +432,7 @@ const char *notice_print(text_t *text, const notice_t *notice) {
 }
 
 bool notice_parse(notice_t *n, const char *text) {
-  *n = (notice_t){.duration = -1, .stage = NOTICE_WRITTEN};
+  *n = (notice_t){.duration = -1};
   return read_words(text, notice_fields, n, /* read_value = */ NULL) &&
          n->name[0] != '\0' && n->condition < CONDITIONS;
 }

@@ -317,7 +317,7 @@ static struct world *set_up(uint32_t calls)
 
 static void tear_down(struct world *w)
 {
-    notices_free(&w->notices);
+    free(w->notices.all);
     discovery_free(&w->discovery);
     for (size_t i = 0; i < INSTANCES; i++)
         history_free(&w->instances[i].known.history);
@@ -598,13 +598,11 @@ static void check_instance(struct world *w, struct instance *instance, bool was_
 
 static void take_notices(struct world *w)
 {
-    notice_t *notice;
+    notice_t notice;
 
-    notices_move(&w->notices, NOTICE_NEW, NOTICE_WRITTEN);
-    while ((notice = notices_take(&w->notices)) != NULL) {
-        w->told[notice->condition] += !notice->is_over;
-        free(notice);
-    }
+    w->notices.written = w->notices.n;
+    while (notices_take(&w->notices, &notice))
+        w->told[notice.condition] += !notice.is_over;
 }
 
 static void test_day_of_syncs(void **state)

@@ -58,7 +58,7 @@ static int tear_down(void **test_state)
     (void) test_state;
     state_close(&account);
     history_free(&instance.history);
-    notices_free(&account.notices);
+    free(account.notices.all);
     snprintf(command, sizeof(command), "rm -rf %s", directory);
     assert_int_equal(system(command), 0);
     memcpy(directory + strlen(directory) - 6, "XXXXXX", 6);
@@ -77,7 +77,7 @@ static void start_again(void)
 {
     state_close(&account);
     history_free(&instance.history);
-    notices_free(&account.notices);
+    free(account.notices.all);
     make_account();
     open_it();
     state_restore_account(&account);
@@ -145,18 +145,19 @@ static void test_nothing_is_told_before_it_is_written(void **test_state)
     fail_job("a");
     assert_int_equal(instance.history.ended[AIS_FAILED], 1);
     assert_int_equal(instance.written[AIS_FAILED], 0);
-    assert_int_equal(notices_count(&account.notices, NOTICE_NEW), 1);
+    assert_int_equal(account.notices.n, 1);
+    assert_int_equal(account.notices.written, 0);
 
     state_save(&account, true);
     fail_job("b"); /* while it is written */
     is_busy(&account, /* waits = */ true);
     assert_int_equal(instance.written[AIS_FAILED], 1);
-    assert_int_equal(notices_count(&account.notices, NOTICE_WRITTEN), 1);
-    assert_int_equal(notices_count(&account.notices, NOTICE_NEW), 1);
+    assert_int_equal(account.notices.written, 1);
+    assert_int_equal(account.notices.n, 2);
 
     save_and_wait();
     assert_int_equal(instance.written[AIS_FAILED], 2);
-    assert_int_equal(notices_count(&account.notices, NOTICE_WRITTEN), 2);
+    assert_int_equal(account.notices.written, 2);
 }
 
 /* What there is to tell is written at once, but not over and over; all else once in an interval. */
@@ -180,7 +181,7 @@ static void test_what_is_urgent(void **test_state)
 
 static void test_a_restart(void **test_state)
 {
-    notice_t *notice;
+    notice_t notice;
 
     (void) test_state;
     open_it();
@@ -198,18 +199,16 @@ static void test_a_restart(void **test_state)
     assert_true(instance.is_known);
     assert_int_equal(instance.facts.sync_interval, 900 * SECOND);
     assert_in_range(epoch() - instance.read_at, 60 * SECOND, 70 * SECOND);
-    notice = notices_take(&account.notices);
-    assert_non_null(notice);
-    assert_string_equal(notice->job, "a");
-    assert_string_equal(notice->end_reason, "no disk; 100 %! ");
-    assert_in_range(notice->duration, 5000, 5100);
-    free(notice);
+    assert_true(notices_take(&account.notices, &notice));
+    assert_string_equal(notice.job, "a");
+    assert_string_equal(notice.end_reason, "no disk; 100 %! ");
+    assert_in_range(notice.duration, 5000, 5100);
 
     /* it was told, and the file has it no more */
     save_and_wait();
     assert_null(strstr(contents(), "notice!"));
     start_again();
-    assert_null(account.notices.first);
+    assert_int_equal(account.notices.n, 0);
 }
 
 /* Of a clock that was ahead. */
@@ -318,8 +317,9 @@ static void test_names(void **test_state)
     assert_non_null(strstr(visited, "docs-b "));
 
     state_end(&account, "docs-b");
-    assert_int_equal(notices_count(&account.notices, NOTICE_NEW), 1);
-    assert_true(account.notices.first->is_over);
+    assert_int_equal(account.notices.n, 1);
+    assert_int_equal(account.notices.written, 0);
+    assert_true(account.notices.all[0].is_over);
     visited[0] = '\0';
     assert_int_equal(state_each(&account, visit), 0);
     assert_string_equal(visited, "docs-a ");
@@ -439,7 +439,7 @@ static void test_what_cannot_be_written(void **test_state)
     save_and_wait();
     assert_int_equal(stub_counts.logged[LOG_ERR], 1);
     assert_int_equal(instance.written[AIS_FAILED], 2); /* better told again than never */
-    assert_int_equal(notices_count(&account.notices, NOTICE_WRITTEN), 2);
+    assert_int_equal(account.notices.written, 2);
 
     assert_int_equal(rename(other, directory), 0);
     fail_job("c");

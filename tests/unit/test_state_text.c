@@ -261,7 +261,6 @@ static void check_notice(const notice_t *notice)
     assert_true(notice_parse(&other, said()));
     assert_int_equal(other.condition, notice->condition);
     assert_int_equal(other.is_over, notice->is_over);
-    assert_int_equal(other.stage, NOTICE_WRITTEN);
     assert_string_equal(other.name, notice->name);
     assert_string_equal(other.message, notice->message);
     assert_string_equal(other.job, notice->job);
