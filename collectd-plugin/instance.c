@@ -82,47 +82,31 @@ int64_t facts_interval(const facts_t *facts) {
 
 /* What its latest answer says. */
 
-/* NAN where it is not known. Clocks differ, between us and the API too: no
- * duration is less than 0. */
-static double seconds(int64_t from, int64_t to) {
-  if (from == AIS_TIME_NONE || to == AIS_TIME_NONE)
-    return NAN;
-  return to > from ? (double)(to - from) / 1000.0 : 0.0;
-}
-
 void latest_take(latest_t *latest, const struct ais_answer *answer,
                  int64_t answered_at) {
   const struct ais_job *job = ais_jobs_newest(answer->jobs, answer->njobs);
 
   *latest = (latest_t){
       .good = true, .answered_at = answered_at, .has_job = job != NULL};
-  for (size_t i = 0; i < answer->njobs; i++) {
+  for (size_t i = 0; i < answer->njobs; i++)
     latest->running += answer->jobs[i].state == AIS_RUNNING;
-    latest->active |= ais_state_active(answer->jobs[i].state);
+  if (job != NULL) {
+    latest->state = job->state;
+    latest->started_at = job->started_at;
+    latest->ended_at = job->ended_at;
+    latest->last_seen_at = job->last_seen_at;
   }
-  if (job == NULL)
-    return;
-
-  latest->state = job->state;
-  latest->ended_at = job->ended_at;
-  latest->duration = job->state == AIS_QUEUED ? 0.0
-                     : job->state == AIS_RUNNING
-                         ? seconds(job->started_at, answered_at)
-                         : seconds(job->started_at, job->ended_at);
-  latest->last_seen =
-      job->state == AIS_RUNNING ? seconds(job->last_seen_at, answered_at) : NAN;
 }
 
 /* Its items. */
 
 /* Not after the first look, when all instances are looked at. */
 bool items_due(items_t *items, bool has_ended, int64_t now) {
-  bool due = has_ended || (items->begun && now >= items->due_at);
+  bool is_first = items->due_at == 0;
 
-  if (!items->begun)
+  if (is_first)
     items->due_at = now;
-  items->begun = true;
-  return due;
+  return has_ended || (!is_first && now >= items->due_at);
 }
 
 void items_take(items_t *items, const struct ais_stats *stats, bool is_soon,
@@ -135,20 +119,25 @@ void items_take(items_t *items, const struct ais_stats *stats, bool is_soon,
 
 /* Values. */
 
-void metrics_add(metrics_t *m, const char *type, const char *name,
-                 double value) {
-  metric_t *metric = &m->all[m->n];
-
-  if (isnan(value))
-    return;
-
-  *metric = (metric_t){.type = type, .value = value};
-  snprintf(metric->name, sizeof(metric->name), "%s%s%s", name,
-           m->job != NULL ? "-" : "", m->job != NULL ? m->job : "");
-  m->n++;
+/* NAN where it is not known. Clocks differ, between us and the API too: no
+ * duration is less than 0. */
+static double seconds(int64_t from, int64_t to) {
+  if (from == AIS_TIME_NONE || to == AIS_TIME_NONE)
+    return NAN;
+  return to > from ? (double)(to - from) / 1000.0 : 0.0;
 }
 
-static void add_items(metrics_t *m, const items_t *items) {
+void metrics_add(const metrics_t *m, const char *type, const char *name,
+                 double value) {
+  char text[128];
+
+  snprintf(text, sizeof(text), "%s%s%s", name, m->job != NULL ? "-" : "",
+           m->job != NULL ? m->job : "");
+  if (!isnan(value))
+    m->dispatch(m, type, text, value);
+}
+
+static void add_items(const metrics_t *m, const items_t *items) {
   for (size_t i = 0; items->known && i < AIS_STATS_ITEMS; i++) {
     char name[32];
 
@@ -185,13 +174,15 @@ void instance_metrics(const instance_t *instance, metrics_t *m) {
   add_items(m, &instance->items);
 }
 
-/* A pinned job that has ended never changes again: what is known of it does not
- * get old. */
+/* What is known of a job is known as of the time of the answer: a job seen a
+ * minute ago is not taken to have run for that minute too. A pinned one that
+ * has ended never changes again: what is known of it does not get old. */
 void latest_metrics(const latest_t *latest, const instance_t *instance,
                     const char *job, metrics_t *m) {
-  bool is_final =
-      job != NULL && latest->has_job && !ais_state_active(latest->state);
+  bool active = ais_state_active(latest->state);
+  bool is_final = job != NULL && latest->has_job && !active;
   bool was_read = latest->answered_at != 0;
+  int64_t until = active ? latest->answered_at : latest->ended_at;
   int64_t read_at = was_read                             ? latest->answered_at
                     : instance->read_at != AIS_TIME_NONE ? instance->read_at
                                                          : instance->first_at;
@@ -208,9 +199,12 @@ void latest_metrics(const latest_t *latest, const instance_t *instance,
     return;
 
   metrics_add(m, "gauge", "state", latest->state);
-  metrics_add(m, "duration", "job", latest->duration);
-  if (m->details)
-    metrics_add(m, "duration", "last_seen", latest->last_seen);
+  metrics_add(m, "duration", "job",
+              latest->state == AIS_QUEUED ? 0.0
+                                          : seconds(latest->started_at, until));
+  if (m->details && latest->state == AIS_RUNNING)
+    metrics_add(m, "duration", "last_seen",
+                seconds(latest->last_seen_at, latest->answered_at));
   if (job != NULL && latest->state == AIS_SUCCEEDED)
     metrics_add(m, "duration", "since_success",
                 seconds(latest->ended_at, m->now));

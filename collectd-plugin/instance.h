@@ -55,8 +55,7 @@ typedef struct {
 typedef struct {
   bool known;
   struct ais_stats stats;
-  bool begun;
-  int64_t due_at;
+  int64_t due_at; /* 0: its jobs were not looked at yet */
 } items_t;
 
 typedef struct {
@@ -90,42 +89,32 @@ typedef struct {
 typedef struct {
   bool good;           /* the latest of all was one */
   int64_t answered_at; /* when it was made; 0: never yet */
-  size_t running;      /* of a list */
-  bool active;         /* a job waits or runs */
+  size_t running;      /* how many jobs of it are */
 
-  /* The newest job of a list, or the pinned one. A job seen a minute ago is not
-   * taken to have run for that minute too: its durations are as of the answer,
-   * in seconds, and NAN where they are not known. */
+  /* The newest job of a list, or the pinned one. */
   bool has_job;
   enum ais_state state;
-  int64_t ended_at;
-  double duration;
-  double last_seen; /* while it runs: how long ago */
+  int64_t started_at, ended_at, last_seen_at;
 } latest_t;
 
-/* One value. */
-typedef struct {
-  const char *type; /* of types.db */
-  char name[128];   /* the type instance */
-  double value;
-} metric_t;
-
-#define METRICS_MAX 32
-
-/* The values of one plugin instance, and what they depend on. */
-typedef struct {
+/* Where values of one plugin instance go, and what they depend on. */
+typedef struct metrics_s metrics_t;
+struct metrics_s {
   int64_t now;
   int64_t lifetime; /* of an answer, ms */
   bool details;     /* all that there is */
 
-  char plugin_instance[128];
+  const char *plugin_instance;
   const char *job; /* its id stands behind the names that follow; NULL: none */
-  metric_t all[METRICS_MAX];
-  size_t n;
-} metrics_t;
 
-/* Adds one, unless it is not known, which is NAN. */
-void metrics_add(metrics_t *metrics, const char *type, const char *name,
+  /* Takes a value of a type of types.db; name is the type instance. */
+  void (*dispatch)(const metrics_t *metrics, const char *type, const char *name,
+                   double value);
+  const void *data; /* dispatch's own */
+};
+
+/* Dispatches one, unless it is not known, which is NAN. */
+void metrics_add(const metrics_t *metrics, const char *type, const char *name,
                  double value);
 
 /* Copies text of the API's, made printable. What has no room is cut between two
@@ -159,9 +148,9 @@ void items_take(items_t *items, const struct ais_stats *stats, bool is_soon,
                 int64_t idle, int64_t now);
 
 /*
- * Adds the values of an instance, and those of one of its polls: of that job,
- * or of the list (NULL). What was told of jobs is reported until the answer is
- * too old, all else always.
+ * Dispatches the values of an instance, and those of one of its polls: of that
+ * job, or of the list (NULL). What was told of jobs is reported until the
+ * answer is too old, all else always.
  */
 void instance_metrics(const instance_t *instance, metrics_t *metrics);
 void latest_metrics(const latest_t *latest, const instance_t *instance,

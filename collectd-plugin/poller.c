@@ -23,14 +23,11 @@ static atomic_bool poller_has_report;
 
 static schedule_next_t after_success(const poll_t *poll,
                                      const history_news_t *news) {
-  bool active = poll->latest.active;
-
   if (news->more)
     return SCHEDULE_NOW;
-  if (poll->job != NULL && !active)
+  if (poll->job != NULL && !ais_state_active(poll->latest.state))
     return SCHEDULE_NEVER;
-  return active || news->active || news->changed ? SCHEDULE_SOON
-                                                 : SCHEDULE_LATER;
+  return news->active || news->changed ? SCHEDULE_SOON : SCHEDULE_LATER;
 }
 
 /* Of what is more than its jobs, the instance's items come last. */

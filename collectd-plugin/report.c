@@ -19,14 +19,14 @@
 #define NOTICES_PER_REPORT 20
 
 void report_prepare(account_t *account, cdtime_t interval) {
-  size_t wanted = account->polls / POLLS_PER_SLICE + 1;
   size_t most = (size_t)(interval / SLICE_MIN);
 
-  if (account->discover.wanted && wanted < SLICES_OF_DISCOVERED)
-    wanted = SLICES_OF_DISCOVERED;
-
   account->interval = interval;
-  account->slices = wanted < most ? wanted : most > 0 ? most : 1;
+  account->slices = account->discover.wanted
+                        ? SLICES_OF_DISCOVERED
+                        : account->polls / POLLS_PER_SLICE + 1;
+  if (account->slices > most)
+    account->slices = most > 0 ? most : 1;
 }
 
 static bool is_counter(const char *type) {
@@ -34,28 +34,27 @@ static bool is_counter(const char *type) {
          strcmp(type, "http_requests") == 0;
 }
 
-static void dispatch(const account_t *account, const metrics_t *metrics) {
-  for (size_t i = 0; i < metrics->n; i++) {
-    const metric_t *m = &metrics->all[i];
-    value_t value = {.gauge = m->value};
-    value_list_t vl = {.values = &value,
-                       .values_len = 1,
-                       .time = MS_TO_CDTIME_T(metrics->now),
-                       .interval = account->interval,
-                       .plugin = "aisearch"};
+static void dispatch(const metrics_t *metrics, const char *type,
+                     const char *name, double number) {
+  const account_t *account = metrics->data;
+  value_t value = {.gauge = number};
+  value_list_t vl = {.values = &value,
+                     .values_len = 1,
+                     .time = MS_TO_CDTIME_T(metrics->now),
+                     .interval = account->interval,
+                     .plugin = "aisearch"};
 
-    if (is_counter(m->type))
-      value.derive = (derive_t)m->value;
-    sstrncpy(vl.plugin_instance, metrics->plugin_instance,
-             sizeof(vl.plugin_instance));
-    sstrncpy(vl.type, m->type, sizeof(vl.type));
-    sstrncpy(vl.type_instance, m->name, sizeof(vl.type_instance));
-    plugin_dispatch_values(&vl);
-  }
+  if (is_counter(type))
+    value.derive = (derive_t)number;
+  sstrncpy(vl.plugin_instance, metrics->plugin_instance,
+           sizeof(vl.plugin_instance));
+  sstrncpy(vl.type, type, sizeof(vl.type));
+  sstrncpy(vl.type_instance, name, sizeof(vl.type_instance));
+  plugin_dispatch_values(&vl);
 }
 
 /* The values of the account itself. */
-static void take_account(account_t *account, metrics_t *m) {
+static void report_account(account_t *account, metrics_t *m) {
   account_values_t *v = &account->values;
   size_t unread = 0;
 
@@ -63,7 +62,7 @@ static void take_account(account_t *account, metrics_t *m) {
     unread +=
         poll->leads && instance_is_unread(poll->instance, m->now, m->lifetime);
 
-  sstrncpy(m->plugin_instance, account->name, sizeof(m->plugin_instance));
+  m->plugin_instance = account->name;
   metrics_add(m, "http_requests", "", (double)v->requests);
   for (int fault = AIS_FAULT_CONNECT; fault <= AIS_FAULT_REFUSED; fault++)
     metrics_add(m, "errors", ais_fault_name(fault), (double)v->errors[fault]);
@@ -85,30 +84,15 @@ static void take_account(account_t *account, metrics_t *m) {
 
 /* The values of one poll. What is gone is over once its conditions were
  * reported as such. */
-static void take_poll(const poll_t *poll, metrics_t *m) {
+static void report_poll(const poll_t *poll, metrics_t *m) {
   instance_t *instance = poll->instance;
 
-  sstrncpy(m->plugin_instance, instance->name, sizeof(m->plugin_instance));
-  m->n = 0;
+  m->plugin_instance = instance->name;
   if (poll->leads && !(instance->is_gone && instance->is_over))
     instance_metrics(instance, m);
   instance->is_over = instance->is_gone;
   if (!instance->is_gone)
     latest_metrics(&poll->latest, instance, poll->job, m);
-}
-
-/* Returns false where all are taken. */
-static bool take_next(account_t *account, metrics_t *m) {
-  poll_t *poll;
-
-  pthread_mutex_lock(&account->lock);
-  poll = account->cursor;
-  if (poll != NULL) {
-    take_poll(poll, m);
-    account->cursor = poll->next;
-  }
-  pthread_mutex_unlock(&account->lock);
-  return poll != NULL;
 }
 
 /* ---- notifications ------------------------------------------------------- */
@@ -170,39 +154,45 @@ static void begin_interval(account_t *account, metrics_t *m) {
     account->to_tell = NOTICES_PER_REPORT;
   account->cursor = account->first;
   account->is_complete = false;
-  take_account(account, m);
+  report_account(account, m);
 }
 
-/* Returns how many polls are to be reported in this slice: few of them at once,
- * many evenly, and in the last slice all that are left. */
-static size_t begin_slice(account_t *account, metrics_t *m) {
-  size_t polls;
+/* Few of the polls at once, many evenly, and in the last slice all that are
+ * left. */
+static size_t polls_in_slice(const account_t *account) {
+  if (account->polls <= POLLS_PER_SLICE ||
+      account->slice + 1 == account->slices)
+    return SIZE_MAX;
+  return (account->polls + account->slices - 1) / account->slices;
+}
+
+/* collectd takes values into a queue: that is no time to hold the lock for. But
+ * the polling thread gets it between any two of the polls. */
+int report(user_data_t *ud) {
+  account_t *account = ud->data;
+  metrics_t metrics = {.now = epoch(),
+                       .details = account->has_details,
+                       .dispatch = dispatch,
+                       .data = account};
+  bool is_complete;
 
   pthread_mutex_lock(&account->lock);
-  m->lifetime = account_lifetime(account);
+  metrics.lifetime = account_lifetime(account);
   if (account->slice == 0)
-    begin_interval(account, m);
-  polls = account->polls;
+    begin_interval(account, &metrics);
+  for (size_t left = polls_in_slice(account);
+       left > 0 && account->cursor != NULL; left--) {
+    report_poll(account->cursor, &metrics);
+    account->cursor = account->cursor->next;
+    pthread_mutex_unlock(&account->lock);
+    pthread_mutex_lock(&account->lock);
+  }
+  is_complete = account->cursor == NULL && !account->is_complete;
+  account->is_complete |= is_complete;
   pthread_mutex_unlock(&account->lock);
 
   account->slice = (account->slice + 1) % account->slices;
-  if (polls <= POLLS_PER_SLICE || account->slice == 0)
-    return SIZE_MAX;
-  return (polls + account->slices - 1) / account->slices;
-}
-
-int report(user_data_t *ud) {
-  account_t *account = ud->data;
-  metrics_t metrics = {.now = epoch(), .details = account->has_details};
-  bool has_more = true;
-  size_t left = begin_slice(account, &metrics);
-
-  dispatch(account, &metrics);
-  while (left-- > 0 && (has_more = take_next(account, &metrics)))
-    dispatch(account, &metrics);
-
-  if (!has_more && !account->is_complete) {
-    account->is_complete = true;
+  if (is_complete) {
     tell_notices(account);
     poller_reported();
   }
