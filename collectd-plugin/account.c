@@ -93,8 +93,11 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
   poll_name(name, account, what);
   other = poll_find(account, name);
   poll->instance = other != NULL ? other->instance : instance_make(name, what);
-  if (poll->instance != NULL)
+  if (poll->instance != NULL) {
+    poll->instance->told.name = poll->instance->name;
+    poll->instance->told.notices = &account->notices;
     poll->instance->polls++;
+  }
   if (what->job != NULL)
     poll->job = strdup(what->job);
 
@@ -175,7 +178,7 @@ void poll_know(poll_t *poll, const facts_t *facts) {
   account_t *account = poll->request.account;
 
   pthread_mutex_lock(&account->lock);
-  conditions_know(poll->instance, facts, epoch(), &account->notices);
+  conditions_know(poll->instance, facts, epoch());
   state_touch(account->notices.changed);
   pthread_mutex_unlock(&account->lock);
 }
@@ -187,7 +190,7 @@ void poll_end(poll_t *poll) {
 
   schedule_drop(&account->payer->schedule, &poll->turn);
   pthread_mutex_lock(&account->lock);
-  conditions_gone(&instance->told, instance->name, &account->notices);
+  conditions_gone(&instance->told);
   instance->is_gone = true;
   instance->is_over = false;
   pthread_mutex_unlock(&account->lock);

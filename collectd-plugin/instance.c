@@ -18,14 +18,10 @@ const char *condition_name(condition_t condition) {
   return names[condition];
 }
 
-bool condition_has_begun(const told_t *told, condition_t condition) {
-  return (told->bits >> condition & 1) != 0;
-}
-
 void text_copy(char *to, size_t size, const char *from) {
   size_t cut = size - sizeof("...");
 
-  if ((size_t)snprintf(to, size, "%s", from) >= size) {
+  if ((size_t)snprintf(to, size, "%s", from != NULL ? from : "") >= size) {
     while (cut > 0 && ((unsigned char)to[cut] & 0xC0) == 0x80)
       cut--;
     memcpy(to + cut, "...", sizeof("..."));
@@ -33,12 +29,8 @@ void text_copy(char *to, size_t size, const char *from) {
   ais_utf8_printable(to, strlen(to));
 }
 
-void facts_init(facts_t *facts) {
-  *facts = (facts_t){.created_at = AIS_TIME_NONE};
-}
-
 void instance_init(instance_t *instance, int64_t now) {
-  facts_init(&instance->facts);
+  instance->facts = (facts_t){.created_at = AIS_TIME_NONE};
   history_init(&instance->history);
   instance->first_at = now;
   instance->read_at = AIS_TIME_NONE;
@@ -55,8 +47,7 @@ void facts_take(facts_t *facts, const struct ais_instance *instance) {
       .paused = instance->paused,
       .in_error = instance->in_error,
   };
-  if (instance->status != NULL)
-    text_copy(facts->status, sizeof(facts->status), instance->status);
+  text_copy(facts->status, sizeof(facts->status), instance->status);
 }
 
 bool facts_equal(const facts_t *a, const facts_t *b) {
@@ -153,8 +144,7 @@ void instance_metrics(const instance_t *instance, metrics_t *m) {
 
   m->job = NULL;
   for (int c = 0; c < CONDITIONS_OF_INSTANCE; c++)
-    metrics_add(m, "gauge", condition_name(c),
-                condition_has_begun(&instance->told, c));
+    metrics_add(m, "gauge", condition_name(c), instance->told.has_begun[c]);
   if (instance->is_gone)
     return;
 

@@ -25,15 +25,16 @@ typedef enum {
 #define CONDITIONS 8
 #define CONDITIONS_OF_INSTANCE 4 /* the first ones */
 
-/* Which conditions have begun, and not ended. */
+/* What was told of an instance or an account. */
 typedef struct {
-  uint32_t bits;
-  int64_t failed_at; /* the latest end of a failed job; 0: not known */
+  const char *name;           /* the plugin instance */
+  struct notices_s *notices;  /* where it is told */
+  bool has_begun[CONDITIONS]; /* and not ended */
+  int64_t failed_at;          /* the latest end of a failed job; 0: not known */
 } told_t;
 
 /* "failed", "stalled", ...: the type instance. */
 const char *condition_name(condition_t condition);
-bool condition_has_begun(const told_t *told, condition_t condition);
 
 /* What the API tells of the instance itself. */
 typedef struct {
@@ -117,13 +118,12 @@ struct metrics_s {
 void metrics_add(const metrics_t *metrics, const char *type, const char *name,
                  double value);
 
-/* Copies text of the API's, made printable. What has no room is cut between two
- * characters, and ends with "...". */
+/* Copies text of the API's (NULL: none), made printable. What has no room is
+ * cut between two characters, and ends with "...". */
 void text_copy(char *to, size_t size, const char *from);
 
 /* Nothing is known. */
 void instance_init(instance_t *instance, int64_t now);
-void facts_init(facts_t *facts);
 
 void facts_take(facts_t *facts, const struct ais_instance *instance);
 bool facts_equal(const facts_t *a, const facts_t *b);

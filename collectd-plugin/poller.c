@@ -61,12 +61,11 @@ static schedule_next_t take_jobs(poll_t *poll, const struct ais_answer *answer,
 
   if (poll->job != NULL)
     history_job(&instance->history, answer, now - age,
-                account->alarms.stalled_after, &news);
+                account->stalled_after, &news);
   else
     history_page(&instance->history, answer, poll->page, now - age,
-                 account->alarms.stalled_after, &news);
-  conditions_judge(instance, &account->alarms, &news, now - age,
-                   &account->notices);
+                 account->stalled_after, &news);
+  conditions_judge(instance, account->overdue_after, &news, now - age);
   state_touch(/* is_urgent = */ news.nended > 0);
 
   poll->page = news.more ? poll->page + 1 : 1;

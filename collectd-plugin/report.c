@@ -22,6 +22,8 @@ void report_prepare(account_t *account, cdtime_t interval) {
   size_t most = (size_t)(interval / SLICE_MIN);
 
   account->interval = interval;
+  account->conditions.told.name = account->name;
+  account->conditions.told.notices = &account->notices;
   account->slices = account->discover.wanted
                         ? SLICES_OF_DISCOVERED
                         : account->polls / POLLS_PER_SLICE + 1;
@@ -68,16 +70,16 @@ static void report_account(account_t *account, metrics_t *m) {
     metrics_add(m, "errors", ais_fault_name(fault), (double)v->errors[fault]);
   for (int c = CONDITIONS_OF_INSTANCE; c < CONDITIONS; c++)
     metrics_add(m, "gauge", condition_name(c),
-                condition_has_begun(&account->conditions.told, c));
+                account->conditions.told.has_begun[c]);
 
   metrics_add(m, "count", "instances", (double)v->instances);
   metrics_add(m, "count", "unread", (double)unread);
   metrics_add(m, "percent", "budget_left", v->budget_percent);
   metrics_add(m, "gauge", "budget_left", (double)v->budget_left);
   metrics_add(m, "gauge", "budget_stretch", v->stretch);
-  if (v->responses > 0)
-    metrics_add(m, "response_time", "api",
-                v->response_time / (double)v->responses);
+  /* NAN where there were none */
+  metrics_add(m, "response_time", "api",
+              v->response_time / (double)v->responses);
   v->response_time = 0.0;
   v->responses = 0;
 }
@@ -130,7 +132,7 @@ static void notify(const notice_t *notice) {
 
 /* Those that were in the state file when the values were taken. */
 static void tell_notices(account_t *account) {
-  for (; account->to_tell > 0; account->to_tell--) {
+  for (size_t n = 0; n < account->to_tell && n < NOTICES_PER_REPORT; n++) {
     notice_t notice;
     bool is_taken;
 
@@ -145,13 +147,11 @@ static void tell_notices(account_t *account) {
 /* ---- an interval --------------------------------------------------------- */
 
 static void begin_interval(account_t *account, metrics_t *m) {
-  conditions_report(&account->conditions, account->name, &account->notices);
+  conditions_report(&account->conditions);
   if (account->notices.changed)
     poller_wake();
 
   account->to_tell = account->notices.written;
-  if (account->to_tell > NOTICES_PER_REPORT)
-    account->to_tell = NOTICES_PER_REPORT;
   account->cursor = account->first;
   account->is_complete = false;
   report_account(account, m);

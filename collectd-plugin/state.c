@@ -440,10 +440,10 @@ int state_each(account_t *account,
 }
 
 void state_end(account_t *account, const char *name) {
-  told_t told = {0};
+  told_t told = {.name = name, .notices = &account->notices};
 
   restore_told(&told, name);
-  conditions_gone(&told, name, &account->notices);
+  conditions_gone(&told);
 }
 
 static void print_date(char date[DATE_SIZE], int64_t now) {
@@ -476,8 +476,10 @@ void state_touch(bool is_urgent) {
 /* ---- saving -------------------------------------------------------------- */
 
 static void add_told(const char *name, const told_t *told, const char *date) {
-  if (told->bits != 0)
-    line_print(TOLD, name, date, told_print(&state.line, told));
+  const char *text = told_print(&state.line, told);
+
+  if (text == NULL || text[0] != '\0')
+    line_print(TOLD, name, date, text);
 }
 
 static void add_instance(instance_t *instance, const char *date) {

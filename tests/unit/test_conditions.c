@@ -14,7 +14,7 @@
 
 /* An account with one instance, from look to look. */
 typedef struct {
-    conditions_settings_t settings;
+    int64_t stalled_after, overdue_after;
     instance_t instance;
     conditions_account_t account;
     notices_t notices;
@@ -27,8 +27,11 @@ static int setup(void **state)
     if (f == NULL)
         return -1;
     instance_init(&f->instance, NOW);
-    f->instance.name = "docs-handbook";
-    f->settings = (conditions_settings_t){.stalled_after = 15 * MINUTE, .overdue_after = 12 * HOUR};
+    f->instance.told.name = "docs-handbook";
+    f->account.told.name = "docs";
+    f->instance.told.notices = f->account.told.notices = &f->notices;
+    f->stalled_after = 15 * MINUTE;
+    f->overdue_after = 12 * HOUR;
     *state = f;
     return 0;
 }
@@ -58,8 +61,8 @@ static void look(fixture_t *f, struct ais_job *jobs, size_t njobs, int64_t now)
     struct ais_answer answer = {.success = true, .jobs = jobs, .njobs = njobs};
     history_news_t news;
 
-    history_page(&f->instance.history, &answer, 1, now, f->settings.stalled_after, &news);
-    conditions_judge(&f->instance, &f->settings, &news, now, &f->notices);
+    history_page(&f->instance.history, &answer, 1, now, f->stalled_after, &news);
+    conditions_judge(&f->instance, f->overdue_after, &news, now);
 }
 
 static void look_at(fixture_t *f, struct ais_job only, int64_t now)
@@ -69,7 +72,7 @@ static void look_at(fixture_t *f, struct ais_job only, int64_t now)
 
 static void know(fixture_t *f, const facts_t *facts, int64_t now)
 {
-    conditions_know(&f->instance, facts, now, &f->notices);
+    conditions_know(&f->instance, facts, now);
 }
 
 /* What a report tells, one line each: "SEVERITY PLUGIN_INSTANCE/CONDITION MESSAGE". */
@@ -80,7 +83,7 @@ static void check_read(fixture_t *f, const char *expected)
     notice_t n;
 
     text[0] = '\0';
-    conditions_report(&f->account, "docs", &f->notices);
+    conditions_report(&f->account);
     assert_false(notices_take(&f->notices, &n)); /* the state file does not have them yet */
     f->notices.written = f->notices.n;
     while (notices_take(&f->notices, &n)) {
@@ -272,7 +275,7 @@ static void test_overdue_by_the_interval(void **state)
         teardown(state);
         setup(state);
         f = *state;
-        f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+        f->overdue_after = OVERDUE_BY_INTERVAL;
         f->instance.facts.sync_interval = intervals[i] * SECOND;
         look(f, NULL, 0, NOW);
         look_at(f, job("a", AIS_SUCCEEDED, NOW, NOW + MINUTE), NOW + MINUTE);
@@ -293,7 +296,7 @@ static void test_overdue_after_overrides_the_interval(void **state)
     look(f, NULL, 0, NOW);
     look(f, NULL, 0, NOW + 12 * HOUR);
     check_read(f, "");
-    f->settings.overdue_after = 0;
+    f->overdue_after = 0;
     look(f, NULL, 0, NOW + 100 * HOUR);
     check_read(f, "");
 }
@@ -318,7 +321,7 @@ static void test_what_is_never_overdue(void **state)
         teardown(state);
         setup(state);
         f = *state;
-        f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+        f->overdue_after = OVERDUE_BY_INTERVAL;
         f->instance.facts = cases[i].facts;
         f->instance.facts.created_at = NONE;
         f->instance.facts.sync_interval = HOUR;
@@ -346,7 +349,7 @@ static void test_an_interval_that_changes(void **state)
     fixture_t *f = *state;
     facts_t facts = {.created_at = NONE, .sync_interval = 24 * HOUR};
 
-    f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+    f->overdue_after = OVERDUE_BY_INTERVAL;
     know(f, &facts, NOW);
     look(f, NULL, 0, NOW);
     look(f, NULL, 0, NOW + 20 * HOUR);
@@ -370,7 +373,7 @@ static void test_paused_on_an_error(void **state)
     fixture_t *f = *state;
     facts_t facts = {.created_at = NONE, .sync_interval = 15 * MINUTE, .status = "ready"};
 
-    f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+    f->overdue_after = OVERDUE_BY_INTERVAL;
     know(f, &facts, NOW - HOUR);
     look(f, NULL, 0, NOW);
     look_at(f, job("a", AIS_FAILED, NOW, NOW + MINUTE), NOW + MINUTE);
@@ -403,7 +406,7 @@ static void test_an_instance_in_error_that_is_gone(void **state)
 
     know(f, &facts, NOW);
     check_read(f, "FAILURE docs-handbook/instance_error The instance is in error: its status is error\n");
-    conditions_gone(&f->instance.told, "docs-handbook", &f->notices);
+    conditions_gone(&f->instance.told);
     check_read(f, "OKAY docs-handbook/instance_error The instance is not there any more\n");
 }
 
@@ -428,8 +431,8 @@ static void test_single_jobs_are_never_overdue(void **state)
     history_news_t news;
 
     for (int64_t now = NOW; now < NOW + 100 * HOUR; now += HOUR) {
-        history_job(&f->instance.history, &answer, now, f->settings.stalled_after, &news);
-        conditions_judge(&f->instance, &f->settings, &news, now, &f->notices);
+        history_job(&f->instance.history, &answer, now, f->stalled_after, &news);
+        conditions_judge(&f->instance, f->overdue_after, &news, now);
     }
     check_read(f, "");
 }
@@ -442,8 +445,8 @@ static void test_an_instance_that_is_gone(void **state)
     look_at(f, job("a", AIS_FAILED, NOW, NOW), NOW + 13 * HOUR);
     check_read(f, "FAILURE docs-handbook/failed Job a (user) has failed after 0 s\n"
                   "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 13 h ago\n");
-    conditions_gone(&f->instance.told, "docs-handbook", &f->notices);
-    conditions_gone(&f->instance.told, "docs-handbook", &f->notices);
+    conditions_gone(&f->instance.told);
+    conditions_gone(&f->instance.told);
     check_read(f, "OKAY docs-handbook/failed The instance is not there any more\n"
                   "OKAY docs-handbook/overdue The instance is not there any more\n");
 }
@@ -453,15 +456,13 @@ static void test_an_instance_that_is_gone(void **state)
 static void outcomes(fixture_t *f, size_t n, enum ais_fault fault)
 {
     while (n-- > 0)
-        conditions_count(&f->account, fault, NULL);
+        conditions_count(&f->account, fault, 0, 0);
 }
 
 static void refusals(fixture_t *f, size_t n, int status, int code)
 {
-    refusal_t refusal = {status, code};
-
     while (n-- > 0)
-        conditions_count(&f->account, status == 404 ? AIS_FAULT_NONE : AIS_FAULT_REFUSED, &refusal);
+        conditions_count(&f->account, status == 404 ? AIS_FAULT_NONE : AIS_FAULT_REFUSED, status, code);
 }
 
 static void test_unreachable(void **state)
@@ -588,7 +589,7 @@ static void test_what_a_refusal_ends(void **state)
     for (int i = 0; i < 3; i++) {
         outcomes(f, 1, AIS_FAULT_CREDENTIAL);
         outcomes(f, 1, AIS_FAULT_RATE_LIMITED);
-        conditions_report(&f->account, "docs", &f->notices);
+        conditions_report(&f->account);
     }
     check_read(f, "WARNING docs/rate_limited The rate limit of the API is reached (429)\n"
                   "FAILURE docs/credential The API refuses the credential\n");
@@ -608,10 +609,10 @@ static void test_what_is_over_before_it_was_told(void **state)
 
     look(f, NULL, 0, NOW);
     look_at(f, silent, NOW + MINUTE);
-    assert_true(condition_has_begun(&f->instance.told, CONDITION_STALLED));
+    assert_true(f->instance.told.has_begun[CONDITION_STALLED]);
     silent.last_seen_at = NOW + 2 * MINUTE;
     look_at(f, silent, NOW + 2 * MINUTE);
-    assert_false(condition_has_begun(&f->instance.told, CONDITION_STALLED));
+    assert_false(f->instance.told.has_begun[CONDITION_STALLED]);
     check_read(f, "");
 
     look_at(f, job("b", AIS_FAILED, NOW, NOW + 3 * MINUTE), NOW + 3 * MINUTE);
@@ -695,14 +696,13 @@ static void test_spans(void **state)
 static notice_t message(const char *id, const char *source, const char *end_reason)
 {
     struct ais_job one = job(id, AIS_FAILED, NOW - 10 * SECOND, NOW);
-    told_t told = {0};
     notices_t notices = {.written = 1};
-    subject_t s = {&told, "docs-handbook", &notices};
+    told_t told = {.name = "docs-handbook", .notices = &notices};
     notice_t notice;
 
     one.source = source;
     one.end_reason = end_reason;
-    judge_end(&s, true, &one);
+    judge_end(&told, true, &one);
     assert_true(notices_take(&notices, &notice));
     free(notices.all);
     return notice;

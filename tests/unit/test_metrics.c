@@ -184,7 +184,7 @@ static void test_instance(void **state)
                    "gauge-failed=0 gauge-stalled=0 gauge-overdue=0 gauge-instance_error=0 "
                    "operations-succeeded=0 operations-failed=0");
 
-    instance.told.bits = 1 << CONDITION_FAILED | 1 << CONDITION_INSTANCE_ERROR;
+    instance.told.has_begun[CONDITION_FAILED] = instance.told.has_begun[CONDITION_INSTANCE_ERROR] = true;
     instance.history.listed = true;
     instance.history.succeeded_at = NOW - 60000;
     instance.history.changed_at = NOW - 30000;

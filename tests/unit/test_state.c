@@ -39,6 +39,7 @@ static void make_account(void)
     ais_budget_configure(&account.budget.parts[BUDGET_ALL], &limit, 1, SECOND, ais_clock());
     instance = (instance_t){.name = "docs-handbook"};
     instance_init(&instance, epoch());
+    instance.told = (told_t){.name = instance.name, .notices = &account.notices};
     poll_of_it = (poll_t){.instance = &instance, .leads = true};
 }
 
@@ -110,12 +111,11 @@ static void fail_job(const char *id)
     struct ais_job job = {.id = id, .source = "user", .state = AIS_FAILED, .end_reason = "no disk; 100 %!\n"};
     struct ais_answer answer = {.success = true, .jobs = &job, .njobs = 1};
     history_news_t news;
-    conditions_settings_t settings = {.overdue_after = 0};
 
     job.started_at = epoch() - 5 * SECOND;
     job.ended_at = job.last_seen_at = epoch();
     history_page(&instance.history, &answer, 1, epoch(), 0, &news);
-    conditions_judge(&instance, &settings, &news, epoch(), &account.notices);
+    conditions_judge(&instance, /* overdue_after = */ 0, &news, epoch());
     state_touch(news.nended > 0);
 }
 
@@ -187,15 +187,15 @@ static void test_a_restart(void **test_state)
     open_it();
     see_nothing();
     fail_job("a");
-    account.conditions.told.bits = 1 << CONDITION_UNREACHABLE;
+    account.conditions.told.has_begun[CONDITION_UNREACHABLE] = true;
     instance.is_known = true;
     instance.facts.sync_interval = 900 * SECOND;
     instance.read_at = epoch() - 60 * SECOND;
     start_again();
 
     assert_int_equal(instance.written[AIS_FAILED], 1);
-    assert_true(condition_has_begun(&instance.told, CONDITION_FAILED));
-    assert_true(condition_has_begun(&account.conditions.told, CONDITION_UNREACHABLE));
+    assert_true(instance.told.has_begun[CONDITION_FAILED]);
+    assert_true(account.conditions.told.has_begun[CONDITION_UNREACHABLE]);
     assert_true(instance.is_known);
     assert_int_equal(instance.facts.sync_interval, 900 * SECOND);
     assert_in_range(epoch() - instance.read_at, 60 * SECOND, 70 * SECOND);
