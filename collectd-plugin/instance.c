@@ -32,8 +32,7 @@ void text_copy(char *to, size_t size, const char *from) {
 void instance_init(instance_t *instance, int64_t now) {
   instance->facts = (facts_t){.created_at = AIS_TIME_NONE};
   history_init(&instance->history);
-  instance->first_at = now;
-  instance->read_at = AIS_TIME_NONE;
+  instance->read_at = now;
 }
 
 /* What the API tells of it. */
@@ -173,9 +172,7 @@ void latest_metrics(const latest_t *latest, const instance_t *instance,
   bool is_final = job != NULL && latest->has_job && !active;
   bool was_read = latest->answered_at != 0;
   int64_t until = active ? latest->answered_at : latest->ended_at;
-  int64_t read_at = was_read                             ? latest->answered_at
-                    : instance->read_at != AIS_TIME_NONE ? instance->read_at
-                                                         : instance->first_at;
+  int64_t read_at = was_read ? latest->answered_at : instance->read_at;
 
   m->job = job;
   metrics_add(m, "duration", "since_read",
@@ -202,9 +199,6 @@ void latest_metrics(const latest_t *latest, const instance_t *instance,
 
 bool instance_is_unread(const instance_t *instance, int64_t now,
                         int64_t lifetime) {
-  int64_t since = instance->read_at != AIS_TIME_NONE ? instance->read_at
-                                                     : instance->first_at;
-
   return !instance->is_gone && instance->polls_over < instance->polls &&
-         now - since > lifetime;
+         now - instance->read_at > lifetime;
 }

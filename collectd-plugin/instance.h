@@ -75,10 +75,10 @@ typedef struct {
   bool awaited;  /* it is not known yet whether they can be known */
   told_t told;
   items_t items;
-  int64_t first_at; /* when it was first heard of */
-  int64_t read_at;  /* when its latest good answer was made; AIS_TIME_NONE */
-  bool is_gone;     /* its conditions are still to be reported as 0 */
-  bool is_over;     /* and that was done */
+  int64_t read_at; /* when its latest good answer was made; before there was
+                      one, when it was first heard of */
+  bool is_gone;    /* its conditions are still to be reported as 0 */
+  bool is_over;    /* and that was done */
 
   /* How many have ended, in the state file as it is being written, and as it
    * is: no more than that is reported, so that no restart takes it back. */

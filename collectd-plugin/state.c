@@ -386,7 +386,6 @@ void state_restore(instance_t *instance) {
   }
   if (facts != NULL) {
     facts_parse(instance, facts);
-    instance->first_at = ais_earlier(instance->first_at, now);
     instance->read_at = ais_earlier(instance->read_at, now);
   }
   restore_told(&instance->told, instance->name);

@@ -394,7 +394,6 @@ bool told_parse(told_t *told, const char *text) {
 /* ---- what is known of an instance ---------------------------------------- */
 
 static const field_t facts_fields[] = {
-    FIELD("first", TIME, instance_t, first_at),
     FIELD("read", TIME, instance_t, read_at),
     FIELD("known", FLAG, instance_t, is_known),
     FIELD("created", TIME, instance_t, facts.created_at),

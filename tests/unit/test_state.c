@@ -216,11 +216,11 @@ static void test_times_to_come(void **test_state)
 {
     (void) test_state;
     put_contents("aisearch-state 1\n"
-                 "budget facts!docs-handbook!first=4102444800.000;read=4102444800.000 2026-11-23T12:00:00Z \n"
+                 "budget facts!docs-handbook!read=4102444800.000 2026-11-23T12:00:00Z \n"
                  "end 1\n");
     open_it();
     state_restore_account(&account);
-    assert_true(instance.first_at <= epoch() && instance.read_at <= epoch());
+    assert_true(instance.read_at <= epoch());
 }
 
 /* The release before sets a file aside where it does not know a kind of line, or what is in one. */
@@ -266,7 +266,7 @@ static void test_what_nobody_takes_is_kept_for_a_month(void **test_state)
 {
     static const char *const lines[] = {"instance other-x %s seen=1.000 listed=1 failed=1/0/0\n",
                                         "told other-x %s failed\n", "budget other %s spent=1@1.000\n",
-                                        "budget facts!other-x!first=1.000 %s \n",
+                                        "budget facts!other-x!read=1.000 %s \n",
                                         "budget notice!other.0!condition=1;name=other-x %s \n"};
     char text[2048] = HEADER, line[256], kept[COUNT(lines)][256];
 
@@ -391,7 +391,7 @@ static void test_lines_that_are_not_understood(void **test_state)
         "told docs-a 2026-11-23T12:00:00Z invented",
         "told  2026-11-23T12:00:00Z failed",
         "budget docs 2026-11-23T12:00:00Z spent",
-        "budget facts!docs-a!first=x 2026-11-23T12:00:00Z ",
+        "budget facts!docs-a!read=x 2026-11-23T12:00:00Z ",
         "budget facts!docs-a 2026-11-23T12:00:00Z ",
         "budget what!docs-a!x=1 2026-11-23T12:00:00Z ",
         "told good 2026-11-23T12:00:00Z stalled", /* the second of that name */
