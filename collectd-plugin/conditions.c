@@ -79,12 +79,6 @@ static bool take_back(const told_t *told, condition_t condition) {
   return false;
 }
 
-static int64_t time_between(int64_t from, int64_t to) {
-  if (from == AIS_TIME_NONE || to == AIS_TIME_NONE)
-    return -1;
-  return to > from ? to - from : 0;
-}
-
 /* With a job, which has taken so many ms (below 0: unknown), the message begins
  * with "Job ID (SOURCE) "; NULL: without. What does not fit is cut off. */
 static void write_notice(notice_t *notice, const struct ais_job *job,
@@ -245,18 +239,15 @@ void conditions_judge(instance_t *instance, int64_t overdue_after,
 
 /* instance_error */
 
-/* Whether more is to be waited for than before. */
-static bool is_stricter(const facts_t *facts, const facts_t *before) {
-  return facts_excuse(facts) == NULL &&
-         (facts_excuse(before) != NULL ||
-          facts->sync_interval < before->sync_interval);
-}
-
 /* What is to sync now, or more often, does so from some moment on since it was
  * told of last; that was not long ago, and what is waited for has that grace.
  */
 void conditions_know(instance_t *instance, const facts_t *facts, int64_t now) {
-  if (is_stricter(facts, &instance->facts))
+  const facts_t *before = &instance->facts;
+
+  if (facts_excuse(facts) == NULL &&
+      (facts_excuse(before) != NULL ||
+       facts->sync_interval < before->sync_interval))
     instance->history.excused_at = now - OVERDUE_GRACE;
   instance->facts = *facts;
   instance->is_known = true;
@@ -291,6 +282,7 @@ void conditions_count(conditions_account_t *account, enum ais_fault fault,
  * and there was none for a repeat. A refusal of a credential may be of one that
  * was replaced a moment ago. */
 void conditions_report(conditions_account_t *account) {
+  told_t *told = &account->told;
   const bool *had = account->had;
   bool refused = had[AIS_FAULT_REFUSED];
   bool denied = had[AIS_FAULT_CREDENTIAL];
@@ -333,11 +325,9 @@ void conditions_report(conditions_account_t *account) {
 
     *reports = rules[i].ends ? 0 : *reports + rules[i].begins;
     if (rules[i].ends)
-      judge(&account->told, rules[i].condition, false, NULL, -1, "%s",
-            rules[i].over);
+      judge(told, rules[i].condition, false, NULL, -1, "%s", rules[i].over);
     else if (rules[i].begins && *reports >= rules[i].reports)
-      judge(&account->told, rules[i].condition, true, NULL, -1, "%s",
-            rules[i].begun);
+      judge(told, rules[i].condition, true, NULL, -1, "%s", rules[i].begun);
   }
   memset(account->had, 0, sizeof(account->had));
 }

@@ -2,7 +2,6 @@
 
 #include "instance.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +15,12 @@ const char *condition_name(condition_t condition) {
       "credential", "unreachable", "rate_limited", "refused"};
 
   return names[condition];
+}
+
+int64_t time_between(int64_t from, int64_t to) {
+  if (from == AIS_TIME_NONE || to == AIS_TIME_NONE)
+    return -1;
+  return to > from ? to - from : 0;
 }
 
 void text_copy(char *to, size_t size, const char *from) {
@@ -109,36 +114,24 @@ void items_take(items_t *items, const struct ais_stats *stats, bool is_soon,
 
 /* Values. */
 
-/* NAN where it is not known. Clocks differ, between us and the API too: no
- * duration is less than 0. */
-static double seconds(int64_t from, int64_t to) {
-  if (from == AIS_TIME_NONE || to == AIS_TIME_NONE)
-    return NAN;
-  return to > from ? (double)(to - from) / 1000.0 : 0.0;
-}
-
 void metrics_add(const metrics_t *m, const char *type, const char *name,
                  double value) {
   char text[128];
 
   snprintf(text, sizeof(text), "%s%s%s", name, m->job != NULL ? "-" : "",
            m->job != NULL ? m->job : "");
-  if (!isnan(value))
+  if (value >= 0.0)
     m->dispatch(m, type, text, value);
 }
 
-static void add_items(const metrics_t *m, const items_t *items) {
-  for (size_t i = 0; items->known && i < AIS_STATS_ITEMS; i++) {
-    char name[32];
-
-    snprintf(name, sizeof(name), "items_%s", ais_stats_name(i));
-    if (items->stats.items[i] >= 0)
-      metrics_add(m, "count", name, (double)items->stats.items[i]);
-  }
+static void add_duration(const metrics_t *m, const char *name, int64_t from,
+                         int64_t to) {
+  metrics_add(m, "duration", name, (double)time_between(from, to) / 1000.0);
 }
 
 void instance_metrics(const instance_t *instance, metrics_t *m) {
   const history_t *history = &instance->history;
+  const items_t *items = &instance->items;
   int last = m->details ? AIS_CANCELLED : AIS_FAILED;
 
   m->job = NULL;
@@ -151,16 +144,19 @@ void instance_metrics(const instance_t *instance, metrics_t *m) {
     metrics_add(m, "operations", ais_state_name(end),
                 (double)instance->written[end]);
   if (m->details)
-    metrics_add(m, "duration", "since_change",
-                seconds(history->changed_at, m->now));
+    add_duration(m, "since_change", history->changed_at, m->now);
   if (m->details && history->listed && !instance->awaited &&
       facts_excuse(&instance->facts) == NULL)
     metrics_add(m, "duration", "sync_interval",
                 (double)facts_interval(&instance->facts) / 1000.0);
   if (history->listed)
-    metrics_add(m, "duration", "since_success",
-                seconds(history->succeeded_at, m->now));
-  add_items(m, &instance->items);
+    add_duration(m, "since_success", history->succeeded_at, m->now);
+  for (size_t i = 0; items->known && i < AIS_STATS_ITEMS; i++) {
+    char name[32];
+
+    snprintf(name, sizeof(name), "items_%s", ais_stats_name(i));
+    metrics_add(m, "count", name, (double)items->stats.items[i]);
+  }
 }
 
 /* What is known of a job is known as of the time of the answer: a job seen a
@@ -169,14 +165,14 @@ void instance_metrics(const instance_t *instance, metrics_t *m) {
 void latest_metrics(const latest_t *latest, const instance_t *instance,
                     const char *job, metrics_t *m) {
   bool active = ais_state_active(latest->state);
+  bool is_queued = latest->state == AIS_QUEUED;
   bool is_final = job != NULL && latest->has_job && !active;
   bool was_read = latest->answered_at != 0;
   int64_t until = active ? latest->answered_at : latest->ended_at;
   int64_t read_at = was_read ? latest->answered_at : instance->read_at;
 
   m->job = job;
-  metrics_add(m, "duration", "since_read",
-              is_final ? 0.0 : seconds(read_at, m->now));
+  add_duration(m, "since_read", is_final ? m->now : read_at, m->now);
   if (!was_read || (!is_final && m->now - read_at > m->lifetime))
     return;
 
@@ -186,15 +182,11 @@ void latest_metrics(const latest_t *latest, const instance_t *instance,
     return;
 
   metrics_add(m, "gauge", "state", latest->state);
-  metrics_add(m, "duration", "job",
-              latest->state == AIS_QUEUED ? 0.0
-                                          : seconds(latest->started_at, until));
+  add_duration(m, "job", is_queued ? until : latest->started_at, until);
   if (m->details && latest->state == AIS_RUNNING)
-    metrics_add(m, "duration", "last_seen",
-                seconds(latest->last_seen_at, latest->answered_at));
+    add_duration(m, "last_seen", latest->last_seen_at, latest->answered_at);
   if (job != NULL && latest->state == AIS_SUCCEEDED)
-    metrics_add(m, "duration", "since_success",
-                seconds(latest->ended_at, m->now));
+    add_duration(m, "since_success", latest->ended_at, m->now);
 }
 
 bool instance_is_unread(const instance_t *instance, int64_t now,

@@ -114,13 +114,18 @@ struct metrics_s {
   const void *data; /* dispatch's own */
 };
 
-/* Dispatches one, unless it is not known, which is NAN. */
+/* Dispatches one. What is not known is below 0 or no number, and left out. */
 void metrics_add(const metrics_t *metrics, const char *type, const char *name,
                  double value);
 
 /* Copies text of the API's (NULL: none), made printable. What has no room is
  * cut between two characters, and ends with "...". */
 void text_copy(char *to, size_t size, const char *from);
+
+/* How long it is from one time to another, ms; -1 where one of them is
+ * AIS_TIME_NONE. Clocks differ, between us and the API too: nothing takes less
+ * than 0. */
+int64_t time_between(int64_t from, int64_t to);
 
 /* Nothing is known. */
 void instance_init(instance_t *instance, int64_t now);

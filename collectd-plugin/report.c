@@ -77,7 +77,7 @@ static void report_account(account_t *account, metrics_t *m) {
   metrics_add(m, "percent", "budget_left", v->budget_percent);
   metrics_add(m, "gauge", "budget_left", (double)v->budget_left);
   metrics_add(m, "gauge", "budget_stretch", v->stretch);
-  /* NAN where there were none */
+  /* no number where there were none */
   metrics_add(m, "response_time", "api",
               v->response_time / (double)v->responses);
   v->response_time = 0.0;
@@ -166,8 +166,9 @@ static size_t polls_in_slice(const account_t *account) {
   return (account->polls + account->slices - 1) / account->slices;
 }
 
-/* collectd takes values into a queue: that is no time to hold the lock for. But
- * the polling thread gets it between any two of the polls. */
+/* Values are dispatched under the lock, since all that collectd does with them
+ * here is to put them into its queue. The polling thread may have the lock
+ * between any two polls. */
 int report(user_data_t *ud) {
   account_t *account = ud->data;
   metrics_t metrics = {.now = epoch(),
@@ -205,7 +206,7 @@ int report_test(user_data_t *ud) {
   account_t *account = ud->data;
   static cdtime_t deadline; /* one for all accounts */
   size_t expected = account->polls + account->discover.wanted;
-  char *fault = account->fault;
+  const char *fault = account->fault;
   bool is_good;
 
   if (deadline == 0)
@@ -221,13 +222,12 @@ int report_test(user_data_t *ud) {
     pthread_mutex_lock(&account->lock);
   }
 
-  if (fault[0] == '\0' && account->answers < expected)
-    sstrncpy(fault, "no answer within Timeout", sizeof(account->fault));
-  is_good = fault[0] == '\0';
+  is_good = fault[0] == '\0' && account->answers >= expected;
   if (is_good)
     account_log(account, LOG_NOTICE, ": OK.");
   else
-    account_log(account, LOG_ERR, ": cannot be read: %s.", fault);
+    account_log(account, LOG_ERR, ": cannot be read: %s.",
+                fault[0] != '\0' ? fault : "no answer within Timeout");
   pthread_mutex_unlock(&account->lock);
   return is_good ? 0 : -1;
 }

@@ -240,7 +240,8 @@ static void test_facts(void **state)
 
 static void test_what_are_no_facts(void **state)
 {
-    static const char *const bad[] = {"read", "read=1", "first=1.000", "off=0", "known=1;;off=1", "status=%zz", "status=%00"};
+    static const char *const bad[] = {"read",           "read=1",     "first=1.000", "off=0",
+                                      "known=1;;off=1", "status=%zz", "status=%00"};
     instance_t instance = {.name = NULL};
 
     (void) state;
