@@ -48,13 +48,12 @@ typedef struct notices_s {
 /* What may come of a request: a fault, NONE where the API has told what was
  * asked for, or that there is no such thing. */
 #define OUTCOME_MISSING AIS_FAULTS
-#define OUTCOMES (AIS_FAULTS + 1)
 
 /* Of an account. */
 typedef struct {
   told_t told;
-  bool had[OUTCOMES]; /* which of them there were since the last report */
-  int status, code;   /* that the API has said no with last; code 0: none */
+  bool had[OUTCOME_MISSING + 1]; /* which there were since the last report */
+  int status, code; /* that the API has said no with last; code 0: none */
   unsigned reports[CONDITIONS_OF_ACCOUNT]; /* with reason for it to begin, and
                                               none to end since */
 } conditions_account_t;

@@ -147,8 +147,7 @@ void instance_metrics(const instance_t *instance, metrics_t *m) {
     add_duration(m, "since_change", history->changed_at, m->now);
   if (m->details && history->listed && !instance->awaited &&
       facts_excuse(&instance->facts) == NULL)
-    metrics_add(m, "duration", "sync_interval",
-                (double)facts_interval(&instance->facts) / 1000.0);
+    add_duration(m, "sync_interval", 0, facts_interval(&instance->facts));
   if (history->listed)
     add_duration(m, "since_success", history->succeeded_at, m->now);
   for (size_t i = 0; items->known && i < AIS_STATS_ITEMS; i++) {
