@@ -386,7 +386,6 @@ void state_restore(instance_t *instance) {
   }
   if (facts != NULL) {
     facts_parse(instance, facts);
-    instance->first_at = ais_earlier(instance->first_at, now);
     instance->read_at = ais_earlier(instance->read_at, now);
   }
   restore_told(&instance->told, instance->name);
@@ -406,6 +405,7 @@ static void restore_notices(account_t *account) {
       return;
     if (notice_parse(&notice, text))
       notices_add(&account->notices, &notice);
+    account->notices.written = account->notices.n;
     sfree(text);
   }
 }
@@ -439,10 +439,10 @@ int state_each(account_t *account,
 }
 
 void state_end(account_t *account, const char *name) {
-  told_t told = {0};
+  told_t told = {.name = name, .notices = &account->notices};
 
   restore_told(&told, name);
-  conditions_gone(&told, name, &account->notices);
+  conditions_gone(&told);
 }
 
 static void print_date(char date[DATE_SIZE], int64_t now) {
@@ -475,8 +475,10 @@ void state_touch(bool is_urgent) {
 /* ---- saving -------------------------------------------------------------- */
 
 static void add_told(const char *name, const told_t *told, const char *date) {
-  if (told->bits != 0)
-    line_print(TOLD, name, date, told_print(&state.line, told));
+  const char *text = told_print(&state.line, told);
+
+  if (text == NULL || text[0] != '\0')
+    line_print(TOLD, name, date, text);
 }
 
 static void add_instance(instance_t *instance, const char *date) {
@@ -493,7 +495,6 @@ static void add_instance(instance_t *instance, const char *date) {
 
 static void add_account(account_t *account, const char *date) {
   char name[DATA_MAX_NAME_LEN];
-  size_t n = 0;
 
   pthread_mutex_lock(&account->lock);
   add_told(account->name, &account->conditions.told, date);
@@ -502,11 +503,12 @@ static void add_account(account_t *account, const char *date) {
                budget_print(&state.line, &account->budget.parts[BUDGET_ALL],
                             ais_clock(), epoch()));
 
-  for (const notice_t *i = account->notices.first; i != NULL; i = i->next) {
-    ssnprintf(name, sizeof(name), "%s.%zu", account->name, n++);
-    line_print(NOTICE, name, date, notice_print(&state.line, i));
+  for (size_t n = 0; n < account->notices.n; n++) {
+    ssnprintf(name, sizeof(name), "%s.%zu", account->name, n);
+    line_print(NOTICE, name, date,
+               notice_print(&state.line, &account->notices.all[n]));
   }
-  notices_move(&account->notices, NOTICE_NEW, NOTICE_WRITING);
+  account->notices.writing = account->notices.n;
   account->notices.changed = false;
 
   for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
@@ -561,7 +563,7 @@ static void hand_over(account_t *accounts, const struct ais_error *err) {
 
   for (account_t *a = accounts; a != NULL; a = a->next) {
     pthread_mutex_lock(&a->lock);
-    notices_move(&a->notices, NOTICE_WRITING, NOTICE_WRITTEN);
+    a->notices.written = a->notices.writing;
     for (poll_t *poll = a->first; poll != NULL; poll = poll->next)
       if (poll->leads)
         memcpy(poll->instance->written, poll->instance->writing,

@@ -361,7 +361,7 @@ bool history_parse(history_t *h, const char *text) {
 const char *told_print(text_t *text, const told_t *told) {
   text_begin(text);
   for (int c = 0; c < CONDITIONS; c++)
-    if (condition_has_begun(told, c))
+    if (told->has_begun[c])
       text_print(text, "%s%s", text->len > 0 ? "," : "", condition_name(c));
   return text_end(text);
 }
@@ -376,14 +376,14 @@ static int condition_find(const char *name, size_t len) {
 }
 
 bool told_parse(told_t *told, const char *text) {
-  *told = (told_t){0};
+  memset(told->has_begun, 0, sizeof(told->has_begun));
   while (*text != '\0') {
     size_t len = strcspn(text, ",");
     int c = condition_find(text, len - (len > 0 && text[len - 1] == '+'));
 
     if (c == CONDITIONS)
       return false;
-    told->bits |= UINT32_C(1) << c;
+    told->has_begun[c] = true;
     text += len;
     if (read_char(&text, ',') && *text == '\0')
       return false;
@@ -394,7 +394,6 @@ bool told_parse(told_t *told, const char *text) {
 /* ---- what is known of an instance ---------------------------------------- */
 
 static const field_t facts_fields[] = {
-    FIELD("first", TIME, instance_t, first_at),
     FIELD("read", TIME, instance_t, read_at),
     FIELD("known", FLAG, instance_t, is_known),
     FIELD("created", TIME, instance_t, facts.created_at),
@@ -432,7 +431,7 @@ const char *notice_print(text_t *text, const notice_t *notice) {
 }
 
 bool notice_parse(notice_t *n, const char *text) {
-  *n = (notice_t){.duration = -1, .stage = NOTICE_WRITTEN};
+  *n = (notice_t){.duration = -1};
   return read_words(text, notice_fields, n, /* read_value = */ NULL) &&
          n->name[0] != '\0' && n->condition < CONDITIONS;
 }

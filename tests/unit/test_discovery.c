@@ -246,7 +246,7 @@ static int tear_down(void **state)
     lists_free(&account);
     while (account.first != NULL)
         poll_remove(account.first);
-    notices_free(&account.notices);
+    free(account.notices.all);
     selection_free(&account.discover.selection);
     pthread_mutex_destroy(&account.lock);
     free(watched);
@@ -679,7 +679,7 @@ static void test_odd_status(void **state)
     create("docs");
     find("docs")->status = "in\nd\xc3\xa4xing and much more than there is room for";
     round_of(1);
-    assert_string_equal(find_watched("docs-docs")->instance->facts.status, "in?d??xing and much more than t");
+    assert_string_equal(find_watched("docs-docs")->instance->facts.status, "in d\xc3\xa4xing and much more tha...");
 }
 
 static void test_pages(void **state)
