@@ -62,12 +62,8 @@ static schedule_next_t take_jobs(poll_t *poll, const struct ais_answer *answer,
     instance->read_at = now - age;
   }
 
-  if (poll->job != NULL)
-    history_job(&instance->history, answer, now - age,
-                account->alarms.stalled_after, &news);
-  else
-    history_page(&instance->history, answer, poll->page, now - age,
-                 account->alarms.stalled_after, &news);
+  history_page(&instance->history, answer, poll->job == NULL ? poll->page : 0,
+               now - age, account->alarms.stalled_after, &news);
   conditions_judge(instance, &account->alarms, &news, now - age,
                    &account->notices);
   state_touch(/* is_urgent = */ news.nended > 0);

@@ -86,7 +86,7 @@ static history_news_t look_at_job(history_t *h, struct ais_job job, int64_t now)
     struct ais_answer answer = {.success = true, .jobs = &job, .njobs = 1};
     history_news_t news;
 
-    history_job(h, &answer, now, PATIENCE, &news);
+    history_page(h, &answer, 0, now, PATIENCE, &news);
     return news;
 }
 
@@ -224,6 +224,27 @@ static void test_ends_are_told_in_their_order(void **state)
     for (size_t i = 0; i < 5; i++)
         assert_int_equal(news.ended[i]->id[0], 'a' + (int) i);
     check_ended(h, 2, 2, 1);
+}
+
+/* A list with more on its page than it was asked for: all count, and the latest are told, in whatever order it has
+ * them. */
+static void test_more_ends_than_are_told(void **state)
+{
+    history_t *h = *state;
+    struct ais_job jobs[HISTORY_PER_PAGE + 20];
+    char ids[COUNT(jobs)][8];
+
+    look(h, NULL, 0, NOW);
+    for (size_t i = 0; i < COUNT(jobs); i++) {
+        snprintf(ids[i], sizeof(ids[i]), "%zu", i);
+        jobs[i] = ended(ids[i], AIS_FAILED, NOW, NOW + (int64_t) ((i * 37) % COUNT(jobs)));
+    }
+
+    history_news_t news = look_page(h, jobs, COUNT(jobs), 1, NOW + MINUTE);
+    check_ended(h, 0, COUNT(jobs), 0);
+    assert_int_equal(news.nended, HISTORY_PER_PAGE);
+    for (size_t i = 0; i < HISTORY_PER_PAGE; i++)
+        assert_int_equal(news.ended[i]->ended_at, NOW + 20 + (int64_t) i);
 }
 
 /* Two jobs of one second, of which the other shows up later. */
@@ -746,6 +767,7 @@ int main(void)
         TEST(test_old_jobs_that_come_up_do_not_count),
         TEST(test_an_end_counts_once),
         TEST(test_ends_are_told_in_their_order),
+        TEST(test_more_ends_than_are_told),
         TEST(test_equal_times),
         TEST(test_equal_times_over_a_restart),
         TEST(test_times_that_cannot_be_read),
