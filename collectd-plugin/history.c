@@ -14,9 +14,9 @@ typedef struct {
   unsigned page; /* 0: it is a single job */
   int64_t answered_at;
   int64_t patience;
+  int64_t oldest; /* of the times at which its jobs began; or INT64_MAX */
   bool is_first;  /* nothing is known yet: what has ended does not count */
   bool overlaps;  /* with what was known before */
-  int64_t oldest; /* of the times at which its jobs began; or INT64_MAX */
   bool is_news;   /* something in it was not seen in this look */
 } look_t;
 
@@ -88,7 +88,7 @@ static int compare_jobs(const void *left, const void *right) {
   return (a->at < b->at) - (a->at > b->at);
 }
 
-static void sort_jobs(history_t *h) {
+void history_sort(history_t *h) {
   if (h->njobs > 1)
     qsort(h->jobs, h->njobs, sizeof(h->jobs[0]), compare_jobs);
 }
@@ -97,7 +97,7 @@ static void sort_jobs(history_t *h) {
  * first. */
 static void settle(history_t *h) {
   if (h->njobs > HISTORY_JOBS)
-    sort_jobs(h);
+    history_sort(h);
   for (; h->njobs > HISTORY_JOBS; h->njobs--)
     if (!h->jobs[h->njobs - 1].active)
       h->floor = later(h->floor, h->jobs[h->njobs - 1].at);
@@ -336,13 +336,8 @@ static void end_page(look_t *look, const struct ais_answer *answer) {
 
 void history_page(history_t *h, const struct ais_answer *answer, unsigned page,
                   int64_t answered_at, int64_t patience, history_news_t *news) {
-  look_t look = {.history = h,
-                 .news = news,
-                 .page = page,
-                 .answered_at = answered_at,
-                 .patience = patience,
-                 .oldest = INT64_MAX,
-                 .is_first = !h->listed};
+  look_t look = {h,         news,       page,  answered_at, patience,
+                 INT64_MAX, !h->listed, false, false};
 
   *news = (history_news_t){.all_well = true};
   if (page == 1)
@@ -359,21 +354,6 @@ void history_page(history_t *h, const struct ais_answer *answer, unsigned page,
   for (uint32_t i = 0; i < h->njobs; i++) {
     news->active |= h->jobs[i].active;
     news->all_well &= !h->jobs[i].silent;
-  }
-}
-
-void history_bound(history_t *h, int64_t now) {
-  h->seen_at = ais_earlier(h->seen_at, now);
-  h->changed_at = ais_earlier(h->changed_at, now);
-  h->succeeded_at = ais_earlier(h->succeeded_at, now);
-  h->excused_at = ais_earlier(h->excused_at, now);
-
-  /* these are by the API's clock */
-  h->floor = ais_earlier(h->floor, now + CLOCKS_DIFFER);
-  for (uint32_t i = 0; i < h->njobs; i++) {
-    history_job_t *job = &h->jobs[i];
-
-    job->at = ais_earlier(job->at, job->active ? now : now + CLOCKS_DIFFER);
   }
 }
 

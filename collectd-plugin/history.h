@@ -95,9 +95,9 @@ void history_page(history_t *history, const struct ais_answer *answer,
                   unsigned page, int64_t answered_at, int64_t patience,
                   history_news_t *news);
 
-/* What was remembered when the clock was wrong: no time is later than it could
- * be if it was taken down now. */
-void history_bound(history_t *history, int64_t now);
+/* Sorts the jobs: active ones first, then those that have ended, the latest
+ * first. */
+void history_sort(history_t *history);
 
 /* A job that is known from before, by its hash; see history_job_t. Returns
  * false where there are too many, or memory runs out. */

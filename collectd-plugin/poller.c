@@ -207,7 +207,7 @@ static void tell_news(account_t *payer) {
                 ": The budget allows all look-ups that are wanted again.");
 }
 
-/* For the read callbacks. */
+/* For the read callbacks, which have told notices, or have some to tell. */
 static void publish(void) {
   int64_t now = ais_clock();
 
@@ -215,6 +215,8 @@ static void publish(void) {
     budget_t *budget = &a->payer->budget;
 
     pthread_mutex_lock(&a->lock);
+    if (a->notices.changed)
+      state_touch(/* is_urgent = */ true);
     a->values.budget_left = budget_left(budget, BUDGET_ALL, now);
     a->values.budget_percent = budget_percent(budget, now);
     a->values.stretch = a->payer->schedule.stretch;
