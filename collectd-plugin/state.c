@@ -26,8 +26,7 @@ typedef struct line_s line_t;
 struct line_s {
   line_t *next;
   state_kind_t kind;
-  bool is_taken; /* it is not in the tree any more, and goes with the next save
-                  */
+  bool is_taken; /* out of the tree; it goes with the next save */
   int64_t at;    /* when it was written, by the clock of the world */
   const char *name;
   char *text;
@@ -90,23 +89,20 @@ static bool line_insert(state_kind_t kind, const char *name, int64_t at,
   return true;
 }
 
-static void line_take(line_t *line) {
+/* Returns its text, which is there until the next save. */
+static const char *line_take(line_t *line) {
   tdelete(line, &state.by_name, compare_lines);
   line->is_taken = true;
   state.nlines--;
+  return line->text;
 }
 
 /* Reads what there is about that. */
 static bool restore(state_kind_t kind, const char *name, void *of) {
   line_t **line = tfind(&(line_t){.kind = kind, .name = name}, &state.by_name,
                         compare_lines);
-  const char *text;
 
-  if (line == NULL)
-    return false;
-  text = (*line)->text;
-  line_take(*line);
-  return state_parse(kind, of, text, epoch());
+  return line != NULL && state_parse(kind, of, line_take(*line), epoch());
 }
 
 /* Adds the text, or, where it is NULL, what there is to say about that. The

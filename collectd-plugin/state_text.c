@@ -156,7 +156,8 @@ static void print_string(printer_t *p, const char *word, const char *s) {
 }
 
 /* Of those that have ended, the latest are kept, so that others of the same
- * second are not taken for them; all others are known by a later floor. */
+ * second are not taken for them; all others are known by a later floor, which
+ * comes behind the one of now, and is read last. */
 static void print_jobs(printer_t *p, history_t *h) {
   unsigned active = 0, ended = 0;
 
