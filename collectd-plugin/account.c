@@ -93,8 +93,11 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
   poll_name(name, account, what);
   other = poll_find(account, name);
   poll->instance = other != NULL ? other->instance : instance_make(name, what);
-  if (poll->instance != NULL)
+  if (poll->instance != NULL) {
+    poll->instance->told.name = poll->instance->name;
+    poll->instance->told.notices = &account->notices;
     poll->instance->polls++;
+  }
   if (what->job != NULL)
     poll->job = strdup(what->job);
 
@@ -107,7 +110,6 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
   poll->request.account = account;
   poll->leads = other == NULL;
   poll->page = 1;
-  poll->latest.arrived_at = AIS_TIME_NONE;
 
   pthread_mutex_lock(&account->lock);
   poll->prev = account->last;
@@ -176,7 +178,7 @@ void poll_know(poll_t *poll, const facts_t *facts) {
   account_t *account = poll->request.account;
 
   pthread_mutex_lock(&account->lock);
-  conditions_know(poll->instance, facts, epoch(), &account->notices);
+  conditions_know(poll->instance, facts, epoch());
   state_touch(account->notices.changed);
   pthread_mutex_unlock(&account->lock);
 }
@@ -188,7 +190,7 @@ void poll_end(poll_t *poll) {
 
   schedule_drop(&account->payer->schedule, &poll->turn);
   pthread_mutex_lock(&account->lock);
-  conditions_gone(&instance->told, instance->name, &account->notices);
+  conditions_gone(&instance->told);
   instance->is_gone = true;
   instance->is_over = false;
   pthread_mutex_unlock(&account->lock);
@@ -217,7 +219,7 @@ void account_free(account_t *account) {
     next = poll->next;
     poll_remove(poll);
   }
-  notices_free(&account->notices);
+  sfree(account->notices.all);
   ais_credential_free(account->credential.secret);
   sfree(account->credential.email);
   sfree(account->credential.file);

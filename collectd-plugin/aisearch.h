@@ -43,7 +43,7 @@ typedef struct {
   enum ais_fault fault; /* NONE also where the API says that there is none */
   int status;
   struct ais_verdict verdict;
-  refusal_t refusal; /* where the API says no */
+  int code;          /* that the API says no with; 0: none */
   unsigned spent;    /* calls that it has cost */
   int64_t closed;    /* for how long no more calls are wanted, ms */
   struct ais_error why;
@@ -146,7 +146,8 @@ struct account_s {
   int64_t active_interval; /* ms */
   int64_t idle_interval;   /* ms */
   discovery_settings_t discover;
-  conditions_settings_t alarms;
+  int64_t stalled_after;   /* ms; 0: never */
+  int64_t overdue_after;   /* ms; 0: never; or OVERDUE_BY_INTERVAL */
   bool has_details; /* all values are reported */
   bool has_items;   /* and what is indexed */
   bool is_partial;  /* a block of it was refused: who knows whose */
@@ -190,8 +191,6 @@ struct account_s {
   size_t slices;     /* the calls in one interval; each reports a part */
   size_t slice;      /* which of them it is */
   bool is_complete;  /* all polls are reported */
-  size_t reported;   /* polls since the first slice */
-  size_t unread;     /* instances since then */
   size_t to_tell;    /* notices, after the values */
   poll_t *cursor;    /* lock; the next one to report */
 

@@ -18,25 +18,11 @@
 /* Two of the instance's own sync intervals, and a quarter of an hour. */
 #define OVERDUE_BY_INTERVAL (-1)
 
-typedef struct {
-  int64_t stalled_after; /* 0: never */
-  int64_t overdue_after; /* 0: never; or OVERDUE_BY_INTERVAL */
-} conditions_settings_t;
-
 #define NOTICE_MESSAGE_SIZE 256 /* collectd's */
 
-/* How far a notice has come. */
-typedef enum {
-  NOTICE_NEW,
-  NOTICE_WRITING, /* to the state file */
-  NOTICE_WRITTEN, /* from now on it may be told */
-} notice_stage_t;
-
-typedef struct notice_s notice_t;
-struct notice_s {
+typedef struct {
   condition_t condition;
-  bool is_over; /* it has ended; or it has begun */
-  notice_stage_t stage;
+  bool is_over;   /* it has ended; or it has begun */
   char name[128]; /* the plugin instance */
   char message[NOTICE_MESSAGE_SIZE];
 
@@ -45,73 +31,62 @@ struct notice_s {
   char source[24];
   char end_reason[256];
   int64_t duration; /* ms */
-
-  notice_t *next;
-};
+} notice_t;
 
 /* The notices of an account that wait, in order. */
-typedef struct {
-  notice_t *first;
-  bool changed; /* since the state file was written */
+typedef struct notices_s {
+  notice_t *all; /* freed by who has them */
+  size_t n;
+  size_t written; /* so many of the first ones are in the state file, and may be
+                     told */
+  size_t writing; /* so many will be, once it is written */
+  bool changed;   /* since then */
 } notices_t;
 
-/* What the API says no with. */
-typedef struct {
-  int status;
-  int code; /* 0: none */
-} refusal_t;
+#define CONDITIONS_OF_ACCOUNT (CONDITIONS - CONDITIONS_OF_INSTANCE)
 
-/* Of an account: what came of its requests. */
+/* What may come of a request: a fault, NONE where the API has told what was
+ * asked for, or that there is no such thing. */
+#define OUTCOME_MISSING AIS_FAULTS
+
+/* Of an account. */
 typedef struct {
   told_t told;
-
-  /* since the last report */
-  size_t ended[AIS_FAULTS]; /* NONE: the API has told what was asked for */
-  size_t missing;           /* that there is no such thing */
-  refusal_t refusal;        /* the latest one */
-
-  unsigned denied_reads; /* and nothing good since */
-  unsigned failed_reads;
-  unsigned refused_reads;
+  bool had[OUTCOME_MISSING + 1]; /* which there were since the last report */
+  int status, code; /* that the API has said no with last; code 0: none */
+  unsigned reports[CONDITIONS_OF_ACCOUNT]; /* with reason for it to begin, and
+                                              none to end since */
 } conditions_account_t;
 
 /* Whether it begins with a failure, and not only a warning. */
 bool conditions_is_failure(condition_t condition);
 
-/* A good answer has come in, and the history has told its news. Notes in it
- * that nobody waits for a success now, where that is so. */
-void conditions_judge(instance_t *instance,
-                      const conditions_settings_t *settings,
-                      const history_news_t *news, int64_t answered_at,
-                      notices_t *notices);
+/* A good answer has come in, and the history has told its news. A success is to
+ * come within overdue_after (0: never; or OVERDUE_BY_INTERVAL). Notes in the
+ * history that nobody waits for a success now, where that is so. */
+void conditions_judge(instance_t *instance, int64_t overdue_after,
+                      const history_news_t *news, int64_t answered_at);
 
 /* The API has told of the instance itself, which is known from now on. */
-void conditions_know(instance_t *instance, const facts_t *facts, int64_t now,
-                     notices_t *notices);
+void conditions_know(instance_t *instance, const facts_t *facts, int64_t now);
 
 /* The instance is gone, and all its conditions with it. */
-void conditions_gone(told_t *told, const char *name, notices_t *notices);
+void conditions_gone(told_t *told);
 
-/* A request of the account has ended; not one that the budget put off. refusal
- * is what the API says no with; NULL where it does not. */
+/* A request of the account has ended; not one that the budget put off. Where
+ * the API says no, status and code are what it says it with; else status is 0.
+ */
 void conditions_count(conditions_account_t *account, enum ais_fault fault,
-                      const refusal_t *refusal);
+                      int status, int code);
 
 /* A report begins: judges what has come since the last one. */
-void conditions_report(conditions_account_t *account, const char *name,
-                       notices_t *notices);
+void conditions_report(conditions_account_t *account);
 
 /* Puts a copy of one at the end. Returns false where memory runs out. */
 bool notices_add(notices_t *notices, const notice_t *notice);
 
-/* How many are at a stage; and all of one stage get to another. */
-size_t notices_count(const notices_t *notices, notice_stage_t stage);
-void notices_move(notices_t *notices, notice_stage_t from, notice_stage_t to);
-
-/* The first one, to be freed, if it may be told; or NULL. */
-notice_t *notices_take(notices_t *notices);
-
-void notices_free(notices_t *notices);
+/* Takes the first one, if it may be told; or returns false. */
+bool notices_take(notices_t *notices, notice_t *notice);
 
 /* Says how long something took, as "45 s", "12 min", "13 h" or "3 d". */
 #define SPAN_SIZE 24

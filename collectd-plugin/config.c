@@ -522,8 +522,8 @@ static int set_times(account_t *account, const settings_t *s) {
   account->target.timeout = (int64_t)timeout;
   account->target.connect_timeout = account->target.timeout;
   account->target.retries = RETRIES;
-  account->alarms.stalled_after = (int64_t)(s->stalled_after * 1000.0);
-  account->alarms.overdue_after = s->overdue_after < 0.0
+  account->stalled_after = (int64_t)(s->stalled_after * 1000.0);
+  account->overdue_after = s->overdue_after < 0.0
                                       ? OVERDUE_BY_INTERVAL
                                       : (int64_t)(s->overdue_after * 1000.0);
   account->discover.interval = (int64_t)(s->discovery_interval * 1000.0);

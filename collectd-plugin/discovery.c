@@ -72,7 +72,7 @@ static discovery_instance_t *list_get(discovery_t *d,
   if (instance == NULL)
     return NULL;
 
-  facts_init(&instance->facts);
+  instance->facts = (facts_t){.created_at = AIS_TIME_NONE};
   instance->generation = generation;
   instance->is_new = true;
   instance->id = strdup(id);

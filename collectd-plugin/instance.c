@@ -5,49 +5,42 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ais_utf8.h"
+
 #define ITEMS_LOOKS 4
 
 const char *condition_name(condition_t condition) {
   static const char *const names[CONDITIONS] = {
-      [CONDITION_FAILED] = "failed",
-      [CONDITION_STALLED] = "stalled",
-      [CONDITION_OVERDUE] = "overdue",
-      [CONDITION_INSTANCE_ERROR] = "instance_error",
-      [CONDITION_CREDENTIAL] = "credential",
-      [CONDITION_UNREACHABLE] = "unreachable",
-      [CONDITION_RATE_LIMITED] = "rate_limited",
-      [CONDITION_REFUSED] = "refused",
-  };
+      "failed",     "stalled",     "overdue",      "instance_error",
+      "credential", "unreachable", "rate_limited", "refused"};
 
   return names[condition];
 }
 
-bool condition_has_begun(const told_t *told, condition_t condition) {
-  return (told->bits >> condition & 1) != 0;
+int64_t time_between(int64_t from, int64_t to) {
+  if (from == AIS_TIME_NONE || to == AIS_TIME_NONE)
+    return -1;
+  return to > from ? to - from : 0;
 }
 
-void facts_init(facts_t *facts) {
-  *facts = (facts_t){.created_at = AIS_TIME_NONE};
+void text_copy(char *to, size_t size, const char *from) {
+  size_t cut = size - sizeof("...");
+
+  if ((size_t)snprintf(to, size, "%s", from != NULL ? from : "") >= size) {
+    while (cut > 0 && ((unsigned char)to[cut] & 0xC0) == 0x80)
+      cut--;
+    memcpy(to + cut, "...", sizeof("..."));
+  }
+  ais_utf8_printable(to, strlen(to));
 }
 
 void instance_init(instance_t *instance, int64_t now) {
-  facts_init(&instance->facts);
+  instance->facts = (facts_t){.created_at = AIS_TIME_NONE};
   history_init(&instance->history);
-  instance->first_at = now;
-  instance->read_at = AIS_TIME_NONE;
+  instance->read_at = now;
 }
 
 /* What the API tells of it. */
-
-/* It ends up in messages, where a line is a line. */
-static void copy_status(char to[sizeof(((facts_t *)0)->status)],
-                        const char *from) {
-  size_t len = 0;
-
-  for (; len < sizeof(((facts_t *)0)->status) - 1 && from[len] != '\0'; len++)
-    to[len] = from[len] >= ' ' && from[len] <= '~' ? from[len] : '?';
-  to[len] = '\0';
-}
 
 void facts_take(facts_t *facts, const struct ais_instance *instance) {
   *facts = (facts_t){
@@ -58,8 +51,7 @@ void facts_take(facts_t *facts, const struct ais_instance *instance) {
       .paused = instance->paused,
       .in_error = instance->in_error,
   };
-  if (instance->status != NULL)
-    copy_status(facts->status, instance->status);
+  text_copy(facts->status, sizeof(facts->status), instance->status);
 }
 
 bool facts_equal(const facts_t *a, const facts_t *b) {
@@ -85,18 +77,14 @@ int64_t facts_interval(const facts_t *facts) {
 
 /* What its latest answer says. */
 
-void latest_take(latest_t *latest, bool is_list,
-                 const struct ais_answer *answer, int64_t now, int64_t age) {
+void latest_take(latest_t *latest, const struct ais_answer *answer,
+                 int64_t answered_at) {
   const struct ais_job *job = ais_jobs_newest(answer->jobs, answer->njobs);
 
   *latest = (latest_t){
-      .good = true, .arrived_at = now, .age = age, .is_list = is_list};
-  for (size_t i = 0; i < answer->njobs; i++) {
+      .good = true, .answered_at = answered_at, .has_job = job != NULL};
+  for (size_t i = 0; i < answer->njobs; i++)
     latest->running += answer->jobs[i].state == AIS_RUNNING;
-    latest->active |= ais_state_active(answer->jobs[i].state);
-  }
-
-  latest->has_job = job != NULL;
   if (job != NULL) {
     latest->state = job->state;
     latest->started_at = job->started_at;
@@ -109,12 +97,11 @@ void latest_take(latest_t *latest, bool is_list,
 
 /* Not after the first look, when all instances are looked at. */
 bool items_due(items_t *items, bool has_ended, int64_t now) {
-  bool due = has_ended || (items->begun && now >= items->due_at);
+  bool is_first = items->due_at == 0;
 
-  if (!items->begun)
+  if (is_first)
     items->due_at = now;
-  items->begun = true;
-  return due;
+  return has_ended || (!is_first && now >= items->due_at);
 }
 
 void items_take(items_t *items, const struct ais_stats *stats, bool is_soon,
@@ -127,126 +114,82 @@ void items_take(items_t *items, const struct ais_stats *stats, bool is_soon,
 
 /* Values. */
 
-typedef struct {
-  metric_t *metrics;
-  size_t n;
-  const char *job; /* NULL: none */
-} metrics_t;
+void metrics_add(const metrics_t *m, const char *type, const char *name,
+                 double value) {
+  char text[128];
 
-static void metric_add(metrics_t *list, const char *type, const char *name,
-                       double value) {
-  metric_t *metric = &list->metrics[list->n++];
-  const char *job = list->job != NULL ? list->job : "";
-
-  *metric = (metric_t){.type = type, .value = value};
-  snprintf(metric->name, sizeof(metric->name), "%s%s%s", name,
-           job[0] != '\0' ? "-" : "", job);
+  snprintf(text, sizeof(text), "%s%s%s", name, m->job != NULL ? "-" : "",
+           m->job != NULL ? m->job : "");
+  if (value >= 0.0)
+    m->dispatch(m, type, text, value);
 }
 
-static void metric_add_ends(metrics_t *list, const instance_t *instance,
-                            enum ais_state end) {
-  metric_add(list, "operations", ais_state_name(end),
-             (double)instance->written[end]);
+static void add_duration(const metrics_t *m, const char *name, int64_t from,
+                         int64_t to) {
+  metrics_add(m, "duration", name, (double)time_between(from, to) / 1000.0);
 }
 
-/* Clocks differ, between us and the API too: no duration is less than 0. */
-static double seconds(int64_t from, int64_t to) {
-  return to > from ? (double)(to - from) / 1000.0 : 0.0;
-}
+void instance_metrics(const instance_t *instance, metrics_t *m) {
+  const history_t *history = &instance->history;
+  const items_t *items = &instance->items;
+  int last = m->details ? AIS_CANCELLED : AIS_FAILED;
 
-static void metric_add_since(metrics_t *list, const char *name, int64_t then,
-                             int64_t now) {
-  if (then != AIS_TIME_NONE)
-    metric_add(list, "duration", name, seconds(then, now));
-}
+  m->job = NULL;
+  for (int c = 0; c < CONDITIONS_OF_INSTANCE; c++)
+    metrics_add(m, "gauge", condition_name(c), instance->told.has_begun[c]);
+  if (instance->is_gone)
+    return;
 
-static void metric_add_items(metrics_t *list, const items_t *items) {
+  for (int end = AIS_SUCCEEDED; end <= last; end++)
+    metrics_add(m, "operations", ais_state_name(end),
+                (double)instance->written[end]);
+  if (m->details)
+    add_duration(m, "since_change", history->changed_at, m->now);
+  if (m->details && history->listed && !instance->awaited &&
+      facts_excuse(&instance->facts) == NULL)
+    add_duration(m, "sync_interval", 0, facts_interval(&instance->facts));
+  if (history->listed)
+    add_duration(m, "since_success", history->succeeded_at, m->now);
   for (size_t i = 0; items->known && i < AIS_STATS_ITEMS; i++) {
     char name[32];
 
     snprintf(name, sizeof(name), "items_%s", ais_stats_name(i));
-    if (items->stats.items[i] >= 0)
-      metric_add(list, "count", name, (double)items->stats.items[i]);
+    metrics_add(m, "count", name, (double)items->stats.items[i]);
   }
-}
-
-size_t instance_metrics(const instance_t *instance,
-                        const metrics_settings_t *settings,
-                        metric_t metrics[METRICS_MAX]) {
-  const history_t *history = &instance->history;
-  metrics_t list = {.metrics = metrics};
-
-  for (int c = 0; c < CONDITIONS_OF_INSTANCE; c++)
-    metric_add(&list, "gauge", condition_name(c),
-               condition_has_begun(&instance->told, c));
-  if (instance->is_gone)
-    return list.n;
-
-  metric_add_ends(&list, instance, AIS_SUCCEEDED);
-  metric_add_ends(&list, instance, AIS_FAILED);
-  if (settings->details) {
-    metric_add_ends(&list, instance, AIS_CANCELLED);
-    metric_add_since(&list, "since_change", history->changed_at, settings->now);
-    if (history->listed && !instance->awaited &&
-        facts_excuse(&instance->facts) == NULL)
-      metric_add(&list, "duration", "sync_interval",
-                 (double)facts_interval(&instance->facts) / 1000.0);
-  }
-  if (history->listed)
-    metric_add_since(&list, "since_success", history->succeeded_at,
-                     settings->now);
-  metric_add_items(&list, &instance->items);
-  return list.n;
 }
 
 /* What is known of a job is known as of the time of the answer: a job seen a
- * minute ago is not taken to have run for that minute too. */
-static void metric_add_job(metrics_t *list, const latest_t *latest,
-                           bool details) {
-  int64_t answered_at = latest->arrived_at - latest->age;
+ * minute ago is not taken to have run for that minute too. A pinned one that
+ * has ended never changes again: what is known of it does not get old. */
+void latest_metrics(const latest_t *latest, const instance_t *instance,
+                    const char *job, metrics_t *m) {
   bool active = ais_state_active(latest->state);
-  int64_t until = active ? answered_at : latest->ended_at;
+  bool is_queued = latest->state == AIS_QUEUED;
+  bool is_final = job != NULL && latest->has_job && !active;
+  bool was_read = latest->answered_at != 0;
+  int64_t until = active ? latest->answered_at : latest->ended_at;
+  int64_t read_at = was_read ? latest->answered_at : instance->read_at;
 
-  metric_add(list, "gauge", "state", (double)latest->state);
-  if (latest->state == AIS_QUEUED)
-    metric_add(list, "duration", "job", 0.0);
-  else if (latest->started_at != AIS_TIME_NONE && until != AIS_TIME_NONE)
-    metric_add(list, "duration", "job", seconds(latest->started_at, until));
-  if (details && latest->state == AIS_RUNNING)
-    metric_add_since(list, "last_seen", latest->last_seen_at, answered_at);
-}
+  m->job = job;
+  add_duration(m, "since_read", is_final ? m->now : read_at, m->now);
+  if (!was_read || (!is_final && m->now - read_at > m->lifetime))
+    return;
 
-/* A pinned job that has ended never changes again: what is known of it does not
- * get old. */
-size_t latest_metrics(const latest_t *latest, const instance_t *instance,
-                      const char *job, const metrics_settings_t *settings,
-                      metric_t metrics[METRICS_MAX]) {
-  metrics_t list = {.metrics = metrics, .job = job};
-  bool is_final =
-      !latest->is_list && latest->has_job && !ais_state_active(latest->state);
-  bool was_read = latest->arrived_at != AIS_TIME_NONE;
-  int64_t read_at = was_read ? latest->arrived_at - latest->age
-                    : instance->read_at != AIS_TIME_NONE ? instance->read_at
-                                                         : instance->first_at;
+  if (job == NULL && m->details)
+    metrics_add(m, "count", "running", (double)latest->running);
+  if (!latest->has_job)
+    return;
 
-  metric_add_since(&list, "since_read", is_final ? settings->now : read_at,
-                   settings->now);
-  if (!was_read || (!is_final && settings->now - read_at > settings->lifetime))
-    return list.n;
-
-  if (latest->is_list && settings->details)
-    metric_add(&list, "count", "running", (double)latest->running);
-  if (latest->has_job)
-    metric_add_job(&list, latest, settings->details);
-  if (job != NULL && latest->has_job && latest->state == AIS_SUCCEEDED)
-    metric_add_since(&list, "since_success", latest->ended_at, settings->now);
-  return list.n;
+  metrics_add(m, "gauge", "state", latest->state);
+  add_duration(m, "job", is_queued ? until : latest->started_at, until);
+  if (m->details && latest->state == AIS_RUNNING)
+    add_duration(m, "last_seen", latest->last_seen_at, latest->answered_at);
+  if (job != NULL && latest->state == AIS_SUCCEEDED)
+    add_duration(m, "since_success", latest->ended_at, m->now);
 }
 
 bool instance_is_unread(const instance_t *instance, int64_t now,
                         int64_t lifetime) {
-  int64_t since = instance->read_at != AIS_TIME_NONE ? instance->read_at
-                                                     : instance->first_at;
-
-  return instance->polls_over < instance->polls && now - since > lifetime;
+  return !instance->is_gone && instance->polls_over < instance->polls &&
+         now - instance->read_at > lifetime;
 }

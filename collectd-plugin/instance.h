@@ -25,15 +25,16 @@ typedef enum {
 #define CONDITIONS 8
 #define CONDITIONS_OF_INSTANCE 4 /* the first ones */
 
-/* Which conditions have begun, and not ended. */
+/* What was told of an instance or an account. */
 typedef struct {
-  uint32_t bits;
-  int64_t failed_at; /* the latest end of a failed job; 0: not known */
+  const char *name;           /* the plugin instance */
+  struct notices_s *notices;  /* where it is told */
+  bool has_begun[CONDITIONS]; /* and not ended */
+  int64_t failed_at;          /* the latest end of a failed job; 0: not known */
 } told_t;
 
 /* "failed", "stalled", ...: the type instance. */
 const char *condition_name(condition_t condition);
-bool condition_has_begun(const told_t *told, condition_t condition);
 
 /* What the API tells of the instance itself. */
 typedef struct {
@@ -43,7 +44,7 @@ typedef struct {
   bool disabled;            /* its owner wants none */
   bool paused;              /* the same, or the service has stopped them */
   bool in_error;
-  char status[32]; /* the API's word, in printable ASCII; empty: none */
+  char status[32]; /* the API's word, made printable; empty: none */
 } facts_t;
 
 /* Where the API does not tell it: its default. */
@@ -55,8 +56,7 @@ typedef struct {
 typedef struct {
   bool known;
   struct ais_stats stats;
-  bool begun;
-  int64_t due_at;
+  int64_t due_at; /* 0: its jobs were not looked at yet */
 } items_t;
 
 typedef struct {
@@ -75,10 +75,10 @@ typedef struct {
   bool awaited;  /* it is not known yet whether they can be known */
   told_t told;
   items_t items;
-  int64_t first_at; /* when it was first heard of */
-  int64_t read_at;  /* when its latest good answer was made; AIS_TIME_NONE */
-  bool is_gone;     /* its conditions are still to be reported as 0 */
-  bool is_over;     /* and that was done */
+  int64_t read_at; /* when its latest good answer was made; before there was
+                      one, when it was first heard of */
+  bool is_gone;    /* its conditions are still to be reported as 0 */
+  bool is_over;    /* and that was done */
 
   /* How many have ended, in the state file as it is being written, and as it
    * is: no more than that is reported, so that no restart takes it back. */
@@ -88,12 +88,9 @@ typedef struct {
 
 /* What the latest good answer for a list, or a pinned job, has told. */
 typedef struct {
-  bool good;          /* the latest of all was one */
-  int64_t arrived_at; /* AIS_TIME_NONE: never yet */
-  int64_t age;        /* how old it was when it arrived, ms */
-  bool is_list;
-  size_t running; /* of a list */
-  bool active;    /* a job waits or runs */
+  bool good;           /* the latest of all was one */
+  int64_t answered_at; /* when it was made; 0: never yet */
+  size_t running;      /* how many jobs of it are */
 
   /* The newest job of a list, or the pinned one. */
   bool has_job;
@@ -101,18 +98,37 @@ typedef struct {
   int64_t started_at, ended_at, last_seen_at;
 } latest_t;
 
-/* One value. */
-typedef struct {
-  const char *type; /* of types.db */
-  char name[128];   /* the type instance */
-  double value;
-} metric_t;
+/* Where values of one plugin instance go, and what they depend on. */
+typedef struct metrics_s metrics_t;
+struct metrics_s {
+  int64_t now;
+  int64_t lifetime; /* of an answer, ms */
+  bool details;     /* all that there is */
 
-#define METRICS_MAX 32
+  const char *plugin_instance;
+  const char *job; /* its id stands behind the names that follow; NULL: none */
+
+  /* Takes a value of a type of types.db; name is the type instance. */
+  void (*dispatch)(const metrics_t *metrics, const char *type, const char *name,
+                   double value);
+  const void *data; /* dispatch's own */
+};
+
+/* Dispatches one. What is not known is below 0 or no number, and left out. */
+void metrics_add(const metrics_t *metrics, const char *type, const char *name,
+                 double value);
+
+/* Copies text of the API's (NULL: none), made printable. What has no room is
+ * cut between two characters, and ends with "...". */
+void text_copy(char *to, size_t size, const char *from);
+
+/* How long it is from one time to another, ms; -1 where one of them is
+ * AIS_TIME_NONE. Clocks differ, between us and the API too: nothing takes less
+ * than 0. */
+int64_t time_between(int64_t from, int64_t to);
 
 /* Nothing is known. */
 void instance_init(instance_t *instance, int64_t now);
-void facts_init(facts_t *facts);
 
 void facts_take(facts_t *facts, const struct ais_instance *instance);
 bool facts_equal(const facts_t *a, const facts_t *b);
@@ -124,9 +140,9 @@ const char *facts_excuse(const facts_t *facts);
 /* What there is between two scheduled jobs, by all that is known. */
 int64_t facts_interval(const facts_t *facts);
 
-/* Takes over a good answer, which arrived now and was made age ms before. */
-void latest_take(latest_t *latest, bool is_list,
-                 const struct ais_answer *answer, int64_t now, int64_t age);
+/* Takes over a good answer, which was made at that time. */
+void latest_take(latest_t *latest, const struct ais_answer *answer,
+                 int64_t answered_at);
 
 /* A look at the jobs is over. Whether to ask for the items now. */
 bool items_due(items_t *items, bool has_ended, int64_t now);
@@ -136,25 +152,14 @@ bool items_due(items_t *items, bool has_ended, int64_t now);
 void items_take(items_t *items, const struct ais_stats *stats, bool is_soon,
                 int64_t idle, int64_t now);
 
-/* What the values depend on. */
-typedef struct {
-  int64_t now;
-  int64_t lifetime; /* of an answer, ms */
-  bool details;     /* all that there is */
-} metrics_settings_t;
-
 /*
- * The values of an instance, and those of one of its polls, where the job's id
- * (NULL: of the list) stands behind their names. What was told of jobs is
- * reported until the answer is too old, all else always. Return how many there
- * are.
+ * Dispatches the values of an instance, and those of one of its polls: of that
+ * job, or of the list (NULL). What was told of jobs is reported until the
+ * answer is too old, all else always.
  */
-size_t instance_metrics(const instance_t *instance,
-                        const metrics_settings_t *settings,
-                        metric_t metrics[METRICS_MAX]);
-size_t latest_metrics(const latest_t *latest, const instance_t *instance,
-                      const char *job, const metrics_settings_t *settings,
-                      metric_t metrics[METRICS_MAX]);
+void instance_metrics(const instance_t *instance, metrics_t *metrics);
+void latest_metrics(const latest_t *latest, const instance_t *instance,
+                    const char *job, metrics_t *metrics);
 
 /* Whether nothing good was heard of it for longer than that. */
 bool instance_is_unread(const instance_t *instance, int64_t now,

@@ -23,14 +23,11 @@ static atomic_bool poller_has_report;
 
 static schedule_next_t after_success(const poll_t *poll,
                                      const history_news_t *news) {
-  bool active = poll->latest.active;
-
   if (news->more)
     return SCHEDULE_NOW;
-  if (poll->job != NULL && !active)
+  if (poll->job != NULL && !ais_state_active(poll->latest.state))
     return SCHEDULE_NEVER;
-  return active || news->active || news->changed ? SCHEDULE_SOON
-                                                 : SCHEDULE_LATER;
+  return news->active || news->changed ? SCHEDULE_SOON : SCHEDULE_LATER;
 }
 
 /* Of what is more than its jobs, the instance's items come last. */
@@ -58,14 +55,13 @@ static schedule_next_t take_jobs(poll_t *poll, const struct ais_answer *answer,
   history_news_t news;
 
   if (poll->page == 1) {
-    latest_take(&poll->latest, poll->job == NULL, answer, now, age);
+    latest_take(&poll->latest, answer, now - age);
     instance->read_at = now - age;
   }
 
   history_page(&instance->history, answer, poll->job == NULL ? poll->page : 0,
-               now - age, account->alarms.stalled_after, &news);
-  conditions_judge(instance, &account->alarms, &news, now - age,
-                   &account->notices);
+               now - age, account->stalled_after, &news);
+  conditions_judge(instance, account->overdue_after, &news, now - age);
   state_touch(/* is_urgent = */ news.nended > 0);
 
   poll->page = news.more ? poll->page + 1 : 1;

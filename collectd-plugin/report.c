@@ -19,143 +19,85 @@
 #define NOTICES_PER_REPORT 20
 
 void report_prepare(account_t *account, cdtime_t interval) {
-  size_t wanted = account->polls / POLLS_PER_SLICE + 1;
   size_t most = (size_t)(interval / SLICE_MIN);
 
-  if (account->discover.wanted && wanted < SLICES_OF_DISCOVERED)
-    wanted = SLICES_OF_DISCOVERED;
-
   account->interval = interval;
-  account->slices = wanted < most ? wanted : most > 0 ? most : 1;
+  account->conditions.told.name = account->name;
+  account->conditions.told.notices = &account->notices;
+  account->slices = account->discover.wanted
+                        ? SLICES_OF_DISCOVERED
+                        : account->polls / POLLS_PER_SLICE + 1;
+  if (account->slices > most)
+    account->slices = most > 0 ? most : 1;
 }
 
-/* How many polls are to be reported when the present slice is over: few of them
- * at once, many evenly. */
-static size_t slice_goal(const account_t *account) {
-  size_t parts = account->polls / POLLS_PER_SLICE + 1;
-  size_t part;
-
-  if (parts > account->slices)
-    parts = account->slices;
-  part = ((account->slice + 1) * parts + account->slices - 1) / account->slices;
-  return part < parts ? account->polls * part / parts : SIZE_MAX;
-}
-
-/* Of the types used here; the others are gauges. */
 static bool is_counter(const char *type) {
   return strcmp(type, "operations") == 0 || strcmp(type, "errors") == 0 ||
          strcmp(type, "http_requests") == 0;
 }
 
-static void dispatch(const account_t *account, const char *plugin_instance,
-                     const char *type, const char *type_instance, double number,
-                     cdtime_t now) {
+static void dispatch(const metrics_t *metrics, const char *type,
+                     const char *name, double number) {
+  const account_t *account = metrics->data;
   value_t value = {.gauge = number};
   value_list_t vl = {.values = &value,
                      .values_len = 1,
-                     .time = now,
+                     .time = MS_TO_CDTIME_T(metrics->now),
                      .interval = account->interval,
                      .plugin = "aisearch"};
 
   if (is_counter(type))
     value.derive = (derive_t)number;
-  sstrncpy(vl.plugin_instance, plugin_instance, sizeof(vl.plugin_instance));
+  sstrncpy(vl.plugin_instance, metrics->plugin_instance,
+           sizeof(vl.plugin_instance));
   sstrncpy(vl.type, type, sizeof(vl.type));
-  sstrncpy(vl.type_instance, type_instance, sizeof(vl.type_instance));
+  sstrncpy(vl.type_instance, name, sizeof(vl.type_instance));
   plugin_dispatch_values(&vl);
 }
 
-static void report_account(account_t *account, cdtime_t now) {
-  account_values_t v;
-  told_t told;
+/* The values of the account itself. */
+static void report_account(account_t *account, metrics_t *m) {
+  account_values_t *v = &account->values;
+  size_t unread = 0;
 
-  pthread_mutex_lock(&account->lock);
-  v = account->values;
-  account->values.response_time = 0.0;
-  account->values.responses = 0;
-  told = account->conditions.told;
-  pthread_mutex_unlock(&account->lock);
+  for (const poll_t *poll = account->first; poll != NULL; poll = poll->next)
+    unread +=
+        poll->leads && instance_is_unread(poll->instance, m->now, m->lifetime);
 
-  dispatch(account, account->name, "http_requests", "", (double)v.requests,
-           now);
+  m->plugin_instance = account->name;
+  metrics_add(m, "http_requests", "", (double)v->requests);
   for (int fault = AIS_FAULT_CONNECT; fault <= AIS_FAULT_REFUSED; fault++)
-    dispatch(account, account->name, "errors", ais_fault_name(fault),
-             (double)v.errors[fault], now);
+    metrics_add(m, "errors", ais_fault_name(fault), (double)v->errors[fault]);
   for (int c = CONDITIONS_OF_INSTANCE; c < CONDITIONS; c++)
-    dispatch(account, account->name, "gauge", condition_name(c),
-             condition_has_begun(&told, c), now);
+    metrics_add(m, "gauge", condition_name(c),
+                account->conditions.told.has_begun[c]);
 
-  dispatch(account, account->name, "count", "instances", (double)v.instances,
-           now);
-  dispatch(account, account->name, "percent", "budget_left", v.budget_percent,
-           now);
-  dispatch(account, account->name, "gauge", "budget_left",
-           (double)v.budget_left, now);
-  dispatch(account, account->name, "gauge", "budget_stretch", v.stretch, now);
-  if (v.responses > 0)
-    dispatch(account, account->name, "response_time", "api",
-             v.response_time / (double)v.responses, now);
+  metrics_add(m, "count", "instances", (double)v->instances);
+  metrics_add(m, "count", "unread", (double)unread);
+  metrics_add(m, "percent", "budget_left", v->budget_percent);
+  metrics_add(m, "gauge", "budget_left", (double)v->budget_left);
+  metrics_add(m, "gauge", "budget_stretch", v->stretch);
+  /* no number where there were none */
+  metrics_add(m, "response_time", "api",
+              v->response_time / (double)v->responses);
+  v->response_time = 0.0;
+  v->responses = 0;
 }
 
-/* The values of one poll. */
-typedef struct {
-  char plugin_instance[DATA_MAX_NAME_LEN];
-  metric_t metrics[2 * METRICS_MAX];
-  size_t n;
-} values_t;
-
-/* What is gone is over once its conditions were reported as such. */
-static void take_values(account_t *account, poll_t *poll, cdtime_t now,
-                        values_t *values) {
+/* The values of one poll. What is gone is over once its conditions were
+ * reported as such. */
+static void report_poll(const poll_t *poll, metrics_t *m) {
   instance_t *instance = poll->instance;
-  metrics_settings_t settings = {.now = (int64_t)CDTIME_T_TO_MS(now),
-                                 .lifetime = account_lifetime(account),
-                                 .details = account->has_details};
 
-  sstrncpy(values->plugin_instance, instance->name,
-           sizeof(values->plugin_instance));
-  values->n = 0;
-  if (poll->leads)
-    values->n = instance_metrics(instance, &settings, values->metrics);
-  if (instance->is_gone) {
-    if (instance->is_over)
-      values->n = 0;
-    instance->is_over = true;
-    return;
-  }
-
-  values->n += latest_metrics(&poll->latest, instance, poll->job, &settings,
-                              values->metrics + values->n);
-  account->unread += poll->leads && instance_is_unread(instance, settings.now,
-                                                       settings.lifetime);
-}
-
-/* Of the next poll in this slice. Returns false where there is none. */
-static bool next_values(account_t *account, cdtime_t now, values_t *values) {
-  poll_t *poll;
-
-  pthread_mutex_lock(&account->lock);
-  poll = account->reported < slice_goal(account) ? account->cursor : NULL;
-  if (poll != NULL) {
-    take_values(account, poll, now, values);
-    account->cursor = poll->next;
-    account->reported++;
-  }
-  pthread_mutex_unlock(&account->lock);
-  return poll != NULL;
+  m->plugin_instance = instance->name;
+  if (poll->leads && !(instance->is_gone && instance->is_over))
+    instance_metrics(instance, m);
+  instance->is_over = instance->is_gone;
+  if (!instance->is_gone)
+    latest_metrics(&poll->latest, instance, poll->job, m);
 }
 
 /* ---- notifications ------------------------------------------------------- */
-
-static void add_meta(notification_t *n, const notice_t *notice) {
-  plugin_notification_meta_add_string(n, "job", notice->job);
-  plugin_notification_meta_add_string(n, "source", notice->source);
-  if (notice->end_reason[0] != '\0')
-    plugin_notification_meta_add_string(n, "end_reason", notice->end_reason);
-  if (notice->duration >= 0)
-    plugin_notification_meta_add_double(n, "duration",
-                                        (double)notice->duration / 1000.0);
-}
 
 static void notify(const notice_t *notice) {
   notification_t n = {
@@ -172,8 +114,15 @@ static void notify(const notice_t *notice) {
   sstrncpy(n.plugin_instance, notice->name, sizeof(n.plugin_instance));
   sstrncpy(n.type_instance, condition_name(notice->condition),
            sizeof(n.type_instance));
-  if (notice->job[0] != '\0')
-    add_meta(&n, notice);
+  if (notice->job[0] != '\0') {
+    plugin_notification_meta_add_string(&n, "job", notice->job);
+    plugin_notification_meta_add_string(&n, "source", notice->source);
+  }
+  if (notice->end_reason[0] != '\0')
+    plugin_notification_meta_add_string(&n, "end_reason", notice->end_reason);
+  if (notice->duration >= 0)
+    plugin_notification_meta_add_double(&n, "duration",
+                                        (double)notice->duration / 1000.0);
 
   /* fails where no plugin cares for notifications: nobody needs to know */
   plugin_dispatch_notification(&n);
@@ -183,72 +132,71 @@ static void notify(const notice_t *notice) {
 
 /* Those that were in the state file when the values were taken. */
 static void tell_notices(account_t *account) {
-  for (; account->to_tell > 0; account->to_tell--) {
-    notice_t *notice;
+  for (size_t n = 0; n < account->to_tell && n < NOTICES_PER_REPORT; n++) {
+    notice_t notice;
+    bool is_taken;
 
     pthread_mutex_lock(&account->lock);
-    notice = notices_take(&account->notices);
+    is_taken = notices_take(&account->notices, &notice);
     pthread_mutex_unlock(&account->lock);
-    if (notice == NULL)
-      break;
-    notify(notice);
-    sfree(notice);
+    if (is_taken)
+      notify(&notice);
   }
-  account->to_tell = 0;
 }
 
 /* ---- an interval --------------------------------------------------------- */
 
-static void begin_interval(account_t *account, cdtime_t now) {
-  bool has_news;
-
-  tell_notices(account); /* if the last one was cut short */
-  pthread_mutex_lock(&account->lock);
-  conditions_report(&account->conditions, account->name, &account->notices);
-  has_news = account->notices.changed;
-  account->to_tell = notices_count(&account->notices, NOTICE_WRITTEN);
-  if (account->to_tell > NOTICES_PER_REPORT)
-    account->to_tell = NOTICES_PER_REPORT;
-  account->cursor = account->first;
-  account->reported = account->unread = 0;
-  account->is_complete = false;
-  pthread_mutex_unlock(&account->lock);
-
-  if (has_news)
+static void begin_interval(account_t *account, metrics_t *m) {
+  conditions_report(&account->conditions);
+  if (account->notices.changed)
     poller_wake();
-  report_account(account, now);
+
+  account->to_tell = account->notices.written;
+  account->cursor = account->first;
+  account->is_complete = false;
+  report_account(account, m);
 }
 
-/* Once all are reported. */
-static void complete_interval(account_t *account, cdtime_t now) {
+/* Few of the polls at once, many evenly, and in the last slice all that are
+ * left. */
+static size_t polls_in_slice(const account_t *account) {
+  if (account->polls <= POLLS_PER_SLICE ||
+      account->slice + 1 == account->slices)
+    return SIZE_MAX;
+  return (account->polls + account->slices - 1) / account->slices;
+}
+
+/* Values are dispatched under the lock, since all that collectd does with them
+ * here is to put them into its queue. The polling thread may have the lock
+ * between any two polls. */
+int report(user_data_t *ud) {
+  account_t *account = ud->data;
+  metrics_t metrics = {.now = epoch(),
+                       .details = account->has_details,
+                       .dispatch = dispatch,
+                       .data = account};
   bool is_complete;
 
   pthread_mutex_lock(&account->lock);
-  is_complete = !account->is_complete && account->cursor == NULL;
+  metrics.lifetime = account_lifetime(account);
+  if (account->slice == 0)
+    begin_interval(account, &metrics);
+  for (size_t left = polls_in_slice(account);
+       left > 0 && account->cursor != NULL; left--) {
+    report_poll(account->cursor, &metrics);
+    account->cursor = account->cursor->next;
+    pthread_mutex_unlock(&account->lock);
+    pthread_mutex_lock(&account->lock);
+  }
+  is_complete = account->cursor == NULL && !account->is_complete;
   account->is_complete |= is_complete;
   pthread_mutex_unlock(&account->lock);
-  if (!is_complete)
-    return;
 
-  dispatch(account, account->name, "count", "unread", (double)account->unread,
-           now);
-  tell_notices(account);
-  poller_reported();
-}
-
-int report(user_data_t *ud) {
-  account_t *account = ud->data;
-  cdtime_t now = cdtime();
-  values_t values;
-
-  if (account->slice == 0)
-    begin_interval(account, now);
-  while (next_values(account, now, &values))
-    for (size_t i = 0; i < values.n; i++)
-      dispatch(account, values.plugin_instance, values.metrics[i].type,
-               values.metrics[i].name, values.metrics[i].value, now);
-  complete_interval(account, now);
   account->slice = (account->slice + 1) % account->slices;
+  if (is_complete) {
+    tell_notices(account);
+    poller_reported();
+  }
   return 0;
 }
 
@@ -258,27 +206,28 @@ int report_test(user_data_t *ud) {
   account_t *account = ud->data;
   static cdtime_t deadline; /* one for all accounts */
   size_t expected = account->polls + account->discover.wanted;
-  size_t answers;
-  char fault[sizeof(account->fault)];
+  const char *fault = account->fault;
+  bool is_good;
 
   if (deadline == 0)
     deadline = cdtime() + MS_TO_CDTIME_T(account->target.timeout);
   if (expected > TEST_REQUESTS)
     expected = TEST_REQUESTS;
 
-  do {
+  pthread_mutex_lock(&account->lock);
+  while (account->answers < expected && fault[0] == '\0' &&
+         cdtime() < deadline) {
+    pthread_mutex_unlock(&account->lock);
     nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
     pthread_mutex_lock(&account->lock);
-    answers = account->answers;
-    sstrncpy(fault, account->fault, sizeof(fault));
-    pthread_mutex_unlock(&account->lock);
-  } while (answers < expected && fault[0] == '\0' && cdtime() < deadline);
+  }
 
-  if (answers < expected && fault[0] == '\0')
-    sstrncpy(fault, "no answer within Timeout", sizeof(fault));
-  if (fault[0] == '\0')
+  is_good = fault[0] == '\0' && account->answers >= expected;
+  if (is_good)
     account_log(account, LOG_NOTICE, ": OK.");
   else
-    account_log(account, LOG_ERR, ": cannot be read: %s.", fault);
-  return fault[0] == '\0' ? 0 : -1;
+    account_log(account, LOG_ERR, ": cannot be read: %s.",
+                fault[0] != '\0' ? fault : "no answer within Timeout");
+  pthread_mutex_unlock(&account->lock);
+  return is_good ? 0 : -1;
 }

@@ -195,7 +195,7 @@ static void judge_answer(result_t *result,
   } else if (answer->success) {
     result->good = true;
   } else {
-    result->refusal = (refusal_t){result->status, error->code};
+    result->code = error->code;
     ais_error_set(&result->why, "%.200s (code %d)",
                   error->message != NULL ? error->message : "no reason given",
                   error->code);
@@ -245,7 +245,7 @@ static void count(const request_t *request, const result_t *result) {
     account->answers++;
     account->values.errors[is_no ? AIS_FAULT_REFUSED : result->fault]++;
     conditions_count(&account->conditions, result->fault,
-                     is_no ? &result->refusal : NULL);
+                     is_no ? result->status : 0, result->code);
     if (!result->good)
       sstrncpy(account->fault, result->why.text, sizeof(account->fault));
     if (response->status != 0) {
@@ -320,7 +320,7 @@ static void witness_hear(request_t *request, const char *path,
     return;
 
   result->fault = result->verdict.fault = AIS_FAULT_REFUSED;
-  result->refusal = (refusal_t){.status = result->status, .code = 10000};
+  result->code = 10000;
   ais_error_set(&result->why,
                 "it is refused, and others are answered: does the credential "
                 "have the permission for this?");

@@ -269,12 +269,13 @@ void state_restore_account(account_t *account) {
                             ais_clock(), epoch()});
   restore(STATE_TOLD, account->name, &account->conditions.told);
   for (size_t n = 0;; n++) {
-    notice_t notice = {.duration = -1, .stage = NOTICE_WRITTEN};
+    notice_t notice = {.duration = -1};
 
     ssnprintf(name, sizeof(name), "%s.%zu", account->name, n);
     if (!restore(STATE_NOTICE, name, &notice))
       break;
     notices_add(&account->notices, &notice);
+    account->notices.written = account->notices.n;
   }
   for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
     if (poll->leads)
@@ -297,10 +298,10 @@ int state_each(account_t *account,
 }
 
 void state_end(account_t *account, const char *name) {
-  told_t told = {0};
+  told_t told = {.name = name, .notices = &account->notices};
 
   restore(STATE_TOLD, name, &told);
-  conditions_gone(&told, name, &account->notices);
+  conditions_gone(&told);
 }
 
 void state_keep(instance_t *instance) {
@@ -323,32 +324,34 @@ void state_touch(bool is_urgent) {
 
 /* ---- all that is known, as text ------------------------------------------ */
 
+static void print_told(const char *name, told_t *told, int64_t now) {
+  if (memchr(told->has_begun, true, sizeof(told->has_begun)) != NULL)
+    line_print(STATE_TOLD, name, now, NULL, told);
+}
+
 static void print_instance(instance_t *instance, int64_t now) {
   memcpy(instance->writing, instance->history.ended, sizeof(instance->writing));
   if (instance->history.seen_at != AIS_TIME_NONE)
     line_print(STATE_INSTANCE, instance->name, now, NULL, instance);
   line_print(STATE_FACTS, instance->name, now, NULL, instance);
-  if (instance->told.bits != 0)
-    line_print(STATE_TOLD, instance->name, now, NULL, &instance->told);
+  print_told(instance->name, &instance->told, now);
 }
 
 static void print_account(account_t *account, int64_t now) {
   state_budget_t budget = {&account->budget.parts[BUDGET_ALL], ais_clock(),
                            now};
   char name[DATA_MAX_NAME_LEN];
-  size_t n = 0;
 
   pthread_mutex_lock(&account->lock);
-  if (account->conditions.told.bits != 0)
-    line_print(STATE_TOLD, account->name, now, NULL, &account->conditions.told);
+  print_told(account->name, &account->conditions.told, now);
   if (account->payer == account)
     line_print(STATE_BUDGET, account->name, now, NULL, &budget);
 
-  for (notice_t *i = account->notices.first; i != NULL; i = i->next) {
-    ssnprintf(name, sizeof(name), "%s.%zu", account->name, n++);
-    line_print(STATE_NOTICE, name, now, NULL, i);
+  for (size_t n = 0; n < account->notices.n; n++) {
+    ssnprintf(name, sizeof(name), "%s.%zu", account->name, n);
+    line_print(STATE_NOTICE, name, now, NULL, &account->notices.all[n]);
   }
-  notices_move(&account->notices, NOTICE_NEW, NOTICE_WRITING);
+  account->notices.writing = account->notices.n;
   account->notices.changed = false;
 
   for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
@@ -423,7 +426,7 @@ static void *write_main(void __attribute__((unused)) * arg) {
 static void hand_over(account_t *accounts, int status) {
   for (account_t *a = accounts; a != NULL; a = a->next) {
     pthread_mutex_lock(&a->lock);
-    notices_move(&a->notices, NOTICE_WRITING, NOTICE_WRITTEN);
+    a->notices.written = a->notices.writing;
     for (poll_t *poll = a->first; poll != NULL; poll = poll->next)
       if (poll->leads)
         memcpy(poll->instance->written, poll->instance->writing,

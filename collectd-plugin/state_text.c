@@ -29,7 +29,7 @@ typedef enum {
   NUMBER,    /* at most limit */
   STRING,    /* of that size */
   COUNTER,   /* of jobs that have ended: "2/0/0" */
-  CONDITION, /* the limit is its number; a word without a value */
+  CONDITION, /* that has begun; a word without a value */
   ENDED,     /* jobs of a history: "ID@TIME,ID@TIME" */
   ACTIVE,
   SPENT, /* of a budget: "CALLS@TIME,CALLS@TIME" */
@@ -57,7 +57,6 @@ static const field_t budget_fields[] = {{"spent", SPENT, 0, 0, 0},
                                         {.word = NULL}};
 
 static const field_t facts_fields[] = {
-    FIELD("first", TIME, instance_t, first_at, 0),
     FIELD("read", TIME, instance_t, read_at, 0),
     FIELD("known", FLAG, instance_t, is_known, 0),
     FIELD("created", TIME, instance_t, facts.created_at, AHEAD),
@@ -95,14 +94,17 @@ static const field_t notice_fields[] = {
     {.word = NULL}};
 
 static const field_t told_fields[] = {
-    FIELD("failed", CONDITION, told_t, bits, CONDITION_FAILED),
-    FIELD("stalled", CONDITION, told_t, bits, CONDITION_STALLED),
-    FIELD("overdue", CONDITION, told_t, bits, CONDITION_OVERDUE),
-    FIELD("instance_error", CONDITION, told_t, bits, CONDITION_INSTANCE_ERROR),
-    FIELD("credential", CONDITION, told_t, bits, CONDITION_CREDENTIAL),
-    FIELD("unreachable", CONDITION, told_t, bits, CONDITION_UNREACHABLE),
-    FIELD("rate_limited", CONDITION, told_t, bits, CONDITION_RATE_LIMITED),
-    FIELD("refused", CONDITION, told_t, bits, CONDITION_REFUSED),
+    FIELD("failed", CONDITION, told_t, has_begun[CONDITION_FAILED], 0),
+    FIELD("stalled", CONDITION, told_t, has_begun[CONDITION_STALLED], 0),
+    FIELD("overdue", CONDITION, told_t, has_begun[CONDITION_OVERDUE], 0),
+    FIELD("instance_error", CONDITION, told_t,
+          has_begun[CONDITION_INSTANCE_ERROR], 0),
+    FIELD("credential", CONDITION, told_t, has_begun[CONDITION_CREDENTIAL], 0),
+    FIELD("unreachable", CONDITION, told_t, has_begun[CONDITION_UNREACHABLE],
+          0),
+    FIELD("rate_limited", CONDITION, told_t, has_begun[CONDITION_RATE_LIMITED],
+          0),
+    FIELD("refused", CONDITION, told_t, has_begun[CONDITION_REFUSED], 0),
     {.word = NULL}};
 
 static const struct {
@@ -210,7 +212,7 @@ static void print_field(printer_t *p, const field_t *field, void *at) {
       print_word(p, field->word, "=%" PRIu64 "/0/0", *(uint64_t *)at);
     break;
   case CONDITION:
-    if ((*(uint32_t *)at >> field->limit & 1) != 0)
+    if (*(bool *)at)
       print_word(p, field->word, "%s", "");
     break;
   case ENDED: /* and those that are active */
@@ -337,7 +339,7 @@ static bool read_value(const field_t *field, char *s, void *at, int64_t now) {
   case COUNTER:
     return read_counter(s, at);
   case CONDITION:
-    *(uint32_t *)at |= UINT32_C(1) << field->limit;
+    *(bool *)at = true;
     return s == NULL || *s == '\0';
   case CLOSED:
     if (!read_time(s, now + field->limit, &t))

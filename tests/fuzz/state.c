@@ -59,7 +59,7 @@ static char *reprint(struct things *t, state_kind_t kind, const char *text)
 
     if (state_parse(kind, of, text, NOW)) {
         MUST(t->instance.history.njobs <= HISTORY_JOBS);
-        MUST(t->instance.history.seen_at <= NOW && t->instance.first_at <= NOW);
+        MUST(t->instance.history.seen_at <= NOW && t->instance.read_at <= NOW);
         printed = print(kind, of);
     }
     history_free(&t->instance.history);

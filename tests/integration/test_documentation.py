@@ -27,7 +27,9 @@ def accepted(block: str) -> set[str]:
 
 def conditions() -> dict[str, str]:
     """The severity of each, from the sources."""
-    names = dict(re.findall(r'\[(CONDITION_\w+)\] = "(\w+)"', (PLUGIN / "instance.c").read_text()))
+    constants = re.findall(r"^  (CONDITION_\w+),", (PLUGIN / "instance.h").read_text(), re.MULTILINE)
+    [table] = re.findall(r"names\[CONDITIONS\] = \{(.*?)\};", (PLUGIN / "instance.c").read_text(), re.DOTALL)
+    names = dict(zip(constants, re.findall(r'"(\w+)"', table), strict=True))
     [failures] = re.findall(r"bool conditions_is_failure\(.*?\n\}", (PLUGIN / "conditions.c").read_text(), re.DOTALL)
     return {name: "FAILURE" if re.search(rf"{constant}\b", failures) else "WARNING" for constant, name in names.items()}
 

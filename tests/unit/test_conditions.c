@@ -14,7 +14,7 @@
 
 /* An account with one instance, from look to look. */
 typedef struct {
-    conditions_settings_t settings;
+    int64_t stalled_after, overdue_after;
     instance_t instance;
     conditions_account_t account;
     notices_t notices;
@@ -27,8 +27,11 @@ static int setup(void **state)
     if (f == NULL)
         return -1;
     instance_init(&f->instance, NOW);
-    f->instance.name = "docs-handbook";
-    f->settings = (conditions_settings_t){.stalled_after = 15 * MINUTE, .overdue_after = 12 * HOUR};
+    f->instance.told.name = "docs-handbook";
+    f->account.told.name = "docs";
+    f->instance.told.notices = f->account.told.notices = &f->notices;
+    f->stalled_after = 15 * MINUTE;
+    f->overdue_after = 12 * HOUR;
     *state = f;
     return 0;
 }
@@ -38,7 +41,7 @@ static int teardown(void **state)
     fixture_t *f = *state;
 
     history_free(&f->instance.history);
-    notices_free(&f->notices);
+    free(f->notices.all);
     free(f);
     return 0;
 }
@@ -58,8 +61,8 @@ static void look(fixture_t *f, struct ais_job *jobs, size_t njobs, int64_t now)
     struct ais_answer answer = {.success = true, .jobs = jobs, .njobs = njobs};
     history_news_t news;
 
-    history_page(&f->instance.history, &answer, 1, now, f->settings.stalled_after, &news);
-    conditions_judge(&f->instance, &f->settings, &news, now, &f->notices);
+    history_page(&f->instance.history, &answer, 1, now, f->stalled_after, &news);
+    conditions_judge(&f->instance, f->overdue_after, &news, now);
 }
 
 static void look_at(fixture_t *f, struct ais_job only, int64_t now)
@@ -69,7 +72,7 @@ static void look_at(fixture_t *f, struct ais_job only, int64_t now)
 
 static void know(fixture_t *f, const facts_t *facts, int64_t now)
 {
-    conditions_know(&f->instance, facts, now, &f->notices);
+    conditions_know(&f->instance, facts, now);
 }
 
 /* What a report tells, one line each: "SEVERITY PLUGIN_INSTANCE/CONDITION MESSAGE". */
@@ -77,19 +80,18 @@ static void check_read(fixture_t *f, const char *expected)
 {
     static char text[16384];
     size_t len = 0;
-    notice_t *n;
+    notice_t n;
 
     text[0] = '\0';
-    conditions_report(&f->account, "docs", &f->notices);
-    assert_null(notices_take(&f->notices)); /* the state file does not have them yet */
-    notices_move(&f->notices, NOTICE_NEW, NOTICE_WRITTEN);
-    while ((n = notices_take(&f->notices)) != NULL) {
+    conditions_report(&f->account);
+    assert_false(notices_take(&f->notices, &n)); /* the state file does not have them yet */
+    f->notices.written = f->notices.n;
+    while (notices_take(&f->notices, &n)) {
         len += (size_t) snprintf(text + len, sizeof(text) - len, "%s %s/%s %s\n",
-                                 n->is_over                            ? "OKAY"
-                                 : conditions_is_failure(n->condition) ? "FAILURE"
-                                                                       : "WARNING",
-                                 n->name, condition_name(n->condition), n->message);
-        free(n);
+                                 n.is_over                            ? "OKAY"
+                                 : conditions_is_failure(n.condition) ? "FAILURE"
+                                                                      : "WARNING",
+                                 n.name, condition_name(n.condition), n.message);
     }
     assert_string_equal(text, expected);
 }
@@ -273,7 +275,7 @@ static void test_overdue_by_the_interval(void **state)
         teardown(state);
         setup(state);
         f = *state;
-        f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+        f->overdue_after = OVERDUE_BY_INTERVAL;
         f->instance.facts.sync_interval = intervals[i] * SECOND;
         look(f, NULL, 0, NOW);
         look_at(f, job("a", AIS_SUCCEEDED, NOW, NOW + MINUTE), NOW + MINUTE);
@@ -294,7 +296,7 @@ static void test_overdue_after_overrides_the_interval(void **state)
     look(f, NULL, 0, NOW);
     look(f, NULL, 0, NOW + 12 * HOUR);
     check_read(f, "");
-    f->settings.overdue_after = 0;
+    f->overdue_after = 0;
     look(f, NULL, 0, NOW + 100 * HOUR);
     check_read(f, "");
 }
@@ -319,7 +321,7 @@ static void test_what_is_never_overdue(void **state)
         teardown(state);
         setup(state);
         f = *state;
-        f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+        f->overdue_after = OVERDUE_BY_INTERVAL;
         f->instance.facts = cases[i].facts;
         f->instance.facts.created_at = NONE;
         f->instance.facts.sync_interval = HOUR;
@@ -347,7 +349,7 @@ static void test_an_interval_that_changes(void **state)
     fixture_t *f = *state;
     facts_t facts = {.created_at = NONE, .sync_interval = 24 * HOUR};
 
-    f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+    f->overdue_after = OVERDUE_BY_INTERVAL;
     know(f, &facts, NOW);
     look(f, NULL, 0, NOW);
     look(f, NULL, 0, NOW + 20 * HOUR);
@@ -371,7 +373,7 @@ static void test_paused_on_an_error(void **state)
     fixture_t *f = *state;
     facts_t facts = {.created_at = NONE, .sync_interval = 15 * MINUTE, .status = "ready"};
 
-    f->settings.overdue_after = OVERDUE_BY_INTERVAL;
+    f->overdue_after = OVERDUE_BY_INTERVAL;
     know(f, &facts, NOW - HOUR);
     look(f, NULL, 0, NOW);
     look_at(f, job("a", AIS_FAILED, NOW, NOW + MINUTE), NOW + MINUTE);
@@ -404,7 +406,7 @@ static void test_an_instance_in_error_that_is_gone(void **state)
 
     know(f, &facts, NOW);
     check_read(f, "FAILURE docs-handbook/instance_error The instance is in error: its status is error\n");
-    conditions_gone(&f->instance.told, "docs-handbook", &f->notices);
+    conditions_gone(&f->instance.told);
     check_read(f, "OKAY docs-handbook/instance_error The instance is not there any more\n");
 }
 
@@ -429,8 +431,8 @@ static void test_single_jobs_are_never_overdue(void **state)
     history_news_t news;
 
     for (int64_t now = NOW; now < NOW + 100 * HOUR; now += HOUR) {
-        history_page(&f->instance.history, &answer, 0, now, f->settings.stalled_after, &news);
-        conditions_judge(&f->instance, &f->settings, &news, now, &f->notices);
+        history_page(&f->instance.history, &answer, 0, now, f->stalled_after, &news);
+        conditions_judge(&f->instance, f->overdue_after, &news, now);
     }
     check_read(f, "");
 }
@@ -443,8 +445,8 @@ static void test_an_instance_that_is_gone(void **state)
     look_at(f, job("a", AIS_FAILED, NOW, NOW), NOW + 13 * HOUR);
     check_read(f, "FAILURE docs-handbook/failed Job a (user) has failed after 0 s\n"
                   "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 13 h ago\n");
-    conditions_gone(&f->instance.told, "docs-handbook", &f->notices);
-    conditions_gone(&f->instance.told, "docs-handbook", &f->notices);
+    conditions_gone(&f->instance.told);
+    conditions_gone(&f->instance.told);
     check_read(f, "OKAY docs-handbook/failed The instance is not there any more\n"
                   "OKAY docs-handbook/overdue The instance is not there any more\n");
 }
@@ -454,15 +456,13 @@ static void test_an_instance_that_is_gone(void **state)
 static void outcomes(fixture_t *f, size_t n, enum ais_fault fault)
 {
     while (n-- > 0)
-        conditions_count(&f->account, fault, NULL);
+        conditions_count(&f->account, fault, 0, 0);
 }
 
 static void refusals(fixture_t *f, size_t n, int status, int code)
 {
-    refusal_t refusal = {status, code};
-
     while (n-- > 0)
-        conditions_count(&f->account, status == 404 ? AIS_FAULT_NONE : AIS_FAULT_REFUSED, &refusal);
+        conditions_count(&f->account, status == 404 ? AIS_FAULT_NONE : AIS_FAULT_REFUSED, status, code);
 }
 
 static void test_unreachable(void **state)
@@ -589,7 +589,7 @@ static void test_what_a_refusal_ends(void **state)
     for (int i = 0; i < 3; i++) {
         outcomes(f, 1, AIS_FAULT_CREDENTIAL);
         outcomes(f, 1, AIS_FAULT_RATE_LIMITED);
-        conditions_report(&f->account, "docs", &f->notices);
+        conditions_report(&f->account);
     }
     check_read(f, "WARNING docs/rate_limited The rate limit of the API is reached (429)\n"
                   "FAILURE docs/credential The API refuses the credential\n");
@@ -609,10 +609,10 @@ static void test_what_is_over_before_it_was_told(void **state)
 
     look(f, NULL, 0, NOW);
     look_at(f, silent, NOW + MINUTE);
-    assert_true(condition_has_begun(&f->instance.told, CONDITION_STALLED));
+    assert_true(f->instance.told.has_begun[CONDITION_STALLED]);
     silent.last_seen_at = NOW + 2 * MINUTE;
     look_at(f, silent, NOW + 2 * MINUTE);
-    assert_false(condition_has_begun(&f->instance.told, CONDITION_STALLED));
+    assert_false(f->instance.told.has_begun[CONDITION_STALLED]);
     check_read(f, "");
 
     look_at(f, job("b", AIS_FAILED, NOW, NOW + 3 * MINUTE), NOW + 3 * MINUTE);
@@ -638,23 +638,32 @@ static void test_what_begins_again_before_its_end_was_told(void **state)
     check_read(f, "OKAY docs-handbook/instance_error The instance is not in error any more: its status is error\n");
 }
 
-static void test_stages(void **state)
+/* What is in the state file, or is written to it, goes on to be what it was when others come and go. */
+static void test_marks(void **state)
 {
     fixture_t *f = *state;
-    notice_t notice = {.name = "docs"}, *taken;
+    notice_t notice = {.name = "docs"}, taken;
+    facts_t facts = {.created_at = NONE, .in_error = true};
 
+    know(f, &facts, NOW);
     assert_true(notices_add(&f->notices, &notice));
-    notices_move(&f->notices, NOTICE_NEW, NOTICE_WRITING);
+    f->notices.written = 1;
+    f->notices.writing = 2;
+    notice.is_over = true;
     assert_true(notices_add(&f->notices, &notice));
-    notices_move(&f->notices, NOTICE_WRITING, NOTICE_WRITTEN);
-    assert_int_equal(notices_count(&f->notices, NOTICE_WRITTEN), 1);
+
+    facts.in_error = false;
+    know(f, &facts, NOW); /* the first one is not to be told any more */
+    assert_int_equal(f->notices.written, 0);
+    assert_false(notices_take(&f->notices, &taken));
+    assert_int_equal(f->notices.writing, 1);
+    f->notices.written = f->notices.writing;
     f->notices.changed = false;
-    taken = notices_take(&f->notices);
-    assert_non_null(taken);
-    free(taken);
+    assert_true(notices_take(&f->notices, &taken));
+    assert_false(taken.is_over);
     assert_true(f->notices.changed);
-    assert_null(notices_take(&f->notices));
-    assert_int_equal(notices_count(&f->notices, NOTICE_NEW), 1);
+    assert_false(notices_take(&f->notices, &taken));
+    assert_int_equal(f->notices.n, 1);
 }
 
 /* ---- spans ------------------------------------------------------------------------------------------------------- */
@@ -687,10 +696,16 @@ static void test_spans(void **state)
 static notice_t message(const char *id, const char *source, const char *end_reason)
 {
     struct ais_job one = job(id, AIS_FAILED, NOW - 10 * SECOND, NOW);
+    notices_t notices = {.written = 1};
+    told_t told = {.name = "docs-handbook", .notices = &notices};
+    notice_t notice;
 
     one.source = source;
     one.end_reason = end_reason;
-    return notice_end(&one, "has failed");
+    judge_end(&told, true, &one);
+    assert_true(notices_take(&notices, &notice));
+    free(notices.all);
+    return notice;
 }
 
 static char *repeat(const char *text, size_t times)
@@ -737,9 +752,7 @@ static void test_text_is_made_printable(void **state)
 {
     (void) state;
     assert_string_equal(message("a", "user", "no\ndisk\t\x7f\xc2\x85!").message,
-                        "Job a (user) has failed after 10 s: no disk   !");
-    assert_string_equal(message("a", "user", "\xff\xc3[\xe2\x82\xed\xa0\x80\xc0\x80\xf4\x90\x80\x80.").message,
-                        "Job a (user) has failed after 10 s: ??[???????????.");
+                        "Job a (user) has failed after 10 s: no disk    !");
     assert_string_equal(message("a\n", "us\x1b[1mer", "caf\xc3\xa9").message,
                         "Job a  (us [1mer) has failed after 10 s: caf\xc3\xa9");
     assert_string_equal(message("a", "user", NULL).message, "Job a (user) has failed after 10 s");
@@ -792,7 +805,7 @@ int main(void)
         TEST(test_what_a_refusal_ends),
         TEST(test_what_is_over_before_it_was_told),
         TEST(test_what_begins_again_before_its_end_was_told),
-        TEST(test_stages),
+        TEST(test_marks),
         TEST(test_spans),
         TEST(test_long_reasons_are_cut),
         TEST(test_text_is_made_printable),

@@ -181,8 +181,6 @@ static size_t list_at(const struct instance *instance, int64_t at, struct ais_jo
 
 /* What we have seen of it. */
 
-static const conditions_settings_t by_interval = {.stalled_after = 900 * SECOND, .overdue_after = OVERDUE_BY_INTERVAL};
-
 static struct job *job_of(struct instance *instance, const char *id)
 {
     size_t i = 0;
@@ -213,7 +211,7 @@ static schedule_next_t read_list(struct world *w, struct instance *instance)
     history_page(&instance->known.history, &answer, 1, EPOCH + answered_at, 900 * SECOND, &news);
     note_ends(w, instance, &news);
     if (w->is_of_syncs)
-        conditions_judge(&instance->known, &by_interval, &news, EPOCH + answered_at, &w->notices);
+        conditions_judge(&instance->known, OVERDUE_BY_INTERVAL, &news, EPOCH + answered_at);
     for (size_t i = 0; i < answer.njobs; i++)
         if (ais_state_active(jobs[i].state))
             job_of(instance, jobs[i].id)->seen_active_at = w->now;
@@ -317,7 +315,7 @@ static struct world *set_up(uint32_t calls)
 
 static void tear_down(struct world *w)
 {
-    notices_free(&w->notices);
+    free(w->notices.all);
     discovery_free(&w->discovery);
     for (size_t i = 0; i < INSTANCES; i++)
         history_free(&w->instances[i].known.history);
@@ -528,7 +526,7 @@ static void know_one(void *data, discovery_event_t event, discovery_instance_t *
     struct world *w = data;
 
     assert_int_equal(event, DISCOVERY_CHANGED);
-    conditions_know(&instance->known, &found->facts, EPOCH + w->now, &w->notices);
+    conditions_know(&instance->known, &found->facts, EPOCH + w->now);
 }
 
 /* The list of the namespace, page by page, in the way of named instances. */
@@ -572,8 +570,8 @@ static int64_t missed_at(const struct instance *instance, int64_t now)
 static void check_instance(struct world *w, struct instance *instance, bool was_told)
 {
     int64_t missed = missed_at(instance, w->now);
-    bool overdue = condition_has_begun(&instance->known.told, CONDITION_OVERDUE);
-    bool in_error = condition_has_begun(&instance->known.told, CONDITION_INSTANCE_ERROR);
+    bool overdue = instance->known.told.has_begun[CONDITION_OVERDUE];
+    bool in_error = instance->known.told.has_begun[CONDITION_INSTANCE_ERROR];
     int64_t patience, within;
 
     if (overdue && !was_told && missed == INT64_MAX)
@@ -598,13 +596,11 @@ static void check_instance(struct world *w, struct instance *instance, bool was_
 
 static void take_notices(struct world *w)
 {
-    notice_t *notice;
+    notice_t notice;
 
-    notices_move(&w->notices, NOTICE_NEW, NOTICE_WRITTEN);
-    while ((notice = notices_take(&w->notices)) != NULL) {
-        w->told[notice->condition] += !notice->is_over;
-        free(notice);
-    }
+    w->notices.written = w->notices.n;
+    while (notices_take(&w->notices, &notice))
+        w->told[notice.condition] += !notice.is_over;
 }
 
 static void test_day_of_syncs(void **state)
@@ -619,7 +615,8 @@ static void test_day_of_syncs(void **state)
         struct instance *instance = &w->instances[i];
 
         plan_instance(w, i);
-        instance->known.name = instance->id;
+        instance->known.told.name = instance->id;
+        instance->known.told.notices = &w->notices;
         assert_int_equal(discovery_add(&w->discovery, AIS_PLAIN, instance->id, NULL, true, instance), 0);
     }
 
@@ -630,7 +627,7 @@ static void test_day_of_syncs(void **state)
         for (size_t i = 0; i < INSTANCES; i++) {
             if (at >= 5 * MINUTE)
                 check_instance(w, &w->instances[i], was_told[i]);
-            was_told[i] = condition_has_begun(&w->instances[i].known.told, CONDITION_OVERDUE);
+            was_told[i] = w->instances[i].known.told.has_begun[CONDITION_OVERDUE];
         }
         take_notices(w);
     }

@@ -38,7 +38,7 @@ static int set_up(void **state)
     (void) state;
     instance = (instance_t){.name = "docs-handbook", .polls = 1};
     instance_init(&instance, NOW);
-    latest = (latest_t){.arrived_at = AIS_TIME_NONE};
+    latest = (latest_t){.good = false};
     return 0;
 }
 
@@ -47,39 +47,50 @@ static void take(enum ais_kind kind, const char *body, int64_t now, int64_t age)
     struct ais_answer answer;
 
     assert_int_equal(ais_answer_parse(&answer, kind, ais_str_of(body), NULL), 0);
-    latest_take(&latest, kind == AIS_LIST, &answer, now, age);
+    latest_take(&latest, &answer, now - age);
     ais_answer_free(&answer);
 }
 
-static const char *text_of(const metric_t *metrics, size_t n)
-{
-    static char text[1024];
-    size_t len = 0;
-
-    text[0] = '\0';
-    for (size_t i = 0; i < n; i++)
-        len += (size_t) snprintf(text + len, sizeof(text) - len, "%s%s-%s=%g", i > 0 ? " " : "", metrics[i].type,
-                                 metrics[i].name, metrics[i].value);
-    return text;
-}
+static char text[1024];
 
 /* "type-instance=value ...", in the order of dispatch. */
+static void add_text(const metrics_t *metrics, const char *type, const char *name, double value)
+{
+    size_t len = strlen(text);
+
+    assert_string_equal(metrics->plugin_instance, instance.name);
+    snprintf(text + len, sizeof(text) - len, "%s%s-%s=%g", len > 0 ? " " : "", type, name, value);
+}
+
+static metrics_t metrics_at(int64_t now, bool details)
+{
+    text[0] = '\0';
+    return (metrics_t){.now = now,
+                       .lifetime = LIFETIME,
+                       .details = details,
+                       .plugin_instance = instance.name,
+                       .dispatch = add_text};
+}
+
 static void check_latest(const char *job, bool details, int64_t now, const char *expected)
 {
-    metrics_settings_t settings = {.now = now, .lifetime = LIFETIME, .details = details};
-    metric_t metrics[METRICS_MAX];
-    size_t n = latest_metrics(&latest, &instance, job, &settings, metrics);
+    metrics_t metrics = metrics_at(now, details);
 
-    assert_true(n <= METRICS_MAX);
-    assert_string_equal(text_of(metrics, n), expected);
+    latest_metrics(&latest, &instance, job, &metrics);
+    assert_string_equal(text, expected);
+}
+
+static const char *instance_text(bool details, int64_t now)
+{
+    metrics_t metrics = metrics_at(now, details);
+
+    instance_metrics(&instance, &metrics);
+    return text;
 }
 
 static void check_instance(bool details, int64_t now, const char *expected)
 {
-    metrics_settings_t settings = {.now = now, .lifetime = LIFETIME, .details = details};
-    metric_t metrics[METRICS_MAX];
-
-    assert_string_equal(text_of(metrics, instance_metrics(&instance, &settings, metrics)), expected);
+    assert_string_equal(instance_text(details, now), expected);
 }
 
 /* ---- what an answer tells ---------------------------------------------------------------------------------------- */
@@ -98,14 +109,10 @@ static void test_lists(void **state)
     (void) state;
     take(AIS_LIST, LIST(SUCCEEDED "," RUNNING "," QUEUED "," FAILED "," CANCELLED), NOW, 0);
     check_latest(NULL, true, NOW, "duration-since_read=0 count-running=1 gauge-state=0 duration-job=0");
-    assert_true(latest.active);
     take(AIS_LIST, LIST(RUNNING "," SUCCEEDED), NOW, 0);
     check_latest(NULL, false, NOW, "duration-since_read=0 gauge-state=1 duration-job=600");
     take(AIS_LIST, LIST(""), NOW, 0);
     check_latest(NULL, true, NOW + 1500, "duration-since_read=1.5 count-running=0");
-    assert_false(latest.active);
-    take(AIS_LIST, LIST(SUCCEEDED "," FAILED), NOW, 0);
-    assert_false(latest.active);
 }
 
 static void test_job_in_each_state(void **state)
@@ -177,7 +184,7 @@ static void test_instance(void **state)
                    "gauge-failed=0 gauge-stalled=0 gauge-overdue=0 gauge-instance_error=0 "
                    "operations-succeeded=0 operations-failed=0");
 
-    instance.told.bits = 1 << CONDITION_FAILED | 1 << CONDITION_INSTANCE_ERROR;
+    instance.told.has_begun[CONDITION_FAILED] = instance.told.has_begun[CONDITION_INSTANCE_ERROR] = true;
     instance.history.listed = true;
     instance.history.succeeded_at = NOW - 60000;
     instance.history.changed_at = NOW - 30000;
@@ -202,15 +209,12 @@ static void test_an_instance_that_is_gone(void **state)
 
 static void test_sync_interval(void **state)
 {
-    metrics_settings_t settings = {.now = NOW, .details = true};
-    metric_t metrics[METRICS_MAX];
-
     (void) state;
     instance.history.listed = true;
     instance.facts.sync_interval = 900000;
-    assert_non_null(strstr(text_of(metrics, instance_metrics(&instance, &settings, metrics)), "sync_interval=900"));
+    assert_non_null(strstr(instance_text(true, NOW), "sync_interval=900"));
     instance.facts.paused = true;
-    assert_null(strstr(text_of(metrics, instance_metrics(&instance, &settings, metrics)), "sync_interval"));
+    assert_null(strstr(instance_text(true, NOW), "sync_interval"));
 }
 
 static void test_unread(void **state)
@@ -280,12 +284,9 @@ static void test_gaps_of_items(void **state)
 
 static void test_items_as_values(void **state)
 {
-    metrics_settings_t settings = {.now = NOW};
-    metric_t metrics[METRICS_MAX];
-
     (void) state;
     items_take(&instance.items, &good, false, IDLE, 0);
-    assert_non_null(strstr(text_of(metrics, instance_metrics(&instance, &settings, metrics)),
+    assert_non_null(strstr(instance_text(false, NOW),
                            " count-items_queued=1 count-items_running=2 count-items_completed=3 count-items_error=4 "
                            "count-items_skipped=5"));
 }

@@ -39,6 +39,7 @@ static void make_account(void)
     ais_budget_configure(&account.budget.parts[BUDGET_ALL], &limit, 1, SECOND, ais_clock());
     instance = (instance_t){.name = "docs-handbook"};
     instance_init(&instance, epoch());
+    instance.told = (told_t){.name = instance.name, .notices = &account.notices};
     poll_of_it = (poll_t){.instance = &instance, .leads = true};
 }
 
@@ -58,7 +59,7 @@ static int tear_down(void **test_state)
     (void) test_state;
     state_close(&account);
     history_free(&instance.history);
-    notices_free(&account.notices);
+    free(account.notices.all);
     snprintf(command, sizeof(command), "rm -rf %s", directory);
     assert_int_equal(system(command), 0);
     memcpy(directory + strlen(directory) - 6, "XXXXXX", 6);
@@ -77,7 +78,7 @@ static void start_again(void)
 {
     state_close(&account);
     history_free(&instance.history);
-    notices_free(&account.notices);
+    free(account.notices.all);
     make_account();
     open_it();
     state_restore_account(&account);
@@ -110,12 +111,11 @@ static void fail_job(const char *id)
     struct ais_job job = {.id = id, .source = "user", .state = AIS_FAILED, .end_reason = "no disk; 100 %!\n"};
     struct ais_answer answer = {.success = true, .jobs = &job, .njobs = 1};
     history_news_t news;
-    conditions_settings_t settings = {.overdue_after = 0};
 
     job.started_at = epoch() - 5 * SECOND;
     job.ended_at = job.last_seen_at = epoch();
     history_page(&instance.history, &answer, 1, epoch(), 0, &news);
-    conditions_judge(&instance, &settings, &news, epoch(), &account.notices);
+    conditions_judge(&instance, /* overdue_after = */ 0, &news, epoch());
     state_touch(news.nended > 0);
 }
 
@@ -146,18 +146,19 @@ static void test_nothing_is_told_before_it_is_written(void **test_state)
     fail_job("a");
     assert_int_equal(instance.history.ended[AIS_FAILED], 1);
     assert_int_equal(instance.written[AIS_FAILED], 0);
-    assert_int_equal(notices_count(&account.notices, NOTICE_NEW), 1);
+    assert_int_equal(account.notices.n, 1);
+    assert_int_equal(account.notices.written, 0);
 
     state_save(&account, true);
     fail_job("b"); /* while it is written */
     finish_writing(&account);
     assert_int_equal(instance.written[AIS_FAILED], 1);
-    assert_int_equal(notices_count(&account.notices, NOTICE_WRITTEN), 1);
-    assert_int_equal(notices_count(&account.notices, NOTICE_NEW), 1);
+    assert_int_equal(account.notices.written, 1);
+    assert_int_equal(account.notices.n, 2);
 
     save_and_wait();
     assert_int_equal(instance.written[AIS_FAILED], 2);
-    assert_int_equal(notices_count(&account.notices, NOTICE_WRITTEN), 2);
+    assert_int_equal(account.notices.written, 2);
 }
 
 /* What there is to tell is written at once, but not over and over; all else once in an interval. */
@@ -181,30 +182,28 @@ static void test_what_is_urgent(void **test_state)
 
 static void test_a_restart(void **test_state)
 {
-    notice_t *notice;
+    notice_t notice;
 
     (void) test_state;
     open_it();
     see_nothing();
     fail_job("a");
-    account.conditions.told.bits = 1 << CONDITION_UNREACHABLE;
+    account.conditions.told.has_begun[CONDITION_UNREACHABLE] = true;
     instance.is_known = true;
     instance.facts.sync_interval = 900 * SECOND;
     instance.read_at = epoch() - 60 * SECOND;
     start_again();
 
     assert_int_equal(instance.written[AIS_FAILED], 1);
-    assert_true(condition_has_begun(&instance.told, CONDITION_FAILED));
-    assert_true(condition_has_begun(&account.conditions.told, CONDITION_UNREACHABLE));
+    assert_true(instance.told.has_begun[CONDITION_FAILED]);
+    assert_true(account.conditions.told.has_begun[CONDITION_UNREACHABLE]);
     assert_true(instance.is_known);
     assert_int_equal(instance.facts.sync_interval, 900 * SECOND);
     assert_in_range(epoch() - instance.read_at, 60 * SECOND, 70 * SECOND);
-    notice = notices_take(&account.notices);
-    assert_non_null(notice);
-    assert_string_equal(notice->job, "a");
-    assert_string_equal(notice->end_reason, "no disk; 100 %! ");
-    assert_in_range(notice->duration, 5000, 5100);
-    free(notice);
+    assert_true(notices_take(&account.notices, &notice));
+    assert_string_equal(notice.job, "a");
+    assert_string_equal(notice.end_reason, "no disk; 100 %! ");
+    assert_in_range(notice.duration, 5000, 5100);
 
     /* it was told, and the file has it no more */
     assert_true(account.notices.changed);
@@ -212,7 +211,7 @@ static void test_a_restart(void **test_state)
     save_and_wait();
     assert_null(strstr(contents(), "notice!"));
     start_again();
-    assert_null(account.notices.first);
+    assert_int_equal(account.notices.n, 0);
 }
 
 /* Of a clock that was ahead. */
@@ -220,11 +219,11 @@ static void test_times_to_come(void **test_state)
 {
     (void) test_state;
     put_contents("aisearch-state 1\n"
-                 "budget facts!docs-handbook!first=4102444800.000;read=4102444800.000 2026-11-23T12:00:00Z \n"
+                 "budget facts!docs-handbook!read=4102444800.000 2026-11-23T12:00:00Z \n"
                  "end 1\n");
     open_it();
     state_restore_account(&account);
-    assert_true(instance.first_at <= epoch() && instance.read_at <= epoch());
+    assert_true(instance.read_at <= epoch());
 }
 
 /* The release before sets a file aside where it does not know a kind of line, or what is in one. */
@@ -270,7 +269,7 @@ static void test_what_nobody_takes_is_kept_for_a_month(void **test_state)
 {
     static const char *const lines[] = {"instance other-x %s seen=1.000 listed=1 failed=1/0/0\n",
                                         "told other-x %s failed\n", "budget other %s spent=1@1.000\n",
-                                        "budget facts!other-x!first=1.000 %s \n",
+                                        "budget facts!other-x!read=1.000 %s \n",
                                         "budget notice!other.0!condition=1;name=other-x %s \n"};
     char text[2048] = HEADER, line[256], kept[COUNT(lines)][256];
 
@@ -321,8 +320,9 @@ static void test_names(void **test_state)
     assert_non_null(strstr(visited, "docs-b "));
 
     state_end(&account, "docs-b");
-    assert_int_equal(notices_count(&account.notices, NOTICE_NEW), 1);
-    assert_true(account.notices.first->is_over);
+    assert_int_equal(account.notices.n, 1);
+    assert_int_equal(account.notices.written, 0);
+    assert_true(account.notices.all[0].is_over);
     visited[0] = '\0';
     assert_int_equal(state_each(&account, visit), 0);
     assert_string_equal(visited, "docs-a ");
@@ -394,7 +394,7 @@ static void test_lines_that_are_not_understood(void **test_state)
         "told docs-a 2026-11-23T12:00:00Z invented",
         "told  2026-11-23T12:00:00Z failed",
         "budget docs 2026-11-23T12:00:00Z spent",
-        "budget facts!docs-a!first=x 2026-11-23T12:00:00Z ",
+        "budget facts!docs-a!read=x 2026-11-23T12:00:00Z ",
         "budget facts!docs-a 2026-11-23T12:00:00Z ",
         "budget what!docs-a!x=1 2026-11-23T12:00:00Z ",
         "told good 2026-11-23T12:00:00Z stalled", /* the second of that name */
@@ -442,7 +442,7 @@ static void test_what_cannot_be_written(void **test_state)
     save_and_wait();
     assert_int_equal(stub_counts.logged[LOG_ERR], 1);
     assert_int_equal(instance.written[AIS_FAILED], 2); /* better told again than never */
-    assert_int_equal(notices_count(&account.notices, NOTICE_WRITTEN), 2);
+    assert_int_equal(account.notices.written, 2);
 
     assert_int_equal(rename(other, directory), 0);
     fail_job("c");
