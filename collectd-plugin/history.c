@@ -5,24 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Fits history_job_t. */
-#define NO_TIME (-(INT64_C(1) << 47))
-#define LAST_TIME ((INT64_C(1) << 47) - 1)
+#include "ais_clock.h"
 
 /* A look at a page, or at a job. */
 typedef struct {
   history_t *history;
   history_news_t *news;
+  unsigned page; /* 0: it is a single job */
   int64_t answered_at;
   int64_t patience;
-  bool is_first; /* nothing is known yet: what has ended does not count */
-  bool overlaps; /* with what was known before */
-  bool is_news;  /* something in it was not seen in this look */
+  int64_t oldest; /* of the times at which its jobs began; or INT64_MAX */
+  bool is_first;  /* nothing is known yet: what has ended does not count */
+  bool overlaps;  /* with what was known before */
+  bool is_news;   /* something in it was not seen in this look */
 } look_t;
 
-static int64_t min_time(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static int64_t max_time(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
 
 void history_init(history_t *h) {
   *h = (history_t){
@@ -57,72 +55,57 @@ static history_job_t *find_job(const history_t *h, uint64_t id) {
   return NULL;
 }
 
-static void forget_job(history_t *h, history_job_t *job) {
-  *job = h->jobs[--h->njobs];
-}
-
-/* Those that may be forgotten first: what has ended, the oldest of it first.
- * What has no time, and was there just now, would count again. */
-static bool is_before(const history_job_t *a, const history_job_t *b) {
-  int64_t rank_a = a->active ? 2 : a->at == NO_TIME && a->seen ? 1 : 0;
-  int64_t rank_b = b->active ? 2 : b->at == NO_TIME && b->seen ? 1 : 0;
-
-  return rank_a != rank_b ? rank_a < rank_b : a->at < b->at;
-}
-
-static void forget_oldest(history_t *h) {
-  history_job_t *oldest = h->jobs;
-
-  for (uint32_t i = 1; i < h->njobs; i++)
-    if (is_before(&h->jobs[i], oldest))
-      oldest = &h->jobs[i];
-
-  if (!oldest->active && oldest->at != NO_TIME)
-    h->floor = max_time(h->floor, oldest->at);
-  forget_job(h, oldest);
-}
-
-static bool grow(history_t *h) {
-  uint32_t size = h->size == 0 ? 4 : h->size * 2;
+static bool resize(history_t *h, uint32_t size) {
   history_job_t *jobs = realloc(h->jobs, size * sizeof(*jobs));
 
   if (jobs == NULL)
     return false;
-
   h->jobs = jobs;
   h->size = size;
   return true;
 }
 
 /* A look that is not over needs all that it has seen. */
-static history_job_t *add_job(history_t *h, uint64_t id) {
-  if (h->njobs == h->size && !grow(h)) {
-    if (h->njobs == 0)
-      return NULL;
-    forget_oldest(h);
-  }
+static history_job_t *add_job(history_t *h, uint64_t id, int64_t at) {
+  if (h->njobs == h->size && !resize(h, h->size > 0 ? 2 * h->size : 4))
+    return NULL;
 
-  h->jobs[h->njobs] = (history_job_t){.id = id, .seen = true};
+  h->jobs[h->njobs] = (history_job_t){.id = id, .at = at, .seen = true};
   return &h->jobs[h->njobs++];
 }
 
-/* What is known at the end of a look. */
-static void settle(history_t *h) {
-  history_job_t *jobs;
+/* What has no time, and was there just now, would count again if it was
+ * forgotten. */
+static int rank(const history_job_t *job) {
+  return job->active ? 2 : job->at == AIS_TIME_NONE && job->seen ? 1 : 0;
+}
 
-  while (h->njobs > HISTORY_JOBS)
-    forget_oldest(h);
+static int compare_jobs(const void *left, const void *right) {
+  const history_job_t *a = left, *b = right;
+
+  if (rank(a) != rank(b))
+    return rank(b) - rank(a);
+  return (a->at < b->at) - (a->at > b->at);
+}
+
+void history_sort(history_t *h) {
+  if (h->njobs > 1)
+    qsort(h->jobs, h->njobs, sizeof(h->jobs[0]), compare_jobs);
+}
+
+/* What is known at the end of a look. The oldest that has ended is forgotten
+ * first. */
+static void settle(history_t *h) {
+  if (h->njobs > HISTORY_JOBS)
+    history_sort(h);
+  for (; h->njobs > HISTORY_JOBS; h->njobs--)
+    if (!h->jobs[h->njobs - 1].active)
+      h->floor = later(h->floor, h->jobs[h->njobs - 1].at);
   for (uint32_t i = 0; i < h->njobs; i++)
     h->jobs[i].fresh = false;
   h->resumed = true;
-
-  if (h->size > HISTORY_JOBS) {
-    jobs = realloc(h->jobs, HISTORY_JOBS * sizeof(*jobs));
-    if (jobs != NULL) {
-      h->jobs = jobs;
-      h->size = HISTORY_JOBS;
-    }
-  }
+  if (h->size > HISTORY_JOBS)
+    resize(h, HISTORY_JOBS);
 }
 
 /* A list that was read to where all is known does not have them. It may be an
@@ -132,7 +115,7 @@ static void miss_jobs(history_t *h) {
     history_job_t *job = &h->jobs[i];
 
     if (job->active && !job->seen && job->missed)
-      forget_job(h, job);
+      *job = h->jobs[--h->njobs];
     else
       job->missed = !job->seen;
   }
@@ -145,26 +128,24 @@ static bool misses_active(const history_t *h) {
   return false;
 }
 
-/* Times. */
+/* Times. AIS_TIME_NONE is earlier than all others. */
 
 static int64_t sane_time(const look_t *look, int64_t t) {
-  if (t == AIS_TIME_NONE || t < 0 || t > LAST_TIME ||
-      t > look->answered_at + CLOCKS_DIFFER)
-    return NO_TIME;
-  return t;
+  return t < 0 || t > look->answered_at + CLOCKS_DIFFER ? AIS_TIME_NONE : t;
 }
 
 /* When an ended job began; one that left the queue otherwise, when it did. */
 static int64_t began_at(const look_t *look, const struct ais_job *job) {
   int64_t started = sane_time(look, job->started_at);
 
-  return started != NO_TIME ? started : sane_time(look, job->ended_at);
+  return started != AIS_TIME_NONE ? started : sane_time(look, job->ended_at);
 }
 
 /* By the API's clock, or where that says nothing, by ours; never later. */
 static int64_t happened_at(const look_t *look, int64_t t) {
   t = sane_time(look, t);
-  return t != NO_TIME ? min_time(t, look->answered_at) : look->answered_at;
+  return t != AIS_TIME_NONE ? ais_earlier(t, look->answered_at)
+                            : look->answered_at;
 }
 
 /* What is told. */
@@ -173,7 +154,7 @@ static void note_change(look_t *look, int64_t at) {
   history_t *h = look->history;
 
   look->news->changed = true;
-  h->changed_at = max_time(h->changed_at, happened_at(look, at));
+  h->changed_at = later(h->changed_at, happened_at(look, at));
 }
 
 /* The order of two ends. Where they are of one second, the one that is worse
@@ -186,19 +167,14 @@ static bool ended_before(const struct ais_job *a, const struct ais_job *b) {
 
 /* Of more than there is room for, the latest. */
 static void tell_end(history_news_t *news, const struct ais_job *job) {
-  size_t i;
+  size_t i = news->nended++;
 
-  if (news->nended == HISTORY_PER_PAGE) {
-    if (ended_before(job, news->ended[0]))
-      return;
-    memmove(news->ended, news->ended + 1,
-            --news->nended * sizeof(news->ended[0]));
-  }
-
-  for (i = news->nended; i > 0 && ended_before(job, news->ended[i - 1]); i--)
+  for (; i > 0 && ended_before(job, news->ended[i - 1]); i--)
     news->ended[i] = news->ended[i - 1];
   news->ended[i] = job;
-  news->nended++;
+  if (news->nended > HISTORY_PER_PAGE)
+    memmove(news->ended, news->ended + 1,
+            --news->nended * sizeof(news->ended[0]));
 }
 
 static void count_end(look_t *look, const struct ais_job *job) {
@@ -206,46 +182,43 @@ static void count_end(look_t *look, const struct ais_job *job) {
 
   h->ended[job->state]++;
   if (job->state == AIS_SUCCEEDED)
-    h->succeeded_at =
-        max_time(h->succeeded_at, happened_at(look, job->ended_at));
+    h->succeeded_at = later(h->succeeded_at, happened_at(look, job->ended_at));
   note_change(look, job->ended_at);
   tell_end(look->news, job);
 }
 
-/* What an ended job that does not count tells all the same. */
+/* What a job tells that does not count, too. */
 static void learn_times(look_t *look, const struct ais_job *job) {
   history_t *h = look->history;
   int64_t started = sane_time(look, job->started_at);
   int64_t ended = sane_time(look, job->ended_at);
-  int64_t latest = max_time(started, ended);
+  int64_t latest = later(started, ended);
 
-  if (job->state == AIS_SUCCEEDED && ended != NO_TIME)
-    h->succeeded_at = max_time(h->succeeded_at, happened_at(look, ended));
-  if (look->is_first && latest != NO_TIME)
-    h->changed_at = max_time(h->changed_at, happened_at(look, latest));
+  if (job->state == AIS_SUCCEEDED)
+    h->succeeded_at =
+        later(h->succeeded_at, ais_earlier(ended, look->answered_at));
+  if (look->is_first)
+    h->changed_at =
+        later(h->changed_at, ais_earlier(latest, look->answered_at));
 }
 
 /* One job. */
 
 /* For how long it has given no sign of life, or waited. */
-static int64_t silence_of(const look_t *look, const history_job_t *entry,
-                          const struct ais_job *job) {
-  int64_t since = sane_time(look, job->last_seen_at);
-
-  if (since == NO_TIME)
-    since = sane_time(look, job->started_at);
-  if (since == NO_TIME)
-    since = entry->at;
-  return look->answered_at - since;
-}
-
 static void listen_to(look_t *look, history_job_t *entry,
                       const struct ais_job *job) {
   history_news_t *news = look->news;
-  int64_t silence = silence_of(look, entry, job);
+  int64_t since = sane_time(look, job->last_seen_at);
+  int64_t silence;
 
+  if (since == AIS_TIME_NONE)
+    since = sane_time(look, job->started_at);
+  if (since == AIS_TIME_NONE)
+    since = entry->at;
+
+  silence = look->answered_at - since;
   entry->silent = look->patience > 0 && silence > look->patience;
-  if (entry->silent && (news->silent == NULL || silence > news->silence)) {
+  if (entry->silent && silence > news->silence) {
     news->silent = job;
     news->silence = silence;
   }
@@ -254,43 +227,25 @@ static void listen_to(look_t *look, history_job_t *entry,
 static void take_active(look_t *look, history_job_t *entry,
                         const struct ais_job *job) {
   bool queued = (job->state == AIS_QUEUED);
+  bool changed = entry == NULL ? !look->is_first : entry->queued && !queued;
+
+  if (entry == NULL) {
+    entry = add_job(look->history, hash(job->id), look->answered_at);
+    if (entry == NULL)
+      return;
+    entry->active = true;
+    entry->fresh = !look->is_first;
+  }
 
   /* An ended job never changes again: this is an old answer. */
   if (!entry->active)
     return;
 
-  if (entry->queued && !queued)
+  learn_times(look, job);
+  if (changed)
     note_change(look, job->started_at);
   entry->queued = queued;
   listen_to(look, entry, job);
-}
-
-static void add_active(look_t *look, const struct ais_job *job, uint64_t id) {
-  history_job_t *entry = add_job(look->history, id);
-
-  if (entry == NULL)
-    return;
-
-  entry->active = true;
-  entry->fresh = !look->is_first;
-  entry->queued = (job->state == AIS_QUEUED);
-  entry->at = min_time(look->answered_at, LAST_TIME);
-  if (!look->is_first)
-    note_change(look, job->started_at);
-  else
-    learn_times(look, job);
-  listen_to(look, entry, job);
-}
-
-static void take_ended(look_t *look, history_job_t *entry,
-                       const struct ais_job *job) {
-  learn_times(look, job);
-  if (!entry->active)
-    return;
-
-  entry->active = entry->queued = entry->silent = false;
-  entry->at = began_at(look, job);
-  count_end(look, job);
 }
 
 /* One without a time is told from an old one by nothing else than that it was
@@ -298,47 +253,47 @@ static void take_ended(look_t *look, history_job_t *entry,
 static bool is_known(const look_t *look, int64_t began) {
   if (look->is_first)
     return true;
-  return began != NO_TIME ? began <= look->history->floor
-                          : !look->history->resumed;
+  return began != AIS_TIME_NONE ? began <= look->history->floor
+                                : !look->history->resumed;
 }
 
-static void add_ended(look_t *look, const struct ais_job *job, uint64_t id) {
+/* What cannot be remembered, as memory has run out, counts the next time. A
+ * single one that was not seen before is left to the list, if there is one. */
+static void take_ended(look_t *look, history_job_t *entry,
+                       const struct ais_job *job) {
   history_t *h = look->history;
   int64_t began = began_at(look, job);
-  bool known = is_known(look, began);
-  history_job_t *entry;
+  bool counts = entry != NULL ? entry->active : !is_known(look, began);
 
   learn_times(look, job);
-  if (known && !look->is_first)
-    look->overlaps = true;
-  if (known && began != NO_TIME && began <= h->floor)
+  if (entry == NULL) {
+    look->overlaps |= !counts;
+    if (look->page > 0 && (began == AIS_TIME_NONE || began > h->floor))
+      entry = add_job(h, hash(job->id), began);
+    if (entry == NULL)
+      return;
+    entry->fresh = counts;
+  }
+  if (!counts)
     return;
 
-  if (!known)
-    count_end(look, job);
-  entry = add_job(h, id);
-  if (entry != NULL) {
-    entry->at = began;
-    entry->fresh = !known;
-  }
+  entry->active = entry->queued = entry->silent = false;
+  entry->at = began;
+  count_end(look, job);
 }
 
 static void take_job(look_t *look, const struct ais_job *job) {
-  uint64_t id = hash(job->id);
-  history_job_t *entry = find_job(look->history, id);
-  bool active = ais_state_active(job->state);
+  history_job_t *entry = find_job(look->history, hash(job->id));
+  int64_t began = began_at(look, job);
 
+  if (began != AIS_TIME_NONE)
+    look->oldest = ais_earlier(look->oldest, began);
   look->is_news |= entry == NULL || !entry->seen;
-  if (entry == NULL && active) {
-    add_active(look, job, id);
-  } else if (entry == NULL) {
-    add_ended(look, job, id);
-  } else {
+  if (entry != NULL) {
     entry->seen = true;
-    if (!entry->fresh)
-      look->overlaps = true;
-    (active ? take_active : take_ended)(look, entry, job);
+    look->overlaps |= !entry->fresh;
   }
+  (ais_state_active(job->state) ? take_active : take_ended)(look, entry, job);
 }
 
 /* A whole answer. */
@@ -349,123 +304,67 @@ static void begin_look(history_t *h) {
     h->jobs[i].seen = false;
 }
 
-static void begin_answer(look_t *look) {
-  *look->news = (history_news_t){.nended = 0};
-  look->is_first = !look->history->listed;
+/* Whether the next page may have something that is not known. A list that has
+ * but one page, whatever it is asked for, has the same once more. */
+static bool wants_more(const look_t *look, const struct ais_answer *answer) {
+  const history_t *h = look->history;
+
+  if (look->is_first || answer->njobs < HISTORY_PER_PAGE ||
+      look->page >= HISTORY_PAGES || !look->is_news)
+    return false;
+  return h->known_pages == 0 ||
+         (h->known_pages < HISTORY_SEARCH && misses_active(h));
 }
 
-static void end_answer(look_t *look) {
+/* There may be more jobs than were seen at first sight: all that began before
+ * these. */
+static void end_page(look_t *look, const struct ais_answer *answer) {
   history_t *h = look->history;
-  history_news_t *news = look->news;
+
+  h->known_pages += look->overlaps;
+  if (look->is_first && answer->njobs >= HISTORY_PER_PAGE &&
+      look->oldest != INT64_MAX)
+    h->floor = look->oldest;
+
+  h->listed = true;
+  look->news->more = wants_more(look, answer);
+  if (!look->news->more) {
+    miss_jobs(h);
+    settle(h);
+  }
+}
+
+void history_page(history_t *h, const struct ais_answer *answer, unsigned page,
+                  int64_t answered_at, int64_t patience, history_news_t *news) {
+  look_t look = {h,         news,       page,  answered_at, patience,
+                 INT64_MAX, !h->listed, false, false};
+
+  *news = (history_news_t){.all_well = true};
+  if (page == 1)
+    begin_look(h);
+  for (size_t i = 0; i < answer->njobs; i++)
+    take_job(&look, &answer->jobs[i]);
+  if (page > 0)
+    end_page(&look, answer);
+  else if (h->njobs > 2 * HISTORY_JOBS)
+    settle(h);
 
   if (h->seen_at == AIS_TIME_NONE)
-    h->seen_at = look->answered_at;
-
-  news->all_well = true;
+    h->seen_at = answered_at;
   for (uint32_t i = 0; i < h->njobs; i++) {
     news->active |= h->jobs[i].active;
     news->all_well &= !h->jobs[i].silent;
   }
 }
 
-/* There are more jobs than were seen at first sight: all that began before
- * these. */
-static void set_floor(look_t *look, const struct ais_answer *answer) {
-  int64_t oldest = LAST_TIME;
-
-  for (size_t i = 0; i < answer->njobs; i++) {
-    int64_t began = began_at(look, &answer->jobs[i]);
-
-    if (began != NO_TIME)
-      oldest = min_time(oldest, began);
-  }
-  if (oldest != LAST_TIME)
-    look->history->floor = oldest;
-}
-
-/* Whether the next page may have something that is not known. A list that has
- * but one page, whatever it is asked for, has the same once more. */
-static bool wants_more(const look_t *look, const struct ais_answer *answer,
-                       unsigned page) {
-  const history_t *h = look->history;
-
-  if (look->is_first || answer->njobs < HISTORY_PER_PAGE ||
-      page >= HISTORY_PAGES || !look->is_news)
-    return false;
-  return h->known_pages == 0 ||
-         (h->known_pages < HISTORY_SEARCH && misses_active(h));
-}
-
-void history_page(history_t *h, const struct ais_answer *answer, unsigned page,
-                  int64_t answered_at, int64_t patience, history_news_t *news) {
-  look_t look = {h, news, answered_at, patience, false, false, false};
-
-  begin_answer(&look);
-  if (page <= 1)
-    begin_look(h);
-
-  for (size_t i = 0; i < answer->njobs; i++)
-    take_job(&look, &answer->jobs[i]);
-  h->known_pages += look.overlaps;
-  if (look.is_first && answer->njobs >= HISTORY_PER_PAGE)
-    set_floor(&look, answer);
-
-  h->listed = true;
-  news->more = wants_more(&look, answer, page);
-  if (!news->more) {
-    miss_jobs(h);
-    settle(h);
-  }
-  end_answer(&look);
-}
-
-/* One that has ended, and was not seen before, is left to the list, if there is
- * one. */
-void history_job(history_t *h, const struct ais_answer *answer,
-                 int64_t answered_at, int64_t patience, history_news_t *news) {
-  look_t look = {h, news, answered_at, patience, false, false, false};
-  const struct ais_job *job = answer->jobs;
-
-  begin_answer(&look);
-  if (answer->njobs > 0) {
-    if (ais_state_active(job->state) || find_job(h, hash(job->id)) != NULL)
-      take_job(&look, job);
-    else
-      learn_times(&look, job);
-  }
-  if (h->njobs > 2 * HISTORY_JOBS)
-    settle(h);
-  end_answer(&look);
-}
-
-void history_bound(history_t *h, int64_t now) {
-  h->seen_at = min_time(h->seen_at, now);
-  h->changed_at = min_time(h->changed_at, now);
-  h->succeeded_at = min_time(h->succeeded_at, now);
-  h->excused_at = min_time(h->excused_at, now);
-
-  /* these are by the API's clock */
-  h->floor = min_time(h->floor, now + CLOCKS_DIFFER);
-  for (uint32_t i = 0; i < h->njobs; i++) {
-    history_job_t *job = &h->jobs[i];
-
-    job->at = min_time(job->at, job->active ? now : now + CLOCKS_DIFFER);
-  }
-}
-
+/* Whether one that waits for its begin still does is not remembered: then that
+ * is noticed once more. */
 bool history_add_job(history_t *h, uint64_t id, int64_t at, bool active) {
-  history_job_t *job;
+  history_job_t *job = h->njobs < HISTORY_JOBS ? add_job(h, id, at) : NULL;
 
-  if (h->njobs >= HISTORY_JOBS || at > LAST_TIME)
-    return false;
-
-  job = add_job(h, id);
   if (job == NULL)
     return false;
-
-  job->active = active;
-  job->queued = active; /* or not: then its begin is noticed once more */
+  job->active = job->queued = active;
   job->seen = false;
-  job->at = at;
   return true;
 }

@@ -29,9 +29,10 @@
 #define CLOCKS_DIFFER (INT64_C(24) * 3600 * 1000)
 
 typedef struct {
-  uint64_t id;     /* a hash of it */
-  int64_t at : 48; /* when it began, or ended in the queue, by the API's clock;
-                      of an active one, when it was first seen, by ours */
+  uint64_t id; /* a hash of it */
+  int64_t at;  /* when it began, or ended in the queue, by the API's clock, or
+                  AIS_TIME_NONE; of an active one, when it was first seen, by
+                  ours */
   bool active : 1;
   bool queued : 1;
   bool silent : 1; /* for longer than the patience */
@@ -61,7 +62,8 @@ typedef struct {
 /* What an answer tells that was not known before. It points to the answer's
  * jobs and strings. */
 typedef struct {
-  const struct ais_job *ended[HISTORY_PER_PAGE]; /* by the time of their end */
+  /* By the time of their end: the latest ones; one is for more. */
+  const struct ais_job *ended[HISTORY_PER_PAGE + 1];
   size_t nended;
 
   bool active;  /* a job is queued or running */
@@ -83,6 +85,9 @@ void history_free(history_t *history);
  * goes on with the next one. (Where that cannot be had, the next look begins
  * with the first page again, and nothing is counted twice or lost.)
  *
+ * Of page 0 is the answer for a single job. It counts where it was seen to be
+ * active.
+ *
  * A job that gives no sign of life for longer than patience is silent; so is
  * one that has been queued for as long.
  */
@@ -90,15 +95,12 @@ void history_page(history_t *history, const struct ais_answer *answer,
                   unsigned page, int64_t answered_at, int64_t patience,
                   history_news_t *news);
 
-/* The same for a single job. It counts where it was seen to be active. */
-void history_job(history_t *history, const struct ais_answer *answer,
-                 int64_t answered_at, int64_t patience, history_news_t *news);
+/* Sorts the jobs: active ones first, then those that have ended, the latest
+ * first. */
+void history_sort(history_t *history);
 
-/* What was remembered when the clock was wrong: no time is later than it could
- * be if it was taken down now. */
-void history_bound(history_t *history, int64_t now);
-
-/* A job that is known from before, by its hash; see history_job_t. */
+/* A job that is known from before, by its hash; see history_job_t. Returns
+ * false where there are too many, or memory runs out. */
 bool history_add_job(history_t *history, uint64_t id, int64_t at, bool active);
 
 #endif

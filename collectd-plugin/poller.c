@@ -59,12 +59,8 @@ static schedule_next_t take_jobs(poll_t *poll, const struct ais_answer *answer,
     instance->read_at = now - age;
   }
 
-  if (poll->job != NULL)
-    history_job(&instance->history, answer, now - age,
-                account->stalled_after, &news);
-  else
-    history_page(&instance->history, answer, poll->page, now - age,
-                 account->stalled_after, &news);
+  history_page(&instance->history, answer, poll->job == NULL ? poll->page : 0,
+               now - age, account->stalled_after, &news);
   conditions_judge(instance, account->overdue_after, &news, now - age);
   state_touch(/* is_urgent = */ news.nended > 0);
 
@@ -207,7 +203,7 @@ static void tell_news(account_t *payer) {
                 ": The budget allows all look-ups that are wanted again.");
 }
 
-/* For the read callbacks. */
+/* For the read callbacks, which have told notices, or have some to tell. */
 static void publish(void) {
   int64_t now = ais_clock();
 
@@ -215,6 +211,8 @@ static void publish(void) {
     budget_t *budget = &a->payer->budget;
 
     pthread_mutex_lock(&a->lock);
+    if (a->notices.changed)
+      state_touch(/* is_urgent = */ true);
     a->values.budget_left = budget_left(budget, BUDGET_ALL, now);
     a->values.budget_percent = budget_percent(budget, now);
     a->values.stretch = a->payer->schedule.stretch;

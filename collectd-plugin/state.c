@@ -3,6 +3,7 @@
 #include "state.h"
 
 #include <search.h>
+#include <stdatomic.h>
 
 #include "ais_time.h"
 
@@ -20,50 +21,42 @@
  * interval. */
 #define SAVE_PAUSE 1000 /* ms */
 
-#define DATE_SIZE 32 /* of "2026-11-23T12:00:00Z" */
-
-typedef enum { BUDGET, FACTS, INSTANCE, NOTICE, TOLD } kind_t;
-
-#define KINDS 5
-
-static const char *const kind_names[KINDS] = {"budget", "facts", "instance",
-                                              "notice", "told"};
-
-/* A line that was read. */
+/* A line that was read, or is kept of what has gone. */
 typedef struct line_s line_t;
 struct line_s {
-  kind_t kind;
-  char *name;
-  char *text; /* NULL: it was taken */
-  char date[DATE_SIZE];
   line_t *next;
+  state_kind_t kind;
+  bool is_taken; /* out of the tree; it goes with the next save */
+  int64_t at;    /* when it was written, by the clock of the world */
+  const char *name;
+  char *text;
+  char data[]; /* both of them */
 };
 
 static struct {
-  char *path, *temporary;
+  char path[PATH_MAX]; /* empty: it is not open */
+  char temporary[PATH_MAX + sizeof(".new")];
   void (*written)(void);
 
   line_t *first;
   void *by_name; /* a tree of the same */
-  size_t nlines; /* that were not taken */
+  size_t nlines; /* in it */
 
   bool is_changed, is_urgent;
   int64_t saved_at; /* of ais_clock() */
-  bool is_writing;  /* what was handed to the thread is not known to be over */
   bool has_failed;  /* and that was logged */
+
+  FILE *out; /* to text, as it is made */
   size_t added;
-  text_t line; /* of one line, as it is made */
-  text_t text; /* the thread's while it is busy */
+  char *text; /* NULL: memory has run out */
+  size_t len;
 
+  /* Each time a new one, which has the text until it is over. */
   pthread_t thread;
-  bool has_thread;
-  bool busy;             /* lock */
-  bool stop;             /* lock */
-  struct ais_error fail; /* lock; of the last time; empty: none */
+  bool is_writing;        /* it was not waited for yet */
+  atomic_bool is_written; /* it has nothing more to do */
+  int status;             /* what came of it: 0, or the errno */
 } state;
-
-static pthread_mutex_t state_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t state_wake = PTHREAD_COND_INITIALIZER;
 
 /* ---- lines --------------------------------------------------------------- */
 
@@ -74,156 +67,133 @@ static int compare_lines(const void *left, const void *right) {
                             : strcmp(a->name, b->name);
 }
 
-static void line_free(line_t *line) {
-  sfree(line->name);
-  sfree(line->text);
-  sfree(line);
-}
-
-/* The one of that name, or a new one; NULL where memory runs out. */
-static line_t *line_get(kind_t kind, const char *name) {
-  line_t *line = calloc(1, sizeof(*line));
-  line_t **place = NULL;
-
-  if (line != NULL) {
-    line->kind = kind;
-    line->name = strdup(name);
-  }
-  if (line != NULL && line->name != NULL)
-    place = tsearch(line, &state.by_name, compare_lines);
-  if (place == NULL || *place != line) {
-    if (line != NULL)
-      line_free(line);
-    return place != NULL ? *place : NULL;
-  }
-
-  line->next = state.first;
-  state.first = line;
-  return line;
-}
-
 /* Returns false where there is one already, or no room. */
-static bool line_insert(kind_t kind, const char *name, const char *date,
+static bool line_insert(state_kind_t kind, const char *name, int64_t at,
                         const char *text) {
-  line_t *line = line_get(kind, name);
+  size_t len = strlen(name) + 1, size = len + strlen(text) + 1;
+  line_t *line = malloc(sizeof(*line) + size), **place;
 
-  if (line == NULL || line->text != NULL || (line->text = strdup(text)) == NULL)
+  if (line == NULL)
     return false;
-  sstrncpy(line->date, date, sizeof(line->date));
+  *line = (line_t){state.first, kind, false, at, line->data, line->data + len};
+  memcpy(line->data, name, len);
+  memcpy(line->text, text, size - len);
+
+  place = tsearch(line, &state.by_name, compare_lines);
+  if (place == NULL || *place != line) {
+    free(line);
+    return false;
+  }
+  state.first = line;
   state.nlines++;
   return true;
 }
 
-static char *line_take(kind_t kind, const char *name) {
-  line_t **line = tfind(&(line_t){.kind = kind, .name = (char *)name},
-                        &state.by_name, compare_lines);
-  char *text = line != NULL ? (*line)->text : NULL;
-
-  if (text == NULL)
-    return NULL;
-  (*line)->text = NULL;
+/* Returns its text, which is there until the next save. */
+static const char *line_take(line_t *line) {
+  tdelete(line, &state.by_name, compare_lines);
+  line->is_taken = true;
   state.nlines--;
-  return text;
+  return line->text;
 }
 
-/* The release before knows three kinds, and sets a file with any other aside.
- * The others look like budgets to it, which it keeps as they are: their name is
- * KIND!NAME!TEXT. */
-static void line_print(kind_t kind, const char *name, const char *date,
-                       const char *text) {
-  const char *of = kind_names[kind];
+/* Reads what there is about that. */
+static bool restore(state_kind_t kind, const char *name, void *of) {
+  line_t **line = tfind(&(line_t){.kind = kind, .name = name}, &state.by_name,
+                        compare_lines);
 
-  state.added++;
-  if (text == NULL)
-    state.text.failed = true;
-  else if (kind == FACTS || kind == NOTICE)
-    text_print(&state.text, "budget %s!%s!%s %s \n", of, name, text, date);
+  return line != NULL && state_parse(kind, of, line_take(*line), epoch());
+}
+
+/* Adds the text, or, where it is NULL, what there is to say about that. The
+ * release before knows three kinds, and sets a file with any other aside. The
+ * others look like budgets to it, which it keeps as they are: their name is
+ * KIND!NAME!TEXT. */
+static void line_print(state_kind_t kind, const char *name, int64_t at,
+                       const char *text, void *of) {
+  bool is_hidden = kind == STATE_FACTS || kind == STATE_NOTICE;
+  char date[RFC3339_SIZE];
+
+  rfc3339(date, sizeof(date), MS_TO_CDTIME_T(at));
+  if (is_hidden)
+    fprintf(state.out, "budget %s!%s!", state_kind_name(kind), name);
   else
-    text_print(&state.text, "%s %s %s %s\n", of, name, date, text);
+    fprintf(state.out, "%s %s %s ", state_kind_name(kind), name, date);
+  if (text != NULL)
+    fputs(text, state.out);
+  else
+    state_print(state.out, kind, of);
+  if (is_hidden)
+    fprintf(state.out, " %s ", date);
+  fputc('\n', state.out);
+  state.added++;
 }
 
 /* ---- reading ------------------------------------------------------------- */
 
-static bool is_valid(kind_t kind, const char *text) {
+static bool is_valid(state_kind_t kind, const char *text) {
   instance_t instance = {.name = NULL};
-  bool valid = false;
+  void *of[STATE_KINDS] = {
+      [STATE_BUDGET] = &(state_budget_t){.budget = &(struct ais_budget){0}},
+      [STATE_FACTS] = &instance,
+      [STATE_INSTANCE] = &instance,
+      [STATE_NOTICE] = &(notice_t){0},
+      [STATE_TOLD] = &(told_t){0},
+  };
+  bool valid = state_parse(kind, of[kind], text, epoch());
 
-  switch (kind) {
-  case BUDGET:
-    return budget_parse(NULL, 0, 0, text);
-  case FACTS:
-    return facts_parse(&instance, text);
-  case INSTANCE:
-    valid = history_parse(&instance.history, text);
-    history_free(&instance.history);
-    return valid;
-  case NOTICE:
-    return notice_parse(&(notice_t){0}, text);
-  case TOLD:
-    return told_parse(&instance.told, text);
-  }
-  return false;
+  history_free(&instance.history);
+  return valid;
 }
 
-static char *cut(char **rest, char at) {
-  char *word = *rest;
-  char *end = word != NULL ? strchr(word, at) : NULL;
-
-  *rest = end != NULL ? end + 1 : NULL;
-  if (end != NULL)
-    *end = '\0';
-  return word;
-}
-
+/* One of a date to come was written by a clock that was wrong. */
 static bool line_read(char *line) {
-  char *kind = cut(&line, ' '), *name = cut(&line, ' ');
-  char *date = cut(&line, ' '), *text = line;
+  const char *kind = strsep(&line, " ");
+  char *name = strsep(&line, " "), *date = strsep(&line, " "), *text = line;
   int of = 0;
-  int64_t when;
+  int64_t at;
 
-  if (text == NULL || name[0] == '\0' || strlen(date) >= DATE_SIZE ||
-      !ais_time_parse((struct ais_str){date, strlen(date)}, &when))
+  if (text == NULL || name[0] == '\0' || !ais_time_parse(view(date), &at))
     return false;
   if (strcmp(kind, "budget") == 0 && strchr(name, '!') != NULL) {
-    kind = cut(&name, '!');
+    kind = strsep(&name, "!");
     text = name;
-    name = cut(&text, '!');
+    name = strsep(&text, "!");
   }
 
-  while (of < KINDS && strcmp(kind, kind_names[of]) != 0)
+  while (of < STATE_KINDS && strcmp(kind, state_kind_name(of)) != 0)
     of++;
-  return of < KINDS && text != NULL && is_valid((kind_t)of, text) &&
-         line_insert((kind_t)of, name, date, text);
+  return of < STATE_KINDS && text != NULL && is_valid(of, text) &&
+         line_insert(of, name, ais_earlier(at, epoch()), text);
 }
 
-/* A line that is not understood costs that line. */
-static void read_lines(char *text) {
-  size_t bad = 0, number = 1, first_bad = 0;
+/* A line that is not understood costs that line. Returns false where it is no
+ * state file. */
+static bool read_lines(FILE *file) {
+  size_t bad = 0, first_bad = 0, size = 0;
+  char *line = NULL;
+  ssize_t len;
   bool has_end = false;
+  bool is_state = getline(&line, &size, file) > 0 && strcmp(line, HEADER) == 0;
 
-  for (char *line = cut(&text, '\n'); line != NULL && text != NULL;
-       line = cut(&text, '\n')) {
-    number++;
+  for (size_t n = 2; is_state && (len = getline(&line, &size, file)) > 0 &&
+                     line[len - 1] == '\n';
+       n++) {
+    line[len - 1] = '\0';
     has_end = strncmp(line, "end ", strlen("end ")) == 0;
     if (!has_end && !line_read(line) && bad++ == 0)
-      first_bad = number;
+      first_bad = n;
   }
+  sfree(line);
 
   if (bad > 0)
     WARNING("aisearch plugin: StateFile: %zu lines of %s are not understood, "
             "the first of them is line %zu. They are left out.",
             bad, state.path, first_bad);
-  else if (!has_end)
+  else if (is_state && !has_end)
     WARNING("aisearch plugin: StateFile: The end of %s is missing.",
             state.path);
-}
-
-static char *slurp(int fd, size_t size) {
-  char *text = calloc(1, size + 1);
-
-  if (text != NULL && (sread(fd, text, size) != 0 || strlen(text) != size))
-    sfree(text);
-  return text;
+  return is_state;
 }
 
 /* Under another name first: nobody finds a part of it. */
@@ -233,7 +203,7 @@ static int open_temporary(void) {
 }
 
 static void set_aside(void) {
-  char damaged[PATH_MAX];
+  char damaged[PATH_MAX + sizeof(".damaged")];
 
   ssnprintf(damaged, sizeof(damaged), "%s.damaged", state.path);
   (void)rename(state.path, damaged);
@@ -243,182 +213,70 @@ static void set_aside(void) {
 }
 
 /* Returns the errno where the file cannot be used. */
-static int read_file(void) {
-  int fd = open(state.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+static int open_file(const char *path) {
   struct stat st;
-  char *text;
+  FILE *file;
+  int fd;
 
-  if (fd == -1 && errno == ENOENT) {
+  sstrncpy(state.path, path, sizeof(state.path));
+  ssnprintf(state.temporary, sizeof(state.temporary), "%s.new", state.path);
+  if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+    return EISDIR;
+
+  file = fopen(path, "re");
+  if (file == NULL && errno == ENOENT) {
     fd = open_temporary();
     return fd == -1 ? errno : close(fd);
   }
-  if (fd == -1)
+  if (file == NULL)
     return errno;
-  if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-    close(fd);
-    return EISDIR;
-  }
-
-  text = slurp(fd, (size_t)st.st_size);
-  close(fd);
-  if (text != NULL && strncmp(text, HEADER, strlen(HEADER)) == 0)
-    read_lines(text + strlen(HEADER));
-  else
+  if (!read_lines(file))
     set_aside();
-  sfree(text);
+  fclose(file);
   return 0;
 }
 
-/* ---- writing, in the thread ---------------------------------------------- */
-
-static void write_file(struct ais_error *err) {
-  int fd = open_temporary();
-  int status = -1;
-
-  if (fd != -1) {
-    status = fchmod(fd, 0600);
-    if (status == 0)
-      status = (int)swrite(fd, state.text.data, state.text.len);
-    if (status == 0)
-      status = fsync(fd);
-    if (close(fd) != 0)
-      status = -1;
-    if (status == 0)
-      status = rename(state.temporary, state.path);
-  }
-
-  if (status != 0) {
-    ais_error_set(err, "%s cannot be written: %s", state.path, STRERRNO);
-    unlink(state.temporary);
-  }
-}
-
-static void *write_main(void __attribute__((unused)) * arg) {
-  pthread_mutex_lock(&state_lock);
-  while (true) {
-    struct ais_error err = {.text = ""};
-
-    while (!state.busy && !state.stop)
-      pthread_cond_wait(&state_wake, &state_lock);
-    if (!state.busy)
-      break;
-
-    pthread_mutex_unlock(&state_lock);
-    if (state.text.failed)
-      ais_error_set(&err, "%s cannot be written: out of memory", state.path);
-    else
-      write_file(&err);
-    pthread_mutex_lock(&state_lock);
-    state.fail = err;
-    state.busy = false;
-    pthread_cond_broadcast(&state_wake);
-    state.written();
-  }
-  pthread_mutex_unlock(&state_lock);
-  return NULL;
-}
-
-/* ---- what is kept -------------------------------------------------------- */
-
-static void close_file(void) {
-  for (line_t *line = state.first, *next; line != NULL; line = next) {
-    next = line->next;
-    tdelete(line, &state.by_name, compare_lines);
-    line_free(line);
-  }
-  state.first = NULL;
-  state.nlines = 0;
-  sfree(state.path);
-  sfree(state.temporary);
-}
-
-/* Returns the errno where the file cannot be used. */
-static int open_file(const char *path) {
-  int status = ENOMEM;
-
-  state.path = strdup(path);
-  state.temporary = ssnprintf_alloc("%s.new", path);
-  if (state.path != NULL && state.temporary != NULL)
-    status = read_file();
-  if (status != 0)
-    close_file();
-  return status;
-}
-
 void state_open(const char *path, void (*written)(void)) {
-  int status = path != NULL ? open_file(path) : -1;
+  int status = open_file(path != NULL ? path : STATE_FILE);
 
   state.written = written;
-  if (status > 0)
+  if (status != 0 && path != NULL) {
     ERROR("aisearch plugin: StateFile: %s cannot be used: %s. %s is used.",
           path, STRERROR(status), STATE_FILE);
-  if (status != 0)
     status = open_file(STATE_FILE);
-  if (status == 0)
-    status = plugin_thread_create(&state.thread, write_main, /* arg = */ NULL,
-                                  "aisearch-st");
-  state.has_thread = status == 0;
+  }
   if (status != 0)
-    ERROR("aisearch plugin: StateFile: %s: %s. Nothing will be known after a "
-          "restart.",
+    ERROR("aisearch plugin: StateFile: %s cannot be used: %s. Nothing is known "
+          "from before.",
           STATE_FILE, STRERROR(status));
 }
 
-static void restore_told(told_t *told, const char *name) {
-  char *text = line_take(TOLD, name);
-
-  if (text != NULL)
-    told_parse(told, text);
-  sfree(text);
-}
+/* ---- what was read, and is kept ------------------------------------------ */
 
 void state_restore(instance_t *instance) {
-  char *history = line_take(INSTANCE, instance->name);
-  char *facts = line_take(FACTS, instance->name);
-  int64_t now = epoch();
-
-  if (history != NULL) {
+  if (!restore(STATE_INSTANCE, instance->name, instance))
     history_free(&instance->history);
-    history_parse(&instance->history, history);
-    history_bound(&instance->history, now);
-    memcpy(instance->written, instance->history.ended,
-           sizeof(instance->written));
-  }
-  if (facts != NULL) {
-    facts_parse(instance, facts);
-    instance->read_at = ais_earlier(instance->read_at, now);
-  }
-  restore_told(&instance->told, instance->name);
-  sfree(history);
-  sfree(facts);
-}
-
-static void restore_notices(account_t *account) {
-  char name[DATA_MAX_NAME_LEN];
-  char *text;
-  notice_t notice;
-
-  for (size_t n = 0;; n++) {
-    ssnprintf(name, sizeof(name), "%s.%zu", account->name, n);
-    text = line_take(NOTICE, name);
-    if (text == NULL)
-      return;
-    if (notice_parse(&notice, text))
-      notices_add(&account->notices, &notice);
-    account->notices.written = account->notices.n;
-    sfree(text);
-  }
+  memcpy(instance->written, instance->history.ended, sizeof(instance->written));
+  restore(STATE_FACTS, instance->name, instance);
+  restore(STATE_TOLD, instance->name, &instance->told);
 }
 
 void state_restore_account(account_t *account) {
-  char *text = line_take(BUDGET, account->name);
+  char name[DATA_MAX_NAME_LEN];
 
-  if (text != NULL)
-    budget_parse(&account->payer->budget.parts[BUDGET_ALL], ais_clock(),
-                 epoch(), text);
-  sfree(text);
-  restore_told(&account->conditions.told, account->name);
-  restore_notices(account);
+  restore(STATE_BUDGET, account->name,
+          &(state_budget_t){&account->payer->budget.parts[BUDGET_ALL],
+                            ais_clock(), epoch()});
+  restore(STATE_TOLD, account->name, &account->conditions.told);
+  for (size_t n = 0;; n++) {
+    notice_t notice = {.duration = -1};
+
+    ssnprintf(name, sizeof(name), "%s.%zu", account->name, n);
+    if (!restore(STATE_NOTICE, name, &notice))
+      break;
+    notices_add(&account->notices, &notice);
+    account->notices.written = account->notices.n;
+  }
   for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
     if (poll->leads)
       state_restore(poll->instance);
@@ -431,7 +289,8 @@ int state_each(account_t *account,
 
   for (line_t *line = state.first; status == 0 && line != NULL;
        line = line->next)
-    if (line->text != NULL && (line->kind == INSTANCE || line->kind == TOLD) &&
+    if (!line->is_taken &&
+        (line->kind == STATE_INSTANCE || line->kind == STATE_TOLD) &&
         strncmp(line->name, account->name, len) == 0 &&
         line->name[len] == '-' && strlen(line->name) < DATA_MAX_NAME_LEN)
       status = visit(account, line->name);
@@ -441,30 +300,21 @@ int state_each(account_t *account,
 void state_end(account_t *account, const char *name) {
   told_t told = {.name = name, .notices = &account->notices};
 
-  restore_told(&told, name);
+  restore(STATE_TOLD, name, &told);
   conditions_gone(&told);
 }
 
-static void print_date(char date[DATE_SIZE], int64_t now) {
-  time_t seconds = (time_t)(now / 1000);
-  struct tm tm;
-
-  gmtime_r(&seconds, &tm);
-  strftime(date, DATE_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm);
-}
-
 void state_keep(instance_t *instance) {
-  char date[DATE_SIZE];
-  const char *text;
+  char text[4096] = "";
+  FILE *out = NULL;
 
-  if (state.path == NULL || instance->history.seen_at == AIS_TIME_NONE ||
-      state.nlines >= KEPT_MAX)
+  if (instance->history.seen_at != AIS_TIME_NONE && state.nlines < KEPT_MAX)
+    out = fmemopen(text, sizeof(text), "w");
+  if (out == NULL)
     return;
-
-  text = history_print(&state.line, &instance->history);
-  print_date(date, epoch());
-  if (text != NULL)
-    line_insert(INSTANCE, instance->name, date, text);
+  state_print(out, STATE_INSTANCE, instance);
+  if (fclose(out) == 0)
+    line_insert(STATE_INSTANCE, instance->name, epoch(), text);
 }
 
 void state_touch(bool is_urgent) {
@@ -472,95 +322,108 @@ void state_touch(bool is_urgent) {
   state.is_urgent |= is_urgent;
 }
 
-/* ---- saving -------------------------------------------------------------- */
+/* ---- all that is known, as text ------------------------------------------ */
 
-static void add_told(const char *name, const told_t *told, const char *date) {
-  const char *text = told_print(&state.line, told);
-
-  if (text == NULL || text[0] != '\0')
-    line_print(TOLD, name, date, text);
+static void print_told(const char *name, told_t *told, int64_t now) {
+  if (memchr(told->has_begun, true, sizeof(told->has_begun)) != NULL)
+    line_print(STATE_TOLD, name, now, NULL, told);
 }
 
-static void add_instance(instance_t *instance, const char *date) {
-  if (instance->is_gone && instance->is_over)
-    return;
-
+static void print_instance(instance_t *instance, int64_t now) {
   memcpy(instance->writing, instance->history.ended, sizeof(instance->writing));
   if (instance->history.seen_at != AIS_TIME_NONE)
-    line_print(INSTANCE, instance->name, date,
-               history_print(&state.line, &instance->history));
-  line_print(FACTS, instance->name, date, facts_print(&state.line, instance));
-  add_told(instance->name, &instance->told, date);
+    line_print(STATE_INSTANCE, instance->name, now, NULL, instance);
+  line_print(STATE_FACTS, instance->name, now, NULL, instance);
+  print_told(instance->name, &instance->told, now);
 }
 
-static void add_account(account_t *account, const char *date) {
+static void print_account(account_t *account, int64_t now) {
+  state_budget_t budget = {&account->budget.parts[BUDGET_ALL], ais_clock(),
+                           now};
   char name[DATA_MAX_NAME_LEN];
 
   pthread_mutex_lock(&account->lock);
-  add_told(account->name, &account->conditions.told, date);
+  print_told(account->name, &account->conditions.told, now);
   if (account->payer == account)
-    line_print(BUDGET, account->name, date,
-               budget_print(&state.line, &account->budget.parts[BUDGET_ALL],
-                            ais_clock(), epoch()));
+    line_print(STATE_BUDGET, account->name, now, NULL, &budget);
 
   for (size_t n = 0; n < account->notices.n; n++) {
     ssnprintf(name, sizeof(name), "%s.%zu", account->name, n);
-    line_print(NOTICE, name, date,
-               notice_print(&state.line, &account->notices.all[n]));
+    line_print(STATE_NOTICE, name, now, NULL, &account->notices.all[n]);
   }
   account->notices.writing = account->notices.n;
   account->notices.changed = false;
 
   for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
     if (poll->leads)
-      add_instance(poll->instance, date);
+      print_instance(poll->instance, now);
   pthread_mutex_unlock(&account->lock);
 }
 
-/* Whether it is to stay. One with a date to come, of a clock that was wrong, is
- * from now. */
-static bool is_kept(line_t *line, const char *date, int64_t now) {
-  int64_t when = now;
-
-  ais_time_parse(view(line->date), &when);
-  if (when > now)
-    sstrncpy(line->date, date, sizeof(line->date));
-  return line->text != NULL && now - when <= KEPT_FOR;
-}
-
-static void add_lines(const char *date, int64_t now) {
+/* What nobody has taken, and is not too old. */
+static void print_lines(int64_t now) {
   for (line_t **place = &state.first, *line; (line = *place) != NULL;) {
-    if (is_kept(line, date, now)) {
-      line_print(line->kind, line->name, line->date, line->text);
+    if (!line->is_taken && now - line->at > KEPT_FOR)
+      line_take(line);
+    if (!line->is_taken) {
+      line_print(line->kind, line->name, line->at, line->text, NULL);
       place = &line->next;
-      continue;
+    } else {
+      *place = line->next;
+      free(line);
     }
-    *place = line->next;
-    state.nlines -= line->text != NULL;
-    tdelete(line, &state.by_name, compare_lines);
-    line_free(line);
   }
 }
 
 static void print_all(account_t *accounts) {
   int64_t now = epoch();
-  char date[DATE_SIZE];
 
-  print_date(date, now);
+  state.is_changed = state.is_urgent = false;
   state.added = 0;
-  text_begin(&state.text);
-  text_print(&state.text, HEADER);
+  state.out = open_memstream(&state.text, &state.len);
+  if (state.out == NULL)
+    return;
+
+  fputs(HEADER, state.out);
   for (account_t *a = accounts; a != NULL; a = a->next)
-    add_account(a, date);
-  add_lines(date, now);
-  text_print(&state.text, "end %zu\n", state.added);
+    print_account(a, now);
+  print_lines(now);
+  fprintf(state.out, "end %zu\n", state.added);
+  bool failed = ferror(state.out);
+  if (fclose(state.out) != 0 || failed)
+    sfree(state.text);
+}
+
+/* ---- writing it ---------------------------------------------------------- */
+
+/* Returns the errno where it cannot be written. */
+static int write_file(void) {
+  int fd = state.text != NULL ? open_temporary() : -1, status;
+  bool good;
+
+  if (fd == -1)
+    return state.text != NULL ? errno : ENOMEM;
+
+  good = fchmod(fd, 0600) == 0 && swrite(fd, state.text, state.len) == 0 &&
+         fsync(fd) == 0;
+  good = close(fd) == 0 && good;
+  if (good && rename(state.temporary, state.path) == 0)
+    return 0;
+  status = errno;
+  unlink(state.temporary);
+  return status;
+}
+
+static void *write_main(void __attribute__((unused)) * arg) {
+  state.status = write_file();
+  atomic_store(&state.is_written, true);
+  state.written();
+  return NULL;
 }
 
 /* What was written may be told; and where it could not be, too: it would be
  * told again after a restart, which is better than never. */
-static void hand_over(account_t *accounts, const struct ais_error *err) {
-  bool failed = err->text[0] != '\0';
-
+static void hand_over(account_t *accounts, int status) {
   for (account_t *a = accounts; a != NULL; a = a->next) {
     pthread_mutex_lock(&a->lock);
     a->notices.written = a->notices.writing;
@@ -571,91 +434,61 @@ static void hand_over(account_t *accounts, const struct ais_error *err) {
     pthread_mutex_unlock(&a->lock);
   }
 
-  state.is_writing = false;
-  if (failed && !state.has_failed)
-    ERROR("aisearch plugin: StateFile: %s. After a restart, alarms may come "
-          "again, and counters begin anew.",
-          err->text);
-  else if (!failed && state.has_failed)
+  sfree(state.text);
+  if (status != 0 && !state.has_failed)
+    ERROR("aisearch plugin: StateFile: %s cannot be written: %s. After a "
+          "restart, alarms may come again, and counters begin anew.",
+          state.path, STRERROR(status));
+  else if (status == 0 && state.has_failed)
     INFO("aisearch plugin: StateFile: can be written again.");
-  state.has_failed = failed;
+  state.has_failed = status != 0;
 }
 
-static void tell_thread(bool *what) {
-  pthread_mutex_lock(&state_lock);
-  *what = true;
-  pthread_cond_broadcast(&state_wake);
-  pthread_mutex_unlock(&state_lock);
-}
-
-/* Begins to write. Without a thread, nothing is. */
-static void begin_save(account_t *accounts) {
-  print_all(accounts);
-  state.is_changed = state.is_urgent = false;
-  state.is_writing = true;
-  state.saved_at = ais_clock();
-  if (state.has_thread)
-    tell_thread(&state.busy);
-  else
-    hand_over(accounts, &(struct ais_error){.text = ""});
-}
-
-static bool is_urgent(account_t *accounts) {
-  bool urgent = state.is_urgent;
-
-  for (account_t *a = accounts; a != NULL && !urgent; a = a->next) {
-    pthread_mutex_lock(&a->lock);
-    urgent = a->notices.changed;
-    pthread_mutex_unlock(&a->lock);
-  }
-  return urgent;
-}
-
-/* Whether the thread still writes; what it has written is handed over. */
-static bool is_busy(account_t *accounts, bool waits) {
-  struct ais_error err;
-  bool busy;
-
-  pthread_mutex_lock(&state_lock);
-  while (waits && state.busy)
-    pthread_cond_wait(&state_wake, &state_lock);
-  busy = state.busy;
-  err = state.fail;
-  pthread_mutex_unlock(&state_lock);
-  if (!busy && state.is_writing)
-    hand_over(accounts, &err);
-  return busy;
+/* Waits for the thread. */
+static void finish_writing(account_t *accounts) {
+  pthread_join(state.thread, /* return = */ NULL);
+  state.is_writing = false;
+  hand_over(accounts, state.status);
 }
 
 int64_t state_save(account_t *accounts, bool all) {
   int64_t pause = ais_earlier(
       SAVE_PAUSE, (int64_t)CDTIME_T_TO_MS(plugin_get_interval()) / 4);
   int64_t left = ais_clock_until(state.saved_at + pause);
+  int status;
 
-  if (is_busy(accounts, /* waits = */ false)) {
-    state.is_urgent |= all && state.is_changed;
-    return -1;
-  }
-
-  if (!(all && state.is_changed) && !is_urgent(accounts))
+  state.is_urgent |= all && state.is_changed;
+  if (state.is_writing && atomic_load(&state.is_written))
+    finish_writing(accounts);
+  if (state.is_writing || !state.is_urgent)
     return -1;
   if (!all && left > 0)
     return left;
-  begin_save(accounts);
+
+  print_all(accounts);
+  state.saved_at = ais_clock();
+  state.is_written = false;
+  status = plugin_thread_create(&state.thread, write_main, /* arg = */ NULL,
+                                "aisearch-st");
+  state.is_writing = status == 0;
+  if (status != 0)
+    hand_over(accounts, status);
   return -1;
 }
 
 void state_close(account_t *accounts) {
-  if (state.has_thread) {
-    is_busy(accounts, /* waits = */ true);
-    begin_save(accounts);
-    is_busy(accounts, /* waits = */ true);
-    tell_thread(&state.stop);
-    pthread_join(state.thread, /* return = */ NULL);
+  if (state.is_writing)
+    finish_writing(accounts);
+  if (state.path[0] != '\0') {
+    print_all(accounts);
+    hand_over(accounts, write_file());
   }
 
-  close_file();
-  sfree(state.line.data);
-  sfree(state.text.data);
+  for (line_t *line; (line = state.first) != NULL;) {
+    state.first = line->next;
+    if (!line->is_taken)
+      line_take(line);
+    free(line);
+  }
   memset(&state, 0, sizeof(state));
 }

@@ -614,6 +614,15 @@ int strjoin(char *dst, size_t dst_len, char **fields, size_t fields_num, const c
     return (int) len;
 }
 
+int rfc3339(char *buffer, size_t buffer_size, cdtime_t t)
+{
+    time_t seconds = CDTIME_T_TO_TIME_T(t);
+    struct tm tm;
+
+    gmtime_r(&seconds, &tm);
+    return strftime(buffer, buffer_size, "%Y-%m-%dT%H:%M:%SZ", &tm) > 0 ? 0 : -1;
+}
+
 int escape_slashes(char *buffer, size_t size)
 {
     size_t lead;

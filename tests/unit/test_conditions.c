@@ -431,7 +431,7 @@ static void test_single_jobs_are_never_overdue(void **state)
     history_news_t news;
 
     for (int64_t now = NOW; now < NOW + 100 * HOUR; now += HOUR) {
-        history_job(&f->instance.history, &answer, now, f->stalled_after, &news);
+        history_page(&f->instance.history, &answer, 0, now, f->stalled_after, &news);
         conditions_judge(&f->instance, f->overdue_after, &news, now);
     }
     check_read(f, "");

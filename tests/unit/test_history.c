@@ -8,12 +8,28 @@
 #include "../../collectd-plugin/instance.c"
 
 /* What is to be freed by the caller. */
-static char *text_of(const history_t *h)
+static char *text_of(history_t *h)
 {
-    text_t text = {.data = NULL};
+    instance_t instance = {.history = *h};
+    char *text = NULL;
+    size_t len;
+    FILE *file = open_memstream(&text, &len);
 
-    assert_non_null(history_print(&text, h));
-    return text.data;
+    assert_non_null(file);
+    state_print(file, STATE_INSTANCE, &instance);
+    assert_int_equal(fclose(file), 0);
+    return text;
+}
+
+static bool parse(history_t *h, const char *text, int64_t now)
+{
+    instance_t instance = {.name = NULL};
+    bool good;
+
+    history_init(&instance.history);
+    good = state_parse(STATE_INSTANCE, &instance, text, now);
+    *h = instance.history;
+    return good;
 }
 
 #define NOW INT64_C(1795435200000) /* 2026-11-23T12:00:00Z */
@@ -86,7 +102,7 @@ static history_news_t look_at_job(history_t *h, struct ais_job job, int64_t now)
     struct ais_answer answer = {.success = true, .jobs = &job, .njobs = 1};
     history_news_t news;
 
-    history_job(h, &answer, now, PATIENCE, &news);
+    history_page(h, &answer, 0, now, PATIENCE, &news);
     return news;
 }
 
@@ -100,11 +116,10 @@ static void check_ended(const history_t *h, unsigned succeeded, unsigned failed,
 /* Over a restart. */
 static void restart(history_t *h)
 {
-    char *text;
+    char *text = text_of(h);
 
-    text = text_of(h);
     history_free(h);
-    assert_true(history_parse(h, text));
+    assert_true(parse(h, text, INT64_MAX - CLOCKS_DIFFER));
     free(text);
 }
 
@@ -224,6 +239,27 @@ static void test_ends_are_told_in_their_order(void **state)
     for (size_t i = 0; i < 5; i++)
         assert_int_equal(news.ended[i]->id[0], 'a' + (int) i);
     check_ended(h, 2, 2, 1);
+}
+
+/* A list with more on its page than it was asked for: all count, and the latest are told, in whatever order it has
+ * them. */
+static void test_more_ends_than_are_told(void **state)
+{
+    history_t *h = *state;
+    struct ais_job jobs[HISTORY_PER_PAGE + 20];
+    char ids[COUNT(jobs)][8];
+
+    look(h, NULL, 0, NOW);
+    for (size_t i = 0; i < COUNT(jobs); i++) {
+        snprintf(ids[i], sizeof(ids[i]), "%zu", i);
+        jobs[i] = ended(ids[i], AIS_FAILED, NOW, NOW + (int64_t) ((i * 37) % COUNT(jobs)));
+    }
+
+    history_news_t news = look_page(h, jobs, COUNT(jobs), 1, NOW + MINUTE);
+    check_ended(h, 0, COUNT(jobs), 0);
+    assert_int_equal(news.nended, HISTORY_PER_PAGE);
+    for (size_t i = 0; i < HISTORY_PER_PAGE; i++)
+        assert_int_equal(news.ended[i]->ended_at, NOW + 20 + (int64_t) i);
 }
 
 /* Two jobs of one second, of which the other shows up later. */
@@ -622,7 +658,7 @@ static void test_text(void **state)
 
     text = text_of(h);
     assert_string_equal(text, "");
-    assert_true(history_parse(h, text));
+    assert_true(parse(h, text, NOW));
     assert_int_equal(h->seen_at, NONE);
     free(text);
 
@@ -630,7 +666,7 @@ static void test_text(void **state)
     look(h, after, 2, NOW + SECOND);
     text = text_of(h);
     assert_string_equal(text, "seen=1795435200.000 changed=1795435200.010 listed=1 failed=1/0/0 "
-                              "ended=af63ee4c86020b22@1795435200.005 active=af63ef4c86020cd5@1795435200.000");
+                              "active=af63ef4c86020cd5@1795435200.000 ended=af63ee4c86020b22@1795435200.005");
     free(text);
     restart(h);
     check_ended(h, 0, 1, 0);
@@ -646,7 +682,7 @@ static void test_counters_by_source_are_added_up(void **state)
     history_t *h = *state;
     char *text;
 
-    assert_true(history_parse(h, "seen=1.000 listed=1 succeeded=1/2/3 failed=0/2/0"));
+    assert_true(parse(h, "seen=1.000 listed=1 succeeded=1/2/3 failed=0/2/0", NOW));
     check_ended(h, 6, 2, 0);
     text = text_of(h);
     assert_string_equal(text, "seen=1.000 listed=1 succeeded=6/0/0 failed=2/0/0");
@@ -659,10 +695,11 @@ static void test_times_to_come(void **state)
     history_t *h = *state;
     const int64_t now = INT64_C(1795435200000), day = 24 * 60 * MINUTE;
 
-    assert_true(history_parse(h, "seen=4102444800.000 changed=4102444800.000 success=4102444800.000 "
-                                 "excused=4102444800.000 listed=1 floor=4102444800.000 "
-                                 "ended=1@4102444800.000 active=2@4102444800.000"));
-    history_bound(h, now);
+    assert_true(parse(h,
+                      "seen=4102444800.000 changed=4102444800.000 success=4102444800.000 "
+                      "excused=4102444800.000 listed=1 floor=4102444800.000 "
+                      "ended=1@4102444800.000 active=2@4102444800.000",
+                      now));
     assert_int_equal(h->seen_at, now);
     assert_int_equal(h->changed_at, now);
     assert_int_equal(h->succeeded_at, now);
@@ -672,8 +709,7 @@ static void test_times_to_come(void **state)
     assert_int_equal(h->jobs[1].at, now);
 
     history_free(h);
-    assert_true(history_parse(h, "seen=1.000 listed=1 floor=2.000"));
-    history_bound(h, now);
+    assert_true(parse(h, "seen=1.000 listed=1 floor=2.000", now));
     assert_int_equal(h->seen_at, 1000);
     assert_int_equal(h->floor, 2000);
     assert_int_equal(h->changed_at, NONE);
@@ -728,10 +764,9 @@ static void test_what_is_no_text(void **state)
     history_t *h = *state;
 
     for (size_t i = 0; i < COUNT(bad); i++) {
-        if (history_parse(h, bad[i]))
+        if (parse(h, bad[i], NOW))
             fail_msg("accepted: %s", bad[i]);
-        assert_int_equal(h->njobs, 0);
-        assert_int_equal(h->seen_at, NONE);
+        history_free(h);
     }
 }
 
@@ -746,6 +781,7 @@ int main(void)
         TEST(test_old_jobs_that_come_up_do_not_count),
         TEST(test_an_end_counts_once),
         TEST(test_ends_are_told_in_their_order),
+        TEST(test_more_ends_than_are_told),
         TEST(test_equal_times),
         TEST(test_equal_times_over_a_restart),
         TEST(test_times_that_cannot_be_read),
