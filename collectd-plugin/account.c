@@ -223,9 +223,9 @@ void account_free(account_t *account) {
   sfree(account->credential.file);
 
   selection_free(&account->discover.selection);
-  for (size_t i = 0; i < account->discover.nnamespaces; i++)
-    sfree(account->discover.namespaces[i]);
-  sfree(account->discover.namespaces);
+  for (size_t i = 0; i < account->discover.namespaces.n; i++)
+    sfree(account->discover.namespaces.text[i]);
+  sfree(account->discover.namespaces.text);
   sfree(account->name);
   sfree(account->account_id);
   sfree(account->ca_cert);

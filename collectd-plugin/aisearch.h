@@ -116,13 +116,18 @@ typedef struct {
   struct ais_target target;
 } way_t;
 
+/* What an option says that may be given several times. */
+typedef struct {
+  char **text;
+  size_t n;
+} texts_t;
+
 /* What of it the configuration says about discovery. */
 typedef struct {
   bool wanted;
   selection_t selection;
-  char **namespaces; /* each has a list of its own; none: the account's list */
-  size_t nnamespaces;
-  int64_t interval; /* ms, between two rounds */
+  texts_t namespaces; /* each has a list of its own; none: the account's list */
+  int64_t interval;   /* ms, between two rounds */
 } discovery_settings_t;
 
 /* What is reported of an account. */

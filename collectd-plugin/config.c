@@ -190,17 +190,18 @@ static int read_discovered(settings_t *s, const oconfig_item_t *ci) {
 
 static int read_namespace(settings_t *s, const oconfig_item_t *ci) {
   discovery_settings_t *discover = &s->account->discover;
-  char **namespaces = realloc(
-      discover->namespaces, (discover->nnamespaces + 1) * sizeof(*namespaces));
+  char **namespaces =
+      realloc(discover->namespaces.text,
+              (discover->namespaces.n + 1) * sizeof(*namespaces));
   char *name = NULL;
 
   if (namespaces == NULL)
     return refuse(s->account, "Out of memory.");
-  discover->namespaces = namespaces;
+  discover->namespaces.text = namespaces;
   if (cf_util_get_string(ci, &name) != 0)
     return -1;
 
-  namespaces[discover->nnamespaces++] = name;
+  namespaces[discover->namespaces.n++] = name;
   if (ais_namespace_valid(view(name)))
     return 0;
   return refuse(s->account,
@@ -587,7 +588,7 @@ static int add_instances(account_t *account, const oconfig_item_t *ci,
   }
   if (!is_said)
     discover->wanted =
-        discover->selection.entries != NULL || discover->nnamespaces > 0;
+        discover->selection.entries != NULL || discover->namespaces.n > 0;
 
   if (account->polls == 0 && !discover->wanted && !account->is_partial)
     return refuse(account, "Nothing to look at. Add an <Instance> block, or "

@@ -538,10 +538,10 @@ static int add_list(account_t *account, const char *namespace, bool discovers) {
 static bool is_discovered(const account_t *account, const char *id,
                           const char *namespace) {
   const discovery_settings_t *discover = &account->discover;
-  bool in_namespace = discover->nnamespaces == 0;
+  bool in_namespace = discover->namespaces.n == 0;
 
-  for (size_t i = 0; i < discover->nnamespaces; i++)
-    in_namespace |= strcmp(discover->namespaces[i], namespace) == 0;
+  for (size_t i = 0; i < discover->namespaces.n; i++)
+    in_namespace |= strcmp(discover->namespaces.text[i], namespace) == 0;
   return discover->wanted && in_namespace &&
          ais_instance_valid(view(id), AIS_PLAIN) &&
          ais_namespace_valid(view(namespace)) &&
@@ -563,7 +563,7 @@ static int add_remembered(account_t *account, const char *name) {
   namespace = strchr(id, '@');
   if (namespace != NULL)
     *namespace ++ = '\0';
-  if (namespace != NULL || account->discover.nnamespaces > 0) {
+  if (namespace != NULL || account->discover.namespaces.n > 0) {
     what.generation = AIS_NAMESPACED;
     what.namespace = namespace != NULL ? namespace : "default";
   }
@@ -591,11 +591,11 @@ int lists_start(account_t *account) {
     poll->instance->is_named = true;
   status = state_each(account, add_remembered);
 
-  if (status == 0 && discover->wanted && discover->nnamespaces == 0)
+  if (status == 0 && discover->wanted && discover->namespaces.n == 0)
     status = add_list(account, /* namespace = */ NULL, /* discovers = */ true);
-  for (size_t i = 0; status == 0 && i < discover->nnamespaces; i++)
+  for (size_t i = 0; status == 0 && i < discover->namespaces.n; i++)
     if (discover->wanted)
-      status = add_list(account, discover->namespaces[i],
+      status = add_list(account, discover->namespaces.text[i],
                         /* discovers = */ true);
 
   for (poll_t *p = account->first; status == 0 && p != NULL; p = p->next)
