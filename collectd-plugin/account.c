@@ -219,17 +219,8 @@ void account_free(account_t *account) {
   }
   notices_free(&account->notices);
   ais_credential_free(account->credential.secret);
-  sfree(account->credential.email);
-  sfree(account->credential.file);
-
   selection_free(&account->discover.selection);
-  for (size_t i = 0; i < account->discover.namespaces.n; i++)
-    sfree(account->discover.namespaces.text[i]);
-  sfree(account->discover.namespaces.text);
-  sfree(account->name);
-  sfree(account->account_id);
-  sfree(account->ca_cert);
-  sfree(account->proxy);
+  config_free(account);
   pthread_mutex_destroy(&account->lock);
   sfree(account);
 }

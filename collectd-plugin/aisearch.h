@@ -116,7 +116,7 @@ typedef struct {
   struct ais_target target;
 } way_t;
 
-/* What an option says that may be given several times. */
+/* Those of an option that may be repeated. */
 typedef struct {
   char **text;
   size_t n;
@@ -145,6 +145,8 @@ typedef struct {
 struct account_s {
   char *name;
   char *account_id;
+  char *api_url; /* NULL: the API's */
+  char *unix_socket;
   char *ca_cert; /* NULL: the system's */
   char *proxy;
   struct ais_target target;
@@ -261,11 +263,20 @@ static inline struct ais_str view(const char *s) {
 /* The time of the world, ms since the epoch; see ais_clock() for the other. */
 static inline int64_t epoch(void) { return (int64_t)CDTIME_T_TO_MS(cdtime()); }
 
-/* config.c: reads a <Plugin aisearch> block, adds its accounts to the list, and
- * sets the path of the state file. What is wrong costs its own block, after a
- * message. Returns how many such blocks there were. */
-size_t config_read(const oconfig_item_t *ci, account_t **accounts,
-                   char **state_path);
+/* config.c */
+
+typedef struct {
+  account_t *accounts;
+  char *state_path;
+  bool is_refused; /* a block of it is, or a part of one */
+} config_t;
+
+/* Reads a <Plugin aisearch> block: adds its accounts to the others. What is
+ * wrong costs its own block, after a message. */
+void config_read(const oconfig_item_t *ci, config_t *config);
+
+/* Frees what its options have set in an account. */
+void config_free(account_t *account);
 
 /* request.c: see request_t. */
 

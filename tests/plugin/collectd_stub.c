@@ -614,6 +614,30 @@ int strjoin(char *dst, size_t dst_len, char **fields, size_t fields_num, const c
     return (int) len;
 }
 
+int strarray_add(char ***array, size_t *len, const char *str)
+{
+    char **longer = realloc(*array, (*len + 1) * sizeof(*longer));
+
+    if (longer == NULL) {
+        return ENOMEM;
+    }
+    *array = longer;
+    longer[*len] = strdup(str);
+    if (longer[*len] == NULL) {
+        return ENOMEM;
+    }
+    (*len)++;
+    return 0;
+}
+
+void strarray_free(char **array, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        free(array[i]);
+    }
+    free(array);
+}
+
 int escape_slashes(char *buffer, size_t size)
 {
     size_t lead;
