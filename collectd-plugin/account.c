@@ -31,36 +31,6 @@ void poll_name(char name[DATA_MAX_NAME_LEN], const account_t *account,
             other ? "@" : "", other ? what->namespace : "");
 }
 
-static void instance_free(instance_t *instance) {
-  history_free(&instance->history);
-  sfree(instance->name);
-  sfree(instance->id);
-  sfree(instance->namespace);
-  sfree(instance);
-}
-
-static instance_t *instance_make(const char *name, const poll_what_t *what) {
-  instance_t *instance = calloc(1, sizeof(*instance));
-
-  if (instance == NULL)
-    return NULL;
-
-  instance_init(instance, epoch());
-  instance->generation = what->generation;
-  instance->name = strdup(name);
-  instance->id = strdup(what->instance);
-  if (what->namespace != NULL)
-    instance->namespace = strdup(what->namespace);
-  if (instance->name == NULL || instance->id == NULL ||
-      (what->namespace != NULL && instance->namespace == NULL)) {
-    instance_free(instance);
-    return NULL;
-  }
-
-  state_restore(instance);
-  return instance;
-}
-
 static int compare_names(const void *a, const void *b) {
   return strcmp(((const poll_t *)a)->instance->name,
                 ((const poll_t *)b)->instance->name);
@@ -74,9 +44,40 @@ poll_t *poll_find(const account_t *account, const char *name) {
   return found != NULL ? *found : NULL;
 }
 
+/* Returns false where memory runs out. */
+static bool copy(char **to, const char *from) {
+  *to = from != NULL ? strdup(from) : NULL;
+  return from == NULL || *to != NULL;
+}
+
+/* That of another poll, or a new one. Returns false where memory runs out. */
+static bool poll_set_instance(poll_t *poll, const char *name,
+                              const poll_what_t *what) {
+  const poll_t *other = poll_find(poll->request.account, name);
+  instance_t *instance =
+      other != NULL ? other->instance : calloc(1, sizeof(*instance));
+
+  poll->instance = instance;
+  poll->leads = other == NULL;
+  if (instance == NULL || other != NULL)
+    return instance != NULL;
+
+  instance_init(instance, epoch());
+  instance->generation = what->generation;
+  return copy(&instance->name, name) && copy(&instance->id, what->instance) &&
+         copy(&instance->namespace, what->namespace);
+}
+
 static void poll_free(poll_t *poll) {
-  if (poll->instance != NULL && --poll->instance->polls == 0)
-    instance_free(poll->instance);
+  instance_t *instance = poll->instance;
+
+  if (instance != NULL && instance->polls == 0) {
+    history_free(&instance->history);
+    sfree(instance->name);
+    sfree(instance->id);
+    sfree(instance->namespace);
+    sfree(instance);
+  }
   sfree(poll->job);
   sfree(poll);
 }
@@ -85,29 +86,21 @@ static void poll_free(poll_t *poll) {
 poll_t *poll_add(account_t *account, const poll_what_t *what) {
   char name[DATA_MAX_NAME_LEN];
   poll_t *poll = calloc(1, sizeof(*poll));
-  poll_t *other;
 
   if (poll == NULL)
     return NULL;
 
+  poll->request.account = account;
+  poll->page = 1;
+  poll->latest.arrived_at = AIS_TIME_NONE;
   poll_name(name, account, what);
-  other = poll_find(account, name);
-  poll->instance = other != NULL ? other->instance : instance_make(name, what);
-  if (poll->instance != NULL)
-    poll->instance->polls++;
-  if (what->job != NULL)
-    poll->job = strdup(what->job);
-
-  if (poll->instance == NULL || (what->job != NULL && poll->job == NULL) ||
+  if (!poll_set_instance(poll, name, what) || !copy(&poll->job, what->job) ||
       tsearch(poll, &account->by_name, compare_names) == NULL) {
     poll_free(poll);
     return NULL;
   }
-
-  poll->request.account = account;
-  poll->leads = other == NULL;
-  poll->page = 1;
-  poll->latest.arrived_at = AIS_TIME_NONE;
+  if (poll->leads)
+    state_restore(poll->instance);
 
   pthread_mutex_lock(&account->lock);
   poll->prev = account->last;
@@ -115,6 +108,7 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
   account->last = poll;
   account->polls++;
   account->values.instances += poll->leads;
+  poll->instance->polls++;
   pthread_mutex_unlock(&account->lock);
   return poll;
 }
@@ -131,6 +125,7 @@ void poll_remove(poll_t *poll) {
   *(poll->next != NULL ? &poll->next->prev : &account->last) = poll->prev;
   account->polls--;
   account->values.instances -= poll->leads;
+  poll->instance->polls--;
   pthread_mutex_unlock(&account->lock);
   poll_free(poll);
 }

@@ -29,10 +29,8 @@ struct option_s {
   bool is_repeatable;
 
   bool (*is_valid)(struct ais_str text); /* NULL: every text is */
-  const char *rule;        /* "VALUE is ...": what is wrong, and the cure */
-  double scale, min, max;  /* of a number, which is kept times scale */
-  const option_t *options; /* of a block */
-  int (*check)(const item_t *block);
+  const char *rule;       /* "VALUE is ...": what is wrong, and the cure */
+  double scale, min, max; /* of a number, which is kept times scale */
 };
 
 /* Say what is wrong, and what to do. */
@@ -166,7 +164,8 @@ static int read_options(const item_t *block, const option_t *options) {
 }
 
 /* What its options set begins with its name. */
-static int read_block(const item_t *item, void *value) {
+static int read_block(const item_t *item, const option_t *options, void *value,
+                      int (*check)(const item_t *block)) {
   char where[256];
   item_t block = *item;
 
@@ -176,9 +175,7 @@ static int read_block(const item_t *item, void *value) {
   ssnprintf(where, sizeof(where), "%s%s \"%s\": ", item->where,
             item->option->name, *(char **)value);
   block.where = where;
-  return read_options(&block, item->option->options) == 0
-             ? item->option->check(&block)
-             : -1;
+  return read_options(&block, options) == 0 ? check(&block) : -1;
 }
 
 static void free_options(const option_t *options, void *values) {
@@ -202,12 +199,9 @@ typedef struct {
   account_t *account;
 } instance_settings_t;
 
-static bool is_autorag(const char *generation) {
-  return generation != NULL && strcasecmp(generation, "autorag") == 0;
-}
-
 static bool is_generation(struct ais_str text) {
-  return is_autorag(text.data) || strcasecmp(text.data, "instance") == 0;
+  return strcasecmp(text.data, "autorag") == 0 ||
+         strcasecmp(text.data, "instance") == 0;
 }
 
 #define NAMESPACE                                                              \
@@ -230,7 +224,8 @@ static const option_t instance_options[] = {
 static int add_instance(const item_t *block) {
   instance_settings_t *s = block->value;
   char name[DATA_MAX_NAME_LEN];
-  bool autorag = is_autorag(s->generation);
+  bool autorag =
+      s->generation != NULL && strcasecmp(s->generation, "autorag") == 0;
   poll_what_t what = {.instance = s->id,
                       .namespace = s->namespace,
                       .generation = autorag                ? AIS_AUTORAG
@@ -267,7 +262,8 @@ static int read_instance(const item_t *item) {
   account_t *account = item->value;
   instance_settings_t s = {.account = account};
 
-  account->is_partial |= read_block(item, &s) != 0;
+  account->is_partial |=
+      read_block(item, instance_options, &s, add_instance) != 0;
   free_options(instance_options, &s);
   sfree(s.id);
   return 0;
@@ -362,28 +358,11 @@ static const option_t account_options[] = {
     {"OverdueAfter", read_number, AT(alarms.overdue_after), SECONDS_OR_NEVER},
     {"ReportDetails", read_boolean, AT(has_details)},
     {"ReportItems", read_boolean, AT(has_items)},
-    {"Instance", read_instance, .is_repeatable = true,
-     .options = instance_options, .check = add_instance},
+    {"Instance", read_instance, .is_repeatable = true},
     {.name = "MaxStreams", .read = read_gone},
     {.name = "ReportJobs", .read = read_gone},
     {.name = "ReportSource", .read = read_gone},
     {.name = NULL}};
-
-static int check_names(const item_t *block) {
-  const account_t *account = block->value;
-
-  for (const account_t *a = account->next; a != NULL; a = a->next)
-    if (strcasecmp(a->name, account->name) == 0)
-      return refuse(block, "Two Account blocks have this name. Rename one.");
-  if (account->account_id == NULL)
-    return refuse(block, "AccountID is missing. Add it from the dashboard.");
-  if (strlen(account->account_id) != AIS_ACCOUNT_ID_LEN)
-    warn(block,
-         "AccountID \"%s\" has %zu digits, and the API's have %d, so "
-         "that it will refuse it. Copy it again from the dashboard.",
-         account->account_id, strlen(account->account_id), AIS_ACCOUNT_ID_LEN);
-  return 0;
-}
 
 static int check_credential(const item_t *block) {
   account_t *account = block->value;
@@ -530,17 +509,27 @@ static int check_account(const item_t *block) {
   account_t *account = block->value;
   discovery_settings_t *discover = &account->discover;
 
+  for (const account_t *a = account->next; a != NULL; a = a->next)
+    if (strcasecmp(a->name, account->name) == 0)
+      return refuse(block, "Two Account blocks have this name. Rename one.");
+  if (account->account_id == NULL)
+    return refuse(block, "AccountID is missing. Add it from the dashboard.");
+  if (strlen(account->account_id) != AIS_ACCOUNT_ID_LEN)
+    warn(block,
+         "AccountID \"%s\" has %zu digits, and the API's have %d, so "
+         "that it will refuse it. Copy it again from the dashboard.",
+         account->account_id, strlen(account->account_id), AIS_ACCOUNT_ID_LEN);
+
   if (find_item(block->ci, "DiscoverInstances") == NULL)
     discover->wanted =
         discover->selection.entries != NULL || discover->namespaces.n > 0;
-  if (check_names(block) != 0 || check_credential(block) != 0 ||
-      check_url(block) != 0 || check_times(block) != 0 ||
-      check_budget(block) != 0)
-    return -1;
   if (account->polls == 0 && !discover->wanted && !account->is_partial)
     return refuse(block, "Nothing to look at. Add an <Instance> block, or "
                          "DiscoverInstances true.");
-  return 0;
+  if (check_credential(block) != 0 || check_url(block) != 0 ||
+      check_times(block) != 0)
+    return -1;
+  return check_budget(block);
 }
 
 void config_free(account_t *account) {
@@ -562,7 +551,7 @@ static int read_account(const item_t *item) {
   account->discover.interval = account->alarms.stalled_after = 900 * 1000;
   account->alarms.overdue_after = OVERDUE_BY_INTERVAL;
   account->next = config->accounts;
-  if (read_block(item, account) != 0) {
+  if (read_block(item, account_options, account, check_account) != 0) {
     account_free(account);
     return -1;
   }
@@ -582,8 +571,7 @@ static bool is_file(struct ais_str path) {
 static const option_t plugin_options[] = {
     {"Account", read_account, .is_repeatable = true,
      .is_valid = is_account_name,
-     .rule = "no account's name. Use 1 to 28 of A-Z, a-z, 0-9 and _.",
-     .options = account_options, .check = check_account},
+     .rule = "no account's name. Use 1 to 28 of A-Z, a-z, 0-9 and _."},
     {"StateFile", read_text, AT(state_path), .is_valid = is_file,
      .rule = "no name of a file. Use an absolute path, or one that is relative "
              "to BaseDir."},
