@@ -6,16 +6,6 @@
 
 #include "state.h"
 
-void account_log(const account_t *account, int level, const char *format, ...) {
-  char text[768];
-  va_list ap;
-
-  va_start(ap, format);
-  vsnprintf(text, sizeof(text), format, ap);
-  va_end(ap);
-  plugin_log(level, "aisearch plugin: Account \"%s\"%s", account->name, text);
-}
-
 int64_t account_lifetime(const account_t *account) {
   return (int64_t)(3.0 * (double)account->idle_interval *
                    account->values.stretch);

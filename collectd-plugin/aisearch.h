@@ -208,8 +208,9 @@ struct account_s {
 /* account.c: accounts, their instances, and what is polled of them. */
 
 /* Logs a message about an account. */
-__attribute__((format(printf, 3, 4))) void
-account_log(const account_t *account, int level, const char *format, ...);
+#define account_log(account, level, format, ...)                               \
+  plugin_log(level, "aisearch plugin: Account \"%s\"" format, (account)->name, \
+             ##__VA_ARGS__)
 
 void account_free(account_t *account);
 

@@ -400,8 +400,8 @@ static int check_url(const item_t *block) {
 
   /* of a release before */
   if (path != NULL &&
-      (account->api_url == NULL || url->tls || url->unix_socket[0] != '\0' ||
-       path[0] != '/' || strlen(path) >= sizeof(url->unix_socket)))
+      (url->tls || url->unix_socket[0] != '\0' || path[0] != '/' ||
+       strlen(path) >= sizeof(url->unix_socket)))
     return refuse(block, "UnixSocket cannot be used. Use APIURL "
                          "\"http://unix:/PATH:/client/v4\" in its place.");
   if (path != NULL) {
