@@ -14,12 +14,11 @@
 
 typedef struct option_s option_t;
 
-/* An option, or a block, that is being read. */
+/* An option that is being read. */
 typedef struct {
-  const char *where; /* begins what is said about it */
   const oconfig_item_t *ci;
   const option_t *option;
-  void *value; /* what it sets; of a block, what its options set */
+  void *value; /* what it sets */
 } item_t;
 
 struct option_s {
@@ -33,11 +32,14 @@ struct option_s {
   double scale, min, max; /* of a number, which is kept times scale */
 };
 
-/* Say what is wrong, and what to do. */
-#define warn(item, format, ...)                                                \
-  WARNING("aisearch plugin: %s" format, (item)->where, ##__VA_ARGS__)
-#define refuse(item, format, ...)                                              \
-  (ERROR("aisearch plugin: %s" format, (item)->where, ##__VA_ARGS__), -1)
+/* The block that is being read, by the one thread that reads them. */
+static char where[256];
+
+/* Say what is wrong there, and what to do. */
+#define warn(format, ...)                                                      \
+  WARNING("aisearch plugin: %s" format, where, ##__VA_ARGS__)
+#define refuse(format, ...)                                                    \
+  (ERROR("aisearch plugin: %s" format, where, ##__VA_ARGS__), -1)
 
 /* ---- options ------------------------------------------------------------- */
 
@@ -49,23 +51,19 @@ static int read_text(const item_t *item) {
     return -1;
   if (option->is_valid == NULL || option->is_valid(view(*text)))
     return 0;
-  return refuse(item, "%s \"%s\" is %s", option->name, *text, option->rule);
+  return refuse("%s \"%s\" is %s", option->name, *text, option->rule);
 }
 
 static int read_texts(const item_t *item) {
   texts_t *texts = item->value;
   char *text = NULL;
-  item_t one = *item;
-  int status;
+  int status = read_text(&(item_t){item->ci, item->option, &text});
 
-  one.value = &text;
-  status = read_text(&one);
   for (size_t i = 0; status == 0 && i < texts->n; i++)
     if (strcmp(texts->text[i], text) == 0)
-      status =
-          refuse(item, "%s \"%s\" is given twice.", item->option->name, text);
+      status = refuse("%s \"%s\" is given twice.", item->option->name, text);
   if (status == 0 && strarray_add(&texts->text, &texts->n, text) != 0)
-    status = refuse(item, "Out of memory.");
+    status = refuse("Out of memory.");
   sfree(text);
   return status;
 }
@@ -82,12 +80,12 @@ static int read_path(const item_t *item) {
     return -1;
   if (ais_credential_is_named(*file)) {
     if (ais_credential_path(path, *file, &err) != 0)
-      return refuse(item, "%s: %s", item->option->name, err.text);
+      return refuse("%s: %s", item->option->name, err.text);
     sfree(*file);
     *file = sstrdup(path);
   }
   if ((*file)[0] != '/')
-    return refuse(item, "%s has to be an absolute path.", item->option->name);
+    return refuse("%s has to be an absolute path.", item->option->name);
   return 0;
 }
 
@@ -104,15 +102,15 @@ static int read_number(const item_t *item) {
     return -1;
   if (!(number >= option->min && number <= option->max) &&
       !(option->rule != NULL && number == 0.0))
-    return refuse(item, "%s %.15g is out of range. Use %g to %.0f%s.",
-                  option->name, number, option->min, option->max,
+    return refuse("%s %.15g is out of range. Use %g to %.0f%s.", option->name,
+                  number, option->min, option->max,
                   option->rule != NULL ? option->rule : "");
   *(int64_t *)item->value = (int64_t)(number * option->scale + 0.5);
   return 0;
 }
 
 static int read_gone(const item_t *item) {
-  warn(item, "%s has no effect any more. Remove it.", item->option->name);
+  warn("%s has no effect any more. Remove it.", item->option->name);
   return 0;
 }
 
@@ -125,7 +123,7 @@ static const oconfig_item_t *find_item(const oconfig_item_t *block,
   return NULL;
 }
 
-static int refuse_unknown(const item_t *block, const option_t *options,
+static int refuse_unknown(const oconfig_item_t *block, const option_t *options,
                           const char *key) {
   char known[640] = "";
 
@@ -133,60 +131,58 @@ static int refuse_unknown(const item_t *block, const option_t *options,
     if (options->read != read_gone)
       ssnprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
                 known[0] != '\0' ? ", " : "", options->name);
-  return refuse(block,
-                "The option `%s' is not known in a `%s' block. Known ones: %s.",
-                key, block->ci->key, known);
+  return refuse("The option `%s' is not known in a `%s' block. Known ones: %s.",
+                key, block->key, known);
 }
 
 /* Every option has to be one of these, and to stand there once, but for those
  * of which there may be several. */
-static int read_options(const item_t *block, const option_t *options) {
+static int read_options(const oconfig_item_t *block, const option_t *options,
+                        void *values) {
+  size_t len = strlen(where);
   int status = 0;
 
-  for (int i = 0; i < block->ci->children_num; i++) {
-    const oconfig_item_t *ci = &block->ci->children[i];
+  for (int i = 0; i < block->children_num; i++) {
+    const oconfig_item_t *ci = &block->children[i];
     const option_t *option = options;
     void *value;
 
     while (option->name != NULL && strcasecmp(option->name, ci->key) != 0)
       option++;
-    value = (char *)block->value + option->offset;
+    value = (char *)values + option->offset;
     if (option->name == NULL)
       status |= refuse_unknown(block, options, ci->key);
-    else if ((!option->is_repeatable && find_item(block->ci, ci->key) != ci) ||
+    else if ((!option->is_repeatable && find_item(block, ci->key) != ci) ||
              (option->read == read_text && *(char **)value != NULL))
-      status |= refuse(
-          block, "The option `%s' is given twice. Keep one of them.", ci->key);
+      status |=
+          refuse("The option `%s' is given twice. Keep one of them.", ci->key);
     else
-      status |= option->read(&(item_t){block->where, ci, option, value});
+      status |= option->read(&(item_t){ci, option, value});
+    where[len] = '\0';
   }
   return status;
 }
 
-/* What its options set begins with its name. */
-static int read_block(const item_t *item, const option_t *options, void *value,
-                      int (*check)(const item_t *block)) {
-  char where[256];
-  item_t block = *item;
+/* A block's name is the first of its values. */
+static int read_block(const item_t *item, const option_t *options,
+                      void *values) {
+  size_t len = strlen(where);
 
-  block.value = value;
-  if (read_text(&block) != 0)
+  if (read_text(&(item_t){item->ci, item->option, values}) != 0)
     return -1;
-  ssnprintf(where, sizeof(where), "%s%s \"%s\": ", item->where,
-            item->option->name, *(char **)value);
-  block.where = where;
-  return read_options(&block, options) == 0 ? check(&block) : -1;
+  ssnprintf(where + len, sizeof(where) - len, "%s \"%s\": ", item->option->name,
+            *(char **)values);
+  return read_options(item->ci, options, values);
 }
 
 static void free_options(const option_t *options, void *values) {
   for (; options->name != NULL; options++) {
     void *value = (char *)values + options->offset;
-    texts_t *texts = value;
 
     if (options->read == read_text || options->read == read_path)
       sfree(*(char **)value);
     if (options->read == read_texts)
-      strarray_free(texts->text, texts->n);
+      strarray_free(((texts_t *)value)->text, ((texts_t *)value)->n);
   }
 }
 
@@ -196,7 +192,6 @@ static void free_options(const option_t *options, void *values) {
 typedef struct {
   char *id, *namespace, *generation;
   texts_t jobs;
-  account_t *account;
 } instance_settings_t;
 
 static bool is_generation(struct ais_str text) {
@@ -221,38 +216,33 @@ static const option_t instance_options[] = {
      .rule = "no job's id. Use 1 to 64 of A-Z, a-z, 0-9, _ and -."},
     {.name = NULL}};
 
-static int add_instance(const item_t *block) {
-  instance_settings_t *s = block->value;
+static int add_instance(account_t *account, const instance_settings_t *s) {
   char name[DATA_MAX_NAME_LEN];
   bool autorag =
       s->generation != NULL && strcasecmp(s->generation, "autorag") == 0;
-  poll_what_t what = {.instance = s->id,
-                      .namespace = s->namespace,
-                      .generation = autorag                ? AIS_AUTORAG
-                                    : s->namespace != NULL ? AIS_NAMESPACED
-                                                           : AIS_PLAIN};
+  poll_what_t what = {.instance = s->id, .namespace = s->namespace};
 
+  what.generation = s->namespace != NULL ? AIS_NAMESPACED : AIS_PLAIN;
+  if (autorag)
+    what.generation = AIS_AUTORAG;
   if (autorag && s->namespace != NULL)
-    return refuse(block,
-                  "AutoRAG has no namespaces. Remove Namespace or Generation.");
+    return refuse("AutoRAG has no namespaces. Remove Namespace or Generation.");
   if (!ais_instance_valid(view(s->id), what.generation))
-    return refuse(block,
-                  "This is no instance's name. Use 1 to %d of a-z, 0-9 and _, "
+    return refuse("This is no instance's name. Use 1 to %d of a-z, 0-9 and _, "
                   "with single - between them.",
                   autorag ? 32 : 64);
 
-  poll_name(name, s->account, &what);
-  if (poll_find(s->account, name) != NULL)
-    return refuse(block,
-                  "Two Instance blocks would both report as \"%s\". Put all "
+  poll_name(name, account, &what);
+  if (poll_find(account, name) != NULL)
+    return refuse("Two Instance blocks would both report as \"%s\". Put all "
                   "Job options of an instance into one block; put an AutoRAG "
                   "and an instance of the same name into two Account blocks.",
                   name);
 
   for (size_t i = 0; i == 0 || i < s->jobs.n; i++) {
     what.job = s->jobs.n > 0 ? s->jobs.text[i] : NULL;
-    if (poll_add(s->account, &what) == NULL)
-      return refuse(block, "Out of memory.");
+    if (poll_add(account, &what) == NULL)
+      return refuse("Out of memory.");
   }
   return 0;
 }
@@ -260,10 +250,10 @@ static int add_instance(const item_t *block) {
 /* One that is refused costs the account nothing else. */
 static int read_instance(const item_t *item) {
   account_t *account = item->value;
-  instance_settings_t s = {.account = account};
+  instance_settings_t s = {.id = NULL};
 
-  account->is_partial |=
-      read_block(item, instance_options, &s, add_instance) != 0;
+  account->is_partial |= read_block(item, instance_options, &s) != 0 ||
+                         add_instance(account, &s) != 0;
   free_options(instance_options, &s);
   sfree(s.id);
   return 0;
@@ -283,8 +273,7 @@ static int read_budget(const item_t *item) {
   if (!(calls >= 1.0 && calls <= MAX_CALLS && seconds >= 1.0 &&
         seconds <= DAY) ||
       calls != (double)(uint32_t)calls)
-    return refuse(item,
-                  "Budget takes a whole number of calls from 1 to %.0f, and 1 "
+    return refuse("Budget takes a whole number of calls from 1 to %.0f, and 1 "
                   "to %.0f seconds, such as: Budget 300 300.",
                   MAX_CALLS, DAY);
   if (budget_limit(item->value,
@@ -292,7 +281,7 @@ static int read_budget(const item_t *item) {
                                              (int64_t)(seconds * 1e3)}) == 0)
     return 0;
   return refuse(
-      item, "There are more than %d Budget options. Keep those that matter.",
+      "There are more than %d Budget options. Keep those that matter.",
       AIS_BUDGET_LIMITS);
 }
 
@@ -306,8 +295,7 @@ static int read_discovered(const item_t *item) {
       ((name[0] != '\0' && !selection_is_regex(name) &&
         !ais_instance_valid(view(name), AIS_PLAIN)) ||
        selection_add(item->value, name, reason, sizeof(reason)) != 0))
-    status = refuse(item,
-                    "DiscoverInstance \"%s\" does not do: %s. Use an "
+    status = refuse("DiscoverInstance \"%s\" does not do: %s. Use an "
                     "instance's name, or a regular expression between slashes, "
                     "such as \"/^docs-/\".",
                     name, reason);
@@ -364,28 +352,25 @@ static const option_t account_options[] = {
     {.name = "ReportSource", .read = read_gone},
     {.name = NULL}};
 
-static int check_credential(const item_t *block) {
-  account_t *account = block->value;
-  bool token = find_item(block->ci, "TokenFile") != NULL;
-  bool email = find_item(block->ci, "Email") != NULL;
-  bool key = find_item(block->ci, "KeyFile") != NULL;
+static int check_credential(account_t *account, const oconfig_item_t *ci) {
+  bool token = find_item(ci, "TokenFile") != NULL;
+  bool email = find_item(ci, "Email") != NULL;
+  bool key = find_item(ci, "KeyFile") != NULL;
 
   if (token && (email || key))
-    return refuse(block, "TokenFile stands beside Email or KeyFile. Use "
-                         "TokenFile alone, or Email and KeyFile.");
+    return refuse("TokenFile stands beside Email or KeyFile. Use "
+                  "TokenFile alone, or Email and KeyFile.");
   if (email != key)
-    return refuse(block, "Email and KeyFile belong together: %s is missing.",
+    return refuse("Email and KeyFile belong together: %s is missing.",
                   email ? "KeyFile" : "Email");
   if (!token && !email && account->api_url == NULL)
-    return refuse(block,
-                  "The credential is missing. Add TokenFile, or Email and "
+    return refuse("The credential is missing. Add TokenFile, or Email and "
                   "KeyFile; or APIURL, for an nginx that has the credential.");
   credential_open(account);
   return 0;
 }
 
-static int check_url(const item_t *block) {
-  account_t *account = block->value;
+static int check_url(account_t *account) {
   struct ais_target *target = &account->target;
   struct ais_url *url = &target->url;
   bool has_credential = account->credential.file != NULL;
@@ -394,37 +379,34 @@ static int check_url(const item_t *block) {
 
   if (ais_url_parse(url, account->api_url != NULL ? account->api_url : API_URL,
                     &err) != 0)
-    return refuse(block, "APIURL: %s", err.text);
+    return refuse("APIURL: %s", err.text);
   if (account->proxy != NULL && ais_url_check_proxy(account->proxy, &err) != 0)
-    return refuse(block, "Proxy: %s", err.text);
+    return refuse("Proxy: %s", err.text);
 
   /* of a release before */
   if (path != NULL &&
       (url->tls || url->unix_socket[0] != '\0' || path[0] != '/' ||
        strlen(path) >= sizeof(url->unix_socket)))
-    return refuse(block, "UnixSocket cannot be used. Use APIURL "
-                         "\"http://unix:/PATH:/client/v4\" in its place.");
+    return refuse("UnixSocket cannot be used. Use APIURL "
+                  "\"http://unix:/PATH:/client/v4\" in its place.");
   if (path != NULL) {
-    warn(block, "UnixSocket will go. Use APIURL \"http://unix:%s:/client/v4\".",
-         path);
+    warn("UnixSocket will go. Use APIURL \"http://unix:%s:/client/v4\".", path);
     sstrncpy(url->unix_socket, path, sizeof(url->unix_socket));
     url->loopback = true;
   }
 
   target->proxy = account->proxy;
   if (url->unix_socket[0] != '\0' && account->proxy != NULL)
-    return refuse(block,
-                  "No Proxy is on the way to a Unix socket. Remove one.");
+    return refuse("No Proxy is on the way to a Unix socket. Remove one.");
   if (has_credential &&
       ais_url_secrecy(url, account->proxy != NULL) != AIS_URL_SECRET)
-    return refuse(block,
-                  "APIURL would send the credential over plain http to another "
+    return refuse("APIURL would send the credential over plain http to another "
                   "host. Use https; or let an nginx of this host have the "
                   "credential, and remove it here.");
   if (has_credential && url->tls &&
       (!target->verify_peer || !target->verify_host))
-    warn(block, "Without VerifyPeer and VerifyHost the credential goes to "
-                "whoever answers.");
+    warn("Without VerifyPeer and VerifyHost the credential goes to "
+         "whoever answers.");
   return 0;
 }
 
@@ -432,30 +414,26 @@ static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* More often than values are reported nobody needs to look; and a look is over
  * before the next one is due. */
-static int check_times(const item_t *block) {
-  account_t *account = block->value;
+static int check_times(account_t *account, const oconfig_item_t *ci) {
   struct ais_target *target = &account->target;
   int64_t interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
   int64_t *active = &account->active_interval, *idle = &account->idle_interval;
   int64_t longest;
 
-  if (*active < interval && find_item(block->ci, "ActiveInterval") != NULL)
-    warn(block,
-         "ActiveInterval %g is below the Interval of the plugin. Will use "
+  if (*active < interval && find_item(ci, "ActiveInterval") != NULL)
+    warn("ActiveInterval %g is below the Interval of the plugin. Will use "
          "that: %g.",
          *active / 1e3, interval / 1e3);
   *active = later(*active, interval);
-  if (*idle < *active && find_item(block->ci, "IdleInterval") != NULL)
+  if (*idle < *active && find_item(ci, "IdleInterval") != NULL)
     return refuse(
-        block,
         "IdleInterval %g is below ActiveInterval, %g. Use at least that.",
         *idle / 1e3, *active / 1e3);
   *idle = later(*idle, *active);
 
   longest = later(*active * 9 / 10, 1);
-  if (target->timeout > longest && find_item(block->ci, "Timeout") != NULL)
-    warn(block,
-         "Timeout %g is too long for an ActiveInterval of %g seconds. Will use "
+  if (target->timeout > longest && find_item(ci, "Timeout") != NULL)
+    warn("Timeout %g is too long for an ActiveInterval of %g seconds. Will use "
          "%g.",
          (double)target->timeout, *active / 1e3, (double)longest);
   target->timeout = ais_earlier(target->timeout, longest);
@@ -475,8 +453,7 @@ static bool is_same(const credential_t *a, const credential_t *b) {
 
 /* Behind an nginx in between every account has its own budget: nginx looks
  * after the credential. */
-static int check_budget(const item_t *block) {
-  account_t *account = block->value;
+static int check_budget(account_t *account) {
   budget_t *own = &account->budget, *budget;
   account_t *other = account->next;
 
@@ -494,7 +471,6 @@ static int check_budget(const item_t *block) {
   for (size_t i = 0; i < own->nlimits; i++)
     if (budget_limit(budget, own->limits[i]) != 0)
       return refuse(
-          block,
           "Its credential is that of Account \"%s\" too, and together they "
           "have Budget options for more than %d different numbers of seconds. "
           "Give both the same ones.",
@@ -505,31 +481,29 @@ static int check_budget(const item_t *block) {
 
 /* Who says what to discover wants it discovered, unless DiscoverInstances says
  * otherwise. */
-static int check_account(const item_t *block) {
-  account_t *account = block->value;
+static int check_account(account_t *account, const oconfig_item_t *ci) {
   discovery_settings_t *discover = &account->discover;
 
   for (const account_t *a = account->next; a != NULL; a = a->next)
     if (strcasecmp(a->name, account->name) == 0)
-      return refuse(block, "Two Account blocks have this name. Rename one.");
+      return refuse("Two Account blocks have this name. Rename one.");
   if (account->account_id == NULL)
-    return refuse(block, "AccountID is missing. Add it from the dashboard.");
+    return refuse("AccountID is missing. Add it from the dashboard.");
   if (strlen(account->account_id) != AIS_ACCOUNT_ID_LEN)
-    warn(block,
-         "AccountID \"%s\" has %zu digits, and the API's have %d, so "
+    warn("AccountID \"%s\" has %zu digits, and the API's have %d, so "
          "that it will refuse it. Copy it again from the dashboard.",
          account->account_id, strlen(account->account_id), AIS_ACCOUNT_ID_LEN);
 
-  if (find_item(block->ci, "DiscoverInstances") == NULL)
+  if (find_item(ci, "DiscoverInstances") == NULL)
     discover->wanted =
         discover->selection.entries != NULL || discover->namespaces.n > 0;
   if (account->polls == 0 && !discover->wanted && !account->is_partial)
-    return refuse(block, "Nothing to look at. Add an <Instance> block, or "
-                         "DiscoverInstances true.");
-  if (check_credential(block) != 0 || check_url(block) != 0 ||
-      check_times(block) != 0)
+    return refuse("Nothing to look at. Add an <Instance> block, or "
+                  "DiscoverInstances true.");
+  if (check_credential(account, ci) != 0 || check_url(account) != 0 ||
+      check_times(account, ci) != 0)
     return -1;
-  return check_budget(block);
+  return check_budget(account);
 }
 
 void config_free(account_t *account) {
@@ -542,7 +516,7 @@ static int read_account(const item_t *item) {
   account_t *account = calloc(1, sizeof(*account));
 
   if (account == NULL)
-    return refuse(item, "Out of memory.");
+    return refuse("Out of memory.");
   pthread_mutex_init(&account->lock, /* attr = */ NULL);
   account->target.verify_peer = account->target.verify_host = true;
   account->target.timeout = 5000;
@@ -551,7 +525,8 @@ static int read_account(const item_t *item) {
   account->discover.interval = account->alarms.stalled_after = 900 * 1000;
   account->alarms.overdue_after = OVERDUE_BY_INTERVAL;
   account->next = config->accounts;
-  if (read_block(item, account_options, account, check_account) != 0) {
+  if (read_block(item, account_options, account) != 0 ||
+      check_account(account, item->ci) != 0) {
     account_free(account);
     return -1;
   }
@@ -578,6 +553,5 @@ static const option_t plugin_options[] = {
     {.name = NULL}};
 
 void config_read(const oconfig_item_t *ci, config_t *config) {
-  item_t plugin = {.where = "", .ci = ci, .value = config};
-  config->is_refused |= read_options(&plugin, plugin_options) != 0;
+  config->is_refused |= read_options(ci, plugin_options, config) != 0;
 }
