@@ -990,6 +990,17 @@ def test_a_wrong_block_costs_that_block_alone(simulator, collectd):
     assert len(daemon.notifications()) == 3
 
 
+def test_all_that_is_wrong_in_a_block_is_said(tmp):
+    """Not only the first of it; and each message names its block."""
+    wrong = block('Bugdet 300 300\nTimeout 0\nTimeout 1\n<Instance "x">\nJob "a b"\nJobs "a"\n</Instance>\nCACert "ca.pem"')
+    refused = refusal(Config(wrong), tmp)
+    assert refused.status == 1
+    for message in (": The option `Bugdet' is not known", ": Timeout 0 is out of range", ": The option `Timeout' is given twice",
+                    ': Instance "x": Job "a b" is no job.s id', ': Instance "x": The option `Jobs\' is not known',
+                    ": CACert has to be an absolute path"):
+        assert len(re.findall(rf'aisearch plugin: Account "docs"{message}', refused.log)) == 1, message
+
+
 def test_nothing_that_is_right(simulator, collectd):
     """Not even one account: collectd goes on with its other plugins."""
     daemon = collectd(block(VALID.replace("TokenFile", "TokenFiel")), extra="LoadPlugin uptime")
