@@ -24,7 +24,7 @@ typedef struct {
 struct option_s {
   const char *name;
   int (*read)(const item_t *item);
-  size_t offset; /* of what it sets, in what its block sets */
+  size_t offset; /* of what it sets, in what its block sets; 0: all of it */
   bool is_repeatable;
 
   bool (*is_valid)(struct ais_str text); /* NULL: every text is */
@@ -188,11 +188,11 @@ static void free_options(const option_t *options, void *values) {
 
 /* ---- <Instance> ---------------------------------------------------------- */
 
-/* What its options say. */
+/* What such a block says. */
 typedef struct {
   char *id, *namespace, *generation;
   texts_t jobs;
-} instance_settings_t;
+} settings_t;
 
 static bool is_generation(struct ais_str text) {
   return strcasecmp(text.data, "autorag") == 0 ||
@@ -205,18 +205,17 @@ static bool is_generation(struct ais_str text) {
       "no namespace's name. Use 1 to 28 of a-z, 0-9 and -, the first and the " \
       "last of them no -."
 
-#define AT(member) .offset = offsetof(instance_settings_t, member)
-
 static const option_t instance_options[] = {
-    {"Namespace", read_text, AT(namespace), NAMESPACE},
-    {"Generation", read_text, AT(generation), .is_valid = is_generation,
+    {"Namespace", read_text, offsetof(settings_t, namespace), NAMESPACE},
+    {"Generation", read_text, offsetof(settings_t, generation),
+     .is_valid = is_generation,
      .rule = "not known. Use \"instance\" or \"autorag\"."},
-    {"Job", read_texts, AT(jobs), .is_repeatable = true,
+    {"Job", read_texts, offsetof(settings_t, jobs), .is_repeatable = true,
      .is_valid = ais_job_id_valid,
      .rule = "no job's id. Use 1 to 64 of A-Z, a-z, 0-9, _ and -."},
     {.name = NULL}};
 
-static int add_instance(account_t *account, const instance_settings_t *s) {
+static int add_instance(account_t *account, const settings_t *s) {
   char name[DATA_MAX_NAME_LEN];
   bool autorag =
       s->generation != NULL && strcasecmp(s->generation, "autorag") == 0;
@@ -250,7 +249,7 @@ static int add_instance(account_t *account, const instance_settings_t *s) {
 /* One that is refused costs the account nothing else. */
 static int read_instance(const item_t *item) {
   account_t *account = item->value;
-  instance_settings_t s = {.id = NULL};
+  settings_t s = {.id = NULL};
 
   account->is_partial |= read_block(item, instance_options, &s) != 0 ||
                          add_instance(account, &s) != 0;
@@ -312,7 +311,6 @@ static bool is_account_name(struct ais_str name) {
                            "abcdefghijklmnopqrstuvwxyz0123456789") == name.len;
 }
 
-#undef AT
 #define AT(member) .offset = offsetof(account_t, member)
 #define SECONDS .scale = 1000, .min = 0.001, .max = DAY
 #define SECONDS_OR_NEVER                                                       \
@@ -540,14 +538,12 @@ static bool is_file(struct ais_str path) {
   return path.len > 0 && path.data[path.len - 1] != '/';
 }
 
-#undef AT
-#define AT(member) .offset = offsetof(config_t, member)
-
 static const option_t plugin_options[] = {
     {"Account", read_account, .is_repeatable = true,
      .is_valid = is_account_name,
      .rule = "no account's name. Use 1 to 28 of A-Z, a-z, 0-9 and _."},
-    {"StateFile", read_text, AT(state_path), .is_valid = is_file,
+    {"StateFile", read_text, offsetof(config_t, state_path),
+     .is_valid = is_file,
      .rule = "no name of a file. Use an absolute path, or one that is relative "
              "to BaseDir."},
     {.name = NULL}};
