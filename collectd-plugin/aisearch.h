@@ -116,7 +116,7 @@ typedef struct {
   struct ais_target target;
 } way_t;
 
-/* Those of an option that may be repeated. */
+/* What a repeatable option says. */
 typedef struct {
   char **text;
   size_t n;
