@@ -442,11 +442,9 @@ static int check_times(account_t *account, const oconfig_item_t *ci) {
 
 /* Where one of them could not be read yet, their files tell. */
 static bool is_same(const credential_t *a, const credential_t *b) {
-  if (a->file == NULL || b->file == NULL)
-    return false;
-  return a->secret != NULL && b->secret != NULL
-             ? ais_credential_equal(a->secret, b->secret)
-             : strcmp(a->file, b->file) == 0;
+  if (a->secret != NULL && b->secret != NULL)
+    return ais_credential_equal(a->secret, b->secret);
+  return a->file != NULL && b->file != NULL && strcmp(a->file, b->file) == 0;
 }
 
 /* Behind an nginx in between every account has its own budget: nginx looks
