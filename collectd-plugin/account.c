@@ -6,16 +6,6 @@
 
 #include "state.h"
 
-void account_log(const account_t *account, int level, const char *format, ...) {
-  char text[768];
-  va_list ap;
-
-  va_start(ap, format);
-  vsnprintf(text, sizeof(text), format, ap);
-  va_end(ap);
-  plugin_log(level, "aisearch plugin: Account \"%s\"%s", account->name, text);
-}
-
 int64_t account_lifetime(const account_t *account) {
   return (int64_t)(3.0 * (double)account->idle_interval *
                    account->values.stretch);
@@ -31,36 +21,6 @@ void poll_name(char name[DATA_MAX_NAME_LEN], const account_t *account,
             other ? "@" : "", other ? what->namespace : "");
 }
 
-static void instance_free(instance_t *instance) {
-  history_free(&instance->history);
-  sfree(instance->name);
-  sfree(instance->id);
-  sfree(instance->namespace);
-  sfree(instance);
-}
-
-static instance_t *instance_make(const char *name, const poll_what_t *what) {
-  instance_t *instance = calloc(1, sizeof(*instance));
-
-  if (instance == NULL)
-    return NULL;
-
-  instance_init(instance, epoch());
-  instance->generation = what->generation;
-  instance->name = strdup(name);
-  instance->id = strdup(what->instance);
-  if (what->namespace != NULL)
-    instance->namespace = strdup(what->namespace);
-  if (instance->name == NULL || instance->id == NULL ||
-      (what->namespace != NULL && instance->namespace == NULL)) {
-    instance_free(instance);
-    return NULL;
-  }
-
-  state_restore(instance);
-  return instance;
-}
-
 static int compare_names(const void *a, const void *b) {
   return strcmp(((const poll_t *)a)->instance->name,
                 ((const poll_t *)b)->instance->name);
@@ -74,9 +34,40 @@ poll_t *poll_find(const account_t *account, const char *name) {
   return found != NULL ? *found : NULL;
 }
 
+/* Returns false where memory runs out. */
+static bool copy(char **to, const char *from) {
+  *to = from != NULL ? strdup(from) : NULL;
+  return from == NULL || *to != NULL;
+}
+
+/* That of another poll, or a new one. Returns false where memory runs out. */
+static bool poll_set_instance(poll_t *poll, const char *name,
+                              const poll_what_t *what) {
+  const poll_t *other = poll_find(poll->request.account, name);
+  instance_t *instance =
+      other != NULL ? other->instance : calloc(1, sizeof(*instance));
+
+  poll->instance = instance;
+  poll->leads = other == NULL;
+  if (instance == NULL || other != NULL)
+    return instance != NULL;
+
+  instance_init(instance, epoch());
+  instance->generation = what->generation;
+  return copy(&instance->name, name) && copy(&instance->id, what->instance) &&
+         copy(&instance->namespace, what->namespace);
+}
+
 static void poll_free(poll_t *poll) {
-  if (poll->instance != NULL && --poll->instance->polls == 0)
-    instance_free(poll->instance);
+  instance_t *instance = poll->instance;
+
+  if (instance != NULL && instance->polls == 0) {
+    history_free(&instance->history);
+    sfree(instance->name);
+    sfree(instance->id);
+    sfree(instance->namespace);
+    sfree(instance);
+  }
   sfree(poll->job);
   sfree(poll);
 }
@@ -85,31 +76,23 @@ static void poll_free(poll_t *poll) {
 poll_t *poll_add(account_t *account, const poll_what_t *what) {
   char name[DATA_MAX_NAME_LEN];
   poll_t *poll = calloc(1, sizeof(*poll));
-  poll_t *other;
 
   if (poll == NULL)
     return NULL;
 
+  poll->request.account = account;
+  poll->page = 1;
   poll_name(name, account, what);
-  other = poll_find(account, name);
-  poll->instance = other != NULL ? other->instance : instance_make(name, what);
-  if (poll->instance != NULL) {
-    poll->instance->told.name = poll->instance->name;
-    poll->instance->told.notices = &account->notices;
-    poll->instance->polls++;
-  }
-  if (what->job != NULL)
-    poll->job = strdup(what->job);
-
-  if (poll->instance == NULL || (what->job != NULL && poll->job == NULL) ||
+  if (!poll_set_instance(poll, name, what) || !copy(&poll->job, what->job) ||
       tsearch(poll, &account->by_name, compare_names) == NULL) {
     poll_free(poll);
     return NULL;
   }
-
-  poll->request.account = account;
-  poll->leads = other == NULL;
-  poll->page = 1;
+  if (poll->leads) {
+    poll->instance->told.name = poll->instance->name;
+    poll->instance->told.notices = &account->notices;
+    state_restore(poll->instance);
+  }
 
   pthread_mutex_lock(&account->lock);
   poll->prev = account->last;
@@ -117,6 +100,7 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
   account->last = poll;
   account->polls++;
   account->values.instances += poll->leads;
+  poll->instance->polls++;
   pthread_mutex_unlock(&account->lock);
   return poll;
 }
@@ -133,6 +117,7 @@ void poll_remove(poll_t *poll) {
   *(poll->next != NULL ? &poll->next->prev : &account->last) = poll->prev;
   account->polls--;
   account->values.instances -= poll->leads;
+  poll->instance->polls--;
   pthread_mutex_unlock(&account->lock);
   poll_free(poll);
 }
@@ -230,17 +215,8 @@ void account_free(account_t *account) {
   }
   sfree(account->notices.all);
   ais_credential_free(account->credential.secret);
-  sfree(account->credential.email);
-  sfree(account->credential.file);
-
   selection_free(&account->discover.selection);
-  for (size_t i = 0; i < account->discover.nnamespaces; i++)
-    sfree(account->discover.namespaces[i]);
-  sfree(account->discover.namespaces);
-  sfree(account->name);
-  sfree(account->account_id);
-  sfree(account->ca_cert);
-  sfree(account->proxy);
+  config_free(account);
   pthread_mutex_destroy(&account->lock);
   sfree(account);
 }

@@ -11,9 +11,7 @@
 
 #include "state.h"
 
-static account_t *accounts;
-static char *state_path;
-static size_t refused; /* blocks of the configuration */
+static config_t config;
 
 /* "collectd -T" reads once, to see whether all works. */
 static bool is_test(void) {
@@ -35,25 +33,25 @@ static int register_account(account_t *account) {
 
 /* Never fails: that would stop collectd, and all other metrics of the host. */
 static int aisearch_config(oconfig_item_t *ci) {
-  refused += config_read(ci, &accounts, &state_path);
+  config_read(ci, &config);
   return 0;
 }
 
 /* collectd may have gone to the background since the configuration was read:
  * threads and clients are made here. */
 static int aisearch_init(void) {
-  if (accounts == NULL)
+  if (config.accounts == NULL)
     ERROR("aisearch plugin: No account is configured. Add a <Plugin aisearch> "
           "block with an <Account> in it, or remove the LoadPlugin line.");
-  if (is_test() && (refused > 0 || accounts == NULL))
+  if (is_test() && (config.is_refused || config.accounts == NULL))
     return -1;
-  if (accounts == NULL)
+  if (config.accounts == NULL)
     return 0;
 
   if (!is_test())
-    state_open(state_path, poller_wake);
-  if (poller_start(accounts, is_test()) == 0)
-    for (account_t *a = accounts; a != NULL; a = a->next)
+    state_open(config.state_path, poller_wake);
+  if (poller_start(config.accounts, is_test()) == 0)
+    for (account_t *a = config.accounts; a != NULL; a = a->next)
       (void)register_account(a);
   return 0;
 }
@@ -62,16 +60,14 @@ static int aisearch_init(void) {
  * before. What was not told yet is in the state file, for the next start. */
 static int aisearch_shutdown(void) {
   poller_stop();
-  state_close(accounts);
+  state_close(config.accounts);
   poller_free();
-  while (accounts != NULL) {
-    account_t *next = accounts->next;
-
-    account_free(accounts);
-    accounts = next;
+  for (account_t *a = config.accounts, *next; a != NULL; a = next) {
+    next = a->next;
+    account_free(a);
   }
-  sfree(state_path);
-  refused = 0;
+  sfree(config.state_path);
+  config = (config_t){.accounts = NULL};
   return 0;
 }
 

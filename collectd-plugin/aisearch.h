@@ -117,13 +117,18 @@ typedef struct {
   struct ais_target target;
 } way_t;
 
+/* What a repeatable option says. */
+typedef struct {
+  char **text;
+  size_t n;
+} texts_t;
+
 /* What of it the configuration says about discovery. */
 typedef struct {
   bool wanted;
   selection_t selection;
-  char **namespaces; /* each has a list of its own; none: the account's list */
-  size_t nnamespaces;
-  int64_t interval; /* ms, between two rounds */
+  texts_t namespaces; /* each has a list of its own; none: the account's list */
+  int64_t interval;   /* ms, between two rounds */
 } discovery_settings_t;
 
 /* What is reported of an account. */
@@ -141,6 +146,8 @@ typedef struct {
 struct account_s {
   char *name;
   char *account_id;
+  char *api_url; /* NULL: the API's */
+  char *unix_socket;
   char *ca_cert; /* NULL: the system's */
   char *proxy;
   struct ais_target target;
@@ -201,8 +208,9 @@ struct account_s {
 /* account.c: accounts, their instances, and what is polled of them. */
 
 /* Logs a message about an account. */
-__attribute__((format(printf, 3, 4))) void
-account_log(const account_t *account, int level, const char *format, ...);
+#define account_log(account, level, format, ...)                               \
+  plugin_log(level, "aisearch plugin: Account \"%s\"" format, (account)->name, \
+             ##__VA_ARGS__)
 
 void account_free(account_t *account);
 
@@ -256,11 +264,20 @@ static inline struct ais_str view(const char *s) {
 /* The time of the world, ms since the epoch; see ais_clock() for the other. */
 static inline int64_t epoch(void) { return (int64_t)CDTIME_T_TO_MS(cdtime()); }
 
-/* config.c: reads a <Plugin aisearch> block, adds its accounts to the list, and
- * sets the path of the state file. What is wrong costs its own block, after a
- * message. Returns how many such blocks there were. */
-size_t config_read(const oconfig_item_t *ci, account_t **accounts,
-                   char **state_path);
+/* config.c */
+
+typedef struct {
+  account_t *accounts;
+  char *state_path;
+  bool is_refused; /* a block of it is, or a part of one */
+} config_t;
+
+/* Reads a <Plugin aisearch> block: adds its accounts to the others. What is
+ * wrong costs its own block, after a message. */
+void config_read(const oconfig_item_t *ci, config_t *config);
+
+/* Frees what its options have set in an account. */
+void config_free(account_t *account);
 
 /* request.c: see request_t. */
 

@@ -542,10 +542,10 @@ int lists_start(account_t *account) {
   for (poll_t *poll = account->first; poll != NULL; poll = poll->next)
     poll->instance->is_named = true;
 
-  for (size_t i = 0; discover->wanted && i < discover->nnamespaces; i++)
-    status |= add_list(account, discover->namespaces[i],
+  for (size_t i = 0; discover->wanted && i < discover->namespaces.n; i++)
+    status |= add_list(account, discover->namespaces.text[i],
                        /* discovers = */ true);
-  if (discover->wanted && discover->nnamespaces == 0)
+  if (discover->wanted && discover->namespaces.n == 0)
     status = add_list(account, /* namespace = */ "", /* discovers = */ true);
   if (status == 0)
     status = state_each(account, add_remembered);

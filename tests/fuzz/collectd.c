@@ -109,10 +109,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool is_up;
     char *text = text_copy(whole_input(data, size));
-    account_t *accounts = NULL;
-    char *state_path = NULL;
+    config_t config = {.accounts = NULL};
     oconfig_item_t *root;
-    size_t refused;
 
     if (!is_up)
         set_up();
@@ -126,16 +124,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     root->key = strdup("Plugin");
     stub_counts.logged[LOG_ERR] = 0;
     shows_token = has_token(root);
-    refused = config_read(root, &accounts, &state_path);
-    MUST(refused == 0 || stub_counts.logged[LOG_ERR] > 0);
-    while (accounts != NULL) {
-        account_t *next = accounts->next;
+    config_read(root, &config);
+    MUST(!config.is_refused || stub_counts.logged[LOG_ERR] > 0);
+    while (config.accounts != NULL) {
+        account_t *next = config.accounts->next;
 
-        check_account(accounts);
-        account_free(accounts);
-        accounts = next;
+        check_account(config.accounts);
+        account_free(config.accounts);
+        config.accounts = next;
     }
-    free(state_path);
+    free(config.state_path);
     stub_parse_free(root);
     return 0;
 }

@@ -623,6 +623,30 @@ int rfc3339(char *buffer, size_t buffer_size, cdtime_t t)
     return strftime(buffer, buffer_size, "%Y-%m-%dT%H:%M:%SZ", &tm) > 0 ? 0 : -1;
 }
 
+int strarray_add(char ***array, size_t *len, const char *str)
+{
+    char **longer = realloc(*array, (*len + 1) * sizeof(*longer));
+
+    if (longer == NULL) {
+        return ENOMEM;
+    }
+    *array = longer;
+    longer[*len] = strdup(str);
+    if (longer[*len] == NULL) {
+        return ENOMEM;
+    }
+    (*len)++;
+    return 0;
+}
+
+void strarray_free(char **array, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        free(array[i]);
+    }
+    free(array);
+}
+
 int escape_slashes(char *buffer, size_t size)
 {
     size_t lead;

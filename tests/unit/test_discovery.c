@@ -171,6 +171,11 @@ void request_send(request_t *request)
     asked = request;
 }
 
+void config_free(account_t *a)
+{
+    (void) a;
+}
+
 /* ---- the account, as it is watched, and as the API has it -------------------------------------------------------- */
 
 /* It changes between the pages. */
@@ -878,8 +883,7 @@ static void test_list_of_a_namespace(void **state)
     static char *namespaces[] = {"team", "default"};
     char path[AIS_RESOURCE_PATH_MAX];
 
-    account.discover.namespaces = namespaces;
-    account.discover.nnamespaces = 1;
+    account.discover.namespaces = (texts_t){namespaces, 1};
     create_in("team", "docs");
     create_in(NULL, "handbook");
     create_in("other", "tickets");
@@ -892,8 +896,7 @@ static void test_list_of_a_namespace(void **state)
 
     tear_down(state);
     set_up(state);
-    account.discover.namespaces = namespaces + 1;
-    account.discover.nnamespaces = 1;
+    account.discover.namespaces = (texts_t){namespaces + 1, 1};
     create("docs");
     round_of(1);
     assert_string_equal(changes(), "+docs@default");
@@ -918,8 +921,7 @@ static void test_which_lists_there_are(void **state)
 {
     static char *namespaces[] = {"team", "team"};
 
-    account.discover.namespaces = namespaces;
-    account.discover.nnamespaces = 2;
+    account.discover.namespaces = (texts_t){namespaces, 2};
     assert_non_null(name(AIS_NAMESPACED, "docs", "team"));
     assert_non_null(name(AIS_NAMESPACED, "docs", "other"));
     assert_non_null(name(AIS_PLAIN, "a", NULL));
