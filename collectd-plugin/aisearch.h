@@ -155,7 +155,7 @@ struct account_s {
 
   /* of the thread */
   credential_t credential;
-  struct ais_client *client; /* shared by accounts with the same CACert */
+  struct ais_client *client; /* shared by all */
   way_t ways[BUDGET_PARTS];
   struct ais_breaker breaker;
   int64_t probe_pause; /* while it is open: between two requests */

@@ -11,10 +11,9 @@
 
 #include "state.h"
 
-static struct ais_poll *poller_loop;
+static struct ais_client *poller_client; /* as long as the thread may run */
 static account_t *poller_accounts;
 static pthread_t poller_thread;
-static bool poller_runs;
 static bool poller_tests;
 static atomic_bool poller_stops;
 static atomic_bool poller_has_report;
@@ -256,13 +255,14 @@ static int64_t poll_all(int64_t interval) {
 
 /* ---- the thread ---------------------------------------------------------- */
 
-/* Tens of milliseconds for each client, better spent before the first round
+/* Tens of milliseconds for each file, better spent before the first round
  * than in it. What cannot be read now may be there later. */
 static void load_certificates(void) {
   struct ais_error err;
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next)
-    if (a->target.url.tls && ais_client_load_ca(a->client, &err) != 0)
+    if (a->target.url.tls &&
+        ais_client_load_ca(poller_client, a->ca_cert, &err) != 0)
       account_log(a, LOG_ERR, ": CACert: %s", err.text);
 }
 
@@ -283,7 +283,7 @@ static void *poller_main(void __attribute__((unused)) * arg) {
 
   load_certificates();
   while (!atomic_load(&poller_stops))
-    ais_poll_wait(poller_loop, save(poll_all(interval)));
+    ais_poll_wait(poller_client, save(poll_all(interval)));
   return NULL;
 }
 
@@ -313,6 +313,8 @@ static int start_schedules(void) {
   int64_t now = ais_clock();
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
+    a->client = poller_client;
+    a->target.ca_file = a->ca_cert;
     open_ways(a);
     a->is_single = !a->target.url.tls;
     a->values.stretch = 1.0;
@@ -335,44 +337,36 @@ static int start_schedules(void) {
   return 0;
 }
 
-/* Accounts that trust the same certificates have one client. */
-static struct ais_client *client_for(account_t *account,
-                                     struct ais_error *err) {
-  const struct ais_client_options options = {.ca_file = account->ca_cert,
-                                             .max_host_connections =
-                                                 MAX_CONNECTIONS,
-                                             .max_streams = MAX_STREAMS};
+static int start(struct ais_error *err) {
+  const struct ais_client_options options = {
+      .max_host_connections = MAX_CONNECTIONS, .max_streams = MAX_STREAMS};
+  int status;
 
-  for (account_t *a = poller_accounts; a != account; a = a->next)
-    if (a->ca_cert == account->ca_cert ||
-        (a->ca_cert != NULL && account->ca_cert != NULL &&
-         strcmp(a->ca_cert, account->ca_cert) == 0))
-      return a->client;
-  return ais_poll_client(poller_loop, &options, err);
-}
-
-static int create_clients(struct ais_error *err) {
-  poller_loop = ais_poll_create(err);
-  if (poller_loop == NULL)
+  poller_client = ais_client_create(/* driver = */ NULL, &options, err);
+  if (poller_client == NULL)
     return -1;
-
-  for (account_t *a = poller_accounts; a != NULL; a = a->next) {
-    a->client = client_for(a, err);
-    if (a->client == NULL)
-      return -1;
+  if (start_schedules() != 0) {
+    ais_error_set(err, "Out of memory.");
+    return -1;
   }
-  return 0;
+
+  publish();
+  atomic_store(&poller_stops, false);
+  status = plugin_thread_create(&poller_thread, poller_main, /* arg = */ NULL,
+                                "aisearch");
+  if (status != 0)
+    ais_error_set(err, "Starting a thread failed: %s", STRERROR(status));
+  return status;
 }
 
-static void destroy_clients(void) {
-  ais_poll_destroy(poller_loop);
-  poller_loop = NULL;
+static void destroy_client(void) {
+  ais_client_destroy(poller_client);
+  poller_client = NULL;
   ais_client_global_cleanup();
 }
 
 int poller_start(account_t *accounts, bool is_test) {
-  struct ais_error err = {.text = "Out of memory."};
-  int status = -1;
+  struct ais_error err;
 
   if (ais_client_global_init() != 0) {
     ERROR("aisearch plugin: Initializing libcurl failed.");
@@ -381,26 +375,17 @@ int poller_start(account_t *accounts, bool is_test) {
 
   poller_accounts = accounts;
   poller_tests = is_test;
-  if (start_schedules() == 0 && create_clients(&err) == 0) {
-    publish();
-    atomic_store(&poller_stops, false);
-    status = plugin_thread_create(&poller_thread, poller_main,
-                                  /* arg = */ NULL, "aisearch");
-    if (status != 0)
-      ais_error_set(&err, "Starting a thread failed: %s", STRERROR(status));
-  }
-
-  poller_runs = status == 0;
-  if (poller_runs)
+  if (start(&err) == 0)
     return 0;
+
   ERROR("aisearch plugin: %s", err.text);
-  destroy_clients();
+  destroy_client();
   return -1;
 }
 
 void poller_wake(void) {
-  if (poller_loop != NULL)
-    ais_poll_wake(poller_loop);
+  if (poller_client != NULL)
+    ais_poll_wake(poller_client);
 }
 
 void poller_reported(void) {
@@ -409,17 +394,16 @@ void poller_reported(void) {
 }
 
 void poller_stop(void) {
-  if (!poller_runs)
+  if (poller_client == NULL)
     return;
 
   atomic_store(&poller_stops, true);
   poller_wake();
   pthread_join(poller_thread, /* return = */ NULL);
-  poller_runs = false;
 }
 
 /* Once nobody wakes it up any more. */
 void poller_free(void) {
-  if (poller_loop != NULL)
-    destroy_clients();
+  if (poller_client != NULL)
+    destroy_client();
 }
