@@ -164,12 +164,11 @@ void poll_label(const poll_t *poll, char *label, size_t size) {
 
 /* ---- what comes and goes ------------------------------------------------- */
 
-int poll_schedule(poll_t *poll) {
+void poll_schedule(poll_t *poll) {
   account_t *payer = poll->request.account->payer;
   uint32_t left = budget_left(&payer->budget, BUDGET_ALL, ais_clock());
 
-  return schedule_add(&payer->schedule, &poll->turn, poll->instance->name,
-                      left);
+  schedule_add(&payer->schedule, &poll->turn, poll->instance->name, left);
 }
 
 void poll_know(poll_t *poll, const facts_t *facts) {
@@ -211,7 +210,6 @@ void account_sweep(account_t *account) {
 }
 
 void account_free(account_t *account) {
-  schedule_free(&account->schedule);
   lists_free(account);
   for (poll_t *poll = account->first, *next; poll != NULL; poll = next) {
     next = poll->next;

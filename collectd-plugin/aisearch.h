@@ -228,9 +228,8 @@ poll_t *poll_find(const account_t *account, const char *name);
 /* Frees one that is not under way. */
 void poll_remove(poll_t *poll);
 
-/* Puts a new poll, or an instance that has come back, into the schedule.
- * Returns -1 where memory runs out. */
-int poll_schedule(poll_t *poll);
+/* Puts a new poll, or an instance that has come back, into the schedule. */
+void poll_schedule(poll_t *poll);
 
 /* The instance is gone: reports its conditions once more, as over, and ends. */
 void poll_end(poll_t *poll);

@@ -103,11 +103,8 @@ static poll_t *appear(account_t *account, const poll_what_t *what) {
   if (poll != NULL)
     poll->instance->is_gone = false;
   pthread_mutex_unlock(&account->lock);
-  if (poll != NULL && !poll->request.under_way && !poll->turn.is_member &&
-      poll_schedule(poll) != 0) {
-    poll_remove(poll);
-    poll = NULL;
-  }
+  if (poll != NULL && !poll->request.under_way && !poll->turn.is_member)
+    poll_schedule(poll);
   if (poll == NULL)
     account_log(account, LOG_ERR,
                 ", Instance \"%s\": Out of memory: it is not watched.",

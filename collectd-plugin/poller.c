@@ -121,7 +121,7 @@ static void poll_done(request_t *request, result_t *result) {
   /* It was gone meanwhile, and may be back. */
   if (!poll->turn.is_member) {
     if (!poll->instance->is_gone)
-      (void)poll_schedule(poll);
+      poll_schedule(poll);
     return;
   }
 
@@ -331,8 +331,7 @@ static int start_schedules(void) {
     if (lists_start(a) != 0)
       return -1;
     for (poll_t *poll = a->first; poll != NULL; poll = poll->next)
-      if (poll_schedule(poll) != 0)
-        return -1;
+      poll_schedule(poll);
   }
   return 0;
 }
