@@ -64,9 +64,8 @@ struct request_s {
   bool is_witness; /* what the credential's witness was asked for */
 
   bool under_way;
-  bool is_trial;      /* whether the API knows the other form of paths */
-  bool is_namespaced; /* it is asked for in that one */
-  bool has_pass;
+  bool is_trial;            /* whether the API knows the other form of paths */
+  bool is_namespaced;       /* it is asked for in that one */
   struct ais_pass pass;     /* of the breaker */
   struct ais_choice choice; /* the credential */
 };
@@ -165,14 +164,15 @@ struct account_s {
   budget_t budget;     /* of a payer */
   schedule_t schedule; /* of a payer */
   list_t *lists;
-  int64_t logged_at;  /* begin of an interval, in which so many were */
-  size_t logged;      /* complained about, */
-  size_t logged_more; /* and so many only counted */
-  size_t under_way;   /* of a payer: how many requests */
-  bool is_single;     /* of a payer: no two of them share a connection */
-  bool is_answered;   /* of a payer: the API has answered */
-  int64_t began_at;   /* of a payer: its first request; 0: not yet */
-  size_t asked;       /* requests, since ever */
+  int64_t logged_at;   /* begin of an interval, in which so many were */
+  size_t logged;       /* complained about, */
+  size_t logged_more;  /* and so many only counted */
+  size_t under_way;    /* of a payer: how many requests */
+  size_t room;         /* of a payer: and how many there may be */
+  bool is_answered;    /* of a payer: the API has answered */
+  int64_t alone_until; /* of a payer: its first request; 0: not yet */
+  size_t asked;        /* requests, since ever */
+  bool is_test;        /* and there are not to be many */
 
   pthread_mutex_t lock;
   poll_t *first;           /* lock */
@@ -266,11 +266,11 @@ size_t config_read(const oconfig_item_t *ci, account_t **accounts,
 /* Reads the credential, if there is to be one. Logs what is wrong with it. */
 void credential_open(account_t *account);
 
-/* How long the API is not to be asked, ms; whether there is room for one more
- * request of the payer's; and how long until there may be, -1: for ever. */
+/* How long, in ms, the account is not to ask; and how long until one of those
+ * that spend the payer's budget may, with that part of it; -1: until something
+ * else happens. */
 int64_t request_pause(const account_t *account);
-bool request_has_room(const account_t *payer);
-int64_t request_room_wait(const account_t *payer);
+int64_t request_wait(account_t *payer, budget_part_t part);
 
 /* Begins one. done() is called once, perhaps from inside. */
 void request_send(request_t *request);

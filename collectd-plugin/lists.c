@@ -455,18 +455,17 @@ static void list_ask(list_t *list, budget_part_t part) {
 /* Begins what is due. Returns how long to wait, -1 for ever. */
 static int64_t list_poll(list_t *list) {
   account_t *account = list->request.account;
-  account_t *payer = account->payer;
   budget_part_t part =
       list->discovers && list->one == NULL ? BUDGET_DISCOVERY : BUDGET_FACTS;
   int64_t now = ais_clock();
 
   if (!list->request.under_way && list->due <= now) {
-    if (request_pause(account) > 0)
-      return request_pause(account);
-    if (!request_has_room(payer))
-      return request_room_wait(payer);
-    if (budget_left(&payer->budget, part, now) == 0)
-      return budget_wait(&payer->budget, part, now);
+    int64_t wait = request_pause(account);
+
+    if (wait == 0)
+      wait = request_wait(account->payer, part);
+    if (wait != 0)
+      return wait;
     if (!list->in_round) {
       discovery_begin(&list->discovery);
       list->in_round = true;

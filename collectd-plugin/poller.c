@@ -157,40 +157,33 @@ static void poll_begin(poll_t *poll) {
   request_send(&poll->request);
 }
 
-static bool may_ask(const account_t *account) {
-  return !poller_tests || account->asked < TEST_REQUESTS;
-}
-
-/* What may not be asked for, in an outage, keeps its interval. */
-static void poll_due(account_t *payer) {
+/* Begins what is due. What may not be asked for, in an outage, keeps its
+ * interval. Returns how long until there may be more, if nothing else happens;
+ * -1: for ever. */
+static int64_t poll_due(account_t *payer) {
+  schedule_t *schedule = &payer->schedule;
   int64_t now = ais_clock();
-  schedule_entry_t *turn;
 
-  schedule_advance(&payer->schedule, now, budget_rate(&payer->budget, now));
+  schedule_advance(schedule, now, budget_rate(&payer->budget, now));
 
-  while (request_has_room(payer) &&
-         budget_left(&payer->budget, BUDGET_ALL, now) > 0 &&
-         (turn = schedule_take(&payer->schedule)) != NULL) {
-    poll_t *poll = (poll_t *)((char *)turn - offsetof(poll_t, turn));
-    int64_t pause = request_pause(poll->request.account);
+  for (;;) {
+    int64_t wait = schedule_wait(schedule), pause;
+    schedule_entry_t *turn;
+    poll_t *poll;
 
-    if (pause > 0 || !may_ask(poll->request.account))
-      schedule_hold(&payer->schedule, turn, pause > 0 ? pause : 1000);
+    if (wait == 0)
+      wait = request_wait(payer, BUDGET_ALL);
+    if (wait != 0)
+      return wait;
+
+    turn = schedule_take(schedule);
+    poll = (poll_t *)((char *)turn - offsetof(poll_t, turn));
+    pause = request_pause(poll->request.account);
+    if (pause > 0)
+      schedule_hold(schedule, turn, pause);
     else
       poll_begin(poll);
   }
-}
-
-/* How long until there may be something to begin, if nothing else happens; -1:
- * for ever. */
-static int64_t wait_for_next(account_t *payer) {
-  int64_t wait = schedule_wait(&payer->schedule);
-
-  if (wait != 0)
-    return wait;
-  return request_has_room(payer)
-             ? budget_wait(&payer->budget, BUDGET_ALL, ais_clock())
-             : request_room_wait(payer);
 }
 
 static void tell_news(account_t *payer) {
@@ -236,17 +229,15 @@ static int64_t poll_all(int64_t interval) {
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
     request_complain_more(a, interval);
-    if (may_ask(a))
-      limit = sooner(limit, lists_poll(a));
+    limit = sooner(limit, lists_poll(a));
   }
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
     if (a->payer != a)
       continue;
 
-    poll_due(a);
+    limit = sooner(limit, poll_due(a));
     tell_news(a);
-    limit = sooner(limit, wait_for_next(a));
   }
 
   publish();
@@ -316,7 +307,8 @@ static int start_schedules(void) {
     a->client = poller_client;
     a->target.ca_file = a->ca_cert;
     open_ways(a);
-    a->is_single = !a->target.url.tls;
+    a->room = a->target.url.tls ? MAX_STREAMS : MAX_CONNECTIONS;
+    a->is_test = poller_tests;
     a->values.stretch = 1.0;
     if (a->payer == a) {
       budget_start(&a->budget, now);

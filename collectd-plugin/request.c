@@ -16,68 +16,71 @@
 #define PROBE_PAUSE_MIN 1000 /* ms */
 #define PROBE_PAUSE_MAX 15000
 
+/* "collectd -T" is soon over. */
+#define TEST_PAUSE 1000 /* ms */
+
 /* What is complained about by name, in one interval. */
 #define COMPLAINTS_MAX 20
 
 /* ---- the credential ------------------------------------------------------ */
 
-/* Returns whether it could be read. */
-static bool credential_load(account_t *account, struct ais_error *err) {
+/* Reads it, or reads it again where its file has changed. What is under way has
+ * a copy of the old one. */
+static enum ais_renewal credential_read(account_t *account,
+                                        struct ais_error *err) {
   credential_t *c = &account->credential;
-  uint64_t version;
+  enum ais_renewal renewal = AIS_RENEWAL_DONE;
 
-  c->secret = c->email == NULL
-                  ? ais_credential_token(c->file, err)
-                  : ais_credential_email_key(c->email, c->file, err);
+  if (c->secret != NULL)
+    renewal = ais_credential_renew(&c->secret, err);
+  else if (c->email == NULL)
+    c->secret = ais_credential_token(c->file, err);
+  else
+    c->secret = ais_credential_email_key(c->email, c->file, err);
   if (c->secret == NULL)
-    return false;
+    return AIS_RENEWAL_UNUSABLE;
+  if (renewal != AIS_RENEWAL_DONE)
+    return renewal;
 
-  version = ais_credential_version(c->secret);
-  ais_rotation_begin(&c->rotation, &version, 1, /* configuration = */ 0,
-                     (int64_t)time(NULL));
+  (void)ais_rotation_renewed(&c->rotation, 0, ais_credential_version(c->secret),
+                             (int64_t)time(NULL));
   if (ais_credential_exposed(c->secret))
     account_log(account, LOG_WARNING,
                 ": Everybody on this machine can read or write \"%s\". Take "
                 "that from its mode, say with chmod 0600.",
                 c->file);
-  return true;
+  return AIS_RENEWAL_DONE;
 }
 
 void credential_open(account_t *account) {
   credential_t *c = &account->credential;
-  struct ais_error err = {.text = ""};
+  struct ais_error err;
+  uint64_t unread = 0;
 
-  if (c->file != NULL && !credential_load(account, &err))
+  if (c->file == NULL)
+    return;
+
+  ais_rotation_begin(&c->rotation, &unread, 1, /* configuration = */ 0,
+                     (int64_t)time(NULL));
+  if (credential_read(account, &err) != AIS_RENEWAL_DONE)
     account_log(account, LOG_ERR,
                 ": %s: %s The account waits until the file can be read.",
                 c->email == NULL ? "TokenFile" : "KeyFile", err.text);
 }
 
-/* What is under way has a copy of the old one. */
 static void credential_renew(account_t *account) {
-  credential_t *c = &account->credential;
-  enum ais_renewal renewal;
+  bool was_read = account->credential.secret != NULL;
   struct ais_error err = {.text = ""};
+  enum ais_renewal renewal = credential_read(account, &err);
 
-  if (c->secret == NULL) {
-    if (credential_load(account, &err))
-      account_log(account, LOG_INFO, ": \"%s\" was read.", c->file);
-    return;
-  }
-
-  renewal = ais_credential_renew(&c->secret, &err);
-  if (renewal == AIS_RENEWAL_DONE) {
-    account_log(account, LOG_INFO, ": \"%s\" has changed, and was read.",
-                c->file);
-    (void)ais_rotation_renewed(&c->rotation, 0,
-                               ais_credential_version(c->secret),
-                               (int64_t)time(NULL));
-  } else if (renewal != AIS_RENEWAL_NONE) {
+  if (renewal == AIS_RENEWAL_DONE)
+    account_log(account, LOG_INFO, ": \"%s\" %swas read.",
+                account->credential.file, was_read ? "has changed, and " : "");
+  else if (renewal != AIS_RENEWAL_NONE && was_read)
     account_log(account, LOG_WARNING,
                 ": The credential has changed, but cannot be read: %s. The one "
                 "before stays in use.",
                 err.text);
-  }
 }
 
 /* Whether a request may go with it now. Those that are timid leave it to others
@@ -124,10 +127,19 @@ static void credential_settle(account_t *account,
 
 int64_t request_pause(const account_t *account) {
   const struct ais_breaker *b = &account->breaker;
+  int64_t now = ais_clock();
 
-  if (b->state == AIS_BREAKER_OPEN && account->probe_at > ais_clock())
-    return account->probe_at - ais_clock();
-  return ais_breaker_wait(b, ais_clock());
+  if (account->is_test && account->asked >= TEST_REQUESTS)
+    return TEST_PAUSE;
+  if (b->state == AIS_BREAKER_OPEN && account->probe_at > now)
+    return account->probe_at - now;
+  return ais_breaker_wait(b, now);
+}
+
+static bool is_unsent(const struct ais_response *response) {
+  return response->calls == 0 && (response->fault == AIS_FAULT_BUDGET ||
+                                  response->fault == AIS_FAULT_CREDENTIAL ||
+                                  response->fault == AIS_FAULT_INTERNAL);
 }
 
 static void breaker_log(const account_t *account, const result_t *result,
@@ -146,16 +158,19 @@ static void breaker_log(const account_t *account, const result_t *result,
                 conditions_span(span, ais_clock() - account->breaker.since));
 }
 
-/* In an outage, a request that fails makes the pause to the next one longer. */
+/* In an outage, a request that fails makes the pause to the next one longer.
+ * One that was not sent, for want of a credential or of memory, says nothing.
+ */
 static void breaker_settle(request_t *request, const result_t *result) {
   account_t *account = request->account;
   int64_t now = ais_clock();
   uint32_t random = (uint32_t)cdtime() * 2654435761U;
 
-  if (!request->has_pass)
+  if (is_unsent(result->response)) {
+    ais_breaker_cancel(&account->breaker, &request->pass);
     return;
+  }
 
-  request->has_pass = false;
   breaker_log(account, result,
               ais_breaker_settle(&account->breaker, &request->pass,
                                  &result->verdict, result->response, random,
@@ -168,12 +183,6 @@ static void breaker_settle(request_t *request, const result_t *result) {
     account->probe_pause =
         ais_earlier(2 * account->probe_pause, PROBE_PAUSE_MAX);
   account->probe_at = now + account->probe_pause;
-}
-
-static void breaker_cancel(request_t *request) {
-  if (request->has_pass)
-    ais_breaker_cancel(&request->account->breaker, &request->pass);
-  request->has_pass = false;
 }
 
 /* ---- what was answered --------------------------------------------------- */
@@ -378,12 +387,12 @@ static void request_over(void *data, const struct ais_response *response) {
   payer->under_way--;
   if (response->status != 0) {
     payer->is_answered = true;
-    payer->is_single = !response->multiplexed;
+    payer->room = response->multiplexed ? MAX_STREAMS : MAX_CONNECTIONS;
   }
 
   if (response->fault == AIS_FAULT_BUDGET && response->calls == 0) {
     result.put_off = true;
-    breaker_cancel(request);
+    breaker_settle(request, &result);
   } else {
     request_settle(request, &result);
     count(request, &result);
@@ -397,38 +406,14 @@ static void request_fail(request_t *request, enum ais_fault fault,
                          const char *message) {
   struct ais_response response = ais_response_none(fault, message);
 
-  breaker_cancel(request);
   request_over(request, &response);
 }
 
-void request_send(request_t *request) {
+static void request_begin(request_t *request) {
   account_t *account = request->account;
-  account_t *payer = account->payer;
   struct ais_resource resource;
   char path[AIS_RESOURCE_PATH_MAX];
   struct ais_fetch *fetch;
-
-  request->under_way = true;
-  account->asked++;
-  if (payer->began_at == 0)
-    payer->began_at = ais_clock();
-  payer->under_way++;
-  budget_begin(&payer->budget);
-
-  request->has_pass =
-      ais_breaker_enter(&account->breaker, &request->pass,
-                        account->target.timeout, ais_clock()) == 0;
-  if (!request->has_pass) {
-    request_fail(request, AIS_FAULT_BUDGET, "nobody is there");
-    return;
-  }
-  if (!request->is_witness && !credential_choose(request)) {
-    request_fail(request, AIS_FAULT_CREDENTIAL,
-                 account->credential.secret == NULL
-                     ? "the credential cannot be read"
-                     : "the API refuses the credential");
-    return;
-  }
 
   request->is_namespaced =
       !request->is_witness && (account->form.namespaced || request->is_trial);
@@ -442,23 +427,38 @@ void request_send(request_t *request) {
     ais_fetch_limit(fetch, AIS_BREAKER_QUICK);
 }
 
-/* How long until it is taken for granted that the API will not answer. */
-static int64_t first_wait(const account_t *payer) {
-  return payer->is_answered || payer->began_at == 0
-             ? 0
-             : ais_clock_until(payer->began_at + FIRST_ALONE);
+void request_send(request_t *request) {
+  account_t *account = request->account;
+  account_t *payer = account->payer;
+  int64_t now = ais_clock();
+
+  request->under_way = true;
+  account->asked++;
+  if (payer->alone_until == 0)
+    payer->alone_until = now + FIRST_ALONE;
+  payer->under_way++;
+  budget_begin(&payer->budget);
+
+  if (ais_breaker_enter(&account->breaker, &request->pass,
+                        account->target.timeout, now) != 0)
+    request_fail(request, AIS_FAULT_BUDGET, "nobody is there");
+  else if (!request->is_witness && !credential_choose(request))
+    request_fail(request, AIS_FAULT_CREDENTIAL,
+                 account->credential.secret == NULL
+                     ? "the credential cannot be read"
+                     : "the API refuses the credential");
+  else
+    request_begin(request);
 }
 
-bool request_has_room(const account_t *payer) {
-  size_t most = payer->is_single ? MAX_CONNECTIONS : MAX_STREAMS;
+int64_t request_wait(account_t *payer, budget_part_t part) {
+  int64_t now = ais_clock();
 
-  return payer->under_way < (first_wait(payer) > 0 ? 1 : most);
-}
-
-int64_t request_room_wait(const account_t *payer) {
-  int64_t wait = first_wait(payer);
-
-  return wait > 0 ? wait : -1;
+  if (!payer->is_answered && payer->under_way > 0 && payer->alone_until > now)
+    return payer->alone_until - now;
+  if (payer->under_way >= payer->room)
+    return -1;
+  return budget_wait(&payer->budget, part, now);
 }
 
 /* ---- what is logged ------------------------------------------------------ */
