@@ -119,12 +119,13 @@ void budget_leave(budget_t *b, uint64_t ticket, bool given_up, int64_t now) {
   b->over = given_up ? AIS_TICKET_NONE : ticket;
 }
 
-budget_outcome_t budget_settle(budget_t *b, const struct ais_response *response,
-                               int64_t now) {
+int64_t budget_settle(budget_t *b, const struct ais_response *response,
+                      unsigned *spent, int64_t now) {
   struct ais_budget *all = &b->parts[BUDGET_ALL];
   bool hit = strcmp(response->cache, "HIT") == 0;
-  budget_outcome_t outcome = {.spent = response->calls - (hit ? 1 : 0)};
+  int64_t closed;
 
+  *spent = response->calls - (hit ? 1 : 0);
   b->unsent -= response->calls == 0 && b->unsent > 0;
   if (hit)
     ais_budget_cancel(all, b->over, now);
@@ -132,10 +133,10 @@ budget_outcome_t budget_settle(budget_t *b, const struct ais_response *response,
     ais_budget_end(all, b->over, now);
   b->over = AIS_TICKET_NONE;
 
-  outcome.closed = ais_limits_heed(all, &response->limits, response->status,
-                                   response->retry_after, now);
+  closed = ais_limits_heed(all, &response->limits, response->status,
+                           response->retry_after, now);
   for (int part = BUDGET_DISCOVERY; part < BUDGET_PARTS; part++)
     ais_limits_heed_part(&b->parts[part], all, part_percents[part],
                          &response->limits, now);
-  return outcome;
+  return closed;
 }

@@ -63,15 +63,11 @@ bool budget_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
                   int64_t now);
 void budget_leave(budget_t *b, uint64_t ticket, bool given_up, int64_t now);
 
-/* What the end of a look-up says about calls. */
-typedef struct {
-  unsigned spent; /* what it has cost */
-  int64_t closed; /* for how long its answer asks for no more calls, or 0 */
-} budget_outcome_t;
-
-/* A HIT of an nginx in between has cost nothing. (EXPIRED and MISS have,
- * UPDATING and STALE may have: nginx asks in the background then.) */
-budget_outcome_t budget_settle(budget_t *b, const struct ais_response *response,
-                               int64_t now);
+/* A look-up has ended: *spent is what it has cost. Returns for how long its
+ * answer asks for no more calls, or 0. A HIT of an nginx in between has cost
+ * nothing. (EXPIRED and MISS have, UPDATING and STALE may have: nginx asks in
+ * the background then.) */
+int64_t budget_settle(budget_t *b, const struct ais_response *response,
+                      unsigned *spent, int64_t now);
 
 #endif

@@ -288,14 +288,13 @@ static void way_leave(void *data, uint64_t ticket, bool given_up) {
   budget_leave(((way_t *)data)->budget, ticket, given_up, ais_clock());
 }
 
+/* With each part of the budget. */
 static void open_ways(account_t *a) {
   for (int i = 0; i < BUDGET_PARTS; i++) {
     way_t *way = &a->ways[i];
 
-    *way = (way_t){&a->payer->budget,
-                   (budget_part_t)i,
-                   {way, way_enter, way_leave},
-                   a->target};
+    *way = (way_t){.budget = &a->payer->budget, .part = i, .target = a->target};
+    way->gate = (struct ais_gate){way, way_enter, way_leave};
     way->target.gate = &way->gate;
   }
 }
@@ -328,50 +327,38 @@ static int start_schedules(void) {
   return 0;
 }
 
-static int start(struct ais_error *err) {
+static int give_up(const char *why) {
+  ERROR("aisearch plugin: %s", why);
+  poller_free();
+  return -1;
+}
+
+int poller_start(account_t *accounts, bool is_test) {
   const struct ais_client_options options = {
       .max_host_connections = MAX_CONNECTIONS, .max_streams = MAX_STREAMS};
+  struct ais_error err;
   int status;
 
-  poller_client = ais_client_create(/* driver = */ NULL, &options, err);
-  if (poller_client == NULL)
-    return -1;
-  if (start_schedules() != 0) {
-    ais_error_set(err, "Out of memory.");
-    return -1;
+  poller_accounts = accounts;
+  poller_tests = is_test;
+  if (ais_client_global_init() != 0)
+    return give_up("Initializing libcurl failed.");
+  poller_client = ais_client_create(/* driver = */ NULL, &options, &err);
+  if (poller_client == NULL) {
+    ais_client_global_cleanup();
+    return give_up(err.text);
   }
+  if (start_schedules() != 0)
+    return give_up("Out of memory.");
 
   publish();
   atomic_store(&poller_stops, false);
   status = plugin_thread_create(&poller_thread, poller_main, /* arg = */ NULL,
                                 "aisearch");
-  if (status != 0)
-    ais_error_set(err, "Starting a thread failed: %s", STRERROR(status));
-  return status;
-}
-
-static void destroy_client(void) {
-  ais_client_destroy(poller_client);
-  poller_client = NULL;
-  ais_client_global_cleanup();
-}
-
-int poller_start(account_t *accounts, bool is_test) {
-  struct ais_error err;
-
-  if (ais_client_global_init() != 0) {
-    ERROR("aisearch plugin: Initializing libcurl failed.");
-    return -1;
-  }
-
-  poller_accounts = accounts;
-  poller_tests = is_test;
-  if (start(&err) == 0)
+  if (status == 0)
     return 0;
-
-  ERROR("aisearch plugin: %s", err.text);
-  destroy_client();
-  return -1;
+  ais_error_set(&err, "Starting a thread failed: %s", STRERROR(status));
+  return give_up(err.text);
 }
 
 void poller_wake(void) {
@@ -395,6 +382,10 @@ void poller_stop(void) {
 
 /* Once nobody wakes it up any more. */
 void poller_free(void) {
-  if (poller_client != NULL)
-    destroy_client();
+  if (poller_client == NULL)
+    return;
+
+  ais_client_destroy(poller_client);
+  poller_client = NULL;
+  ais_client_global_cleanup();
 }

@@ -100,27 +100,29 @@ static bool credential_choose(request_t *request) {
   return !request->choice.none;
 }
 
-/* Says what is to be said where the fault is that of the credential. */
-static void credential_settle(account_t *account,
-                              const struct ais_choice *choice,
-                              enum ais_fault fault, const char *why) {
+/* What the answer says of it. */
+static void credential_settle(const request_t *request,
+                              const result_t *result) {
+  account_t *account = request->account;
   struct ais_rotation *r = &account->credential.rotation;
+  const struct ais_choice *choice = &request->choice;
   int64_t date = (int64_t)time(NULL);
+  bool good = request->is_witness ? ais_witness_is_good(result->response)
+                                  : result->fault == AIS_FAULT_NONE;
 
   if (choice->none)
     return;
 
-  if (fault == AIS_FAULT_NONE &&
-      ais_rotation_accepted(r, choice, date) == AIS_ROTATION_RECOVERED)
+  if (good && ais_rotation_accepted(r, choice, date) == AIS_ROTATION_RECOVERED)
     account_log(account, LOG_INFO, ": The API accepts the credential again.");
-  if (fault == AIS_FAULT_CREDENTIAL &&
+  if (!good && result->fault == AIS_FAULT_CREDENTIAL &&
       ais_rotation_refused(r, choice, ais_clock(), date) ==
           AIS_ROTATION_EXHAUSTED)
     account_log(account, LOG_ERR,
                 ": cannot be read: credential: %s. Write another one into "
                 "\"%s\", which is read as soon as it changes; until then the "
                 "present one is tried once a minute.",
-                why, account->credential.file);
+                result->why.text, account->credential.file);
 }
 
 /* ---- the breaker --------------------------------------------------------- */
@@ -134,12 +136,6 @@ int64_t request_pause(const account_t *account) {
   if (b->state == AIS_BREAKER_OPEN && account->probe_at > now)
     return account->probe_at - now;
   return ais_breaker_wait(b, now);
-}
-
-static bool is_unsent(const struct ais_response *response) {
-  return response->calls == 0 && (response->fault == AIS_FAULT_BUDGET ||
-                                  response->fault == AIS_FAULT_CREDENTIAL ||
-                                  response->fault == AIS_FAULT_INTERNAL);
 }
 
 static void breaker_log(const account_t *account, const result_t *result,
@@ -159,30 +155,33 @@ static void breaker_log(const account_t *account, const result_t *result,
 }
 
 /* In an outage, a request that fails makes the pause to the next one longer.
- * One that was not sent, for want of a credential or of memory, says nothing.
- */
+ * One that was not sent, for want of a call, a credential or memory, says
+ * nothing. */
 static void breaker_settle(request_t *request, const result_t *result) {
   account_t *account = request->account;
+  struct ais_breaker *b = &account->breaker;
   int64_t now = ais_clock();
-  uint32_t random = (uint32_t)cdtime() * 2654435761U;
+  int64_t pause = account->probe_pause;
 
-  if (is_unsent(result->response)) {
-    ais_breaker_cancel(&account->breaker, &request->pass);
+  if (result->response->calls == 0 && (result->fault == AIS_FAULT_BUDGET ||
+                                       result->fault == AIS_FAULT_INTERNAL ||
+                                       result->fault == AIS_FAULT_CREDENTIAL)) {
+    ais_breaker_cancel(b, &request->pass);
     return;
   }
 
   breaker_log(account, result,
-              ais_breaker_settle(&account->breaker, &request->pass,
-                                 &result->verdict, result->response, random,
-                                 now));
-  if (account->breaker.state != AIS_BREAKER_OPEN)
-    account->probe_pause = 0;
-  else if (account->probe_pause == 0)
-    account->probe_pause = PROBE_PAUSE_MIN;
+              ais_breaker_settle(b, &request->pass, &result->verdict,
+                                 result->response,
+                                 (uint32_t)cdtime() * 2654435761U, now));
+  if (b->state != AIS_BREAKER_OPEN)
+    pause = 0;
+  else if (pause == 0)
+    pause = PROBE_PAUSE_MIN;
   else if (request->pass.probe)
-    account->probe_pause =
-        ais_earlier(2 * account->probe_pause, PROBE_PAUSE_MAX);
-  account->probe_at = now + account->probe_pause;
+    pause = ais_earlier(2 * pause, PROBE_PAUSE_MAX);
+  account->probe_pause = pause;
+  account->probe_at = now + pause;
 }
 
 /* ---- what was answered --------------------------------------------------- */
@@ -294,13 +293,8 @@ static bool is_form_tried(request_t *request, const result_t *result) {
 /* ---- the witness of the credential --------------------------------------- */
 
 static void witness_done(request_t *request, result_t *result) {
-  account_t *account = request->account;
-  bool good = ais_witness_is_good(result->response);
-
-  ais_witness_told(&account->credential.witness, good, ais_clock());
-  if (!result->put_off)
-    credential_settle(account, &request->choice,
-                      good ? AIS_FAULT_NONE : result->fault, result->why.text);
+  ais_witness_told(&request->account->credential.witness,
+                   ais_witness_is_good(result->response), ais_clock());
 }
 
 /* A refusal that may be about what was asked for alone, for want of a
@@ -335,6 +329,7 @@ static void witness_hear(request_t *request, const char *path,
                 "have the permission for this?");
   if (doubt == AIS_DOUBT_ASK) {
     c->ask = (request_t){.account = account,
+                         .resource = {.kind = AIS_LIST},
                          .done = witness_done,
                          .is_witness = true,
                          .choice = next};
@@ -357,32 +352,19 @@ static void make_path(const request_t *request, struct ais_resource *resource,
     ais_resource_path(resource, view(account->account_id), path);
 }
 
-/* It was sent, and is over. */
-static void request_settle(request_t *request, result_t *result) {
-  struct ais_resource resource;
-  char path[AIS_RESOURCE_PATH_MAX];
-
-  make_path(request, &resource, path);
-  if (request->is_witness) /* all that counts is whether it is refused */
-    resource = (struct ais_resource){.kind = AIS_LIST};
-  judge(result, &resource);
-  breaker_settle(request, result);
-  witness_hear(request, path, result);
-  result->put_off = !request->is_witness && is_form_tried(request, result);
-  if (!result->put_off && !request->is_witness)
-    credential_settle(request->account, &request->choice, result->fault,
-                      result->why.text);
-}
-
 /* Others may have been faster, by a repeat: it keeps its turn. Where a repeat
  * of its own is refused, a call before that has failed. */
 static void request_over(void *data, const struct ais_response *response) {
   request_t *request = data;
   account_t *payer = request->account->payer;
-  budget_outcome_t calls = budget_settle(&payer->budget, response, ais_clock());
-  result_t result = {
-      .response = response, .spent = calls.spent, .closed = calls.closed};
+  result_t result = {.response = response,
+                     .put_off = response->fault == AIS_FAULT_BUDGET &&
+                                response->calls == 0};
+  struct ais_resource resource;
+  char path[AIS_RESOURCE_PATH_MAX];
 
+  result.closed =
+      budget_settle(&payer->budget, response, &result.spent, ais_clock());
   request->under_way = false;
   payer->under_way--;
   if (response->status != 0) {
@@ -390,65 +372,64 @@ static void request_over(void *data, const struct ais_response *response) {
     payer->room = response->multiplexed ? MAX_STREAMS : MAX_CONNECTIONS;
   }
 
-  if (response->fault == AIS_FAULT_BUDGET && response->calls == 0) {
-    result.put_off = true;
-    breaker_settle(request, &result);
-  } else {
-    request_settle(request, &result);
-    count(request, &result);
-  }
+  make_path(request, &resource, path);
+  judge(&result, &resource);
+  breaker_settle(request, &result);
+  witness_hear(request, path, &result);
+  if (!result.put_off && !request->is_witness)
+    result.put_off = is_form_tried(request, &result);
+  if (!result.put_off)
+    credential_settle(request, &result);
+  count(request, &result);
   request->done(request, &result);
   ais_answer_free(&result.answer);
 }
 
-/* The end of one that was not sent. */
-static void request_fail(request_t *request, enum ais_fault fault,
-                         const char *message) {
-  struct ais_response response = ais_response_none(fault, message);
-
-  request_over(request, &response);
-}
-
-static void request_begin(request_t *request) {
+/* Returns how it ends where it cannot be sent; AIS_FAULT_NONE: it is. */
+static struct ais_response request_begin(request_t *request) {
   account_t *account = request->account;
+  const credential_t *c = &account->credential;
   struct ais_resource resource;
   char path[AIS_RESOURCE_PATH_MAX];
   struct ais_fetch *fetch;
+
+  if (ais_breaker_enter(&account->breaker, &request->pass,
+                        account->target.timeout, ais_clock()) != 0)
+    return ais_response_none(AIS_FAULT_BUDGET, "nobody is there");
+  if (!request->is_witness && !credential_choose(request))
+    return ais_response_none(AIS_FAULT_CREDENTIAL,
+                             c->secret == NULL
+                                 ? "the credential cannot be read"
+                                 : "the API refuses the credential");
 
   request->is_namespaced =
       !request->is_witness && (account->form.namespaced || request->is_trial);
   make_path(request, &resource, path);
   fetch =
       ais_client_fetch(account->client, &account->ways[request->part].target,
-                       account->credential.secret, path, request_over, request);
+                       c->secret, path, request_over, request);
   if (fetch == NULL)
-    request_fail(request, AIS_FAULT_INTERNAL, "out of memory");
-  else if (request->pass.quick && account->probe_pause < PROBE_PAUSE_MAX)
+    return ais_response_none(AIS_FAULT_INTERNAL, "out of memory");
+  if (request->pass.quick && account->probe_pause < PROBE_PAUSE_MAX)
     ais_fetch_limit(fetch, AIS_BREAKER_QUICK);
+  return ais_response_none(AIS_FAULT_NONE, "");
 }
 
 void request_send(request_t *request) {
   account_t *account = request->account;
   account_t *payer = account->payer;
-  int64_t now = ais_clock();
+  struct ais_response response;
 
   request->under_way = true;
   account->asked++;
-  if (payer->alone_until == 0)
-    payer->alone_until = now + FIRST_ALONE;
   payer->under_way++;
+  if (payer->alone_until == 0)
+    payer->alone_until = ais_clock() + FIRST_ALONE;
   budget_begin(&payer->budget);
 
-  if (ais_breaker_enter(&account->breaker, &request->pass,
-                        account->target.timeout, now) != 0)
-    request_fail(request, AIS_FAULT_BUDGET, "nobody is there");
-  else if (!request->is_witness && !credential_choose(request))
-    request_fail(request, AIS_FAULT_CREDENTIAL,
-                 account->credential.secret == NULL
-                     ? "the credential cannot be read"
-                     : "the API refuses the credential");
-  else
-    request_begin(request);
+  response = request_begin(request);
+  if (response.fault != AIS_FAULT_NONE)
+    request_over(request, &response);
 }
 
 int64_t request_wait(account_t *payer, budget_part_t part) {

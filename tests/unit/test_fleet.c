@@ -250,13 +250,13 @@ static void end(struct world *w)
 {
     struct look *look = &w->under_way[w->first];
     struct ais_response response = {.calls = 1, .status = look->fails ? 500 : 200, .retry_after = -1};
-    budget_outcome_t outcome;
+    unsigned spent;
 
     w->first = (w->first + 1) % STREAMS;
     w->n--;
     budget_leave(&w->budget, look->ticket, false, w->now);
-    outcome = budget_settle(&w->budget, &response, w->now);
-    schedule_spent(&w->schedule, outcome.spent, false);
+    budget_settle(&w->budget, &response, &spent, w->now);
+    schedule_spent(&w->schedule, spent, false);
     schedule_done(&w->schedule, &look->instance->turn, look->fails ? SCHEDULE_SOON : read_list(w, look->instance),
                   ACTIVE_INTERVAL, IDLE_INTERVAL);
 }
