@@ -13,6 +13,8 @@ int budget_limit(budget_t *b, struct ais_budget_limit limit) {
     return -1;
 
   b->nlimits += i == b->nlimits;
+  if (b->period < limit.interval)
+    b->period = limit.interval;
   return 0;
 }
 
@@ -37,16 +39,6 @@ void budget_start(budget_t *b, int64_t now) {
       limits[i] = ais_budget_part_of(b->limits[i], part_percents[part]);
     ais_budget_configure(&b->parts[part], limits, b->nlimits, b->hold, now);
   }
-}
-
-int64_t budget_period(const budget_t *b) {
-  int64_t longest = 0;
-
-  for (size_t i = 0; i < b->nlimits; i++)
-    if (b->limits[i].interval > longest)
-      longest = b->limits[i].interval;
-
-  return longest;
 }
 
 uint32_t budget_left(budget_t *b, budget_part_t part, int64_t now) {

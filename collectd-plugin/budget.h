@@ -26,7 +26,8 @@ typedef enum {
 typedef struct {
   struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
   size_t nlimits;
-  int64_t hold; /* the longest time that a call may take */
+  int64_t period; /* of the longest: for so long one has to look to see all */
+  int64_t hold;   /* the longest time that a call may take */
 
   struct ais_budget parts[BUDGET_PARTS]; /* what each of them has sent */
   ais_ticket over; /* of the latest call that is over; AIS_TICKET_NONE: told */
@@ -54,9 +55,6 @@ double budget_rate(budget_t *b, int64_t now);
 /* What is left of the tightest limit, of ours or of what the API says of its
  * own, in percent. */
 double budget_percent(budget_t *b, int64_t now);
-
-/* For how long one has to look to see the limits at work. */
-int64_t budget_period(const budget_t *b);
 
 /* The two sides of the gate; see ais_client.h. */
 bool budget_enter(budget_t *b, budget_part_t part, uint64_t *ticket,

@@ -14,7 +14,6 @@
 static struct ais_client *poller_client; /* as long as the thread may run */
 static account_t *poller_accounts;
 static pthread_t poller_thread;
-static bool poller_tests;
 static atomic_bool poller_stops;
 static atomic_bool poller_has_report;
 
@@ -188,17 +187,17 @@ static int64_t poll_due(account_t *payer) {
 
 static void tell_news(account_t *payer) {
   schedule_t *schedule = &payer->schedule;
-  schedule_news_t news =
-      schedule_news(schedule, ais_clock(), budget_period(&payer->budget));
 
-  if (news == SCHEDULE_SCARCE)
+  if (!schedule_news(schedule, ais_clock(), payer->budget.period))
+    return;
+  if (schedule->scarce)
     account_log(payer, LOG_WARNING,
                 ": %.3g look-ups per minute are wanted, but the budget allows "
                 "%.3g: all intervals are stretched, and the answers get older. "
                 "Use a longer ActiveInterval or IdleInterval, fewer instances, "
                 "or a greater Budget.",
                 schedule->wanted * 60000.0, schedule->pace * 60000.0);
-  else if (news == SCHEDULE_AMPLE)
+  else
     account_log(payer, LOG_INFO,
                 ": The budget allows all look-ups that are wanted again.");
 }
@@ -262,7 +261,7 @@ static void load_certificates(void) {
 static int64_t save(int64_t limit) {
   bool all = atomic_exchange(&poller_has_report, false);
 
-  if (poller_tests)
+  if (poller_accounts->is_test)
     return limit;
   for (account_t *a = poller_accounts; all && a != NULL; a = a->next)
     account_sweep(a);
@@ -299,7 +298,7 @@ static void open_ways(account_t *a) {
   }
 }
 
-static int start_schedules(void) {
+static int start_schedules(bool is_test) {
   int64_t now = ais_clock();
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
@@ -307,7 +306,7 @@ static int start_schedules(void) {
     a->target.ca_file = a->ca_cert;
     open_ways(a);
     a->room = a->target.url.tls ? MAX_STREAMS : MAX_CONNECTIONS;
-    a->is_test = poller_tests;
+    a->is_test = is_test;
     a->values.stretch = 1.0;
     if (a->payer == a) {
       budget_start(&a->budget, now);
@@ -340,7 +339,6 @@ int poller_start(account_t *accounts, bool is_test) {
   int status;
 
   poller_accounts = accounts;
-  poller_tests = is_test;
   if (ais_client_global_init() != 0)
     return give_up("Initializing libcurl failed.");
   poller_client = ais_client_create(/* driver = */ NULL, &options, &err);
@@ -348,7 +346,7 @@ int poller_start(account_t *accounts, bool is_test) {
     ais_client_global_cleanup();
     return give_up(err.text);
   }
-  if (start_schedules() != 0)
+  if (start_schedules(is_test) != 0)
     return give_up("Out of memory.");
 
   publish();

@@ -449,11 +449,11 @@ void request_complain_more(account_t *account, int64_t interval) {
 
   if (now - account->logged_at < interval)
     return;
-  if (account->logged_more > 0)
+  if (account->logged > COMPLAINTS_MAX)
     account_log(account, LOG_ERR, ": %zu more cannot be read.",
-                account->logged_more);
+                account->logged - COMPLAINTS_MAX);
   account->logged_at = now;
-  account->logged = account->logged_more = 0;
+  account->logged = 0;
 }
 
 static void complain(account_t *account, const char *label,
@@ -484,14 +484,13 @@ void request_complain(account_t *account, trouble_t *trouble, const char *label,
     return;
 
   trouble->kind = kind;
-  if (kind == 0 && trouble->is_logged)
-    account_log(account, LOG_INFO, "%s: can be read again.", label);
-  if (kind == 0)
+  if (kind == 0) {
+    if (trouble->is_logged)
+      account_log(account, LOG_INFO, "%s: can be read again.", label);
     return;
+  }
 
-  trouble->is_logged = account->logged < COMPLAINTS_MAX;
+  trouble->is_logged = account->logged++ < COMPLAINTS_MAX;
   if (trouble->is_logged)
     complain(account, label, result);
-  account->logged += trouble->is_logged;
-  account->logged_more += !trouble->is_logged;
 }

@@ -221,17 +221,15 @@ void schedule_spent(schedule_t *s, unsigned calls, bool is_more) {
   s->cost += (double)calls / COST_LOOKS;
 }
 
-schedule_news_t schedule_news(schedule_t *s, int64_t now, int64_t patience) {
-  if (s->wanted > s->pace) {
-    s->scarce_at = now;
-    if (s->scarce || s->unseen > 0)
-      return SCHEDULE_NO_NEWS;
-    s->scarce = true;
-    return SCHEDULE_SCARCE;
-  }
+bool schedule_news(schedule_t *s, int64_t now, int64_t patience) {
+  bool scarce = s->wanted > s->pace;
 
-  if (!s->scarce || now - s->scarce_at <= patience)
-    return SCHEDULE_NO_NEWS;
-  s->scarce = false;
-  return SCHEDULE_AMPLE;
+  if (scarce)
+    s->scarce_at = now;
+  if (scarce == s->scarce || (scarce && s->unseen > 0) ||
+      (!scarce && now - s->scarce_at <= patience))
+    return false;
+
+  s->scarce = scarce;
+  return true;
 }

@@ -48,7 +48,7 @@ typedef struct {
   double pace;     /* looks per ms that are to be had */
   double stretch;  /* at least 1 */
 
-  bool scarce;       /* and it was said */
+  bool scarce;       /* the intervals are stretched, and that was said */
   int64_t scarce_at; /* when it was stretched last */
 } schedule_t;
 
@@ -60,12 +60,6 @@ typedef enum {
   SCHEDULE_NOW,   /* at once: there is more to see, or it could not begin */
   SCHEDULE_NEVER,
 } schedule_next_t;
-
-typedef enum {
-  SCHEDULE_NO_NEWS,
-  SCHEDULE_SCARCE, /* from now on the intervals are stretched */
-  SCHEDULE_AMPLE,  /* they have not been for a while */
-} schedule_news_t;
 
 /* rate is how many calls per ms are to be had. */
 void schedule_init(schedule_t *s, int64_t now, double rate);
@@ -107,8 +101,9 @@ double schedule_round(const schedule_t *s);
  * was told of before. */
 void schedule_spent(schedule_t *s, unsigned calls, bool is_more);
 
-/* Whether there is something to be said about the stretch; patience is how long
- * it has to be well before that is said. */
-schedule_news_t schedule_news(schedule_t *s, int64_t now, int64_t patience);
+/* Whether there is something to be said about the stretch: scarce has changed,
+ * and all that is wanted is known. patience is how long there has to be enough
+ * before that is said. */
+bool schedule_news(schedule_t *s, int64_t now, int64_t patience);
 
 #endif

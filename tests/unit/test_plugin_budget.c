@@ -57,7 +57,7 @@ static void test_all_limits_hold(void **state)
 
     (void) state;
     SET_UP(&b, {10, SECOND}, {25, 10 * SECOND});
-    assert_int_equal(budget_period(&b), 10 * SECOND);
+    assert_int_equal(b.period, 10 * SECOND);
     assert_int_equal(spend(&b, 0, "", 100), 10);
     assert_int_equal(budget_wait(&b, BUDGET_ALL, 0), 1001);
     assert_int_equal(spend(&b, 1001, "MISS", 100), 10);

@@ -429,20 +429,20 @@ static void test_news(void **state)
         p.players[i].active = true;
     add_all(&p, 40);
     play(&p, 15 * SECOND);
-    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
+    assert_false(schedule_news(&p.schedule, p.now, patience));
     play(&p, 100 * SECOND);
-    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_SCARCE);
-    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
+    assert_true(schedule_news(&p.schedule, p.now, patience) && p.schedule.scarce);
+    assert_false(schedule_news(&p.schedule, p.now, patience));
 
     for (size_t i = 0; i < p.n; i++)
         p.players[i].active = false;
     for (; p.schedule.wanted > p.schedule.pace; play(&p, p.now + SECOND))
-        assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
+        assert_false(schedule_news(&p.schedule, p.now, patience));
     p.now += patience - 10 * SECOND;
-    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
+    assert_false(schedule_news(&p.schedule, p.now, patience));
     p.now += 10 * SECOND;
-    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_AMPLE);
-    assert_int_equal(schedule_news(&p.schedule, p.now, patience), SCHEDULE_NO_NEWS);
+    assert_true(schedule_news(&p.schedule, p.now, patience) && !p.schedule.scarce);
+    assert_false(schedule_news(&p.schedule, p.now, patience));
     tear_down(&p);
 }
 
