@@ -28,6 +28,10 @@
 #define MAX_STREAMS 100
 #define MAX_CONNECTIONS 32
 
+/* The first one of all is alone until it is over: what the API leaves to be
+ * spent, and whether it accepts the credential, is not known before. */
+#define ROOM_AT_FIRST 1
+
 /* "collectd -T" asks for so much of each account. */
 #define TEST_REQUESTS 3
 
@@ -164,15 +168,13 @@ struct account_s {
   budget_t budget;     /* of a payer */
   schedule_t schedule; /* of a payer */
   list_t *lists;
-  int64_t logged_at;   /* begin of an interval, in which so many were */
-  size_t logged;       /* complained about, */
-  size_t logged_more;  /* and so many only counted */
-  size_t under_way;    /* of a payer: how many requests */
-  size_t room;         /* of a payer: and how many there may be */
-  bool is_answered;    /* of a payer: the API has answered */
-  int64_t alone_until; /* of a payer: its first request; 0: not yet */
-  size_t asked;        /* requests, since ever */
-  bool is_test;        /* and there are not to be many */
+  int64_t logged_at;  /* begin of an interval, in which so many were */
+  size_t logged;      /* complained about, */
+  size_t logged_more; /* and so many only counted */
+  size_t under_way;   /* of a payer: how many requests */
+  size_t room;        /* of a payer: and how many there may be */
+  size_t asked;       /* requests, since ever */
+  bool is_test;       /* and there are not to be many */
 
   pthread_mutex_t lock;
   poll_t *first;           /* lock */
@@ -263,8 +265,9 @@ size_t config_read(const oconfig_item_t *ci, account_t **accounts,
 
 /* request.c: see request_t. */
 
-/* Reads the credential, if there is to be one. Logs what is wrong with it. */
-void credential_open(account_t *account);
+/* Reads the credential where its file was not read yet, or has changed, and
+ * logs what is wrong with it. */
+void credential_read(account_t *account);
 
 /* How long, in ms, the account is not to ask; and how long until one of those
  * that spend the payer's budget may, with that part of it; -1: until something

@@ -18,16 +18,6 @@ int budget_limit(budget_t *b, struct ais_budget_limit limit) {
   return 0;
 }
 
-/* In each interval, for ever. What is beyond that is counted in groups, whose
- * calls go on to count for as long as the newest of them. */
-static double calls_to_be_had(const struct ais_budget_limit *limit) {
-  double calls = (double)limit->calls;
-
-  return limit->calls < AIS_BUDGET_GROUPS
-             ? calls
-             : calls - calls / (AIS_BUDGET_GROUPS - 1);
-}
-
 static const uint32_t part_percents[BUDGET_PARTS] = {
     [BUDGET_ALL] = 100, [BUDGET_DISCOVERY] = 50, [BUDGET_FACTS] = 10};
 
@@ -65,9 +55,15 @@ int64_t budget_wait(budget_t *b, budget_part_t part, int64_t now) {
 double budget_rate(budget_t *b, int64_t now) {
   double rate = (double)UINT32_MAX;
 
-  for (size_t i = 0; i < b->nlimits; i++)
-    rate = min_double(rate, calls_to_be_had(&b->limits[i]) /
-                                (double)b->limits[i].interval);
+  /* What is beyond so many calls is counted in groups, which go on to count for
+   * as long as the newest call of each. */
+  for (size_t i = 0; i < b->nlimits; i++) {
+    double calls = (double)b->limits[i].calls;
+
+    if (calls >= AIS_BUDGET_GROUPS)
+      calls -= calls / (AIS_BUDGET_GROUPS - 1);
+    rate = min_double(rate, calls / (double)b->limits[i].interval);
+  }
 
   /* What the API says is left has to last until it is reset; one more, for the
    * first call after that. */

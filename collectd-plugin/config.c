@@ -421,7 +421,8 @@ static int set_credential(account_t *account, settings_t *s) {
 
   account->credential.file = *file;
   *file = NULL;
-  credential_open(account);
+  if (account->credential.file != NULL)
+    credential_read(account);
   return 0;
 }
 

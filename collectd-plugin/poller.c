@@ -21,14 +21,12 @@ static atomic_bool poller_has_report;
 
 static schedule_next_t after_success(const poll_t *poll,
                                      const history_news_t *news) {
-  bool active = poll->latest.active;
-
   if (news->more)
     return SCHEDULE_NOW;
-  if (poll->job != NULL && !active)
-    return SCHEDULE_NEVER;
-  return active || news->active || news->changed ? SCHEDULE_SOON
-                                                 : SCHEDULE_LATER;
+  if (poll->latest.active ||
+      (poll->job == NULL && (news->active || news->changed)))
+    return SCHEDULE_SOON;
+  return poll->job != NULL ? SCHEDULE_NEVER : SCHEDULE_LATER;
 }
 
 /* Of what is more than its jobs, the instance's items come last. */
@@ -203,18 +201,15 @@ static void tell_news(account_t *payer) {
 }
 
 /* For the read callbacks. */
-static void publish(void) {
+static void publish(account_t *account) {
+  budget_t *budget = &account->payer->budget;
   int64_t now = ais_clock();
 
-  for (account_t *a = poller_accounts; a != NULL; a = a->next) {
-    budget_t *budget = &a->payer->budget;
-
-    pthread_mutex_lock(&a->lock);
-    a->values.budget_left = budget_left(budget, BUDGET_ALL, now);
-    a->values.budget_percent = budget_percent(budget, now);
-    a->values.stretch = a->payer->schedule.stretch;
-    pthread_mutex_unlock(&a->lock);
-  }
+  pthread_mutex_lock(&account->lock);
+  account->values.budget_left = budget_left(budget, BUDGET_ALL, now);
+  account->values.budget_percent = budget_percent(budget, now);
+  account->values.stretch = account->payer->schedule.stretch;
+  pthread_mutex_unlock(&account->lock);
 }
 
 static int64_t sooner(int64_t limit, int64_t wait) {
@@ -232,14 +227,14 @@ static int64_t poll_all(int64_t interval) {
   }
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
-    if (a->payer != a)
-      continue;
-
-    limit = sooner(limit, poll_due(a));
-    tell_news(a);
+    if (a->payer == a) {
+      limit = sooner(limit, poll_due(a));
+      tell_news(a);
+    }
   }
 
-  publish();
+  for (account_t *a = poller_accounts; a != NULL; a = a->next)
+    publish(a);
   return limit;
 }
 
@@ -305,7 +300,7 @@ static int start_schedules(bool is_test) {
     a->client = poller_client;
     a->target.ca_file = a->ca_cert;
     open_ways(a);
-    a->room = a->target.url.tls ? MAX_STREAMS : MAX_CONNECTIONS;
+    a->room = ROOM_AT_FIRST;
     a->is_test = is_test;
     a->values.stretch = 1.0;
     if (a->payer == a) {
@@ -322,6 +317,7 @@ static int start_schedules(bool is_test) {
       return -1;
     for (poll_t *poll = a->first; poll != NULL; poll = poll->next)
       poll_schedule(poll);
+    publish(a);
   }
   return 0;
 }
@@ -349,7 +345,6 @@ int poller_start(account_t *accounts, bool is_test) {
   if (start_schedules(is_test) != 0)
     return give_up("Out of memory.");
 
-  publish();
   atomic_store(&poller_stops, false);
   status = plugin_thread_create(&poller_thread, poller_main, /* arg = */ NULL,
                                 "aisearch");

@@ -7,11 +7,6 @@
 
 #include "ais_utf8.h"
 
-/* The first request of all is alone for so long, or until it is answered: what
- * the API leaves to be spent, and whether it accepts the credential, is not
- * known before. */
-#define FIRST_ALONE 1000 /* ms */
-
 /* In an outage the API is asked more and more rarely, down to this. */
 #define PROBE_PAUSE_MIN 1000 /* ms */
 #define PROBE_PAUSE_MAX 15000
@@ -24,63 +19,48 @@
 
 /* ---- the credential ------------------------------------------------------ */
 
-/* Reads it, or reads it again where its file has changed. What is under way has
- * a copy of the old one. */
-static enum ais_renewal credential_read(account_t *account,
-                                        struct ais_error *err) {
-  credential_t *c = &account->credential;
-  enum ais_renewal renewal = AIS_RENEWAL_DONE;
-
+static enum ais_renewal read_secret(credential_t *c, struct ais_error *err) {
   if (c->secret != NULL)
-    renewal = ais_credential_renew(&c->secret, err);
-  else if (c->email == NULL)
-    c->secret = ais_credential_token(c->file, err);
-  else
-    c->secret = ais_credential_email_key(c->email, c->file, err);
-  if (c->secret == NULL)
-    return AIS_RENEWAL_UNUSABLE;
-  if (renewal != AIS_RENEWAL_DONE)
-    return renewal;
+    return ais_credential_renew(&c->secret, err);
 
-  (void)ais_rotation_renewed(&c->rotation, 0, ais_credential_version(c->secret),
-                             (int64_t)time(NULL));
-  if (ais_credential_exposed(c->secret))
-    account_log(account, LOG_WARNING,
-                ": Everybody on this machine can read or write \"%s\". Take "
-                "that from its mode, say with chmod 0600.",
-                c->file);
-  return AIS_RENEWAL_DONE;
+  c->secret = c->email == NULL
+                  ? ais_credential_token(c->file, err)
+                  : ais_credential_email_key(c->email, c->file, err);
+  return c->secret != NULL ? AIS_RENEWAL_DONE : AIS_RENEWAL_UNUSABLE;
 }
 
-void credential_open(account_t *account) {
+/* What is under way has a copy of the old one. */
+void credential_read(account_t *account) {
   credential_t *c = &account->credential;
+  bool is_start = c->rotation.nslots == 0, was_read = c->secret != NULL;
   struct ais_error err;
-  uint64_t unread = 0;
+  enum ais_renewal renewal = read_secret(c, &err);
+  int64_t date = (int64_t)time(NULL);
 
-  if (c->file == NULL)
-    return;
+  if (is_start)
+    ais_rotation_begin(&c->rotation, &(uint64_t){0}, 1, 0, date);
 
-  ais_rotation_begin(&c->rotation, &unread, 1, /* configuration = */ 0,
-                     (int64_t)time(NULL));
-  if (credential_read(account, &err) != AIS_RENEWAL_DONE)
-    account_log(account, LOG_ERR,
-                ": %s: %s The account waits until the file can be read.",
-                c->email == NULL ? "TokenFile" : "KeyFile", err.text);
-}
-
-static void credential_renew(account_t *account) {
-  bool was_read = account->credential.secret != NULL;
-  struct ais_error err = {.text = ""};
-  enum ais_renewal renewal = credential_read(account, &err);
-
-  if (renewal == AIS_RENEWAL_DONE)
-    account_log(account, LOG_INFO, ": \"%s\" %swas read.",
-                account->credential.file, was_read ? "has changed, and " : "");
-  else if (renewal != AIS_RENEWAL_NONE && was_read)
+  if (renewal == AIS_RENEWAL_DONE) {
+    (void)ais_rotation_renewed(&c->rotation, 0,
+                               ais_credential_version(c->secret), date);
+    if (!is_start)
+      account_log(account, LOG_INFO, ": \"%s\" %swas read.", c->file,
+                  was_read ? "has changed, and " : "");
+    if (ais_credential_exposed(c->secret))
+      account_log(account, LOG_WARNING,
+                  ": Everybody on this machine can read or write \"%s\". Take "
+                  "that from its mode, say with chmod 0600.",
+                  c->file);
+  } else if (was_read && renewal != AIS_RENEWAL_NONE) {
     account_log(account, LOG_WARNING,
                 ": The credential has changed, but cannot be read: %s. The one "
                 "before stays in use.",
                 err.text);
+  } else if (is_start) {
+    account_log(account, LOG_ERR,
+                ": %s: %s The account waits until the file can be read.",
+                c->email == NULL ? "TokenFile" : "KeyFile", err.text);
+  }
 }
 
 /* Whether a request may go with it now. Those that are timid leave it to others
@@ -92,7 +72,7 @@ static bool credential_choose(request_t *request) {
   if (c->file == NULL)
     return true;
 
-  credential_renew(request->account);
+  credential_read(request->account);
   if (c->secret == NULL ||
       (request->part == BUDGET_FACTS && ais_rotation_exhausted(&c->rotation)))
     return false;
@@ -367,10 +347,8 @@ static void request_over(void *data, const struct ais_response *response) {
       budget_settle(&payer->budget, response, &result.spent, ais_clock());
   request->under_way = false;
   payer->under_way--;
-  if (response->status != 0) {
-    payer->is_answered = true;
+  if (response->status != 0 || payer->room == ROOM_AT_FIRST)
     payer->room = response->multiplexed ? MAX_STREAMS : MAX_CONNECTIONS;
-  }
 
   make_path(request, &resource, path);
   judge(&result, &resource);
@@ -423,8 +401,6 @@ void request_send(request_t *request) {
   request->under_way = true;
   account->asked++;
   payer->under_way++;
-  if (payer->alone_until == 0)
-    payer->alone_until = ais_clock() + FIRST_ALONE;
   budget_begin(&payer->budget);
 
   response = request_begin(request);
@@ -433,13 +409,9 @@ void request_send(request_t *request) {
 }
 
 int64_t request_wait(account_t *payer, budget_part_t part) {
-  int64_t now = ais_clock();
-
-  if (!payer->is_answered && payer->under_way > 0 && payer->alone_until > now)
-    return payer->alone_until - now;
-  if (payer->under_way >= payer->room)
-    return -1;
-  return budget_wait(&payer->budget, part, now);
+  return payer->under_way < payer->room
+             ? budget_wait(&payer->budget, part, ais_clock())
+             : -1;
 }
 
 /* ---- what is logged ------------------------------------------------------ */

@@ -11,10 +11,8 @@
 
 void ais_poll_wait(struct ais_client *client, int64_t ms)
 {
-    int64_t wait = ais_earlier(ms, INT_MAX);
+    int64_t wait = ais_earlier(ais_earlier(ms, INT_MAX), ais_clock_until(client->due_at));
 
-    if (client->due_at != AIS_NEVER)
-        wait = ais_earlier(wait, ais_clock_until(client->due_at));
     (void) curl_multi_poll(client->multi, NULL, 0, (int) wait, NULL);
     ais_client_perform(client);
 }
