@@ -151,7 +151,7 @@ void poll_label(const poll_t *poll, char *label, size_t size) {
 
 /* ---- what comes and goes ------------------------------------------------- */
 
-int poll_schedule(poll_t *poll) {
+void poll_schedule(poll_t *poll) {
   account_t *account = poll->request.account;
   account_t *payer = account->payer;
   uint32_t left = budget_left(&payer->budget, BUDGET_ALL, ais_clock());
@@ -159,10 +159,8 @@ int poll_schedule(poll_t *poll) {
   pthread_mutex_lock(&account->lock);
   poll->instance->is_gone = false;
   pthread_mutex_unlock(&account->lock);
-  if (poll->request.under_way || poll->turn.is_member)
-    return 0;
-  return schedule_add(&payer->schedule, &poll->turn, poll->instance->name,
-                      left);
+  if (!poll->request.under_way && !poll->turn.is_member)
+    schedule_add(&payer->schedule, &poll->turn, poll->instance->name, left);
 }
 
 void poll_know(poll_t *poll, const struct ais_instance *told) {
@@ -207,7 +205,6 @@ void account_sweep(account_t *account) {
 }
 
 void account_free(account_t *account) {
-  schedule_free(&account->schedule);
   lists_free(account);
   for (poll_t *poll = account->first, *next; poll != NULL; poll = next) {
     next = poll->next;

@@ -29,6 +29,10 @@
 #define MAX_STREAMS 100
 #define MAX_CONNECTIONS 32
 
+/* The first one of all is alone until it is over: what the API leaves to be
+ * spent, and whether it accepts the credential, is not known before. */
+#define ROOM_AT_FIRST 1
+
 /* "collectd -T" asks for so much of each account. */
 #define TEST_REQUESTS 3
 
@@ -65,9 +69,8 @@ struct request_s {
   bool is_witness; /* what the credential's witness was asked for */
 
   bool under_way;
-  bool is_trial;      /* whether the API knows the other form of paths */
-  bool is_namespaced; /* it is asked for in that one */
-  bool has_pass;
+  bool is_trial;            /* whether the API knows the other form of paths */
+  bool is_namespaced;       /* it is asked for in that one */
   struct ais_pass pass;     /* of the breaker */
   struct ais_choice choice; /* the credential */
 };
@@ -164,7 +167,7 @@ struct account_s {
 
   /* of the thread */
   credential_t credential;
-  struct ais_client *client; /* shared by accounts with the same CACert */
+  struct ais_client *client; /* shared by all */
   way_t ways[BUDGET_PARTS];
   struct ais_breaker breaker;
   int64_t probe_pause; /* while it is open: between two requests */
@@ -178,10 +181,9 @@ struct account_s {
   size_t logged;      /* complained about, */
   size_t logged_more; /* and so many only counted */
   size_t under_way;   /* of a payer: how many requests */
-  bool is_single;     /* of a payer: no two of them share a connection */
-  bool is_answered;   /* of a payer: the API has answered */
-  int64_t began_at;   /* of a payer: its first request; 0: not yet */
+  size_t room;        /* of a payer: and how many there may be */
   size_t asked;       /* requests, since ever */
+  bool is_test;       /* and there are not to be many */
 
   pthread_mutex_t lock;
   poll_t *first;           /* lock */
@@ -237,8 +239,8 @@ poll_t *poll_find(const account_t *account, const char *name);
 void poll_remove(poll_t *poll);
 
 /* Puts a new poll, or an instance that has come back, into the schedule; one
- * that is under way, at its end. Returns -1 where memory runs out. */
-int poll_schedule(poll_t *poll);
+ * that is under way, at its end. */
+void poll_schedule(poll_t *poll);
 
 /* The instance is gone: reports its conditions once more, as over, and ends. */
 void poll_end(poll_t *poll);
@@ -281,14 +283,15 @@ void config_free(account_t *account);
 
 /* request.c: see request_t. */
 
-/* Reads the credential, if there is to be one. Logs what is wrong with it. */
-void credential_open(account_t *account);
+/* Reads the credential where its file was not read yet, or has changed, and
+ * logs what is wrong with it. */
+void credential_read(account_t *account);
 
-/* How long the API is not to be asked, ms; whether there is room for one more
- * request of the payer's; and how long until there may be, -1: for ever. */
+/* How long, in ms, the account is not to ask; and how long until one of those
+ * that spend the payer's budget may, with that part of it; -1: until something
+ * else happens. */
 int64_t request_pause(const account_t *account);
-bool request_has_room(const account_t *payer);
-int64_t request_room_wait(const account_t *payer);
+int64_t request_wait(account_t *payer, budget_part_t part);
 
 /* Begins one. done() is called once, perhaps from inside. */
 void request_send(request_t *request);

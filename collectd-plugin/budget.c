@@ -13,17 +13,9 @@ int budget_limit(budget_t *b, struct ais_budget_limit limit) {
     return -1;
 
   b->nlimits += i == b->nlimits;
+  if (b->period < limit.interval)
+    b->period = limit.interval;
   return 0;
-}
-
-/* In each interval, for ever. What is beyond that is counted in groups, whose
- * calls go on to count for as long as the newest of them. */
-static double calls_to_be_had(const struct ais_budget_limit *limit) {
-  double calls = (double)limit->calls;
-
-  return limit->calls < AIS_BUDGET_GROUPS
-             ? calls
-             : calls - calls / (AIS_BUDGET_GROUPS - 1);
 }
 
 static const uint32_t part_percents[BUDGET_PARTS] = {
@@ -39,16 +31,6 @@ void budget_start(budget_t *b, int64_t now) {
   }
 }
 
-int64_t budget_period(const budget_t *b) {
-  int64_t longest = 0;
-
-  for (size_t i = 0; i < b->nlimits; i++)
-    if (b->limits[i].interval > longest)
-      longest = b->limits[i].interval;
-
-  return longest;
-}
-
 uint32_t budget_left(budget_t *b, budget_part_t part, int64_t now) {
   uint32_t left = ais_budget_left(&b->parts[part], now);
   uint32_t all = ais_budget_left(&b->parts[BUDGET_ALL], now);
@@ -59,21 +41,29 @@ uint32_t budget_left(budget_t *b, budget_part_t part, int64_t now) {
 
 void budget_begin(budget_t *b) { b->unsent++; }
 
-/* Where some is left, it is for those that are about to send a request. */
+/* Where some is left for those alone that are about to send a request, these
+ * tell when that has changed. */
 int64_t budget_wait(budget_t *b, budget_part_t part, int64_t now) {
-  int64_t wait = ais_budget_wait(&b->parts[part], now);
+  int64_t wait =
+      ais_budget_part_wait(&b->parts[part], &b->parts[BUDGET_ALL], now);
 
-  if (wait == 0)
-    wait = ais_budget_wait(&b->parts[BUDGET_ALL], now);
+  if (budget_left(b, part, now) > 0)
+    return 0;
   return wait > 0 ? wait : -1;
 }
 
 double budget_rate(budget_t *b, int64_t now) {
   double rate = (double)UINT32_MAX;
 
-  for (size_t i = 0; i < b->nlimits; i++)
-    rate = min_double(rate, calls_to_be_had(&b->limits[i]) /
-                                (double)b->limits[i].interval);
+  /* What is beyond so many calls is counted in groups, which go on to count for
+   * as long as the newest call of each. */
+  for (size_t i = 0; i < b->nlimits; i++) {
+    double calls = (double)b->limits[i].calls;
+
+    if (calls >= AIS_BUDGET_GROUPS)
+      calls -= calls / (AIS_BUDGET_GROUPS - 1);
+    rate = min_double(rate, calls / (double)b->limits[i].interval);
+  }
 
   /* What the API says is left has to last until it is reset; one more, for the
    * first call after that. */
@@ -92,14 +82,9 @@ double budget_percent(budget_t *b, int64_t now) {
                                   /* shortest = */ 0, now);
 }
 
-/* It may be the repeat of another look-up than was counted there: then one more
- * may begin, and is refused here. */
-static void count_sent(budget_t *b) {
-  if (b->unsent > 0)
-    b->unsent--;
-}
-
-/* Of a part, all that was sent counts, HITs included. */
+/* Of a part, all that was sent counts, HITs included. It may be the repeat of
+ * another look-up than was counted there: then one more may begin, and is
+ * refused here. */
 bool budget_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
                   int64_t now) {
   struct ais_budget *all = &b->parts[BUDGET_ALL];
@@ -110,7 +95,7 @@ bool budget_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
   if (*ticket == AIS_TICKET_NONE)
     return false;
 
-  count_sent(b);
+  b->unsent -= b->unsent > 0;
   return true;
 }
 
@@ -122,29 +107,24 @@ void budget_leave(budget_t *b, uint64_t ticket, bool given_up, int64_t now) {
   b->over = given_up ? AIS_TICKET_NONE : ticket;
 }
 
-static void end_call(budget_t *b, bool hit, int64_t now) {
-  if (hit)
-    ais_budget_cancel(&b->parts[BUDGET_ALL], b->over, now);
-  else
-    ais_budget_end(&b->parts[BUDGET_ALL], b->over, now);
-  b->over = AIS_TICKET_NONE;
-}
-
-budget_outcome_t budget_settle(budget_t *b, const struct ais_response *response,
-                               int64_t now) {
+int64_t budget_settle(budget_t *b, const struct ais_response *response,
+                      unsigned *spent, int64_t now) {
+  struct ais_budget *all = &b->parts[BUDGET_ALL];
   bool hit = strcmp(response->cache, "HIT") == 0;
-  budget_outcome_t outcome = {.spent = response->calls - (hit ? 1 : 0)};
+  int64_t closed;
 
-  if (response->calls == 0)
-    count_sent(b);
+  *spent = response->calls - (hit ? 1 : 0);
+  b->unsent -= response->calls == 0 && b->unsent > 0;
+  if (hit)
+    ais_budget_cancel(all, b->over, now);
+  else
+    ais_budget_end(all, b->over, now);
+  b->over = AIS_TICKET_NONE;
 
-  end_call(b, hit, now);
-
-  outcome.closed =
-      ais_limits_heed(&b->parts[BUDGET_ALL], &response->limits,
-                      response->status, response->retry_after, now);
+  closed = ais_limits_heed(all, &response->limits, response->status,
+                           response->retry_after, now);
   for (int part = BUDGET_DISCOVERY; part < BUDGET_PARTS; part++)
-    ais_limits_heed_part(&b->parts[part], &b->parts[BUDGET_ALL],
-                         part_percents[part], &response->limits, now);
-  return outcome;
+    ais_limits_heed_part(&b->parts[part], all, part_percents[part],
+                         &response->limits, now);
+  return closed;
 }

@@ -26,7 +26,8 @@ typedef enum {
 typedef struct {
   struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
   size_t nlimits;
-  int64_t hold; /* the longest time that a call may take */
+  int64_t period; /* of the longest: for so long one has to look to see all */
+  int64_t hold;   /* the longest time that a call may take */
 
   struct ais_budget parts[BUDGET_PARTS]; /* what each of them has sent */
   ais_ticket over; /* of the latest call that is over; AIS_TICKET_NONE: told */
@@ -43,7 +44,8 @@ void budget_start(budget_t *b, int64_t now);
 uint32_t budget_left(budget_t *b, budget_part_t part, int64_t now);
 void budget_begin(budget_t *b);
 
-/* How long until a look-up may begin, if nothing else happens; -1: for ever. */
+/* How long until a look-up may begin, if nothing else happens; 0: it may now;
+ * -1: for ever. */
 int64_t budget_wait(budget_t *b, budget_part_t part, int64_t now);
 
 /* The calls per ms that there are for ever; less where the API says that others
@@ -54,23 +56,16 @@ double budget_rate(budget_t *b, int64_t now);
  * own, in percent. */
 double budget_percent(budget_t *b, int64_t now);
 
-/* For how long one has to look to see the limits at work. */
-int64_t budget_period(const budget_t *b);
-
 /* The two sides of the gate; see ais_client.h. */
 bool budget_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
                   int64_t now);
 void budget_leave(budget_t *b, uint64_t ticket, bool given_up, int64_t now);
 
-/* What the end of a look-up says about calls. */
-typedef struct {
-  unsigned spent; /* what it has cost */
-  int64_t closed; /* for how long its answer asks for no more calls, or 0 */
-} budget_outcome_t;
-
-/* A HIT of an nginx in between has cost nothing. (EXPIRED and MISS have,
- * UPDATING and STALE may have: nginx asks in the background then.) */
-budget_outcome_t budget_settle(budget_t *b, const struct ais_response *response,
-                               int64_t now);
+/* A look-up has ended: *spent is what it has cost. Returns for how long its
+ * answer asks for no more calls, or 0. A HIT of an nginx in between has cost
+ * nothing. (EXPIRED and MISS have, UPDATING and STALE may have: nginx asks in
+ * the background then.) */
+int64_t budget_settle(budget_t *b, const struct ais_response *response,
+                      unsigned *spent, int64_t now);
 
 #endif

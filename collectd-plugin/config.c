@@ -360,7 +360,8 @@ static int check_credential(account_t *account, const oconfig_item_t *ci) {
   if (!token && !email && account->api_url == NULL)
     return refuse("The credential is missing. Add TokenFile, or Email and "
                   "KeyFile; or APIURL, for an nginx that has the credential.");
-  credential_open(account);
+  if (account->credential.file != NULL)
+    credential_read(account);
   return 0;
 }
 

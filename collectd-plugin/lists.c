@@ -157,14 +157,13 @@ static poll_t *meet(list_t *list, poll_t *poll, const poll_what_t *what) {
 
   if (poll == NULL)
     poll = poll_add(account, what);
-  if (poll == NULL || poll_schedule(poll) != 0) {
+  if (poll == NULL) {
     account_log(account, LOG_ERR,
                 ", Instance \"%s\": Out of memory: it is not watched.",
                 what->instance);
-    if (poll != NULL)
-      poll_remove(poll);
     return NULL;
   }
+  poll_schedule(poll);
   tell_name(list, poll->instance, "was found", ++list->found);
   return poll;
 }
@@ -438,21 +437,19 @@ static void list_ask(list_t *list) {
 /* Begins what is due. Returns how long to wait, -1 for ever. */
 static int64_t list_poll(list_t *list) {
   account_t *account = list->request.account;
-  account_t *payer = account->payer;
   budget_part_t part =
       list->discovers && list->one == NULL ? BUDGET_DISCOVERY : BUDGET_FACTS;
-  int64_t now = ais_clock();
+  int64_t now = ais_clock(), wait;
 
   if (list->request.under_way)
     return -1;
   if (list->due > now)
     return list->due - now;
-  if (request_pause(account) > 0)
-    return request_pause(account);
-  if (!request_has_room(payer))
-    return request_room_wait(payer);
-  if (budget_left(&payer->budget, part, now) == 0)
-    return budget_wait(&payer->budget, part, now);
+  wait = request_pause(account);
+  if (wait == 0)
+    wait = request_wait(account->payer, part);
+  if (wait != 0)
+    return wait;
 
   if (list->began_at == 0) {
     discovery_begin(&list->discovery);

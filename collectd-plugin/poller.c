@@ -11,11 +11,9 @@
 
 #include "state.h"
 
-static struct ais_poll *poller_loop;
+static struct ais_client *poller_client; /* as long as the thread may run */
 static account_t *poller_accounts;
 static pthread_t poller_thread;
-static bool poller_runs;
-static bool poller_tests;
 static atomic_bool poller_stops;
 static atomic_bool poller_has_report;
 
@@ -114,7 +112,7 @@ static void poll_done(request_t *request, result_t *result) {
   /* It was gone meanwhile, and may be back. */
   if (!poll->turn.is_member) {
     if (!poll->instance->is_gone)
-      (void)poll_schedule(poll);
+      poll_schedule(poll);
     return;
   }
 
@@ -150,74 +148,64 @@ static void poll_begin(poll_t *poll) {
   request_send(&poll->request);
 }
 
-static bool may_ask(const account_t *account) {
-  return !poller_tests || account->asked < TEST_REQUESTS;
-}
-
-/* What may not be asked for, in an outage, keeps its interval. */
-static void poll_due(account_t *payer) {
+/* Begins what is due. What may not be asked for, in an outage, keeps its
+ * interval. Returns how long until there may be more, if nothing else happens;
+ * -1: for ever. */
+static int64_t poll_due(account_t *payer) {
+  schedule_t *schedule = &payer->schedule;
   int64_t now = ais_clock();
-  schedule_entry_t *turn;
 
-  schedule_advance(&payer->schedule, now, budget_rate(&payer->budget, now));
+  schedule_advance(schedule, now, budget_rate(&payer->budget, now));
 
-  while (request_has_room(payer) &&
-         budget_left(&payer->budget, BUDGET_ALL, now) > 0 &&
-         (turn = schedule_take(&payer->schedule)) != NULL) {
-    poll_t *poll = (poll_t *)((char *)turn - offsetof(poll_t, turn));
-    int64_t pause = request_pause(poll->request.account);
+  for (;;) {
+    int64_t wait = schedule_wait(schedule), pause;
+    schedule_entry_t *turn;
+    poll_t *poll;
 
-    if (pause > 0 || !may_ask(poll->request.account))
-      schedule_hold(&payer->schedule, turn, pause > 0 ? pause : 1000);
+    if (wait == 0)
+      wait = request_wait(payer, BUDGET_ALL);
+    if (wait != 0)
+      return wait;
+
+    turn = schedule_take(schedule);
+    poll = (poll_t *)((char *)turn - offsetof(poll_t, turn));
+    pause = request_pause(poll->request.account);
+    if (pause > 0)
+      schedule_hold(schedule, turn, pause);
     else
       poll_begin(poll);
   }
 }
 
-/* How long until there may be something to begin, if nothing else happens; -1:
- * for ever. */
-static int64_t wait_for_next(account_t *payer) {
-  int64_t wait = schedule_wait(&payer->schedule);
-
-  if (wait != 0)
-    return wait;
-  return request_has_room(payer)
-             ? budget_wait(&payer->budget, BUDGET_ALL, ais_clock())
-             : request_room_wait(payer);
-}
-
 static void tell_news(account_t *payer) {
   schedule_t *schedule = &payer->schedule;
-  schedule_news_t news =
-      schedule_news(schedule, ais_clock(), budget_period(&payer->budget));
 
-  if (news == SCHEDULE_SCARCE)
+  if (!schedule_news(schedule, ais_clock(), payer->budget.period))
+    return;
+  if (schedule->scarce)
     account_log(payer, LOG_WARNING,
                 ": %.3g look-ups per minute are wanted, but the budget allows "
                 "%.3g: all intervals are stretched, and the answers get older. "
                 "Use a longer ActiveInterval or IdleInterval, fewer instances, "
                 "or a greater Budget.",
                 schedule->wanted * 60000.0, schedule->pace * 60000.0);
-  else if (news == SCHEDULE_AMPLE)
+  else
     account_log(payer, LOG_INFO,
                 ": The budget allows all look-ups that are wanted again.");
 }
 
 /* For the read callbacks, which have told notices, or have some to tell. */
-static void publish(void) {
+static void publish(account_t *account) {
+  budget_t *budget = &account->payer->budget;
   int64_t now = ais_clock();
 
-  for (account_t *a = poller_accounts; a != NULL; a = a->next) {
-    budget_t *budget = &a->payer->budget;
-
-    pthread_mutex_lock(&a->lock);
-    if (a->notices.changed)
-      state_touch(/* is_urgent = */ true);
-    a->values.budget_left = budget_left(budget, BUDGET_ALL, now);
-    a->values.budget_percent = budget_percent(budget, now);
-    a->values.stretch = a->payer->schedule.stretch;
-    pthread_mutex_unlock(&a->lock);
-  }
+  pthread_mutex_lock(&account->lock);
+  if (account->notices.changed)
+    state_touch(/* is_urgent = */ true);
+  account->values.budget_left = budget_left(budget, BUDGET_ALL, now);
+  account->values.budget_percent = budget_percent(budget, now);
+  account->values.stretch = account->payer->schedule.stretch;
+  pthread_mutex_unlock(&account->lock);
 }
 
 static int64_t sooner(int64_t limit, int64_t wait) {
@@ -231,32 +219,31 @@ static int64_t poll_all(int64_t interval) {
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
     request_complain_more(a, interval);
-    if (may_ask(a))
-      limit = lists_poll(a, limit);
+    limit = lists_poll(a, limit);
   }
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
-    if (a->payer != a)
-      continue;
-
-    poll_due(a);
-    tell_news(a);
-    limit = sooner(limit, wait_for_next(a));
+    if (a->payer == a) {
+      limit = sooner(limit, poll_due(a));
+      tell_news(a);
+    }
   }
 
-  publish();
+  for (account_t *a = poller_accounts; a != NULL; a = a->next)
+    publish(a);
   return limit;
 }
 
 /* ---- the thread ---------------------------------------------------------- */
 
-/* Tens of milliseconds for each client, better spent before the first round
+/* Tens of milliseconds for each file, better spent before the first round
  * than in it. What cannot be read now may be there later. */
 static void load_certificates(void) {
   struct ais_error err;
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next)
-    if (a->target.url.tls && ais_client_load_ca(a->client, &err) != 0)
+    if (a->target.url.tls &&
+        ais_client_load_ca(poller_client, a->ca_cert, &err) != 0)
       account_log(a, LOG_ERR, ": CACert: %s", err.text);
 }
 
@@ -265,7 +252,7 @@ static void load_certificates(void) {
 static int64_t save(int64_t limit) {
   bool all = atomic_exchange(&poller_has_report, false);
 
-  if (poller_tests)
+  if (poller_accounts->is_test)
     return limit;
   for (account_t *a = poller_accounts; all && a != NULL; a = a->next)
     account_sweep(a);
@@ -277,7 +264,7 @@ static void *poller_main(void __attribute__((unused)) * arg) {
 
   load_certificates();
   while (!atomic_load(&poller_stops))
-    ais_poll_wait(poller_loop, save(poll_all(interval)));
+    ais_poll_wait(poller_client, save(poll_all(interval)));
   return NULL;
 }
 
@@ -291,24 +278,26 @@ static void way_leave(void *data, uint64_t ticket, bool given_up) {
   budget_leave(((way_t *)data)->budget, ticket, given_up, ais_clock());
 }
 
+/* With each part of the budget. */
 static void open_ways(account_t *a) {
   for (int i = 0; i < BUDGET_PARTS; i++) {
     way_t *way = &a->ways[i];
 
-    *way = (way_t){&a->payer->budget,
-                   (budget_part_t)i,
-                   {way, way_enter, way_leave},
-                   a->target};
+    *way = (way_t){.budget = &a->payer->budget, .part = i, .target = a->target};
+    way->gate = (struct ais_gate){way, way_enter, way_leave};
     way->target.gate = &way->gate;
   }
 }
 
-static int start_schedules(void) {
+static int start_schedules(bool is_test) {
   int64_t now = ais_clock();
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
+    a->client = poller_client;
+    a->target.ca_file = a->ca_cert;
     open_ways(a);
-    a->is_single = !a->target.url.tls;
+    a->room = ROOM_AT_FIRST;
+    a->is_test = is_test;
     a->values.stretch = 1.0;
     if (a->payer == a) {
       budget_start(&a->budget, now);
@@ -323,78 +312,47 @@ static int start_schedules(void) {
     if (lists_start(a) != 0)
       return -1;
     for (poll_t *poll = a->first; poll != NULL; poll = poll->next)
-      if (poll_schedule(poll) != 0)
-        return -1;
+      poll_schedule(poll);
+    publish(a);
   }
   return 0;
 }
 
-/* Accounts that trust the same certificates have one client. */
-static struct ais_client *client_for(account_t *account,
-                                     struct ais_error *err) {
-  const struct ais_client_options options = {.ca_file = account->ca_cert,
-                                             .max_host_connections =
-                                                 MAX_CONNECTIONS,
-                                             .max_streams = MAX_STREAMS};
-
-  for (account_t *a = poller_accounts; a != account; a = a->next)
-    if (a->ca_cert == account->ca_cert ||
-        (a->ca_cert != NULL && account->ca_cert != NULL &&
-         strcmp(a->ca_cert, account->ca_cert) == 0))
-      return a->client;
-  return ais_poll_client(poller_loop, &options, err);
-}
-
-static int create_clients(struct ais_error *err) {
-  poller_loop = ais_poll_create(err);
-  if (poller_loop == NULL)
-    return -1;
-
-  for (account_t *a = poller_accounts; a != NULL; a = a->next) {
-    a->client = client_for(a, err);
-    if (a->client == NULL)
-      return -1;
-  }
-  return 0;
-}
-
-static void destroy_clients(void) {
-  ais_poll_destroy(poller_loop);
-  poller_loop = NULL;
-  ais_client_global_cleanup();
-}
-
-int poller_start(account_t *accounts, bool is_test) {
-  struct ais_error err = {.text = "Out of memory."};
-  int status = -1;
-
-  if (ais_client_global_init() != 0) {
-    ERROR("aisearch plugin: Initializing libcurl failed.");
-    return -1;
-  }
-
-  poller_accounts = accounts;
-  poller_tests = is_test;
-  if (start_schedules() == 0 && create_clients(&err) == 0) {
-    publish();
-    atomic_store(&poller_stops, false);
-    status = plugin_thread_create(&poller_thread, poller_main,
-                                  /* arg = */ NULL, "aisearch");
-    if (status != 0)
-      ais_error_set(&err, "Starting a thread failed: %s", STRERROR(status));
-  }
-
-  poller_runs = status == 0;
-  if (poller_runs)
-    return 0;
-  ERROR("aisearch plugin: %s", err.text);
-  destroy_clients();
+static int give_up(const char *why) {
+  ERROR("aisearch plugin: %s", why);
+  poller_free();
   return -1;
 }
 
+int poller_start(account_t *accounts, bool is_test) {
+  const struct ais_client_options options = {
+      .max_host_connections = MAX_CONNECTIONS, .max_streams = MAX_STREAMS};
+  struct ais_error err;
+  int status;
+
+  poller_accounts = accounts;
+  if (ais_client_global_init() != 0)
+    return give_up("Initializing libcurl failed.");
+  poller_client = ais_client_create(/* driver = */ NULL, &options, &err);
+  if (poller_client == NULL) {
+    ais_client_global_cleanup();
+    return give_up(err.text);
+  }
+  if (start_schedules(is_test) != 0)
+    return give_up("Out of memory.");
+
+  atomic_store(&poller_stops, false);
+  status = plugin_thread_create(&poller_thread, poller_main, /* arg = */ NULL,
+                                "aisearch");
+  if (status == 0)
+    return 0;
+  ais_error_set(&err, "Starting a thread failed: %s", STRERROR(status));
+  return give_up(err.text);
+}
+
 void poller_wake(void) {
-  if (poller_loop != NULL)
-    ais_poll_wake(poller_loop);
+  if (poller_client != NULL)
+    ais_poll_wake(poller_client);
 }
 
 void poller_reported(void) {
@@ -403,17 +361,20 @@ void poller_reported(void) {
 }
 
 void poller_stop(void) {
-  if (!poller_runs)
+  if (poller_client == NULL)
     return;
 
   atomic_store(&poller_stops, true);
   poller_wake();
   pthread_join(poller_thread, /* return = */ NULL);
-  poller_runs = false;
 }
 
 /* Once nobody wakes it up any more. */
 void poller_free(void) {
-  if (poller_loop != NULL)
-    destroy_clients();
+  if (poller_client == NULL)
+    return;
+
+  ais_client_destroy(poller_client);
+  poller_client = NULL;
+  ais_client_global_cleanup();
 }

@@ -7,76 +7,59 @@
 
 #include "ais_utf8.h"
 
-/* The first request of all is alone for so long, or until it is answered: what
- * the API leaves to be spent, and whether it accepts the credential, is not
- * known before. */
-#define FIRST_ALONE 1000 /* ms */
-
 /* In an outage the API is asked more and more rarely, down to this. */
 #define PROBE_PAUSE_MIN 1000 /* ms */
 #define PROBE_PAUSE_MAX 15000
+
+/* "collectd -T" is soon over. */
+#define TEST_PAUSE 1000 /* ms */
 
 /* What is complained about by name, in one interval. */
 #define COMPLAINTS_MAX 20
 
 /* ---- the credential ------------------------------------------------------ */
 
-/* Returns whether it could be read. */
-static bool credential_load(account_t *account, struct ais_error *err) {
-  credential_t *c = &account->credential;
-  uint64_t version;
+static enum ais_renewal read_secret(credential_t *c, struct ais_error *err) {
+  if (c->secret != NULL)
+    return ais_credential_renew(&c->secret, err);
 
   c->secret = c->email == NULL
                   ? ais_credential_token(c->file, err)
                   : ais_credential_email_key(c->email, c->file, err);
-  if (c->secret == NULL)
-    return false;
-
-  version = ais_credential_version(c->secret);
-  ais_rotation_begin(&c->rotation, &version, 1, /* configuration = */ 0,
-                     (int64_t)time(NULL));
-  if (ais_credential_exposed(c->secret))
-    account_log(account, LOG_WARNING,
-                ": Everybody on this machine can read or write \"%s\". Take "
-                "that from its mode, say with chmod 0600.",
-                c->file);
-  return true;
-}
-
-void credential_open(account_t *account) {
-  credential_t *c = &account->credential;
-  struct ais_error err = {.text = ""};
-
-  if (c->file != NULL && !credential_load(account, &err))
-    account_log(account, LOG_ERR,
-                ": %s: %s The account waits until the file can be read.",
-                c->email == NULL ? "TokenFile" : "KeyFile", err.text);
+  return c->secret != NULL ? AIS_RENEWAL_DONE : AIS_RENEWAL_UNUSABLE;
 }
 
 /* What is under way has a copy of the old one. */
-static void credential_renew(account_t *account) {
+void credential_read(account_t *account) {
   credential_t *c = &account->credential;
-  enum ais_renewal renewal;
-  struct ais_error err = {.text = ""};
+  bool is_start = c->rotation.nslots == 0, was_read = c->secret != NULL;
+  struct ais_error err;
+  enum ais_renewal renewal = read_secret(c, &err);
+  int64_t date = (int64_t)time(NULL);
 
-  if (c->secret == NULL) {
-    if (credential_load(account, &err))
-      account_log(account, LOG_INFO, ": \"%s\" was read.", c->file);
-    return;
-  }
+  if (is_start)
+    ais_rotation_begin(&c->rotation, &(uint64_t){0}, 1, 0, date);
 
-  renewal = ais_credential_renew(&c->secret, &err);
   if (renewal == AIS_RENEWAL_DONE) {
-    account_log(account, LOG_INFO, ": \"%s\" has changed, and was read.",
-                c->file);
     (void)ais_rotation_renewed(&c->rotation, 0,
-                               ais_credential_version(c->secret),
-                               (int64_t)time(NULL));
-  } else if (renewal != AIS_RENEWAL_NONE) {
+                               ais_credential_version(c->secret), date);
+    if (!is_start)
+      account_log(account, LOG_INFO, ": \"%s\" %swas read.", c->file,
+                  was_read ? "has changed, and " : "");
+    if (ais_credential_exposed(c->secret))
+      account_log(account, LOG_WARNING,
+                  ": Everybody on this machine can read or write \"%s\". Take "
+                  "that from its mode, say with chmod 0600.",
+                  c->file);
+  } else if (was_read && renewal != AIS_RENEWAL_NONE) {
     account_log(account, LOG_WARNING,
                 ": The credential has changed, but cannot be read: %s. The one "
                 "before stays in use.",
                 err.text);
+  } else if (is_start) {
+    account_log(account, LOG_ERR,
+                ": %s: %s The account waits until the file can be read.",
+                c->email == NULL ? "TokenFile" : "KeyFile", err.text);
   }
 }
 
@@ -89,7 +72,7 @@ static bool credential_choose(request_t *request) {
   if (c->file == NULL)
     return true;
 
-  credential_renew(request->account);
+  credential_read(request->account);
   if (c->secret == NULL ||
       (request->part == BUDGET_FACTS && ais_rotation_exhausted(&c->rotation)))
     return false;
@@ -97,37 +80,42 @@ static bool credential_choose(request_t *request) {
   return !request->choice.none;
 }
 
-/* Says what is to be said where the fault is that of the credential. */
-static void credential_settle(account_t *account,
-                              const struct ais_choice *choice,
-                              enum ais_fault fault, const char *why) {
+/* What the answer says of it. */
+static void credential_settle(const request_t *request,
+                              const result_t *result) {
+  account_t *account = request->account;
   struct ais_rotation *r = &account->credential.rotation;
+  const struct ais_choice *choice = &request->choice;
   int64_t date = (int64_t)time(NULL);
+  bool good = request->is_witness ? ais_witness_is_good(result->response)
+                                  : result->fault == AIS_FAULT_NONE;
 
   if (choice->none)
     return;
 
-  if (fault == AIS_FAULT_NONE &&
-      ais_rotation_accepted(r, choice, date) == AIS_ROTATION_RECOVERED)
+  if (good && ais_rotation_accepted(r, choice, date) == AIS_ROTATION_RECOVERED)
     account_log(account, LOG_INFO, ": The API accepts the credential again.");
-  if (fault == AIS_FAULT_CREDENTIAL &&
+  if (!good && result->fault == AIS_FAULT_CREDENTIAL &&
       ais_rotation_refused(r, choice, ais_clock(), date) ==
           AIS_ROTATION_EXHAUSTED)
     account_log(account, LOG_ERR,
                 ": cannot be read: credential: %s. Write another one into "
                 "\"%s\", which is read as soon as it changes; until then the "
                 "present one is tried once a minute.",
-                why, account->credential.file);
+                result->why.text, account->credential.file);
 }
 
 /* ---- the breaker --------------------------------------------------------- */
 
 int64_t request_pause(const account_t *account) {
   const struct ais_breaker *b = &account->breaker;
+  int64_t now = ais_clock();
 
-  if (b->state == AIS_BREAKER_OPEN && account->probe_at > ais_clock())
-    return account->probe_at - ais_clock();
-  return ais_breaker_wait(b, ais_clock());
+  if (account->is_test && account->asked >= TEST_REQUESTS)
+    return TEST_PAUSE;
+  if (b->state == AIS_BREAKER_OPEN && account->probe_at > now)
+    return account->probe_at - now;
+  return ais_breaker_wait(b, now);
 }
 
 static void breaker_log(const account_t *account, const result_t *result,
@@ -146,34 +134,34 @@ static void breaker_log(const account_t *account, const result_t *result,
                 conditions_span(span, ais_clock() - account->breaker.since));
 }
 
-/* In an outage, a request that fails makes the pause to the next one longer. */
+/* In an outage, a request that fails makes the pause to the next one longer.
+ * One that was not sent, for want of a call, a credential or memory, says
+ * nothing. */
 static void breaker_settle(request_t *request, const result_t *result) {
   account_t *account = request->account;
+  struct ais_breaker *b = &account->breaker;
   int64_t now = ais_clock();
-  uint32_t random = (uint32_t)cdtime() * 2654435761U;
+  int64_t pause = account->probe_pause;
 
-  if (!request->has_pass)
+  if (result->response->calls == 0 && (result->fault == AIS_FAULT_BUDGET ||
+                                       result->fault == AIS_FAULT_INTERNAL ||
+                                       result->fault == AIS_FAULT_CREDENTIAL)) {
+    ais_breaker_cancel(b, &request->pass);
     return;
+  }
 
-  request->has_pass = false;
   breaker_log(account, result,
-              ais_breaker_settle(&account->breaker, &request->pass,
-                                 &result->verdict, result->response, random,
-                                 now));
-  if (account->breaker.state != AIS_BREAKER_OPEN)
-    account->probe_pause = 0;
-  else if (account->probe_pause == 0)
-    account->probe_pause = PROBE_PAUSE_MIN;
+              ais_breaker_settle(b, &request->pass, &result->verdict,
+                                 result->response,
+                                 (uint32_t)cdtime() * 2654435761U, now));
+  if (b->state != AIS_BREAKER_OPEN)
+    pause = 0;
+  else if (pause == 0)
+    pause = PROBE_PAUSE_MIN;
   else if (request->pass.probe)
-    account->probe_pause =
-        ais_earlier(2 * account->probe_pause, PROBE_PAUSE_MAX);
-  account->probe_at = now + account->probe_pause;
-}
-
-static void breaker_cancel(request_t *request) {
-  if (request->has_pass)
-    ais_breaker_cancel(&request->account->breaker, &request->pass);
-  request->has_pass = false;
+    pause = ais_earlier(2 * pause, PROBE_PAUSE_MAX);
+  account->probe_pause = pause;
+  account->probe_at = now + pause;
 }
 
 /* ---- what was answered --------------------------------------------------- */
@@ -290,13 +278,8 @@ static bool is_form_tried(request_t *request, const result_t *result) {
 /* ---- the witness of the credential --------------------------------------- */
 
 static void witness_done(request_t *request, result_t *result) {
-  account_t *account = request->account;
-  bool good = ais_witness_is_good(result->response);
-
-  ais_witness_told(&account->credential.witness, good, ais_clock());
-  if (!result->put_off)
-    credential_settle(account, &request->choice,
-                      good ? AIS_FAULT_NONE : result->fault, result->why.text);
+  ais_witness_told(&request->account->credential.witness,
+                   ais_witness_is_good(result->response), ais_clock());
 }
 
 /* A refusal that may be about what was asked for alone, for want of a
@@ -331,6 +314,7 @@ static void witness_hear(request_t *request, const char *path,
                 "have the permission for this?");
   if (doubt == AIS_DOUBT_ASK) {
     c->ask = (request_t){.account = account,
+                         .resource = {.kind = AIS_LIST},
                          .done = witness_done,
                          .is_witness = true,
                          .choice = next};
@@ -353,117 +337,86 @@ static void make_path(const request_t *request, struct ais_resource *resource,
     ais_resource_path(resource, view(account->account_id), path);
 }
 
-/* It was sent, and is over. */
-static void request_settle(request_t *request, result_t *result) {
-  struct ais_resource resource;
-  char path[AIS_RESOURCE_PATH_MAX];
-
-  make_path(request, &resource, path);
-  if (request->is_witness) /* all that counts is whether it is refused */
-    resource = (struct ais_resource){.kind = AIS_LIST};
-  judge(result, &resource);
-  breaker_settle(request, result);
-  witness_hear(request, path, result);
-  result->put_off = !request->is_witness && is_form_tried(request, result);
-  if (!result->put_off && !request->is_witness)
-    credential_settle(request->account, &request->choice, result->fault,
-                      result->why.text);
-}
-
 /* Others may have been faster, by a repeat: it keeps its turn. Where a repeat
  * of its own is refused, a call before that has failed. */
 static void request_over(void *data, const struct ais_response *response) {
   request_t *request = data;
   account_t *payer = request->account->payer;
-  budget_outcome_t calls = budget_settle(&payer->budget, response, ais_clock());
-  result_t result = {
-      .response = response, .spent = calls.spent, .closed = calls.closed};
+  result_t result = {.response = response,
+                     .put_off = response->fault == AIS_FAULT_BUDGET &&
+                                response->calls == 0};
+  struct ais_resource resource;
+  char path[AIS_RESOURCE_PATH_MAX];
 
+  result.closed =
+      budget_settle(&payer->budget, response, &result.spent, ais_clock());
   request->under_way = false;
   payer->under_way--;
-  if (response->status != 0) {
-    payer->is_answered = true;
-    payer->is_single = !response->multiplexed;
-  }
+  if (response->status != 0 || payer->room == ROOM_AT_FIRST)
+    payer->room = response->multiplexed ? MAX_STREAMS : MAX_CONNECTIONS;
 
-  if (response->fault == AIS_FAULT_BUDGET && response->calls == 0) {
-    result.put_off = true;
-    breaker_cancel(request);
-  } else {
-    request_settle(request, &result);
-    count(request, &result);
-  }
+  make_path(request, &resource, path);
+  judge(&result, &resource);
+  breaker_settle(request, &result);
+  witness_hear(request, path, &result);
+  if (!result.put_off && !request->is_witness)
+    result.put_off = is_form_tried(request, &result);
+  if (!result.put_off)
+    credential_settle(request, &result);
+  count(request, &result);
   request->done(request, &result);
   ais_answer_free(&result.answer);
 }
 
-/* The end of one that was not sent. */
-static void request_fail(request_t *request, enum ais_fault fault,
-                         const char *message) {
-  struct ais_response response = ais_response_none(fault, message);
-
-  breaker_cancel(request);
-  request_over(request, &response);
-}
-
-void request_send(request_t *request) {
+/* Returns how it ends where it cannot be sent; AIS_FAULT_NONE: it is. */
+static struct ais_response request_begin(request_t *request) {
   account_t *account = request->account;
-  account_t *payer = account->payer;
+  const credential_t *c = &account->credential;
   struct ais_resource resource;
   char path[AIS_RESOURCE_PATH_MAX];
   struct ais_fetch *fetch;
 
-  request->under_way = true;
-  account->asked++;
-  if (payer->began_at == 0)
-    payer->began_at = ais_clock();
-  payer->under_way++;
-  budget_begin(&payer->budget);
-
-  request->has_pass =
-      ais_breaker_enter(&account->breaker, &request->pass,
-                        account->target.timeout, ais_clock()) == 0;
-  if (!request->has_pass) {
-    request_fail(request, AIS_FAULT_BUDGET, "nobody is there");
-    return;
-  }
-  if (!request->is_witness && !credential_choose(request)) {
-    request_fail(request, AIS_FAULT_CREDENTIAL,
-                 account->credential.secret == NULL
-                     ? "the credential cannot be read"
-                     : "the API refuses the credential");
-    return;
-  }
+  if (ais_breaker_enter(&account->breaker, &request->pass,
+                        account->target.timeout, ais_clock()) != 0)
+    return ais_response_none(AIS_FAULT_BUDGET, "nobody is there");
+  if (!request->is_witness && !credential_choose(request))
+    return ais_response_none(AIS_FAULT_CREDENTIAL,
+                             c->secret == NULL
+                                 ? "the credential cannot be read"
+                                 : "the API refuses the credential");
 
   request->is_namespaced =
       !request->is_witness && (account->form.namespaced || request->is_trial);
   make_path(request, &resource, path);
   fetch =
       ais_client_fetch(account->client, &account->ways[request->part].target,
-                       account->credential.secret, path, request_over, request);
+                       c->secret, path, request_over, request);
   if (fetch == NULL)
-    request_fail(request, AIS_FAULT_INTERNAL, "out of memory");
-  else if (request->pass.quick && account->probe_pause < PROBE_PAUSE_MAX)
+    return ais_response_none(AIS_FAULT_INTERNAL, "out of memory");
+  if (request->pass.quick && account->probe_pause < PROBE_PAUSE_MAX)
     ais_fetch_limit(fetch, AIS_BREAKER_QUICK);
+  return ais_response_none(AIS_FAULT_NONE, "");
 }
 
-/* How long until it is taken for granted that the API will not answer. */
-static int64_t first_wait(const account_t *payer) {
-  return payer->is_answered || payer->began_at == 0
-             ? 0
-             : ais_clock_until(payer->began_at + FIRST_ALONE);
+void request_send(request_t *request) {
+  account_t *account = request->account;
+  account_t *payer = account->payer;
+  struct ais_response response;
+
+  request->under_way = true;
+  account->asked++;
+  payer->under_way++;
+  budget_begin(&payer->budget);
+
+  response = request_begin(request);
+  if (response.fault != AIS_FAULT_NONE)
+    request_over(request, &response);
 }
 
-bool request_has_room(const account_t *payer) {
-  size_t most = payer->is_single ? MAX_CONNECTIONS : MAX_STREAMS;
-
-  return payer->under_way < (first_wait(payer) > 0 ? 1 : most);
-}
-
-int64_t request_room_wait(const account_t *payer) {
-  int64_t wait = first_wait(payer);
-
-  return wait > 0 ? wait : -1;
+int64_t request_wait(account_t *payer, budget_part_t part) {
+  return payer->under_way < payer->room
+             ? budget_wait(&payer->budget, part, ais_clock())
+             : -1;
 }
 
 /* ---- what is logged ------------------------------------------------------ */
@@ -473,11 +426,11 @@ void request_complain_more(account_t *account, int64_t interval) {
 
   if (now - account->logged_at < interval)
     return;
-  if (account->logged_more > 0)
+  if (account->logged > COMPLAINTS_MAX)
     account_log(account, LOG_ERR, ": %zu more cannot be read.",
-                account->logged_more);
+                account->logged - COMPLAINTS_MAX);
   account->logged_at = now;
-  account->logged = account->logged_more = 0;
+  account->logged = 0;
 }
 
 static void complain(account_t *account, const char *label,
@@ -508,14 +461,13 @@ void request_complain(account_t *account, trouble_t *trouble, const char *label,
     return;
 
   trouble->kind = kind;
-  if (kind == 0 && trouble->is_logged)
-    account_log(account, LOG_INFO, "%s: can be read again.", label);
-  if (kind == 0)
+  if (kind == 0) {
+    if (trouble->is_logged)
+      account_log(account, LOG_INFO, "%s: can be read again.", label);
     return;
+  }
 
-  trouble->is_logged = account->logged < COMPLAINTS_MAX;
+  trouble->is_logged = account->logged++ < COMPLAINTS_MAX;
   if (trouble->is_logged)
     complain(account, label, result);
-  account->logged += trouble->is_logged;
-  account->logged_more += !trouble->is_logged;
 }

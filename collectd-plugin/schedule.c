@@ -2,83 +2,51 @@
 
 #include "schedule.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 /* Over how many looks their cost is averaged. */
 #define COST_LOOKS 16
 
 /* Through a cache most may cost nothing, but that may change. */
 #define COST_MIN 0.01
 
-/* The heap: an entry is due no later than those at 2n and 2n + 1. */
+/* Skew heaps: an entry is due no later than the two below it. Two heaps become
+ * one along their right edges, which become left ones by that: so they stay
+ * short, and no depth needs to be known. */
+static schedule_entry_t *meld(schedule_entry_t *a, schedule_entry_t *b) {
+  schedule_entry_t *top = NULL, *parent = NULL, **place = &top;
 
-static bool is_due_before(const schedule_entry_t *a,
-                          const schedule_entry_t *b) {
-  return a->due < b->due;
-}
+  while (a != NULL && b != NULL) {
+    schedule_entry_t *first = b->due < a->due ? b : a;
 
-static void put(schedule_t *s, size_t place, schedule_entry_t *entry) {
-  s->heap[place] = entry;
-  entry->place = place;
-}
-
-static void move_up(schedule_t *s, size_t place, schedule_entry_t *entry) {
-  while (place > 1 && is_due_before(entry, s->heap[place / 2])) {
-    put(s, place, s->heap[place / 2]);
-    place /= 2;
+    b = first == a ? b : a;
+    a = first->right;
+    first->right = first->left;
+    first->parent = parent;
+    parent = *place = first;
+    place = &first->left;
   }
-  put(s, place, entry);
+
+  *place = a != NULL ? a : b;
+  if (*place != NULL)
+    (*place)->parent = parent;
+  return top;
 }
 
-static void move_down(schedule_t *s, size_t place, schedule_entry_t *entry) {
-  for (;;) {
-    size_t child = 2 * place;
-
-    if (child < s->len && is_due_before(s->heap[child + 1], s->heap[child]))
-      child++;
-    if (child > s->len || !is_due_before(s->heap[child], entry))
-      break;
-    put(s, place, s->heap[child]);
-    place = child;
-  }
-  put(s, place, entry);
+static void insert(schedule_entry_t **heap, schedule_entry_t *entry) {
+  entry->heap = heap;
+  entry->parent = entry->left = entry->right = NULL;
+  *heap = meld(*heap, entry);
 }
 
-/* For all members: there is always room for one that has been taken. */
-static int make_room(schedule_t *s) {
-  size_t size = s->size > 0 ? s->size : 16;
-  schedule_entry_t **heap;
+static void take_out(schedule_entry_t *entry) {
+  schedule_entry_t *parent = entry->parent;
+  schedule_entry_t *rest = meld(entry->left, entry->right);
 
-  while (size <= s->members + 1)
-    size *= 2;
-  if (size == s->size)
-    return 0;
-
-  heap = realloc(s->heap, size * sizeof(*heap));
-  if (heap == NULL)
-    return -1;
-  s->heap = heap;
-  s->size = size;
-  return 0;
-}
-
-static void insert(schedule_t *s, schedule_entry_t *entry) {
-  move_up(s, ++s->len, entry);
-}
-
-static void take_out(schedule_t *s, schedule_entry_t *entry) {
-  size_t place = entry->place;
-  schedule_entry_t *last = s->heap[s->len--];
-
-  entry->place = 0;
-  if (last == entry)
-    return;
-
-  if (place > 1 && is_due_before(last, s->heap[place / 2]))
-    move_up(s, place, last);
-  else
-    move_down(s, place, last);
+  *(parent == NULL          ? entry->heap
+    : parent->left == entry ? &parent->left
+                            : &parent->right) = rest;
+  if (rest != NULL)
+    rest->parent = parent;
+  entry->heap = NULL;
 }
 
 /* What is wanted, and what is to be had. */
@@ -105,48 +73,9 @@ static void set_stretch(schedule_t *s, double rate) {
   double wanted = s->wanted;
 
   s->pace = rate / max_double(s->cost, COST_MIN);
-  if (s->first != NULL)
+  if (s->fresh != NULL && s->prompt == 0)
     wanted += wanted_by_queue(s);
   s->stretch = max_double(wanted / s->pace, 1.0);
-}
-
-/* The queue of those that are new. */
-
-static void call_first(schedule_t *s) {
-  s->first->due = s->now + 1.0 / wanted_by_queue(s);
-  insert(s, s->first);
-}
-
-static void queue_up(schedule_t *s, schedule_entry_t *entry) {
-  entry->next = NULL;
-  if (s->first == NULL) {
-    s->first = s->last = entry;
-    call_first(s);
-  } else {
-    s->last->next = entry;
-    s->last = entry;
-  }
-}
-
-static void leave_queue(schedule_t *s, schedule_entry_t *entry) {
-  schedule_entry_t *before = NULL;
-  schedule_entry_t *e = s->first;
-
-  for (; e != NULL && e != entry; e = e->next)
-    before = e;
-  if (e == NULL)
-    return;
-
-  if (s->last == entry)
-    s->last = before;
-  if (before != NULL) {
-    before->next = entry->next;
-    return;
-  }
-
-  s->first = entry->next;
-  if (s->first != NULL)
-    call_first(s);
 }
 
 /* The interface. */
@@ -154,11 +83,6 @@ static void leave_queue(schedule_t *s, schedule_entry_t *entry) {
 void schedule_init(schedule_t *s, int64_t now, double rate) {
   *s = (schedule_t){.real_at = now, .cost = 1.0};
   set_stretch(s, rate);
-}
-
-void schedule_free(schedule_t *s) {
-  free(s->heap);
-  *s = (schedule_t){.heap = NULL};
 }
 
 /* FNV-1a, and a last round of mixing for names that differ in the last letter.
@@ -172,78 +96,80 @@ static double share_of(const char *identity) {
   return (double)(hash ^ (hash >> 13)) / 4294967296.0;
 }
 
-int schedule_add(schedule_t *s, schedule_entry_t *entry, const char *identity,
-                 uint32_t left) {
-  if (make_room(s) != 0)
-    return -1;
-
+void schedule_add(schedule_t *s, schedule_entry_t *entry, const char *identity,
+                  uint32_t left) {
   s->members++;
   s->unseen++;
   entry->is_member = true;
   entry->share = share_of(identity);
 
+  if (s->fresh == NULL)
+    s->prompt = 0;
   if (s->prompt < left / 2) {
-    entry->is_prompt = true;
     s->prompt++;
-    entry->due = s->now;
-    insert(s, entry);
-  } else {
-    queue_up(s, entry);
+    s->fresh_at = s->now;
+  } else if (s->fresh == NULL) {
+    s->fresh_at = s->now + 1.0 / wanted_by_queue(s);
   }
-  return 0;
-}
-
-/* What is new has its turn, or is gone. */
-static void is_new_no_more(schedule_t *s, schedule_entry_t *entry) {
-  if (entry->is_prompt) {
-    entry->is_prompt = false;
-    s->prompt--;
-  } else if (entry->interval == 0.0) {
-    leave_queue(s, entry);
-  }
+  entry->due = (double)s->added++;
+  insert(&s->fresh, entry);
 }
 
 void schedule_drop(schedule_t *s, schedule_entry_t *entry) {
   if (!entry->is_member)
     return;
 
-  if (entry->place != 0)
-    take_out(s, entry);
-  is_new_no_more(s, entry);
+  if (entry->heap != NULL)
+    take_out(entry);
   set_interval(s, entry, 0.0);
   entry->is_member = false;
   s->members--;
 }
 
+/* The next one, and when it is due; NULL where there is none. */
+static schedule_entry_t *find_next(const schedule_t *s, double *due) {
+  schedule_entry_t *next = s->waiting;
+
+  if (next != NULL)
+    *due = next->due;
+  if (s->fresh != NULL && (next == NULL || s->fresh_at < *due)) {
+    next = s->fresh;
+    *due = s->fresh_at;
+  }
+  return next;
+}
+
 void schedule_advance(schedule_t *s, int64_t now, double rate) {
   int64_t elapsed = now > s->real_at ? now - s->real_at : 0;
-  bool stands = s->len > 0 && s->heap[1]->due <= s->now;
 
   s->real_at = now;
-  if (!stands)
+  if (schedule_wait(s) != 0)
     s->now += (double)elapsed / s->stretch;
   set_stretch(s, rate);
 }
 
 schedule_entry_t *schedule_take(schedule_t *s) {
-  schedule_entry_t *first = s->len > 0 ? s->heap[1] : NULL;
+  double due;
+  schedule_entry_t *next = find_next(s, &due);
 
-  if (first == NULL || first->due > s->now)
+  if (next == NULL || due > s->now)
     return NULL;
 
-  take_out(s, first);
-  is_new_no_more(s, first);
-  return first;
+  if (next->heap == &s->fresh && s->prompt > 0)
+    s->prompt--;
+  if (next->heap == &s->fresh && s->prompt == 0)
+    s->fresh_at = s->now + 1.0 / wanted_by_queue(s);
+  take_out(next);
+  next->due = due;
+  return next;
 }
 
 int64_t schedule_wait(const schedule_t *s) {
-  double wait;
+  double due;
 
-  if (s->len == 0)
+  if (find_next(s, &due) == NULL)
     return -1;
-
-  wait = (s->heap[1]->due - s->now) * s->stretch;
-  return wait > 0.0 ? (int64_t)wait + 1 : 0;
+  return due > s->now ? (int64_t)((due - s->now) * s->stretch) + 1 : 0;
 }
 
 static double next_interval(const schedule_entry_t *entry, schedule_next_t next,
@@ -276,13 +202,13 @@ void schedule_done(schedule_t *s, schedule_entry_t *entry, schedule_next_t next,
     entry->is_held = false;
     set_interval(s, entry, interval);
   }
-  insert(s, entry);
+  insert(&s->waiting, entry);
 }
 
 void schedule_hold(schedule_t *s, schedule_entry_t *entry, int64_t ms) {
   entry->due = s->now + (double)ms / s->stretch;
   entry->is_held = true;
-  insert(s, entry);
+  insert(&s->waiting, entry);
 }
 
 double schedule_round(const schedule_t *s) {
@@ -295,17 +221,15 @@ void schedule_spent(schedule_t *s, unsigned calls, bool is_more) {
   s->cost += (double)calls / COST_LOOKS;
 }
 
-schedule_news_t schedule_news(schedule_t *s, int64_t now, int64_t patience) {
-  if (s->wanted > s->pace) {
-    s->scarce_at = now;
-    if (s->scarce || s->unseen > 0)
-      return SCHEDULE_NO_NEWS;
-    s->scarce = true;
-    return SCHEDULE_SCARCE;
-  }
+bool schedule_news(schedule_t *s, int64_t now, int64_t patience) {
+  bool scarce = s->wanted > s->pace;
 
-  if (!s->scarce || now - s->scarce_at <= patience)
-    return SCHEDULE_NO_NEWS;
-  s->scarce = false;
-  return SCHEDULE_AMPLE;
+  if (scarce)
+    s->scarce_at = now;
+  if (scarce == s->scarce || (scarce && s->unseen > 0) ||
+      (!scarce && now - s->scarce_at <= patience))
+    return false;
+
+  s->scarce = scarce;
+  return true;
 }

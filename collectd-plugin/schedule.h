@@ -21,21 +21,25 @@ typedef struct schedule_entry_s schedule_entry_t;
 
 /* Part of what is looked up. Belongs to the schedule while it is in there. */
 struct schedule_entry_s {
-  double due;      /* of the schedule's clock */
+  double due;      /* of the schedule's clock; of a fresh one: its number */
   double interval; /* ms, as it is now; 0: not looked at yet */
   double share;    /* 0 to 1, by identity: spreads those that begin together */
-  size_t place;    /* in the heap, from 1; 0: not in there */
   bool is_member;
-  bool is_prompt;         /* new, and due at once */
-  bool is_held;           /* with others, since it was looked at */
-  schedule_entry_t *next; /* in the queue of those that are new */
+  bool is_held;            /* with others, since it was looked at */
+  schedule_entry_t **heap; /* that it waits in; NULL: it is under way */
+  schedule_entry_t *parent, *left, *right;
 };
 
 typedef struct {
-  schedule_entry_t **heap; /* those that wait, the first to be due at 1 */
-  size_t len;
-  size_t size;
-  size_t members; /* those that are under way included */
+  schedule_entry_t *waiting; /* the first one to be due */
+  size_t members;            /* those that are under way included */
+  size_t unseen;             /* members without an interval */
+
+  /* Those that have not been taken yet go in the order in which they came. */
+  schedule_entry_t *fresh;
+  size_t added;    /* so far: their numbers */
+  double fresh_at; /* when the next of them is due, of the clock */
+  size_t prompt;   /* so many of them are due at once */
 
   int64_t real_at; /* when the clock was advanced last */
   double now;      /* the clock */
@@ -44,12 +48,7 @@ typedef struct {
   double pace;     /* looks per ms that are to be had */
   double stretch;  /* at least 1 */
 
-  size_t unseen;           /* members without an interval */
-  size_t prompt;           /* how many entries are */
-  schedule_entry_t *first; /* of the queue; only this one is in the heap too */
-  schedule_entry_t *last;
-
-  bool scarce;       /* and it was said */
+  bool scarce;       /* the intervals are stretched, and that was said */
   int64_t scarce_at; /* when it was stretched last */
 } schedule_t;
 
@@ -62,25 +61,17 @@ typedef enum {
   SCHEDULE_NEVER,
 } schedule_next_t;
 
-typedef enum {
-  SCHEDULE_NO_NEWS,
-  SCHEDULE_SCARCE, /* from now on the intervals are stretched */
-  SCHEDULE_AMPLE,  /* they have not been for a while */
-} schedule_news_t;
-
 /* rate is how many calls per ms are to be had. */
 void schedule_init(schedule_t *s, int64_t now, double rate);
-void schedule_free(schedule_t *s); /* not the entries */
 
 /*
  * Adds an entry that was zeroed. It is due at once, as long as all that are new
  * take no more than half of the calls that are left. The others queue; of what
  * is to be had, they get what those do not want that are known, and at least
- * half. identity is what it is known by, on every start the same. Returns -1
- * where memory runs out.
+ * half. identity is what it is known by, on every start the same.
  */
-int schedule_add(schedule_t *s, schedule_entry_t *entry, const char *identity,
-                 uint32_t left);
+void schedule_add(schedule_t *s, schedule_entry_t *entry, const char *identity,
+                  uint32_t left);
 
 /* Whether it waits, is under way, or is none of it any more. */
 void schedule_drop(schedule_t *s, schedule_entry_t *entry);
@@ -110,8 +101,9 @@ double schedule_round(const schedule_t *s);
  * was told of before. */
 void schedule_spent(schedule_t *s, unsigned calls, bool is_more);
 
-/* Whether there is something to be said about the stretch; patience is how long
- * it has to be well before that is said. */
-schedule_news_t schedule_news(schedule_t *s, int64_t now, int64_t patience);
+/* Whether there is something to be said about the stretch: scarce has changed,
+ * and all that is wanted is known. patience is how long there has to be enough
+ * before that is said. */
+bool schedule_news(schedule_t *s, int64_t now, int64_t patience);
 
 #endif

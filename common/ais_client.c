@@ -34,7 +34,7 @@ static void leave(struct ais_client *client)
 {
     int64_t at = ais_earlier(client->curl_at, client->due_at);
 
-    if (--client->depth > 0 || at == client->armed_at)
+    if (--client->depth > 0 || at == client->armed_at || client->driver.timer == NULL)
         return;
 
     client->armed_at = at;
@@ -80,6 +80,8 @@ static int on_timer(CURLM *multi, long ms, void *data)
 
 static void set_callbacks(struct ais_client *client)
 {
+    if (client->driver.watch == NULL)
+        return;
     curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
     curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
     curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer);
@@ -118,13 +120,11 @@ static void start_over(struct ais_client *client)
     ais_fetch_doom_all(client, "out of memory");
 }
 
-static void run_libcurl(struct ais_client *client, curl_socket_t fd, int events)
+/* What libcurl has found out when it was called last. */
+static void take_messages(struct ais_client *client)
 {
     CURLMsg *msg;
     int n;
-
-    client->called_at = ais_clock();
-    client->broken = curl_multi_socket_action(client->multi, fd, events, &n) != CURLM_OK;
 
     /* One at a time: a callback may cancel any fetch, which takes its message out of the queue. */
     while ((msg = curl_multi_info_read(client->multi, &n)) != NULL) {
@@ -136,6 +136,15 @@ static void run_libcurl(struct ais_client *client, curl_socket_t fd, int events)
     if (client->broken)
         start_over(client);
     ais_fetch_settle(client);
+}
+
+static void run_libcurl(struct ais_client *client, curl_socket_t fd, int events)
+{
+    int n;
+
+    client->called_at = ais_clock();
+    client->broken = curl_multi_socket_action(client->multi, fd, events, &n) != CURLM_OK;
+    take_messages(client);
 }
 
 /* The interface. */
@@ -184,7 +193,8 @@ struct ais_client *ais_client_create(const struct ais_driver *driver, const stru
         ais_error_set(err, "out of memory");
         return NULL;
     }
-    client->driver = *driver;
+    if (driver != NULL)
+        client->driver = *driver;
     client->max_host_connections = (long) options->max_host_connections;
     client->max_streams = options->max_streams > 0 ? (long) options->max_streams : MAX_STREAMS;
     client->random = seed();
@@ -198,14 +208,14 @@ struct ais_client *ais_client_create(const struct ais_driver *driver, const stru
     return client;
 }
 
-int ais_client_load_ca(struct ais_client *client, struct ais_error *err)
+int ais_client_load_ca(struct ais_client *client, const char *ca_file, struct ais_error *err)
 {
     int rc;
 
     /* The driver shall not see this. */
     curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, NULL);
     curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, NULL);
-    rc = ais_ca_load(client->multi, client->ca_file, err);
+    rc = ais_ca_load(client->multi, ca_file != NULL ? ca_file : client->ca_file, err);
     set_callbacks(client);
     return rc;
 }
@@ -293,6 +303,18 @@ void ais_client_timeout(struct ais_client *client)
         client->curl_at = AIS_NEVER;
         run_libcurl(client, CURL_SOCKET_TIMEOUT, 0);
     }
+    ais_fetch_expire(client);
+    leave(client);
+}
+
+void ais_client_perform(struct ais_client *client)
+{
+    int n;
+
+    enter(client);
+    client->called_at = ais_clock();
+    (void) curl_multi_perform(client->multi, &n); /* what has failed is said by its message, or by its deadline */
+    take_messages(client);
     ais_fetch_expire(client);
     leave(client);
 }

@@ -16,7 +16,7 @@
 /*
  * Asynchronous GET requests to the API. A client is one pool of connections with one set of trusted certificates; it
  * speaks HTTP/2 where the server has it, with many fetches on one connection. It owns no event loop: the caller gives
- * it a driver, and calls it back when a socket is ready or the time has come.
+ * it a driver, and calls it back when a socket is ready or the time has come; or has a thread to spare for ais_poll.h.
  *
  * A client belongs to one thread of one process: every function here is called from that thread, and a client made
  * before a fork is not used after it. Nothing here blocks, but for ais_client_load_ca(). Different clients may live in
@@ -92,6 +92,8 @@ struct ais_target {
     const char *proxy;           /* http://HOST:PORT, or NULL */
     bool verify_peer;            /* the certificate's chain */
     bool verify_host;            /* the name in it */
+    const char *ca_file;         /* PEM; NULL: the client's. A client keeps those of one file at a time: each connection
+                                    after one with another file takes tens of milliseconds more. */
     int64_t connect_timeout;     /* ms, for DNS, connect and TLS together, of each try */
     int64_t timeout;             /* ms, for the whole fetch, retries and their pauses included */
     unsigned retries;            /* tries after the first; see struct ais_response, calls */
@@ -129,16 +131,18 @@ typedef void (*ais_fetch_done)(void *data, const struct ais_response *response);
 int ais_client_global_init(void);
 void ais_client_global_cleanup(void);
 
-/* Returns NULL, with *err filled, where memory or the TLS library fails. The driver is copied. */
+/* Returns NULL, with *err filled, where memory or the TLS library fails. The driver is copied; NULL: the client is run
+   by ais_poll_wait(). */
 struct ais_client *ais_client_create(const struct ais_driver *driver, const struct ais_client_options *options,
                                      struct ais_error *err);
 
 /*
  * Reads and parses the trusted certificates now rather than in the first fetch, because it takes tens of milliseconds.
  * Blocks for that long; uses no network. Call it when a process starts, or to check a configuration, before the first
- * fetch. They are kept for the life of the client. Returns 0, or -1 with the file and the reason in *err.
+ * fetch. They are kept for the life of the client. ca_file is that of a target, or NULL. Returns 0, or -1 with the file
+ * and the reason in *err.
  */
-int ais_client_load_ca(struct ais_client *client, struct ais_error *err);
+int ais_client_load_ca(struct ais_client *client, const char *ca_file, struct ais_error *err);
 
 /* Closes all connections. Fetches under way are dropped; their callbacks are not called. NULL is fine. */
 void ais_client_destroy(struct ais_client *client);
@@ -147,9 +151,10 @@ void ais_client_destroy(struct ais_client *client);
  * Starts GET target.url.base + path. path comes from ais_resource_path() and is copied; cred may be NULL (nginx in
  * between has it), and is copied into headers that are wiped when the fetch is over.
  *
- * done(data, response) is called exactly once, from ais_client_socket(), ais_client_timeout() or ais_client_abort(),
- * never from inside this function, unless the fetch is cancelled. In it, new fetches may be started and others
- * cancelled, but the client may not be destroyed. Returns NULL where memory runs out; done is then not called.
+ * done(data, response) is called exactly once, from ais_client_socket(), ais_client_timeout(), ais_client_abort() or
+ * ais_poll_wait(), never from inside this function, unless the fetch is cancelled. In it, new fetches may be started
+ * and others cancelled, but the client may not be destroyed. Returns NULL where memory runs out; done is then not
+ * called.
  */
 struct ais_fetch *ais_client_fetch(struct ais_client *client, const struct ais_target *target,
                                    const struct ais_credential *cred, const char *path, ais_fetch_done done,

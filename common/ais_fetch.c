@@ -201,11 +201,12 @@ static int begin_try(struct ais_fetch *fetch, int64_t now)
 struct ais_fetch *ais_fetch_create(struct ais_client *client, const struct ais_target *target,
                                    const struct ais_credential *cred, const char *path, ais_fetch_done done, void *data)
 {
+    const char *ca_file = target->ca_file != NULL ? target->ca_file : client->ca_file;
     struct ais_fetch *fetch = calloc(1, sizeof(*fetch));
 
     if (fetch == NULL)
         return NULL;
-    if (ais_transfer_init(&fetch->transfer, target, &client->connections, client->ca_file, cred, path) != 0) {
+    if (ais_transfer_init(&fetch->transfer, target, &client->connections, ca_file, cred, path) != 0) {
         free(fetch);
         return NULL;
     }

@@ -54,9 +54,9 @@ struct ais_fetch {
 };
 
 struct ais_client {
-    CURLM *multi; /* NULL where there was no memory for a new one */
-    bool broken;  /* it has run out of memory */
-    struct ais_driver driver;
+    CURLM *multi;             /* NULL where there was no memory for a new one */
+    bool broken;              /* it has run out of memory */
+    struct ais_driver driver; /* all NULL: there is none */
     char *ca_file;
     long max_host_connections;
     long max_streams;
@@ -107,6 +107,9 @@ void ais_fetch_settle(struct ais_client *client);
 
 /* Acts on the time, where it has come for a fetch. */
 void ais_fetch_expire(struct ais_client *client);
+
+/* Has libcurl look at all sockets, and acts on that and on the time: for a client without a driver. */
+void ais_client_perform(struct ais_client *client);
 
 #pragma GCC visibility pop
 

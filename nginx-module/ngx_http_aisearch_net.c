@@ -235,7 +235,7 @@ ngx_http_aisearch_net_open(ngx_http_aisearch_net_t *net, struct ais_error *err)
 
     client = ais_client_create(&driver, &options, err);
 
-    if (client && net->tls && ais_client_load_ca(client, err) != 0) {
+    if (client && net->tls && ais_client_load_ca(client, NULL, err) != 0) {
         ais_client_destroy(client);
         return NULL;
     }

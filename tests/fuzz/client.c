@@ -21,6 +21,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -30,7 +31,6 @@
 
 #include "ais_client.h"
 #include "ais_clock.h"
-#include "ais_poll.h"
 
 #define PATH "/accounts/abc/ai-search/instances/x/jobs/1"
 #define REQUEST "GET /client/v4" PATH " HTTP/1.1\r\n"
@@ -285,6 +285,59 @@ static bool server_act(struct server *s)
     return true;
 }
 
+/* The driver. */
+
+#define WATCHES 64
+
+struct loop {
+    struct pollfd fds[WATCHES]; /* -1: free */
+    int64_t deadline;           /* of the timer, or AIS_NEVER */
+};
+
+static int loop_watch(void *data, int fd, unsigned events, void **slot)
+{
+    struct loop *loop = data;
+    struct pollfd *watch = *slot;
+
+    for (size_t i = 0; watch == NULL && events != 0 && i < WATCHES; i++)
+        if (loop->fds[i].fd == -1)
+            watch = &loop->fds[i];
+    if (watch == NULL)
+        return -1;
+    watch->fd = events != 0 ? fd : -1;
+    watch->events = (short) ((events & AIS_IN ? POLLIN : 0) | (events & AIS_OUT ? POLLOUT : 0));
+    *slot = watch;
+    return 0;
+}
+
+static void loop_timer(void *data, int64_t ms)
+{
+    struct loop *loop = data;
+
+    loop->deadline = ms < 0 ? AIS_NEVER : ais_clock() + ms;
+}
+
+/* One round, which does not wait. */
+static void loop_run(struct loop *loop, struct ais_client *client)
+{
+    struct pollfd ready[WATCHES];
+
+    memcpy(ready, loop->fds, sizeof(ready));
+    (void) poll(ready, WATCHES, 0);
+    for (size_t i = 0; i < WATCHES; i++) {
+        bool error = (ready[i].revents & (POLLERR | POLLHUP)) != 0;
+        unsigned events =
+            (ready[i].revents & POLLIN || error ? AIS_IN : 0u) | (ready[i].revents & POLLOUT || error ? AIS_OUT : 0u);
+
+        if (ready[i].fd != -1 && events != 0)
+            ais_client_socket(client, ready[i].fd, events);
+    }
+    if (loop->deadline <= ais_clock()) {
+        loop->deadline = AIS_NEVER;
+        ais_client_timeout(client);
+    }
+}
+
 /* The gate. */
 
 struct gate {
@@ -353,7 +406,7 @@ static char ca_path[32];
 struct play {
     const struct options *options;
     struct server server;
-    struct ais_poll *loop;
+    struct loop loop;
     struct ais_client *client;
     struct ais_target target;
     struct gate gate;
@@ -385,7 +438,7 @@ static void run(struct play *p)
         bool progress;
 
         MUST(now_ms < end);
-        ais_poll_wait(p->loop, 0);
+        loop_run(&p->loop, p->client);
         progress = server_listen(&p->server, p->options);
         progress |= server_act(&p->server);
         if (!progress)
@@ -407,8 +460,7 @@ static void fetch_all(struct play *p)
 
     for (i = 0; i < o->fetches; i++)
         start_fetch(p, &p->results[i]);
-    ais_poll_wake(p->loop);
-    ais_poll_wait(p->loop, 0);
+    loop_run(&p->loop, p->client);
     if (o->cancel && p->results[0].fetch != NULL)
         ais_fetch_cancel(p->results[0].fetch);
     if (o->abort)
@@ -426,7 +478,7 @@ static void fetch_all(struct play *p)
 static void load_ca(struct play *p)
 {
     struct ais_error err = {""};
-    int rc = ais_client_load_ca(p->client, &err);
+    int rc = ais_client_load_ca(p->client, NULL, &err);
 
     MUST((rc == 0) == (err.text[0] == '\0'));
     MUST((rc == 0) == (p->options->ca != 'e' && p->options->ca != 'm') || p->options->oom > 0);
@@ -436,6 +488,7 @@ static void play(struct play *p)
 {
     const struct options *o = p->options;
     struct ais_client_options client_options = {.ca_file = choose_ca(o), .max_host_connections = 1};
+    struct ais_driver driver = {.data = &p->loop, .watch = loop_watch, .timer = loop_timer};
     struct ais_error err = {""};
 
     p->gate.left = o->gate;
@@ -446,15 +499,16 @@ static void play(struct play *p)
     p->target.gate = o->gate >= 0 ? &p->gate_functions : NULL;
 
     until_failure = (unsigned long) o->oom;
-    p->loop = ais_poll_create(&err);
-    if (p->loop != NULL)
-        p->client = ais_poll_client(p->loop, &client_options, &err);
+    for (size_t i = 0; i < WATCHES; i++)
+        p->loop.fds[i].fd = -1;
+    p->loop.deadline = AIS_NEVER;
+    p->client = ais_client_create(&driver, &client_options, &err);
     MUST((p->client != NULL) == (err.text[0] == '\0') && (p->client != NULL || o->oom > 0));
     if (p->client != NULL && o->ca != '\0')
         load_ca(p);
     if (p->client != NULL)
         fetch_all(p);
-    ais_poll_destroy(p->loop);
+    ais_client_destroy(p->client);
     until_failure = 0;
     MUST(p->gate.inside == 0);
 }

@@ -95,10 +95,11 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
     return EAI_NONAME;
 }
 
-int __wrap_ais_client_load_ca(struct ais_client *client, struct ais_error *err);
-int __wrap_ais_client_load_ca(struct ais_client *client, struct ais_error *err)
+int __wrap_ais_client_load_ca(struct ais_client *client, const char *ca_file, struct ais_error *err);
+int __wrap_ais_client_load_ca(struct ais_client *client, const char *ca_file, struct ais_error *err)
 {
     (void) client;
+    (void) ca_file;
     (void) err;
     return 0;
 }

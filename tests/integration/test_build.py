@@ -63,8 +63,8 @@ def test_nothing_of_the_library_is_exported(library):
 
 def test_module_has_no_event_loop_but_that_of_nginx():
     """The poll loop is for those who have a thread to spare."""
-    assert "ais_client_create" in symbols(MODULE) and "ais_poll_create" not in symbols(MODULE)
-    assert "ais_poll_create" in symbols(BUILD / "collectd/aisearch.so")
+    assert "ais_client_create" in symbols(MODULE) and "ais_poll_wait" not in symbols(MODULE)
+    assert "ais_poll_wait" in symbols(BUILD / "collectd/aisearch.so")
 
 
 @pytest.mark.parametrize("path, text", (

@@ -318,7 +318,7 @@ static void test_load_ca(void **state)
     (void) state;
     assert_int_equal(link(path_of("good.pem"), path_of("once.pem")), 0);
     driver = driver_trusting("once.pem", 0);
-    if (ais_client_load_ca(driver->client, &err) != 0) {
+    if (ais_client_load_ca(driver->client, NULL, &err) != 0) {
         fail_msg("%s", err.text);
     }
     assert_int_equal(driver->watch_calls, 0); /* the driver has seen nothing of it */
@@ -337,7 +337,7 @@ static void test_load_ca(void **state)
     fetch_whole(driver, &result, &target, credential, "/x");
     expect_tls_fault(&result, "self-signed certificate");
 
-    assert_int_equal(ais_client_load_ca(driver->client, &err), -1);
+    assert_int_equal(ais_client_load_ca(driver->client, NULL, &err), -1);
     driver_free(driver);
 }
 
@@ -346,7 +346,7 @@ static void expect_bad_ca(const char *ca, const char *message)
     struct driver *driver = driver_trusting(ca, 0);
     struct ais_error err = {""};
 
-    assert_int_equal(ais_client_load_ca(driver->client, &err), -1);
+    assert_int_equal(ais_client_load_ca(driver->client, NULL, &err), -1);
     if (strstr(err.text, message) == NULL || strstr(err.text, path_of(ca)) == NULL) {
         fail_msg("%s", err.text);
     }
@@ -379,8 +379,37 @@ static void test_load_system_ca(void **state)
         driver_free(driver);
         skip();
     }
-    if (ais_client_load_ca(driver->client, &err) != 0) {
+    if (ais_client_load_ca(driver->client, NULL, &err) != 0) {
         fail_msg("%s", err.text);
+    }
+    driver_free(driver);
+}
+
+/* Two targets of one client trust different certificates: whatever it keeps, no connection is trusted by the wrong one.
+ */
+static void test_targets_with_their_own_ca(void **state)
+{
+    struct driver *driver = driver_trusting("text.pem", 0);
+    struct ais_target good = target_on("h2.sock"), other = target_on("h2.sock");
+    struct ais_error err = {""};
+    struct result result;
+    int i;
+
+    (void) state;
+    good.ca_file = path_of("good.pem");
+    if (ais_client_load_ca(driver->client, good.ca_file, &err) != 0) {
+        fail_msg("%s", err.text);
+    }
+    for (i = 0; i < 3; i++) {
+        good.ca_file = path_of("good.pem");
+        fetch_whole(driver, &result, &good, credential, "/x");
+        expect_answer(&result, "HTTP/2.0");
+        other.ca_file = path_of("other.pem");
+        fetch_whole(driver, &result, &other, credential, "/x");
+        expect_tls_fault(&result, "self-signed certificate");
+        other.ca_file = NULL; /* the client's, which are none */
+        fetch_whole(driver, &result, &other, credential, "/x");
+        expect_tls_fault(&result, "");
     }
     driver_free(driver);
 }
@@ -887,6 +916,7 @@ int main(void)
         cmocka_unit_test(test_old_protocol),
         cmocka_unit_test(test_not_tls),
         cmocka_unit_test(test_load_ca),
+        cmocka_unit_test(test_targets_with_their_own_ca),
         cmocka_unit_test(test_load_bad_ca),
         cmocka_unit_test(test_load_system_ca),
         cmocka_unit_test(test_many_on_one_connection),

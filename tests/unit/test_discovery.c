@@ -141,16 +141,9 @@ int64_t request_pause(const account_t *account)
     return 0;
 }
 
-bool request_has_room(const account_t *payer)
+int64_t request_wait(account_t *payer, budget_part_t part)
 {
-    (void) payer;
-    return true;
-}
-
-int64_t request_room_wait(const account_t *payer)
-{
-    (void) payer;
-    return -1;
+    return budget_wait(&payer->budget, part, now_ms);
 }
 
 bool result_is_no(const result_t *result)
@@ -247,7 +240,6 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void) state;
-    schedule_free(&account.schedule);
     lists_free(&account);
     while (account.first != NULL)
         poll_remove(account.first);
@@ -345,7 +337,7 @@ static void start(void)
 {
     assert_int_equal(lists_start(&account), 0);
     for (poll_t *poll = account.first; poll != NULL; poll = poll->next)
-        assert_int_equal(poll_schedule(poll), 0);
+        poll_schedule(poll);
 }
 
 static void ask(void)

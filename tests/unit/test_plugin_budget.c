@@ -38,16 +38,15 @@ static size_t spend(budget_t *b, int64_t now, const char *cache, size_t most)
 
     for (; n < most && budget_left(b, BUDGET_ALL, now) > 0; n++) {
         struct ais_response r = response(200, 1);
-        budget_outcome_t outcome;
         uint64_t ticket;
+        unsigned spent;
 
         budget_begin(b);
         assert_true(budget_enter(b, BUDGET_ALL, &ticket, now));
         budget_leave(b, ticket, false, now);
         strcpy(r.cache, cache);
-        outcome = budget_settle(b, &r, now);
-        assert_int_equal(outcome.closed, 0);
-        assert_int_equal(outcome.spent, strcmp(cache, "HIT") == 0 ? 0 : 1);
+        assert_int_equal(budget_settle(b, &r, &spent, now), 0);
+        assert_int_equal(spent, strcmp(cache, "HIT") == 0 ? 0 : 1);
     }
     return n;
 }
@@ -58,7 +57,7 @@ static void test_all_limits_hold(void **state)
 
     (void) state;
     SET_UP(&b, {10, SECOND}, {25, 10 * SECOND});
-    assert_int_equal(budget_period(&b), 10 * SECOND);
+    assert_int_equal(b.period, 10 * SECOND);
     assert_int_equal(spend(&b, 0, "", 100), 10);
     assert_int_equal(budget_wait(&b, BUDGET_ALL, 0), 1001);
     assert_int_equal(spend(&b, 1001, "MISS", 100), 10);
@@ -110,6 +109,7 @@ static void test_rate_follows_the_api(void **state)
 {
     struct ais_response r = response(200, 1);
     budget_t b;
+    unsigned spent;
     uint64_t ticket;
 
     (void) state;
@@ -121,7 +121,7 @@ static void test_rate_follows_the_api(void **state)
     };
     assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 0));
     budget_leave(&b, ticket, false, 0);
-    budget_settle(&b, &r, 0);
+    budget_settle(&b, &r, &spent, 0);
     check_rate(&b, 0, 0.2);
     assert_int_equal(spend(&b, 50 * SECOND, "", 100), 19);
     check_rate(&b, 50 * SECOND, 1.0 / 50);
@@ -135,6 +135,7 @@ static void test_room_is_kept_for_those_that_began(void **state)
     struct ais_response r = response(0, 0);
     uint64_t tickets[5], ticket;
     budget_t b;
+    unsigned spent;
 
     (void) state;
     SET_UP(&b, {5, SECOND});
@@ -150,7 +151,7 @@ static void test_room_is_kept_for_those_that_began(void **state)
     assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 0);
 
     /* the fifth could not connect */
-    budget_settle(&b, &r, 0);
+    budget_settle(&b, &r, &spent, 0);
     assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 1);
 
     /* a repeat takes what was left */
@@ -166,12 +167,13 @@ static void test_given_up_calls_go_on_to_count(void **state)
     struct ais_response r = response(0, 1);
     uint64_t ticket;
     budget_t b;
+    unsigned spent;
 
     (void) state;
     SET_UP(&b, {1, SECOND});
     assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 0));
     budget_leave(&b, ticket, true, 100);
-    budget_settle(&b, &r, 100);
+    budget_settle(&b, &r, &spent, 100);
     assert_false(budget_enter(&b, BUDGET_ALL, &ticket, 2000));
     assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 2200));
 }
@@ -182,6 +184,7 @@ static void test_repeats_count(void **state)
     struct ais_response r = response(200, 2);
     uint64_t ticket;
     budget_t b;
+    unsigned spent;
 
     (void) state;
     strcpy(r.cache, "HIT");
@@ -191,7 +194,8 @@ static void test_repeats_count(void **state)
     assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 0));
     budget_leave(&b, ticket, false, 0);
     assert_false(budget_enter(&b, BUDGET_ALL, &ticket, 0));
-    assert_int_equal(budget_settle(&b, &r, 0).spent, 1);
+    budget_settle(&b, &r, &spent, 0);
+    assert_int_equal(spent, 1);
     assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 0));
     assert_false(budget_enter(&b, BUDGET_ALL, &ticket, 0));
 }
@@ -211,11 +215,12 @@ static void test_closed(void **state)
     (void) state;
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct ais_response r = response(cases[i].status, 1);
+        unsigned spent;
         budget_t b;
 
         r.retry_after = cases[i].retry_after;
         SET_UP(&b, {1000, SECOND});
-        assert_int_equal(budget_settle(&b, &r, 0).closed, cases[i].closed);
+        assert_int_equal(budget_settle(&b, &r, &spent, 0), cases[i].closed);
         if (cases[i].closed == 0) {
             assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 1000);
             continue;
@@ -255,9 +260,12 @@ static void test_parts(void **state)
         size_t calls; /* in this time */
         int64_t time;
     } cases[] = {
-        {BUDGET_DISCOVERY, {300, 300 * SECOND}, 150, 300 * SECOND}, {BUDGET_FACTS, {300, 300 * SECOND}, 30, 300 * SECOND},
-        {BUDGET_DISCOVERY, {15, 300 * SECOND}, 7, 300 * SECOND},    {BUDGET_FACTS, {15, 300 * SECOND}, 1, 300 * SECOND},
-        {BUDGET_DISCOVERY, {1, SECOND}, 1, 2 * SECOND},             {BUDGET_FACTS, {5, SECOND}, 1, 2 * SECOND},
+        {BUDGET_DISCOVERY, {300, 300 * SECOND}, 150, 300 * SECOND},
+        {BUDGET_FACTS, {300, 300 * SECOND}, 30, 300 * SECOND},
+        {BUDGET_DISCOVERY, {15, 300 * SECOND}, 7, 300 * SECOND},
+        {BUDGET_FACTS, {15, 300 * SECOND}, 1, 300 * SECOND},
+        {BUDGET_DISCOVERY, {1, SECOND}, 1, 2 * SECOND},
+        {BUDGET_FACTS, {5, SECOND}, 1, 2 * SECOND},
     };
 
     (void) state;
@@ -269,11 +277,12 @@ static void test_parts(void **state)
         for (int64_t now = 0; now <= 2 * cases[i].time + 2; now += cases[i].time + 1) {
             size_t n = 0;
             uint64_t ticket;
+            unsigned spent;
 
             while (budget_left(&b, part, now) > 0) {
                 assert_true(budget_enter(&b, part, &ticket, now));
                 budget_leave(&b, ticket, false, now);
-                budget_settle(&b, &(struct ais_response){.calls = 1, .retry_after = -1}, now);
+                budget_settle(&b, &(struct ais_response){.calls = 1, .retry_after = -1}, &spent, now);
                 n++;
             }
             assert_false(budget_enter(&b, part, &ticket, now));
@@ -303,12 +312,13 @@ static void test_a_part_of_what_the_api_leaves(void **state)
     struct ais_response r = response(200, 1);
     uint64_t ticket;
     budget_t b;
+    unsigned spent;
 
     (void) state;
     SET_UP(&b, {100, 100 * SECOND});
     r.limits = (struct ais_limits){
         .n = 1, .items = {{.name = "default", .left = 10, .reset_at = 99 * SECOND, .quota = -1, .window = -1}}};
-    budget_settle(&b, &r, 0);
+    budget_settle(&b, &r, &spent, 0);
     assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 10);
     assert_int_equal(budget_left(&b, BUDGET_DISCOVERY, 0), 5);
     assert_int_equal(budget_left(&b, BUDGET_FACTS, 0), 1);
