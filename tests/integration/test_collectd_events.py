@@ -510,6 +510,7 @@ def test_state_file_somewhere_else(simulator, collectd, tmp):
     net.wait_until(path.exists, 5, "the state file")
     daemon.stop()
     assert not (daemon.prefix / "aisearch.state").exists()
+    assert [left.name for left in tmp.glob("some.state*")] == ["some.state"], "what was written first is left"
 
 
 def test_state_file_that_cannot_be_used(simulator, collectd, tmp):
@@ -522,6 +523,7 @@ def test_state_file_that_cannot_be_used(simulator, collectd, tmp):
         assert len(daemon.log_lines(rf"\[error\] aisearch plugin: StateFile: {path} cannot be .*aisearch\.state is used")) == 1
         daemon.stop()
         assert (daemon.prefix / "aisearch.state").read_text().startswith("aisearch-state 1\n")
+    assert [left.name for left in tmp.glob("*a-directory*")] == ["a-directory"]
 
 
 def test_state_file_that_cannot_be_written(simulator, collectd, tmp):
@@ -540,6 +542,8 @@ def test_state_file_that_cannot_be_written(simulator, collectd, tmp):
     assert len(daemon.log_lines("StateFile")) == 1
     (tmp / "there").rename(tmp / "here")
     daemon.wait_log(r"\[info\] aisearch plugin: StateFile: can be written again")
+    daemon.stop()
+    assert [left.name for left in (tmp / "here").iterdir()] == ["some.state"]
 
 
 # ---- no false alarms ------------------------------------------------------------------------------------------------
