@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import ROOT, temp_dir
+from harness import BUILD, ROOT, temp_dir
 from harness.collectd import Config, refusal
 
 PLUGIN = ROOT / "collectd-plugin"
@@ -125,6 +125,49 @@ def test_pages_are_in_a_package():
     assert packaged >= {str(page.relative_to(ROOT)) for page in PAGES} - {"CHANGELOG.md", "docs/architecture.md"}
     plugin = (ROOT / "debian/collectd-plugin-aisearch.docs").read_text().split()
     assert set(re.findall(r"\]\((\w+\.md)[)#]", MANUAL)) <= {name.removeprefix("docs/") for name in plugin}
+
+
+@pytest.mark.parametrize("title, directory, prefix", [("A miss", "nginx-module", "ngx_http_aisearch_"),
+                                                      ("A response", "collectd-plugin", "")])
+def test_the_way_of_an_answer_is_short(title, directory, prefix):
+    """In docs/architecture.md: nine files, which are there."""
+    [chapter] = re.findall(rf"^## {title}\n(.*?)(?=^## )", (ROOT / "docs/architecture.md").read_text(), re.DOTALL | re.MULTILINE)
+    steps = re.findall(r"^    (\d)\. (\S+\.c)\s", chapter, re.MULTILINE)
+    assert [int(number) for number, _ in steps] == list(range(1, 10))
+    files = [ROOT / (name if "/" in name else f"{directory}/{prefix}{name}") for _, name in steps]
+    assert [file for file in files if not file.exists()] == []
+
+
+def layers() -> list[str]:
+    """The plugin's files in docs/architecture.md, from the highest to the lowest."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    [chapter] = re.findall(r"^## The files of the collectd plugin\n(.*?)(?=^## )", page, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^    (\w+)  ", chapter, re.MULTILINE)
+
+
+def test_all_files_of_the_plugin_are_explained():
+    """And no other ones; and each begins with what it is for."""
+    sources = sorted(PLUGIN.glob("*.c"))
+    assert sorted(layers()) == [source.stem for source in sources]
+    assert [source.name for source in sources if not source.read_text().startswith("/*")] == []
+
+
+# What account_free() frees of an account.
+UPWARDS = {("account", "lists")}
+
+
+def test_files_of_the_plugin_take_what_they_need_from_below():
+    """By what the linker sees."""
+    names = layers()
+    defined, used = {}, set()
+    for name in names:
+        run = subprocess.run(["nm", BUILD / f"collectd-plugin/{name}.o"], stdout=subprocess.PIPE, check=True, text=True)
+        symbols = [line.split()[-2:] for line in run.stdout.splitlines()]
+        defined |= {symbol: name for kind, symbol in symbols if kind in "TDBRC"}
+        used |= {(name, symbol) for kind, symbol in symbols if kind == "U"}
+    taken = {(name, defined[symbol]) for name, symbol in used if symbol in defined}
+    assert len(taken) > 2 * len(names)
+    assert {(name, other) for name, other in taken if names.index(other) < names.index(name)} <= UPWARDS
 
 
 def promises() -> list[tuple[str, list[str]]]:
