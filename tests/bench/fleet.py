@@ -7,28 +7,18 @@ import dataclasses
 import pathlib
 import time
 
-from harness import BUILD, net
+from harness import net
 from harness.collectd import Collectd, Config
 from harness.edge import Certificates, Edge
 
 from .contenders import ACCOUNT
-from .outlets import NETWORK, outlet
+from .outlets import NETWORK, outlet, series
 from .report import Line
 from .tools import Upstream
 
 HTTP_2, HTTP_1, CURL_JSON = CONTENDERS = ("HTTP/2", "HTTP/1.1", "curl_json")
 BARS = {HTTP_2: 1.0, HTTP_1: 2.0}  # s, for all instances
 ROUND_TRIP = 0.05
-
-SERIES = BUILD / "bench" / "series.so"
-
-_SERIES = """
-PluginDir "{dir}"
-LoadPlugin series
-<Plugin series>
-  Instances {instances}
-</Plugin>
-"""
 
 _KEEP_ALIVE = "keepalive_requests 1000000; keepalive_timeout 600s;"
 
@@ -108,8 +98,7 @@ def _start(bench) -> list[Line]:
     """
     instances = bench.scale(5000, 500)
     names = [f"instance-{n:04d}" for n in range(instances)]
-    series = Config(None, extra=_SERIES.format(dir=SERIES.parent, instances=instances), interval=1, csv=False)
-    with Collectd(bench.tmp, series) as collectd:
+    with Collectd(bench.tmp, Config(None, extra=series(instances, interval=1), csv=False)) as collectd:
         alone = _settled_memory(collectd)
     with Upstream() as upstream:
         config = Config(_aisearch_plain(bench.tmp, upstream, names), interval=1, csv=False)

@@ -7,6 +7,7 @@ context managers, without pytest; tests/integration/conftest.py makes fixtures o
     collectd.Collectd     collectd with the plugin, and what it reports; collectd.refusal()
     unixsock.UnixSock     asks collectd's unixsock plugin
     prometheus.Prometheus a Prometheus that scrapes them
+    examples              the files of config/
     edge.Edge             a second nginx: TLS and HTTP/2 in front of the simulator
     stall                 upstreams that refuse, stall or break, and slow DNS
     shortage.Shortage     memory that runs out in a daemon, at a chosen allocation

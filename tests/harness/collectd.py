@@ -238,7 +238,7 @@ class Collectd:
         return sorted(by_time.items(), key=lambda item: item[0])[-2] if len(by_time) > 1 else (0.0, {})
 
     def wait_report(self, account: str, condition: Callable[[Report], object] = lambda report: True,
-                    timeout: float = 5, since: float = 0.0, what: str = "a report") -> Report:
+                    timeout: float = 10, since: float = 0.0, what: str = "a report") -> Report:
         """Waits for a report, not older than since, that meets the condition."""
         def look() -> Report | None:
             return next((report for when, report in self.reports(account) if when >= since and condition(report)), None)
@@ -246,14 +246,14 @@ class Collectd:
         return net.wait_until(look, timeout, what, every=0.05)
 
     def next_report(self, account: str, condition: Callable[[Report], object] = lambda report: True,
-                    timeout: float = 5, what: str = "a report") -> Report:
+                    timeout: float = 10, what: str = "a report") -> Report:
         """Waits for a report, made from now on, that meets the condition."""
         return self.wait_report(account, condition, timeout, time.time(), what)
 
     def wait_reads(self, count: int, account: str = "docs") -> None:
         """So many more reports, all of them whole."""
         done = len(self.reports(account)) + count
-        net.wait_until(lambda: len(self.reports(account)) >= done, 5 + 2 * count * INTERVAL, f"{count} reads", every=0.05)
+        net.wait_until(lambda: len(self.reports(account)) >= done, 10 + 2 * count * INTERVAL, f"{count} reads", every=0.05)
 
     # Logs.
 
@@ -272,7 +272,7 @@ class Collectd:
         """Lines of the log that match a regular expression."""
         return [line for line in self.log().splitlines() if re.search(pattern, line)]
 
-    def wait_log(self, pattern: str, timeout: float = 5) -> str:
+    def wait_log(self, pattern: str, timeout: float = 10) -> str:
         """Waits for the first line that matches."""
         return net.wait_until(lambda: self.log_lines(pattern), timeout, f'"{pattern}" in the log')[0]
 

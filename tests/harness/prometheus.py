@@ -19,10 +19,12 @@ class Prometheus:
     with Prometheus(tmp, config, {"my.rules.yml": rules}) as prometheus:
         assert prometheus.query('up{job="collectd"}')[0].value == 1
 
-    config is that of prometheus.yml; the files are beside it.
+    config is that of prometheus.yml; the files are beside it; the options are for its command line.
     """
 
-    def __init__(self, tmp: pathlib.Path, config: str, files: dict[str, str] | None = None) -> None:
+    def __init__(self, tmp: pathlib.Path, config: str, files: dict[str, str] | None = None,
+                 options: list[str] = ()) -> None:
+        self._options = options
         self.prefix = pathlib.Path(tempfile.mkdtemp(prefix="prometheus-", dir=tmp))
         for name, text in {"prometheus.yml": config, **(files or {})}.items():
             (self.prefix / name).write_text(text)
@@ -42,7 +44,7 @@ class Prometheus:
             with (self.prefix / "log").open("wb") as log:
                 self._process = process.start(
                     [BINARY, f"--config.file={self.prefix}/prometheus.yml", f"--storage.tsdb.path={self.prefix}/data",
-                     f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"],
+                     f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn", *self._options],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             if net.wait_until(self._ready_or_gone, 20, "Prometheus to start", every=0.05) == "ready":
                 return

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from harness import BUILD, PRELOAD, TESTS
+from bench import outlets
+from harness import BUILD, PRELOAD, ROOT, TESTS
 
 
 @pytest.mark.skipif(bool(PRELOAD), reason="a zone that sanitizers look at is no zone to measure")
@@ -22,3 +24,12 @@ def test_a_quick_row(tmp):
     assert small["values"]["aisearch"] > usual["values"]["aisearch"] >= 1500
     assert usual["met"] is True
     assert "jobs of 300 bytes per MiB of zone" in run.stdout.decode()
+
+
+def test_outlets_are_measured_as_documented():
+    """The Timeout by the number of instances, and the chain, are those of docs/collectd.md."""
+    manual = (ROOT / "docs/collectd.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| \d+.*\| `(\d+)`.* \|$", manual, re.MULTILINE)
+    assert outlets.TIMEOUTS.items() <= {int(instances): int(timeout) for instances, timeout in rows}.items()
+    assert "With an `Interval` of 10 seconds" in manual.replace("\n", " ") and outlets.INTERVAL == 10
+    assert f"| 3000 | {outlets.LEFT}, by the chain below |" in manual and outlets.chain().endswith("</Chain>\n")

@@ -24,6 +24,11 @@ ENDS = {f"operations-{state}": 0.0 for state in ("succeeded", "failed", "cancell
 # Look at everything once per interval, whatever becomes of it.
 EVERY_INTERVAL = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@"
 
+# Or less often, where a look-up that is late would make a difference: it has nine tenths of that, which is enough for a
+# machine that has much else to do.
+PACE = 3 * INTERVAL
+AT_LEISURE = f"ActiveInterval {PACE}\nIdleInterval {PACE}"
+
 
 def account(simulator, *instances: str, name: str = "docs", options: str = "", budget: str = "Budget 100000 1",
             pacing: str = EVERY_INTERVAL) -> str:
@@ -299,13 +304,12 @@ FAILURES = {
 
 def test_failing_instances(simulator, collectd):
     """What it told of jobs ends when it is old; it logs once, counts, and comes back; its neighbours do not notice."""
-    interval = max(INTERVAL, SLOWNESS / 4)
     simulator.instance("instances/good", [{"id": "a", "state": "running"}])
     accounts = {f"a{n}": (f"bad{n}", *failure) for n, failure in enumerate(FAILURES.values())}
     for bad, *_ in accounts.values():
         simulator.instance(f"instances/{bad}", [{"id": "a", "state": "running"}])
-    daemon = collectd(*(account(simulator, f'Instance "{bad}"', 'Instance "good"', name=name)
-                        for name, (bad, *_) in accounts.items()), interval=interval)
+    daemon = collectd(*(account(simulator, f'Instance "{bad}"', 'Instance "good"', name=name, pacing=AT_LEISURE)
+                        for name, (bad, *_) in accounts.items()))
     for name, (bad, *_) in accounts.items():
         report = daemon.wait_report(name, has(f"{name}-{bad}/gauge-state"))
         assert errors(report, name) == {}
@@ -315,7 +319,7 @@ def test_failing_instances(simulator, collectd):
     since = time.time()
     for name, (bad, _, counted, _) in accounts.items():
         gap = daemon.wait_report(name, lambda r: f"{name}-{bad}/gauge-state" not in r, since=since, what="a gap")
-        later = daemon.wait_report(name, lambda r: r[f"{name}-{bad}/duration-since_read"] > 3 * interval
+        later = daemon.wait_report(name, lambda r: r[f"{name}-{bad}/duration-since_read"] > 3 * PACE
                                    and errors(r, name).get(counted, 0) > 1, since=since)
         for report in (gap, later):
             assert set(of_instance(report, f"{name}-{bad}")) & OF_JOBS == set()
@@ -335,7 +339,7 @@ def test_failing_instances(simulator, collectd):
 
 def test_log_tells_each_change_of_a_fault_once(simulator, collectd):
     simulator.instance("instances/handbook", [{"id": "a", "state": "running"}])
-    daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\n</Instance>'))
+    daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\n</Instance>', pacing=AT_LEISURE))
     report = daemon.wait_report("docs", has("docs/errors-server"))
     for status, fault in ((500, "server"), (429, "rate_limited"), (500, "server")):
         simulator.clear_faults()
@@ -406,13 +410,13 @@ def test_counters_begin_at_zero(simulator, collectd):
 
 
 def test_http_requests_and_response_time(simulator, collectd):
-    delay = 0.4 * INTERVAL
+    delay = 0.2 * PACE
     for name in ("handbook", "guide"):
         simulator.instance(f"instances/{name}")
     simulator.fault(delay=delay)
-    daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "guide"'))
-    report = daemon.wait_report("docs", lambda r: r["docs/http_requests"] >= 6)
-    assert report["docs/response_time-api"] == pytest.approx(delay, rel=0.5)
+    daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "guide"', pacing=AT_LEISURE))
+    report = daemon.wait_report("docs", lambda r: r["docs/http_requests"] >= 6 and "docs/response_time-api" in r)
+    assert delay <= report["docs/response_time-api"] < 0.9 * PACE, "what comes later is no answer"
     daemon.stop()
     _, last = daemon.reports("docs")[-1]
     assert last["docs/http_requests"] in range(simulator.count() - 6, simulator.count() + 1)
@@ -616,7 +620,7 @@ def test_budget_that_is_too_small(simulator, collectd):
 
 def test_budget_that_is_sufficient(simulator, collectd):
     names = many(simulator, 5)
-    daemon = collectd(account(simulator, *of_lists(*names), budget="Budget 1000 60"))
+    daemon = collectd(account(simulator, *of_lists(*names), budget="Budget 1000 60", pacing=AT_LEISURE))
     for _ in range(3):
         report = daemon.next_report("docs")
         assert report["docs/gauge-budget_stretch"] == 1
@@ -685,8 +689,8 @@ def test_repeats_spend_the_budget(simulator, collectd):
 def test_api_that_wants_no_calls(simulator, collectd, status):
     """Retry-After closes the account for all its look-ups; those that did not fail go on to be reported."""
     names = many(simulator, 3)
-    wait = max(2, round(6 * INTERVAL))
-    daemon = collectd(account(simulator, *of_lists(*names), pacing=f"ActiveInterval @INTERVAL@\nIdleInterval {wait}"))
+    wait = max(3, round(2 * PACE))
+    daemon = collectd(account(simulator, *of_lists(*names), pacing=f"ActiveInterval {PACE}\nIdleInterval {wait}"))
     values = [f"docs-{name}/gauge-state" for name in names]
     daemon.wait_report("docs", has(*values))
 
@@ -1190,6 +1194,7 @@ def test_through_nginx(simulator, nginx, collectd):
 @pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
 def test_hits_of_nginx_do_not_count(simulator, nginx, collectd):
     """What the cache answers is had in every interval; what it has to ask for counts."""
+    interval = 2 * INTERVAL
     names = many(simulator, 6)
     proxy = nginx(
         http=f"""aisearch_account docs {{
@@ -1197,19 +1202,20 @@ def test_hits_of_nginx_do_not_count(simulator, nginx, collectd):
         }}""",
         server="location /client/v4/ { aisearch_pass docs; aisearch_valid active 1h 1h; aisearch_valid list 1h; }")
     options = f'APIURL "http://localhost/client/v4"\nUnixSocket "{proxy.socket}"'
-    seconds = 5 * INTERVAL
-    daemon = collectd(account(simulator, *of_lists(*names), options=options, budget=f"Budget 5 {seconds}"))
-    daemon.wait_report("docs", has(*(f"docs-{name}/gauge-state" for name in names)), timeout=60 * INTERVAL)
+    seconds = 5 * interval
+    daemon = collectd(account(simulator, *of_lists(*names), options=options, budget=f"Budget 5 {seconds}"),
+                      interval=interval)
+    daemon.wait_report("docs", has(*(f"docs-{name}/gauge-state" for name in names)), timeout=60 * interval)
     daemon.wait_log("look-ups per minute are wanted, but the budget allows")
     check_rolling(asked(simulator), 5, seconds)
 
-    report = daemon.next_report("docs", lambda r: r["docs/gauge-budget_stretch"] == 1, timeout=40 * INTERVAL)
+    report = daemon.next_report("docs", lambda r: r["docs/gauge-budget_stretch"] == 1, timeout=40 * interval)
     enough = report["docs/http_requests"] + 60
     began = time.monotonic()
-    daemon.next_report("docs", lambda r: r["docs/http_requests"] >= enough, timeout=30 * INTERVAL)
-    assert time.monotonic() - began < 16 * INTERVAL * SLOWNESS, "six in an interval, rather than one"
+    daemon.next_report("docs", lambda r: r["docs/http_requests"] >= enough, timeout=30 * interval)
+    assert time.monotonic() - began < 16 * interval * SLOWNESS, "six in an interval, rather than one"
     assert simulator.count("/jobs") == 6
-    daemon.wait_log("The budget allows all look-ups that are wanted again", timeout=10)
+    daemon.wait_log("The budget allows all look-ups that are wanted again", timeout=20)
 
 
 @pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")

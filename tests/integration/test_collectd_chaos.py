@@ -13,7 +13,7 @@ from soak import collectd as soak
 
 @pytest.mark.parametrize("kills", [False, True], ids=["stops", "kills"])
 def test_nothing_is_lost_and_nothing_is_counted_twice(tmp, kills):
-    assert soak.run(tmp, 25, seed=5, kills=kills, pause=(3, 8)) == []
+    assert soak.run(tmp, 25, seed=5, kills=kills, pause=soak.SHORT) == []
 
 
 class Ended:

@@ -502,6 +502,56 @@ def test_the_file_of_the_release_before(simulator, collectd):
     assert daemon.log_lines("StateFile") == []
 
 
+# What the release before understands of a line; a file with another one was damaged for it.
+OLD_TOLD = "(failed|stalled|overdue|instance_error|credential|unreachable|rate_limited|refused)[+]?"
+OLD_LINE = rf"(budget|instance) \S+ \S+Z .*|told \S+ \S+Z {OLD_TOLD}(,{OLD_TOLD})*|end \d+"
+
+
+def values_since(daemon: Collectd, since: float, names: set[str]) -> dict[str, float] | None:
+    """Of these series the last values, where all have one."""
+    last = {name: row for name in names for row in daemon.series(name)[-1:] if row[0] >= since}
+    return {name: value for name, (_, value) in last.items()} if len(last) == len(names) else None
+
+
+def test_fifty_instances_of_the_release_before(simulator, collectd):
+    """The same identities, counters and conditions; in what is written, for who goes back, too; and nothing is told again."""
+    names = [f"docs-i{n:02}" for n in range(50)]
+    simulator.instances([{"name": f"instances/{name.removeprefix('docs-')}", "jobs": []} for name in names])
+    counted = {name: {"succeeded": n % 3, "failed": n % 2, "cancelled": n % 5} for n, name in enumerate(names)}
+    now, date = time.time(), "2026-11-23T12:00:00Z"
+    lines = [f"budget docs {date} spent=9@{now:.3f}"]
+    for n, name in enumerate(names):
+        ends = " ".join(f"{end}={count}/0/{n % 4}" for end, count in counted[name].items())
+        lines.append(f"instance {name} {date} seen={now - 60:.3f} changed={now - 50:.3f} listed=1 {ends}")
+        if counted[name]["failed"]:
+            lines.append(f"told {name} {date} {'overdue,' if n % 3 == 0 else ''}failed{'+' if n % 4 == 1 else ''}")
+    begun = {name for name in names if counted[name]["failed"]}
+    wanted = {f"{name}/operations-{end}": count + n % 4
+              for n, name in enumerate(names) for end, count in counted[name].items()}
+    conditions = {f"{name}/gauge-failed" for name in names}
+
+    daemon = collectd(account(simulator, "DiscoverInstances true"))
+    daemon.stop()
+    state = daemon.prefix / "aisearch.state"
+    state.write_text("\n".join(["aisearch-state 1", *lines, f"end {len(lines)}", ""]))
+    for _ in range(2):
+        since = time.time()
+        daemon.start()
+        reported = net.wait_until(lambda: values_since(daemon, since, {*wanted, *conditions}), 20, "all of them", every=0.2)
+        assert {name: reported[name] for name in wanted} == wanted
+        assert {name.partition("/")[0] for name in conditions if reported[name]} == begun
+        daemon.wait_reads(3)
+        daemon.stop()
+        assert [n for n in daemon.notifications() if n.severity != "OKAY"] == []
+        written = state.read_text().splitlines()[1:]
+        assert [line for line in written if not re.fullmatch(OLD_LINE, line)] == []
+        assert {line.split()[1] for line in written if re.match("told .*failed", line)} == begun
+        assert {f"{line.split()[1]}/operations-{end}": sum(map(int, count.split("/"))) for line in written
+                if line.startswith("instance ") for end, count in re.findall(r"(\w+ed)=([\d/]+)(?: |$)", line)
+                if end in ("succeeded", "failed", "cancelled")} == {name: value for name, value in wanted.items() if value}
+    assert daemon.log_lines("StateFile") == []
+
+
 def test_state_file_somewhere_else(simulator, collectd, tmp):
     simulator.instance(LIST)
     path = tmp / "some.state"
@@ -510,6 +560,7 @@ def test_state_file_somewhere_else(simulator, collectd, tmp):
     net.wait_until(path.exists, 5, "the state file")
     daemon.stop()
     assert not (daemon.prefix / "aisearch.state").exists()
+    assert [left.name for left in tmp.glob("some.state*")] == ["some.state"], "what was written first is left"
 
 
 def test_state_file_that_cannot_be_used(simulator, collectd, tmp):
@@ -522,6 +573,7 @@ def test_state_file_that_cannot_be_used(simulator, collectd, tmp):
         assert len(daemon.log_lines(rf"\[error\] aisearch plugin: StateFile: {path} cannot be .*aisearch\.state is used")) == 1
         daemon.stop()
         assert (daemon.prefix / "aisearch.state").read_text().startswith("aisearch-state 1\n")
+    assert [left.name for left in tmp.glob("*a-directory*")] == ["a-directory"]
 
 
 def test_state_file_that_cannot_be_written(simulator, collectd, tmp):
@@ -540,6 +592,8 @@ def test_state_file_that_cannot_be_written(simulator, collectd, tmp):
     assert len(daemon.log_lines("StateFile")) == 1
     (tmp / "there").rename(tmp / "here")
     daemon.wait_log(r"\[info\] aisearch plugin: StateFile: can be written again")
+    daemon.stop()
+    assert [left.name for left in (tmp / "here").iterdir()] == ["some.state"]
 
 
 # ---- no false alarms ------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from harness import ROOT
+from harness import BUILD, ROOT, temp_dir
+from harness.collectd import Config, refusal
 
 PLUGIN = ROOT / "collectd-plugin"
 POD = PLUGIN / "collectd-aisearch.pod"
@@ -17,12 +18,30 @@ MANUAL = (ROOT / "docs/collectd.md").read_text()
 
 BLOCKS = {"plugin": "Plugin options", "account": "Account options", "instance": "Instance options"}
 
+# What has an option that nobody knows, in each kind of block.
+UNKNOWN = {
+    "plugin": "Nobody 1",
+    "account": '<Account "docs">\nNobody 1\n</Account>',
+    "instance": '<Account "docs">\nAccountID "c3dc"\nAPIURL "http://localhost"\n<Instance "x">\nNobody 1\n</Instance>\n'
+                "</Account>",
+}
 
-def accepted(block: str) -> set[str]:
-    """The options in the table of the sources that the configuration is checked by, but for those that are gone."""
-    sources = "".join(path.read_text() for path in sorted(PLUGIN.glob("config*.c")))
-    [table] = re.findall(rf"\b{block}_options\[\] = \{{(.*?)NULL", sources, re.DOTALL)
-    return set(re.findall(r'\{"(\w+)", (?!GONE)', table))
+
+@pytest.fixture(scope="module")
+def accepted() -> dict[str, list[str]]:
+    """The options by block, as the plugin itself lists them, but for those that are gone."""
+    with temp_dir() as tmp:
+        log = refusal(Config("\n".join(UNKNOWN.values())), tmp).log
+    lists = re.findall(r"`Nobody' is not known in a `(\w+)' block\. Known ones: (.*)\.$", log, re.MULTILINE)
+    assert len(lists) == len(BLOCKS), log
+    return {block.lower(): names.split(", ") for block, names in lists}
+
+
+def manual_options() -> list[str]:
+    """Those in the tables of docs/collectd.md."""
+    tables = re.findall(r"^\| option \| value .*\n\|[-|]+\n((?:\|.*\n)+)", MANUAL, re.MULTILINE)
+    cells = [row.split("|")[1] for table in tables for row in table.splitlines()]
+    return [name for cell in cells for name in re.findall(r"`<?(\w+)", cell)]
 
 
 def conditions() -> dict[str, str]:
@@ -44,13 +63,23 @@ def items(title: str) -> list[str]:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_options(block):
-    options = accepted(block)
-    assert len(options) >= 2
+def test_options_are_in_the_man_page(accepted, block):
     documented = [re.match(r"(?:E<lt>)?B<(\w+)>", item)[1] for item in items(BLOCKS[block])]
-    assert sorted(documented) == sorted(options)
-    missing = [option for option in options if not re.search(rf"^(?:\| |### ).*`<?{option}\b", MANUAL, re.MULTILINE)]
-    assert missing == []
+    assert sorted(documented) == sorted(accepted[block])
+
+
+def test_options_are_in_the_manual(accepted):
+    """Those of discovery are named twice, where they stand and where they are explained."""
+    assert set(manual_options()) | {"Account"} == {name for names in accepted.values() for name in names}
+    assert re.search(r'^### `<Account "NAME">`$', MANUAL, re.MULTILINE)
+
+
+def test_options_that_are_gone_are_named_as_such(accepted):
+    sources = "".join(path.read_text() for path in sorted(PLUGIN.glob("config*.c")))
+    gone = re.findall(r'\{"(\w+)", GONE', sources)
+    assert len(gone) == 3 and not set(gone) & set(accepted["account"])
+    [line] = re.findall(r"^`UnixSocket`, .* of earlier releases are still accepted, with a warning\.$", MANUAL, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", line)) == {"UnixSocket", *gone}
 
 
 def test_notifications():
@@ -70,6 +99,77 @@ def test_links_of_the_man_page():
     targets = re.findall(r'L</"([^"]+)">', MAN_PAGE)
     assert targets
     assert [target for target in targets if not re.search(rf"^=head[12] {target}$", MAN_PAGE, re.MULTILINE)] == []
+
+
+PAGES = [*(ROOT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def anchors(page: str) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages(page):
+    lost = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        if not target.startswith("http") and (not file.exists() or anchor and anchor not in anchors(file.read_text())):
+            lost.append(target)
+    assert lost == []
+
+
+def test_pages_are_in_a_package():
+    """But for those that are about the sources."""
+    packaged = {name for docs in (ROOT / "debian").glob("*.docs") for name in docs.read_text().split()}
+    assert packaged >= {str(page.relative_to(ROOT)) for page in PAGES} - {"CHANGELOG.md", "docs/architecture.md"}
+    plugin = (ROOT / "debian/collectd-plugin-aisearch.docs").read_text().split()
+    assert set(re.findall(r"\]\((\w+\.md)[)#]", MANUAL)) <= {name.removeprefix("docs/") for name in plugin}
+
+
+@pytest.mark.parametrize("title, directory, prefix", [("A miss", "nginx-module", "ngx_http_aisearch_"),
+                                                      ("A response", "collectd-plugin", "")])
+def test_the_way_of_an_answer_is_short(title, directory, prefix):
+    """In docs/architecture.md: nine files, which are there."""
+    [chapter] = re.findall(rf"^## {title}\n(.*?)(?=^## )", (ROOT / "docs/architecture.md").read_text(), re.DOTALL | re.MULTILINE)
+    steps = re.findall(r"^    (\d)\. (\S+\.c)\s", chapter, re.MULTILINE)
+    assert [int(number) for number, _ in steps] == list(range(1, 10))
+    files = [ROOT / (name if "/" in name else f"{directory}/{prefix}{name}") for _, name in steps]
+    assert [file for file in files if not file.exists()] == []
+
+
+def layers() -> list[str]:
+    """The plugin's files in docs/architecture.md, from the highest to the lowest."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    [chapter] = re.findall(r"^## The files of the collectd plugin\n(.*?)(?=^## )", page, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^    (\w+)  ", chapter, re.MULTILINE)
+
+
+def test_all_files_of_the_plugin_are_explained():
+    """And no other ones; and each begins with what it is for."""
+    sources = sorted(PLUGIN.glob("*.c"))
+    assert sorted(layers()) == [source.stem for source in sources]
+    assert [source.name for source in sources if not source.read_text().startswith("/*")] == []
+
+
+# What account_free() frees of an account.
+UPWARDS = {("account", "lists")}
+
+
+def test_files_of_the_plugin_take_what_they_need_from_below():
+    """By what the linker sees."""
+    names = layers()
+    defined, used = {}, set()
+    for name in names:
+        run = subprocess.run(["nm", BUILD / f"collectd-plugin/{name}.o"], stdout=subprocess.PIPE, check=True, text=True)
+        symbols = [line.split()[-2:] for line in run.stdout.splitlines()]
+        defined |= {symbol: name for kind, symbol in symbols if kind in "TDBRC"}
+        used |= {(name, symbol) for kind, symbol in symbols if kind == "U"}
+    taken = {(name, defined[symbol]) for name, symbol in used if symbol in defined}
+    assert len(taken) > 2 * len(names)
+    assert {(name, other) for name, other in taken if names.index(other) < names.index(name)} <= UPWARDS
 
 
 def promises() -> list[tuple[str, list[str]]]:

@@ -21,13 +21,13 @@ import pytest
 
 from harness import ROOT, SLOWNESS, net, temp_dir
 from harness.collectd import Collectd, Config as CollectdConfig
+from harness.examples import CONFIG, RULES, config_text
 from harness.nginx import Config as NginxConfig, Nginx
-from harness.prometheus import BINARY, PROMTOOL, Prometheus
+from harness.prometheus import PROMTOOL, Prometheus
 from harness.simulator import ACCOUNT, Simulator
 from harness.unixsock import UnixSock
+from soak import outage
 
-CONFIG = ROOT / "config"
-RULES = "prometheus-aisearch.rules.yml"
 DASHBOARD = json.loads((CONFIG / "grafana-aisearch.json").read_text())
 
 WELL, ILL = "docs-my-ai-search", "docs-handbook"
@@ -53,15 +53,6 @@ CONTROL = f"""
   </Plugin>
 </Plugin>
 """
-
-
-def config_text(name: str, *replacements: tuple[str, str]) -> str:
-    """A file of config/, with each of these replaced, which have to be there."""
-    text = (CONFIG / name).read_text()
-    for old, new in replacements:
-        assert old in text, f"{name} has no {old}"
-        text = text.replace(old, str(new))
-    return text
 
 
 @dataclasses.dataclass
@@ -339,103 +330,31 @@ def test_fewer_series_where_they_cost_too_much(simulator, tmp):
     assert {f"docs/gauge-{name}" for name in OF_ACCOUNT} < set(report)
 
 
-# ---- an outage ----------------------------------------------------------------------------------------------------
-
-# Of everything that has a duration: of the rules, of Prometheus and of collectd. Thirty minutes are one.
-FASTER = 30
-
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-# What is wrong with instances before it, and has to stand in it; and what may be told of the outage itself.
-STANDING = {("AisearchJobFailed", "docs-failing"), ("AisearchJobsKeepFailing", "docs-failing"),
-            ("AisearchJobStalled", "docs-silent"), ("AisearchOverdue", "docs-late"),
-            ("AisearchInstanceError", "docs-broken")}
-UNREACHABLE, NOT_READ = ("AisearchUnreachable", "docs"), ("AisearchNotRead", "docs")
-
-
-def faster(text: str) -> str:
-    return re.sub(r"\b(\d+)([smhd])\b", lambda match: f"{int(match[1]) * UNITS[match[2]] * 1000 // FASTER}ms", text)
-
-
-def faster_prometheus(tmp: pathlib.Path, port: int, monkeypatch) -> Prometheus:
-    """Without nginx. By default it finds what was scraped last for five minutes: a thirtieth of that."""
-    program = tmp / "prometheus"
-    program.write_text(f'#!/bin/sh\nexec {BINARY} --query.lookback-delta={faster("5m")} "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setattr("harness.prometheus.BINARY", program)
-    config = config_text("prometheus.yml", ("localhost:9103", f"127.0.0.1:{port}")).partition("  # What the nginx")[0]
-    return Prometheus(tmp, faster(config), {RULES: faster(config_text(RULES))})
-
-
-def faster_collectd(simulator: Simulator, port: int) -> CollectdConfig:
-    account = f"""
-        <Account "docs">
-          AccountID "{ACCOUNT}"
-          APIURL "{simulator.url}"
-          TokenFile "{simulator.token_file}"
-          Timeout {5000 // FASTER}
-          Budget 300 {300 // FASTER}
-          ActiveInterval {20 / FASTER}
-          IdleInterval {300 / FASTER}
-          DiscoverInstances true
-          DiscoveryInterval {900 / FASTER}
-          StalledAfter {900 / FASTER}
-          OverdueAfter {180 / FASTER}
-        </Account>
-    """
-    outlets = config_text("collectd-outlets.conf", ("Port 9103", f"Port {port}")).partition("# For collectdctl")[0]
-    return CollectdConfig(account, interval=10 / FASTER, global_interval=10 / FASTER, extra=outlets, csv=False)
-
-
-def alerts_since(prometheus: Prometheus) -> dict[tuple[str, str], float]:
-    """When each alert began that stands: another time, where it was over in between."""
-    return {(sample.labels["alertname"], sample.labels.get("aisearch", "")): sample.value
-            for sample in prometheus.query("ALERTS_FOR_STATE")}
+# ---- an outage (tests/soak/outage.py) -------------------------------------------------------------------------------
 
 
 @pytest.mark.alone
 @pytest.mark.skipif(SLOWNESS > 1, reason="a thirtieth of the time is too little for a daemon with sanitizers")
-def test_what_stands_stands_in_an_outage(tmp, simulator, monkeypatch):
-    """Half an hour of 5xx, in which collectd is restarted."""
-    for name, fields in {"failing": {}, "silent": {}, "late": {}, "broken": {"status": "error"}}.items():
-        simulator.instance(f"instances/{name}", [{"id": "old", "state": "succeeded"}], **fields)
-    port = net.free_port()
-    with Collectd(tmp, faster_collectd(simulator, port)) as collectd, \
-         faster_prometheus(tmp, port, monkeypatch) as prometheus:
-        net.wait_until(lambda: prometheus.query('collectd_aisearch_operations_total{aisearch="docs-failing"} == 0'),
-                       10, "counters", every=0.2)
-        simulator.instance("instances/failing", [{"id": name, "starts_in": -5, "ends_in": 0, "end_reason": "error: x"}
-                                                 for name in "abc"])
-        simulator.instance("instances/silent", [{"id": "a", "starts_in": -1000, "silent_in": -950}])
-        net.wait_until(lambda: prometheus.firing() >= STANDING, 30, "all that is wrong", every=0.2)
-        standing, since = prometheus.firing(), alerts_since(prometheus)
-
-        fault = simulator.fault(status=502, body="no")
-        began = time.monotonic()
-        told = watch_outage(prometheus, standing, began, until=15 * 60 / FASTER)
-        collectd.stop()
-        collectd.start()
-        told = watch_outage(prometheus, standing, began, until=30 * 60 / FASTER) | told
-        assert told[UNREACHABLE] < 5 * 60 / FASTER
-        assert prometheus.firing() == {*standing, UNREACHABLE, NOT_READ}
-
-        simulator.clear_fault(fault)
-        net.wait_until(lambda: prometheus.firing() == standing, 30, "the end of the outage", every=0.2)
-        assert {alert: alerts_since(prometheus).get(alert) for alert in standing} == {
-            alert: since[alert] for alert in standing}
+def test_what_stands_stands_in_an_outage(tmp, simulator):
+    """Half an hour of 5xx, in which collectd is restarted, within a minute."""
+    outage.run(tmp, simulator, seconds=60)
 
 
-def watch_outage(prometheus: Prometheus, standing: set, began: float, until: float) -> dict[tuple[str, str], float]:
-    """After how many seconds each alert of the outage was first seen to fire; what stands has to fire all the time."""
-    first: dict[tuple[str, str], float] = {}
-    while (passed := time.monotonic() - began) < until:
-        firing = prometheus.firing()
-        assert firing >= standing, f"after {passed:.1f} s there is no more {standing - firing}"
-        assert firing <= {*standing, UNREACHABLE, NOT_READ}, f"after {passed:.1f} s"
-        for alert in firing - standing:
-            first.setdefault(alert, passed)
-        time.sleep(0.2)
-    return first
+@pytest.mark.parametrize("firing, complaint", [
+    (outage.STANDING - {("AisearchOverdue", "docs-late")}, "no more {('AisearchOverdue', 'docs-late')}"),
+    ({*outage.STANDING, ("AisearchNotMonitored", "")}, "there is {('AisearchNotMonitored', '')}"),
+], ids=["one that ends", "one that is wrong"])
+def test_what_is_wrong_in_an_outage_is_noticed(firing, complaint):
+    answers = iter([outage.STANDING, {*outage.STANDING, outage.UNREACHABLE}, firing])
+    pace = outage.Pace(seconds=0.1)
+    with pytest.raises(AssertionError, match=re.escape(complaint)):
+        outage.watch(lambda: next(answers), outage.STANDING, pace, time.monotonic(), until=math.inf)
+
+
+def test_all_of_an_outage_is_cut_in_proportion():
+    assert outage.Pace(60).text("for: 5m\nrate(x[1d]) interval: 15s # 2m3") == \
+        "for: 10000ms\nrate(x[2880000ms]) interval: 500ms # 2m3"
+    assert outage.Pace(1800).text("for: 5m") == "for: 300000ms"
 
 
 # ---- the dashboard ------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """
-collectd in all kinds of trouble: python3 -m soak.collectd --time SECONDS --seed N [--kill]. Instances whose jobs begin and
-end at random, an API with faults, and a collectd that is stopped, or killed, again and again. At the end each job that has
-ended is counted once, and each that has failed was told: once, or, where collectd was killed, at least once, and for each
-notification that was in the state file then at most once more.
+collectd in all kinds of trouble: python3 -m soak.collectd --time SECONDS [--seed N] [--seeds N]. Instances whose jobs
+begin and end at random, an API with faults, and a collectd that is stopped, or killed, again and again; for each seed once
+with stops alone, and once with kills too. At the end each job that has ended is counted once, and each that has failed was
+told: once, or, where collectd was killed, at least once, and for each notification that was in the state file then at most
+once more.
 """
 
 import argparse
@@ -20,6 +21,9 @@ from harness.simulator import ACCOUNT, Simulator
 INSTANCES = 50
 INTERVAL = 0.5
 ENDS = ("succeeded", "failed", "cancelled")
+
+# How long it is left in peace, in seconds: in a long run, and in a short one.
+LONG, SHORT = (10, 30), (3, 8)
 
 _CONFIG = """
 <Account "docs">
@@ -85,7 +89,7 @@ def pending(daemon: Collectd) -> list[str]:
     return re.findall(r"^budget notice!\S*message=Job%20(job\d+)%20\S*has%20failed", text, re.MULTILINE)
 
 
-def run(tmp: pathlib.Path, seconds: float, seed: int, kills: bool, pause: tuple[float, float] = (10, 30)) -> list[str]:
+def run(tmp: pathlib.Path, seconds: float, seed: int, kills: bool, pause: tuple[float, float]) -> list[str]:
     """Returns what was wrong."""
     rng = random.Random(seed)
     with Simulator(tmp) as simulator:
@@ -154,18 +158,23 @@ def _judge(daemon: Collectd, world: World, again: collections.Counter[str]) -> l
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="soak.collectd", description=__doc__)
-    parser.add_argument("--time", type=float, default=300, help="seconds")
+    parser.add_argument("--time", type=float, default=300, help="seconds, of each run")
     parser.add_argument("--seed", type=int, help="of an earlier run")
-    parser.add_argument("--kill", action="store_true", help="kill it, too")
+    parser.add_argument("--seeds", type=int, default=3, help="how many there are, where none is given")
     arguments = parser.parse_args()
-    seed = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
-    print(f"soak: collectd, {arguments.time:g} s, seed {seed}{', with kills' if arguments.kill else ''}", flush=True)
-    with temp_dir() as tmp:
-        wrong = run(tmp, arguments.time, seed, arguments.kill)
-    for violation in wrong:
-        print(violation)
-    print(f"soak: {len(wrong)} violations")
-    return 1 if wrong else 0
+    chosen = arguments.seed is not None
+    seeds = [arguments.seed] if chosen else [random.randrange(1 << 32) for _ in range(arguments.seeds)]
+    pause = LONG if arguments.time >= 10 * LONG[1] else SHORT
+    violations = 0
+    for seed in seeds:
+        for kills in (False, True):
+            print(f"soak: collectd, {arguments.time:g} s, seed {seed}{', with kills' if kills else ''}", flush=True)
+            with temp_dir() as tmp:
+                wrong = run(tmp, arguments.time, seed, kills, pause)
+            print(*wrong, sep="\n", end="\n" if wrong else "")
+            print(f"soak: {len(wrong)} violations{f'; again with: make soak SEED={seed}' if wrong else ''}", flush=True)
+            violations += len(wrong)
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

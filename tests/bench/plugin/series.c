@@ -1,6 +1,6 @@
 /*
  * A plugin of collectd's that does nothing but dispatch what aisearch does: ten values for each of many instances, a
- * tenth of them in each tenth of an interval.
+ * tenth of them in each tenth of an interval. It also says how many values collectd takes for missing.
  */
 
 #include "collectd.h"
@@ -21,6 +21,32 @@ static const struct {
 
 static int instances;
 static cdtime_t interval;
+
+static int missing;
+static pthread_mutex_t missing_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int series_missing(const value_list_t *vl, user_data_t *ud)
+{
+    (void) vl;
+    (void) ud;
+    pthread_mutex_lock(&missing_lock);
+    missing++;
+    pthread_mutex_unlock(&missing_lock);
+    return 0;
+}
+
+static void tell_missing(void)
+{
+    int told;
+
+    pthread_mutex_lock(&missing_lock);
+    told = missing;
+    missing = 0;
+    pthread_mutex_unlock(&missing_lock);
+    if (told > 0) {
+        WARNING("series plugin: missing: %d", told);
+    }
+}
 
 static void dispatch(int instance, size_t n)
 {
@@ -45,6 +71,7 @@ static int series_read(user_data_t *ud)
     static int slice;
 
     (void) ud;
+    tell_missing();
     for (int i = slice; i < instances; i += SLICES) {
         for (size_t n = 0; n < STATIC_ARRAY_SIZE(series); n++) {
             dispatch(i, n);
@@ -62,6 +89,7 @@ static int series_config(oconfig_item_t *ci)
 static int series_init(void)
 {
     interval = plugin_get_interval();
+    plugin_register_missing("series", series_missing, NULL);
     return plugin_register_complex_read("series", "series", series_read, interval / SLICES, NULL);
 }
 

@@ -1,0 +1,17 @@
+"""The files of config/, as they stand but for their places and times."""
+
+import pathlib
+
+from . import ROOT
+
+CONFIG = ROOT / "config"
+RULES = "prometheus-aisearch.rules.yml"
+
+
+def config_text(name: str, *replacements: tuple[str, str | int | pathlib.Path]) -> str:
+    """A file of config/, with each of these replaced, which have to be there."""
+    text = (CONFIG / name).read_text()
+    for old, new in replacements:
+        assert old in text, f"{name} has no {old}"
+        text = text.replace(old, str(new))
+    return text
