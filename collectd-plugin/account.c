@@ -6,11 +6,6 @@
 
 #include "state.h"
 
-int64_t account_lifetime(const account_t *account) {
-  return (int64_t)(3.0 * (double)account->idle_interval *
-                   account->values.stretch);
-}
-
 /* What plain instances are in is called "default", and needs no mention. */
 void poll_name(char name[DATA_MAX_NAME_LEN], const account_t *account,
                const poll_what_t *what) {

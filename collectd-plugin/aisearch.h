@@ -48,9 +48,9 @@ typedef struct {
   enum ais_fault fault; /* NONE also where the API says that there is none */
   int status;
   struct ais_verdict verdict;
-  int code;          /* that the API says no with; 0: none */
-  unsigned spent;    /* calls that it has cost */
-  int64_t closed;    /* for how long no more calls are wanted, ms */
+  int code;       /* that the API says no with; 0: none */
+  unsigned spent; /* calls that it has cost */
+  int64_t closed; /* for how long no more calls are wanted, ms */
   struct ais_error why;
   struct ais_answer answer; /* only where good; freed after the callback */
   const struct ais_response *response;
@@ -157,13 +157,13 @@ struct account_s {
   int64_t active_interval; /* ms */
   int64_t idle_interval;   /* ms */
   discovery_settings_t discover;
-  int64_t stalled_after;   /* ms; 0: never */
-  int64_t overdue_after;   /* ms; 0: never; or OVERDUE_BY_INTERVAL */
-  bool has_details; /* all values are reported */
-  bool has_items;   /* and what is indexed */
-  bool is_partial;  /* a block of it was refused: who knows whose */
-  account_t *payer; /* whose budget it spends: its own, or that of another
-                       account with the same credential */
+  int64_t stalled_after; /* ms; 0: never */
+  int64_t overdue_after; /* ms; 0: never; or OVERDUE_BY_INTERVAL */
+  bool has_details;      /* all values are reported */
+  bool has_items;        /* and what is indexed */
+  bool is_partial;       /* a block of it was refused: who knows whose */
+  account_t *payer;      /* whose budget it spends: its own, or that of another
+                            account with the same credential */
 
   /* of the thread */
   credential_t credential;
@@ -177,13 +177,12 @@ struct account_s {
   budget_t budget;     /* of a payer */
   schedule_t schedule; /* of a payer */
   list_t *lists;
-  int64_t logged_at;  /* begin of an interval, in which so many were */
-  size_t logged;      /* complained about, */
-  size_t logged_more; /* and so many only counted */
-  size_t under_way;   /* of a payer: how many requests */
-  size_t room;        /* of a payer: and how many there may be */
-  size_t asked;       /* requests, since ever */
-  bool is_test;       /* and there are not to be many */
+  int64_t logged_at; /* begin of an interval, in which so many were */
+  size_t logged;     /* complained about, */
+  size_t under_way;  /* of a payer: how many requests */
+  size_t room;       /* of a payer: and how many there may be */
+  size_t asked;      /* requests, since ever */
+  bool is_test;      /* and there are not to be many */
 
   pthread_mutex_t lock;
   poll_t *first;           /* lock */
@@ -256,9 +255,6 @@ void poll_resource(const poll_t *poll, enum ais_kind kind,
                    struct ais_resource *resource);
 void poll_label(const poll_t *poll, char *label, size_t size);
 
-/* How old an answer may be to be reported. With the lock. */
-int64_t account_lifetime(const account_t *account);
-
 static inline struct ais_str view(const char *s) {
   return (struct ais_str){s, s != NULL ? strlen(s) : 0};
 }
@@ -288,8 +284,8 @@ void config_free(account_t *account);
 void credential_read(account_t *account);
 
 /* How long, in ms, the account is not to ask; and how long until one of those
- * that spend the payer's budget may, with that part of it; -1: until something
- * else happens. */
+ * that spend the payer's budget may, with that part of it, or AIS_NEVER where
+ * something else has to happen. */
 int64_t request_pause(const account_t *account);
 int64_t request_wait(account_t *payer, budget_part_t part);
 

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "ais_clock.h"
+
 static double min_double(double a, double b) { return a < b ? a : b; }
 
 int budget_limit(budget_t *b, struct ais_budget_limit limit) {
@@ -49,7 +51,7 @@ int64_t budget_wait(budget_t *b, budget_part_t part, int64_t now) {
 
   if (budget_left(b, part, now) > 0)
     return 0;
-  return wait > 0 ? wait : -1;
+  return wait > 0 ? wait : AIS_NEVER;
 }
 
 double budget_rate(budget_t *b, int64_t now) {

@@ -45,7 +45,7 @@ uint32_t budget_left(budget_t *b, budget_part_t part, int64_t now);
 void budget_begin(budget_t *b);
 
 /* How long until a look-up may begin, if nothing else happens; 0: it may now;
- * -1: for ever. */
+ * AIS_NEVER: that has to. */
 int64_t budget_wait(budget_t *b, budget_part_t part, int64_t now);
 
 /* The calls per ms that there are for ever; less where the API says that others

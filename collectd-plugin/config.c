@@ -405,8 +405,6 @@ static int check_url(account_t *account) {
   return 0;
 }
 
-static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* More often than values are reported nobody needs to look; and a look is over
  * before the next one is due. */
 static int check_times(account_t *account, const oconfig_item_t *ci) {
@@ -419,14 +417,14 @@ static int check_times(account_t *account, const oconfig_item_t *ci) {
     warn("ActiveInterval %g is below the Interval of the plugin. Will use "
          "that: %g.",
          *active / 1e3, interval / 1e3);
-  *active = later(*active, interval);
+  *active = ais_later(*active, interval);
   if (*idle < *active && find_item(ci, "IdleInterval") != NULL)
     return refuse(
         "IdleInterval %g is below ActiveInterval, %g. Use at least that.",
         *idle / 1e3, *active / 1e3);
-  *idle = later(*idle, *active);
+  *idle = ais_later(*idle, *active);
 
-  longest = later(*active * 9 / 10, 1);
+  longest = ais_later(*active * 9 / 10, 1);
   if (target->timeout > longest && find_item(ci, "Timeout") != NULL)
     warn("Timeout %g is too long for an ActiveInterval of %g seconds. Will use "
          "%g.",
@@ -468,7 +466,7 @@ static int check_budget(account_t *account) {
           "have Budget options for more than %d different numbers of seconds. "
           "Give both the same ones.",
           account->payer->name, AIS_BUDGET_LIMITS);
-  budget->hold = later(budget->hold, account->target.timeout + SLACK);
+  budget->hold = ais_later(budget->hold, account->target.timeout + SLACK);
   return 0;
 }
 

@@ -20,8 +20,6 @@ typedef struct {
   bool is_news;   /* something in it was not seen in this look */
 } look_t;
 
-static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
-
 void history_init(history_t *h) {
   *h = (history_t){
       .seen_at = AIS_TIME_NONE,
@@ -100,7 +98,7 @@ static void settle(history_t *h) {
     history_sort(h);
   for (; h->njobs > HISTORY_JOBS; h->njobs--)
     if (!h->jobs[h->njobs - 1].active)
-      h->floor = later(h->floor, h->jobs[h->njobs - 1].at);
+      h->floor = ais_later(h->floor, h->jobs[h->njobs - 1].at);
   for (uint32_t i = 0; i < h->njobs; i++)
     h->jobs[i].fresh = false;
   h->resumed = true;
@@ -154,7 +152,7 @@ static void note_change(look_t *look, int64_t at) {
   history_t *h = look->history;
 
   look->news->changed = true;
-  h->changed_at = later(h->changed_at, happened_at(look, at));
+  h->changed_at = ais_later(h->changed_at, happened_at(look, at));
 }
 
 /* The order of two ends. Where they are of one second, the one that is worse
@@ -182,7 +180,8 @@ static void count_end(look_t *look, const struct ais_job *job) {
 
   h->ended[job->state]++;
   if (job->state == AIS_SUCCEEDED)
-    h->succeeded_at = later(h->succeeded_at, happened_at(look, job->ended_at));
+    h->succeeded_at =
+        ais_later(h->succeeded_at, happened_at(look, job->ended_at));
   note_change(look, job->ended_at);
   tell_end(look->news, job);
 }
@@ -192,14 +191,14 @@ static void learn_times(look_t *look, const struct ais_job *job) {
   history_t *h = look->history;
   int64_t started = sane_time(look, job->started_at);
   int64_t ended = sane_time(look, job->ended_at);
-  int64_t latest = later(started, ended);
+  int64_t latest = ais_later(started, ended);
 
   if (job->state == AIS_SUCCEEDED)
     h->succeeded_at =
-        later(h->succeeded_at, ais_earlier(ended, look->answered_at));
+        ais_later(h->succeeded_at, ais_earlier(ended, look->answered_at));
   if (look->is_first)
     h->changed_at =
-        later(h->changed_at, ais_earlier(latest, look->answered_at));
+        ais_later(h->changed_at, ais_earlier(latest, look->answered_at));
 }
 
 /* One job. */

@@ -45,8 +45,8 @@ struct list_s {
 
   trouble_t trouble;
   bool said_left_out, said_repeats, said_full; /* what is odd about it */
+  bool said_scarce;                            /* how long a round takes */
   bool said_refused, said_unknown;             /* what is about named ones */
-  size_t said_scarce; /* how long a round takes, for so many instances */
 
   list_t *next;
 };
@@ -210,28 +210,25 @@ static void end_missing(list_t *list) {
   }
 }
 
-/* Where the budget does not do for all of them within IdleInterval. Once, and
- * again when there are many more. */
+/* Once, where the budget does not do for all of them within IdleInterval. */
 static void tell_scarce(list_t *list) {
   account_t *account = list->request.account;
-  account_t *payer = account->payer;
-  size_t members = payer->schedule.members;
-  double round = schedule_round(&payer->schedule);
-  double per_minute = (double)members / ((double)account->idle_interval / 6e4);
+  const schedule_t *schedule = &account->payer->schedule;
+  double idle = (double)account->idle_interval;
+  double round = (double)schedule->members / schedule->pace;
   char takes[SPAN_SIZE], wanted[SPAN_SIZE];
 
-  if (round <= (double)account->idle_interval ||
-      members < list->said_scarce + list->said_scarce / 2 + 1)
+  if (list->said_scarce || round <= idle)
     return;
 
-  list->said_scarce = members;
+  list->said_scarce = true;
   account_log(account, LOG_WARNING,
               ": With this Budget it takes %s to look at all of %zu instances "
               "once, and not an IdleInterval of %s. A Budget of %.0f calls in "
               "300 seconds would do, or a longer IdleInterval.",
-              conditions_span(takes, (int64_t)round), members,
+              conditions_span(takes, (int64_t)round), schedule->members,
               conditions_span(wanted, account->idle_interval),
-              per_minute * 5.0 * 1.06 + 1.0);
+              (double)schedule->members * 300e3 / idle * 1.06 + 1.0);
 }
 
 static void tell_round(list_t *list) {
@@ -434,7 +431,7 @@ static void list_ask(list_t *list) {
   request_send(&list->request);
 }
 
-/* Begins what is due. Returns how long to wait, -1 for ever. */
+/* Begins what is due. Returns how long to wait, or AIS_NEVER. */
 static int64_t list_poll(list_t *list) {
   account_t *account = list->request.account;
   budget_part_t part =
@@ -442,7 +439,7 @@ static int64_t list_poll(list_t *list) {
   int64_t now = ais_clock(), wait;
 
   if (list->request.under_way)
-    return -1;
+    return AIS_NEVER;
   if (list->due > now)
     return list->due - now;
   wait = request_pause(account);
@@ -458,16 +455,12 @@ static int64_t list_poll(list_t *list) {
   }
   list->request.part = part;
   list_ask(list);
-  return list->request.under_way ? -1 : 0;
+  return list->request.under_way ? AIS_NEVER : 0;
 }
 
 int64_t lists_poll(account_t *account, int64_t limit) {
-  for (list_t *list = account->lists; list != NULL; list = list->next) {
-    int64_t wait = list_poll(list);
-
-    if (wait != -1)
-      limit = ais_earlier(limit, wait);
-  }
+  for (list_t *list = account->lists; list != NULL; list = list->next)
+    limit = ais_earlier(limit, list_poll(list));
   return limit;
 }
 

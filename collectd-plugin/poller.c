@@ -150,7 +150,7 @@ static void poll_begin(poll_t *poll) {
 
 /* Begins what is due. What may not be asked for, in an outage, keeps its
  * interval. Returns how long until there may be more, if nothing else happens;
- * -1: for ever. */
+ * AIS_NEVER: that has to. */
 static int64_t poll_due(account_t *payer) {
   schedule_t *schedule = &payer->schedule;
   int64_t now = ais_clock();
@@ -208,10 +208,6 @@ static void publish(account_t *account) {
   pthread_mutex_unlock(&account->lock);
 }
 
-static int64_t sooner(int64_t limit, int64_t wait) {
-  return wait != -1 && wait < limit ? wait : limit;
-}
-
 /* Begins all that is due. Returns how long, in ms and at most an interval,
  * until there may be more. */
 static int64_t poll_all(int64_t interval) {
@@ -224,7 +220,7 @@ static int64_t poll_all(int64_t interval) {
 
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
     if (a->payer == a) {
-      limit = sooner(limit, poll_due(a));
+      limit = ais_earlier(limit, poll_due(a));
       tell_news(a);
     }
   }
@@ -256,7 +252,7 @@ static int64_t save(int64_t limit) {
     return limit;
   for (account_t *a = poller_accounts; all && a != NULL; a = a->next)
     account_sweep(a);
-  return sooner(limit, state_save(poller_accounts, all));
+  return ais_earlier(limit, state_save(poller_accounts, all));
 }
 
 static void *poller_main(void __attribute__((unused)) * arg) {

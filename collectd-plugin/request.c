@@ -416,7 +416,7 @@ void request_send(request_t *request) {
 int64_t request_wait(account_t *payer, budget_part_t part) {
   return payer->under_way < payer->room
              ? budget_wait(&payer->budget, part, ais_clock())
-             : -1;
+             : AIS_NEVER;
 }
 
 /* ---- what is logged ------------------------------------------------------ */

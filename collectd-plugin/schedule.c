@@ -2,6 +2,8 @@
 
 #include "schedule.h"
 
+#include "ais_clock.h"
+
 /* Over how many looks their cost is averaged. */
 #define COST_LOOKS 16
 
@@ -168,7 +170,7 @@ int64_t schedule_wait(const schedule_t *s) {
   double due;
 
   if (find_next(s, &due) == NULL)
-    return -1;
+    return AIS_NEVER;
   return due > s->now ? (int64_t)((due - s->now) * s->stretch) + 1 : 0;
 }
 
@@ -209,10 +211,6 @@ void schedule_hold(schedule_t *s, schedule_entry_t *entry, int64_t ms) {
   entry->due = s->now + (double)ms / s->stretch;
   entry->is_held = true;
   insert(&s->waiting, entry);
-}
-
-double schedule_round(const schedule_t *s) {
-  return (double)s->members / s->pace;
 }
 
 void schedule_spent(schedule_t *s, unsigned calls, bool is_more) {

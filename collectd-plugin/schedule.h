@@ -83,7 +83,7 @@ void schedule_advance(schedule_t *s, int64_t now, double rate);
  * where there is none. */
 schedule_entry_t *schedule_take(schedule_t *s);
 
-/* How many real milliseconds until one is due; -1: never. */
+/* How many real milliseconds until one is due, or AIS_NEVER. */
 int64_t schedule_wait(const schedule_t *s);
 
 /* A look has ended: when is the next one? */
@@ -93,9 +93,6 @@ void schedule_done(schedule_t *s, schedule_entry_t *entry, schedule_next_t next,
 /* The one that was taken may not begin before ms have passed: it keeps its
  * interval. */
 void schedule_hold(schedule_t *s, schedule_entry_t *entry, int64_t ms);
-
-/* How many ms it takes to look at all of them once, at the pace there is. */
-double schedule_round(const schedule_t *s);
 
 /* What a look has cost, in calls that count. is_more: it went on with one that
  * was told of before. */

@@ -461,7 +461,7 @@ int64_t state_save(account_t *accounts, bool all) {
   if (state.is_writing && atomic_load(&state.is_written))
     finish_writing(accounts);
   if (state.is_writing || !state.is_urgent)
-    return -1;
+    return AIS_NEVER;
   if (!all && left > 0)
     return left;
 
@@ -473,7 +473,7 @@ int64_t state_save(account_t *accounts, bool all) {
   state.is_writing = status == 0;
   if (status != 0)
     hand_over(accounts, status);
-  return -1;
+  return AIS_NEVER;
 }
 
 void state_close(account_t *accounts) {

@@ -23,6 +23,11 @@ static inline int64_t ais_earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static inline int64_t ais_later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* From now until then, never negative. */
 static inline int64_t ais_clock_until(int64_t then)
 {

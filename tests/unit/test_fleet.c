@@ -275,8 +275,8 @@ static int64_t next_time(struct world *w)
     int64_t wait = schedule_wait(&w->schedule);
 
     if (wait == 0)
-        wait = w->n < STREAMS ? budget_wait(&w->budget, BUDGET_ALL, w->now) : -1;
-    return wait != -1 && w->now + wait < next ? w->now + wait : next;
+        wait = w->n < STREAMS ? budget_wait(&w->budget, BUDGET_ALL, w->now) : AIS_NEVER;
+    return wait < next - w->now ? w->now + wait : next;
 }
 
 static void run(struct world *w, int64_t until)

@@ -144,7 +144,7 @@ static void test_room_is_kept_for_those_that_began(void **state)
         budget_begin(&b);
     }
     assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 0);
-    assert_int_equal(budget_wait(&b, BUDGET_ALL, 0), -1);
+    assert_int_equal(budget_wait(&b, BUDGET_ALL, 0), AIS_NEVER);
 
     for (int i = 0; i < 4; i++)
         assert_true(budget_enter(&b, BUDGET_ALL, &tickets[i], 0));

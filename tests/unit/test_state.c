@@ -167,12 +167,12 @@ static void test_what_is_urgent(void **test_state)
     (void) test_state;
     open_it();
     see_nothing();
-    assert_int_equal(state_save(&account, false), -1);
+    assert_int_equal(state_save(&account, false), AIS_NEVER);
     assert_false(state.is_writing);
 
     state.saved_at = ais_clock() - SAVE_PAUSE;
     fail_job("a");
-    assert_int_equal(state_save(&account, false), -1);
+    assert_int_equal(state_save(&account, false), AIS_NEVER);
     assert_true(state.is_writing);
     finish_writing(&account);
     fail_job("b");
