@@ -124,9 +124,9 @@ void poll_resource(const poll_t *poll, enum ais_kind kind,
   *resource = (struct ais_resource){
       .generation = instance->generation,
       .kind = kind,
-      .namespace = view(instance->namespace),
-      .instance = view(instance->id),
-      .job = view(kind == AIS_JOB ? poll->job : NULL),
+      .namespace = ais_str_of(instance->namespace),
+      .instance = ais_str_of(instance->id),
+      .job = ais_str_of(kind == AIS_JOB ? poll->job : NULL),
       .page = AIS_PAGE_NONE,
       .per_page = AIS_PAGE_NONE,
   };

@@ -255,10 +255,6 @@ void poll_resource(const poll_t *poll, enum ais_kind kind,
                    struct ais_resource *resource);
 void poll_label(const poll_t *poll, char *label, size_t size);
 
-static inline struct ais_str view(const char *s) {
-  return (struct ais_str){s, s != NULL ? strlen(s) : 0};
-}
-
 /* The time of the world, ms since the epoch; see ais_clock() for the other. */
 static inline int64_t epoch(void) { return (int64_t)CDTIME_T_TO_MS(cdtime()); }
 

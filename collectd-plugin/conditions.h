@@ -3,7 +3,6 @@
 
 #include "ais_policy.h"
 
-#include "history.h"
 #include "instance.h"
 
 /*

@@ -49,7 +49,7 @@ static int read_text(const item_t *item) {
 
   if (cf_util_get_string(item->ci, text) != 0)
     return -1;
-  if (option->is_valid == NULL || option->is_valid(view(*text)))
+  if (option->is_valid == NULL || option->is_valid(ais_str_of(*text)))
     return 0;
   return refuse("%s \"%s\" is %s", option->name, *text, option->rule);
 }
@@ -226,7 +226,7 @@ static int add_instance(account_t *account, const settings_t *s) {
     what.generation = AIS_AUTORAG;
   if (autorag && s->namespace != NULL)
     return refuse("AutoRAG has no namespaces. Remove Namespace or Generation.");
-  if (!ais_instance_valid(view(s->id), what.generation))
+  if (!ais_instance_valid(ais_str_of(s->id), what.generation))
     return refuse("This is no instance's name. Use 1 to %d of a-z, 0-9 and _, "
                   "with single - between them.",
                   autorag ? 32 : 64);

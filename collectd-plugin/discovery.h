@@ -1,8 +1,6 @@
 #ifndef AISEARCH_DISCOVERY_H
 #define AISEARCH_DISCOVERY_H
 
-#include <stdbool.h>
-
 #include "ais_answer.h"
 
 /*

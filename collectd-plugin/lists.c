@@ -422,7 +422,7 @@ static void list_ask(list_t *list) {
   *resource = (struct ais_resource){
       .generation = list->namespace[0] != '\0' ? AIS_NAMESPACED : AIS_PLAIN,
       .kind = list->kind,
-      .namespace = view(list->namespace),
+      .namespace = ais_str_of(list->namespace),
       .page = list->discovery.page,
       .per_page = DISCOVERY_PER_PAGE,
   };
@@ -514,8 +514,8 @@ static int add_remembered(account_t *account, const char *name) {
   }
 
   list = find_list(account, namespace);
-  if (list != NULL && ais_instance_valid(view(id), AIS_PLAIN) &&
-      ais_namespace_valid(view(namespace)) && selects(list, id)) {
+  if (list != NULL && ais_instance_valid(ais_str_of(id), AIS_PLAIN) &&
+      ais_namespace_valid(ais_str_of(namespace)) && selects(list, id)) {
     what = identify(list, id, namespace);
     return poll_add(account, &what) != NULL ? 0 : -1;
   }

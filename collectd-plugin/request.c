@@ -334,7 +334,7 @@ static void make_path(const request_t *request, struct ais_resource *resource,
   if (request->is_witness)
     sstrncpy(path, account->credential.witness.path, AIS_RESOURCE_PATH_MAX);
   else
-    ais_resource_path(resource, view(account->account_id), path);
+    ais_resource_path(resource, ais_str_of(account->account_id), path);
 }
 
 /* Others may have been faster, by a repeat: it keeps its turn. Where a repeat

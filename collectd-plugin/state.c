@@ -153,7 +153,7 @@ static bool line_read(char *line) {
   int of = 0;
   int64_t at;
 
-  if (text == NULL || name[0] == '\0' || !ais_time_parse(view(date), &at))
+  if (text == NULL || name[0] == '\0' || !ais_time_parse(ais_str_of(date), &at))
     return false;
   if (strcmp(kind, "budget") == 0 && strchr(name, '!') != NULL) {
     kind = strsep(&name, "!");

@@ -20,10 +20,10 @@ struct ais_str {
 
 #define AIS_STR(literal) ((struct ais_str){(literal), sizeof(literal) - 1})
 
-/* Of a C string. */
+/* Of a C string; NULL: without text. */
 static inline struct ais_str ais_str_of(const char *s)
 {
-    return (struct ais_str){s, strlen(s)};
+    return (struct ais_str){s, s != NULL ? strlen(s) : 0};
 }
 
 static inline bool ais_str_eq(struct ais_str a, struct ais_str b)

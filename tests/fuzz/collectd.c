@@ -49,7 +49,7 @@ static void check_poll(const poll_t *poll, const account_t *account)
     struct ais_str path, query;
 
     poll_resource(poll, poll->job != NULL ? AIS_JOB : AIS_LIST, &made);
-    ais_resource_path(&made, view(account->account_id), buffer);
+    ais_resource_path(&made, ais_str_of(account->account_id), buffer);
     path = (struct ais_str){buffer + 1, strcspn(buffer + 1, "?")};
     query = (struct ais_str){path.data + path.len, 0};
     MUST(poll->request.account == account);
