@@ -158,32 +158,6 @@ void poll_schedule(poll_t *poll) {
     schedule_add(&payer->schedule, &poll->turn, poll->instance->name, left);
 }
 
-void poll_know(poll_t *poll, const struct ais_instance *told) {
-  account_t *account = poll->request.account;
-  facts_t facts;
-
-  facts_take(&facts, told);
-  pthread_mutex_lock(&account->lock);
-  poll->instance->awaited = false;
-  conditions_know(poll->instance, &facts, epoch());
-  state_touch(account->notices.changed);
-  pthread_mutex_unlock(&account->lock);
-}
-
-/* Should it come back, it goes on where it was. */
-void poll_end(poll_t *poll) {
-  account_t *account = poll->request.account;
-  instance_t *instance = poll->instance;
-
-  schedule_drop(&account->payer->schedule, &poll->turn);
-  pthread_mutex_lock(&account->lock);
-  conditions_gone(&instance->told);
-  instance->is_gone = true;
-  instance->is_over = false;
-  pthread_mutex_unlock(&account->lock);
-  state_touch(/* is_urgent = */ true);
-}
-
 void account_sweep(account_t *account) {
   for (poll_t *poll = account->first, *next; poll != NULL; poll = next) {
     bool is_over;

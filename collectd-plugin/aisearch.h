@@ -46,7 +46,6 @@ typedef struct {
   bool good;
   bool put_off;         /* nothing has: it is to be sent again */
   enum ais_fault fault; /* NONE also where the API says that there is none */
-  int status;
   struct ais_verdict verdict;
   int code;       /* that the API says no with; 0: none */
   unsigned spent; /* calls that it has cost */
@@ -56,8 +55,6 @@ typedef struct {
   const struct ais_response *response;
 } result_t;
 
-typedef void (*request_done_t)(request_t *request, result_t *result);
-
 /* One GET; zeroed at first. The caller sets the first ones. */
 struct request_s {
   account_t *account;
@@ -65,7 +62,7 @@ struct request_s {
   budget_part_t part; /* of the budget, that it may spend. Of FACTS: what comes
                          of it says nothing of the account, and it does not go
                          with a credential that is refused */
-  request_done_t done;
+  void (*done)(request_t *request, result_t *result);
   bool is_witness; /* what the credential's witness was asked for */
 
   bool under_way;
@@ -240,12 +237,6 @@ void poll_remove(poll_t *poll);
 /* Puts a new poll, or an instance that has come back, into the schedule; one
  * that is under way, at its end. */
 void poll_schedule(poll_t *poll);
-
-/* The instance is gone: reports its conditions once more, as over, and ends. */
-void poll_end(poll_t *poll);
-
-/* The API has told of an instance. */
-void poll_know(poll_t *poll, const struct ais_instance *told);
 
 /* Frees what is gone, once that was reported. */
 void account_sweep(account_t *account);

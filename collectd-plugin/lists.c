@@ -168,6 +168,19 @@ static poll_t *meet(list_t *list, poll_t *poll, const poll_what_t *what) {
   return poll;
 }
 
+/* The API has told of an instance. */
+static void know(poll_t *poll, const struct ais_instance *told) {
+  account_t *account = poll->request.account;
+  facts_t facts;
+
+  facts_take(&facts, told);
+  pthread_mutex_lock(&account->lock);
+  poll->instance->awaited = false;
+  conditions_know(poll->instance, &facts, epoch());
+  state_touch(account->notices.changed);
+  pthread_mutex_unlock(&account->lock);
+}
+
 static void take_element(list_t *list, const struct ais_instance *element) {
   account_t *account = list->request.account;
   poll_what_t what = identify(list, element->id, element->namespace);
@@ -191,7 +204,7 @@ static void take_element(list_t *list, const struct ais_instance *element) {
     return;
 
   if (poll->instance->generation != AIS_AUTORAG)
-    poll_know(poll, element);
+    know(poll, element);
   else if (poll->instance->listed_at == 0 && selects(list, element->id))
     account_log(account, LOG_WARNING,
                 ": Instance \"%s\" cannot be watched: an AutoRAG of this "
@@ -201,12 +214,23 @@ static void take_element(list_t *list, const struct ais_instance *element) {
   poll->instance->listed_at = ais_clock();
 }
 
+/* Conditions of what is gone are reported once more, as over. Should it come
+ * back, it goes on where it was. */
 static void end_missing(list_t *list) {
+  account_t *account = list->request.account;
   poll_t *poll = NULL;
 
   while ((poll = find_poll(list, poll, MISSING)) != NULL) {
-    tell_name(list, poll->instance, "is gone", ++list->gone);
-    poll_end(poll);
+    instance_t *instance = poll->instance;
+
+    tell_name(list, instance, "is gone", ++list->gone);
+    schedule_drop(&account->payer->schedule, &poll->turn);
+    pthread_mutex_lock(&account->lock);
+    conditions_gone(&instance->told);
+    instance->is_gone = true;
+    instance->is_over = false;
+    pthread_mutex_unlock(&account->lock);
+    state_touch(/* is_urgent = */ true);
   }
 }
 
@@ -265,7 +289,7 @@ static void list_complain(list_t *list, result_t *result) {
   account_t *account = list->request.account;
   struct ais_error why = result->why;
 
-  if (result->status == 403 && account->credential.file == NULL)
+  if (result->response->status == 403 && account->credential.file == NULL)
     ais_error_set(&result->why,
                   "%s. Where nginx has an allow-list (\"instance\"), it lists "
                   "no instances: name them here, too",
@@ -345,7 +369,7 @@ static void take_one(list_t *list, const result_t *result) {
   if (!result->good)
     return;
 
-  poll_know(list->one, &result->answer.instance);
+  know(list->one, &result->answer.instance);
   if (is_news(&list->said_refused, true) && !list->discovers)
     list_log(list, LOG_INFO,
              "is refused. The instances that are named are asked for one by "

@@ -201,7 +201,6 @@ static void judge(result_t *result, const struct ais_resource *resource) {
   const struct ais_response *response = result->response;
 
   result->fault = response->fault;
-  result->status = response->status;
   if (result->fault != AIS_FAULT_NONE) {
     ais_error_set(&result->why, "%s", response->message);
   } else if (strcmp(response->cache, "STALE") == 0) {
@@ -238,7 +237,7 @@ static void count(const request_t *request, const result_t *result) {
     account->answers++;
     account->values.errors[is_no ? AIS_FAULT_REFUSED : result->fault]++;
     conditions_count(&account->conditions, result->fault,
-                     is_no ? result->status : 0, result->code);
+                     is_no ? response->status : 0, result->code);
     if (!result->good)
       sstrncpy(account->fault, result->why.text, sizeof(account->fault));
     if (response->status != 0) {
@@ -437,7 +436,8 @@ static void complain(account_t *account, const char *label,
                      const result_t *result) {
   char status[40], closed[64] = "", span[SPAN_SIZE];
 
-  ssnprintf(status, sizeof(status), "the API answers %d", result->status);
+  ssnprintf(status, sizeof(status), "the API answers %d",
+            result->response->status);
   if (result->closed > 0)
     ssnprintf(closed, sizeof(closed), "; no calls for the next %s",
               conditions_span(span, result->closed));
@@ -451,7 +451,7 @@ static void complain(account_t *account, const char *label,
 void request_complain(account_t *account, trouble_t *trouble, const char *label,
                       const result_t *result) {
   int kind = result->good           ? 0
-             : result_is_no(result) ? result->status
+             : result_is_no(result) ? result->response->status
                                     : (int)result->fault;
 
   if ((result->fault == AIS_FAULT_BUDGET && trouble->kind != 0) ||

@@ -350,9 +350,9 @@ static void ask(void)
 }
 
 /* Returns whether the round goes on. */
-static bool give(result_t result, const char *cache)
+static bool give(result_t result, int status, const char *cache)
 {
-    struct ais_response response = {.age = 0};
+    struct ais_response response = {.status = status};
 
     now_ms += 10;
     snprintf(response.cache, sizeof(response.cache), "%s", cache);
@@ -364,7 +364,7 @@ static bool give(result_t result, const char *cache)
 
 static bool give_page(struct ais_listing listing, const char *cache)
 {
-    return give((result_t){.good = true, .status = 200, .answer = {.success = true, .listing = listing}}, cache);
+    return give((result_t){.good = true, .answer = {.success = true, .listing = listing}}, 200, cache);
 }
 
 static bool page(void)
@@ -387,7 +387,7 @@ static bool page_of_cache(void)
 static bool give_fault(enum ais_fault fault, int status)
 {
     ask();
-    return give((result_t){.fault = fault, .status = status}, "");
+    return give((result_t){.fault = fault}, status, "");
 }
 
 static void wait_for_round(void)
@@ -1350,7 +1350,7 @@ static bool give_one(const char *id, int64_t sync_interval)
     assert_int_equal(asked->part, BUDGET_FACTS);
     assert_true(ais_str_eq(asked->resource.instance, str(id)));
     assert_int_equal(asked->resource.job.len, 0);
-    return give((result_t){.good = true, .status = 200, .answer = {.success = true, .instance = told}}, "");
+    return give((result_t){.good = true, .answer = {.success = true, .instance = told}}, 200, "");
 }
 
 static void test_one_by_one(void **state)
@@ -1433,7 +1433,7 @@ static void test_lists_of_all_namespaces(void **state)
     wait_for_round();
     ask();
     of_account = (list_t *) asked;
-    assert_true(give((result_t){.status = 404, .verdict = {.no_route = true}}, ""));
+    assert_true(give((result_t){.verdict = {.no_route = true}}, 404, ""));
     assert_int_equal(count_logged("the API has none any more"), 1);
     for (int round = 0; round < 2; round++) {
         asked = NULL;
