@@ -100,7 +100,8 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
   return poll;
 }
 
-void poll_remove(poll_t *poll) {
+/* One that is not under way. */
+static void poll_remove(poll_t *poll) {
   account_t *account = poll->request.account;
 
   if (poll->leads)

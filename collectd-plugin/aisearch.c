@@ -13,11 +13,6 @@
 
 static config_t config;
 
-/* "collectd -T" reads once, to see whether all works. */
-static bool is_test(void) {
-  return global_option_get_long("ReadThreads", 0) == -1;
-}
-
 static int register_account(account_t *account) {
   char name[DATA_MAX_NAME_LEN];
 
@@ -27,7 +22,7 @@ static int register_account(account_t *account) {
   /* No free_func: the thread still uses the account when collectd has freed
    * the callbacks' data. */
   return plugin_register_complex_read(
-      "aisearch", name, is_test() ? report_test : report,
+      "aisearch", name, account->is_test ? report_test : report,
       account->interval / account->slices, &(user_data_t){.data = account});
 }
 
@@ -38,19 +33,22 @@ static int aisearch_config(oconfig_item_t *ci) {
 }
 
 /* collectd may have gone to the background since the configuration was read:
- * threads and clients are made here. */
+ * threads and clients are made here. "collectd -T" reads once, to see whether
+ * all works. */
 static int aisearch_init(void) {
+  bool is_test = global_option_get_long("ReadThreads", 0) == -1;
+
   if (config.accounts == NULL)
     ERROR("aisearch plugin: No account is configured. Add a <Plugin aisearch> "
           "block with an <Account> in it, or remove the LoadPlugin line.");
-  if (is_test() && (config.is_refused || config.accounts == NULL))
+  if (is_test && (config.is_refused || config.accounts == NULL))
     return -1;
   if (config.accounts == NULL)
     return 0;
 
-  if (!is_test())
+  if (!is_test)
     state_open(config.state_path, poller_wake);
-  if (poller_start(config.accounts, is_test()) == 0)
+  if (poller_start(config.accounts, is_test) == 0)
     for (account_t *a = config.accounts; a != NULL; a = a->next)
       (void)register_account(a);
   return 0;

@@ -231,9 +231,6 @@ poll_t *poll_add(account_t *account, const poll_what_t *what);
 /* The first one of that instance, or NULL. */
 poll_t *poll_find(const account_t *account, const char *name);
 
-/* Frees one that is not under way. */
-void poll_remove(poll_t *poll);
-
 /* Puts a new poll, or an instance that has come back, into the schedule; one
  * that is under way, at its end. */
 void poll_schedule(poll_t *poll);

@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#include "ais_clock.h"
-
 static double min_double(double a, double b) { return a < b ? a : b; }
 
 int budget_limit(budget_t *b, struct ais_budget_limit limit) {

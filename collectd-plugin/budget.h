@@ -3,6 +3,7 @@
 
 #include "ais_budget.h"
 #include "ais_client.h"
+#include "ais_clock.h"
 
 /*
  * The calls that one credential may send: all limits hold, exactly. A look-up

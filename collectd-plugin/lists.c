@@ -124,7 +124,31 @@ static bool selects(const list_t *list, const char *id) {
 
 /* ---- what comes and goes ------------------------------------------------- */
 
-static int add_list(account_t *account, const char *namespace, bool discovers);
+/* Unless there is one that tells of that already. What is known of named
+ * instances is in no haste, and waits for the first looks at their jobs. */
+static int add_list(account_t *account, const char *namespace, bool discovers) {
+  int64_t now = ais_clock();
+  list_t *list;
+
+  if (find_list(account, namespace) != NULL)
+    return 0;
+  list = calloc(1, sizeof(*list));
+  if (list == NULL)
+    return -1;
+
+  list->request.account = account;
+  list->kind = AIS_INSTANCES;
+  sstrncpy(list->namespace, namespace, sizeof(list->namespace));
+  ssnprintf(list->label, sizeof(list->label), ", list of instances%s%s%s",
+            namespace[0] != '\0' ? " in \"" : "", namespace,
+            namespace[0] != '\0' ? "\"" : "");
+  list->discovers = discovers;
+  list->due = discovers ? now : now + account->active_interval;
+  list->awaited_until = now + account->discover.interval;
+  list->next = account->lists;
+  account->lists = list;
+  return 0;
+}
 
 /* The first ones of many by name. */
 static void tell_name(const list_t *list, const instance_t *instance,
@@ -438,37 +462,23 @@ static void list_done(request_t *request, result_t *result) {
 
 /* ---- asking for it ------------------------------------------------------- */
 
-/* Nobody has asked for what is known of named instances: where it cannot be
- * had, their own polls tell how the API does. */
-static void list_ask(list_t *list) {
-  struct ais_resource *resource = &list->request.resource;
-
-  *resource = (struct ais_resource){
-      .generation = list->namespace[0] != '\0' ? AIS_NAMESPACED : AIS_PLAIN,
-      .kind = list->kind,
-      .namespace = ais_str_of(list->namespace),
-      .page = list->discovery.page,
-      .per_page = DISCOVERY_PER_PAGE,
-  };
-  if (list->one != NULL)
-    poll_resource(list->one, AIS_INSTANCE, resource);
-  request_send(&list->request);
-}
-
-/* Begins what is due. Returns how long to wait, or AIS_NEVER. */
+/* Begins what is due. Returns how long to wait, or AIS_NEVER. Nobody has asked
+ * for what is known of named instances: where it cannot be had, their own polls
+ * tell how the API does. */
 static int64_t list_poll(list_t *list) {
-  account_t *account = list->request.account;
-  budget_part_t part =
-      list->discovers && list->one == NULL ? BUDGET_DISCOVERY : BUDGET_FACTS;
+  request_t *request = &list->request;
+  account_t *account = request->account;
   int64_t now = ais_clock(), wait;
 
-  if (list->request.under_way)
+  if (request->under_way)
     return AIS_NEVER;
   if (list->due > now)
     return list->due - now;
+  request->part =
+      list->discovers && list->one == NULL ? BUDGET_DISCOVERY : BUDGET_FACTS;
   wait = request_pause(account);
   if (wait == 0)
-    wait = request_wait(account->payer, part);
+    wait = request_wait(account->payer, request->part);
   if (wait != 0)
     return wait;
 
@@ -477,9 +487,18 @@ static int64_t list_poll(list_t *list) {
     list->began_at = now;
     list->failed = false;
   }
-  list->request.part = part;
-  list_ask(list);
-  return list->request.under_way ? AIS_NEVER : 0;
+  request->resource = (struct ais_resource){
+      .generation = list->namespace[0] != '\0' ? AIS_NAMESPACED : AIS_PLAIN,
+      .kind = list->kind,
+      .namespace = ais_str_of(list->namespace),
+      .page = list->discovery.page,
+      .per_page = DISCOVERY_PER_PAGE,
+  };
+  if (list->one != NULL)
+    poll_resource(list->one, AIS_INSTANCE, &request->resource);
+  request->done = list_done;
+  request_send(request);
+  return request->under_way ? AIS_NEVER : 0;
 }
 
 int64_t lists_poll(account_t *account, int64_t limit) {
@@ -489,33 +508,6 @@ int64_t lists_poll(account_t *account, int64_t limit) {
 }
 
 /* ---- life ---------------------------------------------------------------- */
-
-/* Unless there is one that tells of that already. What is known of named
- * instances is in no haste, and waits for the first looks at their jobs. */
-static int add_list(account_t *account, const char *namespace, bool discovers) {
-  int64_t now = ais_clock();
-  list_t *list;
-
-  if (find_list(account, namespace) != NULL)
-    return 0;
-  list = calloc(1, sizeof(*list));
-  if (list == NULL)
-    return -1;
-
-  list->request.account = account;
-  list->request.done = list_done;
-  list->kind = AIS_INSTANCES;
-  sstrncpy(list->namespace, namespace, sizeof(list->namespace));
-  ssnprintf(list->label, sizeof(list->label), ", list of instances%s%s%s",
-            namespace[0] != '\0' ? " in \"" : "", namespace,
-            namespace[0] != '\0' ? "\"" : "");
-  list->discovers = discovers;
-  list->due = discovers ? now : now + account->active_interval;
-  list->awaited_until = now + account->discover.interval;
-  list->next = account->lists;
-  account->lists = list;
-  return 0;
-}
 
 /* What was watched before a restart is watched from the start, until a list
  * says that it is gone. What is not named any more, nor to be discovered, is

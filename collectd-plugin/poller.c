@@ -232,17 +232,6 @@ static int64_t poll_all(int64_t interval) {
 
 /* ---- the thread ---------------------------------------------------------- */
 
-/* Tens of milliseconds for each file, better spent before the first round
- * than in it. What cannot be read now may be there later. */
-static void load_certificates(void) {
-  struct ais_error err;
-
-  for (account_t *a = poller_accounts; a != NULL; a = a->next)
-    if (a->target.url.tls &&
-        ais_client_load_ca(poller_client, a->ca_cert, &err) != 0)
-      account_log(a, LOG_ERR, ": CACert: %s", err.text);
-}
-
 /* Once all of an interval is reported, all that has changed is written; what is
  * to be told, at once. */
 static int64_t save(int64_t limit) {
@@ -255,10 +244,17 @@ static int64_t save(int64_t limit) {
   return ais_earlier(limit, state_save(poller_accounts, all));
 }
 
+/* Certificates take tens of milliseconds for each file, better spent before the
+ * first round than in it. What cannot be read now may be there later. */
 static void *poller_main(void __attribute__((unused)) * arg) {
   int64_t interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
+  struct ais_error err;
 
-  load_certificates();
+  for (account_t *a = poller_accounts; a != NULL; a = a->next)
+    if (a->target.url.tls &&
+        ais_client_load_ca(poller_client, a->ca_cert, &err) != 0)
+      account_log(a, LOG_ERR, ": CACert: %s", err.text);
+
   while (!atomic_load(&poller_stops))
     ais_poll_wait(poller_client, save(poll_all(interval)));
   return NULL;

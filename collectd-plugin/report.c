@@ -166,12 +166,6 @@ static size_t polls_in_slice(const account_t *account) {
   return (account->polls + account->slices - 1) / account->slices;
 }
 
-/* How old an answer may be to be reported. */
-static int64_t lifetime(const account_t *account) {
-  return (int64_t)(3.0 * (double)account->idle_interval *
-                   account->values.stretch);
-}
-
 /* Values are dispatched under the lock, since all that collectd does with them
  * here is to put them into its queue. The polling thread may have the lock
  * between any two polls. */
@@ -184,7 +178,8 @@ int report(user_data_t *ud) {
   bool is_complete;
 
   pthread_mutex_lock(&account->lock);
-  metrics.lifetime = lifetime(account);
+  metrics.lifetime =
+      (int64_t)(3.0 * (double)account->idle_interval * account->values.stretch);
   if (account->slice == 0)
     begin_interval(account, &metrics);
   for (size_t left = polls_in_slice(account);

@@ -2,8 +2,6 @@
 
 #include "schedule.h"
 
-#include "ais_clock.h"
-
 /* Over how many looks their cost is averaged. */
 #define COST_LOOKS 16
 

@@ -3,7 +3,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
+
+#include "ais_clock.h"
 
 /*
  * When each look-up of a payer is due. Each has an interval of its own, and
