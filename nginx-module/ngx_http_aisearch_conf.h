@@ -35,6 +35,7 @@ typedef struct ngx_http_aisearch_account_s    ngx_http_aisearch_account_t;
 typedef struct ngx_http_aisearch_net_s        ngx_http_aisearch_net_t;
 typedef struct ngx_http_aisearch_budget_s     ngx_http_aisearch_budget_t;
 typedef struct ngx_http_aisearch_limit_s      ngx_http_aisearch_limit_t;
+typedef struct ngx_http_aisearch_pace_s       ngx_http_aisearch_pace_t;
 
 
 struct ngx_http_aisearch_main_conf_s {
@@ -149,6 +150,9 @@ typedef struct {
     ngx_flag_t                     intercept_errors;
     ngx_http_aisearch_limit_t     *limit;     /* of fetches; NULL: none */
     ngx_uint_t                     limit_status;
+    time_t                         wait;      /* at most; 0: off */
+    ngx_flag_t                     events;
+    ngx_msec_t                     heartbeat;
 } ngx_http_aisearch_loc_conf_t;
 
 
