@@ -16,7 +16,7 @@
 
 
 #include "ngx_http_aisearch_ctx.h"
-#include "ngx_http_aisearch_watch.h"
+#include "ngx_http_aisearch_refresh.h"
 
 #include "ais_event_stream.h"
 #include "ais_negotiation.h"
@@ -113,7 +113,7 @@ ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx)
                    NGX_HTTP_AISEARCH_ETAG_LEN);
     }
 
-    if (ngx_http_aisearch_watcher_unwelcome()) {
+    if (ngx_http_aisearch_watcher_no_room()) {
         ctx->answer.retry_after = NGX_HTTP_AISEARCH_STREAM_FULL;
 
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_SERVICE_UNAVAILABLE,
@@ -191,7 +191,7 @@ ngx_http_aisearch_stream_begin(ngx_http_aisearch_ctx_t *ctx)
     watcher = ctx->watcher;
 
     if (ngx_http_aisearch_ctx_keep(ctx) != NGX_OK
-        || ngx_http_aisearch_watch_join(watcher) != NGX_OK)
+        || ngx_http_aisearch_refresh_join(watcher) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -213,6 +213,11 @@ ngx_http_aisearch_stream_begin(ngx_http_aisearch_ctx_t *ctx)
     if (rc != NGX_OK || watcher->watch == NULL) {
         ngx_http_aisearch_watch_leave(watcher);
         return rc;
+    }
+
+    if (ngx_exiting) {
+        ngx_http_aisearch_watch_leave(watcher);
+        return ngx_http_send_special(r, NGX_HTTP_LAST);
     }
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
@@ -253,6 +258,8 @@ ngx_http_aisearch_stream_send_headers(ngx_http_aisearch_ctx_t *ctx)
     r->headers_out.content_type_len = ngx_http_aisearch_stream_type.len;
     r->headers_out.content_type_lowcase = NULL;
     r->headers_out.content_encoding = &ngx_http_aisearch_stream_encoding;
+
+    r->disable_not_modified = 1;
 
     /* an event comes at once */
 
@@ -439,8 +446,8 @@ ngx_http_aisearch_stream_next(ngx_http_aisearch_watcher_t *watcher,
     ngx_http_aisearch_answer_t         *answer;
     ngx_http_aisearch_shared_answer_t  *sa, *fault;
 
-    sa = ngx_http_aisearch_watch_answer(watcher->watch);
-    fault = ngx_http_aisearch_watch_fault(watcher->watch);
+    sa = watcher->watch->answer;
+    fault = watcher->watch->fault;
 
     if (sa) {
         answer = &sa->answer;
