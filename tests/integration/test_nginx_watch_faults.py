@@ -12,6 +12,7 @@ import pytest
 from gateway import WORKERS, account
 from harness import SLOWNESS, net
 from harness.events import Stream
+from harness.nginx import Daemon, InBackground
 
 STATUS = "location = /aisearch_status { aisearch_status; }"
 SERVER = "location /client/v4/ { aisearch_pass docs; aisearch_events on; aisearch_wait 5s; }" + WORKERS + STATUS
@@ -88,16 +89,19 @@ class Waiting(Watcher):
             time.sleep(0.1)  # a failure, and it has said so
 
 
+def http(simulator, **account_parts):
+    return account(simulator, "budget 100000 1s;", **account_parts) + VALID
+
+
 class Watched:
     """A running job whose description counts, and all who watch it."""
 
-    def __init__(self, nginx, simulator, http="", stopped=0) -> None:
+    def __init__(self, server, simulator, stopped=0) -> None:
         """A worker may be stopped for so many seconds: whom it serves waits for as long."""
+        self.server = server
         self.simulator = simulator
         self.count = 0
         self.change()
-        self.http = account(simulator, "budget 100000 1s;") + VALID
-        self.server = nginx(http=self.http + http, server=SERVER, workers=2)
         self.watchers = [kind(self.server, stopped) for kind in (Streaming, Waiting) for _ in range(EACH)]
 
     def __enter__(self) -> "Watched":
@@ -135,7 +139,7 @@ class Watched:
 
 
 def test_the_api_is_down(nginx, simulator):
-    with Watched(nginx, simulator) as watched:
+    with Watched(nginx(http=http(simulator), server=SERVER, workers=2), simulator) as watched:
         fault = simulator.fault(status=503)
         watched.change()
         time.sleep(4)
@@ -144,27 +148,32 @@ def test_the_api_is_down(nginx, simulator):
 
 
 def test_the_api_wants_a_pause(nginx, simulator):
-    with Watched(nginx, simulator) as watched:
+    with Watched(nginx(http=http(simulator), server=SERVER, workers=2), simulator) as watched:
         simulator.fault(status=429, headers=[["Retry-After", "2"]], times=1)
         watched.change()
         time.sleep(3)
         watched.check()
 
 
-def test_the_credential_is_refused(nginx, simulator):
-    with Watched(nginx, simulator) as watched:
-        fault = simulator.refuse("401")
+def test_the_credential_is_refused(nginx, simulator, tmp):
+    """Until the file has another one."""
+    token = tmp / "token"
+    token.write_text(simulator.token)
+    token.chmod(0o600)
+    mine = http(simulator, credential=f"token_file {token};")
+    with Watched(nginx(http=mine, server=SERVER, workers=2), simulator) as watched:
+        watched.server.allow_log("refuses the credential")
+        simulator.account(tokens=["another"])
         watched.change()
         time.sleep(3)
-        simulator.clear_fault(fault)
-        os.utime(simulator.token_file)
-        time.sleep(1)
-        watched.server.allow_log("refuses the credential|credential fault")
+        token.write_text("another")
+        watched.check()
 
 
 def test_the_entry_is_evicted(nginx, simulator):
     simulator.instance("instances/docs", [{"id": f"x{n}", "state": "succeeded"} for n in range(6000)])
-    with Watched(nginx, simulator, "aisearch_shared_zone zone=aisearch:1m;") as watched:
+    small = http(simulator) + "aisearch_shared_zone zone=aisearch:1m;"
+    with Watched(nginx(http=small, server=SERVER, workers=2), simulator) as watched:
         for n in range(6000):
             watched.server.get(f"/client/v4/instances/docs/jobs/x{n}")
         watched.check()
@@ -172,7 +181,8 @@ def test_the_entry_is_evicted(nginx, simulator):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_dies_or_hangs(nginx, simulator, how):
-    with Watched(nginx, simulator, stopped=5) as watched:
+    server = nginx(http=http(simulator), server=SERVER, workers=2)
+    with Watched(server, simulator, stopped=5) as watched:
         for pid in watched.server.workers():
             if how == signal.SIGKILL:
                 watched.server.kill_worker(pid)
@@ -186,7 +196,7 @@ def test_a_worker_dies_or_hangs(nginx, simulator, how):
 
 
 def test_the_worker_that_fetches_is_killed(nginx, simulator):
-    with Watched(nginx, simulator) as watched:
+    with Watched(nginx(http=http(simulator), server=SERVER, workers=2), simulator) as watched:
         fault = simulator.fault(delay=1.5, times=1)
         net.wait_until(lambda: simulator.fault_hits(fault), 5, "a refresh")
         for pid in watched.server.workers()[:1]:
@@ -195,14 +205,25 @@ def test_the_worker_that_fetches_is_killed(nginx, simulator):
 
 
 def test_reloads(nginx, simulator):
-    with Watched(nginx, simulator) as watched:
+    with Watched(nginx(http=http(simulator), server=SERVER, workers=2), simulator) as watched:
         for _ in range(3):
             watched.server.reload()
             watched.check()
 
 
 def test_a_zone_of_another_size(nginx, simulator):
-    with Watched(nginx, simulator) as watched:
-        watched.server.config.http = watched.http + "aisearch_shared_zone zone=aisearch:2m;"
+    with Watched(nginx(http=http(simulator), server=SERVER, workers=2), simulator) as watched:
+        watched.server.config.http = http(simulator) + "aisearch_shared_zone zone=aisearch:2m;"
         watched.server.reload(watched.server.config)
+        watched.check()
+
+
+def test_binary_upgrade(tmp, simulator):
+    keep = "".join(f"env {name};\n" for name in ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS"))
+    config = InBackground(http=http(simulator), server=SERVER, main=keep, workers=2)
+    with Daemon(tmp, config) as server, Watched(server, simulator) as watched:
+        old = server.upgrade()
+        net.wait_until(lambda: len(server.workers()) == 2, what="the new workers")
+        os.kill(old, signal.SIGQUIT)
+        net.wait_until(lambda: not net.alive(old), PROMPT, "the old ones to leave")
         watched.check()
