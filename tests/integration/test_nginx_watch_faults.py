@@ -156,7 +156,7 @@ def test_the_api_wants_a_pause(nginx, simulator):
 
 
 def test_the_credential_is_refused(nginx, simulator, tmp):
-    """Until the file has another one."""
+    """Until nginx has another one."""
     token = tmp / "token"
     token.write_text(simulator.token)
     token.chmod(0o600)
@@ -167,6 +167,7 @@ def test_the_credential_is_refused(nginx, simulator, tmp):
         watched.change()
         time.sleep(3)
         token.write_text("another")
+        watched.server.reload()
         watched.check()
 
 
