@@ -313,12 +313,6 @@ ngx_http_aisearch_watch_fail(ngx_http_aisearch_watch_t *w,
 {
     ngx_http_aisearch_shared_answer_t  *sa;
 
-    /* until another credential is written to its file, which may be soon */
-
-    if (fault == AIS_FAULT_CREDENTIAL) {
-        retry_after = 0;
-    }
-
     /* the same failure may be told again and again */
 
     if (!w->failed || (ngx_msec_int_t) (w->retry - ngx_current_msec) <= 0) {
