@@ -43,6 +43,7 @@ static ngx_int_t ngx_http_aisearch_stream_add_headers(
     ngx_http_aisearch_ctx_t *ctx);
 static ngx_int_t ngx_http_aisearch_stream_send_retry(
     ngx_http_aisearch_ctx_t *ctx);
+static ngx_int_t ngx_http_aisearch_stream_end(ngx_http_aisearch_ctx_t *ctx);
 static void ngx_http_aisearch_stream_timer(ngx_event_t *ev);
 static void ngx_http_aisearch_stream_add_timer(ngx_http_aisearch_ctx_t *ctx);
 
@@ -113,7 +114,7 @@ ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx)
                    NGX_HTTP_AISEARCH_ETAG_LEN);
     }
 
-    if (ngx_http_aisearch_watcher_unwelcome()) {
+    if (ngx_http_aisearch_watcher_unwelcome() && !ngx_exiting) {
         ctx->answer.retry_after = NGX_HTTP_AISEARCH_STREAM_FULL;
 
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_SERVICE_UNAVAILABLE,
@@ -204,6 +205,13 @@ ngx_http_aisearch_stream_begin(ngx_http_aisearch_ctx_t *ctx)
 
     if (rc == NGX_OK) {
         rc = ngx_http_aisearch_stream_send_news(ctx);
+    }
+
+    /* by a connection that was made before: the client comes back to another */
+
+    if (rc == NGX_OK && watcher->watch && ngx_exiting) {
+        rc = ngx_http_aisearch_stream_end(ctx);
+        ngx_http_aisearch_watch_leave(watcher);
     }
 
     if (rc == NGX_OK && watcher->watch) {
@@ -321,6 +329,16 @@ ngx_http_aisearch_stream_send_retry(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
+/* of a worker that is leaving, which waits for no client that does not read */
+
+static ngx_int_t
+ngx_http_aisearch_stream_end(ngx_http_aisearch_ctx_t *ctx)
+{
+    return ngx_http_aisearch_stream_blocked(ctx->request)
+           ? NGX_ERROR : ngx_http_send_special(ctx->request, NGX_HTTP_LAST);
+}
+
+
 /* a comment, so that proxies and clients see that the stream is alive */
 
 static void
@@ -373,10 +391,7 @@ ngx_http_aisearch_stream_add_timer(ngx_http_aisearch_ctx_t *ctx)
 void
 ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx)
 {
-    ngx_int_t            rc;
-    ngx_http_request_t  *r;
-
-    r = ctx->request;
+    ngx_int_t  rc;
 
     rc = ngx_http_aisearch_stream_send_news(ctx);
 
@@ -386,10 +401,7 @@ ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx)
     }
 
     if (ngx_exiting) {
-        rc = ngx_http_aisearch_stream_blocked(r)
-             ? NGX_ERROR : ngx_http_send_special(r, NGX_HTTP_LAST);
-
-        ngx_http_aisearch_stream_close(ctx, rc);
+        ngx_http_aisearch_stream_close(ctx, ngx_http_aisearch_stream_end(ctx));
     }
 }
 
