@@ -262,10 +262,11 @@ ngx_http_aisearch_stream_send_headers(ngx_http_aisearch_ctx_t *ctx)
     r->headers_out.content_type_lowcase = NULL;
     r->headers_out.content_encoding = &ngx_http_aisearch_stream_encoding;
 
-    /* an event comes at once */
+    /* an event comes at once, and a stream has no entity tag to ask by */
 
     r->limit_rate = 0;
     r->limit_rate_set = 1;
+    r->disable_not_modified = 1;
 
     rc = ngx_http_send_header(r);
 
