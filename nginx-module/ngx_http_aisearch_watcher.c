@@ -45,10 +45,8 @@ static ngx_str_t  ngx_http_aisearch_preference_applied =
  */
 
 ngx_int_t
-ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query)
+ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx)
 {
-    u_char                       *p;
     ngx_http_request_t           *r;
     ngx_http_aisearch_watcher_t   watcher;
 
@@ -65,18 +63,32 @@ ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx,
     }
 
     ctx->watcher = ngx_palloc(r->pool, sizeof(ngx_http_aisearch_watcher_t));
-    p = ngx_pnalloc(r->pool, query->key.path.len);
-
-    if (ctx->watcher == NULL || p == NULL) {
+    if (ctx->watcher == NULL) {
         return NGX_ERROR;
     }
-
-    ngx_memcpy(p, query->key.path.data, query->key.path.len);
 
     *ctx->watcher = watcher;
 
     ctx->watcher->ctx = ctx;
-    ctx->watcher->key = query->key;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_aisearch_watcher_set_key(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_key_t *key)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(ctx->request->pool, key->path.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, key->path.data, key->path.len);
+
+    ctx->watcher->key = *key;
     ctx->watcher->key.path.data = p;
 
     return NGX_OK;
