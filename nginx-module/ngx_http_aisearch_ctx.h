@@ -54,10 +54,10 @@ ngx_int_t ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx,
 
 /* watcher */
 
-/* if the request asks to wait, or for events; NGX_ERROR: no memory */
+/* what the request says of waiting and of events; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx);
 
-/* what it asks for; the key is copied */
+/* copies what it asks for, before it may begin; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_watcher_set_key(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_key_t *key);
 

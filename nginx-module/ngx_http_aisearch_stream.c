@@ -43,6 +43,7 @@ static ngx_int_t ngx_http_aisearch_stream_add_headers(
     ngx_http_aisearch_ctx_t *ctx);
 static ngx_int_t ngx_http_aisearch_stream_send_retry(
     ngx_http_aisearch_ctx_t *ctx);
+static ngx_int_t ngx_http_aisearch_stream_end(ngx_http_aisearch_ctx_t *ctx);
 static void ngx_http_aisearch_stream_timer(ngx_event_t *ev);
 static void ngx_http_aisearch_stream_add_timer(ngx_http_aisearch_ctx_t *ctx);
 
@@ -206,6 +207,13 @@ ngx_http_aisearch_stream_begin(ngx_http_aisearch_ctx_t *ctx)
         rc = ngx_http_aisearch_stream_send_news(ctx);
     }
 
+    /* by a connection that was made before: the client comes back to another */
+
+    if (rc == NGX_OK && watcher->watch && ngx_exiting) {
+        rc = ngx_http_aisearch_stream_end(ctx);
+        ngx_http_aisearch_watch_leave(watcher);
+    }
+
     if (rc == NGX_OK && watcher->watch) {
         rc = ngx_http_aisearch_watch_client(r);
     }
@@ -213,11 +221,6 @@ ngx_http_aisearch_stream_begin(ngx_http_aisearch_ctx_t *ctx)
     if (rc != NGX_OK || watcher->watch == NULL) {
         ngx_http_aisearch_watch_leave(watcher);
         return rc;
-    }
-
-    if (ngx_exiting) {
-        ngx_http_aisearch_watch_leave(watcher);
-        return ngx_http_send_special(r, NGX_HTTP_LAST);
     }
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
@@ -259,12 +262,11 @@ ngx_http_aisearch_stream_send_headers(ngx_http_aisearch_ctx_t *ctx)
     r->headers_out.content_type_lowcase = NULL;
     r->headers_out.content_encoding = &ngx_http_aisearch_stream_encoding;
 
-    r->disable_not_modified = 1;
-
-    /* an event comes at once */
+    /* an event comes at once, and a stream has no entity tag to ask by */
 
     r->limit_rate = 0;
     r->limit_rate_set = 1;
+    r->disable_not_modified = 1;
 
     rc = ngx_http_send_header(r);
 
@@ -328,6 +330,16 @@ ngx_http_aisearch_stream_send_retry(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
+/* of a worker that is leaving, which waits for no client that does not read */
+
+static ngx_int_t
+ngx_http_aisearch_stream_end(ngx_http_aisearch_ctx_t *ctx)
+{
+    return ngx_http_aisearch_stream_blocked(ctx->request)
+           ? NGX_ERROR : ngx_http_send_special(ctx->request, NGX_HTTP_LAST);
+}
+
+
 /* a comment, so that proxies and clients see that the stream is alive */
 
 static void
@@ -380,10 +392,7 @@ ngx_http_aisearch_stream_add_timer(ngx_http_aisearch_ctx_t *ctx)
 void
 ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx)
 {
-    ngx_int_t            rc;
-    ngx_http_request_t  *r;
-
-    r = ctx->request;
+    ngx_int_t  rc;
 
     rc = ngx_http_aisearch_stream_send_news(ctx);
 
@@ -393,10 +402,7 @@ ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx)
     }
 
     if (ngx_exiting) {
-        rc = ngx_http_aisearch_stream_blocked(r)
-             ? NGX_ERROR : ngx_http_send_special(r, NGX_HTTP_LAST);
-
-        ngx_http_aisearch_stream_close(ctx, rc);
+        ngx_http_aisearch_stream_close(ctx, ngx_http_aisearch_stream_end(ctx));
     }
 }
 

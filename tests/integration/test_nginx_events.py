@@ -136,6 +136,17 @@ def test_what_is_refused_has_its_status(nginx, simulator):
     assert server.get(JOB, accept, method="HEAD").header("Content-Type") == "application/json"
 
 
+@pytest.mark.parametrize("condition", [
+    ("If-None-Match", "*"), ("If-Match", '"x"'), ("If-Unmodified-Since", "Sun, 06 Nov 1994 08:49:37 GMT"),
+    ("Range", "bytes=0-1"),
+])
+def test_a_stream_is_not_conditional(nginx, simulator, condition):
+    simulator.job("instances/docs", "a", state="running")
+    server = start(nginx, simulator)
+    with Stream(server.address, JOB, [condition]) as stream:
+        assert (stream.status, stream.next().type) == (200, "message")
+
+
 def test_a_job_that_disappears(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
