@@ -43,6 +43,7 @@
 #define HEAD_MAX 2048
 #define TAG_MAX  64
 #define CONNECT  30.0 /* s, for all of them */
+#define PATIENCE 0.05 /* s, less than one */
 
 enum kind {
     EVENTS,
@@ -75,7 +76,7 @@ static struct watcher *watchers;
 static int epoll;
 static int ntold;
 static long failed;
-static double polling; /* since when; 0: not yet */
+static double polling; /* since when */
 static long polls;
 
 static void die(const char *what)
@@ -196,9 +197,15 @@ static void connect_next(void)
     ask(w);
 }
 
+/* Each at its own time, as clients that know nothing of each other. */
+static double next_poll(void)
+{
+    return polling + (double) polls * period / nwatchers;
+}
+
 static void poll_due(double when)
 {
-    while (kind == POLLS && polling > 0 && polling + (double) polls * period / nwatchers <= when) {
+    while (kind == POLLS && next_poll() <= when) {
         struct watcher *w = &watchers[polls++ % nwatchers];
 
         if (w->asked) {
@@ -334,10 +341,10 @@ static void read_orders(void)
 
 /* The loop. */
 
-static void turn(void)
+static void turn(double patience)
 {
     struct epoll_event events[512];
-    struct timespec timeout = {.tv_nsec = kind == POLLS ? 1000000 : 50000000};
+    struct timespec timeout = {.tv_nsec = patience > 0 ? (long) (patience * 1e9) : 0};
     int n = epoll_pwait2(epoll, events, 512, &timeout, NULL);
 
     for (int i = 0; i < n; i++) {
@@ -358,7 +365,7 @@ static void run(void)
     }
     polling = now();
     for (;;) {
-        turn();
+        turn(kind == POLLS ? next_poll() - now() : PATIENCE);
         poll_due(now());
         if (until > 0 && (ntold == nwatchers || now() > until)) {
             until = 0;
@@ -380,7 +387,7 @@ static void connect_all(void)
         while (nconnected < nwatchers && nconnected - ngreeted < GREETED) {
             connect_next();
         }
-        turn();
+        turn(PATIENCE);
         if (now() > deadline) {
             fprintf(stderr, "watchers: %d of %d got an answer\n", ngreeted, nwatchers);
             exit(1);

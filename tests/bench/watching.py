@@ -17,7 +17,7 @@ from harness.nginx import Config, Nginx
 from . import contenders
 from .contenders import ACTIVE_TARGET, TARGET, Setting, job_target, spread
 from .report import Line
-from .tools import Client, Told, Upstream, Watchers
+from .tools import Client, Told, Upstream, Watchers, client
 
 EVENTS, WAITS, POLLS, NCHAN = COLUMNS = ("events", "waits", "polls", "nchan")
 JOB = job_target(1, ACTIVE_TARGET)
@@ -177,6 +177,7 @@ def fanout(bench) -> list[Line]:
 
 
 def _phase(phase: Phase, server: Server, watchers: Watchers, rounds: int, every: float) -> None:
+    assert client(server.port, TARGET, "-n", 10, "-j", 10, "-o").failed == 0
     with Client(server.port, TARGET, "-c", 50, "-j", 10, "-r", 1000, "-s", rounds * every - 1) as hits:
         if server.upstream:
             server.upstream.forget()
@@ -192,9 +193,8 @@ def _phase(phase: Phase, server: Server, watchers: Watchers, rounds: int, every:
 
 
 def _calls(upstream: Upstream) -> float:
-    """Between the first and the last one; the few for the jobs of others come at the beginning, in the first phase."""
-    times = [when for when in upstream.times()]
-    times = times[len(times) // 4:]
+    """Of the one job, between the first and the last one."""
+    times = upstream.times()
     return (len(times) - 1) / (times[-1] - times[0]) * FRESH
 
 
