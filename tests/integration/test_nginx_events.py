@@ -190,6 +190,27 @@ def test_a_reload_ends_streams(nginx, simulator):
     watchers(server, 0)
 
 
+def test_a_refresh_does_not_keep_a_worker(nginx, simulator):
+    """It gives the lease back, and the new worker fetches."""
+    simulator.job("instances/docs", "a", state="running", description="one")
+    server = start(nginx, simulator)
+    with Stream(server.address, JOB) as stream:
+        stream.next()
+        fault = simulator.fault(delay=8)
+        net.wait_until(lambda: simulator.fault_hits(fault), 5, "a refresh")
+        [old] = server.workers()
+        began = time.monotonic()
+        server.reload()
+        assert not net.alive(old) and time.monotonic() - began < 2 * SLOWNESS
+        simulator.clear_faults()
+        simulator.job("instances/docs", "a", description="two")
+        assert stream.rest() == []
+    with Stream(server.address, JOB) as stream:
+        found = stream.next()
+        while json.loads(found.data)["result"]["description"] != "two":
+            found = stream.next(3)
+
+
 def test_workers_tell_each_other(nginx, simulator):
     simulator.job("instances/docs", "a", state="running", description="one")
     server = start(nginx, simulator, workers=3)
