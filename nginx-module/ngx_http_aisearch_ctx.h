@@ -73,8 +73,8 @@ ngx_int_t ngx_http_aisearch_watcher_set_headers(ngx_http_aisearch_ctx_t *ctx);
 /* the client has gone, or the response ends */
 void ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx);
 
-/* the worker is shutting down, or has few connections left for its fetches */
-ngx_uint_t ngx_http_aisearch_watcher_unwelcome(void);
+/* the worker's last connections are for its fetches */
+ngx_uint_t ngx_http_aisearch_watcher_no_room(void);
 
 /* stream */
 

@@ -376,7 +376,7 @@ ngx_http_aisearch_read_handler(ngx_http_request_t *r)
 
     default:
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client closed connection while it waited for the API");
+                      "client closed connection while it waited");
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_aisearch_module);

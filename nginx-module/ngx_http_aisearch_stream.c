@@ -16,7 +16,7 @@
 
 
 #include "ngx_http_aisearch_ctx.h"
-#include "ngx_http_aisearch_watch.h"
+#include "ngx_http_aisearch_refresh.h"
 
 #include "ais_event_stream.h"
 #include "ais_negotiation.h"
@@ -114,7 +114,7 @@ ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx)
                    NGX_HTTP_AISEARCH_ETAG_LEN);
     }
 
-    if (ngx_http_aisearch_watcher_unwelcome() && !ngx_exiting) {
+    if (ngx_http_aisearch_watcher_no_room()) {
         ctx->answer.retry_after = NGX_HTTP_AISEARCH_STREAM_FULL;
 
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_SERVICE_UNAVAILABLE,
@@ -192,7 +192,7 @@ ngx_http_aisearch_stream_begin(ngx_http_aisearch_ctx_t *ctx)
     watcher = ctx->watcher;
 
     if (ngx_http_aisearch_ctx_keep(ctx) != NGX_OK
-        || ngx_http_aisearch_watch_join(watcher) != NGX_OK)
+        || ngx_http_aisearch_refresh_join(watcher) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -340,7 +340,11 @@ ngx_http_aisearch_stream_end(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* a comment, so that proxies and clients see that the stream is alive */
+/*
+ * A comment, so that proxies and clients see that the stream is alive; not for
+ * those that have just had an event.  Looking at it twice in the time keeps
+ * comments as spread as the clients came, and the silence no longer than that.
+ */
 
 static void
 ngx_http_aisearch_stream_timer(ngx_event_t *ev)
@@ -361,9 +365,12 @@ ngx_http_aisearch_stream_timer(ngx_event_t *ev)
         return;
     }
 
-    if (!ngx_http_aisearch_stream_blocked(r)
-        && ngx_http_aisearch_stream_send(ctx, (u_char *) ":\n\n", 3, 0)
-           != NGX_OK)
+    if (!ctx->watcher->quiet) {
+        ctx->watcher->quiet = 1;
+
+    } else if (!ngx_http_aisearch_stream_blocked(r)
+               && ngx_http_aisearch_stream_send(ctx, (u_char *) ":\n\n", 3, 0)
+                  != NGX_OK)
     {
         ngx_http_aisearch_stream_close(ctx, NGX_ERROR);
         return;
@@ -382,7 +389,7 @@ ngx_http_aisearch_stream_add_timer(ngx_http_aisearch_ctx_t *ctx)
     left = ngx_max(left, 1);
 
     ngx_add_timer(&ctx->watcher->timer,
-                  ngx_min(ctx->conf->heartbeat, (ngx_msec_t) left));
+                  ngx_min(ctx->conf->heartbeat / 2, (ngx_msec_t) left));
 }
 
 
@@ -452,8 +459,8 @@ ngx_http_aisearch_stream_next(ngx_http_aisearch_watcher_t *watcher,
     ngx_http_aisearch_answer_t         *answer;
     ngx_http_aisearch_shared_answer_t  *sa, *fault;
 
-    sa = ngx_http_aisearch_watch_answer(watcher->watch);
-    fault = ngx_http_aisearch_watch_fault(watcher->watch);
+    sa = watcher->watch->answer;
+    fault = watcher->watch->fault;
 
     if (sa) {
         answer = &sa->answer;
@@ -616,6 +623,8 @@ ngx_http_aisearch_stream_send(ngx_http_aisearch_ctx_t *ctx, u_char *data,
 {
     ngx_buf_t    *b;
     ngx_chain_t   out;
+
+    ctx->watcher->quiet = 0;
 
     /* the one before has been written */
 

@@ -10,7 +10,7 @@
 
 
 #include "ngx_http_aisearch_ctx.h"
-#include "ngx_http_aisearch_watch.h"
+#include "ngx_http_aisearch_refresh.h"
 
 #include "ais_negotiation.h"
 
@@ -68,7 +68,6 @@ ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx)
     }
 
     *ctx->watcher = watcher;
-
     ctx->watcher->ctx = ctx;
 
     return NGX_OK;
@@ -217,10 +216,11 @@ ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx)
 
     if (watcher->wait <= 0
         || !ngx_http_aisearch_wait_holds(r, &ctx->answer)
-        || ngx_http_aisearch_watcher_unwelcome()
+        || ngx_exiting
+        || ngx_http_aisearch_watcher_no_room()
         || ngx_http_aisearch_ctx_keep(ctx) != NGX_OK
         || ngx_http_aisearch_watch_client(r) != NGX_OK
-        || ngx_http_aisearch_watch_join(watcher) != NGX_OK)
+        || ngx_http_aisearch_refresh_join(watcher) != NGX_OK)
     {
         return NGX_DECLINED;
     }
@@ -240,11 +240,10 @@ ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx)
 
 
 ngx_uint_t
-ngx_http_aisearch_watcher_unwelcome(void)
+ngx_http_aisearch_watcher_no_room(void)
 {
-    return ngx_exiting
-           || ngx_cycle->free_connection_n
-              < ngx_cycle->connection_n / NGX_HTTP_AISEARCH_WATCHER_PART;
+    return ngx_cycle->free_connection_n
+           < ngx_cycle->connection_n / NGX_HTTP_AISEARCH_WATCHER_PART;
 }
 
 
@@ -318,7 +317,7 @@ ngx_http_aisearch_wait_tell(ngx_http_aisearch_ctx_t *ctx)
 {
     ngx_http_aisearch_shared_answer_t  *sa;
 
-    sa = ngx_http_aisearch_watch_answer(ctx->watcher->watch);
+    sa = ctx->watcher->watch->answer;
 
     if (ngx_exiting
         || (sa && !ngx_http_aisearch_wait_holds(ctx->request, &sa->answer)))
@@ -355,8 +354,8 @@ ngx_http_aisearch_wait_look_up(ngx_http_aisearch_ctx_t *ctx)
     ngx_http_aisearch_shared_answer_t  *sa, *fault;
 
     w = ctx->watcher->watch;
-    sa = ngx_http_aisearch_watch_answer(w);
-    fault = ngx_http_aisearch_watch_fault(w);
+    sa = w->answer;
+    fault = w->fault;
 
     ctx->cache_status = NGX_HTTP_AISEARCH_CACHE_WAITED;
 
