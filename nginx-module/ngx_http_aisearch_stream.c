@@ -4,12 +4,6 @@
  * Streams of events (WHATWG HTML, 9.2): what is known at once, then each change
  * of it, and each change of the fault for which there is no news.
  *
- *     MESSAGE     id: the entity tag, data: the body
- *     END         the same twice, the second time as "event: end": the job has
- *                 ended, or what was asked for is missing now (without an id)
- *     FAULT       "event: fault", data: an error envelope, no id
- *     RECOVERED   "event: recovered", the body that was known before, no id
- *
  * A state is no log: who reads slowly gets the newest one when the one before
  * has been written, and what lay in between is skipped.
  */
@@ -18,7 +12,6 @@
 #include "ngx_http_aisearch_ctx.h"
 #include "ngx_http_aisearch_refresh.h"
 
-#include "ais_event_stream.h"
 #include "ais_negotiation.h"
 
 
@@ -54,11 +47,6 @@ static ngx_http_aisearch_shared_answer_t *ngx_http_aisearch_stream_next(
 static ngx_int_t ngx_http_aisearch_stream_send_event(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_aisearch_shared_answer_t *sa,
     ngx_http_aisearch_event_e event);
-static ngx_str_t *ngx_http_aisearch_stream_text(
-    ngx_http_aisearch_shared_answer_t *sa, ngx_http_aisearch_event_e event);
-static u_char *ngx_http_aisearch_stream_write_text(u_char *p,
-    ngx_http_aisearch_answer_t *answer, ngx_http_aisearch_event_e event,
-    size_t *size);
 
 static ngx_int_t ngx_http_aisearch_stream_send(ngx_http_aisearch_ctx_t *ctx,
     u_char *data, size_t len, ngx_uint_t last);
@@ -340,11 +328,7 @@ ngx_http_aisearch_stream_end(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/*
- * A comment, so that proxies and clients see that the stream is alive; not for
- * those that have just had an event.  Looking at it twice in the time keeps
- * comments as spread as the clients came, and the silence no longer than that.
- */
+/* a comment, so that proxies and clients see that the stream is alive */
 
 static void
 ngx_http_aisearch_stream_timer(ngx_event_t *ev)
@@ -365,12 +349,9 @@ ngx_http_aisearch_stream_timer(ngx_event_t *ev)
         return;
     }
 
-    if (!ctx->watcher->quiet) {
-        ctx->watcher->quiet = 1;
-
-    } else if (!ngx_http_aisearch_stream_blocked(r)
-               && ngx_http_aisearch_stream_send(ctx, (u_char *) ":\n\n", 3, 0)
-                  != NGX_OK)
+    if (!ngx_http_aisearch_stream_blocked(r)
+        && ngx_http_aisearch_stream_send(ctx, (u_char *) ":\n\n", 3, 0)
+           != NGX_OK)
     {
         ngx_http_aisearch_stream_close(ctx, NGX_ERROR);
         return;
@@ -389,7 +370,7 @@ ngx_http_aisearch_stream_add_timer(ngx_http_aisearch_ctx_t *ctx)
     left = ngx_max(left, 1);
 
     ngx_add_timer(&ctx->watcher->timer,
-                  ngx_min(ctx->conf->heartbeat / 2, (ngx_msec_t) left));
+                  ngx_min(ctx->conf->heartbeat, (ngx_msec_t) left));
 }
 
 
@@ -517,7 +498,7 @@ ngx_http_aisearch_stream_send_event(ngx_http_aisearch_ctx_t *ctx,
     ngx_str_t                    *text;
     ngx_http_aisearch_watcher_t  *watcher;
 
-    text = ngx_http_aisearch_stream_text(sa, event);
+    text = ngx_http_aisearch_event_text(sa, event);
     if (text == NULL) {
         return NGX_ERROR;
     }
@@ -539,81 +520,6 @@ ngx_http_aisearch_stream_send_event(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-static ngx_str_t *
-ngx_http_aisearch_stream_text(ngx_http_aisearch_shared_answer_t *sa,
-    ngx_http_aisearch_event_e event)
-{
-    u_char     *p;
-    size_t      size;
-    ngx_str_t  *text;
-
-    text = &sa->events[event];
-
-    if (text->data) {
-        return text;
-    }
-
-    (void) ngx_http_aisearch_stream_write_text(NULL, &sa->answer, event, &size);
-
-    p = ngx_pnalloc(sa->pool, size);
-    if (p == NULL) {
-        return NULL;
-    }
-
-    text->data = ngx_http_aisearch_stream_write_text(p, &sa->answer, event,
-                                                     &text->len);
-
-    return text;
-}
-
-
-/* returns p; without it, only the size is found */
-
-static u_char *
-ngx_http_aisearch_stream_write_text(u_char *p,
-    ngx_http_aisearch_answer_t *answer, ngx_http_aisearch_event_e event,
-    size_t *size)
-{
-    char              envelope[AIS_ANSWER_ERROR_MAX];
-    enum ais_fault    fault;
-    struct ais_event  e;
-
-    ngx_memzero(&e, sizeof(struct ais_event));
-
-    e.data = ngx_http_aisearch_str(&answer->body);
-
-    if (event == NGX_HTTP_AISEARCH_EVENT_FAULT) {
-        fault = answer->verdict.fault;
-
-        e.type = AIS_STR("fault");
-        e.data.data = envelope;
-        e.data.len = ais_answer_write_error(envelope,
-                                            ais_policy_client_status(fault),
-                                            ais_policy_client_text(fault));
-
-    } else if (event == NGX_HTTP_AISEARCH_EVENT_RECOVERED) {
-        e.type = AIS_STR("recovered");
-
-    } else if (answer->status == NGX_HTTP_OK) {
-        e.id.data = (char *) answer->etag;
-        e.id.len = NGX_HTTP_AISEARCH_ETAG_LEN;
-    }
-
-    *size = 0;
-
-    if (event != NGX_HTTP_AISEARCH_EVENT_END || e.id.data) {
-        *size = ais_event_write((char *) p, &e);
-    }
-
-    if (event == NGX_HTTP_AISEARCH_EVENT_END) {
-        e.type = AIS_STR("end");
-        *size += ais_event_write((char *) (p ? p + *size : NULL), &e);
-    }
-
-    return p;
-}
-
-
 /* writing */
 
 
@@ -623,8 +529,6 @@ ngx_http_aisearch_stream_send(ngx_http_aisearch_ctx_t *ctx, u_char *data,
 {
     ngx_buf_t    *b;
     ngx_chain_t   out;
-
-    ctx->watcher->quiet = 0;
 
     /* the one before has been written */
 
