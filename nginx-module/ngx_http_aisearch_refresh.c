@@ -217,6 +217,12 @@ ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
     ngx_http_aisearch_budget_t  *budget;
     ngx_http_aisearch_lookup_t   lookup;
 
+    /* the worker is about to leave, and those who watch with it */
+
+    if (ngx_exiting) {
+        return 0;
+    }
+
     w = (ngx_http_aisearch_watch_t *) paced;
     budget = w->account->budget;
 
