@@ -60,12 +60,27 @@ typedef struct {
 } ngx_http_aisearch_answer_t;
 
 
-/* in a pool of its own, which goes with the last request that refers to it */
+/* what a stream sends of an answer */
+
+typedef enum {
+    NGX_HTTP_AISEARCH_EVENT_MESSAGE = 0,
+    NGX_HTTP_AISEARCH_EVENT_END,       /* the last state, and that it is */
+    NGX_HTTP_AISEARCH_EVENT_FAULT,
+    NGX_HTTP_AISEARCH_EVENT_RECOVERED,
+    NGX_HTTP_AISEARCH_EVENTS
+} ngx_http_aisearch_event_e;
+
+
+/*
+ * In a pool of its own, which goes with the last request that refers to it.
+ * Events are written once, when the first stream needs them.
+ */
 
 typedef struct {
     ngx_pool_t                *pool;
     ngx_uint_t                 refs;
     ngx_http_aisearch_answer_t answer;
+    ngx_str_t                  events[NGX_HTTP_AISEARCH_EVENTS];
 } ngx_http_aisearch_shared_answer_t;
 
 
@@ -89,6 +104,10 @@ ngx_int_t ngx_http_aisearch_answer_share(ngx_http_aisearch_shared_answer_t *sa,
 
 /* gives up the caller's reference; NULL is none */
 void ngx_http_aisearch_answer_release(void *data);
+
+/* event: of "sa", which it stays part of; NULL: no memory */
+ngx_str_t *ngx_http_aisearch_event_text(ngx_http_aisearch_shared_answer_t *sa,
+    ngx_http_aisearch_event_e event);
 
 /* how old a response was when it came, in ms, as the upstream says */
 ngx_msec_t ngx_http_aisearch_answer_upstream_age(

@@ -18,6 +18,28 @@
 
 
 /*
+ * Refreshes for those who watch: when the next one may begin, and which worker
+ * has waited longest for it; ms of ais_clock().
+ */
+
+typedef struct {
+    int64_t                        next;
+    int64_t                        due;     /* what that worker waits with */
+    int64_t                        claimed; /* when it said so; 0: none did */
+    ngx_pid_t                      worker;
+} ngx_http_aisearch_turn_t;
+
+
+/* what this process watches, by when it is due */
+
+typedef struct {
+    ngx_rbtree_t                   tree;
+    ngx_rbtree_node_t              sentinel;
+    ngx_event_t                    timer;
+} ngx_http_aisearch_pace_t;
+
+
+/*
  * The budget of a credential.  Slots, and the records of accounts, are found
  * again over a reload, and used by all workers whose configuration names them.
  * One that no living worker can know may be taken for another name, once there
@@ -30,6 +52,7 @@ typedef struct {
     uint32_t                       taken;   /* how often it was */
     struct ais_budget              budget;
     struct ais_budget              part;    /* that newcomers have of it */
+    ngx_http_aisearch_turn_t       turn;
 } ngx_http_aisearch_slot_t;
 
 
@@ -52,6 +75,8 @@ struct ngx_http_aisearch_budget_s {
     double                         stretch;
     ngx_msec_t                     stretched;        /* when that was right */
     ngx_msec_t                     warned[2];
+
+    ngx_http_aisearch_pace_t       pace;
 };
 
 

@@ -145,6 +145,11 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
         lookup.fetch = e ? NGX_HTTP_AISEARCH_LEADER : NGX_HTTP_AISEARCH_LONER;
     }
 
+    if (e && (flags & NGX_HTTP_AISEARCH_WATCH)) {
+        e->waiters |= ngx_http_aisearch_wakeup_bit();
+        ngx_http_aisearch_eviction_watch(c, e);
+    }
+
     if (lookup.fetch == NGX_HTTP_AISEARCH_LEADER) {
 
         if (!(flags & NGX_HTTP_AISEARCH_ASK)) {
@@ -297,7 +302,7 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
         stored = NGX_DECLINED;
 
     } else {
-        waiters = ngx_http_aisearch_lease_end(e);
+        waiters = ngx_http_aisearch_lease_end(c, e);
 
         rc = answer->verdict.fault == AIS_FAULT_NONE
              ? ngx_http_aisearch_cache_store_good(c, e, key, answer)
@@ -413,6 +418,35 @@ ngx_http_aisearch_cache_follow_job(ngx_http_aisearch_cache_t *c,
     verdict->has_state = 1;
     verdict->state = e->state;
     verdict->age = (int64_t) e->age * 1000;
+}
+
+
+ngx_int_t
+ngx_http_aisearch_cache_changes(ngx_shm_zone_t *zone, ngx_uint_t *seen,
+    uint32_t hashes[NGX_HTTP_AISEARCH_CHANGES], ngx_uint_t *n)
+{
+    ngx_uint_t                  i;
+    ngx_http_aisearch_cache_t  *c;
+    ngx_http_aisearch_shctx_t  *sh;
+
+    c = zone->data;
+    sh = c->sh;
+
+    ngx_shmtx_lock(&c->shpool->mutex);
+
+    *n = sh->nchanges - *seen;
+
+    if (*n <= NGX_HTTP_AISEARCH_CHANGES) {
+        for (i = 0; i < *n; i++) {
+            hashes[i] = sh->changes[(*seen + i) % NGX_HTTP_AISEARCH_CHANGES];
+        }
+    }
+
+    *seen = sh->nchanges;
+
+    ngx_shmtx_unlock(&c->shpool->mutex);
+
+    return *n <= NGX_HTTP_AISEARCH_CHANGES ? NGX_OK : NGX_DECLINED;
 }
 
 

@@ -47,6 +47,10 @@ typedef struct {
 #define NGX_HTTP_AISEARCH_BYPASS  0x01  /* take nothing that is there */
 #define NGX_HTTP_AISEARCH_PEEK    0x02  /* take no lease: nobody can fetch */
 #define NGX_HTTP_AISEARCH_ASK     0x04  /* take no lease yet: who would? */
+#define NGX_HTTP_AISEARCH_WATCH   0x08  /* keep it, wake us when it changes */
+
+
+#define NGX_HTTP_AISEARCH_CHANGES    256
 
 
 /* whether it is the caller who fetches */
@@ -68,7 +72,7 @@ void ngx_http_aisearch_cache_hash(ngx_http_aisearch_key_t *key);
 /*
  * Looks an entry up and says what to do.  What came at or after "since" (where
  * that is not 0), that is, while the caller waited for it, is taken in any
- * case.  A body is copied into "pool".
+ * case.  A body is copied into "pool"; if that is NULL, there is none.
  */
 ngx_http_aisearch_lookup_t ngx_http_aisearch_cache_lookup(
     ngx_http_aisearch_account_t *account, ngx_http_aisearch_key_t *key,
@@ -81,6 +85,14 @@ ngx_http_aisearch_lookup_t ngx_http_aisearch_cache_lookup(
  */
 ngx_int_t ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key, ngx_http_aisearch_answer_t *answer);
+
+/*
+ * The hashes of entries that were stored, or whose fetch ended otherwise, since
+ * "seen", which is moved on.  NGX_DECLINED: too many, it could be any.
+ */
+ngx_int_t ngx_http_aisearch_cache_changes(ngx_shm_zone_t *zone,
+    ngx_uint_t *seen, uint32_t hashes[NGX_HTTP_AISEARCH_CHANGES],
+    ngx_uint_t *n);
 
 /* how long an answer stays fresh, with a budget that stretches it */
 ngx_msec_t ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,

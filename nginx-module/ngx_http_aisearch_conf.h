@@ -149,6 +149,9 @@ typedef struct {
     ngx_flag_t                     intercept_errors;
     ngx_http_aisearch_limit_t     *limit;     /* of fetches; NULL: none */
     ngx_uint_t                     limit_status;
+    time_t                         wait;      /* at most; 0: off */
+    ngx_flag_t                     events;
+    ngx_msec_t                     heartbeat;
 } ngx_http_aisearch_loc_conf_t;
 
 

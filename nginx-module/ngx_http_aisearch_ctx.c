@@ -6,6 +6,7 @@
 
 
 #include "ngx_http_aisearch_ctx.h"
+#include "ngx_http_aisearch_watch.h"
 
 
 static void ngx_http_aisearch_ctx_cleanup(void *data);
@@ -52,6 +53,11 @@ ngx_http_aisearch_ctx_cleanup(void *data)
 
     if (ctx->flight) {
         ngx_http_aisearch_flight_leave(ctx);
+    }
+
+    if (ctx->watcher) {
+        ngx_http_aisearch_watch_leave(ctx->watcher);
+        ngx_http_aisearch_answer_release(ctx->watcher->sent);
     }
 }
 

@@ -30,6 +30,8 @@ ngx_http_aisearch_ctx_t *ngx_http_aisearch_ctx_get(ngx_http_request_t *r);
 
 ngx_int_t ngx_http_aisearch_handler(ngx_http_request_t *r);
 
+ngx_int_t ngx_http_aisearch_watch_client(ngx_http_request_t *r);
+
 /* limit */
 
 ngx_int_t ngx_http_aisearch_limit(ngx_http_aisearch_ctx_t *ctx,
@@ -41,6 +43,44 @@ ngx_int_t ngx_http_aisearch_limit(ngx_http_aisearch_ctx_t *ctx,
 ngx_int_t ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, const char *text);
 ngx_int_t ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx);
+
+/* what an internal redirect brings along */
+void ngx_http_aisearch_clear_headers(ngx_http_request_t *r);
+
+ngx_table_elt_t *ngx_http_aisearch_add_header(ngx_http_request_t *r,
+    ngx_str_t *name, u_char *data, size_t len);
+ngx_int_t ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx,
+    u_char *data, size_t len);
+
+/* watcher */
+
+/* what the request says of waiting and of events; NGX_ERROR: no memory */
+ngx_int_t ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx);
+
+/* copies what it asks for, before it may begin; NGX_ERROR: no memory */
+ngx_int_t ngx_http_aisearch_watcher_set_key(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_key_t *key);
+
+/*
+ * Instead of an answer: holds the request, or opens a stream.  NGX_DECLINED:
+ * neither, it is answered as any other.
+ */
+ngx_int_t ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx);
+
+/* Vary and Preference-Applied, of any answer */
+ngx_int_t ngx_http_aisearch_watcher_set_headers(ngx_http_aisearch_ctx_t *ctx);
+
+/* the client has gone, or the response ends */
+void ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx);
+
+/* the worker's last connections are for its fetches */
+ngx_uint_t ngx_http_aisearch_watcher_no_room(void);
+
+/* stream */
+
+/* NGX_DECLINED: what was asked for is refused, or missing */
+ngx_int_t ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx);
+void ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx);
 
 /* variables */
 

@@ -122,14 +122,16 @@ ngx_http_aisearch_entry_read(ngx_http_aisearch_entry_t *e,
         return NGX_OK;
     }
 
-    answer->body.len = e->body_len;
-    answer->body.data = ngx_pnalloc(pool, e->body_len + 1);
+    if (pool) {
+        answer->body.len = e->body_len;
+        answer->body.data = ngx_pnalloc(pool, e->body_len + 1);
 
-    if (answer->body.data == NULL) {
-        return NGX_ERROR;
+        if (answer->body.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_http_aisearch_entry_read_body(e, answer->body.data);
     }
-
-    ngx_http_aisearch_entry_read_body(e, answer->body.data);
 
     answer->verdict.fault = e->fault;
     answer->verdict.class = e->class;

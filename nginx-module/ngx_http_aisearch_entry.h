@@ -10,7 +10,7 @@
 #define _NGX_HTTP_AISEARCH_ENTRY_H_INCLUDED_
 
 
-#include "ngx_http_aisearch_answer.h"
+#include "ngx_http_aisearch_cache.h"
 
 
 typedef struct ngx_http_aisearch_chunk_s  ngx_http_aisearch_chunk_t;
@@ -37,7 +37,8 @@ struct ngx_http_aisearch_chunk_s {
 /* what an entry is worth to others, and the queue that it is in */
 
 typedef enum {
-    NGX_HTTP_AISEARCH_AGAIN = 0,   /* asked for again, and not at once */
+    NGX_HTTP_AISEARCH_WATCHED = 0, /* somebody waits for it to change */
+    NGX_HTTP_AISEARCH_AGAIN,       /* asked for again, and not at once */
     NGX_HTTP_AISEARCH_LISTS_AGAIN,
     NGX_HTTP_AISEARCH_ONCE,
     NGX_HTTP_AISEARCH_LISTS_ONCE,
@@ -86,6 +87,8 @@ typedef struct {
     unsigned                      class:3;
     unsigned                      state:3;
 
+    uint32_t                      watched;     /* until then, in seconds */
+
     u_char                        data[1];     /* the key, then the body */
 } ngx_http_aisearch_entry_t;
 
@@ -98,6 +101,10 @@ typedef struct {
     size_t                        used[NGX_HTTP_AISEARCH_RANKS]; /* bytes */
     ngx_uint_t                    entries;
     ngx_uint_t                    evictions;
+
+    /* a ring of the hashes of entries whose leases ended last */
+    uint32_t                      changes[NGX_HTTP_AISEARCH_CHANGES];
+    ngx_uint_t                    nchanges;
 } ngx_http_aisearch_shctx_t;
 
 
@@ -145,6 +152,10 @@ ngx_uint_t ngx_http_aisearch_eviction_rank(ngx_http_aisearch_entry_t *e,
 /* as entry_move(), within the share of that rank */
 void ngx_http_aisearch_eviction_move(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_uint_t rank);
+
+/* marks it as watched, for a while, and keeps it if there is room for such */
+void ngx_http_aisearch_eviction_watch(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e);
 
 /* it was asked for */
 void ngx_http_aisearch_eviction_touch(ngx_http_aisearch_cache_t *c,

@@ -3,6 +3,7 @@
  *
  * Who makes way.  What was asked for once, as by a scan, goes before what was
  * asked for again later; of either, what was not used for the longest time.
+ * What is watched stays, as long as it takes no more than a third of the zone.
  * What holds no good answer has small shares of its own, and so have lists, of
  * which a client can make as many as it likes.
  *
@@ -16,6 +17,7 @@
 
 
 /* parts of the zone */
+#define NGX_HTTP_AISEARCH_WATCHED_PART   3
 #define NGX_HTTP_AISEARCH_LISTS_PART     3
 #define NGX_HTTP_AISEARCH_PENDING_PART   8
 #define NGX_HTTP_AISEARCH_SMALL_PART     32   /* of failures, of 404s */
@@ -29,6 +31,10 @@
 #define NGX_HTTP_AISEARCH_STEPS          8
 
 
+/* seconds for which an entry is watched, unless it is marked again */
+#define NGX_HTTP_AISEARCH_WATCHED_TIME   10
+
+
 /* for one call, so that the mutex is not held for long */
 #define NGX_HTTP_AISEARCH_EVICTIONS      32
 
@@ -37,6 +43,7 @@ static ngx_uint_t ngx_http_aisearch_eviction_is_list(
     ngx_http_aisearch_entry_t *e);
 static ngx_uint_t ngx_http_aisearch_eviction_has_ended(
     ngx_http_aisearch_entry_t *e);
+static void ngx_http_aisearch_eviction_unwatch(ngx_http_aisearch_cache_t *c);
 static void ngx_http_aisearch_eviction_demote(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *keep);
 static ngx_uint_t ngx_http_aisearch_eviction_demote_last(
@@ -66,14 +73,75 @@ ngx_http_aisearch_eviction_rank(ngx_http_aisearch_entry_t *e,
         return NGX_HTTP_AISEARCH_MISSING;
     }
 
-    if (e->rank == NGX_HTTP_AISEARCH_AGAIN
-        || e->rank == NGX_HTTP_AISEARCH_LISTS_AGAIN)
-    {
+    if (e->rank <= NGX_HTTP_AISEARCH_LISTS_AGAIN) {
         return e->rank;
     }
 
     return ngx_http_aisearch_eviction_is_list(e) ? NGX_HTTP_AISEARCH_LISTS_ONCE
                                               : NGX_HTTP_AISEARCH_ONCE;
+}
+
+
+/* neither a 404 nor a failure is kept for those who watch it */
+
+void
+ngx_http_aisearch_eviction_watch(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e)
+{
+    size_t  size, whole;
+
+    e->watched = (uint32_t) (ngx_http_aisearch_now() / 1000)
+                 + NGX_HTTP_AISEARCH_WATCHED_TIME;
+
+    if (e->rank >= NGX_HTTP_AISEARCH_MISSING
+        || e->rank == NGX_HTTP_AISEARCH_WATCHED)
+    {
+        return;
+    }
+
+    ngx_http_aisearch_eviction_unwatch(c);
+
+    size = ngx_http_aisearch_entry_memory(e);
+    whole = ngx_http_aisearch_eviction_zone_size(c);
+
+    if (c->sh->used[NGX_HTTP_AISEARCH_WATCHED] + size
+        <= whole / NGX_HTTP_AISEARCH_WATCHED_PART)
+    {
+        ngx_http_aisearch_entry_move(c, e, NGX_HTTP_AISEARCH_WATCHED);
+    }
+}
+
+
+/* of what nobody has marked again, some; each mark moves to the head */
+
+static void
+ngx_http_aisearch_eviction_unwatch(ngx_http_aisearch_cache_t *c)
+{
+    uint32_t                    now;
+    ngx_uint_t                  n;
+    ngx_queue_t                *queue;
+    ngx_http_aisearch_entry_t  *e;
+
+    now = (uint32_t) (ngx_http_aisearch_now() / 1000);
+    queue = &c->sh->queues[NGX_HTTP_AISEARCH_WATCHED];
+
+    for (n = NGX_HTTP_AISEARCH_STEPS; n > 0; n--) {
+
+        if (ngx_queue_empty(queue)) {
+            return;
+        }
+
+        e = ngx_queue_data(ngx_queue_last(queue), ngx_http_aisearch_entry_t,
+                           queue);
+
+        if ((int32_t) (e->watched - now) >= 0) {
+            return;
+        }
+
+        ngx_http_aisearch_entry_move(c, e, ngx_http_aisearch_eviction_is_list(e)
+                                           ? NGX_HTTP_AISEARCH_LISTS_AGAIN
+                                           : NGX_HTTP_AISEARCH_AGAIN);
+    }
 }
 
 
@@ -398,6 +466,8 @@ ngx_http_aisearch_eviction_alloc(ngx_http_aisearch_cache_t *c, size_t size,
         if (p || evictions-- == 0) {
             return p;
         }
+
+        ngx_http_aisearch_eviction_unwatch(c);
 
         e = ngx_http_aisearch_eviction_victim(c, keep);
         if (e == NULL) {

@@ -84,9 +84,11 @@ static ngx_queue_t  ngx_http_aisearch_flights[NGX_HTTP_AISEARCH_FLIGHTS];
 static ngx_queue_t  ngx_http_aisearch_followers;
 static ngx_uint_t   ngx_http_aisearch_flights_ready;
 
+static ngx_http_aisearch_flight_pt  ngx_http_aisearch_flight_landed;
+
 
 void
-ngx_http_aisearch_flight_init(void)
+ngx_http_aisearch_flight_init(ngx_http_aisearch_flight_pt landed)
 {
     ngx_uint_t  i;
 
@@ -97,6 +99,7 @@ ngx_http_aisearch_flight_init(void)
     ngx_queue_init(&ngx_http_aisearch_followers);
 
     ngx_http_aisearch_flights_ready = 1;
+    ngx_http_aisearch_flight_landed = landed;
 }
 
 
@@ -127,6 +130,32 @@ ngx_http_aisearch_flight_done(void)
 }
 
 
+void
+ngx_http_aisearch_flight_quit(void)
+{
+    ngx_uint_t                   i;
+    ngx_queue_t                 *bucket, *q, *next;
+    ngx_http_aisearch_flight_t  *f;
+
+    for (i = 0; i < NGX_HTTP_AISEARCH_FLIGHTS; i++) {
+        bucket = &ngx_http_aisearch_flights[i];
+
+        for (q = ngx_queue_head(bucket);
+             q != ngx_queue_sentinel(bucket);
+             q = next)
+        {
+            next = ngx_queue_next(q);
+
+            f = ngx_queue_data(q, ngx_http_aisearch_flight_t, queue);
+
+            if (ngx_queue_empty(&f->waiters)) {
+                ngx_http_aisearch_flight_destroy(f);
+            }
+        }
+    }
+}
+
+
 /* lets the request wait for the answer; the look-up says who fetches it */
 
 ngx_int_t
@@ -151,13 +180,15 @@ ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-/* fetches for the cache alone */
-
-void
-ngx_http_aisearch_flight_start(ngx_http_aisearch_ctx_t *ctx,
+ngx_int_t
+ngx_http_aisearch_flight_start(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
 {
-    (void) ngx_http_aisearch_flight_get(ctx->account, query, lookup);
+    ngx_http_aisearch_flight_t  *f;
+
+    f = ngx_http_aisearch_flight_get(account, query, lookup);
+
+    return f && f->phase != NGX_HTTP_AISEARCH_FAIL ? NGX_OK : NGX_DECLINED;
 }
 
 
@@ -548,6 +579,8 @@ ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_flight_unfollow(f);
 
     f->phase = NGX_HTTP_AISEARCH_LAND;
+
+    ngx_http_aisearch_flight_landed(&f->upstream.query.key, sa);
 
     while (!ngx_queue_empty(&f->waiters)) {
 

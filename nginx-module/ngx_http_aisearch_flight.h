@@ -12,7 +12,8 @@
 #include "ngx_http_aisearch_cache.h"
 
 
-typedef struct ngx_http_aisearch_flight_s  ngx_http_aisearch_flight_t;
+typedef struct ngx_http_aisearch_flight_s   ngx_http_aisearch_flight_t;
+typedef struct ngx_http_aisearch_watcher_s  ngx_http_aisearch_watcher_t;
 
 
 /* the values of Cache-Control, Age and ETag */
@@ -31,6 +32,7 @@ typedef struct {
     ngx_msec_t                         lifetime;
     ngx_str_t                          job_id;
 
+    ngx_http_aisearch_watcher_t       *watcher; /* if it wants to be told */
     ngx_http_aisearch_flight_t        *flight; /* that we wait for, if any */
     ngx_queue_t                        queue;  /* in flight->waiters */
 
@@ -51,14 +53,26 @@ typedef struct {
 #pragma GCC visibility push(hidden)
 
 
-void ngx_http_aisearch_flight_init(void);
+/* what comes of a flight; "sa" is NULL where there was no memory */
+typedef void (*ngx_http_aisearch_flight_pt)(ngx_http_aisearch_key_t *key,
+    ngx_http_aisearch_shared_answer_t *sa);
+
+
+/* in a worker: "landed" is called before those who wait get the answer */
+void ngx_http_aisearch_flight_init(ngx_http_aisearch_flight_pt landed);
 void ngx_http_aisearch_flight_done(void);
 ngx_int_t ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
-void ngx_http_aisearch_flight_start(ngx_http_aisearch_ctx_t *ctx,
+
+/* fetches for the cache alone; NGX_DECLINED: no fetch could be begun */
+ngx_int_t ngx_http_aisearch_flight_start(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
+
 void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
 void ngx_http_aisearch_flight_look(void);
+
+/* the worker is leaving: what nobody here waits for is left to others */
+void ngx_http_aisearch_flight_quit(void);
 
 /* response: the answer that the request waited for stands in the context */
 void ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx);

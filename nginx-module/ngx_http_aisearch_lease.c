@@ -34,11 +34,19 @@ ngx_http_aisearch_lease_take(ngx_http_aisearch_entry_t *e)
 
 
 uint64_t
-ngx_http_aisearch_lease_end(ngx_http_aisearch_entry_t *e)
+ngx_http_aisearch_lease_end(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e)
 {
-    uint64_t  waiters;
+    uint64_t                    waiters;
+    ngx_http_aisearch_shctx_t  *sh;
 
+    sh = c->sh;
     waiters = e->waiters;
+
+    /* those who are woken read here of which entries they should look up */
+
+    sh->changes[sh->nchanges % NGX_HTTP_AISEARCH_CHANGES] = e->node.key;
+    sh->nchanges++;
 
     e->waiters = 0;
     e->lease = 0;
@@ -110,7 +118,7 @@ ngx_http_aisearch_lease_release(ngx_http_aisearch_account_t *account,
     e = ngx_http_aisearch_entry_find(c, key);
 
     if (e && e->leader == ngx_pid) {
-        waiters = ngx_http_aisearch_lease_end(e);
+        waiters = ngx_http_aisearch_lease_end(c, e);
 
         if (!e->answered && e->failed == 0) {
             ngx_http_aisearch_entry_delete(c, e);

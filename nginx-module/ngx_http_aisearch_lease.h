@@ -34,7 +34,8 @@ void ngx_http_aisearch_lease_release(ngx_http_aisearch_account_t *account,
 void ngx_http_aisearch_lease_take(ngx_http_aisearch_entry_t *e);
 
 /* returns the workers to wake, once the mutex is free */
-uint64_t ngx_http_aisearch_lease_end(ngx_http_aisearch_entry_t *e);
+uint64_t ngx_http_aisearch_lease_end(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e);
 
 /*
  * Whether the answer must be dropped: another worker has taken over, or a newer

@@ -303,6 +303,17 @@ ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[] = {
         "aisearch_waiters_woken_total", "counter",
         "Requests that waited for the fetch of another."),
 
+    ngx_http_aisearch_metric("", "watchers", watchers, count,
+        "aisearch_watchers", "gauge",
+        "Requests that are held until something changes."),
+
+    ngx_http_aisearch_metric("", "waits", waits, count,
+        "aisearch_waits", "gauge",
+        "Of these, those that wait for an answer, and are no streams."),
+
+    ngx_http_aisearch_metric("", "events", stats.events, count,
+        "aisearch_events_total", "counter", "Events sent to streams."),
+
     ngx_http_aisearch_metric("budget", "left", budget.left, calls,
         "aisearch_budget_left", "gauge",
         "Calls that may be sent to the API now."),

@@ -24,6 +24,8 @@ typedef struct {
     ngx_http_aisearch_budget_snapshot_t    budget;
     ngx_http_aisearch_breaker_snapshot_t   breaker;
     struct ais_rotation                    rotation;
+    ngx_uint_t                             watchers;
+    ngx_uint_t                             waits; /* of these */
 
     ngx_http_aisearch_cache_snapshot_t     cache;
 } ngx_http_aisearch_snapshot_t;

@@ -9,6 +9,7 @@
 #include "ngx_http_aisearch_budget.h"
 #include "ngx_http_aisearch_ctx.h"
 #include "ngx_http_aisearch_rotation.h"
+#include "ngx_http_aisearch_refresh.h"
 #include "ngx_http_aisearch_wakeup.h"
 
 #include <dlfcn.h>
@@ -24,15 +25,25 @@ static char *ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_aisearch_wait_directive(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+static char *ngx_http_aisearch_check_heartbeat(ngx_conf_t *cf, void *post,
+    void *data);
 
 static ngx_int_t ngx_http_aisearch_init_module(ngx_cycle_t *cycle);
 static void ngx_http_aisearch_check_file(ngx_log_t *log);
 static ngx_int_t ngx_http_aisearch_init_process(ngx_cycle_t *cycle);
+static void ngx_http_aisearch_woken(void);
 static void ngx_http_aisearch_exit_process(ngx_cycle_t *cycle);
 
 
 static ngx_conf_num_bounds_t  ngx_http_aisearch_limit_status_bounds = {
     ngx_conf_check_num_bounds, 400, 599
+};
+
+
+static ngx_conf_post_t  ngx_http_aisearch_heartbeat_bounds = {
+    ngx_http_aisearch_check_heartbeat
 };
 
 
@@ -100,6 +111,27 @@ static ngx_command_t  ngx_http_aisearch_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
+
+    { ngx_string("aisearch_wait"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_aisearch_wait_directive,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("aisearch_events"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_aisearch_loc_conf_t, events),
+      NULL },
+
+    { ngx_string("aisearch_heartbeat"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_aisearch_loc_conf_t, heartbeat),
+      &ngx_http_aisearch_heartbeat_bounds },
 
     { ngx_string("aisearch_limit_fetches_status"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -237,6 +269,9 @@ ngx_http_aisearch_create_loc_conf(ngx_conf_t *cf)
     alcf->intercept_errors = NGX_CONF_UNSET;
     alcf->limit = NGX_CONF_UNSET_PTR;
     alcf->limit_status = NGX_CONF_UNSET_UINT;
+    alcf->wait = NGX_CONF_UNSET;
+    alcf->events = NGX_CONF_UNSET;
+    alcf->heartbeat = NGX_CONF_UNSET_MSEC;
 
     return alcf;
 }
@@ -283,6 +318,12 @@ ngx_http_aisearch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_uint_value(conf->limit_status, prev->limit_status,
                               NGX_HTTP_TOO_MANY_REQUESTS);
+
+    ngx_conf_merge_value(conf->wait, prev->wait, 0);
+
+    ngx_conf_merge_value(conf->events, prev->events, 0);
+
+    ngx_conf_merge_msec_value(conf->heartbeat, prev->heartbeat, 15000);
 
     return NGX_CONF_OK;
 }
@@ -433,6 +474,54 @@ ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* aisearch_wait TIME | off */
+
+static char *
+ngx_http_aisearch_wait_directive(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_aisearch_loc_conf_t  *alcf = conf;
+
+    ngx_str_t  *value;
+
+    if (alcf->wait != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        alcf->wait = 0;
+        return NGX_CONF_OK;
+    }
+
+    alcf->wait = ngx_parse_time(&value[1], 1);
+
+    if (alcf->wait == (time_t) NGX_ERROR || alcf->wait == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid time value \"%V\", it must be a number of "
+                           "seconds, such as \"60s\", or \"off\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_aisearch_check_heartbeat(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t  *heartbeat = data;
+
+    if (*heartbeat < 1000) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"aisearch_heartbeat\" must be at least \"1s\"");
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 /*
  * Nothing can fail any more: until then, the workers of the old configuration
  * go by its budgets.
@@ -503,7 +592,9 @@ ngx_http_aisearch_check_file(ngx_log_t *log)
 static ngx_int_t
 ngx_http_aisearch_init_process(ngx_cycle_t *cycle)
 {
-    ngx_http_aisearch_main_conf_t  *amcf;
+    ngx_uint_t                       i;
+    ngx_http_aisearch_account_t    **accounts;
+    ngx_http_aisearch_main_conf_t   *amcf;
 
     amcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_aisearch_module);
 
@@ -518,12 +609,34 @@ ngx_http_aisearch_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    ngx_http_aisearch_flight_init();
+    accounts = amcf->accounts.elts;
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+        ngx_http_aisearch_stats_begin(accounts[i]->stats);
+    }
+
+    ngx_http_aisearch_flight_init(ngx_http_aisearch_refresh_hear);
+    ngx_http_aisearch_refresh_init(amcf->shm_zone);
     ngx_http_aisearch_net_init(cycle, amcf);
 
-    ngx_http_aisearch_wakeup_listen(cycle, ngx_http_aisearch_flight_look);
+    ngx_http_aisearch_wakeup_listen(cycle, ngx_http_aisearch_woken);
 
     return NGX_OK;
+}
+
+
+/* by another worker, or by nginx, since this one is about to leave */
+
+static void
+ngx_http_aisearch_woken(void)
+{
+    ngx_http_aisearch_flight_look();
+    ngx_http_aisearch_refresh_look();
+
+    if (ngx_exiting) {
+        ngx_http_aisearch_watch_end();
+        ngx_http_aisearch_flight_quit();
+    }
 }
 
 

@@ -21,7 +21,6 @@ static ngx_int_t ngx_http_aisearch_serve(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
 static ngx_int_t ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
-static ngx_int_t ngx_http_aisearch_watch_client(ngx_http_request_t *r);
 static void ngx_http_aisearch_read_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_aisearch_peek(ngx_http_request_t *r);
 
@@ -55,9 +54,21 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
                                   "only GET and HEAD are possible here");
     }
 
+    if ((ctx->conf->wait || ctx->conf->events)
+        && ngx_http_aisearch_watcher_create(ctx) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     rc = ngx_http_aisearch_query(ctx, &query, buf);
     if (rc != NGX_DECLINED) {
         return rc;
+    }
+
+    if (ctx->watcher
+        && ngx_http_aisearch_watcher_set_key(ctx, &query.key) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     flags = ctx->bypass ? NGX_HTTP_AISEARCH_BYPASS : 0;
@@ -259,7 +270,7 @@ ngx_http_aisearch_serve(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
 {
     if (ngx_http_aisearch_fetches(lookup)) {
-        ngx_http_aisearch_flight_start(ctx, query, lookup);
+        (void) ngx_http_aisearch_flight_start(ctx->account, query, lookup);
     }
 
     if (lookup->serve == AIS_SERVE_NOTHING) {
@@ -307,7 +318,7 @@ ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
 
 /* of subrequests, too: events of the connection come to the active one */
 
-static ngx_int_t
+ngx_int_t
 ngx_http_aisearch_watch_client(ngx_http_request_t *r)
 {
     ngx_event_t  *rev;
@@ -365,13 +376,17 @@ ngx_http_aisearch_read_handler(ngx_http_request_t *r)
 
     default:
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client closed connection while it waited for the API");
+                      "client closed connection while it waited");
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_aisearch_module);
 
     if (ctx && ctx->flight) {
         ngx_http_aisearch_flight_leave(ctx);
+    }
+
+    if (ctx) {
+        ngx_http_aisearch_watcher_leave(ctx);
     }
 
     ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);

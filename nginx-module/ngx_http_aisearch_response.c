@@ -25,17 +25,12 @@ static ngx_int_t ngx_http_aisearch_send_body(ngx_http_aisearch_ctx_t *ctx,
 static ngx_uint_t ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status);
 
-static void ngx_http_aisearch_clear_headers(ngx_http_request_t *r);
 static ngx_int_t ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx);
 static ngx_msec_t ngx_http_aisearch_max_age(ngx_http_aisearch_ctx_t *ctx);
 static ngx_msec_int_t ngx_http_aisearch_wait_left(
     ngx_http_aisearch_ctx_t *ctx);
 static ngx_int_t ngx_http_aisearch_set_retry_after(
     ngx_http_aisearch_ctx_t *ctx, ngx_msec_int_t left);
-static ngx_table_elt_t *ngx_http_aisearch_add_header(ngx_http_request_t *r,
-    ngx_str_t *name, u_char *data, size_t len);
-static ngx_int_t ngx_http_aisearch_set_cache_control(
-    ngx_http_aisearch_ctx_t *ctx, u_char *data, size_t len);
 static u_char *ngx_http_aisearch_digits(u_char *last, ngx_uint_t n);
 
 
@@ -100,6 +95,12 @@ ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
 
     ngx_http_aisearch_clear_headers(r);
 
+    if ((ctx->conf->wait || ctx->conf->events)
+        && ngx_http_aisearch_watcher_set_headers(ctx) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     if (status == NGX_HTTP_NOT_ALLOWED
         && ngx_http_aisearch_add_header(r, &ngx_http_aisearch_allow,
                                         ngx_http_aisearch_allowed.data,
@@ -123,8 +124,6 @@ ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
     return ngx_http_aisearch_send_envelope(ctx, status, text);
 }
 
-
-/* the answer that the request waited for stands in the context */
 
 void
 ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx)
@@ -154,12 +153,20 @@ ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx)
 ngx_int_t
 ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
 {
+    ngx_int_t                    rc;
     ngx_uint_t                   status;
     ngx_http_request_t          *r;
     ngx_http_aisearch_answer_t  *answer;
 
     r = ctx->request;
     answer = &ctx->answer;
+
+    if (ctx->watcher) {
+        rc = ngx_http_aisearch_watcher_begin(ctx);
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
 
     ctx->answered = 1;
 
@@ -175,6 +182,12 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
     }
 
     ngx_http_aisearch_clear_headers(r);
+
+    if ((ctx->conf->wait || ctx->conf->events)
+        && ngx_http_aisearch_watcher_set_headers(ctx) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     if (status >= NGX_HTTP_BAD_GATEWAY
         && status <= NGX_HTTP_GATEWAY_TIME_OUT
@@ -330,7 +343,7 @@ ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status)
 /* headers */
 
 
-static void
+void
 ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
 {
     ngx_str_t        *name;
@@ -546,7 +559,7 @@ ngx_http_aisearch_set_retry_after(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-static ngx_table_elt_t *
+ngx_table_elt_t *
 ngx_http_aisearch_add_header(ngx_http_request_t *r, ngx_str_t *name,
     u_char *data, size_t len)
 {
@@ -571,7 +584,7 @@ ngx_http_aisearch_add_header(ngx_http_request_t *r, ngx_str_t *name,
 
 /* in the place where "expires" and "add_header" look for one */
 
-static ngx_int_t
+ngx_int_t
 ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx, u_char *data,
     size_t len)
 {

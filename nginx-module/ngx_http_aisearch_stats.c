@@ -16,7 +16,9 @@ ngx_str_t  ngx_http_aisearch_cache_statuses[] = {
     ngx_string("UPDATING"),
     ngx_string("STALE"),
     ngx_string("COALESCED"),
-    ngx_string("BYPASS")
+    ngx_string("BYPASS"),
+    ngx_string("WAITED"),
+    ngx_string("STREAM")
 };
 
 _Static_assert(sizeof(ngx_http_aisearch_cache_statuses)
@@ -48,4 +50,47 @@ ngx_http_aisearch_stats_fetch(ngx_http_aisearch_stats_t *stats,
 
     (void) ngx_atomic_fetch_add(&stats->latency_sum, response->elapsed);
     (void) ngx_atomic_fetch_add(&stats->calls, response->calls);
+}
+
+
+void
+ngx_http_aisearch_stats_begin(ngx_http_aisearch_stats_t *stats)
+{
+    ngx_http_aisearch_gauge_t  *gauge;
+
+    gauge = &stats->gauges[ngx_worker % NGX_HTTP_AISEARCH_GAUGES];
+
+    ngx_memzero(gauge, sizeof(ngx_http_aisearch_gauge_t));
+
+    gauge->pid = ngx_pid;
+}
+
+
+/* after a reload, the slot is that of the new worker, while the old one ends */
+
+void
+ngx_http_aisearch_stats_watch(ngx_http_aisearch_stats_t *stats,
+    ngx_http_aisearch_watcher_e kind, int32_t n)
+{
+    ngx_http_aisearch_gauge_t  *gauge;
+
+    gauge = &stats->gauges[ngx_worker % NGX_HTTP_AISEARCH_GAUGES];
+
+    if (gauge->pid == ngx_pid) {
+        gauge->watchers[kind] += (uint32_t) n;
+    }
+}
+
+
+ngx_uint_t
+ngx_http_aisearch_stats_watchers(ngx_http_aisearch_stats_t *stats,
+    ngx_http_aisearch_watcher_e kind)
+{
+    ngx_uint_t  i, n;
+
+    for (i = 0, n = 0; i < NGX_HTTP_AISEARCH_GAUGES; i++) {
+        n += stats->gauges[i].watchers[kind];
+    }
+
+    return n;
 }

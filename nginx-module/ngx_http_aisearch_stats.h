@@ -27,6 +27,8 @@ typedef enum {
     NGX_HTTP_AISEARCH_CACHE_STALE,
     NGX_HTTP_AISEARCH_CACHE_COALESCED,
     NGX_HTTP_AISEARCH_CACHE_BYPASS,
+    NGX_HTTP_AISEARCH_CACHE_WAITED,    /* for a change */
+    NGX_HTTP_AISEARCH_CACHE_STREAM,    /* of events */
     NGX_HTTP_AISEARCH_CACHE_STATUSES
 } ngx_http_aisearch_cache_status_e;
 
@@ -47,6 +49,26 @@ extern ngx_str_t  ngx_http_aisearch_cache_statuses[];
 extern ngx_uint_t  ngx_http_aisearch_latency_bounds[];
 
 
+/* requests of a worker that are held, by kind */
+
+typedef enum {
+    NGX_HTTP_AISEARCH_WAITS = 0,
+    NGX_HTTP_AISEARCH_STREAMS,
+    NGX_HTTP_AISEARCH_WATCHERS
+} ngx_http_aisearch_watcher_e;
+
+
+#define NGX_HTTP_AISEARCH_GAUGES  64
+
+
+/* of one worker, which alone writes it */
+
+typedef struct {
+    ngx_pid_t                      pid;
+    uint32_t                       watchers[NGX_HTTP_AISEARCH_WATCHERS];
+} ngx_http_aisearch_gauge_t;
+
+
 /* written without a lock */
 
 typedef struct {
@@ -58,6 +80,8 @@ typedef struct {
     ngx_atomic_t                   calls;
     ngx_atomic_t                   woken;
     ngx_atomic_t                   held;    /* back by the breaker */
+    ngx_atomic_t                   events;           /* sent */
+    ngx_http_aisearch_gauge_t      gauges[NGX_HTTP_AISEARCH_GAUGES];
 } ngx_http_aisearch_stats_t;
 
 
@@ -67,6 +91,16 @@ typedef struct {
 /* counts a fetch that has ended */
 void ngx_http_aisearch_stats_fetch(ngx_http_aisearch_stats_t *stats,
     enum ais_fault fault, const struct ais_response *response);
+
+/* this worker begins: what its slot counted was another's */
+void ngx_http_aisearch_stats_begin(ngx_http_aisearch_stats_t *stats);
+
+/* one watcher more in this worker (1), or less (-1) */
+void ngx_http_aisearch_stats_watch(ngx_http_aisearch_stats_t *stats,
+    ngx_http_aisearch_watcher_e kind, int32_t n);
+
+ngx_uint_t ngx_http_aisearch_stats_watchers(ngx_http_aisearch_stats_t *stats,
+    ngx_http_aisearch_watcher_e kind);
 
 
 #pragma GCC visibility pop

@@ -236,6 +236,11 @@ ngx_http_aisearch_status_account(ngx_http_aisearch_account_t *account,
 
     snapshot->name = account->name;
     snapshot->stats = *account->stats;
+    snapshot->waits = ngx_http_aisearch_stats_watchers(account->stats,
+                                                      NGX_HTTP_AISEARCH_WAITS);
+    snapshot->watchers = snapshot->waits
+                         + ngx_http_aisearch_stats_watchers(account->stats,
+                                                    NGX_HTTP_AISEARCH_STREAMS);
 
     /* of a histogram, each bucket counts those below it, too */
 

@@ -90,6 +90,10 @@ ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
     c->read->handler = ngx_http_aisearch_wakeup_handler;
     c->read->log = cycle->log;
 
+    /* once the worker is to leave, nginx calls the handler of what is idle */
+
+    c->idle = 1;
+
     if (ngx_add_event(c->read, NGX_READ_EVENT, NGX_LEVEL_EVENT) != NGX_OK) {
         ngx_free_connection(c);
         c->fd = (ngx_socket_t) -1;

@@ -14,6 +14,7 @@ from harness import BUILD, process
 
 CLIENT = BUILD / "bench" / "client"
 UPSTREAM = BUILD / "bench" / "upstream"
+WATCHERS = BUILD / "bench" / "watchers"
 
 CPUS = sorted(os.sched_getaffinity(0))
 
@@ -63,6 +64,18 @@ class Upstream:
     def size(self, size: int) -> None:
         self._size = size
         self._order(f"size {size}")
+
+    def change(self) -> None:
+        """All jobs, from the next answer on."""
+        self._order("change")
+
+    def changing(self) -> None:
+        """Each answer is another than the one before."""
+        self._order("changing")
+
+    def served(self) -> float:
+        """When the first answer since change() was sent, on time.monotonic()'s clock; 0: not yet."""
+        return float(self._order("served"))
 
     def count(self) -> int:
         return int(self._order("count"))
@@ -140,6 +153,60 @@ def client(port: int, target: str, *options: object, on: tuple[int, ...] | None 
         return running.outcome()
 
 
+@dataclasses.dataclass
+class Told:
+    """What watchers have been told; times are on time.monotonic()'s clock, each that of a watcher's first."""
+
+    told: int  # watchers
+    count: int  # of all together
+    least: int  # of one
+    most: int
+    failed: int
+    first: float
+    median: float
+    last: float
+
+
+class Watchers:
+    """watchers.c at work, in the background. Options are its own."""
+
+    def __init__(self, kind: str, port: int, target: str, count: int, *options: object) -> None:
+        self.count = count
+        self._process = process.start([*cpus(*range(len(CPUS))), WATCHERS, "-c", count, *options, kind, port, target],
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __enter__(self) -> "Watchers":
+        assert self._answer() == b"ready", "the watchers did not get what is known; their message is on standard error"
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+    def _order(self, order: str) -> bytes:
+        self._process.stdin.write(order.encode() + b"\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> bytes:
+        return self._process.stdout.readline().strip()
+
+    def forget(self) -> None:
+        """Counts anew."""
+        self._order("forget")
+
+    def counted(self) -> Told:
+        """Since forget()."""
+        return Told(**json.loads(self._order("count")))
+
+    def told(self, timeout: float = 10) -> Told:
+        """The same, when all of them have been told something."""
+        told = Told(**json.loads(self._order(f"told {timeout}")))
+        assert told.told == self.count and told.failed == 0, told
+        return told
+
+
 _WRK_SCRIPT = """\
 local requests = {}
 function init(args)
@@ -175,4 +242,4 @@ def wrk(tmp: pathlib.Path, port: int, target: str, jobs: int, connections: int, 
 def missing(programs: set[str]) -> list[str]:
     """What has to be installed or built first."""
     return [name for name in sorted({"taskset", *programs}) if shutil.which(name) is None] + [
-        str(path) for path in (CLIENT, UPSTREAM) if not path.exists()]
+        str(path) for path in (CLIENT, UPSTREAM, WATCHERS) if not path.exists()]

@@ -5,9 +5,10 @@
  *     upstream PORT DELAY SIZE        0: a free port; milliseconds; bytes of a body
  *
  * Jobs below /active/ have been running for long, all others have ended. It prints its port, then takes orders on
- * standard input, each answered by a line: "delay MS", "size BYTES", "count", "forget", and "times", which answers the
- * number of requests and then a line for each: the seconds of CLOCK_MONOTONIC when it came. It leaves when its standard
- * input ends.
+ * standard input, each answered by a line: "delay MS", "size BYTES", "count", "forget", "change" (from now on all
+ * answers are others), "changing" (each answer is another), "served" (when the first answer since a "change" was sent,
+ * in seconds of CLOCK_MONOTONIC; 0: not yet), and "times", which answers the number of requests and then a line for
+ * each: when it came. It leaves when its standard input ends.
  */
 
 #define _GNU_SOURCE
@@ -51,6 +52,11 @@ static size_t ntimes, times_size;
 
 static char description[65536];
 
+/* What a job says of itself begins with it. */
+static unsigned long version;
+static bool changing;
+static double served; /* the first answer of this version; 0: none was */
+
 static void die(const char *what)
 {
     perror(what);
@@ -78,6 +84,15 @@ static void remember(double when)
 }
 
 /* Answers. */
+
+static void change(void)
+{
+    char digits[32];
+
+    snprintf(digits, sizeof(digits), "%010lu", ++version);
+    memcpy(description, digits, strlen(digits));
+    served = 0;
+}
 
 /* The last part of the path: the job. */
 static int job_of(const char *head, const char **job)
@@ -113,8 +128,14 @@ static void answer(int fd, struct connection *c)
 
     c->waiting = false;
     c->len = 0;
+    if (served == 0) {
+        served = now();
+    }
     if (send(fd, message, (size_t) total, MSG_NOSIGNAL) != total) {
         shutdown(fd, SHUT_RDWR);
+    }
+    if (changing) {
+        change();
     }
 }
 
@@ -251,6 +272,14 @@ static void obey(char *order)
     } else if (strcmp(order, "forget") == 0) {
         ntimes = 0;
         printf("ok\n");
+    } else if (strcmp(order, "change") == 0) {
+        change();
+        printf("ok\n");
+    } else if (strcmp(order, "changing") == 0) {
+        changing = true;
+        printf("ok\n");
+    } else if (strcmp(order, "served") == 0) {
+        printf("%.6f\n", served);
     } else if (strcmp(order, "times") == 0) {
         printf("%zu\n", ntimes);
         for (size_t i = 0; i < ntimes; i++) {

@@ -1,0 +1,225 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Paces the refreshes of what is watched, so that they take at most half of the
+ * budget, spread evenly, and other look-ups find the rest.
+ *
+ * Each worker keeps what it watches in a tree by when it is due, one for each
+ * budget.  In shared memory stands when the next refresh may begin, and which
+ * worker has waited longest: that one begins.  So the earliest due is refreshed
+ * first, whichever worker watches it, and nothing is refreshed twice while
+ * something else waits.
+ */
+
+
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_clock.h"
+#include "ngx_http_aisearch_pace.h"
+
+
+/* handled in one turn of the event loop */
+#define NGX_HTTP_AISEARCH_PACE_BATCH     64
+
+/* ms; a worker that does not take its turn for so long loses it */
+#define NGX_HTTP_AISEARCH_PACE_PATIENCE  1500
+
+
+static void ngx_http_aisearch_pace_init(ngx_http_aisearch_pace_t *pace);
+static void ngx_http_aisearch_pace_handler(ngx_event_t *ev);
+static void ngx_http_aisearch_pace_wait(ngx_http_aisearch_pace_t *pace,
+    ngx_msec_t wait);
+static int64_t ngx_http_aisearch_pace_interval(ngx_http_aisearch_budget_t *b);
+
+
+void
+ngx_http_aisearch_pace_schedule(ngx_http_aisearch_budget_t *budget,
+    ngx_http_aisearch_paced_t *paced, ngx_msec_t due)
+{
+    ngx_msec_int_t             wait;
+    ngx_http_aisearch_pace_t  *pace;
+
+    pace = &budget->pace;
+
+    if (pace->tree.root == NULL) {
+        ngx_http_aisearch_pace_init(pace);
+    }
+
+    ngx_http_aisearch_pace_cancel(budget, paced);
+
+    paced->node.key = due;
+    paced->scheduled = 1;
+
+    ngx_rbtree_insert(&pace->tree, &paced->node);
+
+    wait = (ngx_msec_int_t) (due - ngx_current_msec);
+
+    ngx_http_aisearch_pace_wait(pace, wait > 0 ? (ngx_msec_t) wait : 0);
+}
+
+
+void
+ngx_http_aisearch_pace_cancel(ngx_http_aisearch_budget_t *budget,
+    ngx_http_aisearch_paced_t *paced)
+{
+    if (paced->scheduled) {
+        paced->scheduled = 0;
+        ngx_rbtree_delete(&budget->pace.tree, &paced->node);
+    }
+}
+
+
+static void
+ngx_http_aisearch_pace_init(ngx_http_aisearch_pace_t *pace)
+{
+    ngx_rbtree_init(&pace->tree, &pace->sentinel,
+                    ngx_rbtree_insert_timer_value);
+
+    pace->timer.handler = ngx_http_aisearch_pace_handler;
+    pace->timer.data = pace;
+    pace->timer.log = ngx_cycle->log;
+    pace->timer.cancelable = 1;
+}
+
+
+/* the earliest due, as long as there is something due and its turn has come */
+
+static void
+ngx_http_aisearch_pace_handler(ngx_event_t *ev)
+{
+    ngx_msec_t                  wait;
+    ngx_uint_t                  n;
+    ngx_msec_int_t              left;
+    ngx_http_aisearch_pace_t   *pace;
+    ngx_http_aisearch_paced_t  *paced;
+
+    pace = ev->data;
+
+    for (n = 0; pace->tree.root != &pace->sentinel; n++) {
+
+        paced = (ngx_http_aisearch_paced_t *)
+                ngx_rbtree_min(pace->tree.root, &pace->sentinel);
+
+        left = (ngx_msec_int_t) (paced->node.key - ngx_current_msec);
+
+        if (left > 0) {
+            ngx_http_aisearch_pace_wait(pace, left);
+            return;
+        }
+
+        if (n == NGX_HTTP_AISEARCH_PACE_BATCH) {
+            ngx_http_aisearch_pace_wait(pace, 1);
+            return;
+        }
+
+        paced->scheduled = 0;
+        ngx_rbtree_delete(&pace->tree, &paced->node);
+
+        wait = paced->handler(paced);
+
+        if (wait) {
+            paced->scheduled = 1;
+            ngx_rbtree_insert(&pace->tree, &paced->node);
+
+            ngx_http_aisearch_pace_wait(pace, wait);
+            return;
+        }
+    }
+}
+
+
+/* at most so long */
+
+static void
+ngx_http_aisearch_pace_wait(ngx_http_aisearch_pace_t *pace, ngx_msec_t wait)
+{
+    if (pace->timer.timer_set) {
+
+        if ((ngx_msec_int_t)
+            (pace->timer.timer.key - (ngx_current_msec + wait)) <= 0)
+        {
+            return;
+        }
+
+        ngx_del_timer(&pace->timer);
+    }
+
+    ngx_add_timer(&pace->timer, wait);
+}
+
+
+ngx_msec_t
+ngx_http_aisearch_pace_enter(ngx_http_aisearch_budget_t *budget,
+    ngx_http_aisearch_paced_t *paced)
+{
+    int64_t                    now, due, wait, interval;
+    ngx_http_aisearch_turn_t  *turn;
+
+    now = ais_clock();
+    due = now + (ngx_msec_int_t) (paced->node.key - ngx_current_msec);
+
+    interval = ngx_http_aisearch_pace_interval(budget);
+
+    turn = &budget->slot->turn;
+
+    ngx_shmtx_lock(&budget->shpool->mutex);
+
+    /* a reload may have changed the limits */
+
+    turn->next = ngx_min(turn->next, now + interval);
+
+    wait = turn->next - now;
+
+    if (turn->claimed
+        && turn->worker != ngx_pid
+        && turn->due <= due
+        && now - ngx_max(turn->next, turn->claimed)
+           < NGX_HTTP_AISEARCH_PACE_PATIENCE)
+    {
+        /* another worker has waited longer: when it has begun, we are next */
+        wait = ngx_max(wait, 0) + 10;
+
+    } else if (wait > 0) {
+        turn->due = due;
+        turn->claimed = now;
+        turn->worker = ngx_pid;
+
+    } else {
+        turn->next = now + interval;
+        turn->claimed = 0;
+        wait = 0;
+    }
+
+    ngx_shmtx_unlock(&budget->shpool->mutex);
+
+    return (ngx_msec_t) wait;
+}
+
+
+void
+ngx_http_aisearch_pace_give_back(ngx_http_aisearch_budget_t *budget)
+{
+    ngx_shmtx_lock(&budget->shpool->mutex);
+
+    budget->slot->turn.next = ais_clock();
+
+    ngx_shmtx_unlock(&budget->shpool->mutex);
+}
+
+
+/* ms between two refreshes, which take half of each limit */
+
+static int64_t
+ngx_http_aisearch_pace_interval(ngx_http_aisearch_budget_t *b)
+{
+    int64_t     interval, longest;
+    ngx_uint_t  i;
+
+    longest = 1;
+
+    for (i = 0; i < b->nlimits; i++) {
+        interval = b->limits[i].interval * 2 / b->limits[i].calls;
+        longest = ngx_max(longest, interval);
+    }
+
+    return longest;
+}

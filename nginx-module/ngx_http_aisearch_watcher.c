@@ -1,0 +1,421 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Requests that wait for a change, by "Prefer: wait=N" (RFC 7240), and what a
+ * request says about that and about streams of events.
+ *
+ * A request is held while it would get what its client has already: the entity
+ * tag of If-None-Match or, without one, a job that has not ended.
+ */
+
+
+#include "ngx_http_aisearch_ctx.h"
+#include "ngx_http_aisearch_refresh.h"
+
+#include "ais_negotiation.h"
+
+
+/* of the worker's connections, this part is left for its fetches */
+#define NGX_HTTP_AISEARCH_WATCHER_PART  8
+
+
+static ngx_uint_t ngx_http_aisearch_watcher_read(ngx_http_request_t *r,
+    ngx_http_aisearch_loc_conf_t *conf, ngx_http_aisearch_watcher_t *watcher);
+static ngx_uint_t ngx_http_aisearch_watcher_is_header(ngx_table_elt_t *h,
+    struct ais_str name);
+
+static ngx_uint_t ngx_http_aisearch_wait_holds(ngx_http_request_t *r,
+    ngx_http_aisearch_answer_t *answer);
+static void ngx_http_aisearch_wait_timer(ngx_event_t *ev);
+static void ngx_http_aisearch_wait_tell(ngx_http_aisearch_ctx_t *ctx);
+static void ngx_http_aisearch_wait_finish(ngx_http_aisearch_ctx_t *ctx);
+static void ngx_http_aisearch_wait_look_up(ngx_http_aisearch_ctx_t *ctx);
+static ngx_uint_t ngx_http_aisearch_wait_take(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_shared_answer_t *sa);
+
+
+static ngx_str_t  ngx_http_aisearch_vary = ngx_string("Vary");
+static ngx_str_t  ngx_http_aisearch_preference_applied =
+    ngx_string("Preference-Applied");
+
+
+/*
+ * Subrequests share the headers of the client, but are not what it has asked
+ * for: a guard of auth_request, say, must not become a stream.
+ */
+
+ngx_int_t
+ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_http_request_t           *r;
+    ngx_http_aisearch_watcher_t   watcher;
+
+    r = ctx->request;
+
+    if (r != r->main || r->method != NGX_HTTP_GET || r->post_action) {
+        return NGX_OK;
+    }
+
+    ngx_memzero(&watcher, sizeof(ngx_http_aisearch_watcher_t));
+
+    if (!ngx_http_aisearch_watcher_read(r, ctx->conf, &watcher)) {
+        return NGX_OK;
+    }
+
+    ctx->watcher = ngx_palloc(r->pool, sizeof(ngx_http_aisearch_watcher_t));
+    if (ctx->watcher == NULL) {
+        return NGX_ERROR;
+    }
+
+    *ctx->watcher = watcher;
+    ctx->watcher->ctx = ctx;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_aisearch_watcher_set_key(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_key_t *key)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(ctx->request->pool, key->path.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, key->path.data, key->path.len);
+
+    ctx->watcher->key = *key;
+    ctx->watcher->key.path.data = p;
+
+    return NGX_OK;
+}
+
+
+/* whether it asks for either of them */
+
+static ngx_uint_t
+ngx_http_aisearch_watcher_read(ngx_http_request_t *r,
+    ngx_http_aisearch_loc_conf_t *conf, ngx_http_aisearch_watcher_t *watcher)
+{
+    ngx_uint_t          i;
+    ngx_list_part_t    *part;
+    ngx_table_elt_t    *h;
+    struct ais_accept   accept;
+
+    watcher->wait = -1;
+    accept = AIS_ACCEPT_NOTHING;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (ngx_http_aisearch_watcher_is_header(&h[i], AIS_STR("accept"))) {
+                ais_accept_add(&accept, ngx_http_aisearch_str(&h[i].value));
+
+            } else if (ngx_http_aisearch_watcher_is_header(&h[i],
+                                                           AIS_STR("prefer")))
+            {
+                if (watcher->wait < 0) {
+                    watcher->wait = (time_t) ais_prefer_wait(
+                                            ngx_http_aisearch_str(&h[i].value));
+                }
+
+            } else if (ngx_http_aisearch_watcher_is_header(&h[i],
+                                                    AIS_STR("last-event-id")))
+            {
+                watcher->last_event_id = h[i].value;
+            }
+        }
+    }
+
+    watcher->stream = conf->events && ais_accept_prefers_events(&accept);
+
+    if (conf->wait == 0 || watcher->stream) {
+        watcher->wait = -1;
+    }
+
+    watcher->wait = ngx_min(watcher->wait, conf->wait);
+
+    return watcher->stream || watcher->wait >= 0;
+}
+
+
+static ngx_uint_t
+ngx_http_aisearch_watcher_is_header(ngx_table_elt_t *h, struct ais_str name)
+{
+    return h->key.len == name.len
+           && ngx_strncasecmp(h->key.data, (u_char *) name.data, name.len) == 0;
+}
+
+
+ngx_int_t
+ngx_http_aisearch_watcher_set_headers(ngx_http_aisearch_ctx_t *ctx)
+{
+    u_char                        *p, *last;
+    ngx_str_t                      vary;
+    ngx_http_aisearch_watcher_t   *watcher;
+
+    ngx_str_set(&vary, "Accept, Prefer");
+
+    if (ctx->conf->wait == 0) {
+        ngx_str_set(&vary, "Accept");
+
+    } else if (!ctx->conf->events) {
+        ngx_str_set(&vary, "Prefer");
+    }
+
+    if (ngx_http_aisearch_add_header(ctx->request, &ngx_http_aisearch_vary,
+                                     vary.data, vary.len)
+        == NULL)
+    {
+        return NGX_ERROR;
+    }
+
+    watcher = ctx->watcher;
+
+    if (watcher == NULL || watcher->wait < 0) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(ctx->request->pool, sizeof("wait=") + NGX_TIME_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    last = ngx_sprintf(p, "wait=%T", watcher->wait);
+
+    return ngx_http_aisearch_add_header(ctx->request,
+                                        &ngx_http_aisearch_preference_applied,
+                                        p, last - p)
+           ? NGX_OK : NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_http_request_t           *r;
+    ngx_http_aisearch_watcher_t  *watcher;
+
+    r = ctx->request;
+    watcher = ctx->watcher;
+
+    if (watcher->over) {
+        return NGX_DECLINED;
+    }
+
+    if (watcher->stream) {
+        return ngx_http_aisearch_stream_open(ctx);
+    }
+
+    watcher->over = 1;
+
+    if (watcher->wait <= 0
+        || !ngx_http_aisearch_wait_holds(r, &ctx->answer)
+        || ngx_exiting
+        || ngx_http_aisearch_watcher_no_room()
+        || ngx_http_aisearch_ctx_keep(ctx) != NGX_OK
+        || ngx_http_aisearch_watch_client(r) != NGX_OK
+        || ngx_http_aisearch_refresh_join(watcher) != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    watcher->timer.handler = ngx_http_aisearch_wait_timer;
+    watcher->timer.data = ctx;
+    watcher->timer.log = r->connection->log;
+    watcher->timer.cancelable = 1;
+
+    ngx_add_timer(&watcher->timer, (ngx_msec_t) watcher->wait * 1000);
+
+    r->write_event_handler = ngx_http_request_empty_handler;
+    r->main->count++;
+
+    return NGX_DONE;
+}
+
+
+ngx_uint_t
+ngx_http_aisearch_watcher_no_room(void)
+{
+    return ngx_cycle->free_connection_n
+           < ngx_cycle->connection_n / NGX_HTTP_AISEARCH_WATCHER_PART;
+}
+
+
+void
+ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx)
+{
+    if (ctx->watcher) {
+        ngx_http_aisearch_watch_leave(ctx->watcher);
+    }
+}
+
+
+void
+ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher)
+{
+    ngx_http_request_t       *r;
+    ngx_http_aisearch_ctx_t  *ctx;
+
+    ctx = watcher->ctx;
+    r = ctx->request;
+
+    ngx_http_set_log_request(r->connection->log, r);
+
+    if (watcher->stream) {
+        ngx_http_aisearch_stream_tell(ctx);
+
+    } else {
+        ngx_http_aisearch_wait_tell(ctx);
+    }
+}
+
+
+/* waits */
+
+
+/* an asterisk names no state, so there is none whose end could be waited for */
+
+static ngx_uint_t
+ngx_http_aisearch_wait_holds(ngx_http_request_t *r,
+    ngx_http_aisearch_answer_t *answer)
+{
+    struct ais_str  etag;
+
+    if (answer->verdict.fault != AIS_FAULT_NONE
+        || answer->status != NGX_HTTP_OK)
+    {
+        return 0;
+    }
+
+    if (r->headers_in.if_none_match == NULL) {
+        return answer->verdict.class == AIS_CLASS_ACTIVE;
+    }
+
+    etag.data = (char *) answer->etag;
+    etag.len = NGX_HTTP_AISEARCH_ETAG_LEN;
+
+    return ais_etag_listed(ngx_http_aisearch_str(
+                               &r->headers_in.if_none_match->value), etag);
+}
+
+
+static void
+ngx_http_aisearch_wait_timer(ngx_event_t *ev)
+{
+    ngx_http_aisearch_wait_finish(ev->data);
+}
+
+
+static void
+ngx_http_aisearch_wait_tell(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_http_aisearch_shared_answer_t  *sa;
+
+    sa = ctx->watcher->watch->answer;
+
+    if (ngx_exiting
+        || (sa && !ngx_http_aisearch_wait_holds(ctx->request, &sa->answer)))
+    {
+        ngx_http_aisearch_wait_finish(ctx);
+    }
+}
+
+
+/* what it gets is what a request that does not wait would get now */
+
+static void
+ngx_http_aisearch_wait_finish(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_http_aisearch_wait_look_up(ctx);
+
+    ngx_http_aisearch_watch_leave(ctx->watcher);
+
+    ngx_http_aisearch_resume(ctx);
+}
+
+
+/*
+ * The watch may know better than the cache: what did not fit in there, what was
+ * evicted since, and faults that are not stored.
+ */
+
+static void
+ngx_http_aisearch_wait_look_up(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_http_aisearch_watch_t          *w;
+    ngx_http_aisearch_answer_t          answer;
+    ngx_http_aisearch_lookup_t          lookup;
+    ngx_http_aisearch_shared_answer_t  *sa, *fault;
+
+    w = ctx->watcher->watch;
+    sa = w->answer;
+    fault = w->fault;
+
+    ctx->cache_status = NGX_HTTP_AISEARCH_CACHE_WAITED;
+
+    if (sa
+        && !ngx_http_aisearch_wait_holds(ctx->request, &sa->answer)
+        && ngx_http_aisearch_wait_take(ctx, sa))
+    {
+        return;
+    }
+
+    ngx_memzero(&answer, sizeof(ngx_http_aisearch_answer_t));
+
+    lookup = ngx_http_aisearch_cache_lookup(ctx->account, &ctx->watcher->key,
+                                            &ctx->conf->freshness, 0,
+                                            NGX_HTTP_AISEARCH_ASK,
+                                            ctx->request->pool, &answer);
+
+    if (lookup.serve == AIS_SERVE_NOTHING) {
+        lookup = ngx_http_aisearch_cache_lookup(ctx->account,
+                                                &ctx->watcher->key,
+                                                &ctx->conf->freshness, 0,
+                                                NGX_HTTP_AISEARCH_PEEK,
+                                                ctx->request->pool, &answer);
+    }
+
+    switch (lookup.serve) {
+
+    case AIS_SERVE_NOTHING:
+
+        if (!(fault && ngx_http_aisearch_wait_take(ctx, fault)) && sa) {
+            (void) ngx_http_aisearch_wait_take(ctx, sa);
+        }
+
+        return;
+
+    case AIS_SERVE_UPDATING:
+        ctx->cache_status = NGX_HTTP_AISEARCH_CACHE_UPDATING;
+        break;
+
+    case AIS_SERVE_STALE:
+        ctx->cache_status = NGX_HTTP_AISEARCH_CACHE_STALE;
+        break;
+
+    default:
+        break;
+    }
+
+    ctx->answer = answer;
+}
+
+
+static ngx_uint_t
+ngx_http_aisearch_wait_take(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_shared_answer_t *sa)
+{
+    if (ngx_http_aisearch_answer_share(sa, ctx->request->pool) != NGX_OK) {
+        return 0;
+    }
+
+    ctx->answer = sa->answer;
+
+    return 1;
+}
