@@ -17,8 +17,8 @@
 /* How many are named in the log, of those that come or go at once. */
 #define NAMED_IN_LOG 10
 
-/* Where others were faster. */
-#define RETRY_BUDGET 100 /* ms */
+/* Where others were faster, or are to find out whether the API answers. */
+#define RETRY 100 /* ms */
 
 #define DEFAULT_NAMESPACE "default"
 
@@ -443,7 +443,7 @@ static void list_done(request_t *request, result_t *result) {
 
   state_touch(/* is_urgent = */ false);
   if (result->put_off) {
-    list->due = ais_clock() + (request->is_trial ? 0 : RETRY_BUDGET);
+    list->due = ais_clock() + (request->is_trial ? 0 : RETRY);
     return;
   }
 
@@ -479,6 +479,10 @@ static int64_t list_poll(list_t *list) {
   wait = request_pause(account);
   if (wait == 0)
     wait = request_wait(account->payer, request->part);
+  /* whether the API answers again is for look-ups to find out, which count */
+  if (wait == 0 && request->part == BUDGET_FACTS &&
+      account->breaker.state != AIS_BREAKER_CLOSED)
+    wait = RETRY;
   if (wait != 0)
     return wait;
 

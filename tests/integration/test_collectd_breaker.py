@@ -65,3 +65,14 @@ def test_one_that_always_fails(simulator, collectd):
     daemon.next_report("docs", lambda report: are_running(INSTANCES - 1)(report)
                        and report["docs/errors-server"] >= 2 * FAULTS, 20 * SLOWNESS)
     assert not daemon.log_lines("faults in a row")
+
+
+def test_what_is_known_of_instances_is_no_probe(simulator, collectd):
+    """It does not count, so an outage would go unseen."""
+    simulator.fault("", status=503, body="<html>")
+    daemon = start(simulator, collectd)
+    daemon.wait_log(f"{FAULTS} faults in a row", 20)
+    time.sleep(PACE)  # what began before is over
+    simulator.forget()
+    daemon.next_report("docs", lambda report: report["docs/gauge-unreachable"] == 1, 30, what="the third probe")
+    assert simulator.count() > 0 and simulator.count(r"/instances\?") == 0
