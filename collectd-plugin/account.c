@@ -175,7 +175,6 @@ void account_sweep(account_t *account) {
 }
 
 void account_free(account_t *account) {
-  lists_free(account);
   for (poll_t *poll = account->first, *next; poll != NULL; poll = next) {
     next = poll->next;
     poll_remove(poll);
@@ -183,7 +182,6 @@ void account_free(account_t *account) {
   sfree(account->notices.all);
   ais_credential_free(account->credential.secret);
   selection_free(&account->discover.selection);
-  config_free(account);
   pthread_mutex_destroy(&account->lock);
   sfree(account);
 }

@@ -41,10 +41,8 @@ static int aisearch_init(void) {
   if (config.accounts == NULL)
     ERROR("aisearch plugin: No account is configured. Add a <Plugin aisearch> "
           "block with an <Account> in it, or remove the LoadPlugin line.");
-  if (is_test && (config.is_refused || config.accounts == NULL))
-    return -1;
-  if (config.accounts == NULL)
-    return 0;
+  if (config.accounts == NULL || (is_test && config.is_refused))
+    return is_test ? -1 : 0;
 
   if (!is_test)
     state_open(config.state_path, poller_wake);
@@ -62,7 +60,8 @@ static int aisearch_shutdown(void) {
   poller_free();
   for (account_t *a = config.accounts, *next; a != NULL; a = next) {
     next = a->next;
-    account_free(a);
+    lists_free(a);
+    config_free(a);
   }
   sfree(config.state_path);
   config = (config_t){.accounts = NULL};

@@ -210,6 +210,7 @@ struct account_s {
   plugin_log(level, "aisearch plugin: Account \"%s\"" format, (account)->name, \
              ##__VA_ARGS__)
 
+/* Frees one, but not what its options have set, nor its lists. */
 void account_free(account_t *account);
 
 /* What makes a poll; the strings are copied. */
@@ -258,7 +259,7 @@ typedef struct {
  * wrong costs its own block, after a message. */
 void config_read(const oconfig_item_t *ci, config_t *config);
 
-/* Frees what its options have set in an account. */
+/* Frees an account, and what its options have set in it. */
 void config_free(account_t *account);
 
 /* request.c: see request_t. */

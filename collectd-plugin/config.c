@@ -500,6 +500,7 @@ static int check_account(account_t *account, const oconfig_item_t *ci) {
 void config_free(account_t *account) {
   free_options(account_options, account);
   sfree(account->name);
+  account_free(account);
 }
 
 static int read_account(const item_t *item) {
@@ -518,7 +519,7 @@ static int read_account(const item_t *item) {
   account->next = config->accounts;
   if (read_block(item, account_options, account) != 0 ||
       check_account(account, item->ci) != 0) {
-    account_free(account);
+    config_free(account);
     return -1;
   }
   config->accounts = account;

@@ -131,7 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         account_t *next = config.accounts->next;
 
         check_account(config.accounts);
-        account_free(config.accounts);
+        config_free(config.accounts);
         config.accounts = next;
     }
     free(config.state_path);

@@ -164,11 +164,6 @@ void request_send(request_t *request)
     asked = request;
 }
 
-void config_free(account_t *a)
-{
-    (void) a;
-}
-
 /* ---- the account, as it is watched, and as the API has it -------------------------------------------------------- */
 
 /* It changes between the pages. */
