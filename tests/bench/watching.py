@@ -70,17 +70,17 @@ class News(NamedTuple):
         return (self.told.median - self.made) * 1000
 
 
-def _many(config: Config) -> Config:
-    """Two workers, each with room for all of them."""
+def _many(config: Config, workers: int) -> Config:
+    """Each of the workers has room for all of them."""
     config.main = "worker_rlimit_nofile 20000;"
     config.connections = 19_500
-    return spread(config, 2)
+    return spread(config, workers)
 
 
-def _aisearch(setting: Setting) -> Config:
+def _aisearch(setting: Setting, workers: int) -> Config:
     config = contenders.aisearch(setting)
     config.http += f"aisearch_valid active {FRESH:g}s; aisearch_events on; aisearch_wait 60s;"
-    return _many(config)
+    return _many(config, workers)
 
 
 _NCHAN = """
@@ -89,7 +89,7 @@ _NCHAN = """
 """
 
 
-def _nchan() -> Config:
+def _nchan(workers: int) -> Config:
     """As ours, it gives what is known at once: the one message that it keeps. The hits beside are of return 200."""
     config = Config(aisearch=False, modules=("ngx_nchan_module.so",), server=f"""
         access_log off;
@@ -98,7 +98,7 @@ def _nchan() -> Config:
         location = /publish {{ nchan_publisher; {_NCHAN} }}
         location /client/v4/ {{ default_type application/json; return 200 '{_body()}'; }}
     """)
-    return _many(config)
+    return _many(config, workers)
 
 
 def _body() -> str:
@@ -112,16 +112,16 @@ def _publish(nginx: Nginx) -> None:
 
 
 @contextlib.contextmanager
-def serving(bench, kind: str) -> Iterator[Server]:
+def serving(bench, kind: str, workers: int = 2) -> Iterator[Server]:
     """An nginx of its own for each."""
     with contextlib.ExitStack() as stack:
         if kind == NCHAN:
-            nginx = stack.enter_context(Nginx(bench.tmp, _nchan()))
+            nginx = stack.enter_context(Nginx(bench.tmp, _nchan(workers)))
             _publish(nginx)
             yield Server(nginx, EVENTS, nginx.ports["SPREAD"], "/watch", None)
         else:
             upstream = stack.enter_context(Upstream())
-            nginx = stack.enter_context(Nginx(bench.tmp, _aisearch(Setting(bench.tmp, upstream))))
+            nginx = stack.enter_context(Nginx(bench.tmp, _aisearch(Setting(bench.tmp, upstream), workers)))
             yield Server(nginx, kind, nginx.ports["SPREAD"], JOB, upstream)
 
 
@@ -246,10 +246,11 @@ def _many_events(bench) -> list[Line]:
 
 
 def _many_aborts(bench) -> list[Line]:
+    """With one worker, since of two it is chance which gets how many."""
     count = bench.scale(10_000, 500)
     grown = {}
     for kind in (EVENTS, WAITS):
-        with serving(bench, kind) as server:
+        with serving(bench, kind, 1) as server:
             def come_and_go() -> int:
                 with server.watchers(count):
                     pass
