@@ -159,7 +159,7 @@ def fanout(bench) -> list[Line]:
                     {kind: value(phase) for kind, phase in phases.items()}, columns=COLUMNS, **more)
 
     events, waits, nchan = (phases[kind].last() for kind in kinds)
-    hits = max(phases[EVENTS].hits + phases[WAITS].hits)
+    hits = max(statistics.median(phases[kind].hits) for kind in (EVENTS, WAITS))
     calls = {kind: phases[kind].calls for kind in (EVENTS, WAITS)}
     events_bar, waits_bar = max(150, nchan), max(250, 1.5 * events)
     return [
