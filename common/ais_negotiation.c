@@ -8,8 +8,8 @@
 
 #include "ais_cursor.h"
 
-/* The text up to a separator that does not stand in a quoted string; the separator is skipped. */
-static struct ais_str take_part(struct ais_cursor *cur, char separator)
+/* The text up to a separator that does not stand between quotes; the separator is skipped. */
+static struct ais_str take_until(struct ais_cursor *cur, char separator, bool has_escapes)
 {
     size_t start = cur->pos;
     bool quoted = false;
@@ -18,7 +18,7 @@ static struct ais_str take_part(struct ais_cursor *cur, char separator)
     for (; !ais_cursor_at_end(cur) && (quoted || ais_cursor_peek(cur) != separator); cur->pos++) {
         if (ais_cursor_peek(cur) == '"')
             quoted = !quoted;
-        else if (quoted && ais_cursor_peek(cur) == '\\' && cur->pos + 1 < cur->text.len)
+        else if (has_escapes && quoted && ais_cursor_peek(cur) == '\\' && cur->pos + 1 < cur->text.len)
             cur->pos++;
     }
 
@@ -27,7 +27,13 @@ static struct ais_str take_part(struct ais_cursor *cur, char separator)
     return ais_str_trim(part);
 }
 
-/* Field names of lists, media types and parameters are compared without regard to case. */
+/* The same, of what may have quoted strings in it (RFC 9110, section 5.6.4). */
+static struct ais_str take_part(struct ais_cursor *cur, char separator)
+{
+    return take_until(cur, separator, true);
+}
+
+/* Names of preferences, media types and parameters are compared without regard to case. */
 static bool is_name(struct ais_str s, struct ais_str name)
 {
     return s.len == name.len && strncasecmp(s.data, name.data, s.len) == 0;
@@ -150,7 +156,7 @@ bool ais_etag_listed(struct ais_str line, struct ais_str etag)
     struct ais_cursor cur = {.text = line};
 
     while (!ais_cursor_at_end(&cur)) {
-        struct ais_str tag = take_part(&cur, ',');
+        struct ais_str tag = take_until(&cur, ',', false); /* a backslash is a character of a tag like any other */
 
         if (tag.len > 0 && tag.data[tag.len - 1] == '"' && ais_str_eq(ais_etag_opaque(tag), etag))
             return true;

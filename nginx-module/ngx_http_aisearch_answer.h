@@ -105,6 +105,10 @@ ngx_int_t ngx_http_aisearch_answer_share(ngx_http_aisearch_shared_answer_t *sa,
 /* gives up the caller's reference; NULL is none */
 void ngx_http_aisearch_answer_release(void *data);
 
+/* event: of "sa", which it stays part of; NULL: no memory */
+ngx_str_t *ngx_http_aisearch_event_text(ngx_http_aisearch_shared_answer_t *sa,
+    ngx_http_aisearch_event_e event);
+
 /* how old a response was when it came, in ms, as the upstream says */
 ngx_msec_t ngx_http_aisearch_answer_upstream_age(
     const struct ais_response *response);

@@ -30,6 +30,15 @@ typedef struct {
 } ngx_http_aisearch_turn_t;
 
 
+/* what this process watches, by when it is due */
+
+typedef struct {
+    ngx_rbtree_t                   tree;
+    ngx_rbtree_node_t              sentinel;
+    ngx_event_t                    timer;
+} ngx_http_aisearch_pace_t;
+
+
 /*
  * The budget of a credential.  Slots, and the records of accounts, are found
  * again over a reload, and used by all workers whose configuration names them.
@@ -67,7 +76,7 @@ struct ngx_http_aisearch_budget_s {
     ngx_msec_t                     stretched;        /* when that was right */
     ngx_msec_t                     warned[2];
 
-    ngx_http_aisearch_pace_t      *pace;             /* of this process */
+    ngx_http_aisearch_pace_t       pace;
 };
 
 

@@ -35,7 +35,6 @@ typedef struct ngx_http_aisearch_account_s    ngx_http_aisearch_account_t;
 typedef struct ngx_http_aisearch_net_s        ngx_http_aisearch_net_t;
 typedef struct ngx_http_aisearch_budget_s     ngx_http_aisearch_budget_t;
 typedef struct ngx_http_aisearch_limit_s      ngx_http_aisearch_limit_t;
-typedef struct ngx_http_aisearch_pace_s       ngx_http_aisearch_pace_t;
 
 
 struct ngx_http_aisearch_main_conf_s {

@@ -55,8 +55,11 @@ ngx_int_t ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx,
 /* watcher */
 
 /* what the request says of waiting and of events; NGX_ERROR: no memory */
-ngx_int_t ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query);
+ngx_int_t ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx);
+
+/* copies what it asks for, before it may begin; NGX_ERROR: no memory */
+ngx_int_t ngx_http_aisearch_watcher_set_key(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_key_t *key);
 
 /*
  * Instead of an answer: holds the request, or opens a stream.  NGX_DECLINED:
@@ -70,8 +73,8 @@ ngx_int_t ngx_http_aisearch_watcher_set_headers(ngx_http_aisearch_ctx_t *ctx);
 /* the client has gone, or the response ends */
 void ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx);
 
-/* the worker is shutting down, or has few connections left for its fetches */
-ngx_uint_t ngx_http_aisearch_watcher_unwelcome(void);
+/* the worker's last connections are for its fetches */
+ngx_uint_t ngx_http_aisearch_watcher_no_room(void);
 
 /* stream */
 

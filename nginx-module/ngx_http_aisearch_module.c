@@ -9,7 +9,7 @@
 #include "ngx_http_aisearch_budget.h"
 #include "ngx_http_aisearch_ctx.h"
 #include "ngx_http_aisearch_rotation.h"
-#include "ngx_http_aisearch_watch.h"
+#include "ngx_http_aisearch_refresh.h"
 #include "ngx_http_aisearch_wakeup.h"
 
 #include <dlfcn.h>
@@ -615,8 +615,8 @@ ngx_http_aisearch_init_process(ngx_cycle_t *cycle)
         ngx_http_aisearch_stats_begin(accounts[i]->stats);
     }
 
-    ngx_http_aisearch_flight_init(ngx_http_aisearch_watch_hear);
-    ngx_http_aisearch_watch_init(amcf->shm_zone);
+    ngx_http_aisearch_flight_init(ngx_http_aisearch_refresh_hear);
+    ngx_http_aisearch_refresh_init(amcf->shm_zone);
     ngx_http_aisearch_net_init(cycle, amcf);
 
     ngx_http_aisearch_wakeup_listen(cycle, ngx_http_aisearch_woken);
@@ -631,7 +631,7 @@ static void
 ngx_http_aisearch_woken(void)
 {
     ngx_http_aisearch_flight_look();
-    ngx_http_aisearch_watch_look();
+    ngx_http_aisearch_refresh_look();
 
     if (ngx_exiting) {
         ngx_http_aisearch_watch_end();

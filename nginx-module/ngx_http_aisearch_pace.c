@@ -24,35 +24,24 @@
 #define NGX_HTTP_AISEARCH_PACE_PATIENCE  1500
 
 
-struct ngx_http_aisearch_pace_s {
-    ngx_rbtree_t                   tree;
-    ngx_rbtree_node_t              sentinel;
-    ngx_event_t                    timer;
-};
-
-
-static ngx_http_aisearch_pace_t *ngx_http_aisearch_pace_create(
-    ngx_http_aisearch_budget_t *budget);
+static void ngx_http_aisearch_pace_init(ngx_http_aisearch_pace_t *pace);
 static void ngx_http_aisearch_pace_handler(ngx_event_t *ev);
 static void ngx_http_aisearch_pace_wait(ngx_http_aisearch_pace_t *pace,
     ngx_msec_t wait);
 static int64_t ngx_http_aisearch_pace_interval(ngx_http_aisearch_budget_t *b);
 
 
-ngx_int_t
+void
 ngx_http_aisearch_pace_schedule(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced, ngx_msec_t due)
 {
     ngx_msec_int_t             wait;
     ngx_http_aisearch_pace_t  *pace;
 
-    pace = budget->pace;
+    pace = &budget->pace;
 
-    if (pace == NULL) {
-        pace = ngx_http_aisearch_pace_create(budget);
-        if (pace == NULL) {
-            return NGX_ERROR;
-        }
+    if (pace->tree.root == NULL) {
+        ngx_http_aisearch_pace_init(pace);
     }
 
     ngx_http_aisearch_pace_cancel(budget, paced);
@@ -65,8 +54,6 @@ ngx_http_aisearch_pace_schedule(ngx_http_aisearch_budget_t *budget,
     wait = (ngx_msec_int_t) (due - ngx_current_msec);
 
     ngx_http_aisearch_pace_wait(pace, wait > 0 ? (ngx_msec_t) wait : 0);
-
-    return NGX_OK;
 }
 
 
@@ -76,21 +63,14 @@ ngx_http_aisearch_pace_cancel(ngx_http_aisearch_budget_t *budget,
 {
     if (paced->scheduled) {
         paced->scheduled = 0;
-        ngx_rbtree_delete(&budget->pace->tree, &paced->node);
+        ngx_rbtree_delete(&budget->pace.tree, &paced->node);
     }
 }
 
 
-static ngx_http_aisearch_pace_t *
-ngx_http_aisearch_pace_create(ngx_http_aisearch_budget_t *budget)
+static void
+ngx_http_aisearch_pace_init(ngx_http_aisearch_pace_t *pace)
 {
-    ngx_http_aisearch_pace_t  *pace;
-
-    pace = ngx_pcalloc(ngx_cycle->pool, sizeof(ngx_http_aisearch_pace_t));
-    if (pace == NULL) {
-        return NULL;
-    }
-
     ngx_rbtree_init(&pace->tree, &pace->sentinel,
                     ngx_rbtree_insert_timer_value);
 
@@ -98,10 +78,6 @@ ngx_http_aisearch_pace_create(ngx_http_aisearch_budget_t *budget)
     pace->timer.data = pace;
     pace->timer.log = ngx_cycle->log;
     pace->timer.cancelable = 1;
-
-    budget->pace = pace;
-
-    return pace;
 }
 
 
@@ -175,15 +151,21 @@ ngx_msec_t
 ngx_http_aisearch_pace_enter(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced)
 {
-    int64_t                    now, due, wait;
+    int64_t                    now, due, wait, interval;
     ngx_http_aisearch_turn_t  *turn;
 
     now = ais_clock();
     due = now + (ngx_msec_int_t) (paced->node.key - ngx_current_msec);
 
+    interval = ngx_http_aisearch_pace_interval(budget);
+
     turn = &budget->slot->turn;
 
     ngx_shmtx_lock(&budget->shpool->mutex);
+
+    /* a reload may have changed the limits */
+
+    turn->next = ngx_min(turn->next, now + interval);
 
     wait = turn->next - now;
 
@@ -202,7 +184,7 @@ ngx_http_aisearch_pace_enter(ngx_http_aisearch_budget_t *budget,
         turn->worker = ngx_pid;
 
     } else {
-        turn->next = now + ngx_http_aisearch_pace_interval(budget);
+        turn->next = now + interval;
         turn->claimed = 0;
         wait = 0;
     }

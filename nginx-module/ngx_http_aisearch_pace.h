@@ -35,8 +35,8 @@ struct ngx_http_aisearch_paced_s {
 #pragma GCC visibility push(hidden)
 
 
-/* at "due", of ngx_current_msec; NGX_ERROR: no memory */
-ngx_int_t ngx_http_aisearch_pace_schedule(ngx_http_aisearch_budget_t *budget,
+/* at "due", of ngx_current_msec, and at no other time */
+void ngx_http_aisearch_pace_schedule(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced, ngx_msec_t due);
 void ngx_http_aisearch_pace_cancel(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced);

@@ -54,13 +54,19 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
                                   "only GET and HEAD are possible here");
     }
 
+    if ((ctx->conf->wait || ctx->conf->events)
+        && ngx_http_aisearch_watcher_create(ctx) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     rc = ngx_http_aisearch_query(ctx, &query, buf);
     if (rc != NGX_DECLINED) {
         return rc;
     }
 
-    if ((ctx->conf->wait || ctx->conf->events)
-        && ngx_http_aisearch_watcher_create(ctx, &query) != NGX_OK)
+    if (ctx->watcher
+        && ngx_http_aisearch_watcher_set_key(ctx, &query.key) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -370,7 +376,7 @@ ngx_http_aisearch_read_handler(ngx_http_request_t *r)
 
     default:
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client closed connection while it waited for the API");
+                      "client closed connection while it waited");
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_aisearch_module);

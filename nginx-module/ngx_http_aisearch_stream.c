@@ -4,21 +4,14 @@
  * Streams of events (WHATWG HTML, 9.2): what is known at once, then each change
  * of it, and each change of the fault for which there is no news.
  *
- *     MESSAGE     id: the entity tag, data: the body
- *     END         the same twice, the second time as "event: end": the job has
- *                 ended, or what was asked for is missing now (without an id)
- *     FAULT       "event: fault", data: an error envelope, no id
- *     RECOVERED   "event: recovered", the body that was known before, no id
- *
  * A state is no log: who reads slowly gets the newest one when the one before
  * has been written, and what lay in between is skipped.
  */
 
 
 #include "ngx_http_aisearch_ctx.h"
-#include "ngx_http_aisearch_watch.h"
+#include "ngx_http_aisearch_refresh.h"
 
-#include "ais_event_stream.h"
 #include "ais_negotiation.h"
 
 
@@ -43,6 +36,7 @@ static ngx_int_t ngx_http_aisearch_stream_add_headers(
     ngx_http_aisearch_ctx_t *ctx);
 static ngx_int_t ngx_http_aisearch_stream_send_retry(
     ngx_http_aisearch_ctx_t *ctx);
+static ngx_int_t ngx_http_aisearch_stream_end(ngx_http_aisearch_ctx_t *ctx);
 static void ngx_http_aisearch_stream_timer(ngx_event_t *ev);
 static void ngx_http_aisearch_stream_add_timer(ngx_http_aisearch_ctx_t *ctx);
 
@@ -53,11 +47,6 @@ static ngx_http_aisearch_shared_answer_t *ngx_http_aisearch_stream_next(
 static ngx_int_t ngx_http_aisearch_stream_send_event(
     ngx_http_aisearch_ctx_t *ctx, ngx_http_aisearch_shared_answer_t *sa,
     ngx_http_aisearch_event_e event);
-static ngx_str_t *ngx_http_aisearch_stream_text(
-    ngx_http_aisearch_shared_answer_t *sa, ngx_http_aisearch_event_e event);
-static u_char *ngx_http_aisearch_stream_write_text(u_char *p,
-    ngx_http_aisearch_answer_t *answer, ngx_http_aisearch_event_e event,
-    size_t *size);
 
 static ngx_int_t ngx_http_aisearch_stream_send(ngx_http_aisearch_ctx_t *ctx,
     u_char *data, size_t len, ngx_uint_t last);
@@ -113,7 +102,7 @@ ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx)
                    NGX_HTTP_AISEARCH_ETAG_LEN);
     }
 
-    if (ngx_http_aisearch_watcher_unwelcome()) {
+    if (ngx_http_aisearch_watcher_no_room()) {
         ctx->answer.retry_after = NGX_HTTP_AISEARCH_STREAM_FULL;
 
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_SERVICE_UNAVAILABLE,
@@ -191,7 +180,7 @@ ngx_http_aisearch_stream_begin(ngx_http_aisearch_ctx_t *ctx)
     watcher = ctx->watcher;
 
     if (ngx_http_aisearch_ctx_keep(ctx) != NGX_OK
-        || ngx_http_aisearch_watch_join(watcher) != NGX_OK)
+        || ngx_http_aisearch_refresh_join(watcher) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -204,6 +193,13 @@ ngx_http_aisearch_stream_begin(ngx_http_aisearch_ctx_t *ctx)
 
     if (rc == NGX_OK) {
         rc = ngx_http_aisearch_stream_send_news(ctx);
+    }
+
+    /* by a connection that was made before: the client comes back to another */
+
+    if (rc == NGX_OK && watcher->watch && ngx_exiting) {
+        rc = ngx_http_aisearch_stream_end(ctx);
+        ngx_http_aisearch_watch_leave(watcher);
     }
 
     if (rc == NGX_OK && watcher->watch) {
@@ -254,10 +250,11 @@ ngx_http_aisearch_stream_send_headers(ngx_http_aisearch_ctx_t *ctx)
     r->headers_out.content_type_lowcase = NULL;
     r->headers_out.content_encoding = &ngx_http_aisearch_stream_encoding;
 
-    /* an event comes at once */
+    /* an event comes at once, and a stream has no entity tag to ask by */
 
     r->limit_rate = 0;
     r->limit_rate_set = 1;
+    r->disable_not_modified = 1;
 
     rc = ngx_http_send_header(r);
 
@@ -321,11 +318,17 @@ ngx_http_aisearch_stream_send_retry(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/*
- * A comment, so that proxies and clients see that the stream is alive; not for
- * those that have just had an event.  Looking at it twice in the time keeps
- * comments as spread as the clients came, and the silence no longer than that.
- */
+/* of a worker that is leaving, which waits for no client that does not read */
+
+static ngx_int_t
+ngx_http_aisearch_stream_end(ngx_http_aisearch_ctx_t *ctx)
+{
+    return ngx_http_aisearch_stream_blocked(ctx->request)
+           ? NGX_ERROR : ngx_http_send_special(ctx->request, NGX_HTTP_LAST);
+}
+
+
+/* a comment, so that proxies and clients see that the stream is alive */
 
 static void
 ngx_http_aisearch_stream_timer(ngx_event_t *ev)
@@ -346,12 +349,9 @@ ngx_http_aisearch_stream_timer(ngx_event_t *ev)
         return;
     }
 
-    if (!ctx->watcher->quiet) {
-        ctx->watcher->quiet = 1;
-
-    } else if (!ngx_http_aisearch_stream_blocked(r)
-               && ngx_http_aisearch_stream_send(ctx, (u_char *) ":\n\n", 3, 0)
-                  != NGX_OK)
+    if (!ngx_http_aisearch_stream_blocked(r)
+        && ngx_http_aisearch_stream_send(ctx, (u_char *) ":\n\n", 3, 0)
+           != NGX_OK)
     {
         ngx_http_aisearch_stream_close(ctx, NGX_ERROR);
         return;
@@ -370,7 +370,7 @@ ngx_http_aisearch_stream_add_timer(ngx_http_aisearch_ctx_t *ctx)
     left = ngx_max(left, 1);
 
     ngx_add_timer(&ctx->watcher->timer,
-                  ngx_min(ctx->conf->heartbeat / 2, (ngx_msec_t) left));
+                  ngx_min(ctx->conf->heartbeat, (ngx_msec_t) left));
 }
 
 
@@ -380,10 +380,7 @@ ngx_http_aisearch_stream_add_timer(ngx_http_aisearch_ctx_t *ctx)
 void
 ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx)
 {
-    ngx_int_t            rc;
-    ngx_http_request_t  *r;
-
-    r = ctx->request;
+    ngx_int_t  rc;
 
     rc = ngx_http_aisearch_stream_send_news(ctx);
 
@@ -393,10 +390,7 @@ ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx)
     }
 
     if (ngx_exiting) {
-        rc = ngx_http_aisearch_stream_blocked(r)
-             ? NGX_ERROR : ngx_http_send_special(r, NGX_HTTP_LAST);
-
-        ngx_http_aisearch_stream_close(ctx, rc);
+        ngx_http_aisearch_stream_close(ctx, ngx_http_aisearch_stream_end(ctx));
     }
 }
 
@@ -446,8 +440,8 @@ ngx_http_aisearch_stream_next(ngx_http_aisearch_watcher_t *watcher,
     ngx_http_aisearch_answer_t         *answer;
     ngx_http_aisearch_shared_answer_t  *sa, *fault;
 
-    sa = ngx_http_aisearch_watch_answer(watcher->watch);
-    fault = ngx_http_aisearch_watch_fault(watcher->watch);
+    sa = watcher->watch->answer;
+    fault = watcher->watch->fault;
 
     if (sa) {
         answer = &sa->answer;
@@ -504,7 +498,7 @@ ngx_http_aisearch_stream_send_event(ngx_http_aisearch_ctx_t *ctx,
     ngx_str_t                    *text;
     ngx_http_aisearch_watcher_t  *watcher;
 
-    text = ngx_http_aisearch_stream_text(sa, event);
+    text = ngx_http_aisearch_event_text(sa, event);
     if (text == NULL) {
         return NGX_ERROR;
     }
@@ -526,81 +520,6 @@ ngx_http_aisearch_stream_send_event(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-static ngx_str_t *
-ngx_http_aisearch_stream_text(ngx_http_aisearch_shared_answer_t *sa,
-    ngx_http_aisearch_event_e event)
-{
-    u_char     *p;
-    size_t      size;
-    ngx_str_t  *text;
-
-    text = &sa->events[event];
-
-    if (text->data) {
-        return text;
-    }
-
-    (void) ngx_http_aisearch_stream_write_text(NULL, &sa->answer, event, &size);
-
-    p = ngx_pnalloc(sa->pool, size);
-    if (p == NULL) {
-        return NULL;
-    }
-
-    text->data = ngx_http_aisearch_stream_write_text(p, &sa->answer, event,
-                                                     &text->len);
-
-    return text;
-}
-
-
-/* returns p; without it, only the size is found */
-
-static u_char *
-ngx_http_aisearch_stream_write_text(u_char *p,
-    ngx_http_aisearch_answer_t *answer, ngx_http_aisearch_event_e event,
-    size_t *size)
-{
-    char              envelope[AIS_ANSWER_ERROR_MAX];
-    enum ais_fault    fault;
-    struct ais_event  e;
-
-    ngx_memzero(&e, sizeof(struct ais_event));
-
-    e.data = ngx_http_aisearch_str(&answer->body);
-
-    if (event == NGX_HTTP_AISEARCH_EVENT_FAULT) {
-        fault = answer->verdict.fault;
-
-        e.type = AIS_STR("fault");
-        e.data.data = envelope;
-        e.data.len = ais_answer_write_error(envelope,
-                                            ais_policy_client_status(fault),
-                                            ais_policy_client_text(fault));
-
-    } else if (event == NGX_HTTP_AISEARCH_EVENT_RECOVERED) {
-        e.type = AIS_STR("recovered");
-
-    } else if (answer->status == NGX_HTTP_OK) {
-        e.id.data = (char *) answer->etag;
-        e.id.len = NGX_HTTP_AISEARCH_ETAG_LEN;
-    }
-
-    *size = 0;
-
-    if (event != NGX_HTTP_AISEARCH_EVENT_END || e.id.data) {
-        *size = ais_event_write((char *) p, &e);
-    }
-
-    if (event == NGX_HTTP_AISEARCH_EVENT_END) {
-        e.type = AIS_STR("end");
-        *size += ais_event_write((char *) (p ? p + *size : NULL), &e);
-    }
-
-    return p;
-}
-
-
 /* writing */
 
 
@@ -610,8 +529,6 @@ ngx_http_aisearch_stream_send(ngx_http_aisearch_ctx_t *ctx, u_char *data,
 {
     ngx_buf_t    *b;
     ngx_chain_t   out;
-
-    ctx->watcher->quiet = 0;
 
     /* the one before has been written */
 

@@ -1,9 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * A watch is this worker's standing interest in one entry: it hears of each
- * change, has the entry refreshed when it is no longer fresh, and tells those
- * who watch it.
+ * A watch is this worker's standing interest in one entry, which it shares with
+ * all who watch that.
  */
 
 
@@ -12,6 +11,7 @@
 
 
 #include "ngx_http_aisearch_flight.h"
+#include "ngx_http_aisearch_pace.h"
 
 
 typedef struct ngx_http_aisearch_watch_s    ngx_http_aisearch_watch_t;
@@ -38,39 +38,70 @@ struct ngx_http_aisearch_watcher_s {
     unsigned                            stream:1;
     unsigned                            over:1;  /* is answered as any other */
     unsigned                            has_etag:1;
-    unsigned                            quiet:1; /* nothing was sent lately */
     unsigned                            fault:4; /* that it has been told */
+};
+
+
+struct ngx_http_aisearch_watch_s {
+    ngx_http_aisearch_paced_t           paced;      /* the refresh */
+
+    ngx_queue_t                         queue;      /* in its bucket */
+    ngx_queue_t                         marks;      /* by when it was marked */
+    ngx_msec_t                          marked;
+
+    ngx_http_aisearch_account_t        *account;
+    ngx_http_aisearch_loc_conf_t       *conf;
+    ngx_http_aisearch_query_t           query;      /* its views are of text */
+    char                                text[AIS_RESOURCE_PATH_MAX];
+
+    ngx_http_aisearch_shared_answer_t  *answer;
+    ngx_http_aisearch_shared_answer_t  *fault;
+    ngx_msec_t                          retry;      /* not before that, if */
+    ngx_uint_t                          failed;     /* the last fetch did */
+
+    ngx_uint_t                          version;
+    ngx_queue_t                         watchers;   /* told longest ago first */
+    ngx_event_t                         told;       /* posted: tell the rest */
+    ngx_uint_t                          telling;
 };
 
 
 #pragma GCC visibility push(hidden)
 
 
-/*
- * Joins with what it knows, ctx->answer, which may be a failure.  NGX_ERROR: no
- * memory.
- */
+/* in a worker that starts */
+void ngx_http_aisearch_watch_init(void);
+
+/* NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_watch_join(ngx_http_aisearch_watcher_t *watcher);
 void ngx_http_aisearch_watch_leave(ngx_http_aisearch_watcher_t *watcher);
 
-/* the newest answer, NULL: none is known; and why there is no later one */
-ngx_http_aisearch_shared_answer_t *ngx_http_aisearch_watch_answer(
-    ngx_http_aisearch_watch_t *w);
-ngx_http_aisearch_shared_answer_t *ngx_http_aisearch_watch_fault(
-    ngx_http_aisearch_watch_t *w);
+/* those of the hash, and others */
+ngx_queue_t *ngx_http_aisearch_watch_bucket(uint32_t hash);
+ngx_uint_t ngx_http_aisearch_watch_is(ngx_http_aisearch_watch_t *w,
+    ngx_http_aisearch_key_t *key);
 
-/* a flight has landed in this worker */
-void ngx_http_aisearch_watch_hear(ngx_http_aisearch_key_t *key,
+/* whether it is, but for its age, the answer that the watch has */
+ngx_uint_t ngx_http_aisearch_watch_knows(ngx_http_aisearch_watch_t *w,
+    ngx_http_aisearch_answer_t *answer);
+
+/* an answer has come, one that it knows, or a fault; all is well again */
+void ngx_http_aisearch_watch_take(ngx_http_aisearch_watch_t *w,
     ngx_http_aisearch_shared_answer_t *sa);
+void ngx_http_aisearch_watch_age(ngx_http_aisearch_watch_t *w,
+    ngx_http_aisearch_answer_t *answer);
+void ngx_http_aisearch_watch_fail(ngx_http_aisearch_watch_t *w,
+    enum ais_fault fault, ngx_msec_t retry_after);
+void ngx_http_aisearch_watch_recover(ngx_http_aisearch_watch_t *w);
 
-/* another worker has stored an answer */
-void ngx_http_aisearch_watch_look(void);
+/* how long its answer is fresh, in ms */
+ngx_msec_t ngx_http_aisearch_watch_lifetime(ngx_http_aisearch_watch_t *w);
+
+/* what is known here is newer than what it was answered */
+void ngx_http_aisearch_watch_tell_again(ngx_http_aisearch_watcher_t *watcher);
 
 /* the worker is shutting down: all watchers are told, and end */
 void ngx_http_aisearch_watch_end(void);
-
-/* in a worker that starts */
-void ngx_http_aisearch_watch_init(ngx_shm_zone_t *zone);
 
 
 /* watcher: tells it what is new; it may leave, and be gone after that */

@@ -10,7 +10,7 @@
 
 
 #include "ngx_http_aisearch_ctx.h"
-#include "ngx_http_aisearch_watch.h"
+#include "ngx_http_aisearch_refresh.h"
 
 #include "ais_negotiation.h"
 
@@ -45,10 +45,8 @@ static ngx_str_t  ngx_http_aisearch_preference_applied =
  */
 
 ngx_int_t
-ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx,
-    ngx_http_aisearch_query_t *query)
+ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx)
 {
-    u_char                       *p;
     ngx_http_request_t           *r;
     ngx_http_aisearch_watcher_t   watcher;
 
@@ -65,18 +63,31 @@ ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx,
     }
 
     ctx->watcher = ngx_palloc(r->pool, sizeof(ngx_http_aisearch_watcher_t));
-    p = ngx_pnalloc(r->pool, query->key.path.len);
-
-    if (ctx->watcher == NULL || p == NULL) {
+    if (ctx->watcher == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_memcpy(p, query->key.path.data, query->key.path.len);
-
     *ctx->watcher = watcher;
-
     ctx->watcher->ctx = ctx;
-    ctx->watcher->key = query->key;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_aisearch_watcher_set_key(ngx_http_aisearch_ctx_t *ctx,
+    ngx_http_aisearch_key_t *key)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(ctx->request->pool, key->path.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(p, key->path.data, key->path.len);
+
+    ctx->watcher->key = *key;
     ctx->watcher->key.path.data = p;
 
     return NGX_OK;
@@ -205,10 +216,11 @@ ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx)
 
     if (watcher->wait <= 0
         || !ngx_http_aisearch_wait_holds(r, &ctx->answer)
-        || ngx_http_aisearch_watcher_unwelcome()
+        || ngx_exiting
+        || ngx_http_aisearch_watcher_no_room()
         || ngx_http_aisearch_ctx_keep(ctx) != NGX_OK
         || ngx_http_aisearch_watch_client(r) != NGX_OK
-        || ngx_http_aisearch_watch_join(watcher) != NGX_OK)
+        || ngx_http_aisearch_refresh_join(watcher) != NGX_OK)
     {
         return NGX_DECLINED;
     }
@@ -228,11 +240,10 @@ ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx)
 
 
 ngx_uint_t
-ngx_http_aisearch_watcher_unwelcome(void)
+ngx_http_aisearch_watcher_no_room(void)
 {
-    return ngx_exiting
-           || ngx_cycle->free_connection_n
-              < ngx_cycle->connection_n / NGX_HTTP_AISEARCH_WATCHER_PART;
+    return ngx_cycle->free_connection_n
+           < ngx_cycle->connection_n / NGX_HTTP_AISEARCH_WATCHER_PART;
 }
 
 
@@ -306,7 +317,7 @@ ngx_http_aisearch_wait_tell(ngx_http_aisearch_ctx_t *ctx)
 {
     ngx_http_aisearch_shared_answer_t  *sa;
 
-    sa = ngx_http_aisearch_watch_answer(ctx->watcher->watch);
+    sa = ctx->watcher->watch->answer;
 
     if (ngx_exiting
         || (sa && !ngx_http_aisearch_wait_holds(ctx->request, &sa->answer)))
@@ -343,8 +354,8 @@ ngx_http_aisearch_wait_look_up(ngx_http_aisearch_ctx_t *ctx)
     ngx_http_aisearch_shared_answer_t  *sa, *fault;
 
     w = ctx->watcher->watch;
-    sa = ngx_http_aisearch_watch_answer(w);
-    fault = ngx_http_aisearch_watch_fault(w);
+    sa = w->answer;
+    fault = w->fault;
 
     ctx->cache_status = NGX_HTTP_AISEARCH_CACHE_WAITED;
 

@@ -13,6 +13,9 @@ context managers, without pytest; tests/integration/conftest.py makes fixtures o
     flood.Flood           one that sends without end, as fast as it can
     illness.Upstream      one that falls ill in a certain way, and recovers; http2 has the frames for it
     hostile.Hostile       a client that means harm, in one of many ways
+    events.Stream         a client of text/event-stream
+    http2_client.Client   a client of HTTP/2 that takes as much as it wants
+    browser.Browser       Chromium without a window
     clock.Clock           the clocks of a daemon, to be advanced and set
     proxy.ForwardProxy    a forward proxy between a daemon and its upstream
     canary                looks for the credential where it must not stand

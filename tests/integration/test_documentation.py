@@ -1,6 +1,6 @@
 """
-What the plugin accepts and what it may notify of is in its man page and in its documentation, and nothing else; and what
-SECURITY.md promises is held by tests that there are.
+What the plugin accepts and what it may notify of is in its man page and in its documentation, and nothing else; so are
+directives, cache statuses and metrics of the module in its; and what SECURITY.md promises is held by tests that there are.
 """
 
 import re
@@ -14,6 +14,7 @@ PLUGIN = ROOT / "collectd-plugin"
 POD = PLUGIN / "collectd-aisearch.pod"
 MAN_PAGE = POD.read_text()
 MANUAL = (ROOT / "docs/collectd.md").read_text()
+MODULE_MANUAL = (ROOT / "docs/nginx.md").read_text()
 
 BLOCKS = {"plugin": "Plugin options", "account": "Account options", "instance": "Instance options"}
 
@@ -68,6 +69,28 @@ def test_links_of_the_man_page():
     targets = re.findall(r'L</"([^"]+)">', MAN_PAGE)
     assert targets
     assert [target for target in targets if not re.search(rf"^=head[12] {target}$", MAN_PAGE, re.MULTILINE)] == []
+
+
+def module(name: str) -> str:
+    return (ROOT / f"nginx-module/ngx_http_aisearch_{name}.c").read_text()
+
+
+def test_directives_of_the_module():
+    [table] = re.findall(r"ngx_http_aisearch_commands\[\] = \{(.*?)ngx_null_command", module("module"), re.DOTALL)
+    [chapter] = re.findall(r"^## Directives$(.*?)^## ", MODULE_MANUAL, re.DOTALL | re.MULTILINE)
+    assert sorted(re.findall(r"^### (\w+)$", chapter, re.MULTILINE)) == sorted(re.findall(r'ngx_string\("(\w+)"\)', table))
+
+
+def test_cache_statuses_of_the_module():
+    [names] = re.findall(r"ngx_http_aisearch_cache_statuses\[\] = \{(.*?)\};", module("stats"), re.DOTALL)
+    [row] = re.findall(r"^\| `\$aisearch_cache_status` \| (.*)$", MODULE_MANUAL, re.MULTILINE)
+    assert sorted(re.findall(r"`([A-Z]+)`: ", row)) == sorted(re.findall(r'ngx_string\("([A-Z]+)"\)', names))
+
+
+def test_metrics_of_the_module():
+    metrics = set(re.findall(r'"(aisearch_\w+)", "(?:gauge|counter|histogram)"', module("metrics")))
+    assert len(metrics) >= 20
+    assert [metric for metric in metrics if not re.search(rf"`{metric}[`{{]", MODULE_MANUAL)] == []
 
 
 def promises() -> list[tuple[str, list[str]]]:

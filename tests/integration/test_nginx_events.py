@@ -9,6 +9,7 @@ import pytest
 from gateway import ACCESS_LOG, WORKERS, account, lookups
 from harness import SLOWNESS, net
 from harness.events import Stream
+from harness.nginx import Config, config_test
 
 STATUS = "location = /aisearch_status { aisearch_status; access_log off; }"
 SERVER = "location /client/v4/ { aisearch_pass docs; aisearch_events on; }" + WORKERS + STATUS
@@ -135,6 +136,17 @@ def test_what_is_refused_has_its_status(nginx, simulator):
     assert server.get(JOB, accept, method="HEAD").header("Content-Type") == "application/json"
 
 
+@pytest.mark.parametrize("condition", [
+    ("If-None-Match", "*"), ("If-Match", '"x"'), ("If-Unmodified-Since", "Sun, 06 Nov 1994 08:49:37 GMT"),
+    ("Range", "bytes=0-1"),
+])
+def test_a_stream_is_not_conditional(nginx, simulator, condition):
+    simulator.job("instances/docs", "a", state="running")
+    server = start(nginx, simulator)
+    with Stream(server.address, JOB, [condition]) as stream:
+        assert (stream.status, stream.next().type) == (200, "message")
+
+
 def test_a_job_that_disappears(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
@@ -153,16 +165,6 @@ def test_heartbeats_and_the_end_of_a_stream(nginx, simulator):
         assert [event.type for event in stream.rest()] == ["message"]
         assert stream.comments >= 2
     assert 3 < time.monotonic() - began < 4 + SLOWNESS
-
-
-def test_heartbeats_are_for_silence(nginx, simulator):
-    simulator.job("instances/docs", "a", state="running")
-    server = start(nginx, simulator, http=f"aisearch_heartbeat {4 * SLOWNESS}s;")
-    with Stream(server.address, JOB) as stream:
-        for n in range(6 * SLOWNESS):
-            stream.next()
-            simulator.job("instances/docs", "a", description=f"change {n}")
-        assert stream.comments == 0
 
 
 def test_gzip_and_buffers_do_not_hold_an_event_back(nginx, simulator):
@@ -244,3 +246,106 @@ def test_a_list_in_lines_of_its_own(nginx, simulator):
         assert len(json.loads(first.data)["result"]) == 1
         simulator.job("instances/docs", "b", state="queued")
         assert len(json.loads(stream.next().data)["result"]) == 2
+
+
+def test_a_guard_never_becomes_a_stream(nginx, simulator):
+    """Subrequests have the headers of the client, and answer nginx."""
+    simulator.job("instances/docs", "a", state="running")
+    server = start(nginx, simulator, server=SERVER + """
+        location /guarded/ { auth_request /guard; aisearch_pass docs; aisearch_events on; }
+        location = /guard { internal; aisearch_pass docs instances/docs/jobs/a; aisearch_events on; }
+        location = /accel { add_header X-Accel-Redirect /client/v4/instances/docs/jobs/a; return 204; }
+        location = /tried { try_files /none /client/v4/instances/docs/jobs/a; }
+        location = /missing { error_page 404 = /client/v4/instances/docs/jobs/a; return 404; }
+    """)
+    with Stream(server.address, "/guarded/instances/docs/jobs/a") as stream:
+        assert stream.next().type == "message"
+        watchers(server, 1)
+    for path in "/tried", "/missing":
+        with Stream(server.address, path) as stream:
+            assert (stream.status, stream.next().type) == (200, "message")
+
+
+def test_logs_tell_what_was_sent_last(nginx, simulator):
+    simulator.job("instances/docs", "a", state="running")
+    server = start(nginx, simulator)
+    with Stream(server.address, JOB) as stream:
+        stream.next()
+        simulator.job("instances/docs", "a", state="failed", end_reason="out of luck")
+        stream.rest()
+    [line] = lookups(server, 1)
+    assert (line["cache_status"], line["job_state"], line["end_reason"]) == ("STREAM", "failed", "out of luck")
+
+
+def test_a_killed_worker_leaves_no_watcher_in_the_status(nginx, simulator):
+    simulator.job("instances/docs", "a", state="running")
+    server = start(nginx, simulator)
+    with Stream(server.address, JOB) as stream:
+        stream.next()
+        watchers(server, 1)
+        [worker] = server.workers()
+        server.kill_worker(worker)
+        watchers(server, 0)
+
+
+def test_the_last_connections_are_not_for_streams(nginx, simulator):
+    simulator.job("instances/docs", "a", state="running")
+    server = start(nginx, simulator, connections=64)
+    streams = []
+    try:
+        while not streams or streams[-1].status == 200:
+            streams.append(Stream(server.address, JOB))
+        assert streams[-1].status == 503
+        assert int(streams[-1].header("Retry-After")) >= 1
+        assert len(streams) > 32
+        assert server.get("/client/v4/instances/docs/jobs/other").status == 404  # that is a fetch
+        assert server.get(JOB).status == 200
+    finally:
+        for stream in streams:
+            stream.close()
+
+
+def test_http_1_0(nginx, simulator):
+    simulator.job("instances/docs", "a", state="running")
+    server = start(nginx, simulator)
+    with server.connect() as connection:
+        connection.send(f"GET {JOB} HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n".encode())
+        text = b""
+        while not text.endswith(b"}\n\n"):
+            text += connection.sock.recv(65536)
+        assert b"Transfer-Encoding" not in text and b"\ndata: {" in text
+        simulator.job("instances/docs", "a", state="succeeded")
+        while not text.endswith(b"}\n\nevent: end\n") and b"event: end" not in text:
+            text += connection.sock.recv(65536)
+        while data := connection.sock.recv(65536):
+            text += data
+    assert text.endswith(b"}\n\n")
+
+
+@pytest.mark.parametrize("directive", ["aisearch_wait soon;", "aisearch_wait 0;", "aisearch_wait 1s; aisearch_wait 2s;",
+                                       "aisearch_heartbeat 10ms;", "aisearch_events maybe;"])
+def test_mistakes_in_the_configuration(tmp, simulator, directive):
+    server = f"location / {{ aisearch_pass docs; {directive} }}"
+    result = config_test(Config(http=account(simulator), server=server), tmp)
+    assert not result.ok
+    assert directive.split()[0] in result.output or "invalid time value" in result.output
+
+
+def test_what_is_watched_stays_in_the_cache(nginx, simulator):
+    """A scan drives out what was asked for once, and not what somebody watches."""
+    simulator.instance("instances/docs", [{"id": f"x{n}", "state": "succeeded"} for n in range(6000)])
+    for name in "a", "b":
+        simulator.job("instances/docs", name, state="running")
+    server = nginx(http=account(simulator, "budget 100000 1s;")
+                   + "aisearch_shared_zone zone=aisearch:1m; aisearch_valid active 1h; keepalive_requests 10000;",
+                   server=SERVER)
+    with Stream(server.address, JOB) as stream:
+        stream.next()
+        server.get(JOB.replace("/a", "/b"))
+        watchers(server, 1)
+        with server.connect() as connection:
+            for n in range(6000):
+                assert connection.request(f"/client/v4/instances/docs/jobs/x{n}").status == 200
+        assert server.get(JOB.replace("/a", "/b")).header("X-Aisearch-Cache") == "MISS"
+        assert server.get(JOB).header("X-Aisearch-Cache") == "HIT"
+        stream.nothing_for(0.2)

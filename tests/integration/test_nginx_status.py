@@ -80,7 +80,7 @@ def test_look_ups_by_cache_status_and_fetches_by_outcome(nginx, simulator):
 
     seen = docs(server)
     assert seen["lookups"] == {"hit": 1, "miss": 4, "expired": 1, "updating": 0, "stale": 0, "coalesced": 0,
-                               "bypass": 1, "refused": 1}
+                               "bypass": 1, "waited": 0, "stream": 0, "refused": 1}
     assert {outcome: count for outcome, count in seen["fetches"].items() if count} == {"ok": 5, "server": 1}
     assert set(seen["fetches"]) == {"ok", "connect", "tls", "timeout", "credential", "rate_limited", "server", "body",
                                     "refused", "budget", "internal"}

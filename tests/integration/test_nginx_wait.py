@@ -121,15 +121,16 @@ def test_a_list_waits_only_for_an_etag(nginx, simulator):
 
 
 def test_an_error_goes_out_at_once(nginx, simulator):
-    server = start(nginx, simulator)
+    server = start(nginx, simulator, directives=["instance docs;"])
     began = time.monotonic()
     response = server.get(JOB, [wait(20)])
     assert (response.status, applied(response)) == (404, "wait=20")
     simulator.fault(status=500)
     response = server.get("/client/v4/instances/docs/jobs/b", [wait(20)])
     assert (response.status, applied(response)) == (502, "wait=20")
-    response = server.get("/client/v4/nonsense", [wait(20)])
-    assert response.status == 400
+    for path, status in ("/client/v4/nonsense", 400), ("/client/v4/instances/other/jobs/a", 403):
+        response = server.get(path, [wait(20)])
+        assert (response.status, applied(response)) == (status, "wait=20")
     assert time.monotonic() - began < 3 * SOON
 
 

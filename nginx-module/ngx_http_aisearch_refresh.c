@@ -1,0 +1,437 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Keeps what is watched fresh, and hears of it.
+ *
+ * When its answer is no longer fresh, an entry is fetched as for any other
+ * look-up, by the worker that gets the lease, but no sooner than pace.c lets
+ * it.  A watch hears of an answer that this worker has fetched from its flight,
+ * and of those of other workers by a wake-up: the zone of the cache has the
+ * hashes of what changed last.  What no wake-up tells of, an entry that was
+ * evicted, say, it sees when it renews its mark, every three seconds.  The mark
+ * keeps the entry in the cache; if the worker is killed, it runs out.
+ */
+
+
+#include "ngx_http_aisearch_budget.h"
+#include "ngx_http_aisearch_refresh.h"
+
+
+/* ms between two marks of an entry */
+#define NGX_HTTP_AISEARCH_REFRESH_MARKS  3000
+
+/* marked in one turn of the event loop */
+#define NGX_HTTP_AISEARCH_REFRESH_SLICE  64
+
+/* ms until a worker looks whether one that fetches has died */
+#define NGX_HTTP_AISEARCH_REFRESH_LOOK   1000
+
+
+static void ngx_http_aisearch_refresh_first(ngx_http_aisearch_watch_t *w,
+    ngx_http_aisearch_answer_t *answer);
+static void ngx_http_aisearch_refresh_schedule(ngx_http_aisearch_watch_t *w);
+static ngx_msec_t ngx_http_aisearch_refresh_due(
+    ngx_http_aisearch_paced_t *paced);
+static ngx_http_aisearch_lookup_t ngx_http_aisearch_refresh_look_up(
+    ngx_http_aisearch_watch_t *w, ngx_uint_t flags);
+static void ngx_http_aisearch_refresh_read(ngx_http_aisearch_watch_t *w);
+static void ngx_http_aisearch_refresh_mark(ngx_event_t *ev);
+static void ngx_http_aisearch_refresh_mark_all(void);
+static void ngx_http_aisearch_refresh_mark_now(void);
+
+
+static ngx_queue_t      ngx_http_aisearch_marks;    /* the oldest first */
+static ngx_event_t      ngx_http_aisearch_marks_timer;
+static ngx_shm_zone_t  *ngx_http_aisearch_refresh_zone;
+static ngx_uint_t       ngx_http_aisearch_refresh_seen;  /* changes in it */
+
+
+void
+ngx_http_aisearch_refresh_init(ngx_shm_zone_t *zone)
+{
+    ngx_queue_init(&ngx_http_aisearch_marks);
+
+    ngx_http_aisearch_marks_timer.handler = ngx_http_aisearch_refresh_mark;
+    ngx_http_aisearch_marks_timer.data = &ngx_http_aisearch_marks;
+    ngx_http_aisearch_marks_timer.log = ngx_cycle->log;
+    ngx_http_aisearch_marks_timer.cancelable = 1;
+
+    ngx_http_aisearch_refresh_zone = zone;
+
+    ngx_http_aisearch_watch_init();
+}
+
+
+ngx_int_t
+ngx_http_aisearch_refresh_join(ngx_http_aisearch_watcher_t *watcher)
+{
+    ngx_http_aisearch_watch_t   *w;
+    ngx_http_aisearch_answer_t  *answer;
+
+    if (ngx_http_aisearch_watch_join(watcher) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    w = watcher->watch;
+    answer = &watcher->ctx->answer;
+
+    if (w->paced.handler == NULL) {
+        w->paced.handler = ngx_http_aisearch_refresh_due;
+
+        /* at once: until it is marked, nobody wakes us */
+
+        ngx_queue_insert_head(&ngx_http_aisearch_marks, &w->marks);
+        w->marked = ngx_current_msec - NGX_HTTP_AISEARCH_REFRESH_MARKS;
+
+        ngx_http_aisearch_refresh_mark_now();
+    }
+
+    ngx_http_aisearch_refresh_first(w, answer);
+
+    if (w->answer || !w->paced.scheduled) {
+        ngx_http_aisearch_refresh_schedule(w);
+    }
+
+    if (w->answer && !ngx_http_aisearch_watch_knows(w, answer)) {
+        ngx_http_aisearch_watch_tell_again(watcher);
+    }
+
+    return NGX_OK;
+}
+
+
+/* a watcher brings along what it was answered */
+
+static void
+ngx_http_aisearch_refresh_first(ngx_http_aisearch_watch_t *w,
+    ngx_http_aisearch_answer_t *answer)
+{
+    ngx_http_aisearch_shared_answer_t  *sa;
+
+    if (answer->verdict.fault != AIS_FAULT_NONE) {
+
+        if (w->answer == NULL) {
+            ngx_http_aisearch_watch_fail(w, answer->verdict.fault,
+                                         answer->retry_after);
+        }
+
+        return;
+    }
+
+    if (w->answer && ngx_http_aisearch_watch_knows(w, answer)) {
+        ngx_http_aisearch_watch_age(w, answer);
+        return;
+    }
+
+    sa = ngx_http_aisearch_answer_create();
+    if (sa == NULL) {
+        return;
+    }
+
+    sa->answer = *answer;
+    sa->answer.body.data = ngx_pnalloc(sa->pool, answer->body.len + 1);
+
+    if (sa->answer.body.data) {
+        ngx_memcpy(sa->answer.body.data, answer->body.data, answer->body.len);
+
+        ngx_http_aisearch_watch_take(w, sa);
+    }
+
+    ngx_http_aisearch_answer_release(sa);
+}
+
+
+void
+ngx_http_aisearch_refresh_hear(ngx_http_aisearch_key_t *key,
+    ngx_http_aisearch_shared_answer_t *sa)
+{
+    ngx_queue_t                 *bucket, *q;
+    ngx_http_aisearch_watch_t   *w;
+    ngx_http_aisearch_answer_t  *answer;
+
+    if (sa == NULL) {
+        return;
+    }
+
+    answer = &sa->answer;
+    bucket = ngx_http_aisearch_watch_bucket(key->hash);
+
+    for (q = ngx_queue_head(bucket);
+         q != ngx_queue_sentinel(bucket);
+         q = ngx_queue_next(q))
+    {
+        w = ngx_queue_data(q, ngx_http_aisearch_watch_t, queue);
+
+        if (!ngx_http_aisearch_watch_is(w, key)) {
+            continue;
+        }
+
+        if (answer->verdict.fault != AIS_FAULT_NONE) {
+            ngx_http_aisearch_watch_fail(w, answer->verdict.fault,
+                                         answer->retry_after);
+        } else {
+            ngx_http_aisearch_watch_take(w, sa);
+        }
+
+        ngx_http_aisearch_refresh_schedule(w);
+    }
+}
+
+
+/* what is overdue stays so: who has waited longest is refreshed first */
+
+static void
+ngx_http_aisearch_refresh_schedule(ngx_http_aisearch_watch_t *w)
+{
+    ngx_msec_t  due;
+
+    due = ngx_current_msec;
+
+    if (w->answer) {
+        due += ngx_http_aisearch_watch_lifetime(w)
+               - (ngx_msec_t)
+                 ngx_http_aisearch_answer_age(&w->answer->answer);
+    }
+
+    if (w->failed && (ngx_msec_int_t) (w->retry - due) > 0) {
+        due = w->retry;
+    }
+
+    ngx_http_aisearch_pace_schedule(w->account->budget, &w->paced, due);
+}
+
+
+/* looks whether it is still to be fetched, by whom, and whether it may be */
+
+static ngx_msec_t
+ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
+{
+    ngx_msec_t                   wait;
+    ngx_http_aisearch_watch_t   *w;
+    ngx_http_aisearch_budget_t  *budget;
+    ngx_http_aisearch_lookup_t   lookup;
+
+    w = (ngx_http_aisearch_watch_t *) paced;
+    budget = w->account->budget;
+
+    lookup = ngx_http_aisearch_refresh_look_up(w, NGX_HTTP_AISEARCH_ASK);
+
+    if (lookup.fetch == NGX_HTTP_AISEARCH_NOBODY) {
+        ngx_http_aisearch_refresh_schedule(w);
+
+        if ((ngx_msec_int_t) (paced->node.key - ngx_current_msec) > 0) {
+            return 0;
+        }
+    }
+
+    if (lookup.fetch == NGX_HTTP_AISEARCH_LEADER) {
+        wait = ngx_http_aisearch_pace_enter(budget, paced);
+
+        if (wait) {
+            return wait;
+        }
+
+        lookup = ngx_http_aisearch_refresh_look_up(w, 0);
+    }
+
+    /* until it lands, or another worker wakes us, or has died */
+
+    ngx_http_aisearch_pace_schedule(budget, paced,
+                                    ngx_current_msec
+                                    + NGX_HTTP_AISEARCH_REFRESH_LOOK);
+
+    if (ngx_http_aisearch_fetches(&lookup)
+        && ngx_http_aisearch_flight_start(w->account, &w->query, &lookup)
+           != NGX_OK)
+    {
+        ngx_http_aisearch_pace_give_back(budget);
+    }
+
+    return 0;
+}
+
+
+/* marks the entry, and takes over what it has */
+
+static ngx_http_aisearch_lookup_t
+ngx_http_aisearch_refresh_look_up(ngx_http_aisearch_watch_t *w, ngx_uint_t flags)
+{
+    ngx_http_aisearch_answer_t  answer;
+    ngx_http_aisearch_lookup_t  lookup;
+
+    ngx_memzero(&answer, sizeof(ngx_http_aisearch_answer_t));
+
+    lookup = ngx_http_aisearch_cache_lookup(w->account, &w->query.key,
+                                            &w->conf->freshness, 0,
+                                            flags|NGX_HTTP_AISEARCH_WATCH,
+                                            NULL, &answer);
+
+    if (lookup.serve == AIS_SERVE_NOTHING) {
+
+        /* of what is never fresh, what another worker has fetched */
+
+        if (lookup.expired) {
+            ngx_http_aisearch_refresh_read(w);
+        }
+
+        return lookup;
+    }
+
+    if (lookup.serve == AIS_SERVE_FAILED) {
+        ngx_http_aisearch_watch_fail(w, answer.verdict.fault,
+                                     answer.retry_after);
+        return lookup;
+    }
+
+    if (w->answer == NULL || !ngx_http_aisearch_watch_knows(w, &answer)) {
+        ngx_http_aisearch_refresh_read(w);
+
+    } else {
+        if (answer.fetched != w->answer->answer.fetched
+            && lookup.serve == AIS_SERVE_FRESH)
+        {
+            ngx_http_aisearch_watch_recover(w);
+        }
+
+        ngx_http_aisearch_watch_age(w, &answer);
+    }
+
+    if (lookup.serve == AIS_SERVE_STALE && answer.failure != AIS_FAULT_NONE) {
+        ngx_http_aisearch_watch_fail(w, answer.failure, answer.retry_after);
+    }
+
+    return lookup;
+}
+
+
+static void
+ngx_http_aisearch_refresh_read(ngx_http_aisearch_watch_t *w)
+{
+    ngx_http_aisearch_lookup_t          lookup;
+    ngx_http_aisearch_shared_answer_t  *sa;
+
+    sa = ngx_http_aisearch_answer_create();
+    if (sa == NULL) {
+        return;
+    }
+
+    lookup = ngx_http_aisearch_cache_lookup(w->account, &w->query.key,
+                                            &w->conf->freshness, 0,
+                                            NGX_HTTP_AISEARCH_PEEK,
+                                            sa->pool, &sa->answer);
+
+    if (lookup.serve == AIS_SERVE_FRESH || lookup.serve == AIS_SERVE_STALE) {
+        ngx_http_aisearch_watch_take(w, sa);
+    }
+
+    ngx_http_aisearch_answer_release(sa);
+}
+
+
+/* those whose marks are the oldest */
+
+static void
+ngx_http_aisearch_refresh_mark(ngx_event_t *ev)
+{
+    ngx_uint_t                  n;
+    ngx_queue_t                *q, *marks;
+    ngx_msec_int_t              left;
+    ngx_http_aisearch_watch_t  *w;
+
+    marks = &ngx_http_aisearch_marks;
+
+    for (n = 0; !ngx_queue_empty(marks); n++) {
+        q = ngx_queue_head(marks);
+        w = ngx_queue_data(q, ngx_http_aisearch_watch_t, marks);
+
+        left = (ngx_msec_int_t)
+               (w->marked + NGX_HTTP_AISEARCH_REFRESH_MARKS - ngx_current_msec);
+
+        if (left > 0 || n == NGX_HTTP_AISEARCH_REFRESH_SLICE) {
+            ngx_add_timer(ev, left > 0 ? (ngx_msec_t) left : 1);
+            return;
+        }
+
+        w->marked = ngx_current_msec;
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(marks, q);
+
+        (void) ngx_http_aisearch_refresh_look_up(w, NGX_HTTP_AISEARCH_ASK);
+    }
+}
+
+
+/* some entries have changed, or their leases have ended: which ones? */
+
+void
+ngx_http_aisearch_refresh_look(void)
+{
+    uint32_t                    hashes[NGX_HTTP_AISEARCH_CHANGES];
+    ngx_uint_t                  i, n;
+    ngx_queue_t                *q, *bucket;
+    ngx_http_aisearch_watch_t  *w;
+
+    if (ngx_queue_empty(&ngx_http_aisearch_marks)) {
+        return;
+    }
+
+    if (ngx_http_aisearch_cache_changes(ngx_http_aisearch_refresh_zone,
+                                        &ngx_http_aisearch_refresh_seen,
+                                        hashes, &n)
+        != NGX_OK)
+    {
+        ngx_http_aisearch_refresh_mark_all();
+        return;
+    }
+
+    for (i = 0; i < n; i++) {
+        bucket = ngx_http_aisearch_watch_bucket(hashes[i]);
+
+        for (q = ngx_queue_head(bucket);
+             q != ngx_queue_sentinel(bucket);
+             q = ngx_queue_next(q))
+        {
+            w = ngx_queue_data(q, ngx_http_aisearch_watch_t, queue);
+
+            if (w->query.key.hash == hashes[i]) {
+                (void) ngx_http_aisearch_refresh_look_up(w,
+                                                       NGX_HTTP_AISEARCH_ASK);
+                ngx_http_aisearch_refresh_schedule(w);
+            }
+        }
+    }
+}
+
+
+/* too many have changed to say which ones */
+
+static void
+ngx_http_aisearch_refresh_mark_all(void)
+{
+    ngx_queue_t                *q, *marks;
+    ngx_http_aisearch_watch_t  *w;
+
+    marks = &ngx_http_aisearch_marks;
+
+    for (q = ngx_queue_head(marks);
+         q != ngx_queue_sentinel(marks);
+         q = ngx_queue_next(q))
+    {
+        w = ngx_queue_data(q, ngx_http_aisearch_watch_t, marks);
+        w->marked = ngx_current_msec - NGX_HTTP_AISEARCH_REFRESH_MARKS;
+    }
+
+    ngx_http_aisearch_refresh_mark_now();
+}
+
+
+static void
+ngx_http_aisearch_refresh_mark_now(void)
+{
+    if (ngx_http_aisearch_marks_timer.timer_set) {
+        ngx_del_timer(&ngx_http_aisearch_marks_timer);
+    }
+
+    ngx_add_timer(&ngx_http_aisearch_marks_timer, 0);
+}

@@ -1,0 +1,79 @@
+"""Refreshes of what is watched: evenly, in turn, and no more than half of the budget."""
+
+import collections
+import contextlib
+import time
+
+from gateway import WORKERS, account
+from harness import SLOWNESS, net
+from harness.events import Stream
+
+STATUS = "location = /aisearch_status { aisearch_status; }"
+SERVER = "location /client/v4/ { aisearch_pass docs; aisearch_events on; }" + WORKERS + STATUS
+CALLS, SECONDS = 48, 12
+RATE = CALLS / SECONDS / 2  # refreshes a second
+JOBS = 30
+
+
+def job(n):
+    return f"/client/v4/instances/docs/jobs/j{n}"
+
+
+def test_many_watchers_on_a_small_budget(nginx, simulator):
+    """Each is refreshed in turn; others always find a call, and nobody hears of a fault."""
+    simulator.instance("instances/docs", [{"id": f"j{n}", "state": "running"} for n in range(JOBS + 60)])
+    budget = f"budget {CALLS} {SECONDS}s reserve=0;"
+    server = nginx(http=account(simulator, budget) + "aisearch_valid active 1s;", server=SERVER, workers=2)
+    with contextlib.ExitStack() as stack:
+        streams = []
+        for n in range(JOBS):
+            streams.append(stack.enter_context(Stream(server.address, job(n))))
+            assert streams[-1].next().type == "message"
+        time.sleep(SECONDS)  # what that has cost is over
+        simulator.forget()
+        began = time.monotonic()
+        statuses = collections.Counter()
+        period = 1.25 * JOBS / RATE * SLOWNESS
+        for n in range(int(2 * period)):
+            statuses[server.get(job(JOBS + n % 60)).status] += 1
+            time.sleep(1)
+        assert set(statuses) == {200}
+        seconds = time.monotonic() - began
+        times = collections.defaultdict(list)
+        for request in simulator.requests():
+            times[request.target.rsplit("/", 1)[1]].append(request.began)
+        watched = [times[f"j{n}"] for n in range(JOBS)]
+        assert min(len(each) for each in watched) >= 2, sorted(map(len, watched))
+        assert max(b - a for each in watched for a, b in zip(each, each[1:])) < period
+        assert max(map(len, watched)) - min(map(len, watched)) <= 1
+        assert sum(map(len, watched)) <= RATE * seconds + 2
+        every = sorted(sum(times.values(), []))
+        assert all(b - a > SECONDS for a, b in zip(every, every[CALLS:]))
+        for stream in streams:
+            with contextlib.suppress(TimeoutError):
+                assert stream.next(0.01).type == "message"
+
+
+def test_what_is_watched_by_few_is_refreshed_at_once(nginx, simulator):
+    simulator.job("instances/docs", "a", state="running")
+    server = nginx(http=account(simulator, "budget 1200 300s;") + "aisearch_valid active 1s;", server=SERVER)
+    with Stream(server.address, "/client/v4/instances/docs/jobs/a") as stream:
+        stream.next()
+        simulator.forget()
+        time.sleep(5.5)
+        assert 4 <= simulator.count() <= 6
+
+
+def test_a_worker_that_is_killed_does_not_hold_the_turn(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": f"j{n}", "state": "running"} for n in range(8)])
+    server = nginx(http=account(simulator, "budget 100 10s;") + "aisearch_valid active 1s;", server=SERVER, workers=2)
+    with contextlib.ExitStack() as stack:
+        for n in range(8):
+            for _ in range(4):  # in either worker
+                stream = stack.enter_context(Stream(server.address, job(n)))
+                stream.next()
+        server.kill_worker(server.workers()[0])
+        net.wait_until(lambda: len(server.workers()) == 2, what="another worker")
+        simulator.forget()
+        time.sleep(4)
+        assert len({request.target for request in simulator.requests()}) >= 6
