@@ -130,6 +130,32 @@ ngx_http_aisearch_flight_done(void)
 }
 
 
+void
+ngx_http_aisearch_flight_quit(void)
+{
+    ngx_uint_t                   i;
+    ngx_queue_t                 *bucket, *q, *next;
+    ngx_http_aisearch_flight_t  *f;
+
+    for (i = 0; i < NGX_HTTP_AISEARCH_FLIGHTS; i++) {
+        bucket = &ngx_http_aisearch_flights[i];
+
+        for (q = ngx_queue_head(bucket);
+             q != ngx_queue_sentinel(bucket);
+             q = next)
+        {
+            next = ngx_queue_next(q);
+
+            f = ngx_queue_data(q, ngx_http_aisearch_flight_t, queue);
+
+            if (ngx_queue_empty(&f->waiters)) {
+                ngx_http_aisearch_flight_destroy(f);
+            }
+        }
+    }
+}
+
+
 /* lets the request wait for the answer; the look-up says who fetches it */
 
 ngx_int_t

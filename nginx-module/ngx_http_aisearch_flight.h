@@ -71,6 +71,9 @@ ngx_int_t ngx_http_aisearch_flight_start(ngx_http_aisearch_account_t *account,
 void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
 void ngx_http_aisearch_flight_look(void);
 
+/* the worker is leaving: what nobody here waits for is left to others */
+void ngx_http_aisearch_flight_quit(void);
+
 /* response: the answer that the request waited for stands in the context */
 void ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx);
 

@@ -635,6 +635,7 @@ ngx_http_aisearch_woken(void)
 
     if (ngx_exiting) {
         ngx_http_aisearch_watch_end();
+        ngx_http_aisearch_flight_quit();
     }
 }
 

@@ -42,6 +42,12 @@ static void ngx_http_aisearch_refresh_mark_now(void);
 
 static ngx_queue_t      ngx_http_aisearch_marks;    /* the oldest first */
 static ngx_event_t      ngx_http_aisearch_marks_timer;
+
+/* for the debug log, which shows the descriptor of a timer's connection */
+static ngx_connection_t  ngx_http_aisearch_marks_dumb = {
+    .fd = (ngx_socket_t) -1
+};
+
 static ngx_shm_zone_t  *ngx_http_aisearch_refresh_zone;
 static ngx_uint_t       ngx_http_aisearch_refresh_seen;  /* changes in it */
 
@@ -52,7 +58,7 @@ ngx_http_aisearch_refresh_init(ngx_shm_zone_t *zone)
     ngx_queue_init(&ngx_http_aisearch_marks);
 
     ngx_http_aisearch_marks_timer.handler = ngx_http_aisearch_refresh_mark;
-    ngx_http_aisearch_marks_timer.data = &ngx_http_aisearch_marks;
+    ngx_http_aisearch_marks_timer.data = &ngx_http_aisearch_marks_dumb;
     ngx_http_aisearch_marks_timer.log = ngx_cycle->log;
     ngx_http_aisearch_marks_timer.cancelable = 1;
 
@@ -210,6 +216,12 @@ ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
     ngx_http_aisearch_watch_t   *w;
     ngx_http_aisearch_budget_t  *budget;
     ngx_http_aisearch_lookup_t   lookup;
+
+    /* the worker is about to leave, and those who watch with it */
+
+    if (ngx_exiting) {
+        return 0;
+    }
 
     w = (ngx_http_aisearch_watch_t *) paced;
     budget = w->account->budget;

@@ -14,6 +14,7 @@ from clients import environment, packages
 from gateway import ACCESS_LOG, account
 from harness import ROOT, SLOWNESS, net, process
 from harness.browser import Browser, missing
+from harness.edge import Certificates
 
 INSTANCE = "instances/docs"
 JOB = "/client/v4/instances/docs/jobs/a"
@@ -44,11 +45,22 @@ def start(nginx, simulator, http="", **parts):
 
 
 def reached(nginx, server, way):
-    """An nginx that is asked for what the server has."""
+    """The URL of an nginx that is asked for what the server has."""
     if WAYS[way] is None:
-        return server
+        return server.url
     location = f"location / {{ proxy_pass {server.url}; {WAYS[way]} }}"
-    return nginx(aisearch=False, server=location)
+    return nginx(aisearch=False, server=location).url
+
+
+def by_tls(tmp):
+    """A server more, of HTTP/2."""
+    good = Certificates(tmp)
+    return f"""server {{
+        listen 127.0.0.1:@PORT_TLS@ ssl http2;
+        ssl_certificate {good.certificate("good")};
+        ssl_certificate_key {good.key("good")};
+        {SERVER}
+    }}"""
 
 
 def watchers(server, count, timeout=5):
@@ -102,7 +114,7 @@ def test_an_eventsource(client, way, nginx, simulator, tmp):
     simulator.freeze()
     simulator.job(INSTANCE, "a", state="running", description="one")
     server = start(nginx, simulator)
-    with client(reached(nginx, server, way).url + JOB, tmp) as told:
+    with client(reached(nginx, server, way) + JOB, tmp) as told:
 
         def come(count, timeout=SOON):
             net.wait_until(lambda: len(told()) >= count, timeout, f"{count} events")
@@ -151,6 +163,23 @@ def test_a_connection_that_the_old_worker_has_accepted(nginx, simulator):
         another.send(net.format_request(JOB, [accept, ("Last-Event-ID", etag)]).removeprefix(b"GET "))
         response = another.read_response()
         assert (response.status, response.body.count(b"\ndata: ")) == (200, 0)
+
+
+def test_chromium_by_http2(nginx, simulator, tmp):
+    simulator.freeze()
+    simulator.job(INSTANCE, "a", state="running", description="one")
+    server = start(nginx, simulator, http=by_tls(tmp))
+    with chromium(f"https://127.0.0.1:{server.ports['TLS']}{JOB}", tmp) as told:
+        net.wait_until(lambda: len(told()) == 1, 15, "an event")
+        simulator.job(INSTANCE, "a", description="two")
+        net.wait_until(lambda: len(told()) == 2, SOON, "a change")
+        server.reload()
+        simulator.job(INSTANCE, "a", description="three", state="succeeded")
+        net.wait_until(lambda: len(told()) == 5, 2 * BACK, "the end")
+        events = told()
+    assert [event["type"] for event in events] == ["message", "message", "message", "end", "closed"]
+    assert [description(event) for event in events[:4]] == ["one", "two", "three", "three"]
+    assert {json.loads(line)["request"].split()[-1] for line in server.access_log("lookups.log")} == {"HTTP/2.0"}
 
 
 def watch_of_the_manual():
@@ -210,7 +239,7 @@ def test_curl_listens(way, nginx, simulator):
     simulator.freeze()
     simulator.job(INSTANCE, "a", state="running", description="one")
     server = start(nginx, simulator)
-    url = reached(nginx, server, way).url + JOB
+    url = reached(nginx, server, way) + JOB
     accept = ["-H", "Accept: text/event-stream"]
 
     with curl(url, *accept) as client:
@@ -241,7 +270,7 @@ def test_curl_waits(way, nginx, simulator):
     simulator.freeze()
     simulator.job(INSTANCE, "a", state="running")
     server = start(nginx, simulator)
-    with curl(reached(nginx, server, way).url + JOB, "-H", "Prefer: wait=50", "-D", "-") as client:
+    with curl(reached(nginx, server, way) + JOB, "-H", "Prefer: wait=50", "-D", "-") as client:
         watchers(server, 1)
         simulator.job(INSTANCE, "a", state="succeeded")
         response = client.stdout.read()

@@ -1,5 +1,6 @@
 """Streams of events (WHATWG HTML, 9.2): `aisearch_events on`."""
 
+import contextlib
 import json
 import socket
 import time
@@ -190,6 +191,27 @@ def test_a_reload_ends_streams(nginx, simulator):
     watchers(server, 0)
 
 
+def test_a_refresh_does_not_keep_a_worker(nginx, simulator):
+    """It gives the lease back, and the new worker fetches."""
+    simulator.job("instances/docs", "a", state="running", description="one")
+    server = start(nginx, simulator)
+    with Stream(server.address, JOB) as stream:
+        stream.next()
+        fault = simulator.fault(delay=8)
+        net.wait_until(lambda: simulator.fault_hits(fault), 5, "a refresh")
+        [old] = server.workers()
+        began = time.monotonic()
+        server.reload()
+        assert not net.alive(old) and time.monotonic() - began < 2 * SLOWNESS
+        simulator.clear_faults()
+        simulator.job("instances/docs", "a", description="two")
+        assert stream.rest() == []
+    with Stream(server.address, JOB) as stream:
+        found = stream.next()
+        while json.loads(found.data)["result"]["description"] != "two":
+            found = stream.next(3)
+
+
 def test_workers_tell_each_other(nginx, simulator):
     simulator.job("instances/docs", "a", state="running", description="one")
     server = start(nginx, simulator, workers=3)
@@ -288,21 +310,34 @@ def test_a_killed_worker_leaves_no_watcher_in_the_status(nginx, simulator):
         watchers(server, 0)
 
 
-def test_the_last_connections_are_not_for_streams(nginx, simulator):
-    simulator.job("instances/docs", "a", state="running")
-    server = start(nginx, simulator, connections=64)
-    streams = []
-    try:
-        while not streams or streams[-1].status == 200:
-            streams.append(Stream(server.address, JOB))
-        assert streams[-1].status == 503
-        assert int(streams[-1].header("Retry-After")) >= 1
-        assert len(streams) > 32
-        assert server.get("/client/v4/instances/docs/jobs/other").status == 404  # that is a fetch
-        assert server.get(JOB).status == 200
-    finally:
-        for stream in streams:
-            stream.close()
+def test_the_last_connections_are_not_for_watchers(nginx, simulator):
+    simulator.freeze()
+    for job in "a", "b", "c":
+        simulator.job("instances/docs", job, state="running")
+    server = start(nginx, simulator, server=SERVER.replace("aisearch_events", "aisearch_wait 30s; aisearch_events"),
+                   connections=80)
+    with contextlib.ExitStack() as stack:
+        streams = []
+        while (stream := stack.enter_context(Stream(server.address, JOB))).status == 200:
+            streams.append(stream)
+        assert stream.status == 503 and int(stream.header("Retry-After")) >= 1
+        assert 60 <= len(streams) <= 70
+        stream.close()
+        watchers(server, len(streams))
+
+        response = server.get(JOB, [("Prefer", "wait=20")])
+        assert (response.status, response.header("X-Aisearch-State")) == (200, "running")
+        assert response.header("Preference-Applied") == "wait=20" and response.elapsed < SLOWNESS
+        fetched = [server.get(JOB.replace("/a", f"/{job}")).status for job in ("b", "c", "missing")]
+        assert fetched == [200, 200, 404]
+
+        simulator.job("instances/docs", "a", description="new")
+        assert all(stream.next().type == "message" and stream.next().type == "message" for stream in streams)
+
+        streams.pop().close()
+        watchers(server, len(streams))
+        assert stack.enter_context(Stream(server.address, JOB)).status == 200
+    watchers(server, 0)
 
 
 def test_http_1_0(nginx, simulator):
