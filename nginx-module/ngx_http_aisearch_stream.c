@@ -328,7 +328,11 @@ ngx_http_aisearch_stream_end(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* a comment, so that proxies and clients see that the stream is alive */
+/*
+ * A comment, so that proxies and clients see that the stream is alive; not for
+ * those that have just had an event.  Looking at it twice in the time keeps
+ * comments as spread as the clients came, and the silence no longer than that.
+ */
 
 static void
 ngx_http_aisearch_stream_timer(ngx_event_t *ev)
@@ -349,9 +353,12 @@ ngx_http_aisearch_stream_timer(ngx_event_t *ev)
         return;
     }
 
-    if (!ngx_http_aisearch_stream_blocked(r)
-        && ngx_http_aisearch_stream_send(ctx, (u_char *) ":\n\n", 3, 0)
-           != NGX_OK)
+    if (!ctx->watcher->quiet) {
+        ctx->watcher->quiet = 1;
+
+    } else if (!ngx_http_aisearch_stream_blocked(r)
+               && ngx_http_aisearch_stream_send(ctx, (u_char *) ":\n\n", 3, 0)
+                  != NGX_OK)
     {
         ngx_http_aisearch_stream_close(ctx, NGX_ERROR);
         return;
@@ -370,7 +377,7 @@ ngx_http_aisearch_stream_add_timer(ngx_http_aisearch_ctx_t *ctx)
     left = ngx_max(left, 1);
 
     ngx_add_timer(&ctx->watcher->timer,
-                  ngx_min(ctx->conf->heartbeat, (ngx_msec_t) left));
+                  ngx_min(ctx->conf->heartbeat / 2, (ngx_msec_t) left));
 }
 
 
@@ -529,6 +536,8 @@ ngx_http_aisearch_stream_send(ngx_http_aisearch_ctx_t *ctx, u_char *data,
 {
     ngx_buf_t    *b;
     ngx_chain_t   out;
+
+    ctx->watcher->quiet = 0;
 
     /* the one before has been written */
 

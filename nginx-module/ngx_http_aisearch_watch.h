@@ -38,6 +38,7 @@ struct ngx_http_aisearch_watcher_s {
     unsigned                            stream:1;
     unsigned                            over:1;  /* is answered as any other */
     unsigned                            has_etag:1;
+    unsigned                            quiet:1; /* nothing was sent lately */
     unsigned                            fault:4; /* that it has been told */
 };
 

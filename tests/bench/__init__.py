@@ -5,8 +5,9 @@ The bench: what the module costs and what it saves, beside what an operator woul
     make bench BENCH="--quick instructions"      some rows, and less of each
 
     report        a line of the table, the table, the JSON
-    tools         the programs in C that load and are loaded: client.c, upstream.c; wrk; pinning
+    tools         the programs in C that load and are loaded: client.c, watchers.c, upstream.c; wrk; pinning
     contenders    nginx as aisearch, return 200, proxy_cache and lua
     callgrind     instructions, function by function
-    hits, waits, memory, polling, budget, trouble, fleet, outlets      the rows
+    watched       nginx with many who watch one job, and nchan
+    hits, waits, watching, footprint, memory, polling, budget, trouble, fleet, outlets      the rows
 """

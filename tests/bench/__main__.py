@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from harness import BUILD, temp_dir
 
-from . import budget, contenders, day, fleet, hits, memory, outage, outlets, polling, report, tools, trouble, waits, \
-    watching
+from . import (budget, contenders, day, fleet, footprint, hits, memory, outage, outlets, polling, report, tools,
+               trouble, waits, watching)
 
 # What each needs besides the project's own programs.
 ROWS: dict[str, tuple[Callable, set[str]]] = {
@@ -19,10 +19,10 @@ ROWS: dict[str, tuple[Callable, set[str]]] = {
     "burst": (waits.burst, set()),
     "cold": (waits.cold, set()),
     "density": (memory.density, set()),
-    "fanout": (watching.fanout, set()),
-    "footprint": (watching.footprint, set()),
-    "growth": (watching.growth, set()),
-    "watching": (watching.watching, set()),
+    "fanout": (watching.fanout, {"ngx_nchan_module.so"}),
+    "watching": (watching.watching, {"ngx_nchan_module.so"}),
+    "growth": (footprint.growth, set()),
+    "footprint": (footprint.footprint, {"ngx_nchan_module.so"}),
     "polling": (polling.polling, set()),
     "budget": (budget.budget, set()),
     "down": (trouble.down, set()),

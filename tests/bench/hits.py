@@ -1,14 +1,18 @@
 """What a hit costs: instructions, and throughput."""
 
 import contextlib
+import dataclasses
 
 from harness import net
 from harness.nginx import Config, Nginx
 
 from . import callgrind, contenders
 from .contenders import SDK_TARGET, TARGET, Setting, job_target, spread
-from .report import PROXY, RETURN, Line, ratio
+from .report import AISEARCH, PROXY, RETURN, Line, ratio
 from .tools import CPUS, Upstream, client, wrk
+
+# Waits and events are told in Vary, of which return 200 knows nothing.
+EXTRAS = "aisearch_events on; aisearch_wait 60s; aisearch_limit_fetches $binary_remote_addr rate=30r/m burst=20;"
 
 URIS = {"short URI": TARGET, "the SDK's URI": SDK_TARGET}
 
@@ -32,7 +36,17 @@ def instructions(bench) -> list[Line]:
                 bench.keep_profile(f"{name}, {uri}", profile)
             line = Line("instructions", f"a hit, {uri}", "instructions", values)
             lines += [ratio(line, RETURN, 1.15), ratio(line, PROXY, 0.55)]
+            profile = callgrind.per_request(bench.tmp, _with_extras(setting), job_target(1, target),
+                                            bench.scale(1000, 200))
+            bench.keep_profile(f"{AISEARCH} with extras, {uri}", profile)
+            values = {AISEARCH: sum(profile.values()), RETURN: values[RETURN]}
+            lines.append(ratio(Line("instructions", f"a hit, {uri}, with events, waits and a limit of fetches",
+                                    "instructions", values), RETURN, 1.2))
     return lines
+
+
+def _with_extras(setting: Setting) -> Config:
+    return contenders.aisearch(dataclasses.replace(setting, http=EXTRAS))
 
 
 def throughput(bench) -> list[Line]:

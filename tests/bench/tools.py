@@ -11,6 +11,7 @@ import subprocess
 from typing import NamedTuple
 
 from harness import BUILD, process
+from harness.nginx import DEBIAN_MODULES
 
 CLIENT = BUILD / "bench" / "client"
 UPSTREAM = BUILD / "bench" / "upstream"
@@ -240,6 +241,7 @@ def wrk(tmp: pathlib.Path, port: int, target: str, jobs: int, connections: int, 
 
 
 def missing(programs: set[str]) -> list[str]:
-    """What has to be installed or built first."""
-    return [name for name in sorted({"taskset", *programs}) if shutil.which(name) is None] + [
+    """What has to be installed or built first. Some are modules of nginx."""
+    return [name for name in sorted({"taskset", *programs})
+            if shutil.which(name) is None and not (DEBIAN_MODULES / name).exists()] + [
         str(path) for path in (CLIENT, UPSTREAM, WATCHERS) if not path.exists()]

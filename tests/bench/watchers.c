@@ -32,7 +32,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -157,20 +156,28 @@ static void print_counted(void)
 
 /* Requests. */
 
+/* The request, up to the ETag that follows in one that waits. */
+static char plain[1024], waiting[sizeof(plain) + 64];
+
+static void write_requests(void)
+{
+    snprintf(plain, sizeof(plain), "GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", target,
+             kind == EVENTS ? "Accept: text/event-stream\r\n" : "");
+    snprintf(waiting, sizeof(waiting), "%.*sPrefer: wait=%d\r\nIf-None-Match: ", (int) strlen(plain) - 2, plain,
+             longest);
+}
+
 static void ask(struct watcher *w)
 {
-    char text[1024], more[256] = "";
-    int len;
+    char text[sizeof(waiting) + TAG_MAX + 4];
+    char *end = stpcpy(text, w->etag[0] == '\0' ? plain : waiting);
 
-    if (kind == EVENTS) {
-        snprintf(more, sizeof(more), "Accept: text/event-stream\r\n");
-    } else if (kind == WAITS && w->etag[0] != '\0') {
-        snprintf(more, sizeof(more), "Prefer: wait=%d\r\nIf-None-Match: %s\r\n", longest, w->etag);
+    if (w->etag[0] != '\0') {
+        end = stpcpy(stpcpy(end, w->etag), "\r\n\r\n");
     }
-    len = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", target, more);
     w->len = 0;
     w->asked = true;
-    if (send(w->fd, text, (size_t) len, MSG_NOSIGNAL) != len) {
+    if (send(w->fd, text, (size_t) (end - text), MSG_NOSIGNAL) != end - text) {
         die("send");
     }
 }
@@ -179,7 +186,7 @@ static void connect_next(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t) port)};
     struct watcher *w = &watchers[nconnected++];
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = w};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = w}; /* for fewer looks at each */
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     int one = 1;
 
@@ -244,7 +251,7 @@ static void take_events(struct watcher *w, const char *data, size_t n)
 
 static const char *field(const struct watcher *w, const char *name)
 {
-    const char *at = strcasestr(w->head, name);
+    const char *at = memmem(w->head, w->len, name, strlen(name));
 
     return at ? at + strlen(name) : NULL;
 }
@@ -279,10 +286,14 @@ static void end_answer(struct watcher *w)
         tell(w, now());
     }
     greet(w);
-    if (etag != NULL && strcspn(etag, "\r") < TAG_MAX) {
-        snprintf(w->etag, TAG_MAX, "%.*s", (int) strcspn(etag, "\r"), etag);
-    }
     if (kind == WAITS) {
+        if (etag != NULL) {
+            size_t len = strcspn(etag, "\r");
+
+            len = len < TAG_MAX ? len : TAG_MAX - 1;
+            memcpy(w->etag, etag, len);
+            w->etag[len] = '\0';
+        }
         ask(w);
     }
 }
@@ -290,20 +301,23 @@ static void end_answer(struct watcher *w)
 static void receive(struct watcher *w)
 {
     static char data[65536];
-    ssize_t n = recv(w->fd, data, sizeof(data), 0);
+    ssize_t n;
 
-    if (n < 0 && errno == EAGAIN) {
-        return;
-    }
-    if (n <= 0) {
-        fprintf(stderr, "watchers: the server has closed a connection\n");
-        exit(1);
-    }
-    if (kind == EVENTS) {
-        take_events(w, data, (size_t) n);
-    } else if (take_answer(w, data, (size_t) n)) {
-        end_answer(w);
-    }
+    do {
+        n = recv(w->fd, data, sizeof(data), 0);
+        if (n < 0 && errno == EAGAIN) {
+            return;
+        }
+        if (n <= 0) {
+            fprintf(stderr, "watchers: the server has closed a connection\n");
+            exit(1);
+        }
+        if (kind == EVENTS) {
+            take_events(w, data, (size_t) n);
+        } else if (take_answer(w, data, (size_t) n)) {
+            end_answer(w);
+        }
+    } while (n == sizeof(data));
 }
 
 /* Orders. */
@@ -442,6 +456,7 @@ int main(int argc, char **argv)
     port = atoi(argv[optind + 1]);
     target = argv[optind + 2];
     raise_limit();
+    write_requests();
     connect_all();
     forget();
     printf("ready\n");

@@ -332,6 +332,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
+def run_seconds(pid: int) -> float:
+    """As cpu_seconds(), to the nanosecond, of a process with one thread."""
+    fields = _read(f"/proc/{pid}/schedstat").split()
+    return int(fields[0]) / 1e9 if fields else 0.0
+
+
 def queued_seconds(pid: int) -> float:
     """How long a process, or a thread, has waited for a processor although it could run."""
     fields = _read(f"/proc/{pid}/schedstat").split()

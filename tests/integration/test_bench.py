@@ -12,18 +12,33 @@ from bench import outlets
 from harness import BUILD, PRELOAD, ROOT, TESTS
 
 
-@pytest.mark.skipif(bool(PRELOAD), reason="a zone that sanitizers look at is no zone to measure")
-@pytest.mark.skipif(not (BUILD / "bench" / "client").exists(), reason="the bench's programs are not built")
-def test_a_quick_row(tmp):
+pytestmark = [
+    pytest.mark.skipif(bool(PRELOAD), reason="what sanitizers look at is nothing to measure"),
+    pytest.mark.skipif(not (BUILD / "bench" / "client").exists(), reason="the bench's programs are not built"),
+]
+
+
+def quick(tmp, row):
+    """The table, and the lines of it."""
     output = tmp / "results.json"
     env = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONDONTWRITEBYTECODE": "1"}
-    run = subprocess.run([sys.executable, "-m", "bench", "--quick", "--output", output, "density"], env=env,
+    run = subprocess.run([sys.executable, "-m", "bench", "--quick", "--output", output, row], env=env,
                          capture_output=True, timeout=300, check=False)
     assert run.returncode == 0, run.stdout.decode() + run.stderr.decode()
-    [small, usual] = json.loads(output.read_text())["lines"]
+    return run.stdout.decode(), json.loads(output.read_text())["lines"]
+
+
+def test_a_quick_row(tmp):
+    table, [small, usual] = quick(tmp, "density")
     assert small["values"]["aisearch"] > usual["values"]["aisearch"] >= 1500
     assert usual["met"] is True
-    assert "jobs of 300 bytes per MiB of zone" in run.stdout.decode()
+    assert "jobs of 300 bytes per MiB of zone" in table
+
+
+def test_those_who_watch(tmp):
+    _, [events, aborts] = quick(tmp, "growth")
+    assert events["values"]["events"] < 256
+    assert max(aborts["values"].values()) < 256
 
 
 def test_outlets_are_measured_as_documented():

@@ -168,6 +168,16 @@ def test_heartbeats_and_the_end_of_a_stream(nginx, simulator):
     assert 3 < time.monotonic() - began < 4 + SLOWNESS
 
 
+def test_heartbeats_are_for_silence(nginx, simulator):
+    simulator.job("instances/docs", "a", state="running")
+    server = start(nginx, simulator, http=f"aisearch_heartbeat {4 * SLOWNESS}s;")
+    with Stream(server.address, JOB) as stream:
+        for n in range(6 * SLOWNESS):
+            stream.next()
+            simulator.job("instances/docs", "a", description=f"change {n}")
+        assert stream.comments == 0
+
+
 def test_gzip_and_buffers_do_not_hold_an_event_back(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, http="gzip on; gzip_types *; gzip_min_length 0; gzip_http_version 1.0;"
