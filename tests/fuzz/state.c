@@ -94,7 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ais_str rest = whole_input(data, size);
 
     while (rest.len > 0) {
-        char *line = text_copy(take_line(&rest)), *text = line;
+        char *line = text_dup(take_line(&rest)), *text = line;
         const char *name = strsep(&text, " ");
 
         for (int kind = 0; text != NULL && kind < STATE_KINDS; kind++)
