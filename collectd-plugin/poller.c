@@ -237,8 +237,6 @@ static int64_t poll_all(int64_t interval) {
 static int64_t save(int64_t limit) {
   bool all = atomic_exchange(&poller_has_report, false);
 
-  if (poller_accounts->is_test)
-    return limit;
   for (account_t *a = poller_accounts; all && a != NULL; a = a->next)
     account_sweep(a);
   return ais_earlier(limit, state_save(poller_accounts, all));

@@ -325,7 +325,7 @@ void state_touch(bool is_urgent) {
 /* ---- all that is known, as text ------------------------------------------ */
 
 static void print_told(const char *name, told_t *told, int64_t now) {
-  if (memchr(told->has_begun, true, sizeof(told->has_begun)) != NULL)
+  if (memchr(told->has_begun, 1, sizeof(told->has_begun)) != NULL)
     line_print(STATE_TOLD, name, now, NULL, told);
 }
 
@@ -460,7 +460,7 @@ int64_t state_save(account_t *accounts, bool all) {
   state.is_urgent |= all && state.is_changed;
   if (state.is_writing && atomic_load(&state.is_written))
     finish_writing(accounts);
-  if (state.is_writing || !state.is_urgent)
+  if (state.path[0] == '\0' || state.is_writing || !state.is_urgent)
     return AIS_NEVER;
   if (!all && left > 0)
     return left;

@@ -46,7 +46,7 @@ void state_touch(bool is_urgent);
 /* Writes all of it, if something has changed that is urgent, or anything and
  * all; not while the disk is busy with the last time. Then, or later, hands
  * over what was written to be told. Returns in how many ms to call it again,
- * or AIS_NEVER: not before something changes. */
+ * or AIS_NEVER: not before something changes. Without an open file: never. */
 int64_t state_save(account_t *accounts, bool all);
 
 /* Writes all of it, and waits for the disk. */

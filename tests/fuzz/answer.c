@@ -294,7 +294,7 @@ static void judge(enum ais_kind kind, int status, struct ais_str id, struct ais_
 /* Any text makes an envelope of ours that can be read, with the code in it. */
 static void refuse(int code, struct ais_str message)
 {
-    char *text = text_copy(message);
+    char *text = text_dup(message);
     char envelope[AIS_ANSWER_ERROR_MAX];
     size_t len = ais_answer_write_error(envelope, code, text);
     struct ais_answer answer;

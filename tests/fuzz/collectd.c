@@ -109,7 +109,7 @@ static bool has_token(const oconfig_item_t *item)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool is_up;
-    char *text = text_copy(whole_input(data, size));
+    char *text = text_dup(whole_input(data, size));
     config_t config = {.accounts = NULL};
     oconfig_item_t *root;
 

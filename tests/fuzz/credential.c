@@ -153,7 +153,7 @@ static void check_name(const char *value)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ais_str rest = whole_input(data, size);
-    char *email = text_copy(take_line(&rest));
+    char *email = text_dup(take_line(&rest));
     const char *mark = rest.len > 0 ? memmem(rest.data, rest.len, THEN, strlen(THEN)) : NULL;
     struct ais_str content = {rest.data, mark != NULL ? (size_t) (mark - rest.data) : rest.len};
     struct ais_error err = {""};

@@ -57,7 +57,7 @@ static inline void exact_free(struct ais_str s)
 }
 
 /* The same, with a NUL behind it. */
-static inline char *text_copy(struct ais_str s)
+static inline char *text_dup(struct ais_str s)
 {
     char *text = malloc(s.len + 1);
 

@@ -66,6 +66,22 @@ static char *reprint(struct things *t, state_kind_t kind, const char *text)
     return printed;
 }
 
+/* Calls are written in the order in which they ended. Of others, calls of one group may be taken for
+ * older ones. */
+static bool is_in_order(const char *text)
+{
+    double last = 0.0;
+
+    for (const char *p = text; (p = strchr(p, '@')) != NULL;) {
+        double at = strtod(++p, NULL);
+
+        if (at < last)
+            return false;
+        last = at;
+    }
+    return true;
+}
+
 /* What is said of a floor twice at first is said once by then. */
 static void check(state_kind_t kind, const char *text)
 {
@@ -78,10 +94,9 @@ static void check(state_kind_t kind, const char *text)
     MUST(twice != NULL);
     again = reprint(&third, kind, twice);
     MUST(again != NULL);
-    if (kind == STATE_BUDGET)
+    if (kind == STATE_BUDGET && is_in_order(text))
         MUST(ais_budget_left(&second.spent, CLOCK) <= ais_budget_left(&first.spent, CLOCK));
-    else
-        MUST(strcmp(twice, again) == 0);
+    MUST(kind == STATE_BUDGET || strcmp(twice, again) == 0);
     if (kind != STATE_BUDGET && kind != STATE_INSTANCE)
         MUST(strcmp(once, twice) == 0);
     free(once);
@@ -94,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct ais_str rest = whole_input(data, size);
 
     while (rest.len > 0) {
-        char *line = text_copy(take_line(&rest)), *text = line;
+        char *line = text_dup(take_line(&rest)), *text = line;
         const char *name = strsep(&text, " ");
 
         for (int kind = 0; text != NULL && kind < STATE_KINDS; kind++)

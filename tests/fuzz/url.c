@@ -60,8 +60,8 @@ static void check_url(const struct ais_url *url)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ais_str rest = whole_input(data, size);
-    char *text = text_copy(take_line(&rest));
-    char *proxy = text_copy(take_line(&rest));
+    char *text = text_dup(take_line(&rest));
+    char *proxy = text_dup(take_line(&rest));
     struct ais_error err = {""};
     struct ais_url url;
 
