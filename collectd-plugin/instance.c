@@ -87,14 +87,13 @@ int64_t facts_interval(const facts_t *facts) {
 
 void latest_take(latest_t *latest, bool is_list,
                  const struct ais_answer *answer, int64_t now, int64_t age) {
-  const struct ais_job *job = ais_jobs_newest(answer->jobs, answer->njobs);
+  struct ais_jobs jobs = ais_jobs_sum_up(answer->jobs, answer->njobs);
+  const struct ais_job *job = jobs.newest;
 
   *latest = (latest_t){
       .good = true, .arrived_at = now, .age = age, .is_list = is_list};
-  for (size_t i = 0; i < answer->njobs; i++) {
-    latest->running += answer->jobs[i].state == AIS_RUNNING;
-    latest->active |= ais_state_active(answer->jobs[i].state);
-  }
+  latest->running = jobs.counts[AIS_RUNNING];
+  latest->active = latest->running + jobs.counts[AIS_QUEUED] > 0;
 
   latest->has_job = job != NULL;
   if (job != NULL) {
