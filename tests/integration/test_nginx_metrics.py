@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import gzip
+import pathlib
 import re
 import subprocess
 import time
@@ -9,8 +10,12 @@ import time
 import pytest
 
 from gateway import ACCESS_LOG, account, lookups
-from harness import SLOWNESS, net
+from harness import ROOT, SLOWNESS, net
 from harness.prometheus import PROMTOOL, Prometheus
+
+RULES = ROOT / "config/prometheus-aisearch-nginx.rules.yml"
+RULES_OF_COLLECTD = ROOT / "config/prometheus-aisearch.rules.yml"
+SCRAPES = ROOT / "config/prometheus-nginx.yml"
 
 LIST = "/jobs?target=docs"
 INSTANCE = "/instance?target=docs"
@@ -211,7 +216,8 @@ def test_another_method_is_refused(nginx, simulator):
 
 
 @pytest.mark.parametrize("fault", [
-    {"status": 500}, {"status": 502}, {"status": 503}, {"status": 429}, {"refusal": "401"}, {"status": 200, "body": b"nonsense"},
+    {"status": 500}, {"status": 502}, {"status": 503}, {"status": 429}, {"refusal": "401"},
+    {"status": 200, "body": b"nonsense"},
     {"status": 500, "body": b'{"success":false,"errors":[{"code":1,"message":"x"}],"messages":[],"result":null}'}],
     ids=str)
 def test_an_api_that_fails_is_a_metric(nginx, simulator, fault):
@@ -330,7 +336,8 @@ def test_a_client_that_leaves_before(nginx, simulator):
 @pytest.mark.parametrize("headers", [
     [("Accept", "application/json")], [("Accept", "text/event-stream")], [("Prefer", "wait=20")],
     [("If-None-Match", "*")], [("If-None-Match", '"x"')], [("If-Match", '"x"')],
-    [("If-Modified-Since", "Mon, 23 Nov 2026 12:00:00 GMT")], [("If-Unmodified-Since", "Mon, 23 Nov 2015 12:00:00 GMT")],
+    [("If-Modified-Since", "Mon, 23 Nov 2026 12:00:00 GMT")],
+    [("If-Unmodified-Since", "Mon, 23 Nov 2015 12:00:00 GMT")],
 ], ids=str)
 def test_it_is_metrics_whatever_is_asked_for(nginx, simulator, headers):
     simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
@@ -433,3 +440,64 @@ def test_a_prometheus_asks_no_more_than_the_cache_lets_it(nginx, simulator, tmp)
             "account": "docs", "namespace": "default", "index": "fleet-7", "instance": "fleet-7"}
     assert scrapes >= count * seconds * 0.5
     assert calls <= count * (took / 5 + 1)
+
+
+# What config/ has for it.
+
+
+def test_promtool_finds_no_fault():
+    promtool("check", "config", SCRAPES)
+    promtool("check", "rules", RULES)
+
+
+def test_what_the_rules_make_of_it():
+    promtool("test", "rules", pathlib.Path(__file__).with_name("prometheus-aisearch-nginx.rules.test.yml"))
+
+
+def alerts(rules: pathlib.Path) -> dict[str, str]:
+    found = re.split(r"\n +- (?=record:|alert:)", rules.read_text())[1:]
+    return {rule.split()[1]: rule.strip() for rule in found if rule.startswith("alert:")}
+
+
+def test_alerts_are_those_that_there_are_with_collectd():
+    """Of the same name and severity, with the same page; those about nginx are the same ones altogether."""
+    ours, theirs = alerts(RULES), alerts(RULES_OF_COLLECTD)
+    assert len(ours) >= 10
+    for name, rule in ours.items():
+        for pattern in r"severity: (\w+)", r"runbook_url: (\S+)":
+            assert re.findall(pattern, rule) == re.findall(pattern, theirs[name]), name
+        if "Nginx" in name or name == "AisearchCacheStale":
+            assert rule == theirs[name]
+    chapter = (ROOT / "docs/alerts.md").read_text().partition("\n## Without collectd\n")[2]
+    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \| ", chapter, re.MULTILINE))))
+    assert told == {name for name in theirs if ours.get(name) != theirs[name]}
+
+
+def test_the_configuration_as_it_stands(nginx, simulator, tmp):
+    """But for its places and times: nginx.conf, what is scraped, and the rules."""
+    simulator.instance("instances/my-ai-search", [{"id": "a", "state": "succeeded"}], stats={"completed": 7})
+    simulator.instance("instances/handbook", [{"id": "b", "state": "failed"}], paused=True, stats={"error": 2})
+    http = (ROOT / "config/nginx.conf").read_text()
+    for old, new in (("/etc/aisearch/docs.token;", f"{simulator.token_file}; api_url {simulator.url};"),
+                     ("127.0.0.1:8088", "127.0.0.1:@PORT_SITE@"), ("/run/nginx-aisearch.sock", "@PREFIX@/site.sock"),
+                     ("/var/log/nginx/", "@PREFIX@/")):
+        assert old in http
+        http = http.replace(old, new)
+    server = nginx(http=http)
+    config = re.sub(r"(scrape|evaluation)_(interval|timeout): \w+", r"\1_\2: 1s", SCRAPES.read_text())
+    config = config.replace("localhost:8088", f"127.0.0.1:{server.ports['SITE']}")
+    with Prometheus(tmp, config, {RULES.name: RULES.read_text()}) as prometheus:
+        def alert() -> list:
+            return prometheus.query('ALERTS{alertstate="firing"}')
+
+        net.wait_until(alert, 20, "an alert", every=0.3)
+        net.wait_until(lambda: len(prometheus.query("up == 1")) == 7, 20, "all targets", every=0.3)
+        assert [(sample.labels["alertname"], sample.labels["index"]) for sample in alert()] == [
+            ("AisearchJobFailed", "handbook")]
+        values = {(sample.labels["index"], sample.labels["__name__"]): sample.value for sample in prometheus.query(
+            '{__name__=~"aisearch_up|aisearch_instance_paused|aisearch_items", state=~"|completed|error"} != 0')}
+        assert values == {
+            ("handbook", "aisearch_up"): 1, ("handbook", "aisearch_instance_paused"): 1,
+            ("handbook", "aisearch_items"): 2,
+            ("my-ai-search", "aisearch_up"): 1, ("my-ai-search", "aisearch_items"): 7}
+        assert [rule for rule in prometheus.rules() if rule["health"] != "ok"] == []
