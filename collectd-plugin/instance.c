@@ -72,12 +72,13 @@ int64_t facts_interval(const facts_t *facts) {
 
 void latest_take(latest_t *latest, const struct ais_answer *answer,
                  int64_t answered_at) {
-  const struct ais_job *job = ais_jobs_newest(answer->jobs, answer->njobs);
+  struct ais_jobs jobs = ais_jobs_sum_up(answer->jobs, answer->njobs);
+  const struct ais_job *job = jobs.newest;
 
-  *latest = (latest_t){
-      .good = true, .answered_at = answered_at, .has_job = job != NULL};
-  for (size_t i = 0; i < answer->njobs; i++)
-    latest->running += answer->jobs[i].state == AIS_RUNNING;
+  *latest = (latest_t){.good = true,
+                       .answered_at = answered_at,
+                       .has_job = job != NULL,
+                       .running = jobs.counts[AIS_RUNNING]};
   if (job != NULL) {
     latest->state = job->state;
     latest->started_at = job->started_at;

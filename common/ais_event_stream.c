@@ -5,25 +5,14 @@
 #include "ais_event_stream.h"
 
 #include "ais_cursor.h"
+#include "ais_writer.h"
 
-struct writer {
-    char *out; /* NULL: only the length is wanted */
-    size_t len;
-};
-
-static void put(struct writer *w, struct ais_str s)
+static void put_field(struct ais_writer *w, struct ais_str name, struct ais_str value)
 {
-    if (w->out != NULL && s.len > 0)
-        memcpy(w->out + w->len, s.data, s.len);
-    w->len += s.len;
-}
-
-static void put_field(struct writer *w, struct ais_str name, struct ais_str value)
-{
-    put(w, name);
-    put(w, AIS_STR(": "));
-    put(w, value);
-    put(w, AIS_STR("\n"));
+    ais_writer_put(w, name);
+    ais_writer_put(w, AIS_STR(": "));
+    ais_writer_put(w, value);
+    ais_writer_put(w, AIS_STR("\n"));
 }
 
 /* The text up to the end of a line, which is skipped. Returns whether there was one. */
@@ -40,7 +29,7 @@ static bool take_line(struct ais_cursor *cur, struct ais_str *line)
 
 size_t ais_event_write(char *out, const struct ais_event *event)
 {
-    struct writer w = {.out = out};
+    struct ais_writer w = {.out = out};
     struct ais_cursor cur = {.text = event->data};
     struct ais_str line;
     bool is_more;
@@ -53,6 +42,6 @@ size_t ais_event_write(char *out, const struct ais_event *event)
         is_more = take_line(&cur, &line);
         put_field(&w, AIS_STR("data"), line);
     } while (is_more);
-    put(&w, AIS_STR("\n"));
+    ais_writer_put(&w, AIS_STR("\n"));
     return w.len;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Tells the state of a job by what the API says of it, and the newest of several jobs. */
+/* Tells the state of a job by what the API says of it, the newest of several jobs, and what they are together. */
 
 #include "ais_job.h"
 
@@ -106,4 +106,17 @@ const struct ais_job *ais_jobs_newest(const struct ais_job *jobs, size_t njobs)
     }
 
     return newest;
+}
+
+struct ais_jobs ais_jobs_sum_up(const struct ais_job *jobs, size_t njobs)
+{
+    struct ais_jobs sum = {.newest = ais_jobs_newest(jobs, njobs), .succeeded_at = AIS_TIME_NONE};
+
+    for (size_t i = 0; i < njobs; i++) {
+        sum.counts[jobs[i].state]++;
+        if (jobs[i].state == AIS_SUCCEEDED && jobs[i].ended_at > sum.succeeded_at)
+            sum.succeeded_at = jobs[i].ended_at;
+    }
+
+    return sum;
 }

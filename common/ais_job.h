@@ -9,7 +9,8 @@
 
 #include "ais_time.h"
 
-/* A sync job: its state, and which of several is the newest. Pure functions, for any thread or process. */
+/* A sync job: its state; and of several: which is the newest, and what they are together. Pure functions, for any thread
+ * or process. */
 
 #pragma GCC visibility push(hidden)
 
@@ -51,6 +52,16 @@ enum ais_state ais_job_state(const char *started_at, const char *ended_at, const
  * (it waits in the queue), among equals the first. NULL where njobs is 0.
  */
 const struct ais_job *ais_jobs_newest(const struct ais_job *jobs, size_t njobs);
+
+/* What a list of jobs tells of them together. */
+struct ais_jobs {
+    const struct ais_job *newest; /* as above */
+    size_t counts[AIS_STATES];    /* how many are in which state */
+    int64_t succeeded_at;         /* the latest end of those that have succeeded, or AIS_TIME_NONE */
+};
+
+/* jobs may be NULL where njobs is 0. The result has a pointer into jobs. */
+struct ais_jobs ais_jobs_sum_up(const struct ais_job *jobs, size_t njobs);
 
 #pragma GCC visibility pop
 

@@ -143,6 +143,44 @@ bool ais_accept_prefers_events(const struct ais_accept *accept)
     return accept->event_stream > 0 && accept->event_stream >= json;
 }
 
+/* What is sent on the way back, and whatever else takes time there, is not to be late. */
+#define SCRAPE_MARGIN 500
+
+/* In ms; -1: malformed. What is behind the milliseconds is ignored. */
+static int64_t parse_seconds(struct ais_str s)
+{
+    struct ais_cursor cur = {.text = s};
+    int64_t ms;
+
+    while (!ais_cursor_at_end(&cur) && ais_cursor_peek(&cur) != '.')
+        cur.pos++;
+
+    ms = ais_str_number(ais_cursor_since(&cur, 0), AIS_SCRAPE_WAIT_MAX);
+    if (ms < 0)
+        return -1;
+
+    (void) ais_cursor_skip(&cur, '.');
+    for (int i = 0; i < 3; i++) {
+        int c = ais_cursor_at_end(&cur) ? '0' : ais_cursor_peek(&cur);
+
+        if (!ais_is_digit(c))
+            return -1;
+        ms = ms * 10 + (c - '0');
+        cur.pos += !ais_cursor_at_end(&cur);
+    }
+
+    return ms;
+}
+
+int64_t ais_scrape_wait(struct ais_str line)
+{
+    int64_t timeout = parse_seconds(ais_str_trim(line));
+
+    if (timeout < 0 || timeout > AIS_SCRAPE_WAIT_MAX + SCRAPE_MARGIN)
+        return AIS_SCRAPE_WAIT_MAX;
+    return timeout > SCRAPE_MARGIN ? timeout - SCRAPE_MARGIN : 0;
+}
+
 struct ais_str ais_etag_opaque(struct ais_str etag)
 {
     struct ais_cursor cur = {.text = ais_str_trim(etag)};

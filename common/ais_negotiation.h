@@ -10,9 +10,9 @@
 
 /*
  * What a client says of the answer that it wants: whether it waits for a change (Prefer), whether it takes a stream of
- * events (Accept), and which answer it has already (If-None-Match, Last-Event-ID). Pure; for any thread or process. A
- * list may be spread over several header lines: each function is called for one line after the other. What is malformed
- * is ignored.
+ * events (Accept), which answer it has already (If-None-Match, Last-Event-ID), and how long a scrape may take. Pure;
+ * for any thread or process. A list may be spread over several header lines: each function is called for one line after
+ * the other. What is malformed is ignored.
  */
 
 #pragma GCC visibility push(hidden)
@@ -24,6 +24,15 @@
 int64_t ais_prefer_wait(struct ais_str line);
 
 #define AIS_WAIT_MAX (INT64_C(365) * 24 * 3600)
+
+/*
+ * How long a scrape is to wait for its answer at most, in ms, by an X-Prometheus-Scrape-Timeout-Seconds line: half a
+ * second less than Prometheus waits, but not less than 0 and no more than AIS_SCRAPE_WAIT_MAX; that is also for a line
+ * that is malformed. (Source: the scrape loop of Prometheus, which sends seconds, with or without a fraction.)
+ */
+int64_t ais_scrape_wait(struct ais_str line);
+
+#define AIS_SCRAPE_WAIT_MAX 5000
 
 /*
  * The qualities, in thousandths, of the media ranges that matter, or AIS_QUALITY_NONE (RFC 9110, section 12.5.1). Begin

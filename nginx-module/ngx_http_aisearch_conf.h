@@ -152,6 +152,8 @@ typedef struct {
     time_t                         wait;      /* at most; 0: off */
     ngx_flag_t                     events;
     ngx_msec_t                     heartbeat;
+    ngx_flag_t                     metrics;
+    ngx_uint_t                     watched;   /* waits or events are possible */
 } ngx_http_aisearch_loc_conf_t;
 
 

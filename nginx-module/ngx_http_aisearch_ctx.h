@@ -76,6 +76,19 @@ void ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx);
 /* the worker's last connections are for its fetches */
 ngx_uint_t ngx_http_aisearch_watcher_no_room(void);
 
+/* scrape */
+
+/* of a request in a location with metrics; NGX_DECLINED: go on */
+ngx_int_t ngx_http_aisearch_scrape_create(ngx_http_aisearch_ctx_t *ctx,
+    struct ais_resource *resource);
+
+/* limits how long it stays in its flight; NGX_ERROR: no memory */
+ngx_int_t ngx_http_aisearch_scrape_wait(ngx_http_aisearch_ctx_t *ctx);
+
+/* the metrics that ctx->answer makes; NGX_ERROR: no memory */
+ngx_int_t ngx_http_aisearch_scrape_text(ngx_http_aisearch_ctx_t *ctx,
+    ngx_str_t *text);
+
 /* stream */
 
 /* NGX_DECLINED: what was asked for is refused, or missing */

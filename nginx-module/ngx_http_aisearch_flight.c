@@ -72,6 +72,7 @@ static void ngx_http_aisearch_flight_answered(void *data,
 static void ngx_http_aisearch_flight_yield(ngx_http_aisearch_flight_t *f);
 static void ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_shared_answer_t *sa);
+static void ngx_http_aisearch_flight_remove(ngx_http_aisearch_ctx_t *ctx);
 static void ngx_http_aisearch_flight_deliver(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_ctx_t *ctx, ngx_http_aisearch_shared_answer_t *sa);
 
@@ -192,15 +193,49 @@ ngx_http_aisearch_flight_start(ngx_http_aisearch_account_t *account,
 }
 
 
+/* the flight goes on: what it brings is for the cache, and for the others */
+
+void
+ngx_http_aisearch_flight_give_up(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_http_aisearch_shared_answer_t  *sa;
+
+    sa = ngx_http_aisearch_answer_create();
+
+    if (sa) {
+        ngx_http_aisearch_answer_fail(&sa->answer, AIS_FAULT_TIMEOUT, 0);
+    }
+
+    ngx_http_aisearch_flight_deliver(ctx->flight, ctx, sa);
+    ngx_http_aisearch_flight_leave(ctx);
+
+    ngx_http_aisearch_answer_release(sa);
+
+    ngx_http_aisearch_resume(ctx);
+}
+
+
+static void
+ngx_http_aisearch_flight_remove(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_queue_remove(&ctx->queue);
+
+    ctx->flight = NULL;
+
+    if (ctx->timeout && ctx->timeout->timer_set) {
+        ngx_del_timer(ctx->timeout);
+    }
+}
+
+
 void
 ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx)
 {
     ngx_http_aisearch_flight_t  *f;
 
     f = ctx->flight;
-    ctx->flight = NULL;
 
-    ngx_queue_remove(&ctx->queue);
+    ngx_http_aisearch_flight_remove(ctx);
 
     if (!ngx_queue_empty(&f->waiters)) {
         return;
@@ -568,7 +603,6 @@ static void
 ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_shared_answer_t *sa)
 {
-    ngx_queue_t              *q;
     ngx_http_aisearch_ctx_t  *ctx;
 
     /* who asks from now on takes another flight */
@@ -584,12 +618,9 @@ ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
 
     while (!ngx_queue_empty(&f->waiters)) {
 
-        q = ngx_queue_head(&f->waiters);
-        ngx_queue_remove(q);
+        ctx = ngx_http_aisearch_flight_first(f);
 
-        ctx = ngx_queue_data(q, ngx_http_aisearch_ctx_t, queue);
-        ctx->flight = NULL;
-
+        ngx_http_aisearch_flight_remove(ctx);
         ngx_http_aisearch_flight_deliver(f, ctx, sa);
 
         if (ctx->cache_status == NGX_HTTP_AISEARCH_CACHE_COALESCED) {

@@ -33,8 +33,10 @@ typedef struct {
     ngx_str_t                          job_id;
 
     ngx_http_aisearch_watcher_t       *watcher; /* if it wants to be told */
+    struct ais_resource               *scrape; /* that has its metrics read */
     ngx_http_aisearch_flight_t        *flight; /* that we wait for, if any */
     ngx_queue_t                        queue;  /* in flight->waiters */
+    ngx_event_t                       *timeout; /* of that, if any */
 
     unsigned                           bypass:1;
     unsigned                           answered:1;
@@ -69,6 +71,10 @@ ngx_int_t ngx_http_aisearch_flight_start(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
 
 void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
+
+/* leaves, and answers with what is known: the request can wait no longer */
+void ngx_http_aisearch_flight_give_up(ngx_http_aisearch_ctx_t *ctx);
+
 void ngx_http_aisearch_flight_look(void);
 
 /* the worker is leaving: what nobody here waits for is left to others */

@@ -133,6 +133,13 @@ static ngx_command_t  ngx_http_aisearch_commands[] = {
       offsetof(ngx_http_aisearch_loc_conf_t, heartbeat),
       &ngx_http_aisearch_heartbeat_bounds },
 
+    { ngx_string("aisearch_metrics"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_aisearch_loc_conf_t, metrics),
+      NULL },
+
     { ngx_string("aisearch_limit_fetches_status"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_num_slot,
@@ -272,6 +279,7 @@ ngx_http_aisearch_create_loc_conf(ngx_conf_t *cf)
     alcf->wait = NGX_CONF_UNSET;
     alcf->events = NGX_CONF_UNSET;
     alcf->heartbeat = NGX_CONF_UNSET_MSEC;
+    alcf->metrics = NGX_CONF_UNSET;
 
     return alcf;
 }
@@ -324,6 +332,12 @@ ngx_http_aisearch_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->events, prev->events, 0);
 
     ngx_conf_merge_msec_value(conf->heartbeat, prev->heartbeat, 15000);
+
+    ngx_conf_merge_value(conf->metrics, prev->metrics, 0);
+
+    /* locations inside this one, without metrics, inherit the rest */
+
+    conf->watched = (conf->wait || conf->events) && !conf->metrics;
 
     return NGX_CONF_OK;
 }

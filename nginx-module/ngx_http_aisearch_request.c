@@ -54,9 +54,7 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
                                   "only GET and HEAD are possible here");
     }
 
-    if ((ctx->conf->wait || ctx->conf->events)
-        && ngx_http_aisearch_watcher_create(ctx) != NGX_OK)
-    {
+    if (ctx->conf->watched && ngx_http_aisearch_watcher_create(ctx) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -69,6 +67,13 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
         && ngx_http_aisearch_watcher_set_key(ctx, &query.key) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ctx->conf->metrics) {
+        rc = ngx_http_aisearch_scrape_create(ctx, &query.resource);
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
     }
 
     flags = ctx->bypass ? NGX_HTTP_AISEARCH_BYPASS : 0;
@@ -303,7 +308,9 @@ ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_aisearch_watch_client(r) != NGX_OK) {
+    if (ngx_http_aisearch_watch_client(r) != NGX_OK
+        || (ctx->scrape && ngx_http_aisearch_scrape_wait(ctx) != NGX_OK))
+    {
         ngx_http_aisearch_flight_leave(ctx);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

@@ -10,14 +10,16 @@
 #include "ngx_http_aisearch_ctx.h"
 
 #include "ais_answer.h"
+#include "ais_exposition.h"
 
 
 /* ms; what cannot be mended sooner is not worth a retry */
 #define NGX_HTTP_AISEARCH_PATIENCE  5000
 
 
+static ngx_int_t ngx_http_aisearch_send_metrics(ngx_http_aisearch_ctx_t *ctx);
 static ngx_int_t ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx,
-    ngx_uint_t status, ngx_str_t *body);
+    ngx_uint_t status, ngx_str_t *type, ngx_str_t *body);
 static ngx_int_t ngx_http_aisearch_send_envelope(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, const char *text);
 static ngx_int_t ngx_http_aisearch_send_body(ngx_http_aisearch_ctx_t *ctx,
@@ -25,6 +27,8 @@ static ngx_int_t ngx_http_aisearch_send_body(ngx_http_aisearch_ctx_t *ctx,
 static ngx_uint_t ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status);
 
+static ngx_int_t ngx_http_aisearch_set_cache_status(
+    ngx_http_aisearch_ctx_t *ctx);
 static ngx_int_t ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx);
 static ngx_msec_t ngx_http_aisearch_max_age(ngx_http_aisearch_ctx_t *ctx);
 static ngx_msec_int_t ngx_http_aisearch_wait_left(
@@ -35,6 +39,8 @@ static u_char *ngx_http_aisearch_digits(u_char *last, ngx_uint_t n);
 
 
 static ngx_str_t  ngx_http_aisearch_type = ngx_string("application/json");
+static ngx_str_t  ngx_http_aisearch_metrics_type =
+    ngx_string(AIS_EXPOSITION_TYPE);
 static ngx_str_t  ngx_http_aisearch_etag = ngx_string("ETag");
 static ngx_str_t  ngx_http_aisearch_age = ngx_string("Age");
 static ngx_str_t  ngx_http_aisearch_cache_control = ngx_string("Cache-Control");
@@ -95,7 +101,7 @@ ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
 
     ngx_http_aisearch_clear_headers(r);
 
-    if ((ctx->conf->wait || ctx->conf->events)
+    if (ctx->conf->watched
         && ngx_http_aisearch_watcher_set_headers(ctx) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -176,6 +182,12 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
              ? answer->status
              : (ngx_uint_t) ais_policy_client_status(answer->verdict.fault);
 
+    /* that the API fails is told by a metric: the scrape itself is fine */
+
+    if (ctx->scrape && status >= NGX_HTTP_INTERNAL_SERVER_ERROR) {
+        status = NGX_HTTP_OK;
+    }
+
     if (ngx_http_aisearch_unattended(r)) {
         r->headers_out.status = status;
         return NGX_OK;
@@ -183,7 +195,11 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
 
     ngx_http_aisearch_clear_headers(r);
 
-    if ((ctx->conf->wait || ctx->conf->events)
+    if (ctx->scrape && status == NGX_HTTP_OK) {
+        return ngx_http_aisearch_send_metrics(ctx);
+    }
+
+    if (ctx->conf->watched
         && ngx_http_aisearch_watcher_set_headers(ctx) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -207,7 +223,8 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
     }
 
     if (answer->verdict.pass) {
-        return ngx_http_aisearch_send(ctx, status, &answer->body);
+        return ngx_http_aisearch_send(ctx, status, &ngx_http_aisearch_type,
+                                      &answer->body);
     }
 
     return ngx_http_aisearch_send_envelope(ctx, status,
@@ -228,14 +245,38 @@ ngx_http_aisearch_send_envelope(ngx_http_aisearch_ctx_t *ctx,
 
     body.len = ais_answer_write_error((char *) body.data, (int) status, text);
 
-    return ngx_http_aisearch_send(ctx, status, &body);
+    return ngx_http_aisearch_send(ctx, status, &ngx_http_aisearch_type, &body);
+}
+
+
+/* they are of this moment: nobody should keep them, or ask if they are new */
+
+static ngx_int_t
+ngx_http_aisearch_send_metrics(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_str_t  text;
+
+    if (ngx_http_aisearch_scrape_text(ctx, &text) != NGX_OK
+        || ngx_http_aisearch_set_cache_status(ctx) != NGX_OK
+        || ngx_http_aisearch_set_cache_control(ctx, (u_char *) "no-store",
+                                               sizeof("no-store") - 1)
+           != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->request->disable_not_modified = 1;
+
+    return ngx_http_aisearch_send(ctx, NGX_HTTP_OK,
+                                  &ngx_http_aisearch_metrics_type, &text);
 }
 
 
 static ngx_int_t
 ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
-    ngx_str_t *body)
+    ngx_str_t *type, ngx_str_t *body)
 {
+    u_char              *p;
     ngx_int_t            rc;
     ngx_http_request_t  *r;
 
@@ -243,9 +284,13 @@ ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
 
     r->headers_out.status = status;
     r->headers_out.content_length_n = body->len;
-    r->headers_out.content_type = ngx_http_aisearch_type;
-    r->headers_out.content_type_len = ngx_http_aisearch_type.len;
+    r->headers_out.content_type = *type;
     r->headers_out.content_type_lowcase = NULL;
+
+    /* filters go by the type without its parameters */
+
+    p = ngx_strlchr(type->data, type->data + type->len, ';');
+    r->headers_out.content_type_len = p ? (size_t) (p - type->data) : type->len;
 
     /* a condition that does not hold makes another answer of it: 412 */
 
@@ -402,6 +447,20 @@ ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
 
 
 static ngx_int_t
+ngx_http_aisearch_set_cache_status(ngx_http_aisearch_ctx_t *ctx)
+{
+    ngx_str_t  *name;
+
+    name = &ngx_http_aisearch_cache_statuses[ctx->cache_status];
+
+    return ngx_http_aisearch_add_header(ctx->request,
+                                        &ngx_http_aisearch_x_cache,
+                                        name->data, name->len)
+           ? NGX_OK : NGX_ERROR;
+}
+
+
+static ngx_int_t
 ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
 {
     u_char                      *p, *last;
@@ -413,12 +472,7 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
     r = ctx->request;
     answer = &ctx->answer;
 
-    name = &ngx_http_aisearch_cache_statuses[ctx->cache_status];
-
-    if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_x_cache, name->data,
-                                     name->len)
-        == NULL)
-    {
+    if (ngx_http_aisearch_set_cache_status(ctx) != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -9,6 +9,7 @@
 
 #include "ais_form.h"
 #include "ais_answer.h"
+#include "ais_exposition.h"
 #include "ais_json.h"
 #include "ais_policy.h"
 #include "ais_utf8.h"
@@ -149,8 +150,28 @@ static void check_answer(const struct ais_answer *answer, enum ais_kind kind, st
         check_errors(answer);
 }
 
+/* Text that a scrape can be made of: each line is a comment, or a sample with a value, and none is empty. */
+static void check_exposition(const struct ais_answer *answer, enum ais_kind kind, struct ais_str account)
+{
+    struct ais_resource res = {.kind = kind, .namespace = account, .instance = account};
+    struct ais_exposition exposition = {account, &res, true, answer, NOW};
+    size_t len = ais_exposition_write(NULL, &exposition);
+    char *text = malloc(len);
+    struct ais_str rest = {text, len};
+
+    MUST(text != NULL && ais_exposition_write(text, &exposition) == len);
+    MUST(text[len - 1] == '\n');
+    while (rest.len > 0) {
+        struct ais_str line = take_line(&rest);
+
+        MUST(line.len > 9 && (memcmp(line.data, "# ", 2) == 0 || memcmp(line.data, "aisearch_", 9) == 0));
+        MUST(line.data[0] == '#' || ais_is_digit(line.data[line.len - 1]));
+    }
+    free(text);
+}
+
 /* A parse that fails says why, and leaves nothing behind. */
-static void parse(enum ais_kind kind, struct ais_str body)
+static void parse(enum ais_kind kind, struct ais_str account, struct ais_str body)
 {
     struct ais_answer answer;
     struct ais_error err = {""};
@@ -158,6 +179,8 @@ static void parse(enum ais_kind kind, struct ais_str body)
 
     if (ais_answer_parse(&answer, kind, body, &err) == 0) {
         check_answer(&answer, kind, body);
+        if (answer.success && ais_exposition_possible(kind))
+            check_exposition(&answer, kind, account);
         ais_answer_free(&answer);
     } else {
         MUST(err.text[0] != '\0');
@@ -318,7 +341,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void) take_word(&line, &status);
     (void) take_word(&line, &id);
 
-    parse(kind_of(kind), body);
+    parse(kind_of(kind), id, body);
     judge(kind_of(kind), number(status), id, body);
     refuse(number(status), body);
     exact_free(body);

@@ -1,8 +1,8 @@
 /*
- * What a client says of the answer that it wants, and the events that it gets. The input: a line each of Prefer,
- * Accept, If-None-Match and Last-Event-ID, the type of an event in another, and then its data. A line that the grammar
- * of the standard allows is read once more, by the grammar alone, and means the same; events are read as a browser
- * reads them.
+ * What a client says of the answer that it wants, and the events that it gets. The input: a line each of Prefer, which
+ * is read as the timeout of a scrape, too, Accept, If-None-Match and Last-Event-ID, the type of an event in another,
+ * and then its data. A line that the grammar of the standard allows is read once more, by the grammar alone, and means
+ * the same; events are read as a browser reads them.
  */
 
 #include "fuzz.h"
@@ -430,6 +430,23 @@ static struct ais_str without_line_end(struct ais_str s)
     return end != NULL ? (struct ais_str){s.data, (size_t) (end - s.data)} : s;
 }
 
+/* Decimals as Prometheus writes them, and as the C library reads them. */
+static void check_scrape(struct ais_str line)
+{
+    int64_t wait = ais_scrape_wait(line);
+    char *text = text_copy(line);
+    size_t whole = strspn(text, "0123456789");
+    size_t fraction = text[whole] == '.' ? strspn(text + whole + 1, "0123456789") : 0;
+
+    MUST(wait >= 0 && wait <= AIS_SCRAPE_WAIT_MAX);
+    if (whole > 0 && fraction > 0 && fraction <= 3 && whole + 1 + fraction == line.len) {
+        double expected = strtod(text, NULL) * 1000 + 0.1 - 500;
+
+        MUST(wait == (expected < 0 ? 0 : expected > 5000 ? 5000 : (int64_t) expected));
+    }
+    free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct ais_str rest = whole_input(data, size);
@@ -440,6 +457,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     rest = exact_copy(rest);
 
     check_prefer(lines[0]);
+    check_scrape(lines[0]);
     check_accept(lines[1]);
     check_etags(lines[2], ais_etag_opaque(lines[3]));
     check_last_event_id(lines[3]);

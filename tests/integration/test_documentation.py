@@ -188,6 +188,8 @@ def test_cache_statuses_of_the_module():
 def test_metrics_of_the_module():
     metrics = set(re.findall(r'"(aisearch_\w+)", "(?:gauge|counter|histogram)"', module("metrics")))
     assert len(metrics) >= 20
+    metrics |= set(re.findall(r'"(aisearch_\w+)", "', (ROOT / "common/ais_exposition.c").read_text()))
+    assert len(metrics) >= 30
     assert [metric for metric in metrics if not re.search(rf"`{metric}[`{{]", MODULE_MANUAL)] == []
 
 

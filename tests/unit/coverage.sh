@@ -34,7 +34,7 @@ measure() {
     cd "$work"
 
     for source in error str utf8 resource time json refusal job answer policy budget sf limits form rotation breaker \
-        witness allowance connection negotiation event_stream; do
+        witness allowance connection negotiation event_stream exposition; do
         flags=
         [ "$source" = "$name" ] && flags=--coverage
         compile $flags -c -o "ais_$source.o" "$root/common/ais_$source.c"
@@ -67,7 +67,7 @@ measure() {
 }
 
 for name in str utf8 resource refusal job policy budget sf limits form rotation breaker witness allowance \
-    connection negotiation event_stream; do
+    connection negotiation event_stream exposition; do
     (measure "$name" "$name") || status=1
 done
 (measure answer answer answer_error answer_instance) || status=1

@@ -99,12 +99,42 @@ static void test_newest(void **state)
     assert_ptr_equal(ais_jobs_newest(jobs + 4, 1), &jobs[4]);
 }
 
+static void test_sum(void **state)
+{
+    const struct ais_job jobs[] = {
+        {.state = AIS_FAILED, .started_at = 9, .ended_at = 10},
+        {.state = AIS_SUCCEEDED, .started_at = 5, .ended_at = AIS_TIME_NONE}, /* at a time that cannot be read */
+        {.state = AIS_SUCCEEDED, .started_at = 5, .ended_at = 8},
+        {.state = AIS_SUCCEEDED, .started_at = 1, .ended_at = 2},
+        {.state = AIS_RUNNING, .started_at = 3, .ended_at = AIS_TIME_NONE},
+    };
+    struct ais_jobs sum = ais_jobs_sum_up(jobs, COUNT(jobs));
+
+    (void) state;
+    assert_ptr_equal(sum.newest, ais_jobs_newest(jobs, COUNT(jobs)));
+    assert_int_equal(sum.counts[AIS_QUEUED], 0);
+    assert_int_equal(sum.counts[AIS_RUNNING], 1);
+    assert_int_equal(sum.counts[AIS_SUCCEEDED], 3);
+    assert_int_equal(sum.counts[AIS_FAILED], 1);
+    assert_int_equal(sum.counts[AIS_CANCELLED], 0);
+    assert_int_equal(sum.succeeded_at, 8);
+
+    sum = ais_jobs_sum_up(jobs, 2);
+    assert_true(sum.succeeded_at == AIS_TIME_NONE);
+
+    sum = ais_jobs_sum_up(NULL, 0);
+    assert_null(sum.newest);
+    assert_int_equal(sum.counts[AIS_SUCCEEDED], 0);
+    assert_true(sum.succeeded_at == AIS_TIME_NONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_state_names),
         cmocka_unit_test(test_state),
         cmocka_unit_test(test_newest),
+        cmocka_unit_test(test_sum),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -226,6 +226,46 @@ static void test_opaque(void **state)
     assert_opaque("abc\"", "abc\"");
 }
 
+static void assert_scrape(const char *line, int64_t expected)
+{
+    struct ais_str copy = exact_copy(str(line));
+    int64_t wait = ais_scrape_wait(copy);
+
+    if (wait != expected)
+        fail_msg("%s: %lld", line, (long long) wait);
+    exact_free(copy);
+}
+
+static void test_scrape(void **state)
+{
+    (void) state;
+    assert_scrape("3", 2500);
+    assert_scrape("3.", 2500);
+    assert_scrape("3.2", 2700);
+    assert_scrape("3.25", 2750);
+    assert_scrape("3.257", 2757);
+    assert_scrape("3.2579", 2757);
+    assert_scrape(" 3.25 ", 2750);
+    assert_scrape("5.499", 4999);
+    assert_scrape("5.5", AIS_SCRAPE_WAIT_MAX);
+    assert_scrape("5.501", AIS_SCRAPE_WAIT_MAX);
+    assert_scrape("10", AIS_SCRAPE_WAIT_MAX);
+    assert_scrape("99999999999999999999999.5", AIS_SCRAPE_WAIT_MAX);
+    assert_scrape("0.501", 1);
+    assert_scrape("0.5", 0);
+    assert_scrape("0.25", 0);
+    assert_scrape("0", 0);
+}
+
+static void test_scrape_that_is_malformed(void **state)
+{
+    static const char *const lines[] = {"", ".", ".5", "-1", "+1", "1e0", "1.x", "1.0.0", "NaN", "Inf", "1,5", "1 2", "3s"};
+
+    (void) state;
+    for (size_t i = 0; i < COUNT(lines); i++)
+        assert_scrape(lines[i], AIS_SCRAPE_WAIT_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +277,8 @@ int main(void)
         cmocka_unit_test(test_events_are_preferred),
         cmocka_unit_test(test_listed),
         cmocka_unit_test(test_opaque),
+        cmocka_unit_test(test_scrape),
+        cmocka_unit_test(test_scrape_that_is_malformed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,503 @@
+"""`aisearch_metrics on`: what look-ups tell Prometheus of jobs, instances and items."""
+
+import concurrent.futures
+import gzip
+import pathlib
+import re
+import subprocess
+import time
+
+import pytest
+
+from gateway import ACCESS_LOG, account, lookups
+from harness import ROOT, SLOWNESS, net
+from harness.prometheus import PROMTOOL, Prometheus
+
+RULES = ROOT / "config/prometheus-aisearch-nginx.rules.yml"
+RULES_OF_COLLECTD = ROOT / "config/prometheus-aisearch.rules.yml"
+SCRAPES = ROOT / "config/prometheus-nginx.yml"
+
+LIST = "/jobs?target=docs"
+INSTANCE = "/instance?target=docs"
+STATS = "/stats?target=docs"
+SERVER = """
+    aisearch_metrics on;
+    location = /jobs { aisearch_pass docs namespaces/default/instances/$arg_target/jobs; }
+    location = /instance { aisearch_pass docs instances/$arg_target; }
+    location = /stats { aisearch_pass docs instances/$arg_target/stats; }
+    location = /old { aisearch_pass docs rags/$arg_target/jobs; }
+    location /all/ { aisearch_pass docs; }
+    location /json/ { aisearch_pass docs; aisearch_metrics off; }
+"""
+TYPE = "text/plain; version=0.0.4; charset=utf-8"
+STATES = ["queued", "running", "succeeded", "failed", "cancelled"]
+SOON = 0.8 * SLOWNESS  # seconds for what comes at once
+
+
+def start(nginx, simulator, server=SERVER, http="", directives=(), **parts):
+    return nginx(http=account(simulator, "budget 100000 1s;", *directives) + ACCESS_LOG + http, server=server, **parts)
+
+
+def metrics(response) -> dict[str, float]:
+    """The value of each sample by its name and, in braces, its state; all have the labels of LIST, and a head."""
+    assert response.status == 200, response.body
+    assert response.header("Content-Type") == TYPE
+    promtool_check(response.body)
+    found = {}
+    for line in response.body.decode().splitlines():
+        if line.startswith("#"):
+            continue
+        name, labels, state, value = re.fullmatch(r'(\w+)\{(.*?)(?:,state="(\w+)")?\} (\S+)', line).groups()
+        assert labels == 'account="docs",namespace="default",index="docs"'
+        assert f"# TYPE {name} gauge\n" in response.body.decode()
+        found[f"{name}{{{state}}}" if state else name] = float(value)
+    return found
+
+
+def promtool(*arguments: object, text: bytes = b"") -> str:
+    run = subprocess.run([PROMTOOL, *map(str, arguments)], input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         check=False)
+    assert run.returncode == 0, run.stdout.decode()
+    return run.stdout.decode()
+
+
+def promtool_check(text: bytes) -> None:
+    assert promtool("check", "metrics", text=text) == ""
+
+
+def states(values: dict, name: str) -> dict[str, float]:
+    return {state: values[f"{name}{{{state}}}"] for state in STATES if f"{name}{{{state}}}" in values}
+
+
+def one(state: str) -> dict[str, float]:
+    return {name: float(name == state) for name in STATES}
+
+
+# What is told.
+
+
+def test_a_list_of_jobs(nginx, simulator):
+    now = simulator.now()
+    simulator.instance("instances/docs", [
+        {"id": "a", "appears_in": -900, "starts_in": -800, "ends_in": -700},
+        {"id": "b", "appears_in": -600, "starts_in": -500, "ends_in": -400},
+        {"id": "c", "appears_in": -300, "starts_in": -200, "ends_in": -100, "end_reason": "error: no such bucket"}])
+    server = start(nginx, simulator)
+    values = metrics(server.get(LIST))
+    assert values["aisearch_up"] == 1
+    assert states(values, "aisearch_job_state") == one("failed")
+    assert states(values, "aisearch_listed_jobs") == one("failed") | {"succeeded": 2}
+    # the API tells whole seconds
+    assert values["aisearch_job_started_timestamp_seconds"] == pytest.approx(now - 200, abs=2)
+    assert values["aisearch_job_ended_timestamp_seconds"] == pytest.approx(now - 100, abs=2)
+    assert values["aisearch_last_success_timestamp_seconds"] == pytest.approx(now - 400, abs=2)
+    assert values["aisearch_answer_timestamp_seconds"] == pytest.approx(time.time(), abs=2 * SOON)
+    assert len(values) == 2 + 5 + 5 + 3
+
+    simulator.job("instances/docs", "d", state="queued")
+    simulator.job("instances/docs", "e", state="running")
+    server = start(nginx, simulator)
+    values = metrics(server.get(LIST))
+    assert states(values, "aisearch_job_state") == one("queued")
+    assert states(values, "aisearch_listed_jobs") == {
+        "queued": 1, "running": 1, "succeeded": 2, "failed": 1, "cancelled": 0}
+    assert "aisearch_job_started_timestamp_seconds" not in values
+    assert "aisearch_job_ended_timestamp_seconds" not in values
+    assert "aisearch_last_success_timestamp_seconds" in values
+
+
+def test_a_list_without_jobs(nginx, simulator):
+    simulator.instance("instances/docs")
+    values = metrics(start(nginx, simulator).get(LIST))
+    assert states(values, "aisearch_listed_jobs") == dict.fromkeys(STATES, 0)
+    assert set(values) == {"aisearch_up", "aisearch_answer_timestamp_seconds"} | {
+        f"aisearch_listed_jobs{{{state}}}" for state in STATES}
+
+
+def test_only_the_page_that_was_asked_for_is_told(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": name, "state": "succeeded"} for name in "abc"])
+    values = metrics(start(nginx, simulator).get(f"{LIST}&per_page=2"))
+    assert values["aisearch_listed_jobs{succeeded}"] == 2
+
+
+def test_an_instance(nginx, simulator):
+    simulator.instance("instances/docs", paused=True)
+    values = metrics(start(nginx, simulator).get(INSTANCE))
+    assert values.pop("aisearch_answer_timestamp_seconds") > 0
+    assert values == {"aisearch_up": 1, "aisearch_instance_paused": 1, "aisearch_instance_error": 0}
+
+    simulator.instance("instances/docs", paused=False, status="error")
+    values = metrics(start(nginx, simulator).get(INSTANCE))
+    assert (values["aisearch_instance_paused"], values["aisearch_instance_error"]) == (0, 1)
+
+
+def test_items(nginx, simulator):
+    simulator.instance("instances/docs", stats={"completed": 40, "error": 2, "queued": 0})
+    values = metrics(start(nginx, simulator).get(STATS))
+    assert values["aisearch_items{completed}"] == 40
+    assert values["aisearch_items{error}"] == 2
+    assert values["aisearch_items{queued}"] == 0
+
+
+@pytest.mark.parametrize("target, labels", [
+    ("/old?target=docs", 'account="docs",namespace="default",index="docs"'),
+    ("/all/namespaces/team/instances/docs/jobs", 'account="docs",namespace="team",index="docs"'),
+])
+def test_labels(nginx, simulator, target, labels):
+    simulator.instance("rags/docs", [{"id": "a", "state": "running"}])
+    simulator.instance("namespaces/team/instances/docs", [{"id": "a", "state": "running"}])
+    response = start(nginx, simulator).get(target)
+    promtool_check(response.body)
+    assert f'aisearch_job_state{{{labels},state="running"}} 1\n' in response.body.decode()
+
+
+# The cache.
+
+
+def test_it_is_the_entry_of_everybody(nginx, simulator):
+    """No fetch and no entry of its own: JSON and metrics are made of one, in whatever order."""
+    simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
+    server = start(nginx, simulator)
+    first = server.get("/json/instances/docs/jobs")
+    assert first.header("Content-Type") == "application/json"
+    response = server.get(LIST)
+    assert response.header("X-Aisearch-Cache") == "HIT"
+    assert metrics(response)["aisearch_up"] == 1
+    assert server.get("/json/instances/docs/jobs").body == first.body
+    server.get(STATS)
+    assert server.get("/json/instances/docs/stats").header("X-Aisearch-Cache") == "HIT"
+    assert simulator.count() == 2
+    assert [line["cache_status"] for line in lookups(server, 5)] == ["MISS", "HIT", "HIT", "MISS", "HIT"]
+
+
+def test_times_are_no_ages(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
+    server = start(nginx, simulator)
+    first = metrics(server.get(LIST))
+    time.sleep(1.2)
+    response = server.get(LIST)
+    assert response.header("X-Aisearch-Cache") == "HIT"
+    second = metrics(response)
+    name = "aisearch_answer_timestamp_seconds"
+    assert second.pop(name) == pytest.approx(first.pop(name), abs=0.1)
+    assert second == first
+
+
+# What fails.
+
+
+@pytest.mark.parametrize("target, status", [
+    ("/jobs", 400),  # no target
+    ("/jobs?target=Not%20a%20name", 400),
+    ("/jobs?target=docs/jobs/a", 400),
+    ("/all/instances/docs/jobs/a", 400),  # no metrics of a job
+    ("/all/instances/docs/jobs/a/logs", 400),
+    ("/all/instances", 400),
+    ("/all/namespaces", 400),
+    ("/all/namespaces/default", 400),
+    ("/jobs?target=other", 403),
+    ("/jobs?target=gone", 404),
+    ("/instance?target=gone", 404),
+])
+def test_a_wrong_target_is_a_failed_scrape(nginx, simulator, target, status):
+    simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
+    server = start(nginx, simulator, directives=["instance docs;", "instance gone;"] if "all" not in target else [])
+    response = server.get(target)
+    assert response.status == status
+    assert response.header("Content-Type") == "application/json"
+    assert response.json()["errors"]
+    if status != 404:
+        assert simulator.count() == 0
+
+
+def test_another_method_is_refused(nginx, simulator):
+    response = net.request(start(nginx, simulator).address, LIST, method="POST")
+    assert (response.status, response.header("Allow")) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("fault", [
+    {"status": 500}, {"status": 502}, {"status": 503}, {"status": 429}, {"refusal": "401"},
+    {"status": 200, "body": b"nonsense"},
+    {"status": 500, "body": b'{"success":false,"errors":[{"code":1,"message":"x"}],"messages":[],"result":null}'}],
+    ids=str)
+def test_an_api_that_fails_is_a_metric(nginx, simulator, fault):
+    server = start(nginx, simulator, directives=["retries 0;"])
+    simulator.fault(**fault)
+    response = server.get(LIST)
+    assert metrics(response) == {"aisearch_up": 0}
+    assert response.header("Retry-After") is None
+    assert lookups(server, 1)[0]["error"] not in ("", "-", "none")
+
+
+def test_what_is_stale_is_told_as_long_as_that_may_be(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
+    server = start(nginx, simulator, http="aisearch_valid list 200ms; aisearch_valid error 100ms;"
+                   "aisearch_use_stale error=3s;", directives=["retries 0;"])
+    before = metrics(server.get(LIST))
+    simulator.fault(status=500)
+    time.sleep(0.4)
+    response = server.get(LIST)
+    assert response.header("X-Aisearch-Cache") == "STALE"
+    after = metrics(response)
+    assert after.pop("aisearch_up") == 0 and before.pop("aisearch_up") == 1
+    name = "aisearch_answer_timestamp_seconds"
+    assert after.pop(name) == pytest.approx(before.pop(name), abs=0.1)
+    assert after == before
+
+    time.sleep(3)
+    assert metrics(server.get(LIST)) == {"aisearch_up": 0}
+    simulator.clear_faults()
+    net.wait_until(lambda: metrics(server.get(LIST))["aisearch_up"] == 1, 20, "the API to be up again", every=0.3)
+
+
+def test_while_it_is_updated_it_is_up(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
+    server = start(nginx, simulator, http="aisearch_valid list 100ms;")
+    server.get(LIST)
+    time.sleep(0.3)
+    response = server.get(LIST)
+    assert response.header("X-Aisearch-Cache") == "UPDATING"
+    assert metrics(response)["aisearch_up"] == 1
+
+
+# How long it takes.
+
+
+@pytest.mark.parametrize("header, least, most", [
+    ("1.5", 1, 1.5), ("0.2", 0, 0.5), (None, 5, 6), ("60", 5, 6), ("nonsense", 5, 6)])
+def test_how_long_a_scrape_waits(nginx, simulator, header, least, most):
+    """Then it gets what is known, which is nothing; and the fetch goes on."""
+    simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
+    server = start(nginx, simulator, directives=["timeout 20s;"])
+    fault = simulator.fault(delay=least + 2)
+    headers = [("X-Prometheus-Scrape-Timeout-Seconds", header)] if header else []
+    began = time.monotonic()
+    response = server.get(LIST, headers)
+    assert least - 0.05 <= time.monotonic() - began < most + SOON
+    assert metrics(response) == {"aisearch_up": 0}
+    assert lookups(server, 1)[0]["error"] == "timeout"
+    simulator.clear_fault(fault)
+    response = server.get(LIST)  # waits for the same fetch
+    assert response.header("X-Aisearch-Cache") == "COALESCED"
+    assert metrics(response)["aisearch_up"] == 1
+    assert simulator.count() == 1
+
+
+def test_a_scrape_that_is_late_gets_what_is_stale(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
+    server = start(nginx, simulator, http="aisearch_valid list 100ms; aisearch_valid active 100ms;"
+                   "aisearch_use_stale error=1h;", directives=["timeout 20s;"])
+    before = metrics(server.get(LIST))
+    time.sleep(0.3)
+    simulator.fault(delay=3)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        patient = pool.submit(server.get, "/json/instances/docs/jobs")
+        response = server.get(LIST, [("X-Prometheus-Scrape-Timeout-Seconds", "1")])
+        assert not patient.done()
+        after = metrics(response)
+        assert (after["aisearch_up"], response.header("X-Aisearch-Cache")) == (0, "STALE")
+        assert states(after, "aisearch_job_state") == states(before, "aisearch_job_state") == one("running")
+        # only a scrape is in a hurry
+        assert patient.result().header("X-Aisearch-Cache") in ("EXPIRED", "COALESCED")
+    assert simulator.count() == 2
+
+
+def test_followers_in_other_workers_are_late_too(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
+    server = start(nginx, simulator, workers=2, directives=["timeout 20s;"])
+    simulator.fault(delay=3)
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        header = ("X-Prometheus-Scrape-Timeout-Seconds", "1")
+        began = time.monotonic()
+        responses = list(pool.map(lambda _: server.get(LIST, [header]), range(12)))
+    assert 0.45 < time.monotonic() - began < 0.5 + 2 * SOON
+    assert [metrics(response) for response in responses] == [{"aisearch_up": 0}] * 12
+    net.wait_until(lambda: metrics(server.get(LIST))["aisearch_up"] == 1, 10, "the answer")
+    assert simulator.count() == 1
+
+
+def test_a_client_that_leaves_before(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
+    server = start(nginx, simulator, directives=["timeout 20s;"])
+    simulator.fault(delay=2.5)
+    connection = server.connect()
+    connection.send(f"GET {LIST} HTTP/1.1\r\nHost: x\r\nX-Prometheus-Scrape-Timeout-Seconds: 1.5\r\n\r\n".encode())
+    net.wait_until(lambda: simulator.count() == 1, what="the fetch")
+    connection.close()
+    assert lookups(server, 1)[0]["status"] == "499"
+    time.sleep(1.2)  # the time that it would have waited
+    assert metrics(server.get(LIST))["aisearch_up"] == 1
+    assert simulator.count() == 1
+
+
+# HTTP.
+
+
+@pytest.mark.parametrize("headers", [
+    [("Accept", "application/json")], [("Accept", "text/event-stream")], [("Prefer", "wait=20")],
+    [("If-None-Match", "*")], [("If-None-Match", '"x"')], [("If-Match", '"x"')],
+    [("If-Modified-Since", "Mon, 23 Nov 2026 12:00:00 GMT")],
+    [("If-Unmodified-Since", "Mon, 23 Nov 2015 12:00:00 GMT")],
+], ids=str)
+def test_it_is_metrics_whatever_is_asked_for(nginx, simulator, headers):
+    simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
+    server = start(nginx, simulator, http="aisearch_wait 30s; aisearch_events on;")
+    began = time.monotonic()
+    response = server.get(LIST, headers)
+    assert time.monotonic() - began < SOON
+    assert metrics(response)["aisearch_up"] == 1
+    assert response.header("Cache-Control") == "no-store"
+    for name in "ETag", "Age", "Vary", "Preference-Applied", "X-Aisearch-State", "Last-Modified":
+        assert response.header(name) is None
+    # and in the location inside, there are waits
+    assert server.get("/json/instances/docs/jobs").header("Vary") == "Accept, Prefer"
+
+
+def test_head(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
+    server = start(nginx, simulator)
+    length = len(server.get(LIST).body)
+    response = net.request(server.address, LIST, method="HEAD")
+    assert (response.status, response.header("Content-Type")) == (200, TYPE)
+    assert (int(response.header("Content-Length")), response.body) == (length, b"")
+
+
+def test_gzip(nginx, simulator):
+    """By the type alone, as in "gzip_types text/plain"."""
+    simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
+    server = start(nginx, simulator, http="gzip on; gzip_types text/plain; gzip_min_length 1; charset koi8-r;")
+    response = server.get(LIST, [("Accept-Encoding", "gzip")])
+    assert response.header("Content-Encoding") == "gzip"
+    assert response.header("Content-Type") == TYPE
+    assert b"aisearch_up" in gzip.decompress(response.body)
+
+
+def test_error_pages(nginx, simulator):
+    """They are for what is an error; an API that fails is none."""
+    server = start(nginx, simulator, server="aisearch_intercept_errors on; error_page 404 502 503 504 = /page;"
+                   "location = /page { return 418; }" + SERVER)
+    assert server.get("/jobs?target=gone").status == 418
+    simulator.fault(status=502)
+    assert metrics(server.get(LIST)) == {"aisearch_up": 0}
+
+
+def test_a_subrequest(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
+    server = start(nginx, simulator, server=SERVER + """
+        location = /guarded { auth_request /instance?target=docs; return 204; }
+        location = /page { default_type text/html; ssi on; aisearch_metrics off; root @PREFIX@; }
+    """)
+    (server.prefix / "page").write_text(f'<!--#include virtual="{LIST}" -->')
+    response = server.get("/page")
+    promtool_check(response.body)
+    assert 'state="running"} 1\n' in response.body.decode()
+
+
+def test_limits_of_clients_hold(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
+    simulator.instance("instances/more", [{"id": "a", "state": "running"}])
+    server = start(nginx, simulator, http="aisearch_limit_fetches $remote_addr rate=1r/m;")
+    assert metrics(server.get(LIST))["aisearch_up"] == 1
+    assert server.get("/jobs?target=more").status == 429
+    assert metrics(server.get(LIST))["aisearch_up"] == 1
+
+
+# A Prometheus.
+
+
+def prometheus_config(nginx, count: int) -> str:
+    targets = ", ".join(f"fleet-{n}" for n in range(count))
+    return f"""
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: aisearch
+    metrics_path: /jobs
+    static_configs: [{{targets: [{targets}]}}]
+    relabel_configs:
+      - {{source_labels: [__address__], target_label: __param_target}}
+      - {{source_labels: [__param_target], target_label: instance}}
+      - {{target_label: __address__, replacement: "127.0.0.1:{nginx.port}"}}
+"""
+
+
+def test_a_prometheus_asks_no_more_than_the_cache_lets_it(nginx, simulator, tmp):
+    """Fifty targets, each once a second; the cache lets one call through in five, and what is stale while it runs."""
+    count, seconds = 50, 12
+    simulator.instances([{"name": f"instances/fleet-{n}", "jobs": [{"id": "a", "state": "succeeded"}]}
+                         for n in range(count)])
+    server = start(nginx, simulator, http="aisearch_valid list 5s;")
+    with Prometheus(tmp, prometheus_config(server, count)) as prometheus:
+        net.wait_until(lambda: len(prometheus.query("aisearch_up == 1")) == count, 20, "all targets", every=0.2)
+        began = time.monotonic()
+        before = simulator.count()
+        time.sleep(seconds)
+        calls, took = simulator.count() - before, time.monotonic() - began
+        scrapes = sum(sample.value for sample in prometheus.query(f"count_over_time(up[{seconds}s])"))
+        assert [sample.value for sample in prometheus.query("up")] == [1] * count
+        assert len(prometheus.query('aisearch_job_state{state="succeeded"} == 1')) == count
+        [sample] = prometheus.query('aisearch_listed_jobs{instance="fleet-7", state="succeeded"}')
+        assert {name: sample.labels[name] for name in ("account", "namespace", "index", "instance")} == {
+            "account": "docs", "namespace": "default", "index": "fleet-7", "instance": "fleet-7"}
+    assert scrapes >= count * seconds * 0.5
+    assert calls <= count * (took / 5 + 1)
+
+
+# What config/ has for it.
+
+
+def test_promtool_finds_no_fault():
+    promtool("check", "config", SCRAPES)
+    promtool("check", "rules", RULES)
+
+
+def test_what_the_rules_make_of_it():
+    promtool("test", "rules", pathlib.Path(__file__).with_name("prometheus-aisearch-nginx.rules.test.yml"))
+
+
+def alerts(rules: pathlib.Path) -> dict[str, str]:
+    found = re.split(r"\n +- (?=record:|alert:)", rules.read_text())[1:]
+    return {rule.split()[1]: rule.strip() for rule in found if rule.startswith("alert:")}
+
+
+def test_alerts_are_those_that_there_are_with_collectd():
+    """Of the same name and severity, with the same page; those about nginx are the same ones altogether."""
+    ours, theirs = alerts(RULES), alerts(RULES_OF_COLLECTD)
+    assert len(ours) >= 10
+    for name, rule in ours.items():
+        for pattern in r"severity: (\w+)", r"runbook_url: (\S+)":
+            assert re.findall(pattern, rule) == re.findall(pattern, theirs[name]), name
+        if "Nginx" in name or name == "AisearchCacheStale":
+            assert rule == theirs[name]
+    chapter = (ROOT / "docs/alerts.md").read_text().partition("\n## Without collectd\n")[2]
+    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \| ", chapter, re.MULTILINE))))
+    assert told == {name for name in theirs if ours.get(name) != theirs[name]}
+
+
+def test_the_configuration_as_it_stands(nginx, simulator, tmp):
+    """But for its places and times: nginx.conf, what is scraped, and the rules."""
+    simulator.instance("instances/my-ai-search", [{"id": "a", "state": "succeeded"}], stats={"completed": 7})
+    simulator.instance("instances/handbook", [{"id": "b", "state": "failed"}], paused=True, stats={"error": 2})
+    http = (ROOT / "config/nginx.conf").read_text()
+    for old, new in (("/etc/aisearch/docs.token;", f"{simulator.token_file}; api_url {simulator.url};"),
+                     ("127.0.0.1:8088", "127.0.0.1:@PORT_SITE@"), ("/run/nginx-aisearch.sock", "@PREFIX@/site.sock"),
+                     ("/var/log/nginx/", "@PREFIX@/")):
+        assert old in http
+        http = http.replace(old, new)
+    server = nginx(http=http)
+    config = re.sub(r"(scrape|evaluation)_(interval|timeout): \w+", r"\1_\2: 1s", SCRAPES.read_text())
+    config = config.replace("localhost:8088", f"127.0.0.1:{server.ports['SITE']}")
+    with Prometheus(tmp, config, {RULES.name: RULES.read_text()}) as prometheus:
+        def alert() -> list:
+            return prometheus.query('ALERTS{alertstate="firing"}')
+
+        net.wait_until(alert, 20, "an alert", every=0.3)
+        net.wait_until(lambda: len(prometheus.query("up == 1")) == 7, 20, "all targets", every=0.3)
+        assert [(sample.labels["alertname"], sample.labels["index"]) for sample in alert()] == [
+            ("AisearchJobFailed", "handbook")]
+        values = {(sample.labels["index"], sample.labels["__name__"]): sample.value for sample in prometheus.query(
+            '{__name__=~"aisearch_up|aisearch_instance_paused|aisearch_items", state=~"|completed|error"} != 0')}
+        assert values == {
+            ("handbook", "aisearch_up"): 1, ("handbook", "aisearch_instance_paused"): 1,
+            ("handbook", "aisearch_items"): 2,
+            ("my-ai-search", "aisearch_up"): 1, ("my-ai-search", "aisearch_items"): 7}
+        assert [rule for rule in prometheus.rules() if rule["health"] != "ok"] == []
