@@ -258,7 +258,13 @@ ngx_http_aisearch_stream_send_headers(ngx_http_aisearch_ctx_t *ctx)
 
     rc = ngx_http_send_header(r);
 
-    return rc > NGX_OK || r->header_only ? NGX_ERROR : rc;
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return NGX_ERROR;
+    }
+
+    /* NGX_AGAIN: other streams of an HTTP/2 connection are before it */
+
+    return NGX_OK;
 }
 
 
