@@ -349,6 +349,10 @@ ngx_http_aisearch_stream_timer(ngx_event_t *ev)
     ctx = ev->data;
     r = ctx->request;
 
+    if (ngx_http_aisearch_watcher_has_left(ctx)) {
+        return;
+    }
+
     ngx_http_set_log_request(r->connection->log, r);
 
     /* access is checked when a stream begins, and not again */

@@ -256,6 +256,22 @@ ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
+/* "post_action" takes it elsewhere where the rest of its body did not come */
+
+ngx_uint_t
+ngx_http_aisearch_watcher_has_left(ngx_http_aisearch_ctx_t *ctx)
+{
+    if (ngx_http_get_module_ctx(ctx->request, ngx_http_aisearch_module) == ctx)
+    {
+        return 0;
+    }
+
+    ngx_http_aisearch_watch_leave(ctx->watcher);
+
+    return 1;
+}
+
+
 void
 ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher)
 {
@@ -264,6 +280,10 @@ ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher)
 
     ctx = watcher->ctx;
     r = ctx->request;
+
+    if (ngx_http_aisearch_watcher_has_left(ctx)) {
+        return;
+    }
 
     ngx_http_set_log_request(r->connection->log, r);
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gateway import ACCESS_LOG, WORKERS, account, lookups
-from harness import SLOWNESS, net
+from harness import SLOWNESS, net, stall
 from harness.events import Stream
 from harness.nginx import Config, config_test
 
@@ -348,6 +348,33 @@ def test_the_last_connections_are_not_for_watchers(nginx, simulator):
         watchers(server, len(streams))
         assert stack.enter_context(Stream(server.address, JOB)).status == 200
     watchers(server, 0)
+
+
+def test_a_stream_whose_request_has_gone_on_gets_no_more(nginx, simulator):
+    """post_action takes it elsewhere when the rest of its body does not come in time."""
+    actions = []
+
+    def serve(connection: stall.Connection) -> None:
+        actions.append(connection.read_head())
+        connection.play([{"sleep": 2.5}, stall.response(body="done"), {"close": True}])
+
+    simulator.job("instances/docs", "a", state="running", description="one")
+    with stall.Server(serve) as (host, port):
+        server = start(nginx, simulator, http="lingering_timeout 3s;", server=f"""
+            location /client/v4/ {{ aisearch_pass docs; aisearch_events on; post_action /after; }}
+            location = /after {{ proxy_pass http://{host}:{port}; }}
+        """ + STATUS)
+        worker = server.workers()
+        with Stream(server.address, JOB, [("Content-Length", "5")]) as stream:
+            assert stream.next().type == "message"
+            net.wait_until(lambda: actions, 10, "the action")
+            simulator.job("instances/docs", "a", state="succeeded")
+            watchers(server, 0)
+            assert not server.access_log()  # the action is not cut short
+            lookups(server, 1)
+            with pytest.raises(net.Closed):
+                raise AssertionError(stream.next())
+        assert server.workers() == worker
 
 
 def test_http_1_0(nginx, simulator):
