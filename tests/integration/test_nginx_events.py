@@ -126,6 +126,24 @@ def test_nothing_known_and_the_api_down(nginx, simulator):
         assert stream.next().type == "message"
 
 
+@pytest.mark.parametrize("state, told", [("running", ["recovered"]), ("succeeded", ["message", "end"])])
+def test_what_the_client_knows_already_and_the_api_down(nginx, simulator, state, told):
+    """It is not told as news, and the end is told all the same."""
+    simulator.freeze()
+    simulator.job("instances/docs", "a", state=state)
+    known = start(nginx, simulator).get(JOB).header("ETag")
+    fault = simulator.fault(status=500)
+    server = start(nginx, simulator)
+    with Stream(server.address, JOB, [("Last-Event-ID", known)]) as stream:
+        assert stream.next().type == "fault"
+        simulator.clear_fault(fault)
+        assert [stream.next().type for _ in told] == told
+        if state == "running":
+            stream.nothing_for(1)
+        else:
+            assert stream.next() is None
+
+
 def test_what_is_refused_has_its_status(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, directives=["instance docs;"])
