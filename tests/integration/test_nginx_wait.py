@@ -120,6 +120,17 @@ def test_a_list_waits_only_for_an_etag(nginx, simulator):
     assert {job["id"] for job in response.json()["result"]} == {"a", "b"}
 
 
+@pytest.mark.parametrize("seconds, delay", [(4, 2), (1, 2)])
+def test_the_first_look_up_is_part_of_the_time(nginx, simulator, seconds, delay):
+    simulator.job("instances/docs", "a", state="running")
+    simulator.fault(delay=delay)
+    server = start(nginx, simulator)
+    began = time.monotonic()
+    response = server.get(JOB, [wait(seconds)])
+    assert max(seconds, delay) - 0.1 < time.monotonic() - began < max(seconds, delay) + SOON
+    assert (response.status, applied(response)) == (200, f"wait={seconds}")
+
+
 def test_an_error_goes_out_at_once(nginx, simulator):
     server = start(nginx, simulator, directives=["instance docs;"])
     began = time.monotonic()
