@@ -145,6 +145,17 @@ def test_an_error_goes_out_at_once(nginx, simulator):
     assert time.monotonic() - began < 3 * SOON
 
 
+def test_an_error_page_says_its_own_wait(nginx, simulator):
+    simulator.job("instances/docs", "a", state="succeeded")
+    server = start(nginx, simulator, server="""
+        location / { aisearch_pass docs; aisearch_wait 30s; aisearch_intercept_errors on; error_page 404 = @other; }
+        location @other { aisearch_pass docs instances/docs/jobs/a; aisearch_wait 10s; }
+    """)
+    response = server.get("/instances/docs/jobs/missing", [wait(20)])
+    assert response.status == 200
+    assert [value for name, value in response.headers if name == "Preference-Applied"] == ["wait=10"]
+
+
 def test_a_failure_does_not_end_a_wait(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
