@@ -439,3 +439,21 @@ def test_what_is_watched_stays_in_the_cache(nginx, simulator):
         assert server.get(JOB.replace("/a", "/b")).header("X-Aisearch-Cache") == "MISS"
         assert server.get(JOB).header("X-Aisearch-Cache") == "HIT"
         stream.nothing_for(0.2)
+
+
+def test_what_is_watched_and_grows_leaves_room_for_others(nginx, simulator):
+    names = [f"w{n}" for n in range(12)]
+    for name in *names, *"xyz":
+        simulator.job("instances/docs", name, state="running", description="small")
+    server = start(nginx, simulator, http="aisearch_shared_zone zone=aisearch:1m;", server=SERVER
+                   + "location /still/ { aisearch_pass docs; aisearch_valid active 1h; }")
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(Stream(server.address, JOB[:-1] + name)).next()
+        for name in names:
+            simulator.job("instances/docs", name, description="x" * 100000)
+        time.sleep(8)  # until all have grown, and have been marked again
+        for name in "xyz":
+            simulator.job("instances/docs", name, description="x" * 100000)
+            assert server.get(f"/still/instances/docs/jobs/{name}").header("X-Aisearch-Cache") == "MISS"
+            assert server.get(f"/still/instances/docs/jobs/{name}").header("X-Aisearch-Cache") == "HIT"
