@@ -73,6 +73,9 @@ ngx_int_t ngx_http_aisearch_watcher_set_headers(ngx_http_aisearch_ctx_t *ctx);
 /* the client has gone, or the response ends */
 void ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx);
 
+/* its request has gone on without it: then it leaves, and nothing is sent */
+ngx_uint_t ngx_http_aisearch_watcher_has_left(ngx_http_aisearch_ctx_t *ctx);
+
 /* the worker's last connections are for its fetches */
 ngx_uint_t ngx_http_aisearch_watcher_no_room(void);
 

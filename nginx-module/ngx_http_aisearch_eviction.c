@@ -43,6 +43,8 @@ static ngx_uint_t ngx_http_aisearch_eviction_is_list(
     ngx_http_aisearch_entry_t *e);
 static ngx_uint_t ngx_http_aisearch_eviction_has_ended(
     ngx_http_aisearch_entry_t *e);
+static void ngx_http_aisearch_eviction_release(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e);
 static void ngx_http_aisearch_eviction_unwatch(ngx_http_aisearch_cache_t *c);
 static void ngx_http_aisearch_eviction_demote(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *keep);
@@ -82,33 +84,56 @@ ngx_http_aisearch_eviction_rank(ngx_http_aisearch_entry_t *e,
 }
 
 
-/* neither a 404 nor a failure is kept for those who watch it */
+/*
+ * Neither a 404 nor a failure is kept for those who watch it.  Bodies may have
+ * grown since the entry was marked first.
+ */
 
 void
 ngx_http_aisearch_eviction_watch(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e)
 {
-    size_t  size, whole;
+    size_t  used, most;
 
     e->watched = (uint32_t) (ngx_http_aisearch_now() / 1000)
                  + NGX_HTTP_AISEARCH_WATCHED_TIME;
 
-    if (e->rank >= NGX_HTTP_AISEARCH_MISSING
-        || e->rank == NGX_HTTP_AISEARCH_WATCHED)
-    {
+    if (e->rank >= NGX_HTTP_AISEARCH_MISSING) {
+        return;
+    }
+
+    used = c->sh->used[NGX_HTTP_AISEARCH_WATCHED];
+    most = ngx_http_aisearch_eviction_zone_size(c)
+           / NGX_HTTP_AISEARCH_WATCHED_PART;
+
+    if (e->rank == NGX_HTTP_AISEARCH_WATCHED) {
+
+        if (used > most) {
+            ngx_http_aisearch_eviction_release(c, e);
+        }
+
         return;
     }
 
     ngx_http_aisearch_eviction_unwatch(c);
 
-    size = ngx_http_aisearch_entry_memory(e);
-    whole = ngx_http_aisearch_eviction_zone_size(c);
+    used = c->sh->used[NGX_HTTP_AISEARCH_WATCHED];
 
-    if (c->sh->used[NGX_HTTP_AISEARCH_WATCHED] + size
-        <= whole / NGX_HTTP_AISEARCH_WATCHED_PART)
-    {
+    if (used + ngx_http_aisearch_entry_memory(e) <= most) {
         ngx_http_aisearch_entry_move(c, e, NGX_HTTP_AISEARCH_WATCHED);
     }
+}
+
+
+/* it is not kept any more */
+
+static void
+ngx_http_aisearch_eviction_release(ngx_http_aisearch_cache_t *c,
+    ngx_http_aisearch_entry_t *e)
+{
+    ngx_http_aisearch_entry_move(c, e, ngx_http_aisearch_eviction_is_list(e)
+                                       ? NGX_HTTP_AISEARCH_LISTS_AGAIN
+                                       : NGX_HTTP_AISEARCH_AGAIN);
 }
 
 
@@ -138,9 +163,7 @@ ngx_http_aisearch_eviction_unwatch(ngx_http_aisearch_cache_t *c)
             return;
         }
 
-        ngx_http_aisearch_entry_move(c, e, ngx_http_aisearch_eviction_is_list(e)
-                                           ? NGX_HTTP_AISEARCH_LISTS_AGAIN
-                                           : NGX_HTTP_AISEARCH_AGAIN);
+        ngx_http_aisearch_eviction_release(c, e);
     }
 }
 

@@ -66,6 +66,7 @@ static ngx_str_t  ngx_http_aisearch_foreign_headers[] = {
     ngx_string("ETag"),
     ngx_string("Expires"),
     ngx_string("Last-Modified"),
+    ngx_string("Preference-Applied"),
     ngx_string("Retry-After"),
     ngx_string("Set-Cookie"),
     ngx_string("WWW-Authenticate"),

@@ -25,8 +25,11 @@
 #define NGX_HTTP_AISEARCH_STREAM_FULL   5000
 
 
-static ngx_uint_t ngx_http_aisearch_stream_known(ngx_http_aisearch_ctx_t *ctx);
 static ngx_int_t ngx_http_aisearch_stream_refused(ngx_http_aisearch_ctx_t *ctx);
+static void ngx_http_aisearch_stream_read_last(
+    ngx_http_aisearch_watcher_t *watcher);
+static ngx_uint_t ngx_http_aisearch_stream_known(
+    ngx_http_aisearch_watcher_t *watcher, ngx_http_aisearch_answer_t *answer);
 static ngx_int_t ngx_http_aisearch_stream_no_content(
     ngx_http_aisearch_ctx_t *ctx);
 static ngx_int_t ngx_http_aisearch_stream_begin(ngx_http_aisearch_ctx_t *ctx);
@@ -91,15 +94,13 @@ ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx)
         return NGX_DECLINED;
     }
 
-    if (ngx_http_aisearch_stream_known(ctx)) {
+    ngx_http_aisearch_stream_read_last(watcher);
 
-        if (ctx->answer.verdict.class == AIS_CLASS_ENDED) {
-            return ngx_http_aisearch_stream_no_content(ctx);
-        }
-
-        watcher->has_etag = 1;
-        ngx_memcpy(watcher->etag, ctx->answer.etag,
-                   NGX_HTTP_AISEARCH_ETAG_LEN);
+    if (ctx->answer.verdict.fault == AIS_FAULT_NONE
+        && ctx->answer.verdict.class == AIS_CLASS_ENDED
+        && ngx_http_aisearch_stream_known(watcher, &ctx->answer))
+    {
+        return ngx_http_aisearch_stream_no_content(ctx);
     }
 
     if (ngx_http_aisearch_watcher_no_room()) {
@@ -132,21 +133,30 @@ ngx_http_aisearch_stream_refused(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* whether the client has had it already */
+/* the state that the client has had last, known here or not */
+
+static void
+ngx_http_aisearch_stream_read_last(ngx_http_aisearch_watcher_t *watcher)
+{
+    struct ais_str  last;
+
+    last = ais_etag_opaque(ngx_http_aisearch_str(&watcher->last_event_id));
+
+    if (last.len == NGX_HTTP_AISEARCH_ETAG_LEN) {
+        watcher->has_etag = 1;
+        ngx_memcpy(watcher->etag, last.data, NGX_HTTP_AISEARCH_ETAG_LEN);
+    }
+}
+
 
 static ngx_uint_t
-ngx_http_aisearch_stream_known(ngx_http_aisearch_ctx_t *ctx)
+ngx_http_aisearch_stream_known(ngx_http_aisearch_watcher_t *watcher,
+    ngx_http_aisearch_answer_t *answer)
 {
-    struct ais_str  etag, last;
-
-    etag.data = (char *) ctx->answer.etag;
-    etag.len = NGX_HTTP_AISEARCH_ETAG_LEN;
-
-    last = ais_etag_opaque(
-                         ngx_http_aisearch_str(&ctx->watcher->last_event_id));
-
-    return ctx->answer.verdict.fault == AIS_FAULT_NONE
-           && ais_str_eq(last, etag);
+    return watcher->has_etag
+           && ngx_memcmp(watcher->etag, answer->etag,
+                         NGX_HTTP_AISEARCH_ETAG_LEN)
+              == 0;
 }
 
 
@@ -258,7 +268,13 @@ ngx_http_aisearch_stream_send_headers(ngx_http_aisearch_ctx_t *ctx)
 
     rc = ngx_http_send_header(r);
 
-    return rc > NGX_OK || r->header_only ? NGX_ERROR : rc;
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return NGX_ERROR;
+    }
+
+    /* NGX_AGAIN: other streams of an HTTP/2 connection are before it */
+
+    return NGX_OK;
 }
 
 
@@ -342,6 +358,10 @@ ngx_http_aisearch_stream_timer(ngx_event_t *ev)
 
     ctx = ev->data;
     r = ctx->request;
+
+    if (ngx_http_aisearch_watcher_has_left(ctx)) {
+        return;
+    }
 
     ngx_http_set_log_request(r->connection->log, r);
 
@@ -443,7 +463,7 @@ static ngx_http_aisearch_shared_answer_t *
 ngx_http_aisearch_stream_next(ngx_http_aisearch_watcher_t *watcher,
     ngx_http_aisearch_event_e *event)
 {
-    ngx_uint_t                          known;
+    ngx_uint_t                          ended;
     ngx_http_aisearch_answer_t         *answer;
     ngx_http_aisearch_shared_answer_t  *sa, *fault;
 
@@ -453,16 +473,14 @@ ngx_http_aisearch_stream_next(ngx_http_aisearch_watcher_t *watcher,
     if (sa) {
         answer = &sa->answer;
 
-        known = watcher->has_etag
-                && ngx_memcmp(watcher->etag, answer->etag,
-                              NGX_HTTP_AISEARCH_ETAG_LEN)
-                   == 0;
+        ended = answer->status != NGX_HTTP_OK
+                || answer->verdict.class == AIS_CLASS_ENDED;
 
-        if (!known) {
-            *event = answer->status != NGX_HTTP_OK
-                     || answer->verdict.class == AIS_CLASS_ENDED
-                     ? NGX_HTTP_AISEARCH_EVENT_END
-                     : NGX_HTTP_AISEARCH_EVENT_MESSAGE;
+        /* that it has ended is told in any case: it might wait for nothing */
+
+        if (ended || !ngx_http_aisearch_stream_known(watcher, answer)) {
+            *event = ended ? NGX_HTTP_AISEARCH_EVENT_END
+                           : NGX_HTTP_AISEARCH_EVENT_MESSAGE;
 
             watcher->has_etag = 1;
             ngx_memcpy(watcher->etag, answer->etag, NGX_HTTP_AISEARCH_ETAG_LEN);

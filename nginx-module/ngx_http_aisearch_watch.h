@@ -32,7 +32,7 @@ struct ngx_http_aisearch_watcher_s {
     ngx_http_aisearch_shared_answer_t  *sent;    /* what was sent last */
     u_char                              etag[NGX_HTTP_AISEARCH_ETAG_LEN];
     ngx_str_t                           last_event_id;
-    ngx_msec_t                          end;     /* of a stream */
+    ngx_msec_t                          end;     /* of it, at the latest */
     time_t                              wait;    /* in seconds; -1: none */
 
     unsigned                            stream:1;

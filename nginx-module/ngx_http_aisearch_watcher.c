@@ -70,6 +70,10 @@ ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx)
     *ctx->watcher = watcher;
     ctx->watcher->ctx = ctx;
 
+    /* its first look-up is part of the time that it waits */
+
+    ctx->watcher->end = ngx_current_msec + (ngx_msec_t) watcher.wait * 1000;
+
     return NGX_OK;
 }
 
@@ -198,6 +202,7 @@ ngx_http_aisearch_watcher_set_headers(ngx_http_aisearch_ctx_t *ctx)
 ngx_int_t
 ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx)
 {
+    ngx_msec_int_t                left;
     ngx_http_request_t           *r;
     ngx_http_aisearch_watcher_t  *watcher;
 
@@ -214,7 +219,9 @@ ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx)
 
     watcher->over = 1;
 
-    if (watcher->wait <= 0
+    left = (ngx_msec_int_t) (watcher->end - ngx_current_msec);
+
+    if (left <= 0
         || !ngx_http_aisearch_wait_holds(r, &ctx->answer)
         || ngx_exiting
         || ngx_http_aisearch_watcher_no_room()
@@ -230,7 +237,7 @@ ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx)
     watcher->timer.log = r->connection->log;
     watcher->timer.cancelable = 1;
 
-    ngx_add_timer(&watcher->timer, (ngx_msec_t) watcher->wait * 1000);
+    ngx_add_timer(&watcher->timer, (ngx_msec_t) left);
 
     r->write_event_handler = ngx_http_request_empty_handler;
     r->main->count++;
@@ -256,6 +263,22 @@ ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
+/* "post_action" takes it elsewhere where the rest of its body did not come */
+
+ngx_uint_t
+ngx_http_aisearch_watcher_has_left(ngx_http_aisearch_ctx_t *ctx)
+{
+    if (ngx_http_get_module_ctx(ctx->request, ngx_http_aisearch_module) == ctx)
+    {
+        return 0;
+    }
+
+    ngx_http_aisearch_watch_leave(ctx->watcher);
+
+    return 1;
+}
+
+
 void
 ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher)
 {
@@ -264,6 +287,10 @@ ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher)
 
     ctx = watcher->ctx;
     r = ctx->request;
+
+    if (ngx_http_aisearch_watcher_has_left(ctx)) {
+        return;
+    }
 
     ngx_http_set_log_request(r->connection->log, r);
 

@@ -130,6 +130,23 @@ def test_one_that_reads_nothing_is_dropped(nginx, simulator):
         client.until(lambda: fast.ended)
 
 
+def test_one_that_begins_while_the_connection_is_full(nginx, simulator, tmp):
+    """Its header has to wait until what was sent before, to another stream, has been read."""
+    size = 1 << 23
+    (tmp / "large").write_bytes(b"x" * size)
+    server = start(nginx, simulator, http=f"root {tmp};")
+    with connect(server) as client:
+        large = client.get("/large")
+        time.sleep(0.5)
+        stream = client.get(JOB, ACCEPT)
+        watchers(server, 1)
+        client.until(lambda: large.ended and events(stream) == [("message", "one")], 30)
+        assert len(large.body) == size and stream.reset is None
+        simulator.job(INSTANCE, "a", state="succeeded")
+        client.until(lambda: stream.ended)
+    watchers(server, 0)
+
+
 def test_a_reload(nginx, simulator):
     server = start(nginx, simulator)
     with connect(server) as client:

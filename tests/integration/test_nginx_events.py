@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gateway import ACCESS_LOG, WORKERS, account, lookups
-from harness import SLOWNESS, net
+from harness import SLOWNESS, net, stall
 from harness.events import Stream
 from harness.nginx import Config, config_test
 
@@ -124,6 +124,24 @@ def test_nothing_known_and_the_api_down(nginx, simulator):
         assert stream.next().type == "fault"
         simulator.clear_fault(fault)
         assert stream.next().type == "message"
+
+
+@pytest.mark.parametrize("state, told", [("running", ["recovered"]), ("succeeded", ["message", "end"])])
+def test_what_the_client_knows_already_and_the_api_down(nginx, simulator, state, told):
+    """It is not told as news, and the end is told all the same."""
+    simulator.freeze()
+    simulator.job("instances/docs", "a", state=state)
+    known = start(nginx, simulator).get(JOB).header("ETag")
+    fault = simulator.fault(status=500)
+    server = start(nginx, simulator)
+    with Stream(server.address, JOB, [("Last-Event-ID", known)]) as stream:
+        assert stream.next().type == "fault"
+        simulator.clear_fault(fault)
+        assert [stream.next().type for _ in told] == told
+        if state == "running":
+            stream.nothing_for(1)
+        else:
+            assert stream.next() is None
 
 
 def test_what_is_refused_has_its_status(nginx, simulator):
@@ -350,6 +368,33 @@ def test_the_last_connections_are_not_for_watchers(nginx, simulator):
     watchers(server, 0)
 
 
+def test_a_stream_whose_request_has_gone_on_gets_no_more(nginx, simulator):
+    """post_action takes it elsewhere when the rest of its body does not come in time."""
+    actions = []
+
+    def serve(connection: stall.Connection) -> None:
+        actions.append(connection.read_head())
+        connection.play([{"sleep": 2.5}, stall.response(body="done"), {"close": True}])
+
+    simulator.job("instances/docs", "a", state="running", description="one")
+    with stall.Server(serve) as (host, port):
+        server = start(nginx, simulator, http="lingering_timeout 3s;", server=f"""
+            location /client/v4/ {{ aisearch_pass docs; aisearch_events on; post_action /after; }}
+            location = /after {{ proxy_pass http://{host}:{port}; }}
+        """ + STATUS)
+        worker = server.workers()
+        with Stream(server.address, JOB, [("Content-Length", "5")]) as stream:
+            assert stream.next().type == "message"
+            net.wait_until(lambda: actions, 10, "the action")
+            simulator.job("instances/docs", "a", state="succeeded")
+            watchers(server, 0)
+            assert not server.access_log()  # the action is not cut short
+            lookups(server, 1)
+            with pytest.raises(net.Closed):
+                raise AssertionError(stream.next())
+        assert server.workers() == worker
+
+
 def test_http_1_0(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
@@ -394,3 +439,21 @@ def test_what_is_watched_stays_in_the_cache(nginx, simulator):
         assert server.get(JOB.replace("/a", "/b")).header("X-Aisearch-Cache") == "MISS"
         assert server.get(JOB).header("X-Aisearch-Cache") == "HIT"
         stream.nothing_for(0.2)
+
+
+def test_what_is_watched_and_grows_leaves_room_for_others(nginx, simulator):
+    names = [f"w{n}" for n in range(12)]
+    for name in *names, *"xyz":
+        simulator.job("instances/docs", name, state="running", description="small")
+    server = start(nginx, simulator, http="aisearch_shared_zone zone=aisearch:1m;", server=SERVER
+                   + "location /still/ { aisearch_pass docs; aisearch_valid active 1h; }")
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(Stream(server.address, JOB[:-1] + name)).next()
+        for name in names:
+            simulator.job("instances/docs", name, description="x" * 100000)
+        time.sleep(8)  # until all have grown, and have been marked again
+        for name in "xyz":
+            simulator.job("instances/docs", name, description="x" * 100000)
+            assert server.get(f"/still/instances/docs/jobs/{name}").header("X-Aisearch-Cache") == "MISS"
+            assert server.get(f"/still/instances/docs/jobs/{name}").header("X-Aisearch-Cache") == "HIT"

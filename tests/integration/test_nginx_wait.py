@@ -120,6 +120,17 @@ def test_a_list_waits_only_for_an_etag(nginx, simulator):
     assert {job["id"] for job in response.json()["result"]} == {"a", "b"}
 
 
+@pytest.mark.parametrize("seconds, delay", [(4, 2), (1, 2)])
+def test_the_first_look_up_is_part_of_the_time(nginx, simulator, seconds, delay):
+    simulator.job("instances/docs", "a", state="running")
+    simulator.fault(delay=delay)
+    server = start(nginx, simulator)
+    began = time.monotonic()
+    response = server.get(JOB, [wait(seconds)])
+    assert max(seconds, delay) - 0.1 < time.monotonic() - began < max(seconds, delay) + SOON
+    assert (response.status, applied(response)) == (200, f"wait={seconds}")
+
+
 def test_an_error_goes_out_at_once(nginx, simulator):
     server = start(nginx, simulator, directives=["instance docs;"])
     began = time.monotonic()
@@ -132,6 +143,17 @@ def test_an_error_goes_out_at_once(nginx, simulator):
         response = server.get(path, [wait(20)])
         assert (response.status, applied(response)) == (status, "wait=20")
     assert time.monotonic() - began < 3 * SOON
+
+
+def test_an_error_page_says_its_own_wait(nginx, simulator):
+    simulator.job("instances/docs", "a", state="succeeded")
+    server = start(nginx, simulator, server="""
+        location / { aisearch_pass docs; aisearch_wait 30s; aisearch_intercept_errors on; error_page 404 = @other; }
+        location @other { aisearch_pass docs instances/docs/jobs/a; aisearch_wait 10s; }
+    """)
+    response = server.get("/instances/docs/jobs/missing", [wait(20)])
+    assert response.status == 200
+    assert [value for name, value in response.headers if name == "Preference-Applied"] == ["wait=10"]
 
 
 def test_a_failure_does_not_end_a_wait(nginx, simulator):
