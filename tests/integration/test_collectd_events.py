@@ -433,6 +433,7 @@ def test_kill(simulator, collectd):
     state = daemon.prefix / "aisearch.state"
     net.wait_until(lambda: "failed=1/0/0" in state.read_text(), 5, "the state file")
     net.wait_until(lambda: "told docs-handbook" in state.read_text(), 5, "the state file")
+    net.wait_until(lambda: "notice!" not in state.read_text(), 5, "the state file, without what was told")
     daemon.kill()
 
     daemon.start()
