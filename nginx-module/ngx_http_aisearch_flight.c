@@ -52,6 +52,7 @@ struct ngx_http_aisearch_flight_s {
 };
 
 
+static void ngx_http_aisearch_flight_end(ngx_uint_t all);
 static ngx_http_aisearch_flight_t *ngx_http_aisearch_flight_get(
     ngx_http_aisearch_account_t *account, ngx_http_aisearch_query_t *query,
     ngx_http_aisearch_lookup_t *lookup);
@@ -109,30 +110,23 @@ ngx_http_aisearch_flight_init(ngx_http_aisearch_flight_pt landed)
 void
 ngx_http_aisearch_flight_done(void)
 {
-    ngx_uint_t                   i;
-    ngx_queue_t                 *bucket;
-    ngx_http_aisearch_flight_t  *f;
-
-    if (!ngx_http_aisearch_flights_ready) {
-        return;
-    }
-
-    for (i = 0; i < NGX_HTTP_AISEARCH_FLIGHTS; i++) {
-        bucket = &ngx_http_aisearch_flights[i];
-
-        while (!ngx_queue_empty(bucket)) {
-            f = ngx_queue_data(ngx_queue_head(bucket),
-                               ngx_http_aisearch_flight_t, queue);
-
-            /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): out of its queue */
-            ngx_http_aisearch_flight_destroy(f);
-        }
+    if (ngx_http_aisearch_flights_ready) {
+        ngx_http_aisearch_flight_end(/* all */ 1);
     }
 }
 
 
 void
 ngx_http_aisearch_flight_quit(void)
+{
+    ngx_http_aisearch_flight_end(/* all */ 0);
+}
+
+
+/* ends those that nobody here waits for, or all */
+
+static void
+ngx_http_aisearch_flight_end(ngx_uint_t all)
 {
     ngx_uint_t                   i;
     ngx_queue_t                 *bucket, *q, *next;
@@ -149,7 +143,7 @@ ngx_http_aisearch_flight_quit(void)
 
             f = ngx_queue_data(q, ngx_http_aisearch_flight_t, queue);
 
-            if (ngx_queue_empty(&f->waiters)) {
+            if (all || ngx_queue_empty(&f->waiters)) {
                 ngx_http_aisearch_flight_destroy(f);
             }
         }
