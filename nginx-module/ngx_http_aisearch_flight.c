@@ -48,6 +48,7 @@ struct ngx_http_aisearch_flight_s {
     ngx_uint_t                     flags;     /* to look up with */
     ngx_http_aisearch_phase_e      phase;
     ngx_uint_t                     leased;    /* we have the entry's lease */
+    ngx_uint_t                     watched;   /* begun for those who watch */
     ngx_http_aisearch_upstream_t   upstream;  /* account and key, in any case */
 };
 
@@ -84,7 +85,6 @@ static ngx_log_t *ngx_http_aisearch_flight_log(void *data);
 
 static ngx_queue_t  ngx_http_aisearch_flights[NGX_HTTP_AISEARCH_FLIGHTS];
 static ngx_queue_t  ngx_http_aisearch_followers;
-static ngx_uint_t   ngx_http_aisearch_flights_ready;
 
 static ngx_http_aisearch_flight_pt  ngx_http_aisearch_flight_landed;
 
@@ -100,7 +100,6 @@ ngx_http_aisearch_flight_init(ngx_http_aisearch_flight_pt landed)
 
     ngx_queue_init(&ngx_http_aisearch_followers);
 
-    ngx_http_aisearch_flights_ready = 1;
     ngx_http_aisearch_flight_landed = landed;
 }
 
@@ -110,7 +109,7 @@ ngx_http_aisearch_flight_init(ngx_http_aisearch_flight_pt landed)
 void
 ngx_http_aisearch_flight_done(void)
 {
-    if (ngx_http_aisearch_flights_ready) {
+    if (ngx_http_aisearch_flight_landed) {
         ngx_http_aisearch_flight_end(/* all */ 1);
     }
 }
@@ -123,7 +122,7 @@ ngx_http_aisearch_flight_quit(void)
 }
 
 
-/* ends those that nobody here waits for, or all */
+/* ends those that only refresh what is watched, or all */
 
 static void
 ngx_http_aisearch_flight_end(ngx_uint_t all)
@@ -143,7 +142,7 @@ ngx_http_aisearch_flight_end(ngx_uint_t all)
 
             f = ngx_queue_data(q, ngx_http_aisearch_flight_t, queue);
 
-            if (all || ngx_queue_empty(&f->waiters)) {
+            if (all || (f->watched && ngx_queue_empty(&f->waiters))) {
                 ngx_http_aisearch_flight_destroy(f);
             }
         }
@@ -177,11 +176,16 @@ ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
 
 ngx_int_t
 ngx_http_aisearch_flight_start(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup,
+    ngx_uint_t watched)
 {
     ngx_http_aisearch_flight_t  *f;
 
     f = ngx_http_aisearch_flight_get(account, query, lookup);
+
+    if (f) {
+        f->watched = watched;
+    }
 
     return f && f->phase != NGX_HTTP_AISEARCH_FAIL ? NGX_OK : NGX_DECLINED;
 }

@@ -66,9 +66,13 @@ void ngx_http_aisearch_flight_done(void);
 ngx_int_t ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
 
-/* fetches for the cache alone; NGX_DECLINED: no fetch could be begun */
+/*
+ * Fetches for the cache alone, or, "watched", for those who watch, who end with
+ * the process.  NGX_DECLINED: no fetch could be begun.
+ */
 ngx_int_t ngx_http_aisearch_flight_start(ngx_http_aisearch_account_t *account,
-    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
+    ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup,
+    ngx_uint_t watched);
 
 void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
 
@@ -77,7 +81,7 @@ void ngx_http_aisearch_flight_give_up(ngx_http_aisearch_ctx_t *ctx);
 
 void ngx_http_aisearch_flight_look(void);
 
-/* the worker is leaving: what nobody here waits for is left to others */
+/* the worker is leaving: what was to be refreshed is left to others */
 void ngx_http_aisearch_flight_quit(void);
 
 /* response: the answer that the request waited for stands in the context */

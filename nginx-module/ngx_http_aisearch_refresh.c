@@ -253,7 +253,7 @@ ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
                                     + NGX_HTTP_AISEARCH_REFRESH_LOOK);
 
     if (ngx_http_aisearch_fetches(&lookup)
-        && ngx_http_aisearch_flight_start(w->account, &w->query, &lookup)
+        && ngx_http_aisearch_flight_start(w->account, &w->query, &lookup, 1)
            != NGX_OK)
     {
         ngx_http_aisearch_pace_give_back(budget);

@@ -275,7 +275,7 @@ ngx_http_aisearch_serve(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
 {
     if (ngx_http_aisearch_fetches(lookup)) {
-        (void) ngx_http_aisearch_flight_start(ctx->account, query, lookup);
+        (void) ngx_http_aisearch_flight_start(ctx->account, query, lookup, 0);
     }
 
     if (lookup->serve == AIS_SERVE_NOTHING) {
