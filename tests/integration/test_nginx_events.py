@@ -261,6 +261,29 @@ def test_workers_tell_each_other(nginx, simulator):
     watchers(server, 0)
 
 
+def test_a_worker_hears_of_others_right_after_its_own_fetch(nginx, simulator):
+    """Not by its schedule, nor when it looks by itself, but at once."""
+    simulator.freeze()
+    simulator.job("instances/docs", "a", state="running", description="first")
+    server = start(nginx, simulator, workers=2, server="aisearch_cache_bypass $http_x_fresh; aisearch_valid active 1h;"
+                   + SERVER)
+    fresh = [("X-Fresh", "1")]
+    with contextlib.ExitStack() as stack:
+        workers = {}
+        while len(workers) < 2:
+            connection = stack.enter_context(server.connect())
+            workers.setdefault(connection.request("/pid").body, connection)
+        streams = [stack.enter_context(Stream(server.address, JOB)) for _ in range(12)]
+        for stream in streams:
+            stream.next()
+        for n in range(3):
+            for connection in workers.values():
+                simulator.job("instances/docs", "a", description=f"{n} of {connection}")
+                assert connection.request(JOB, fresh).header("X-Aisearch-Cache") == "BYPASS"
+                assert {json.loads(stream.next(0.7).data)["result"]["description"] for stream in streams} \
+                    == {f"{n} of {connection}"}
+
+
 def test_a_slow_reader_gets_the_newest_state(nginx, simulator):
     simulator.job("instances/docs", "a", state="running", description="first")
     server = start(nginx, simulator)
