@@ -466,7 +466,7 @@ def test_what_is_watched_stays_in_the_cache(nginx, simulator):
 
 def test_what_is_watched_and_grows_leaves_room_for_others(nginx, simulator):
     names = [f"w{n}" for n in range(12)]
-    for name in *names, *"xyz":
+    for name in *names, "other":
         simulator.job("instances/docs", name, state="running", description="small")
     server = start(nginx, simulator, http="aisearch_shared_zone zone=aisearch:1m;", server=SERVER
                    + "location /still/ { aisearch_pass docs; aisearch_valid active 1h; }")
@@ -476,7 +476,6 @@ def test_what_is_watched_and_grows_leaves_room_for_others(nginx, simulator):
         for name in names:
             simulator.job("instances/docs", name, description="x" * 100000)
         time.sleep(8)  # until all have grown, and have been marked again
-        for name in "xyz":
-            simulator.job("instances/docs", name, description="x" * 100000)
-            assert server.get(f"/still/instances/docs/jobs/{name}").header("X-Aisearch-Cache") == "MISS"
-            assert server.get(f"/still/instances/docs/jobs/{name}").header("X-Aisearch-Cache") == "HIT"
+        simulator.job("instances/docs", "other", description="x" * 250000)
+        caches = {server.get("/still/instances/docs/jobs/other").header("X-Aisearch-Cache") for _ in range(20)}
+        assert "HIT" in caches  # until one that is watched drives it out again
