@@ -179,6 +179,10 @@ ngx_http_aisearch_refresh_hear(ngx_http_aisearch_key_t *key,
             ngx_http_aisearch_watch_take(w, sa);
         }
 
+        /* its end has taken our mark: what others fetch next is for us, too */
+
+        (void) ngx_http_aisearch_refresh_look_up(w, NGX_HTTP_AISEARCH_ASK);
+
         ngx_http_aisearch_refresh_schedule(w);
     }
 }
