@@ -36,6 +36,7 @@ typedef struct {
     ngx_rbtree_t                   tree;
     ngx_rbtree_node_t              sentinel;
     ngx_event_t                    timer;
+    int64_t                        taken;   /* "next" of the turn had last */
 } ngx_http_aisearch_pace_t;
 
 

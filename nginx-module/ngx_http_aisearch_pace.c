@@ -25,6 +25,8 @@
 
 
 static void ngx_http_aisearch_pace_init(ngx_http_aisearch_pace_t *pace);
+static void ngx_http_aisearch_pace_insert(ngx_http_aisearch_pace_t *pace,
+    ngx_http_aisearch_paced_t *paced);
 static void ngx_http_aisearch_pace_handler(ngx_event_t *ev);
 static void ngx_http_aisearch_pace_wait(ngx_http_aisearch_pace_t *pace,
     ngx_msec_t wait);
@@ -46,14 +48,26 @@ ngx_http_aisearch_pace_schedule(ngx_http_aisearch_budget_t *budget,
 
     ngx_http_aisearch_pace_cancel(budget, paced);
 
-    paced->node.key = due;
-    paced->scheduled = 1;
+    paced->due = due;
 
-    ngx_rbtree_insert(&pace->tree, &paced->node);
+    ngx_http_aisearch_pace_insert(pace, paced);
 
     wait = (ngx_msec_int_t) (due - ngx_current_msec);
 
     ngx_http_aisearch_pace_wait(pace, wait > 0 ? (ngx_msec_t) wait : 0);
+}
+
+
+/* a node that is taken out of a tree may lose its key */
+
+static void
+ngx_http_aisearch_pace_insert(ngx_http_aisearch_pace_t *pace,
+    ngx_http_aisearch_paced_t *paced)
+{
+    paced->node.key = paced->due;
+    paced->scheduled = 1;
+
+    ngx_rbtree_insert(&pace->tree, &paced->node);
 }
 
 
@@ -99,7 +113,7 @@ ngx_http_aisearch_pace_handler(ngx_event_t *ev)
         paced = (ngx_http_aisearch_paced_t *)
                 ngx_rbtree_min(pace->tree.root, &pace->sentinel);
 
-        left = (ngx_msec_int_t) (paced->node.key - ngx_current_msec);
+        left = (ngx_msec_int_t) (paced->due - ngx_current_msec);
 
         if (left > 0) {
             ngx_http_aisearch_pace_wait(pace, left);
@@ -117,9 +131,7 @@ ngx_http_aisearch_pace_handler(ngx_event_t *ev)
         wait = paced->handler(paced);
 
         if (wait) {
-            paced->scheduled = 1;
-            ngx_rbtree_insert(&pace->tree, &paced->node);
-
+            ngx_http_aisearch_pace_insert(pace, paced);
             ngx_http_aisearch_pace_wait(pace, wait);
             return;
         }
@@ -155,7 +167,7 @@ ngx_http_aisearch_pace_enter(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_turn_t  *turn;
 
     now = ais_clock();
-    due = now + (ngx_msec_int_t) (paced->node.key - ngx_current_msec);
+    due = now + (ngx_msec_int_t) (paced->due - ngx_current_msec);
 
     interval = ngx_http_aisearch_pace_interval(budget);
 
@@ -187,6 +199,8 @@ ngx_http_aisearch_pace_enter(ngx_http_aisearch_budget_t *budget,
         turn->next = now + interval;
         turn->claimed = 0;
         wait = 0;
+
+        budget->pace.taken = turn->next;
     }
 
     ngx_shmtx_unlock(&budget->shpool->mutex);
@@ -198,9 +212,17 @@ ngx_http_aisearch_pace_enter(ngx_http_aisearch_budget_t *budget,
 void
 ngx_http_aisearch_pace_give_back(ngx_http_aisearch_budget_t *budget)
 {
+    ngx_http_aisearch_turn_t  *turn;
+
+    turn = &budget->slot->turn;
+
     ngx_shmtx_lock(&budget->shpool->mutex);
 
-    budget->slot->turn.next = ais_clock();
+    /* unless another worker has had the next one since */
+
+    if (turn->next == budget->pace.taken) {
+        turn->next = ais_clock();
+    }
 
     ngx_shmtx_unlock(&budget->shpool->mutex);
 }

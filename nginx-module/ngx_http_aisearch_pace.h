@@ -26,7 +26,8 @@ typedef ngx_msec_t (*ngx_http_aisearch_paced_pt)(
 /* part of what is scheduled; zeroed at first */
 
 struct ngx_http_aisearch_paced_s {
-    ngx_rbtree_node_t                 node;       /* the key: when it is due */
+    ngx_rbtree_node_t                 node;
+    ngx_msec_t                        due;
     ngx_http_aisearch_paced_pt        handler;
     unsigned                          scheduled:1;
 };
@@ -43,7 +44,7 @@ void ngx_http_aisearch_pace_cancel(ngx_http_aisearch_budget_t *budget,
 
 /*
  * Asks for a refresh of what is due: 0 if it may begin now, or how many ms to
- * wait.  If it could not begin, it is given back.
+ * wait.  If it did not begin, it is given back.
  */
 ngx_msec_t ngx_http_aisearch_pace_enter(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced);

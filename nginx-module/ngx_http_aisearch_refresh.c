@@ -217,6 +217,7 @@ static ngx_msec_t
 ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
 {
     ngx_msec_t                   wait;
+    ngx_uint_t                   had_turn, begun;
     ngx_http_aisearch_watch_t   *w;
     ngx_http_aisearch_budget_t  *budget;
     ngx_http_aisearch_lookup_t   lookup;
@@ -235,12 +236,14 @@ ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
     if (lookup.fetch == NGX_HTTP_AISEARCH_NOBODY) {
         ngx_http_aisearch_refresh_schedule(w);
 
-        if ((ngx_msec_int_t) (paced->node.key - ngx_current_msec) > 0) {
+        if ((ngx_msec_int_t) (paced->due - ngx_current_msec) > 0) {
             return 0;
         }
     }
 
-    if (lookup.fetch == NGX_HTTP_AISEARCH_LEADER) {
+    had_turn = (lookup.fetch == NGX_HTTP_AISEARCH_LEADER);
+
+    if (had_turn) {
         wait = ngx_http_aisearch_pace_enter(budget, paced);
 
         if (wait) {
@@ -256,10 +259,11 @@ ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
                                     ngx_current_msec
                                     + NGX_HTTP_AISEARCH_REFRESH_LOOK);
 
-    if (ngx_http_aisearch_fetches(&lookup)
-        && ngx_http_aisearch_flight_start(w->account, &w->query, &lookup, 1)
-           != NGX_OK)
-    {
+    begun = ngx_http_aisearch_fetches(&lookup)
+            && ngx_http_aisearch_flight_start(w->account, &w->query, &lookup, 1)
+               == NGX_OK;
+
+    if (had_turn && !begun) {
         ngx_http_aisearch_pace_give_back(budget);
     }
 

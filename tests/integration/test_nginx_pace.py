@@ -68,12 +68,13 @@ def test_a_worker_that_is_killed_does_not_hold_the_turn(nginx, simulator):
     simulator.instance("instances/docs", [{"id": f"j{n}", "state": "running"} for n in range(8)])
     server = nginx(http=account(simulator, "budget 100 10s;") + "aisearch_valid active 1s;", server=SERVER, workers=2)
     with contextlib.ExitStack() as stack:
-        for n in range(8):
-            for _ in range(4):  # in either worker
-                stream = stack.enter_context(Stream(server.address, job(n)))
-                stream.next()
+        streams = {n: [stack.enter_context(Stream(server.address, job(n))) for _ in range(4)] for n in range(8)}
+        for stream in sum(streams.values(), []):
+            stream.next()
         server.kill_worker(server.workers()[0])
         net.wait_until(lambda: len(server.workers()) == 2, what="another worker")
+        for n in range(8):  # whoever was cut comes back
+            streams[n].append(stack.enter_context(Stream(server.address, job(n))))
         simulator.forget()
         time.sleep(4)
-        assert len({request.target for request in simulator.requests()}) >= 6
+        assert len({request.target for request in simulator.requests()}) == 8
