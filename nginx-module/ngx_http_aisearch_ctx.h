@@ -44,7 +44,10 @@ ngx_int_t ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, const char *text);
 ngx_int_t ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx);
 
-/* what an internal redirect brings along */
+/*
+ * Of an internal request: what it brings along.  The headers of an ordinary
+ * one are for it, those of the access phase, say.
+ */
 void ngx_http_aisearch_clear_headers(ngx_http_request_t *r);
 
 ngx_table_elt_t *ngx_http_aisearch_add_header(ngx_http_request_t *r,

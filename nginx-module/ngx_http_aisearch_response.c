@@ -17,9 +17,15 @@
 #define NGX_HTTP_AISEARCH_PATIENCE  5000
 
 
+typedef struct {
+    ngx_str_t    text;
+    size_t       len;    /* without parameters, which filters do not go by */
+} ngx_http_aisearch_type_t;
+
+
 static ngx_int_t ngx_http_aisearch_send_metrics(ngx_http_aisearch_ctx_t *ctx);
 static ngx_int_t ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx,
-    ngx_uint_t status, ngx_str_t *type, ngx_str_t *body);
+    ngx_uint_t status, ngx_http_aisearch_type_t *type, ngx_str_t *body);
 static ngx_int_t ngx_http_aisearch_send_envelope(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, const char *text);
 static ngx_int_t ngx_http_aisearch_send_body(ngx_http_aisearch_ctx_t *ctx,
@@ -38,9 +44,13 @@ static ngx_int_t ngx_http_aisearch_set_retry_after(
 static u_char *ngx_http_aisearch_digits(u_char *last, ngx_uint_t n);
 
 
-static ngx_str_t  ngx_http_aisearch_type = ngx_string("application/json");
-static ngx_str_t  ngx_http_aisearch_metrics_type =
-    ngx_string(AIS_EXPOSITION_TYPE);
+static ngx_http_aisearch_type_t  ngx_http_aisearch_json = {
+    ngx_string("application/json"), sizeof("application/json") - 1
+};
+static ngx_http_aisearch_type_t  ngx_http_aisearch_exposition = {
+    ngx_string(AIS_EXPOSITION_TYPE), sizeof("text/plain") - 1
+};
+
 static ngx_str_t  ngx_http_aisearch_etag = ngx_string("ETag");
 static ngx_str_t  ngx_http_aisearch_age = ngx_string("Age");
 static ngx_str_t  ngx_http_aisearch_cache_control = ngx_string("Cache-Control");
@@ -100,7 +110,9 @@ ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
         return NGX_OK;
     }
 
-    ngx_http_aisearch_clear_headers(r);
+    if (r->internal) {
+        ngx_http_aisearch_clear_headers(r);
+    }
 
     if (ctx->conf->watched
         && ngx_http_aisearch_watcher_set_headers(ctx) != NGX_OK)
@@ -194,7 +206,9 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
         return NGX_OK;
     }
 
-    ngx_http_aisearch_clear_headers(r);
+    if (r->internal) {
+        ngx_http_aisearch_clear_headers(r);
+    }
 
     if (ctx->scrape && status == NGX_HTTP_OK) {
         return ngx_http_aisearch_send_metrics(ctx);
@@ -224,7 +238,7 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
     }
 
     if (answer->verdict.pass) {
-        return ngx_http_aisearch_send(ctx, status, &ngx_http_aisearch_type,
+        return ngx_http_aisearch_send(ctx, status, &ngx_http_aisearch_json,
                                       &answer->body);
     }
 
@@ -246,7 +260,7 @@ ngx_http_aisearch_send_envelope(ngx_http_aisearch_ctx_t *ctx,
 
     body.len = ais_answer_write_error((char *) body.data, (int) status, text);
 
-    return ngx_http_aisearch_send(ctx, status, &ngx_http_aisearch_type, &body);
+    return ngx_http_aisearch_send(ctx, status, &ngx_http_aisearch_json, &body);
 }
 
 
@@ -269,15 +283,14 @@ ngx_http_aisearch_send_metrics(ngx_http_aisearch_ctx_t *ctx)
     ctx->request->disable_not_modified = 1;
 
     return ngx_http_aisearch_send(ctx, NGX_HTTP_OK,
-                                  &ngx_http_aisearch_metrics_type, &text);
+                                  &ngx_http_aisearch_exposition, &text);
 }
 
 
 static ngx_int_t
 ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
-    ngx_str_t *type, ngx_str_t *body)
+    ngx_http_aisearch_type_t *type, ngx_str_t *body)
 {
-    u_char              *p;
     ngx_int_t            rc;
     ngx_http_request_t  *r;
 
@@ -285,13 +298,9 @@ ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
 
     r->headers_out.status = status;
     r->headers_out.content_length_n = body->len;
-    r->headers_out.content_type = *type;
+    r->headers_out.content_type = type->text;
+    r->headers_out.content_type_len = type->len;
     r->headers_out.content_type_lowcase = NULL;
-
-    /* filters go by the type without its parameters */
-
-    p = ngx_strlchr(type->data, type->data + type->len, ';');
-    r->headers_out.content_type_len = p ? (size_t) (p - type->data) : type->len;
 
     /* a condition that does not hold makes another answer of it: 412 */
 
@@ -396,12 +405,6 @@ ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
-
-    /* those of an ordinary request are for it: of the access phase, say */
-
-    if (!r->internal) {
-        return;
-    }
 
     /* these come without a header of their own */
 

@@ -291,7 +291,9 @@ ngx_http_aisearch_stream_add_headers(ngx_http_aisearch_ctx_t *ctx)
 
     ngx_http_aisearch_count(ctx->account->stats->lookups[ctx->cache_status]);
 
-    ngx_http_aisearch_clear_headers(r);
+    if (r->internal) {
+        ngx_http_aisearch_clear_headers(r);
+    }
 
     name = &ngx_http_aisearch_cache_statuses[ctx->cache_status];
 
