@@ -19,7 +19,7 @@ import time
 import alert_scenarios
 import pytest
 
-from harness import ROOT, SLOWNESS, net, temp_dir
+from harness import ROOT, net, temp_dir
 from harness.collectd import Collectd, Config as CollectdConfig
 from harness.examples import CONFIG, RULES, config_text
 from harness.nginx import Config as NginxConfig, Nginx
@@ -330,14 +330,7 @@ def test_fewer_series_where_they_cost_too_much(simulator, tmp):
     assert {f"docs/gauge-{name}" for name in OF_ACCOUNT} < set(report)
 
 
-# ---- an outage (tests/soak/outage.py) -------------------------------------------------------------------------------
-
-
-@pytest.mark.alone
-@pytest.mark.skipif(SLOWNESS > 1, reason="a thirtieth of the time is too little for a daemon with sanitizers")
-def test_what_stands_stands_in_an_outage(tmp, simulator):
-    """Half an hour of 5xx, in which collectd is restarted, within a minute."""
-    outage.run(tmp, simulator, seconds=60)
+# ---- an outage (tests/soak/outage.py, which make soak runs) -------------------------------------------------------
 
 
 @pytest.mark.parametrize("firing, complaint", [
