@@ -185,7 +185,7 @@ endif
 PYTEST_ARGS ?=
 
 # How many files of tests run at once; see scripts/run-integration-tests.
-PYTEST_JOBS ?= $(if $(SANITIZE),4,6)
+PYTEST_JOBS ?= $(if $(SANITIZE),5,6)
 
 .PHONY: check test test-unit test-integration
 check:
