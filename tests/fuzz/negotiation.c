@@ -125,7 +125,7 @@ static bool prefer(struct ais_str line, int64_t *wait)
 
 static int quality_of(struct ais_str text)
 {
-    char *number = text_copy(text);
+    char *number = text_dup(text);
     size_t digits = strspn(number + (text.len > 1 ? 2 : 0), "0123456789");
     bool ok = text.len > 0 && text.len <= 5 && strchr("01", number[0]) != NULL &&
               (text.len == 1 || (number[1] == '.' && digits == text.len - 2));
@@ -434,7 +434,7 @@ static struct ais_str without_line_end(struct ais_str s)
 static void check_scrape(struct ais_str line)
 {
     int64_t wait = ais_scrape_wait(line);
-    char *text = text_copy(line);
+    char *text = text_dup(line);
     size_t whole = strspn(text, "0123456789");
     size_t fraction = text[whole] == '.' ? strspn(text + whole + 1, "0123456789") : 0;
 

@@ -604,7 +604,7 @@ def test_budget_that_is_too_small(simulator, collectd):
     assert set(seen[:16]) == set(names), "the new ones have to wait, but not for ever"
     assert set(seen[-8:]) == set(names), "then everybody has a turn in each round"
 
-    wanted, pace = 6 / INTERVAL, 5 / seconds
+    wanted, pace = 6 / round(INTERVAL, 3), 5 / seconds
     assert report["docs/gauge-budget_stretch"] == pytest.approx(wanted / pace, rel=0.1)
     assert report["docs/gauge-budget_left"] <= 1
     check_no_gaps(daemon, *names)
