@@ -117,6 +117,28 @@ ngx_msec_t ngx_http_aisearch_answer_upstream_age(
 #pragma GCC visibility pop
 
 
+static ngx_inline ngx_uint_t
+ngx_http_aisearch_key_equal(ngx_http_aisearch_key_t *a,
+    ngx_http_aisearch_key_t *b)
+{
+    return a->hash == b->hash
+           && a->account == b->account
+           && a->path.len == b->path.len
+           && ngx_memcmp(a->path.data, b->path.data, a->path.len) == 0;
+}
+
+
+/* of the HTTP response to a client */
+
+static ngx_inline ngx_uint_t
+ngx_http_aisearch_answer_status(ngx_http_aisearch_answer_t *answer)
+{
+    return answer->verdict.pass
+           ? answer->status
+           : (ngx_uint_t) ais_policy_client_status(answer->verdict.fault);
+}
+
+
 /* how old it is, what it was when it came included */
 
 static ngx_inline ngx_http_aisearch_time_t

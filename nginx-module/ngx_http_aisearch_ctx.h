@@ -44,12 +44,10 @@ ngx_int_t ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, const char *text);
 ngx_int_t ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx);
 
-/*
- * Of an internal request: what it brings along.  The headers of an ordinary
- * one are for it, those of the access phase, say.
- */
-void ngx_http_aisearch_clear_headers(ngx_http_request_t *r);
+/* those of a body that is not sent now, but by whom it was redirected here */
+void ngx_http_aisearch_clear_foreign_headers(ngx_http_request_t *r);
 
+ngx_int_t ngx_http_aisearch_set_cache_status(ngx_http_aisearch_ctx_t *ctx);
 ngx_table_elt_t *ngx_http_aisearch_add_header(ngx_http_request_t *r,
     ngx_str_t *name, u_char *data, size_t len);
 ngx_int_t ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx,
@@ -118,6 +116,25 @@ static ngx_inline ngx_uint_t
 ngx_http_aisearch_unattended(ngx_http_request_t *r)
 {
     return r->background && r->post_subrequest == NULL;
+}
+
+
+/* of an ordinary request they are for it: those of the access phase, say */
+
+static ngx_inline void
+ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
+{
+    if (r->internal) {
+        ngx_http_aisearch_clear_foreign_headers(r);
+    }
+}
+
+
+static ngx_inline ngx_uint_t
+ngx_http_aisearch_is_header(ngx_table_elt_t *h, ngx_str_t *name)
+{
+    return h->key.len == name->len
+           && ngx_strncasecmp(h->key.data, name->data, name->len) == 0;
 }
 
 

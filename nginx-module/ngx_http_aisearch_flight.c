@@ -323,7 +323,6 @@ static ngx_http_aisearch_flight_t *
 ngx_http_aisearch_flight_find(ngx_http_aisearch_key_t *key)
 {
     ngx_queue_t                 *bucket, *q;
-    ngx_http_aisearch_key_t     *k;
     ngx_http_aisearch_flight_t  *f;
 
     bucket = &ngx_http_aisearch_flights[key->hash % NGX_HTTP_AISEARCH_FLIGHTS];
@@ -333,13 +332,8 @@ ngx_http_aisearch_flight_find(ngx_http_aisearch_key_t *key)
          q = ngx_queue_next(q))
     {
         f = ngx_queue_data(q, ngx_http_aisearch_flight_t, queue);
-        k = &f->upstream.query.key;
 
-        if (k->hash == key->hash
-            && k->account == key->account
-            && k->path.len == key->path.len
-            && ngx_memcmp(k->path.data, key->path.data, key->path.len) == 0)
-        {
+        if (ngx_http_aisearch_key_equal(&f->upstream.query.key, key)) {
             return f;
         }
     }

@@ -27,6 +27,8 @@
 static void ngx_http_aisearch_pace_init(ngx_http_aisearch_pace_t *pace);
 static void ngx_http_aisearch_pace_insert(ngx_http_aisearch_pace_t *pace,
     ngx_http_aisearch_paced_t *paced);
+static void ngx_http_aisearch_pace_remove(ngx_http_aisearch_pace_t *pace,
+    ngx_http_aisearch_paced_t *paced);
 static void ngx_http_aisearch_pace_handler(ngx_event_t *ev);
 static void ngx_http_aisearch_pace_wait(ngx_http_aisearch_pace_t *pace,
     ngx_msec_t wait);
@@ -76,9 +78,18 @@ ngx_http_aisearch_pace_cancel(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced)
 {
     if (paced->scheduled) {
-        paced->scheduled = 0;
-        ngx_rbtree_delete(&budget->pace.tree, &paced->node);
+        ngx_http_aisearch_pace_remove(&budget->pace, paced);
     }
+}
+
+
+static void
+ngx_http_aisearch_pace_remove(ngx_http_aisearch_pace_t *pace,
+    ngx_http_aisearch_paced_t *paced)
+{
+    paced->scheduled = 0;
+
+    ngx_rbtree_delete(&pace->tree, &paced->node);
 }
 
 
@@ -125,8 +136,7 @@ ngx_http_aisearch_pace_handler(ngx_event_t *ev)
             return;
         }
 
-        paced->scheduled = 0;
-        ngx_rbtree_delete(&pace->tree, &paced->node);
+        ngx_http_aisearch_pace_remove(pace, paced);
 
         wait = paced->handler(paced);
 

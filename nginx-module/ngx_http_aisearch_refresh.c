@@ -168,7 +168,7 @@ ngx_http_aisearch_refresh_hear(ngx_http_aisearch_key_t *key,
     {
         w = ngx_queue_data(q, ngx_http_aisearch_watch_t, queue);
 
-        if (!ngx_http_aisearch_watch_is(w, key)) {
+        if (!ngx_http_aisearch_key_equal(&w->query.key, key)) {
             continue;
         }
 

@@ -33,8 +33,6 @@ static ngx_int_t ngx_http_aisearch_send_body(ngx_http_aisearch_ctx_t *ctx,
 static ngx_uint_t ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status);
 
-static ngx_int_t ngx_http_aisearch_set_cache_status(
-    ngx_http_aisearch_ctx_t *ctx);
 static ngx_int_t ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx);
 static ngx_msec_t ngx_http_aisearch_max_age(ngx_http_aisearch_ctx_t *ctx);
 static ngx_msec_int_t ngx_http_aisearch_wait_left(
@@ -110,9 +108,7 @@ ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
         return NGX_OK;
     }
 
-    if (r->internal) {
-        ngx_http_aisearch_clear_headers(r);
-    }
+    ngx_http_aisearch_clear_headers(r);
 
     if (ctx->conf->watched
         && ngx_http_aisearch_watcher_set_headers(ctx) != NGX_OK)
@@ -191,9 +187,7 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
 
     ngx_http_aisearch_count(ctx->account->stats->lookups[ctx->cache_status]);
 
-    status = answer->verdict.pass
-             ? answer->status
-             : (ngx_uint_t) ais_policy_client_status(answer->verdict.fault);
+    status = ngx_http_aisearch_answer_status(answer);
 
     /* that the API fails is told by a metric: the scrape itself is fine */
 
@@ -206,9 +200,7 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
         return NGX_OK;
     }
 
-    if (r->internal) {
-        ngx_http_aisearch_clear_headers(r);
-    }
+    ngx_http_aisearch_clear_headers(r);
 
     if (ctx->scrape && status == NGX_HTTP_OK) {
         return ngx_http_aisearch_send_metrics(ctx);
@@ -399,7 +391,7 @@ ngx_http_aisearch_intercepted(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status)
 
 
 void
-ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
+ngx_http_aisearch_clear_foreign_headers(ngx_http_request_t *r)
 {
     ngx_str_t        *name;
     ngx_uint_t        i;
@@ -426,10 +418,7 @@ ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
 
             for (name = ngx_http_aisearch_foreign_headers; name->len; name++) {
 
-                if (h[i].key.len == name->len
-                    && ngx_strncasecmp(h[i].key.data, name->data, name->len)
-                       == 0)
-                {
+                if (ngx_http_aisearch_is_header(&h[i], name)) {
                     h[i].hash = 0;
                     break;
                 }
@@ -450,7 +439,7 @@ ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_aisearch_set_cache_status(ngx_http_aisearch_ctx_t *ctx)
 {
     ngx_str_t  *name;

@@ -77,11 +77,8 @@ ngx_http_aisearch_scrape_timeout(ngx_http_request_t *r)
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (h[i].key.len == ngx_http_aisearch_scrape_header.len
-                && ngx_strncasecmp(h[i].key.data,
-                                   ngx_http_aisearch_scrape_header.data,
-                                   h[i].key.len)
-                   == 0)
+            if (ngx_http_aisearch_is_header(&h[i],
+                                            &ngx_http_aisearch_scrape_header))
             {
                 return (ngx_msec_t) ais_scrape_wait(
                                             ngx_http_aisearch_str(&h[i].value));

@@ -64,8 +64,6 @@ static ngx_str_t  ngx_http_aisearch_stream_type =
     ngx_string("text/event-stream");
 static ngx_str_t  ngx_http_aisearch_accel_buffering =
     ngx_string("X-Accel-Buffering");
-static ngx_str_t  ngx_http_aisearch_stream_x_cache =
-    ngx_string("X-Aisearch-Cache");
 
 
 /* is never sent: what has an encoding already is left alone by gzip */
@@ -119,14 +117,9 @@ ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx)
 static ngx_int_t
 ngx_http_aisearch_stream_refused(ngx_http_aisearch_ctx_t *ctx)
 {
-    ngx_uint_t                   status;
-    ngx_http_aisearch_answer_t  *answer;
+    ngx_uint_t  status;
 
-    answer = &ctx->answer;
-
-    status = answer->verdict.pass
-             ? answer->status
-             : (ngx_uint_t) ais_policy_client_status(answer->verdict.fault);
+    status = ngx_http_aisearch_answer_status(&ctx->answer);
 
     return status >= NGX_HTTP_BAD_REQUEST
            && status < NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -281,7 +274,6 @@ ngx_http_aisearch_stream_send_headers(ngx_http_aisearch_ctx_t *ctx)
 static ngx_int_t
 ngx_http_aisearch_stream_add_headers(ngx_http_aisearch_ctx_t *ctx)
 {
-    ngx_str_t           *name;
     ngx_http_request_t  *r;
 
     r = ctx->request;
@@ -291,15 +283,9 @@ ngx_http_aisearch_stream_add_headers(ngx_http_aisearch_ctx_t *ctx)
 
     ngx_http_aisearch_count(ctx->account->stats->lookups[ctx->cache_status]);
 
-    if (r->internal) {
-        ngx_http_aisearch_clear_headers(r);
-    }
+    ngx_http_aisearch_clear_headers(r);
 
-    name = &ngx_http_aisearch_cache_statuses[ctx->cache_status];
-
-    if (ngx_http_aisearch_add_header(r, &ngx_http_aisearch_stream_x_cache,
-                                     name->data, name->len)
-        == NULL
+    if (ngx_http_aisearch_set_cache_status(ctx) != NGX_OK
         || ngx_http_aisearch_add_header(r, &ngx_http_aisearch_accel_buffering,
                                         (u_char *) "no", sizeof("no") - 1)
            == NULL

@@ -128,7 +128,8 @@ ngx_http_aisearch_watch_get(ngx_http_aisearch_watcher_t *watcher)
     {
         w = ngx_queue_data(q, ngx_http_aisearch_watch_t, queue);
 
-        if (w->conf == watcher->ctx->conf && ngx_http_aisearch_watch_is(w, key))
+        if (w->conf == watcher->ctx->conf
+            && ngx_http_aisearch_key_equal(&w->query.key, key))
         {
             return w;
         }
@@ -217,21 +218,6 @@ ngx_http_aisearch_watch_destroy(ngx_http_aisearch_watch_t *w)
     ngx_http_aisearch_answer_release(w->fault);
 
     ngx_free(w);
-}
-
-
-ngx_uint_t
-ngx_http_aisearch_watch_is(ngx_http_aisearch_watch_t *w,
-    ngx_http_aisearch_key_t *key)
-{
-    ngx_http_aisearch_key_t  *k;
-
-    k = &w->query.key;
-
-    return k->hash == key->hash
-           && k->account == key->account
-           && k->path.len == key->path.len
-           && ngx_memcmp(k->path.data, key->path.data, key->path.len) == 0;
 }
 
 

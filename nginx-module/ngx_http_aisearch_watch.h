@@ -79,8 +79,6 @@ void ngx_http_aisearch_watch_leave(ngx_http_aisearch_watcher_t *watcher);
 
 /* those of the hash, and others */
 ngx_queue_t *ngx_http_aisearch_watch_bucket(uint32_t hash);
-ngx_uint_t ngx_http_aisearch_watch_is(ngx_http_aisearch_watch_t *w,
-    ngx_http_aisearch_key_t *key);
 
 /* whether it is, but for its age, the answer that the watch has */
 ngx_uint_t ngx_http_aisearch_watch_knows(ngx_http_aisearch_watch_t *w,

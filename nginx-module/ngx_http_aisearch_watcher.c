@@ -21,8 +21,6 @@
 
 static ngx_uint_t ngx_http_aisearch_watcher_read(ngx_http_request_t *r,
     ngx_http_aisearch_loc_conf_t *conf, ngx_http_aisearch_watcher_t *watcher);
-static ngx_uint_t ngx_http_aisearch_watcher_is_header(ngx_table_elt_t *h,
-    struct ais_str name);
 
 static ngx_uint_t ngx_http_aisearch_wait_holds(ngx_http_request_t *r,
     ngx_http_aisearch_answer_t *answer);
@@ -34,6 +32,10 @@ static ngx_uint_t ngx_http_aisearch_wait_take(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_shared_answer_t *sa);
 
 
+static ngx_str_t  ngx_http_aisearch_accept = ngx_string("Accept");
+static ngx_str_t  ngx_http_aisearch_prefer = ngx_string("Prefer");
+static ngx_str_t  ngx_http_aisearch_last_event_id =
+    ngx_string("Last-Event-ID");
 static ngx_str_t  ngx_http_aisearch_vary = ngx_string("Vary");
 static ngx_str_t  ngx_http_aisearch_preference_applied =
     ngx_string("Preference-Applied");
@@ -117,19 +119,19 @@ ngx_http_aisearch_watcher_read(ngx_http_request_t *r,
 
         for (i = 0; i < part->nelts; i++) {
 
-            if (ngx_http_aisearch_watcher_is_header(&h[i], AIS_STR("accept"))) {
+            if (ngx_http_aisearch_is_header(&h[i], &ngx_http_aisearch_accept)) {
                 ais_accept_add(&accept, ngx_http_aisearch_str(&h[i].value));
 
-            } else if (ngx_http_aisearch_watcher_is_header(&h[i],
-                                                           AIS_STR("prefer")))
+            } else if (ngx_http_aisearch_is_header(&h[i],
+                                                   &ngx_http_aisearch_prefer))
             {
                 if (watcher->wait < 0) {
                     watcher->wait = (time_t) ais_prefer_wait(
                                             ngx_http_aisearch_str(&h[i].value));
                 }
 
-            } else if (ngx_http_aisearch_watcher_is_header(&h[i],
-                                                    AIS_STR("last-event-id")))
+            } else if (ngx_http_aisearch_is_header(&h[i],
+                                             &ngx_http_aisearch_last_event_id))
             {
                 watcher->last_event_id = h[i].value;
             }
@@ -145,14 +147,6 @@ ngx_http_aisearch_watcher_read(ngx_http_request_t *r,
     watcher->wait = ngx_min(watcher->wait, conf->wait);
 
     return watcher->stream || watcher->wait >= 0;
-}
-
-
-static ngx_uint_t
-ngx_http_aisearch_watcher_is_header(ngx_table_elt_t *h, struct ais_str name)
-{
-    return h->key.len == name.len
-           && ngx_strncasecmp(h->key.data, (u_char *) name.data, name.len) == 0;
 }
 
 
