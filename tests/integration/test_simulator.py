@@ -701,11 +701,12 @@ def test_a_frozen_clock_stands_and_a_thawed_one_goes_on(simulator):
 
 def test_a_clock_can_run_faster(simulator):
     simulator.run(3600)
-    before, began = simulator.now(), time.monotonic()
+    asked = time.monotonic()
+    before, answered = simulator.now(), time.monotonic()
     net.wait_until(lambda: simulator.now() >= before + 3600, what="an hour")
-    assert time.monotonic() - began > 0.9
+    assert time.monotonic() - answered > 0.9
     simulator.run(1)
-    assert simulator.now() < before + 3600 * (time.monotonic() - began) + 1
+    assert simulator.now() < before + 3600 * (time.monotonic() - asked) + 1
     with pytest.raises(ValueError):
         simulator.run(0)
 
