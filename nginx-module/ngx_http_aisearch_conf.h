@@ -46,6 +46,7 @@ struct ngx_http_aisearch_main_conf_s {
     ngx_shm_zone_t                *limit_zone; /* where there is a limit */
     ngx_uint_t                     limits;     /* there is */
     uint32_t                       generation; /* of this configuration */
+    int64_t                        loaded;     /* s since the epoch */
 };
 
 
@@ -134,6 +135,8 @@ typedef struct {
     ngx_http_complex_value_t      *resource;  /* NULL: the rest of the URI */
     ngx_uint_t                     slashes;   /* between its parts; 0: any */
     ngx_str_t                      location;  /* what the rest begins after */
+    ngx_http_core_srv_conf_t      *server;    /* where that is, */
+    ngx_http_core_loc_conf_t      *clcf;      /* and its own */
 
     u_char                        *file;
     ngx_uint_t                     line;

@@ -244,6 +244,148 @@ ngx_http_aisearch_metrics_slots(ngx_buf_t *b, void *data, ngx_uint_t json)
 }
 
 
+/* the names in "instance" directives, as these have them; null: all there are */
+
+static void
+ngx_http_aisearch_metrics_instances(ngx_buf_t *b, void *data, ngx_uint_t json)
+{
+    ngx_http_aisearch_origin_t  *origin = data;
+
+    ngx_uint_t                      i;
+    struct ais_str                  namespace, instance;
+    ngx_http_aisearch_allowed_t    *allowed;
+
+    if (origin->account->instances == NULL) {
+        ngx_http_aisearch_print(b, "null");
+        return;
+    }
+
+    allowed = origin->account->instances->elts;
+
+    ngx_http_aisearch_print(b, "[");
+
+    for (i = 0; i < origin->account->instances->nelts; i++) {
+        namespace = allowed[i].namespace;
+        instance = allowed[i].instance;
+
+        ngx_http_aisearch_print(b, "%s\"%*s%s%*s\"", i ? "," : "",
+                                namespace.len, namespace.data,
+                                namespace.len ? "/" : "",
+                                instance.len, instance.data);
+    }
+
+    ngx_http_aisearch_print(b, "]");
+}
+
+
+/* whether clients of this server reach the account's resources there */
+
+static ngx_uint_t
+ngx_http_aisearch_metrics_is_open(ngx_http_aisearch_origin_t *origin,
+    ngx_http_aisearch_pass_t *pass)
+{
+    return pass->account == origin->account
+           && pass->server == origin->server
+           && pass->location.len
+           && !pass->clcf->internal;
+}
+
+
+static void
+ngx_http_aisearch_metrics_locations(ngx_buf_t *b, void *data, ngx_uint_t json)
+{
+    ngx_http_aisearch_origin_t  *origin = data;
+
+    const char                 *comma;
+    ngx_str_t                  *location;
+    ngx_uint_t                  i;
+    ngx_http_aisearch_pass_t  **passes;
+
+    passes = origin->passes->elts;
+    comma = "";
+
+    ngx_http_aisearch_print(b, "[");
+
+    for (i = 0; i < origin->passes->nelts; i++) {
+
+        if (!ngx_http_aisearch_metrics_is_open(origin, passes[i])) {
+            continue;
+        }
+
+        location = &passes[i]->location;
+
+        ngx_http_aisearch_print(b, "%s\"", comma);
+        b->last = (u_char *) ngx_escape_json(b->last, location->data,
+                                             location->len);
+        ngx_http_aisearch_print(b, "\"");
+
+        comma = ",";
+    }
+
+    ngx_http_aisearch_print(b, "]");
+}
+
+
+/* the "budget" directives, or their default */
+
+static void
+ngx_http_aisearch_metrics_allowance(ngx_buf_t *b, void *data, ngx_uint_t json)
+{
+    ngx_uint_t                   i;
+    ngx_http_aisearch_budget_t  *budget;
+
+    budget = ((ngx_http_aisearch_origin_t *) data)->account->budget;
+
+    ngx_http_aisearch_print(b, "[");
+
+    for (i = 0; i < budget->nlimits; i++) {
+        ngx_http_aisearch_print(b, "%s{\"calls\":%uD,"
+                                "\"window_milliseconds\":%L,"
+                                "\"reserve_percent\":%uD}", i ? "," : "",
+                                budget->limits[i].calls,
+                                budget->limits[i].interval,
+                                budget->reserves[i]);
+    }
+
+    ngx_http_aisearch_print(b, "]");
+}
+
+
+size_t
+ngx_http_aisearch_metrics_origin_len(ngx_http_aisearch_origin_t *origin)
+{
+    size_t                         len;
+    ngx_uint_t                     i;
+    ngx_http_aisearch_pass_t     **passes;
+    ngx_http_aisearch_allowed_t   *allowed;
+
+    len = 0;
+
+    if (origin->account->instances) {
+        allowed = origin->account->instances->elts;
+
+        for (i = 0; i < origin->account->instances->nelts; i++) {
+            len += allowed[i].namespace.len + allowed[i].instance.len
+                   + sizeof("\"/\",") - 1;
+        }
+    }
+
+    passes = origin->passes->elts;
+
+    for (i = 0; i < origin->passes->nelts; i++) {
+
+        if (ngx_http_aisearch_metrics_is_open(origin, passes[i])) {
+            len += passes[i]->location.len
+                   + ngx_escape_json(NULL, passes[i]->location.data,
+                                     passes[i]->location.len)
+                   + sizeof("\"\",") - 1;
+        }
+    }
+
+    return len;
+}
+
+
 static ngx_http_aisearch_label_t  ngx_http_aisearch_by_status =
     { "status", NGX_HTTP_AISEARCH_CACHE_STATUSES - 1,
       ngx_http_aisearch_metrics_status };
@@ -264,6 +406,10 @@ static ngx_http_aisearch_label_t  ngx_http_aisearch_by_bound =
 
 
 ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[] = {
+
+    ngx_http_aisearch_json_only("", "instances", origin, instances),
+
+    ngx_http_aisearch_json_only("", "locations", origin, locations),
 
     { "lookups", NULL, &ngx_http_aisearch_by_status,
       ngx_http_aisearch_value(stats.lookups[1], count),
@@ -330,6 +476,8 @@ ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[] = {
 
     ngx_http_aisearch_json_only("budget", "wait_milliseconds", budget.wait,
         msec),
+
+    ngx_http_aisearch_json_only("budget", "allowance", origin, allowance),
 
     ngx_http_aisearch_json_only("budget", "limits", budget, limits),
 

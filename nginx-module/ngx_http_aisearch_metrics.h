@@ -15,10 +15,20 @@
 #include "ngx_http_aisearch_cache.h"
 
 
+/* what the configuration says of an account, to one of its servers */
+
+typedef struct {
+    ngx_http_aisearch_account_t           *account;
+    ngx_array_t                           *passes;  /* of all accounts */
+    ngx_http_core_srv_conf_t              *server;
+} ngx_http_aisearch_origin_t;
+
+
 /* what is told of an account, or of a zone */
 
 typedef struct {
     ngx_str_t                              name;
+    ngx_http_aisearch_origin_t             origin;
 
     ngx_http_aisearch_stats_t              stats; /* latencies added up */
     ngx_http_aisearch_budget_snapshot_t    budget;
@@ -64,6 +74,11 @@ typedef struct {
 
 extern ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[];
 extern ngx_http_aisearch_metric_t  ngx_http_aisearch_zone_metrics[];
+
+
+/* how long what is told of the origin may be */
+size_t ngx_http_aisearch_metrics_origin_len(
+    ngx_http_aisearch_origin_t *origin);
 
 
 #define ngx_http_aisearch_print(b, ...)                                       \

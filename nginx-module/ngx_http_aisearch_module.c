@@ -247,6 +247,8 @@ ngx_http_aisearch_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
+    amcf->loaded = ngx_time();
+
     return amcf;
 }
 

@@ -150,6 +150,9 @@ ngx_http_aisearch_pass_prefix(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
 
     } else {
         pass->location = clcf->name;
+        pass->server = ngx_http_conf_get_module_srv_conf(cf,
+                                                         ngx_http_core_module);
+        pass->clcf = clcf;
         return NGX_CONF_OK;
     }
 

@@ -27,6 +27,7 @@
 
 
 typedef struct {
+    int64_t                                loaded;
     ngx_uint_t                             naccounts;
     ngx_http_aisearch_snapshot_t  *accounts;
     ngx_http_aisearch_snapshot_t      zone;
@@ -202,6 +203,8 @@ ngx_http_aisearch_status_read(ngx_http_request_t *r,
 
     amcf = ngx_http_get_module_main_conf(r, ngx_http_aisearch_module);
 
+    status->loaded = amcf->loaded;
+
     if (amcf->shm_zone == NULL) {
         return NGX_OK;
     }
@@ -217,6 +220,12 @@ ngx_http_aisearch_status_read(ngx_http_request_t *r,
     accounts = amcf->accounts.elts;
 
     for (i = 0; i < status->naccounts; i++) {
+        status->accounts[i].origin = (ngx_http_aisearch_origin_t) {
+            .account = accounts[i],
+            .passes = &amcf->passes,
+            .server = ngx_http_get_module_srv_conf(r, ngx_http_core_module)
+        };
+
         ngx_http_aisearch_status_account(accounts[i], &status->accounts[i]);
     }
 
@@ -265,7 +274,9 @@ ngx_http_aisearch_status_buf(ngx_http_request_t *r,
 
     for (i = 0; i < status->naccounts; i++) {
         len += NGX_HTTP_AISEARCH_STATUS_ACCOUNT
-               + NGX_HTTP_AISEARCH_STATUS_LINES * status->accounts[i].name.len;
+               + NGX_HTTP_AISEARCH_STATUS_LINES * status->accounts[i].name.len
+               + ngx_http_aisearch_metrics_origin_len(
+                                                  &status->accounts[i].origin);
     }
 
     return ngx_create_temp_buf(r->pool, len);
@@ -277,8 +288,8 @@ ngx_http_aisearch_status_json(ngx_buf_t *b, ngx_http_aisearch_status_t *status)
 {
     ngx_uint_t  i;
 
-    ngx_http_aisearch_print(b, "{\"version\":\"%s\",\"accounts\":{",
-                            AIS_VERSION);
+    ngx_http_aisearch_print(b, "{\"version\":\"%s\",\"loaded\":%L,"
+                            "\"accounts\":{", AIS_VERSION, status->loaded);
 
     for (i = 0; i < status->naccounts; i++) {
         ngx_http_aisearch_print(b, "%s\"%V\":{",

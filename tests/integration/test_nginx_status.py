@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -223,7 +224,7 @@ def test_which_of_the_two(nginx, simulator, path, accept, prometheus):
         parse(response.body.decode())
     else:
         assert response.header("Content-Type") == "application/json"
-        assert set(response.json()) == {"version", "accounts", "zone"}
+        assert set(response.json()) == {"version", "loaded", "accounts", "zone"}
 
 
 def test_methods_and_formats_that_are_none(nginx, simulator):
@@ -279,3 +280,57 @@ def test_waiters_that_were_woken(nginx, simulator):
         client.close()
     seen = server.get("/aisearch_status").json()["accounts"]["docs"]
     assert (seen["lookups"]["miss"], seen["lookups"]["coalesced"], seen["waiters_woken"]) == (1, 4, 4)
+
+
+# What a page needs to ask further.
+
+PLACES = """
+    location /client/v4/ { aisearch_pass docs; location /client/v4/nested/ { aisearch_pass docs; } }
+    location "/a \\"quoted\\" one/" { aisearch_pass other; }
+    location /inside/ { internal; aisearch_pass docs; }
+    location /one { aisearch_pass docs instances/docs; }
+    location = /status { aisearch_status; }
+"""
+
+
+def test_instances_and_locations_of_an_account(nginx, simulator):
+    http = account(simulator, "instance handbook docs;", "instance team/docs;", name="more")
+    http += account(simulator, name="other") + account(simulator, name="last")
+    http += "server { listen unix:@PREFIX@/other.sock; location /elsewhere/ { aisearch_pass more; } " \
+            "location = /status { aisearch_status; } }"
+    server = start(nginx, simulator, http=http, server=PLACES)
+    accounts = server.get("/status").json()["accounts"]
+    assert {name: (found["instances"], found["locations"]) for name, found in accounts.items()} == {
+        "docs": (None, ["/client/v4/", "/client/v4/nested/"]),
+        "more": (["handbook", "docs", "team/docs"], []),
+        "other": (None, ['/a "quoted" one/']),
+        "last": (None, []),
+    }
+    there = net.request(str(server.prefix / "other.sock"), "/status").json()["accounts"]
+    assert {name: found["locations"] for name, found in there.items() if found["locations"]} == {"more": ["/elsewhere/"]}
+
+
+def test_thousands_of_instances(nginx, simulator):
+    names = [f"{'x' * 50}-{n}" for n in range(3000)]
+    server = start(nginx, simulator, *(f"instance team/{name};" for name in names))
+    assert docs(server)["instances"] == [f"team/{name}" for name in names]
+
+
+def test_the_allowance(nginx, simulator):
+    server = start(nginx, simulator, "budget 50 1s reserve=20;", "budget 1000 1h;", http=account(simulator, name="other"))
+    accounts = server.get("/status").json()["accounts"]
+    # (the two have a credential in common, and so a budget)
+    assert accounts["docs"]["budget"]["allowance"] == accounts["other"]["budget"]["allowance"]
+    told = [(one["calls"], one["window_milliseconds"], one["reserve_percent"])
+            for one in accounts["docs"]["budget"]["allowance"]]
+    assert (50, 1000, 50) in told and (1000, 3600_000, 50) in told
+
+
+def test_when_the_configuration_was_loaded(nginx, simulator):
+    began = time.time()
+    server = start(nginx, simulator)
+    loaded = server.get("/status").json()["loaded"]
+    assert began - 1 <= loaded <= time.time()
+    time.sleep(1.1)
+    server.reload()
+    assert loaded < server.get("/status").json()["loaded"] <= time.time()
