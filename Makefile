@@ -22,6 +22,7 @@ libdir       ?= $(prefix)/lib
 datadir      ?= $(prefix)/share
 mandir       ?= $(datadir)/man
 docdir       ?= $(datadir)/doc/aisearch-jobs
+htmldir      ?= $(datadir)/aisearch-jobs/html
 nginxmoddir  ?= $(or $(shell $(NGINX) -V 2>&1 | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p'),$(libdir)/nginx/modules)
 nginxconfdir ?= $(datadir)/nginx/modules-available
 collectddir  ?= $(libdir)/collectd
@@ -378,8 +379,10 @@ install: nginx collectd
 	install -D -m 644 $(COLLECTD_MAN) $(DESTDIR)$(mandir)/man5/$(notdir $(COLLECTD_MAN))
 	install -d $(DESTDIR)$(docdir)/docs $(DESTDIR)$(docdir)/config
 	install -m 644 README.md SECURITY.md LICENSE $(DESTDIR)$(docdir)
-	install -m 644 $(wildcard docs/*.md) $(DESTDIR)$(docdir)/docs
-	install -m 644 $(wildcard config/*) $(DESTDIR)$(docdir)/config
+	install -m 644 $(wildcard docs/*.md docs/*.png) $(DESTDIR)$(docdir)/docs
+	install -m 644 $(filter-out config/html,$(wildcard config/*)) $(DESTDIR)$(docdir)/config
+	install -d $(DESTDIR)$(htmldir)
+	install -m 644 $(wildcard config/html/*) $(DESTDIR)$(htmldir)
 	@$(if $(DESTDIR),,echo 'Where nginx or collectd runs with an earlier one, a reload will not do:' \
 	    '"service nginx upgrade", without an interruption, and "systemctl restart collectd"')
 
@@ -387,7 +390,7 @@ uninstall:
 	@scripts/still-used '$(DESTDIR)'
 	rm -f $(DESTDIR)$(nginxmoddir)/ngx_http_aisearch_module.so $(DESTDIR)$(nginxconfdir)/mod-http-aisearch.conf
 	rm -f $(DESTDIR)$(collectddir)/aisearch.so $(DESTDIR)$(mandir)/man5/collectd-aisearch.5
-	rm -rf $(DESTDIR)$(docdir)
+	rm -rf $(DESTDIR)$(docdir) $(DESTDIR)$(htmldir)
 
 .PHONY: format
 format:
@@ -414,7 +417,7 @@ help:
 	@echo 'make analyse    clang-tidy and cppcheck'
 	@echo 'make bench      what the module costs and saves, beside what else one would use: docs/benchmarks.md'
 	@echo 'make deb        build the Debian packages, in build/deb; make test-packages: install, upgrade and remove them'
-	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, mandir, docdir'
+	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, htmldir, mandir, docdir'
 	@echo 'make uninstall  the reverse'
 	@echo 'make format     clang-format'
 	@echo 'make clean      remove build/'

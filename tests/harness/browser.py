@@ -39,7 +39,7 @@ class Browser:
         try:
             net.wait_until(self._is_ready, 20, "chromedriver")
             self._session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": {
-                "goog:chromeOptions": {"args": self._arguments()}}}})["sessionId"]
+                "goog:chromeOptions": {"args": self._arguments()}, "goog:loggingPrefs": {"browser": "ALL"}}}})["sessionId"]
         except BaseException:
             self._driver.kill()
             self._driver.wait()
@@ -57,6 +57,31 @@ class Browser:
     def run(self, script: str, *args):
         """What the body of a function returns."""
         return self._call("POST", f"/session/{self._session}/execute/sync", {"script": script, "args": args})
+
+    def console(self) -> list[str]:
+        """What the page has written there since the last call, and what the browser has about it: errors alone."""
+        entries = self._call("POST", f"/session/{self._session}/se/log", {"type": "browser"})
+        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+
+    def devtools(self, command: str, **params):
+        """A command of the Chrome DevTools Protocol."""
+        return self._call("POST", f"/session/{self._session}/goog/cdp/execute", {"cmd": command, "params": params})
+
+    def size(self, width: int, height: int) -> None:
+        """Of what shows the page, in CSS pixels."""
+        self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def minimize(self) -> None:
+        """The page is hidden from then on."""
+        self._call("POST", f"/session/{self._session}/window/minimize", {})
+
+    def restore(self) -> None:
+        self._call("POST", f"/session/{self._session}/window/rect", {"x": 0, "y": 0, "width": 1280, "height": 900})
+
+    def press(self, *keys: str) -> None:
+        """One after the other, whatever has the focus."""
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self._call("POST", f"/session/{self._session}/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
 
     def _arguments(self) -> list[str]:
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
