@@ -6,6 +6,7 @@ A tour: a simulated API, a real nginx and a real collectd in front of it, on loo
 import argparse
 import contextlib
 import grp
+import itertools
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests"))
 
-from harness import net, temp_dir
+from harness import net, page, temp_dir
 from harness.collectd import Collectd, Config as CollectdConfig
 from harness.nginx import Config as NginxConfig, Nginx
 from harness.simulator import ACCOUNT, Simulator
@@ -29,7 +30,7 @@ aisearch_account docs {
     account_id  @ACCOUNT@;
     token_file  @TOKEN_FILE@;
     api_url     @API_URL@;
-    instance    my-ai-search handbook;
+    instance    my-ai-search handbook support/tickets;
 }
 """
 
@@ -38,6 +39,9 @@ aisearch_valid active 5s;
 
 location /client/v4/ {
     aisearch_pass docs;
+    aisearch_events on;
+    aisearch_valid active 5s;
+    aisearch_valid list 4s;
 }
 location ~ ^/jobs/(?<inst>[^/]+)/(?<job>[^/]+)$ {
     aisearch_pass docs instances/$inst/jobs/$job;
@@ -272,16 +276,35 @@ def tour_end(nginx: Nginx, collectd: Collectd) -> None:
     show_values(values, prefix)
 
 
-def stay(nginx: Nginx, socket_path: pathlib.Path) -> None:
-    print("\nAll of it stays up until Ctrl-C:\n")
+def tour_page(nginx: Nginx) -> None:
+    step(f"A page for people, to be opened in a browser: {nginx.url}{page.PATH}")
+    answer = show_curl(f"{nginx.url}{page.PATH}")
+    expect("the status", answer.status, 200)
+    expect("the page", "<title>AI Search jobs</title>" in answer.body, True)
+
+
+def live(simulator: Simulator) -> None:
+    """A job that runs and ends, one that fails, and a queue: over again each minute, for those who look at the page."""
+    for number in itertools.count(100):
+        simulator.job("instances/my-ai-search", f"{JOB[:-3]}{number}", source="user", description="Runs, and ends well",
+                      starts_in=2, ends_in=40, end_reason="completed")
+        simulator.job("instances/my-ai-search", f"{JOB[:-4]}1{number}", source="schedule", starts_in=40, ends_in=55)
+        simulator.job("namespaces/support/instances/tickets", f"{JOB[:-3]}{number}", source="user", description="Fails",
+                      starts_in=10, ends_in=30, end_reason="error: source not reachable")
+        time.sleep(60)
+
+
+def stay(nginx: Nginx, simulator: Simulator, socket_path: pathlib.Path) -> None:
+    print("\nAll of it stays up until Ctrl-C. The page, on which jobs come and go:\n")
+    show(f"{nginx.url}{page.PATH}")
+    print("\nand what else there is:\n")
     show(f"curl -si {nginx.url}/jobs/my-ai-search/{JOB}\n"
          f"curl -si {nginx.url}/client/v4/accounts/{ACCOUNT}/ai-search/instances/handbook/jobs\n"
          f"curl -s '{nginx.url}/aisearch_status?format=prometheus'\n"
          f"collectdctl -s {socket_path} listval        (Debian: collectd-utils)\n"
          f"{nginx.prefix}/nginx.conf, {nginx.prefix}/error.log")
     try:
-        while True:
-            signal.pause()
+        live(simulator)
     except Stopped as stopped:
         if stopped.signum != signal.SIGINT:
             raise
@@ -298,23 +321,25 @@ def start_and_tour(stack: contextlib.ExitStack, tmp: pathlib.Path, once: bool) -
     http = fill(NGINX_HTTP, **places)
     print("A simulated API, a real nginx and a real collectd, on loopback. nginx's configuration:\n")
     show(f"{http}\n{NGINX_SERVER}")
-    nginx = stack.enter_context(Nginx(tmp, NginxConfig(http=http, server=NGINX_SERVER, workers=2)))
+    server = NGINX_SERVER + page.location(tmp)
+    print("\nand a location for the page at " + page.PATH + ", as config/nginx.conf has it.")
+    nginx = stack.enter_context(Nginx(tmp, NginxConfig(http=http, server=server, workers=2)))
 
     plugin = fill(COLLECTD, NGINX_SOCKET=nginx.socket, **places)
     print("\nand collectd's:\n")
     show(f"<Plugin aisearch>\n{textwrap.indent(plugin, '  ')}</Plugin>")
 
     tour_nginx(nginx, simulator)
-
     socket_path = tmp / "collectd.sock"
     extra = fill(UNIXSOCK, SOCKET=socket_path, GROUP=grp.getgrgid(os.getegid()).gr_name)
     collectd = stack.enter_context(Collectd(tmp, CollectdConfig(aisearch=plugin, extra=extra, interval=1)))
     tour_collectd(collectd)
     tour_end(nginx, collectd)
+    tour_page(nginx)
     print("\nAll of this is as it should be.", flush=True)
 
     if not once:
-        stay(nginx, socket_path)
+        stay(nginx, simulator, socket_path)
 
 
 def run(once: bool) -> int:
