@@ -49,6 +49,7 @@ export function summary(list) {
         success: latest(good, 'ended')?.ended ?? NaN,
         usual: times.length ? times[times.length >> 1] : NaN,
         queued: jobs.filter((job) => job.state === 'queued').length,
+        running: jobs.filter((job) => job.state === 'running').length,
     };
 }
 

@@ -115,12 +115,23 @@ export class Row {
         this.shape.textContent = SHAPES[state] ?? (this.fault ? '!' : '·');
         this.shape.className = `shape ${state}`;
         this.button.setAttribute('aria-disabled', String(!newest));
-        this.word.textContent = [state || (this.list ? 'no jobs' : this.fault ? '' : this.#unasked()), why === state ? '' : why]
-            .filter(Boolean).join(', ') + (this.list?.queued > 1 ? `, ${number(this.list.queued)} queued` : '');
+        this.word.textContent = [state || (this.list ? 'no jobs' : this.fault ? '' : this.#unasked()), ...this.#others(),
+                                 why === state ? '' : why].filter(Boolean).join(', ');
         this.reason.textContent = newest?.end_reason ?? '';
         this.note.textContent = this.#note(now);
         if (this.list)
             this.#draw(now);
+    }
+
+    /** Jobs that are active besides the newest. */
+    #others() {
+        const { newest, running, queued } = this.list ?? {};
+        const told = [];
+        if (newest && running > (newest.state === 'running'))
+            told.push(`${number(running)} running`);
+        if (newest && queued > (newest.state === 'queued'))
+            told.push(`${number(queued)} queued`);
+        return told;
     }
 
     #unasked() {

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import time
 
 import pytest
@@ -172,6 +173,17 @@ def test_troubles_come_first_and_a_filter(looked_at, simulator):
     shown.run("const filter = document.querySelector('#filter'); filter.focus(); filter.value = 'fail';"
               "filter.dispatchEvent(new Event('input'))")
     assert shown.names() == ["dd", "team/ff"] and shown.text("#shown") == "2 of 6 instances"
+
+
+def test_a_queue(looked_at, simulator):
+    jobs = [{"id": "r", "state": "running"}, {"id": "q1", "state": "queued"}, {"id": "q2", "state": "queued"}]
+    simulator.instance(DOCS, jobs)
+    _, shown = looked_at("instance docs;")
+    shown.wait_row("docs", "queued, 1 running, 2 queued")
+    label = shown.run("return document.querySelector('.timeline svg').getAttribute('aria-label')")
+    assert label.startswith("The last 24 hours: 3 jobs: ") and "1 running" in label and "2 queued" in label
+    times = shown.run("return [...document.querySelectorAll('.timeline title')].map((one) => one.textContent)")
+    assert any(re.search(r"running, by user\nstarted .* \(\d{4}-\d\d-\d\d [\d:]+ UTC\)\nfor \d+ ", text) for text in times), times
 
 
 def test_keys_alone(looked_at, simulator):
