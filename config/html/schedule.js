@@ -1,10 +1,10 @@
 // Schedules calls of the API: a limit per burst, per minute, and of lookups in progress.
 
-const BURST = 16;             // calls at once, at most
-const A_MINUTE = 44;          // and in each minute; both together are no more than 60
+const BURST = 16;              // calls at once, at most
+const A_MINUTE = 44;           // and in each minute; both together are no more than 60
 const A_MINUTE_OF_STREAM = 17; // at most, by a stream alone: a running job is refreshed every 4 s
-const AT_A_TIME = 4;          // lookups; and together with streams no more than
-const CONNECTIONS = 5;        // a browser has six for HTTP/1.1, and one is for the status
+const AT_A_TIME = 4;           // lookups; and together with streams no more than
+const CONNECTIONS = 5;         // a browser has six for HTTP/1.1, and one is for the status
 
 export class Schedule {
     #calls = BURST;
