@@ -3,8 +3,7 @@
  *
  * The metrics of aisearch_status.  To add one, add a row to a table below, and
  * its value to ngx_http_aisearch_snapshot_t; a counter goes into
- * ngx_http_aisearch_stats.h.  Check the size of the buffer in
- * ngx_http_aisearch_status.c: what does not fit is cut.
+ * ngx_http_aisearch_stats.h.
  */
 
 
