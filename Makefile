@@ -193,6 +193,9 @@ check:
 	scripts/install-deps check
 	$(MAKE) --no-print-directory $(PARALLEL) test
 
+# TEST=NAME is one of them, in C or in Python: see scripts/run-test.
+TEST ?=
+ifeq ($(TEST),)
 test: all unit
 	@rm -rf $(RESULTS)
 	@status=0; \
@@ -200,17 +203,28 @@ test: all unit
 	$(MAKE) --no-print-directory test-integration || status=1; \
 	scripts/add-up-tests $(RESULTS) || status=1; \
 	exit $$status
+else
+test:
+	@$(TEST_ENV) PYTHON='$(PYTHON)' BUILD='$(BUILD)' MAKE='$(MAKE)' UNIT_WRAP='$(UNIT_WRAP)' scripts/run-test '$(TEST)'
+endif
 
 test-unit: unit
 	@$(TEST_ENV) scripts/run-unit-tests --results $(RESULTS) --wrap '$(UNIT_WRAP)' $(UNIT)
 
-test-integration: nginx collectd $(DRIVER) $(BENCH_TOOLS)
+# what the tests in Python run
+.PHONY: test-programs
+test-programs: nginx collectd $(DRIVER) $(BENCH_TOOLS)
+
+test-integration: test-programs
 	@$(TEST_ENV) PYTHON='$(PYTHON)' PYTEST_JOBS=$(PYTEST_JOBS) scripts/run-integration-tests $(RESULTS) $(PYTEST_ARGS)
 
 # Writes down, in docs/faults.md, what comes of each way in which the API may misbehave; test-integration compares.
+# ROW=NAME repeats one row, or ROW="NAME NAME" some, and compares.
+ROW ?=
 .PHONY: faults
 faults: nginx collectd
-	@AIS_WRITE_FAULTS=1 $(TEST_ENV) $(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/integration/test_faults.py
+	@$(if $(ROW),AIS_FAULTS_ROWS='$(ROW)',AIS_WRITE_FAULTS=1) $(TEST_ENV) \
+	    $(PYTHON) -m pytest -q -rP $(PYTEST_ARGS) tests/integration/test_faults.py
 
 # The page of config/html in Chromium; each test has a browser, and mostly waits.
 .PHONY: test-page
@@ -415,9 +429,9 @@ help:
 	@echo 'make            build/nginx/ngx_http_aisearch_module.so and build/collectd/aisearch.so'
 	@echo 'make deps       install what it takes to build (Debian packages)'
 	@echo 'make demo       see it work: nginx and collectd in front of a simulated API, until Ctrl-C (ONCE=1: one tour)'
-	@echo 'make check      build and run all tests'
+	@echo 'make check      build and run all tests; TEST=NAME: one of them, in C or in Python'
 	@echo 'make test-page  the page of config/html, in Chromium'
-	@echo 'make faults     write docs/faults.md anew: what comes of each way in which the API may misbehave'
+	@echo 'make faults     write docs/faults.md anew: what comes of each way in which the API may misbehave; ROW=NAME: repeat a row'
 	@echo 'make asan       the same with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
 	@echo 'make tsan       the unit tests and the plugin in many threads, with ThreadSanitizer; TSAN_TIME=20 (seconds)'
 	@echo 'make valgrind   the unit tests, and some of the others, under valgrind'

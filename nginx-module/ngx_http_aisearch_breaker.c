@@ -24,6 +24,10 @@ ngx_http_aisearch_breaker_enter(ngx_http_aisearch_account_t *account,
     ngx_shmtx_unlock(&account->shpool->mutex);
 
     if (*wait) {
+        ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "aisearch breaker: %V holds back, fault:%s wait:%M",
+                       &account->name, ais_fault_name(*fault), *wait);
+
         ngx_http_aisearch_count(account->stats->held);
         return NGX_DECLINED;
     }
@@ -65,6 +69,10 @@ ngx_http_aisearch_breaker_settle(ngx_http_aisearch_account_t *account,
     there = account->breaker->state != AIS_BREAKER_OPEN;
 
     ngx_shmtx_unlock(&account->shpool->mutex);
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch breaker: %V settled, fault:%s open:%ui",
+                   &account->name, ais_fault_name(verdict->fault), !there);
 
     switch (news) {
 

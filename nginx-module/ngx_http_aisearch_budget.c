@@ -385,6 +385,10 @@ ngx_http_aisearch_budget_take(ngx_http_aisearch_budget_t *b,
 
     ngx_shmtx_unlock(&b->shpool->mutex);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch budget: call newcomer:%ui ticket:%uL",
+                   newcomer, *ticket);
+
     if (*ticket == AIS_TICKET_NONE) {
         return false;
     }
@@ -456,6 +460,10 @@ ngx_http_aisearch_budget_check(ngx_http_aisearch_account_t *account,
 
     budget = account->budget;
     wait = ngx_http_aisearch_budget_wait(budget, newcomer);
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch budget: %V newcomer:%ui wait:%M",
+                   &account->name, newcomer, wait);
 
     if (wait && ngx_http_aisearch_may_warn(&budget->warned[newcomer])) {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,

@@ -65,6 +65,20 @@ static void ngx_http_aisearch_cache_warn(ngx_http_aisearch_cache_t *c,
     const char *what);
 
 
+const char  *ngx_http_aisearch_serve_names[] = {
+    [AIS_SERVE_NOTHING] = "nothing",
+    [AIS_SERVE_FRESH] = "fresh",
+    [AIS_SERVE_UPDATING] = "updating",
+    [AIS_SERVE_STALE] = "stale",
+    [AIS_SERVE_FAILED] = "failed"
+};
+
+
+const char  *ngx_http_aisearch_fetch_names[] = {
+    "nobody", "other", "leader", "loner"
+};
+
+
 /*
  * Eight bytes at a time, on each look-up, which costs a third of
  * ngx_murmur_hash2().  Keys that collide cost a comparison, no more: the tree
@@ -164,6 +178,12 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
 
     if (lookup.fetch == NGX_HTTP_AISEARCH_LONER) {
         ngx_http_aisearch_cache_warn(c, "entry");
+
+    } else if (lookup.fetch == NGX_HTTP_AISEARCH_LEADER
+               && !(flags & NGX_HTTP_AISEARCH_ASK))
+    {
+        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                       "aisearch lease: key:%08xD taken", key->hash);
     }
 
     return lookup;
@@ -310,6 +330,11 @@ ngx_http_aisearch_cache_store(ngx_http_aisearch_account_t *account,
     }
 
     ngx_shmtx_unlock(&c->shpool->mutex);
+
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch store: key:%08xD %s fault:%s waiters:%xL",
+                   key->hash, stored == NGX_OK ? "done" : "lease lost",
+                   ais_fault_name(answer->verdict.fault), waiters);
 
     ngx_http_aisearch_wakeup_send(waiters);
 

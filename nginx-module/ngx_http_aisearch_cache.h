@@ -53,6 +53,11 @@ typedef struct {
 #define NGX_HTTP_AISEARCH_CHANGES    256
 
 
+/* for the debug log */
+extern const char  *ngx_http_aisearch_serve_names[];
+extern const char  *ngx_http_aisearch_fetch_names[];
+
+
 /* whether it is the caller who fetches */
 
 static ngx_inline ngx_uint_t

@@ -251,10 +251,18 @@ ngx_http_aisearch_entry_read_body(ngx_http_aisearch_entry_t *e, u_char *dst)
     dst = ngx_cpymem(dst, e->data + e->key_len, n);
     rest -= n;
 
-    for (chunk = e->chunks; rest; chunk = chunk->next) {
-        n = ngx_min(rest, NGX_HTTP_AISEARCH_CHUNK);
-        dst = ngx_cpymem(dst, chunk->data, n);
-        rest -= n;
+    /* on every hit: a whole chunk is copied without a call */
+
+    for (chunk = e->chunks;
+         rest >= NGX_HTTP_AISEARCH_CHUNK;
+         chunk = chunk->next)
+    {
+        dst = ngx_cpymem(dst, chunk->data, NGX_HTTP_AISEARCH_CHUNK);
+        rest -= NGX_HTTP_AISEARCH_CHUNK;
+    }
+
+    if (rest) {
+        ngx_memcpy(dst, chunk->data, rest);
     }
 }
 

@@ -329,6 +329,11 @@ static void
 ngx_http_aisearch_eviction_drop(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e)
 {
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch evict: key:%08xD rank:%ui size:%uz",
+                   (uint32_t) e->node.key, (ngx_uint_t) e->rank,
+                   ngx_http_aisearch_entry_memory(e));
+
     ngx_http_aisearch_entry_delete(c, e);
 
     c->sh->evictions++;

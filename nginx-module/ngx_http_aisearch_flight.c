@@ -53,7 +53,6 @@ struct ngx_http_aisearch_flight_s {
 };
 
 
-static void ngx_http_aisearch_flight_end(ngx_uint_t all);
 static ngx_http_aisearch_flight_t *ngx_http_aisearch_flight_get(
     ngx_http_aisearch_account_t *account, ngx_http_aisearch_query_t *query,
     ngx_http_aisearch_lookup_t *lookup);
@@ -104,32 +103,16 @@ ngx_http_aisearch_flight_init(ngx_http_aisearch_flight_pt landed)
 }
 
 
-/* the process leaves: let the others take over what it fetches */
-
 void
-ngx_http_aisearch_flight_done(void)
-{
-    if (ngx_http_aisearch_flight_landed) {
-        ngx_http_aisearch_flight_end(/* all */ 1);
-    }
-}
-
-
-void
-ngx_http_aisearch_flight_quit(void)
-{
-    ngx_http_aisearch_flight_end(/* all */ 0);
-}
-
-
-/* ends those that only refresh what is watched, or all */
-
-static void
 ngx_http_aisearch_flight_end(ngx_uint_t all)
 {
     ngx_uint_t                   i;
     ngx_queue_t                 *bucket, *q, *next;
     ngx_http_aisearch_flight_t  *f;
+
+    if (ngx_http_aisearch_flight_landed == NULL) {
+        return;
+    }
 
     for (i = 0; i < NGX_HTTP_AISEARCH_FLIGHTS; i++) {
         bucket = &ngx_http_aisearch_flights[i];
@@ -165,6 +148,11 @@ ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
 
     ctx->flight = f;
     ngx_queue_insert_tail(&f->waiters, &ctx->queue);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ctx->request->connection->log, 0,
+                   "aisearch wait: key:%08xD fetched by %s worker",
+                   query->key.hash, f->phase == NGX_HTTP_AISEARCH_FOLLOW
+                                    ? "another" : "this");
 
     if (ctx->bypass) {
         f->flags |= NGX_HTTP_AISEARCH_BYPASS;
@@ -234,6 +222,9 @@ ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx)
     f = ctx->flight;
 
     ngx_http_aisearch_flight_remove(ctx);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ctx->request->connection->log, 0,
+                   "aisearch leave: key:%08xD", f->upstream.query.key.hash);
 
     if (!ngx_queue_empty(&f->waiters)) {
         return;
@@ -452,6 +443,12 @@ ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f)
                        &ngx_http_aisearch_flight_first(f)->conf->freshness,
                        f->start, f->flags, sa->pool, answer);
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_http_aisearch_flight_log(f), 0,
+                   "aisearch follow: key:%08xD serve:%s fetch:%s",
+                   f->upstream.query.key.hash,
+                   ngx_http_aisearch_serve_names[lookup.serve],
+                   ngx_http_aisearch_fetch_names[lookup.fetch]);
+
     if (lookup.serve != AIS_SERVE_NOTHING) {
         f->leased = (lookup.fetch == NGX_HTTP_AISEARCH_LEADER);
 
@@ -517,6 +514,11 @@ ngx_http_aisearch_flight_fail(ngx_http_aisearch_flight_t *f)
 
     account = f->upstream.account;
     fault = f->upstream.fault;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_http_aisearch_flight_log(f), 0,
+                   "aisearch no fetch: key:%08xD fault:%s wait:%M",
+                   f->upstream.query.key.hash, ais_fault_name(fault),
+                   f->upstream.wait);
 
     if (fault == AIS_FAULT_INTERNAL) {
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
@@ -605,6 +607,9 @@ ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
     ngx_http_aisearch_flight_unfollow(f);
 
     f->phase = NGX_HTTP_AISEARCH_LAND;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch land: key:%08xD", f->upstream.query.key.hash);
 
     ngx_http_aisearch_flight_landed(&f->upstream.query.key, sa);
 

@@ -62,7 +62,13 @@ typedef void (*ngx_http_aisearch_flight_pt)(ngx_http_aisearch_key_t *key,
 
 /* in a worker: "landed" is called before those who wait get the answer */
 void ngx_http_aisearch_flight_init(ngx_http_aisearch_flight_pt landed);
-void ngx_http_aisearch_flight_done(void);
+
+/*
+ * The worker is leaving: ends the flights that only refresh what is watched,
+ * or all of them, so that other workers take over what they fetch.
+ */
+void ngx_http_aisearch_flight_end(ngx_uint_t all);
+
 ngx_int_t ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
 
@@ -80,9 +86,6 @@ void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
 void ngx_http_aisearch_flight_give_up(ngx_http_aisearch_ctx_t *ctx);
 
 void ngx_http_aisearch_flight_look(void);
-
-/* the worker is leaving: what was to be refreshed is left to others */
-void ngx_http_aisearch_flight_quit(void);
 
 /* response: the answer that the request waited for stands in the context */
 void ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx);

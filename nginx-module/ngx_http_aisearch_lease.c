@@ -83,6 +83,7 @@ void
 ngx_http_aisearch_lease_renew(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key)
 {
+    ngx_uint_t                  held;
     ngx_http_aisearch_cache_t  *c;
     ngx_http_aisearch_entry_t  *e;
 
@@ -94,11 +95,17 @@ ngx_http_aisearch_lease_renew(ngx_http_aisearch_account_t *account,
 
     /* a leader that was late may find that another took over */
 
-    if (e && e->leader == ngx_pid && e->lease) {
+    held = e && e->leader == ngx_pid && e->lease;
+
+    if (held) {
         ngx_http_aisearch_lease_take(e);
     }
 
     ngx_shmtx_unlock(&c->shpool->mutex);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch lease: key:%08xD %s", key->hash,
+                   held ? "renewed" : "lost");
 }
 
 
@@ -126,6 +133,10 @@ ngx_http_aisearch_lease_release(ngx_http_aisearch_account_t *account,
     }
 
     ngx_shmtx_unlock(&c->shpool->mutex);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch lease: key:%08xD released waiters:%xL",
+                   key->hash, waiters);
 
     ngx_http_aisearch_wakeup_send(waiters);
 }

@@ -332,6 +332,11 @@ ngx_http_aisearch_limit(ngx_http_aisearch_ctx_t *ctx,
 
     ngx_shmtx_unlock(&shpool->mutex);
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, ctx->request->connection->log, 0,
+                   "aisearch limit: key:%08xD excess:%L may:%ui fetch:%s",
+                   query->key.hash, excess, may,
+                   ngx_http_aisearch_fetch_names[lookup->fetch]);
+
     if (may || !ngx_http_aisearch_fetches(lookup)) {
         return NGX_DECLINED;
     }

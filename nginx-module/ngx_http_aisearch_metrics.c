@@ -3,8 +3,7 @@
  *
  * The metrics of aisearch_status.  To add one, add a row to a table below, and
  * its value to ngx_http_aisearch_snapshot_t; a counter goes into
- * ngx_http_aisearch_stats.h.  Check the size of the buffer in
- * ngx_http_aisearch_status.c: what does not fit is cut.
+ * ngx_http_aisearch_stats.h.
  */
 
 
@@ -291,13 +290,30 @@ ngx_http_aisearch_metrics_is_open(ngx_http_aisearch_origin_t *origin,
 }
 
 
+/* fills the buffer if the string does not fit, as ngx_slprintf() does */
+
+static void
+ngx_http_aisearch_metrics_escape(ngx_buf_t *b, ngx_str_t *s)
+{
+    size_t  len;
+
+    len = s->len + ngx_escape_json(NULL, s->data, s->len);
+
+    if (len > (size_t) (b->end - b->last)) {
+        b->last = b->end;
+        return;
+    }
+
+    b->last = (u_char *) ngx_escape_json(b->last, s->data, s->len);
+}
+
+
 static void
 ngx_http_aisearch_metrics_locations(ngx_buf_t *b, void *data, ngx_uint_t json)
 {
     ngx_http_aisearch_origin_t  *origin = data;
 
     const char                 *comma;
-    ngx_str_t                  *location;
     ngx_uint_t                  i;
     ngx_http_aisearch_pass_t  **passes;
 
@@ -312,11 +328,8 @@ ngx_http_aisearch_metrics_locations(ngx_buf_t *b, void *data, ngx_uint_t json)
             continue;
         }
 
-        location = &passes[i]->location;
-
         ngx_http_aisearch_print(b, "%s\"", comma);
-        b->last = (u_char *) ngx_escape_json(b->last, location->data,
-                                             location->len);
+        ngx_http_aisearch_metrics_escape(b, &passes[i]->location);
         ngx_http_aisearch_print(b, "\"");
 
         comma = ",";
@@ -348,41 +361,6 @@ ngx_http_aisearch_metrics_allowance(ngx_buf_t *b, void *data, ngx_uint_t json)
     }
 
     ngx_http_aisearch_print(b, "]");
-}
-
-
-size_t
-ngx_http_aisearch_metrics_origin_len(ngx_http_aisearch_origin_t *origin)
-{
-    size_t                         len;
-    ngx_uint_t                     i;
-    ngx_http_aisearch_pass_t     **passes;
-    ngx_http_aisearch_allowed_t   *allowed;
-
-    len = 0;
-
-    if (origin->account->instances) {
-        allowed = origin->account->instances->elts;
-
-        for (i = 0; i < origin->account->instances->nelts; i++) {
-            len += allowed[i].namespace.len + allowed[i].instance.len
-                   + sizeof("\"/\",") - 1;
-        }
-    }
-
-    passes = origin->passes->elts;
-
-    for (i = 0; i < origin->passes->nelts; i++) {
-
-        if (ngx_http_aisearch_metrics_is_open(origin, passes[i])) {
-            len += passes[i]->location.len
-                   + ngx_escape_json(NULL, passes[i]->location.data,
-                                     passes[i]->location.len)
-                   + sizeof("\"\",") - 1;
-        }
-    }
-
-    return len;
 }
 
 

@@ -76,11 +76,6 @@ extern ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[];
 extern ngx_http_aisearch_metric_t  ngx_http_aisearch_zone_metrics[];
 
 
-/* how long what is told of the origin may be */
-size_t ngx_http_aisearch_metrics_origin_len(
-    ngx_http_aisearch_origin_t *origin);
-
-
 #define ngx_http_aisearch_print(b, ...)                                       \
     (b)->last = ngx_slprintf((b)->last, (b)->end, __VA_ARGS__)
 

@@ -651,7 +651,7 @@ ngx_http_aisearch_woken(void)
 
     if (ngx_exiting) {
         ngx_http_aisearch_watch_end();
-        ngx_http_aisearch_flight_quit();
+        ngx_http_aisearch_flight_end(/* all */ 0);
     }
 }
 
@@ -667,7 +667,7 @@ ngx_http_aisearch_exit_process(ngx_cycle_t *cycle)
         return;
     }
 
-    ngx_http_aisearch_flight_done();
+    ngx_http_aisearch_flight_end(/* all */ 1);
     ngx_http_aisearch_net_done(amcf);
     ngx_http_aisearch_wakeup_done();
 }

@@ -215,6 +215,9 @@ ngx_http_aisearch_pace_enter(ngx_http_aisearch_budget_t *budget,
 
     ngx_shmtx_unlock(&budget->shpool->mutex);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch pace: interval:%L wait:%L", interval, wait);
+
     return (ngx_msec_t) wait;
 }
 

@@ -233,6 +233,12 @@ ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
 
     lookup = ngx_http_aisearch_refresh_look_up(w, NGX_HTTP_AISEARCH_ASK);
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch refresh: key:%08xD serve:%s fetch:%s",
+                   w->query.key.hash,
+                   ngx_http_aisearch_serve_names[lookup.serve],
+                   ngx_http_aisearch_fetch_names[lookup.fetch]);
+
     if (lookup.fetch == NGX_HTTP_AISEARCH_NOBODY) {
         ngx_http_aisearch_refresh_schedule(w);
 

@@ -97,6 +97,12 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
     ctx->cache_status = ngx_http_aisearch_cache_status(ctx, &lookup);
     ctx->lifetime = lookup.lifetime;
 
+    ngx_log_debug5(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "aisearch lookup: %V \"%V\" key:%08xD decision:%V fetch:%s",
+                   &ctx->account->name, &query.key.path, query.key.hash,
+                   &ngx_http_aisearch_cache_statuses[ctx->cache_status],
+                   ngx_http_aisearch_fetch_names[lookup.fetch]);
+
     if (lookup.serve != AIS_SERVE_NOTHING
         || ngx_http_aisearch_unattended(r))
     {

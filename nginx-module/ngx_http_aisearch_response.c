@@ -189,6 +189,12 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
 
     status = ngx_http_aisearch_answer_status(answer);
 
+    ngx_log_debug4(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "aisearch answer: %ui %V fault:%s age:%M", status,
+                   &ngx_http_aisearch_cache_statuses[ctx->cache_status],
+                   ais_fault_name(answer->verdict.fault),
+                   (ngx_msec_t) ngx_http_aisearch_answer_age(answer));
+
     /* that the API fails is told by a metric: the scrape itself is fine */
 
     if (ctx->scrape && status >= NGX_HTTP_INTERNAL_SERVER_ERROR) {

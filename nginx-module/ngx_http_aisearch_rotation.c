@@ -63,6 +63,11 @@ ngx_http_aisearch_rotation_choose(ngx_http_aisearch_account_t *account,
 
     ngx_shmtx_unlock(&account->shpool->mutex);
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch credential: %V slot:%ui refused:%ui",
+                   &account->name, (ngx_uint_t) choice->slot + 1,
+                   (ngx_uint_t) choice->none);
+
     if (choice->none) {
         return NULL;
     }

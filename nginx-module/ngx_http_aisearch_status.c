@@ -15,9 +15,8 @@
 #include "ais_version.h"
 
 
-#define NGX_HTTP_AISEARCH_STATUS_HEAD     5120
-#define NGX_HTTP_AISEARCH_STATUS_ACCOUNT  8192
-#define NGX_HTTP_AISEARCH_STATUS_LINES    96
+/* of an account or the zone, to begin with */
+#define NGX_HTTP_AISEARCH_STATUS_SIZE  8192
 
 
 /* before another member of an object in JSON */
@@ -41,8 +40,8 @@ static ngx_int_t ngx_http_aisearch_status_read(ngx_http_request_t *r,
 static void ngx_http_aisearch_status_account(
     ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_snapshot_t *snapshot);
-static ngx_buf_t *ngx_http_aisearch_status_buf(ngx_http_request_t *r,
-    ngx_http_aisearch_status_t *status);
+static ngx_buf_t *ngx_http_aisearch_status_text(ngx_http_request_t *r,
+    ngx_http_aisearch_status_t *status, ngx_uint_t prometheus);
 
 static void ngx_http_aisearch_status_json(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status);
@@ -99,17 +98,15 @@ ngx_http_aisearch_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    b = ngx_http_aisearch_status_buf(r, &status);
+    b = ngx_http_aisearch_status_text(r, &status, prometheus);
     if (b == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     if (prometheus) {
-        ngx_http_aisearch_status_prometheus(b, &status);
         ngx_str_set(&r->headers_out.content_type, "text/plain; version=0.0.4");
 
     } else {
-        ngx_http_aisearch_status_json(b, &status);
         ngx_str_set(&r->headers_out.content_type, "application/json");
     }
 
@@ -263,23 +260,38 @@ ngx_http_aisearch_status_account(ngx_http_aisearch_account_t *account,
 }
 
 
+/* what fills its buffer may have been cut: it is written again, into a larger */
+
 static ngx_buf_t *
-ngx_http_aisearch_status_buf(ngx_http_request_t *r,
-    ngx_http_aisearch_status_t *status)
+ngx_http_aisearch_status_text(ngx_http_request_t *r,
+    ngx_http_aisearch_status_t *status, ngx_uint_t prometheus)
 {
-    size_t      len;
-    ngx_uint_t  i;
+    size_t      size;
+    ngx_buf_t  *b;
 
-    len = NGX_HTTP_AISEARCH_STATUS_HEAD + 8 * status->zone.name.len;
+    size = (status->naccounts + 1) * NGX_HTTP_AISEARCH_STATUS_SIZE;
 
-    for (i = 0; i < status->naccounts; i++) {
-        len += NGX_HTTP_AISEARCH_STATUS_ACCOUNT
-               + NGX_HTTP_AISEARCH_STATUS_LINES * status->accounts[i].name.len
-               + ngx_http_aisearch_metrics_origin_len(
-                                                  &status->accounts[i].origin);
+    for ( ;; ) {
+        b = ngx_create_temp_buf(r->pool, size);
+        if (b == NULL) {
+            return NULL;
+        }
+
+        if (prometheus) {
+            ngx_http_aisearch_status_prometheus(b, status);
+
+        } else {
+            ngx_http_aisearch_status_json(b, status);
+        }
+
+        if (b->last < b->end) {
+            return b;
+        }
+
+        (void) ngx_pfree(r->pool, b->start);
+
+        size *= 2;
     }
-
-    return ngx_create_temp_buf(r->pool, len);
 }
 
 

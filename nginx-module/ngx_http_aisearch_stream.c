@@ -528,6 +528,10 @@ ngx_http_aisearch_stream_send_event(ngx_http_aisearch_ctx_t *ctx,
 
     ngx_http_aisearch_count(ctx->account->stats->events);
 
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ctx->request->connection->log, 0,
+                   "aisearch event: key:%08xD type:%ui size:%uz",
+                   watcher->key.hash, (ngx_uint_t) event, text->len);
+
     return ngx_http_aisearch_stream_send(ctx, text->data, text->len,
                                        event == NGX_HTTP_AISEARCH_EVENT_END);
 }

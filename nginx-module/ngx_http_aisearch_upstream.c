@@ -188,6 +188,13 @@ ngx_http_aisearch_upstream_fetch(ngx_http_aisearch_upstream_t *u,
     u->fault = AIS_FAULT_INTERNAL;
     u->asked = ngx_http_aisearch_now();
 
+    ngx_log_debug5(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch fetch: key:%08xD \"GET %s\" credential:%ui "
+                   "newcomer:%ui quick:%ui", u->query.key.hash,
+                   u->refusal ? u->witness : u->path,
+                   (ngx_uint_t) u->choice.slot + 1, u->newcomer,
+                   (ngx_uint_t) u->pass.quick);
+
     return ais_client_fetch(client, target, credential,
                             u->refusal ? u->witness : u->path,
                             ngx_http_aisearch_upstream_fetched, u);
@@ -227,6 +234,12 @@ ngx_http_aisearch_upstream_fetched(void *data,
     ngx_http_aisearch_budget_observe(u->account->budget, response);
 
     verdict = ngx_http_aisearch_upstream_judge(u, response, &err);
+
+    ngx_log_debug5(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch fetched: key:%08xD status:%d fault:%s calls:%ud "
+                   "time:%L", u->query.key.hash, response->status,
+                   ais_fault_name(verdict.fault), response->calls,
+                   response->elapsed);
 
     u->reachable = ngx_http_aisearch_breaker_settle(u->account, &u->pass,
                                                     response, &verdict,

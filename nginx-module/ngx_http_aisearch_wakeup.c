@@ -153,6 +153,9 @@ ngx_http_aisearch_wakeup_send(uint64_t workers)
             continue;
         }
 
+        ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ngx_cycle->log, 0,
+                       "aisearch wakeup: sent worker:%ui", i);
+
         /* a descriptor that is full wakes its reader all the same */
 
         n = write(fds[i], &one, sizeof(uint64_t));
@@ -194,6 +197,9 @@ ngx_http_aisearch_wakeup_handler(ngx_event_t *ev)
 
     n = read(c->fd, &count, sizeof(uint64_t));
     (void) n;
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ev->log, 0,
+                   "aisearch wakeup: heard worker:%ui", ngx_worker);
 
     ngx_http_aisearch_wakeup_notify();
 }

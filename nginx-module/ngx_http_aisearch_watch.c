@@ -82,6 +82,10 @@ ngx_http_aisearch_watch_join(ngx_http_aisearch_watcher_t *watcher)
 
     ngx_http_aisearch_stats_watch(w->account->stats, watcher->stream, 1);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, watcher->ctx->request->connection->log,
+                   0, "aisearch watch: key:%08xD version:%ui",
+                   w->query.key.hash, w->version);
+
     return NGX_OK;
 }
 
@@ -105,6 +109,9 @@ ngx_http_aisearch_watch_leave(ngx_http_aisearch_watcher_t *watcher)
     }
 
     ngx_http_aisearch_stats_watch(w->account->stats, watcher->stream, -1);
+
+    ngx_log_debug1(NGX_LOG_DEBUG_HTTP, watcher->ctx->request->connection->log,
+                   0, "aisearch unwatch: key:%08xD", w->query.key.hash);
 
     if (ngx_queue_empty(&w->watchers) && !w->telling) {
         ngx_http_aisearch_watch_destroy(w);
@@ -353,6 +360,12 @@ static void
 ngx_http_aisearch_watch_change(ngx_http_aisearch_watch_t *w)
 {
     w->version++;
+
+    ngx_log_debug3(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
+                   "aisearch change: key:%08xD version:%ui fault:%s",
+                   w->query.key.hash, w->version,
+                   ais_fault_name(w->fault ? w->fault->answer.verdict.fault
+                                           : AIS_FAULT_NONE));
 
     ngx_post_event(&w->told, &ngx_posted_next_events);
 }

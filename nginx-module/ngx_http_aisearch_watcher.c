@@ -233,6 +233,10 @@ ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx)
 
     ngx_add_timer(&watcher->timer, (ngx_msec_t) left);
 
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "aisearch hold: key:%08xD time:%M", watcher->key.hash,
+                   (ngx_msec_t) left);
+
     r->write_event_handler = ngx_http_request_empty_handler;
     r->main->count++;
 
@@ -287,6 +291,10 @@ ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher)
     }
 
     ngx_http_set_log_request(r->connection->log, r);
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "aisearch notify: key:%08xD version:%ui",
+                   watcher->key.hash, watcher->version);
 
     if (watcher->stream) {
         ngx_http_aisearch_stream_tell(ctx);

@@ -92,8 +92,9 @@ def run(tmp: pathlib.Path, certificates: Certificates, behaviours: list[Behaviou
         for patient in (False, True):  # whose clock can be advanced, since none of its look-ups is under way then
             accounts = [_account(tmp, b, upstreams[b.name].url(), certificates, LOOKS[patient])
                         for b in behaviours if (b.patience > 0) == patient]
-            daemons[patient] = stack.enter_context(Collectd(
-                tmp, Config("\n".join(accounts), INTERVAL), env=clock.env, preload=[clock.library] * patient))
+            if accounts:
+                daemons[patient] = stack.enter_context(Collectd(
+                    tmp, Config("\n".join(accounts), INTERVAL), env=clock.env, preload=[clock.library] * patient))
         cells = {}
         for state in STATES:
             round_of = [Cell(b, daemons[b.patience > 0]) for b in behaviours]

@@ -12,6 +12,7 @@ _TEXT = """\
 
 What nginx and collectd make of each behaviour of an upstream, as the tests have observed it
 (`tests/integration/test_faults.py`; `make faults` writes this page, and `make check` fails where it is not true).
+`make faults ROW=fin_in_body` repeats the row of that name alone, and compares it with this page.
 
 The columns of **nginx** are what a client gets whose entry of the cache is *absent*, *fresh* or *stale* (with
 `aisearch_use_stale error=1h`) when the upstream has begun to misbehave, and what {waiters} clients get who wait for one
@@ -33,20 +34,25 @@ verification gets no request, and neither does whatever a redirect leads to.
 _HEAD = """
 ## {title}
 
-| the API | nginx: absent | fresh | stale | waiters |{more} collectd: never read | read before |
-| --- | --- | --- | --- | --- |{rule} --- | --- |
+| row | the API | nginx: absent | fresh | stale | waiters |{more} collectd: never read | read before |
+| --- | --- | --- | --- | --- | --- |{rule} --- | --- |
 """
 
 
-def render(groups: dict[str, list[Behaviour]], nginx: dict[tuple[str, str], faults_nginx.Cell],
-           collectd: dict[tuple[str, str], faults_collectd.Cell]) -> str:
+Cells = dict[tuple[str, str], faults_nginx.Cell] | dict[tuple[str, str], faults_collectd.Cell]
+
+
+def render(groups: dict[str, list[Behaviour]], nginx: Cells, collectd: Cells) -> str:
     text = _TEXT.format(waiters=faults_nginx.WAITERS)
     for title, behaviours in groups.items():
         slots = title == REFUSALS
         text += _HEAD.format(title=title, more=" two credentials |" * slots, rule=" --- |" * slots)
-        for behaviour in behaviours:
-            cells = [*(nginx[behaviour.name, state].text() for state in faults_nginx.states(behaviour)),
-                     *(collectd[behaviour.name, state].text() for state in faults_collectd.STATES)]
-            assert all(cells)
-            text += f"| {' | '.join([behaviour.text, *cells])} |\n"
+        text += "".join(row(behaviour, nginx, collectd) + "\n" for behaviour in behaviours)
     return text
+
+
+def row(behaviour: Behaviour, nginx: Cells, collectd: Cells) -> str:
+    cells = [*(nginx[behaviour.name, state].text() for state in faults_nginx.states(behaviour)),
+             *(collectd[behaviour.name, state].text() for state in faults_collectd.STATES)]
+    assert all(cells)
+    return f"| {' | '.join([f'`{behaviour.name}`', behaviour.text, *cells])} |"

@@ -1,7 +1,9 @@
 """What the Makefile knows of what it builds for, and what it does not remove."""
 
 import os
+import re
 import subprocess
+import sys
 
 import pytest
 
@@ -86,6 +88,35 @@ def test_uninstall_refuses_while_something_needs_it(tmp_path, path, text):
     file.write_text("# aisearch_pass, LoadPlugin aisearch\n<Plugin threshold>\n  <Plugin aisearch>\n")
     done = make("uninstall", *where)
     assert done.returncode == 0 and not module.exists(), done.stdout
+
+
+@pytest.mark.parametrize("name, status, said", (
+    ("str", 0, "test_str "),
+    ("test_str.c", 0, "test_str "),
+    ("build::test_module_that_does_not_load_is_not_built", 0, "1 passed"),
+    ("build::test_of_no_such_name", 1, 'no test is called "build::test_of_no_such_name"'),
+))
+def test_one_test_is_run_by_its_name(name, status, said):
+    """For "make check TEST=NAME"; what it needs has been built."""
+    env = {**os.environ, "BUILD": str(BUILD), "MAKE": "true"}
+    run = subprocess.run([ROOT / "scripts/run-test", name], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         check=False, text=True, timeout=120)
+    assert run.returncode == status and said in run.stdout, run.stdout
+
+
+def fault_tests(rows: str) -> subprocess.CompletedProcess:
+    """What "make faults ROW=..." would run."""
+    return subprocess.run([sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/integration/test_faults.py"],
+                          env={**os.environ, "AIS_FAULTS_ROWS": rows}, cwd=ROOT, stdout=subprocess.PIPE, check=False,
+                          text=True, timeout=60)
+
+
+def test_one_row_of_the_fault_matrix_is_run_by_its_name():
+    tests = re.findall(r"test_faults\.py::(.*)", fault_tests("fin_in_body").stdout)
+    assert sorted({re.sub(r"\[fin_in_body-\w+\]|\[\w+-fin_in_body\]", "", test) for test in tests}) == [
+        "test_collectd", "test_nginx", "test_table"]
+    unknown = fault_tests("fin_in_body nosuch")
+    assert unknown.returncode == 2 and "docs/faults.md has no row nosuch" in unknown.stdout
 
 
 def test_the_plugin_does_not_grow():

@@ -1,6 +1,6 @@
 """
 What the plugin accepts and what it may notify of is in its man page and in its documentation, and nothing else; so are
-directives, cache statuses and metrics of the module in its; and what SECURITY.md promises is held by tests that there are.
+directives, variables, status and metrics of the module in its; and what SECURITY.md promises is held by tests that there are.
 """
 
 import re
@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from gateway import account
 from harness import BUILD, ROOT, temp_dir
 from harness.collectd import Config, refusal
 
@@ -173,10 +174,84 @@ def module(name: str) -> str:
     return (ROOT / f"nginx-module/ngx_http_aisearch_{name}.c").read_text()
 
 
+CONTEXTS = {"NGX_HTTP_MAIN_CONF": "http", "NGX_HTTP_SRV_CONF": "server", "NGX_HTTP_LOC_CONF": "location",
+            "NGX_HTTP_LIF_CONF": "if in location", "NGX_HTTP_LMT_CONF": "limit_except"}
+
+
+def commands(name: str) -> dict[str, list[str]]:
+    """The flags of each directive in the command table of a file."""
+    table = re.search(r"static ngx_command_t  \w+\[\] = \{(.*?)ngx_null_command", module(name), re.DOTALL)[1]
+    return {directive: flags.split("|") for directive, flags in re.findall(r'ngx_string\("(\w+)"\),\s+(\w[\w|]+),', table)}
+
+
+def directives(title: str) -> dict[str, dict[str, str]]:
+    """Those of a chapter in docs/nginx.md, by name: the cells of their tables, Syntax, Default and Context."""
+    chapter = re.search(rf"^## {title}$(.*?)^## ", MODULE_MANUAL, re.DOTALL | re.MULTILINE)[1]
+    found = {}
+    for heading, text in re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", chapter, re.DOTALL | re.MULTILINE):
+        cells = dict(re.findall(r"^\| (Syntax|Default|Context): \| (.*) \|$", text, re.MULTILINE))
+        found |= dict.fromkeys(heading.split(", "), cells)
+    return found
+
+
 def test_directives_of_the_module():
-    [table] = re.findall(r"ngx_http_aisearch_commands\[\] = \{(.*?)ngx_null_command", module("module"), re.DOTALL)
-    [chapter] = re.findall(r"^## Directives$(.*?)^## ", MODULE_MANUAL, re.DOTALL | re.MULTILINE)
-    assert sorted(re.findall(r"^### (\w+)$", chapter, re.MULTILINE)) == sorted(re.findall(r'ngx_string\("(\w+)"\)', table))
+    """In both directions, with the contexts that the flags allow."""
+    documented = directives("Directives")
+    contexts = {name: ", ".join(text for flag, text in CONTEXTS.items() if flag in flags)
+                for name, flags in commands("module").items()}
+    assert {name: cells["Context"] for name, cells in documented.items()} == contexts
+    assert sorted(directives("The account block")) == sorted(commands("account_conf"))
+
+
+@pytest.mark.parametrize("title", ["Directives", "The account block"])
+def test_syntax_and_default_of_each_directive(title):
+    """They name the directive; and what has a switch shows both of its positions."""
+    flags = commands("module") | commands("account_conf")
+    for name, cells in directives(title).items():
+        assert f"**{name}**" in cells["Syntax"], name
+        assert (r"`on` \| `off`" in cells["Syntax"]) == ("NGX_CONF_FLAG" in flags[name]), name
+        assert re.match(rf"- ?|(?:{name} [^;]+;(?:<br>)?)+$", cells["Default"]), name
+
+
+# Where the field of a configuration has another name than its directive.
+FIELDS = {"limit_status": "limit_fetches_status", "limit": "limit_fetches", "bypass": "cache_bypass"}
+
+UNITS = {"": 1, "ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+CONSTANTS = {"SECOND": 1000, "MINUTE": 60_000, "DAY": 86_400_000, "NGX_HTTP_TOO_MANY_REQUESTS": 429, "NULL": 0}
+
+
+def number(text: str) -> int:
+    """A value in the documentation; times in ms."""
+    amount, unit = re.fullmatch(r"(\d+)(\w*)", {"on": "1", "off": "0", "-": "0"}.get(text, text)).groups()
+    return int(amount) * UNITS[unit]
+
+
+def test_defaults_of_directives():
+    """Those by which a configuration is completed."""
+    code = re.findall(r"ngx_conf_(?:merge|init)_\w*value\(\w+->(\w+),(?:\s*prev->\w+,)?\s*(\w+)\)",
+                      module("module") + module("account"))
+    assert len(code) >= 13
+    documented = directives("Directives") | directives("The account block")
+    for field, value in code:
+        name = FIELDS.get(field, field)
+        name = name if name in documented else f"aisearch_{name}"
+        default = documented[name]["Default"].removeprefix(name).strip(" ;")
+        assert number(default) == int(CONSTANTS.get(value, value)), name
+
+
+def test_default_lifetimes():
+    text = (ROOT / "common/ais_policy.c").read_text()
+    table = re.search(r"ais_valid_default = \{(.*?)\};", text, re.DOTALL)[1]
+    code = {name: eval(value, dict(CONSTANTS)) for name, value in re.findall(r"\.(\w+) = (.*),", table)}
+    shown = dict(re.findall(r"aisearch_valid (\w+) ([^;]+);", directives("Directives")["aisearch_valid"]["Default"]))
+    shown["active"], shown["active_max"] = shown["active"].split()
+    assert {name: number(time) for name, time in shown.items()} == code
+
+
+def test_variables_of_the_module():
+    [chapter] = re.findall(r"^## Variables$(.*?)^## ", MODULE_MANUAL, re.DOTALL | re.MULTILINE)
+    assert re.findall(r"^\| `\$(\w+)` \| .+ \|$", chapter, re.MULTILINE) == re.findall(
+        r'\{ ngx_string\("(\w+)"\), NULL,', module("variables"))
 
 
 def test_cache_statuses_of_the_module():
@@ -185,12 +260,63 @@ def test_cache_statuses_of_the_module():
     assert sorted(re.findall(r"`([A-Z]+)`: ", row)) == sorted(re.findall(r'ngx_string\("([A-Z]+)"\)', names))
 
 
-def test_metrics_of_the_module():
-    metrics = set(re.findall(r'"(aisearch_\w+)", "(?:gauge|counter|histogram)"', module("metrics")))
-    assert len(metrics) >= 20
-    metrics |= set(re.findall(r'"(aisearch_\w+)", "', (ROOT / "common/ais_exposition.c").read_text()))
-    assert len(metrics) >= 30
-    assert [metric for metric in metrics if not re.search(rf"`{metric}[`{{]", MODULE_MANUAL)] == []
+def status_rows() -> list[tuple[str, str]]:
+    """Of the tables in the chapter "Status": the member of the JSON, and the metric of Prometheus, if any."""
+    [chapter] = re.findall(r"^## Status$(.*?)^## ", MODULE_MANUAL, re.DOTALL | re.MULTILINE)
+    accounts = re.findall(r"^\| `([\w.]+)` \| (?:`([\w{}]+)`)? ?\|", chapter, re.MULTILINE)
+    zone = chapter[chapter.index("and of the cache, in `zone`"):]
+    keys, names = re.findall(r"`([a-z]\w+)`", zone), re.findall(r"`(aisearch_zone_\w+)`", zone)
+    zone_keys = [f"zone.{key}" for key in keys if key != "zone" and key not in names]
+    return accounts + list(zip(zone_keys, names, strict=True))
+
+
+def members(status: dict) -> set[str]:
+    """Of the JSON: those of an account, and of the zone."""
+    groups = {"budget", "breaker", "credential"}
+    [account] = status["accounts"].values()
+    found = {key for key in account if key not in groups}
+    found |= {f"{group}.{key}" for group in groups for key in account[group]}
+    return found | {f"zone.{key}" for key in status["zone"] if key != "name"}
+
+
+def families(exposition: str) -> dict[str, str]:
+    """The kind of each metric in Prometheus' format; each has a sentence that explains it."""
+    helps = dict(re.findall(r"^# HELP (\w+) (.*)$", exposition, re.MULTILINE))
+    kinds = dict(re.findall(r"^# TYPE (\w+) (\w+)$", exposition, re.MULTILINE))
+    assert set(helps) == set(kinds)
+    assert [name for name, text in helps.items() if not re.fullmatch(r"[A-Z0-9].*\.", text)] == []
+    return kinds
+
+
+def test_status_of_the_module(nginx, simulator):
+    """Each member of the JSON and each metric is documented, with its label, and nothing else is."""
+    server = nginx(http=account(simulator), server="location = /status { aisearch_status; }")
+    rows = status_rows()
+    assert sorted(key for key, _ in rows) == sorted(members(server.get("/status").json()))
+    exposition = server.get("/status?format=prometheus").body.decode()
+    kinds = families(exposition)
+    assert sorted(re.sub("{.*", "", metric) for _, metric in rows if metric) == sorted(kinds)
+    assert [name for name, kind in kinds.items() if (kind == "counter") != name.endswith("_total")] == []
+    labels = set(re.findall(r'^(\w+)\{account="\w+",(\w+)=', exposition, re.MULTILINE))
+    assert {tuple(metric.rstrip("}").split("{")) for _, metric in rows if "{" in metric} == {
+        (name, label) for name, label in labels if label != "le"}
+
+
+def test_metrics_of_jobs():
+    """Those of aisearch_metrics."""
+    [chapter] = re.findall(r"^## Metrics of jobs$(.*?)^## ", MODULE_MANUAL, re.DOTALL | re.MULTILINE)
+    documented = re.findall(r"^\| `(\w+)(?:\{\w+\})?` \| .* \| .* \|$", chapter, re.MULTILINE)
+    written = re.findall(r'"(aisearch_\w+)",\s*"[A-Z0-9][^"]*\."', (ROOT / "common/ais_exposition.c").read_text())
+    assert len(written) >= 10 and sorted(documented) == sorted(written)
+
+
+def test_names_in_the_manual_of_the_module():
+    """Whatever begins with aisearch_ is a directive, a variable or a metric that there is, or is made up there."""
+    names = set(re.findall(r"(?<![\w/.-])\$?aisearch_\w+", MODULE_MANUAL))
+    known = {*commands("module"), *(f"${name}" for name in re.findall(r'ngx_string\("(\w+)"\), NULL', module("variables"))),
+             *re.findall(r'"(aisearch_\w+)"', module("metrics") + (ROOT / "common/ais_exposition.c").read_text())}
+    made_up = {"$aisearch_is_timed", "aisearch_limit"}
+    assert sorted(names - known - made_up) == []
 
 
 def promises() -> list[tuple[str, list[str]]]:

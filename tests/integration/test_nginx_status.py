@@ -244,7 +244,7 @@ def test_there_need_not_be_an_account(nginx):
 
 
 def test_many_accounts_with_long_names(nginx, simulator):
-    names = [f"account-{'x' * 40}-{n}" for n in range(30)]
+    names = [f"account-{'x' * 110}-{n}" for n in range(30)]  # more than the first buffer takes
     http = "".join(account(simulator, name=name) for name in names)
     server = nginx(http=http, server="".join(f"location /{name}/ {{ aisearch_pass {name}; }}" for name in names) +
                    "location = /status { aisearch_status; }")
