@@ -41,6 +41,8 @@ static int aisearch_init(void) {
   if (config.accounts == NULL)
     ERROR("aisearch plugin: No account is configured. Add a <Plugin aisearch> "
           "block with an <Account> in it, or remove the LoadPlugin line.");
+  if (is_test && config.state_path != NULL)
+    config.is_refused |= state_check(config.state_path) != 0;
   if (config.accounts == NULL || (is_test && config.is_refused))
     return is_test ? -1 : 0;
 
