@@ -38,7 +38,10 @@ static int aisearch_config(oconfig_item_t *ci) {
 static int aisearch_init(void) {
   bool is_test = global_option_get_long("ReadThreads", 0) == -1;
 
-  if (config.accounts == NULL)
+  if (config.accounts == NULL && config.is_refused)
+    ERROR("aisearch plugin: No account is left. Correct what the messages "
+          "before this one name.");
+  else if (config.accounts == NULL)
     ERROR("aisearch plugin: No account is configured. Add a <Plugin aisearch> "
           "block with an <Account> in it, or remove the LoadPlugin line.");
   if (is_test && config.state_path != NULL)

@@ -216,6 +216,8 @@ char *ngx_http_aisearch_loc_conf_merge(ngx_conf_t *cf, void *parent,
 char *ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_http_aisearch_cache_bypass(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_aisearch_wait_directive(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_aisearch_heartbeat(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -404,6 +404,34 @@ ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* aisearch_cache_bypass STRING ... */
+
+char *
+ngx_http_aisearch_cache_bypass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (value[i].len
+            && ngx_strcmp(value[i].data, "0") != 0
+            && ngx_strchr(value[i].data, '$') == NULL)
+        {
+            ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                               "\"aisearch_cache_bypass %V\" bypasses the cache "
+                               "always, write a variable that is empty or "
+                               "\"0\" where the cache is to be used, such as "
+                               "\"$http_pragma\"", &value[i]);
+        }
+    }
+
+    return ngx_http_set_predicate_slot(cf, cmd, conf);
+}
+
+
 /* aisearch_wait TIME | off */
 
 char *

@@ -71,7 +71,7 @@ static ngx_command_t  ngx_http_aisearch_commands[] = {
 
     { ngx_string("aisearch_cache_bypass"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
-      ngx_http_set_predicate_slot,
+      ngx_http_aisearch_cache_bypass,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_aisearch_loc_conf_t, bypass),
       NULL },

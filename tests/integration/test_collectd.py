@@ -1008,7 +1008,7 @@ def test_all_that_is_wrong_in_a_block_is_said(tmp):
 def test_nothing_that_is_right(simulator, collectd):
     """Not even one account: collectd goes on with its other plugins."""
     daemon = collectd(block(VALID.replace("TokenFile", "TokenFiel")), extra="LoadPlugin uptime")
-    assert daemon.log_lines("`TokenFiel' is not known") and daemon.log_lines("No account is configured")
+    assert daemon.log_lines("`TokenFiel' is not known") and daemon.log_lines("No account is left")
     net.wait_until(lambda: len(daemon.series("uptime", "uptime")) >= 2, 10)
 
 

@@ -278,6 +278,8 @@ MISTAKES = {
     "limit with status 200": in_http("aisearch_limit_fetches_status 200; #!", 'invalid status "200", it must be between 400 and 599'),
     "limit with status slow": in_http("aisearch_limit_fetches_status slow; #!", 'invalid status "slow", it must be between 400 and 599'),
     "intercept_errors 1": in_http("aisearch_intercept_errors 1; #!", 'it must be "on" or "off"'),
+    **{f"bypass {value}": in_http(f"aisearch_cache_bypass {value}; #!", "bypasses the cache always, write a variable that is", "warn")
+       for value in ("on", "off", "1")},
     "bypass of nothing": in_http("aisearch_cache_bypass; #!", "invalid number of arguments"),
 }
 
