@@ -3,9 +3,15 @@
 
 #include "aisearch.h"
 
+#include "ais_near.h"
+
 #define API_URL "https://api.cloudflare.com/client/v4"
 
 #define RETRIES 2
+
+/* Shorter ones were meant in seconds; longer ones in milliseconds. */
+#define TIMEOUT_ODD 100            /* ms */
+#define INTERVAL_ODD (3600 * 1000) /* ms */
 #define MAX_CALLS 1000000.0
 #define DAY 86400.0
 
@@ -43,11 +49,21 @@ static char where[256];
 
 /* ---- options ------------------------------------------------------------- */
 
+static bool has_one(const item_t *item, int type) {
+  return item->ci->values_num == 1 && item->ci->values[0].type == type;
+}
+
+static int get_text(const item_t *item, char **text) {
+  if (!has_one(item, OCONFIG_TYPE_STRING))
+    return refuse("%s takes one string, in quotes.", item->option->name);
+  return cf_util_get_string(item->ci, text);
+}
+
 static int read_text(const item_t *item) {
   const option_t *option = item->option;
   char **text = item->value;
 
-  if (cf_util_get_string(item->ci, text) != 0)
+  if (get_text(item, text) != 0)
     return -1;
   if (option->is_valid == NULL || option->is_valid(ais_str_of(*text)))
     return 0;
@@ -76,20 +92,29 @@ static int read_path(const item_t *item) {
   char path[AIS_CREDENTIAL_PATH_MAX];
   struct ais_error err = {.text = ""};
 
-  if (cf_util_get_string(item->ci, file) != 0)
+  if (get_text(item, file) != 0)
     return -1;
   if (ais_credential_is_named(*file)) {
-    if (ais_credential_path(path, *file, &err) != 0)
+    if (ais_credential_path(path, *file, "collectd.service collectd -T",
+                            &err) != 0)
       return refuse("%s: %s", item->option->name, err.text);
     sfree(*file);
     *file = sstrdup(path);
   }
   if ((*file)[0] != '/')
-    return refuse("%s has to be an absolute path.", item->option->name);
+    return refuse("%s has to be an absolute path: the name of a file, and not "
+                  "what is in it.",
+                  item->option->name);
   return 0;
 }
 
 static int read_boolean(const item_t *item) {
+  const oconfig_value_t *v = item->ci->values;
+
+  if (!has_one(item, OCONFIG_TYPE_BOOLEAN) &&
+      !(has_one(item, OCONFIG_TYPE_STRING) &&
+        (IS_TRUE(v->value.string) || IS_FALSE(v->value.string))))
+    return refuse("%s takes true or false.", item->option->name);
   return cf_util_get_boolean(item->ci, item->value);
 }
 
@@ -98,8 +123,10 @@ static int read_number(const item_t *item) {
   const option_t *option = item->option;
   double number;
 
-  if (cf_util_get_double(item->ci, &number) != 0)
-    return -1;
+  if (!has_one(item, OCONFIG_TYPE_NUMBER))
+    return refuse("%s takes one number of %s, without quotes and unit.",
+                  option->name, option->scale > 1 ? "seconds" : "milliseconds");
+  number = item->ci->values[0].value.number;
   if (!(number >= option->min && number <= option->max) &&
       !(option->rule != NULL && number == 0.0))
     return refuse("%s %.15g is out of range. Use %g to %.0f%s.", option->name,
@@ -114,6 +141,18 @@ static int read_gone(const item_t *item) {
   return 0;
 }
 
+static int read_elsewhere(const item_t *item) {
+  return refuse("%s does not belong here. Put it into %s.", item->option->name,
+                item->option->rule);
+}
+
+static bool is_known(const option_t *option) {
+  return option->read != read_gone && option->read != read_elsewhere;
+}
+
+/* Where an option of that name belongs, or NULL. */
+static const char *find_place(const char *name);
+
 /* The first option of that name in a block; NULL where it is not given. */
 static const oconfig_item_t *find_item(const oconfig_item_t *block,
                                        const char *name) {
@@ -125,15 +164,31 @@ static const oconfig_item_t *find_item(const oconfig_item_t *block,
 
 static int refuse_unknown(const oconfig_item_t *block, const option_t *options,
                           const char *key) {
+  struct ais_near near = {.word = ais_str_of(key)};
+  const char *place = find_place(key);
   char known[640] = "";
 
-  for (; options->name != NULL; options++)
-    if (options->read != read_gone)
-      ssnprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
-                known[0] != '\0' ? ", " : "", options->name);
+  if (place != NULL)
+    return refuse("The option `%s' does not belong in a `%s' block. Put it "
+                  "into %s.",
+                  key, block->key, place);
+
+  for (; options->name != NULL; options++) {
+    if (!is_known(options))
+      continue;
+    ais_near_look(&near, ais_str_of(options->name));
+    ssnprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
+              known[0] != '\0' ? ", " : "", options->name);
+  }
+  if (near.best.len > 0)
+    return refuse("The option `%s' is not known in a `%s' block. Did you mean "
+                  "`%.*s'?",
+                  key, block->key, (int)near.best.len, near.best.data);
   return refuse("The option `%s' is not known in a `%s' block. Known ones: %s.",
                 key, block->key, known);
 }
+
+static bool is_block(const option_t *option);
 
 /* Every option has to be one of these, and to stand there once, but for those
  * of which there may be several. */
@@ -156,6 +211,10 @@ static int read_options(const oconfig_item_t *block, const option_t *options,
              (option->read == read_text && *(char **)value != NULL))
       status |=
           refuse("The option `%s' is given twice. Keep one of them.", ci->key);
+    else if (ci->children_num > 0 && !is_block(option))
+      status |= refuse("The option `%s' is no block. Write it on one line, "
+                       "without < and >.",
+                       ci->key);
     else
       status |= option->read(&(item_t){ci, option, value});
     where[len] = '\0';
@@ -199,11 +258,10 @@ static bool is_generation(struct ais_str text) {
          strcasecmp(text.data, "instance") == 0;
 }
 
-#define NAMESPACE                                                              \
-  .is_valid = ais_namespace_valid,                                             \
-  .rule =                                                                      \
-      "no namespace's name. Use 1 to 28 of a-z, 0-9 and -, the first and the " \
-      "last of them no -."
+#define NAMESPACE_RULE                                                         \
+  "not a namespace's name. Use 1 to 28 of a-z, 0-9 and -, neither the first "  \
+  "nor the last a -."
+#define NAMESPACE .is_valid = ais_namespace_valid, .rule = NAMESPACE_RULE
 
 static const option_t instance_options[] = {
     {"Namespace", read_text, offsetof(settings_t, namespace), NAMESPACE},
@@ -212,7 +270,7 @@ static const option_t instance_options[] = {
      .rule = "not known. Use \"instance\" or \"autorag\"."},
     {"Job", read_texts, offsetof(settings_t, jobs), .is_repeatable = true,
      .is_valid = ais_job_id_valid,
-     .rule = "no job's id. Use 1 to 64 of A-Z, a-z, 0-9, _ and -."},
+     .rule = "not a job's id. Use 1 to 64 of A-Z, a-z, 0-9, _ and -."},
     {.name = NULL}};
 
 static int add_instance(account_t *account, const settings_t *s) {
@@ -227,9 +285,10 @@ static int add_instance(account_t *account, const settings_t *s) {
   if (autorag && s->namespace != NULL)
     return refuse("AutoRAG has no namespaces. Remove Namespace or Generation.");
   if (!ais_instance_valid(ais_str_of(s->id), what.generation))
-    return refuse("This is no instance's name. Use 1 to %d of a-z, 0-9 and _, "
-                  "with single - between them.",
-                  autorag ? 32 : 64);
+    return refuse(
+        "This is not an instance's name. Use 1 to %d of a-z, 0-9 and _, "
+        "with single - between them.",
+        autorag ? 32 : 64);
 
   poll_name(name, account, &what);
   if (poll_find(account, name) != NULL)
@@ -286,11 +345,11 @@ static int read_budget(const item_t *item) {
 
 static int read_discovered(const item_t *item) {
   char *name = NULL, reason[256];
-  int status = cf_util_get_string(item->ci, &name);
+  int status = get_text(item, &name);
 
   if (status == 0 &&
       selection_add(item->value, name, reason, sizeof(reason)) != 0)
-    status = refuse("DiscoverInstance \"%s\" does not do: %s. Use an "
+    status = refuse("DiscoverInstance \"%s\" cannot be used: %s. Use an "
                     "instance's name, or a regular expression between slashes, "
                     "such as \"/^docs-/\".",
                     name, reason);
@@ -314,7 +373,8 @@ static bool is_account_name(struct ais_str name) {
 
 static const option_t account_options[] = {
     {"AccountID", read_text, AT(account_id), .is_valid = ais_account_id_valid,
-     .rule = "none. Use up to 32 of 0-9 and a-f."},
+     .rule = "not an account's id. Use the 32 digits of 0-9 and a-f, in lower "
+             "case, that the dashboard shows."},
     {"TokenFile", read_path, AT(credential.file)},
     {"Email", read_text, AT(credential.email)},
     {"KeyFile", read_path, AT(credential.file)},
@@ -341,10 +401,39 @@ static const option_t account_options[] = {
     {"ReportDetails", read_boolean, AT(has_details)},
     {"ReportItems", read_boolean, AT(has_items)},
     {"Instance", read_instance, .is_repeatable = true},
+    {.name = "Interval",
+     .read = read_elsewhere,
+     .rule = "<LoadPlugin aisearch>"},
     {.name = "MaxStreams", .read = read_gone},
     {.name = "ReportJobs", .read = read_gone},
     {.name = "ReportSource", .read = read_gone},
     {.name = NULL}};
+
+/* What is accepted, and hardly meant. */
+static void warn_account(const account_t *account, const oconfig_item_t *ci) {
+  const budget_t *budget = &account->budget;
+  const discovery_settings_t *discover = &account->discover;
+  int64_t most = 0;
+
+  if (account->target.timeout < TIMEOUT_ODD)
+    warn("Timeout %g is in milliseconds. Will a look-up be over by then?",
+         (double)account->target.timeout);
+  if (account->active_interval > INTERVAL_ODD)
+    warn("ActiveInterval %g is in seconds: it is longer than an hour.",
+         account->active_interval / 1e3);
+  if (find_item(ci, "IgnoreSelected") != NULL &&
+      discover->selection.entries == NULL)
+    warn("IgnoreSelected has no effect without DiscoverInstance. Add it, or "
+         "remove IgnoreSelected.");
+
+  if (budget->nlimits > 0 && account->credential.file != NULL)
+    most = ais_budget_most(budget->limits, budget->nlimits,
+                           AIS_BUDGET_USER_INTERVAL);
+  if (most > AIS_BUDGET_USER_CALLS)
+    warn("Budget allows %lld calls in 5 minutes, but the API only %d, and "
+         "answers none for 5 minutes after more. Add \"Budget 300 300\".",
+         (long long)most, AIS_BUDGET_USER_CALLS);
+}
 
 static int check_credential(account_t *account, const oconfig_item_t *ci) {
   bool token = find_item(ci, "TokenFile") != NULL;
@@ -352,7 +441,7 @@ static int check_credential(account_t *account, const oconfig_item_t *ci) {
   bool key = find_item(ci, "KeyFile") != NULL;
 
   if (token && (email || key))
-    return refuse("TokenFile stands beside Email or KeyFile. Use "
+    return refuse("TokenFile cannot be combined with Email or KeyFile. Use "
                   "TokenFile alone, or Email and KeyFile.");
   if (email != key)
     return refuse("Email and KeyFile belong together: %s is missing.",
@@ -375,6 +464,9 @@ static int check_url(account_t *account) {
   if (ais_url_parse(url, account->api_url != NULL ? account->api_url : API_URL,
                     &err) != 0)
     return refuse("APIURL: %s", err.text);
+  if (url->api && !has_credential)
+    return refuse("APIURL is the API, and the credential is missing. Add "
+                  "TokenFile, or Email and KeyFile.");
   if (account->proxy != NULL && ais_url_check_proxy(account->proxy, &err) != 0)
     return refuse("Proxy: %s", err.text);
 
@@ -385,14 +477,16 @@ static int check_url(account_t *account) {
     return refuse("UnixSocket cannot be used. Use APIURL "
                   "\"http://unix:/PATH:/client/v4\" in its place.");
   if (path != NULL) {
-    warn("UnixSocket will go. Use APIURL \"http://unix:%s:/client/v4\".", path);
+    warn("UnixSocket is deprecated. Use APIURL \"http://unix:%s:/client/v4\".",
+         path);
     sstrncpy(url->unix_socket, path, sizeof(url->unix_socket));
     url->loopback = true;
   }
 
   target->proxy = account->proxy;
   if (url->unix_socket[0] != '\0' && account->proxy != NULL)
-    return refuse("No Proxy is on the way to a Unix socket. Remove one.");
+    return refuse("Proxy has no effect, since APIURL is a Unix socket. "
+                  "Remove it.");
   if (has_credential &&
       ais_url_secrecy(url, account->proxy != NULL) != AIS_URL_SECRET)
     return refuse("APIURL would send the credential over plain http to another "
@@ -481,8 +575,8 @@ static int check_account(account_t *account, const oconfig_item_t *ci) {
   if (account->account_id == NULL)
     return refuse("AccountID is missing. Add it from the dashboard.");
   if (strlen(account->account_id) != AIS_ACCOUNT_ID_LEN)
-    warn("AccountID \"%s\" has %zu digits, and the API's have %d, so "
-         "that it will refuse it. Copy it again from the dashboard.",
+    warn("AccountID \"%s\" has %zu digits instead of %d, so the API will "
+         "refuse it. Copy it again from the dashboard.",
          account->account_id, strlen(account->account_id), AIS_ACCOUNT_ID_LEN);
 
   if (find_item(ci, "DiscoverInstances") == NULL)
@@ -491,6 +585,7 @@ static int check_account(account_t *account, const oconfig_item_t *ci) {
   if (account->polls == 0 && !discover->wanted && !account->is_partial)
     return refuse("Nothing to look at. Add an <Instance> block, or "
                   "DiscoverInstances true.");
+  warn_account(account, ci);
   if (check_credential(account, ci) != 0 || check_url(account) != 0 ||
       check_times(account, ci) != 0)
     return -1;
@@ -535,12 +630,37 @@ static bool is_file(struct ais_str path) {
 static const option_t plugin_options[] = {
     {"Account", read_account, .is_repeatable = true,
      .is_valid = is_account_name,
-     .rule = "no account's name. Use 1 to 28 of A-Z, a-z, 0-9 and _."},
+     .rule = "not a valid name. Use 1 to 28 of A-Z, a-z, 0-9 and _."},
+    {.name = "Interval",
+     .read = read_elsewhere,
+     .rule = "<LoadPlugin aisearch>"},
     {"StateFile", read_text, offsetof(config_t, state_path),
      .is_valid = is_file,
-     .rule = "no name of a file. Use an absolute path, or one that is relative "
+     .rule = "not the name of a file. Use an absolute path, or one that is "
+             "relative "
              "to BaseDir."},
     {.name = NULL}};
+
+static bool has_option(const option_t *options, const char *name) {
+  while (options->name != NULL &&
+         (!is_known(options) || strcasecmp(options->name, name) != 0))
+    options++;
+  return options->name != NULL;
+}
+
+static const char *find_place(const char *name) {
+  if (has_option(instance_options, name))
+    return "an <Instance> block";
+  if (has_option(account_options, name))
+    return "an <Account> block";
+  if (has_option(plugin_options, name))
+    return "the <Plugin aisearch> block";
+  return NULL;
+}
+
+static bool is_block(const option_t *option) {
+  return option->read == read_account || option->read == read_instance;
+}
 
 void config_read(const oconfig_item_t *ci, config_t *config) {
   config->is_refused |= read_options(ci, plugin_options, config) != 0;

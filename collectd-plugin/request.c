@@ -35,6 +35,7 @@ void credential_read(account_t *account) {
   bool is_start = c->rotation.nslots == 0, was_read = c->secret != NULL;
   struct ais_error err;
   enum ais_renewal renewal = read_secret(c, &err);
+  const char *oddity;
   int64_t date = (int64_t)time(NULL);
 
   if (is_start)
@@ -51,6 +52,9 @@ void credential_read(account_t *account) {
                   ": Everybody on this machine can read or write \"%s\". Take "
                   "that from its mode, say with chmod 0600.",
                   c->file);
+    oddity = ais_credential_oddity(c->secret);
+    if (oddity != NULL)
+      account_log(account, LOG_WARNING, ": \"%s\": %s.", c->file, oddity);
   } else if (was_read && renewal != AIS_RENEWAL_NONE) {
     account_log(account, LOG_WARNING,
                 ": The credential has changed, but cannot be read: %s. The one "
@@ -434,16 +438,20 @@ void request_complain_more(account_t *account, int64_t interval) {
 
 static void complain(account_t *account, const char *label,
                      const result_t *result) {
-  char status[40], closed[64] = "", span[SPAN_SIZE];
+  char status[40], closed[64] = "", span[SPAN_SIZE], url[1100] = "";
 
   ssnprintf(status, sizeof(status), "the API answers %d",
             result->response->status);
   if (result->closed > 0)
     ssnprintf(closed, sizeof(closed), "; no calls for the next %s",
               conditions_span(span, result->closed));
-  account_log(account, LOG_ERR, "%s: cannot be read: %s: %s%s", label,
+  if (result->verdict.no_route)
+    ssnprintf(url, sizeof(url),
+              "; is the AccountID right, and is the API at \"%s\"?",
+              account->target.url.base);
+  account_log(account, LOG_ERR, "%s: cannot be read: %s: %s%s%s", label,
               result_is_no(result) ? status : ais_fault_name(result->fault),
-              result->why.text, closed);
+              result->why.text, closed, url);
 }
 
 /* A repeat that the budget refused says nothing new; and of the credential all

@@ -14,6 +14,22 @@ struct selection_entry_s {
   selection_entry_t *next;
 };
 
+/* A byte that stands for itself in an expression without alternatives, has to
+ * be there, and is in no name; 0: none is. */
+static char find_impossible(const char *regex) {
+  size_t n = 0;
+
+  if (strpbrk(regex, "|([\\") != NULL)
+    return 0;
+  while ((n += strspn(regex + n, "abcdefghijklmnopqrstuvwxyz0123456789_-"
+                                 ".*+?{}),^$")) < strlen(regex)) {
+    if (regex[n + 1] == '\0' || strchr("*?{", regex[n + 1]) == NULL)
+      return regex[n];
+    n++;
+  }
+  return 0;
+}
+
 /* A name is an expression that matches nothing else: it has no characters that
  * mean something there. */
 int selection_add(selection_t *selection, const char *text, char *error,
@@ -31,6 +47,12 @@ int selection_add(selection_t *selection, const char *text, char *error,
 
   snprintf(pattern, sizeof(pattern), is_regex ? "%.*s" : "^%.*s$",
            (int)len - 2 * is_regex, text + is_regex);
+  if (is_regex && find_impossible(pattern) != 0) {
+    snprintf(error, size, "no instance has a \"%c\" in its name",
+             find_impossible(pattern));
+    return -1;
+  }
+
   entry = calloc(1, sizeof(*entry));
   if (entry != NULL && len < sizeof(pattern))
     status = regcomp(&entry->regex, pattern, REG_EXTENDED | REG_NOSUB);

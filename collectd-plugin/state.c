@@ -13,6 +13,8 @@
 
 /* Below collectd's BaseDir, which is its working directory by then. */
 #define STATE_FILE "aisearch.state"
+#define STATE_CURE                                                             \
+  "Create its directory, which collectd may write to, or name another file."
 
 #define KEPT_FOR (INT64_C(30) * 24 * 3600 * 1000) /* ms */
 #define KEPT_MAX 100000                           /* an API may make up names */
@@ -236,13 +238,32 @@ static int open_file(const char *path) {
   return 0;
 }
 
+/* Of a file that is not opened: whether it could be made. */
+int state_check(const char *path) {
+  char directory[PATH_MAX];
+  const char *slash = strrchr(path, '/');
+  struct stat st;
+
+  sstrncpy(directory, path, sizeof(directory));
+  if (slash != NULL)
+    directory[slash - path + 1] = '\0';
+  if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+    errno = EISDIR;
+  else if (access(slash != NULL ? directory : ".", W_OK | X_OK) == 0)
+    return 0;
+  ERROR("aisearch plugin: StateFile: %s cannot be used: %s. %s", path, STRERRNO,
+        STATE_CURE);
+  return -1;
+}
+
 void state_open(const char *path, void (*written)(void)) {
   int status = open_file(path != NULL ? path : STATE_FILE);
 
   state.written = written;
   if (status != 0 && path != NULL) {
-    ERROR("aisearch plugin: StateFile: %s cannot be used: %s. %s is used.",
-          path, STRERROR(status), STATE_FILE);
+    ERROR("aisearch plugin: StateFile: %s cannot be used: %s. %s Until then %s "
+          "is used.",
+          path, STRERROR(status), STATE_CURE, STATE_FILE);
     status = open_file(STATE_FILE);
   }
   if (status != 0)

@@ -20,6 +20,10 @@
  * to one thread at a time.
  */
 
+/* Whether the file can be used, without opening it; -1, after a message, where
+ * it cannot. */
+int state_check(const char *path);
+
 /* Reads the file. Where it cannot be used, the default one is, after a message;
  * NULL: that one. written is called by the writing thread. */
 void state_open(const char *path, void (*written)(void));

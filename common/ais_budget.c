@@ -233,6 +233,15 @@ size_t ais_budget_merge(struct ais_budget_limit *limits, size_t n, struct ais_bu
     return i;
 }
 
+int64_t ais_budget_most(const struct ais_budget_limit *limits, size_t n, int64_t interval)
+{
+    int64_t most = INT64_MAX;
+
+    for (size_t i = 0; i < n; i++)
+        most = min64(most, limits[i].calls * ((interval - 1) / limits[i].interval + 1));
+    return most;
+}
+
 /* Fills the window of a new limit with what the old ones know. */
 static void derive_window(struct ais_budget_window *w, const struct ais_budget *old)
 {

@@ -80,6 +80,13 @@ typedef uint64_t ais_ticket;
  */
 size_t ais_budget_merge(struct ais_budget_limit *limits, size_t n, struct ais_budget_limit limit);
 
+/* What the API allows one user, all tokens and the dashboard together. (Source: its documentation.) */
+#define AIS_BUDGET_USER_CALLS 1200
+#define AIS_BUDGET_USER_INTERVAL (300 * 1000)
+
+/* The most calls that may be sent in any interval of that length where all of these limits hold; n is at least 1. */
+int64_t ais_budget_most(const struct ais_budget_limit *limits, size_t n, int64_t interval);
+
 /*
  * Sets an all-zero budget up, or gives one that is in use other limits: what was spent stays spent, never too little,
  * whatever the new limits are. (A longer interval than any before takes all calls of which it cannot be told when they

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +18,9 @@
 /* The longest token or key, and the longest address (RFC 5321, section 4.5.3.1.3, less the angle brackets). */
 #define SECRET_MAX 4096
 #define EMAIL_MAX 254
+
+/* What is shorter than a token or a key may be a file's name. */
+#define NAME_SECRET_MIN 37
 
 /* "Authorization: Bearer ", the longest of the names, with room to spare. */
 #define NAME_MAX_LEN 32
@@ -97,7 +101,8 @@ bool ais_credential_is_named(const char *value)
     return strncmp(value, NAMED, strlen(NAMED)) == 0;
 }
 
-int ais_credential_path(char path[AIS_CREDENTIAL_PATH_MAX], const char *value, struct ais_error *err)
+int ais_credential_path(char path[AIS_CREDENTIAL_PATH_MAX], const char *value, const char *command,
+                        struct ais_error *err)
 {
     const char *name = value + strlen(NAMED);
     const char *directory = getenv(DIRECTORY_VARIABLE);
@@ -109,8 +114,12 @@ int ais_credential_path(char path[AIS_CREDENTIAL_PATH_MAX], const char *value, s
         return -1;
     }
     if (directory == NULL || directory[0] != '/') {
-        ais_error_set(err, DIRECTORY_VARIABLE " is not set; let systemd start the daemon, with LoadCredential= in its "
-                                              "unit, or name a file");
+        ais_error_set(err,
+                      DIRECTORY_VARIABLE
+                      " is not set: systemd sets it where the unit has LoadCredential=; in a "
+                      "shell, set it to the directory of the unit that runs: sudo " DIRECTORY_VARIABLE
+                      "=/run/credentials/%s",
+                      command);
         return -1;
     }
     len = snprintf(path, AIS_CREDENTIAL_PATH_MAX, "%s/%s", directory, name);
@@ -157,10 +166,33 @@ static const char *open_cure(int error)
     }
 }
 
+/* What stands in a token or a key of the API, or in any other bearer token (RFC 6750, section 2.1). */
+static bool is_token_char(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || strchr("-._~+/", c) != NULL;
+}
+
+/* A secret in the place of the name of its file. */
+static bool is_secret(const char *file)
+{
+    const char *slash = strrchr(file, '/');
+    const char *name = slash != NULL ? slash + 1 : file;
+    size_t len = strlen(name);
+
+    return len >= NAME_SECRET_MIN && strpbrk(name, "0123456789") != NULL && strchr(name, '.') == NULL;
+}
+
 static enum ais_renewal refuse_open(const struct secret_kind *kind, const char *file, struct ais_error *err)
 {
     int error = errno;
 
+    if ((error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG) && is_secret(file)) {
+        ais_error_set(err,
+                      "%s: no such file, and its name looks like %s itself; write that into a file, and give the "
+                      "name of the file",
+                      kind->name, kind->content);
+        return AIS_RENEWAL_UNUSABLE;
+    }
     ais_error_set(err, "%s \"%s\": %s; %s", kind->name, file, strerror(error), open_cure(error));
     return error == EACCES || error == EPERM ? AIS_RENEWAL_CLOSED : AIS_RENEWAL_UNUSABLE;
 }
@@ -222,12 +254,58 @@ static size_t count_visible(const char *text, size_t len)
     return n;
 }
 
+/* How many bytes of text are as those of a secret; "=" only fills up its end. */
+static size_t count_secret(const char *text, size_t len)
+{
+    size_t n = 0;
+
+    while (n < len && text[n] != '\0' && is_token_char(text[n]))
+        n++;
+    for (size_t end = n; n > 0 && end < len && text[end] == '='; end++) {
+        if (end + 1 == len)
+            return len;
+    }
+    return n;
+}
+
+/* What stands in the place of a secret's character. */
+static const char *name_fault(const char *text, size_t at)
+{
+    if (at == 0 && (strncmp(text, "\xef\xbb\xbf", 3) == 0 || strncmp(text, "\xff\xfe", 2) == 0 ||
+                    strncmp(text, "\xfe\xff", 2) == 0))
+        return "a byte order mark";
+
+    switch (text[at]) {
+    case '\n':
+    case '\r':
+        return "a line break";
+    case ' ':
+    case '\t':
+        return "white space";
+    case '"':
+    case '\'':
+        return "a quotation mark";
+    case '=':
+        return "a \"=\", as in NAME=VALUE,";
+    case ':':
+        return "a \":\", as in a header,";
+    default:
+        return text[at] > 0x20 && text[at] < 0x7f ? "a character that is in no token or key"
+                                                  : "a byte that is not visible ASCII";
+    }
+}
+
+static bool begins_with_word(const char *text)
+{
+    return strncasecmp(text, "Bearer ", 7) == 0 || strncasecmp(text, "Authorization:", 14) == 0 ||
+           strncasecmp(text, "X-Auth-", 7) == 0;
+}
+
 /* Says where it is wrong, but never what stands there. */
 static int check_secret(const struct secret_kind *kind, const char *file, const char *text, size_t len,
                         struct ais_error *err)
 {
-    size_t visible = count_visible(text, len);
-    const char *what;
+    size_t good = count_secret(text, len);
 
     if (len == 0) {
         ais_error_set(err, "%s \"%s\": empty; write %s into it", kind->name, file, kind->content);
@@ -238,23 +316,17 @@ static int check_secret(const struct secret_kind *kind, const char *file, const 
                       kind->content);
         return -1;
     }
-    if (visible == len)
+    if (good == len)
         return 0;
 
-    switch (text[visible]) {
-    case '\n':
-    case '\r':
-        what = "a line break";
-        break;
-    case ' ':
-    case '\t':
-        what = "white space";
-        break;
-    default:
-        what = "a byte that is not visible ASCII";
-    }
-    ais_error_set(err, "%s \"%s\": %s at offset %zu; write %s alone into it, on one line", kind->name, file, what,
-                  visible, kind->content);
+    if (begins_with_word(text))
+        ais_error_set(err,
+                      "%s \"%s\": begins with a header's name, or with \"Bearer\"; write %s alone into it, on one "
+                      "line",
+                      kind->name, file, kind->content);
+    else
+        ais_error_set(err, "%s \"%s\": %s at offset %zu; write %s alone into it, on one line", kind->name, file,
+                      name_fault(text, good), good, kind->content);
     return -1;
 }
 
@@ -383,6 +455,27 @@ uint64_t ais_credential_seen(const struct ais_credential *cred)
 bool ais_credential_exposed(const struct ais_credential *cred)
 {
     return (cred->mode & (S_IROTH | S_IWOTH)) != 0;
+}
+
+static bool has_prefix(const char *secret, const char *a, const char *b)
+{
+    return strncmp(secret, a, strlen(a)) == 0 || strncmp(secret, b, strlen(b)) == 0;
+}
+
+/* Tokens are of 40 characters, or begin with what they are; keys and ids are hexadecimal. */
+const char *ais_credential_oddity(const struct ais_credential *cred)
+{
+    const char *secret = cred->secret;
+    size_t len = strlen(secret);
+    bool is_hex = strspn(secret, "0123456789abcdef") == len;
+
+    if (is_hex && len == 32)
+        return "what is in it looks like the id of an account or a zone; write the API token or key into it";
+    if (cred->email[0] == '\0' && ((is_hex && len == 37) || has_prefix(secret, "cfk_", "v1.0-")))
+        return "what is in it looks like an API key, not like a token; a key needs its email address as well";
+    if (cred->email[0] != '\0' && ((!is_hex && len == 40) || has_prefix(secret, "cfut_", "cfat_")))
+        return "what is in it looks like an API token, not like a key; a token goes without an email address";
+    return NULL;
 }
 
 static int add_header(const char *name, const char *value, int (*add)(void *data, const char *header), void *data)

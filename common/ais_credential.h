@@ -25,17 +25,20 @@ struct ais_credential;
 /*
  * The file that value names, where value is "credential:NAME": the credential NAME that systemd has passed to this
  * service, $CREDENTIALS_DIRECTORY/NAME. Returns 0; or -1, with the reason in *err, where the variable is not set, or
- * NAME is not one. The environment is looked at now.
+ * NAME is not one. The environment is looked at now. command is what to call in a shell, for the message: the unit, and
+ * how to check the configuration, such as "nginx.service nginx -t".
  */
 bool ais_credential_is_named(const char *value);
-int ais_credential_path(char path[AIS_CREDENTIAL_PATH_MAX], const char *value, struct ais_error *err);
+int ais_credential_path(char path[AIS_CREDENTIAL_PATH_MAX], const char *value, const char *command,
+                        struct ais_error *err);
 
 /*
- * Reads a token from a file. The file holds the token alone: visible ASCII, one line, at most 4096 bytes; one line
- * break at its end is taken off. It must be a regular file (after symbolic links).
+ * Reads a token from a file. The file holds the token alone, on one line, in the characters of RFC 6750 (letters,
+ * digits, "-._~+/", and "=" at the end), at most 4096 bytes; one line break at its end is taken off. It must be a
+ * regular file (after symbolic links).
  *
- * Returns NULL, and says in *err which file, what is wrong and the cure, where it cannot be read, is empty, has a line
- * break, a space or any other byte inside that cannot stand in a header. The caller owns the result.
+ * Returns NULL, and says in *err which file, what is wrong and the cure, where it cannot be read, is empty, or has
+ * anything else in it. The caller owns the result.
  */
 struct ais_credential *ais_credential_token(const char *file, struct ais_error *err);
 
@@ -71,6 +74,12 @@ uint64_t ais_credential_seen(const struct ais_credential *cred);
 
 /* Whether everybody on the machine could read the file, or write to it, by its mode when it was read. */
 bool ais_credential_exposed(const struct ais_credential *cred);
+
+/*
+ * What a secret looks like by its form where another one was meant, as a sentence with the cure; NULL: nothing is odd.
+ * It may be good all the same: for warnings.
+ */
+const char *ais_credential_oddity(const struct ais_credential *cred);
 
 /* Whether two credentials are the same; how long that takes tells nothing about where they differ. */
 bool ais_credential_equal(const struct ais_credential *a, const struct ais_credential *b);

@@ -185,7 +185,8 @@ static void judge_refusal(struct ais_verdict *verdict, int status, const struct 
         verdict->fault = AIS_FAULT_CREDENTIAL;
         verdict->doubtful = status == 403 && answer->errors[0].code == 10000;
         say_refused(err, status, &answer->errors[0], "refuses the credential",
-                    verdict->doubtful ? ", or it is one of another account, or it may not read AI Search" : "");
+                    verdict->doubtful ? ", or it is not of this account id, or lacks the permission for AI Search"
+                                      : "");
         return;
     }
 
@@ -363,8 +364,8 @@ struct ais_decision ais_policy_decide(const struct ais_cached *cached, const str
         failed = failed && cached->failed_since;
     }
 
-    remembered = failed && (cached->failed_since ||
-                            cached->failure_age < max(freshness->valid.error, cached->retry_after));
+    remembered =
+        failed && (cached->failed_since || cached->failure_age < max(freshness->valid.error, cached->retry_after));
 
     if (good)
         decision.serve = serve_stale(cached, freshness, failed || peek);

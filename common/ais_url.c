@@ -16,6 +16,10 @@
 
 #define HOST_MAX 255
 
+#define API_HOST "api.cloudflare.com"
+#define API_PATH "/client/v4"
+#define API_URL "https://" API_HOST API_PATH
+
 /* An authority without user: a host, and what follows it as it stood (":PORT", or nothing). */
 struct authority {
     struct ais_str whole;
@@ -230,6 +234,22 @@ static int parse_unix(struct ais_url *url, const char *text, struct ais_error *e
     return set_base(url, "http://", AIS_STR("localhost"), path, err);
 }
 
+/* What is sent elsewhere on the API's host gets no answer that is one. */
+static int check_api(struct ais_url *url, const struct authority *a, struct ais_error *err)
+{
+    const char *path = url->base + strlen(url->tls ? "https://" : "http://") + a->whole.len;
+
+    if (strcasecmp(a->host, "dash.cloudflare.com") == 0)
+        return wrong(err, "this is the dashboard; the API is at " API_URL);
+
+    url->api = strcasecmp(a->host, API_HOST) == 0;
+    if (url->api && !url->tls)
+        return wrong(err, "the API takes no plain http; write " API_URL);
+    if (url->api && strcmp(path, API_PATH) != 0)
+        return wrong(err, "the URL of the API must end in \"" API_PATH "\"; write " API_URL);
+    return 0;
+}
+
 static int parse_host(struct ais_url *url, const char *text, struct ais_error *err)
 {
     struct authority a;
@@ -241,7 +261,9 @@ static int parse_host(struct ais_url *url, const char *text, struct ais_error *e
         return -1;
 
     url->loopback = is_loopback(&a);
-    return set_base(url, url->tls ? "https://" : "http://", a.whole, text + a.whole.len, err);
+    if (set_base(url, url->tls ? "https://" : "http://", a.whole, text + a.whole.len, err) != 0)
+        return -1;
+    return check_api(url, &a, err);
 }
 
 int ais_url_parse(struct ais_url *url, const char *text, struct ais_error *err)

@@ -16,13 +16,15 @@
  *     http://127.0.0.1:8080/client/v4
  *     http://unix:/run/nginx/api.sock:/client/v4
  *
- * http and https only; no user, query or fragment; slashes at the end are taken off.
+ * http and https only; no user, query or fragment; slashes at the end are taken off. Of Cloudflare's own host only the
+ * first of these is one.
  */
 struct ais_url {
     char base[1024];       /* what to put in front of an API path; for a Unix socket the host is "localhost" */
     char unix_socket[108]; /* the path of the socket, or empty */
     bool tls;
     bool loopback; /* a Unix socket, localhost, 127.0.0.0/8 or [::1]: what is sent does not leave the host */
+    bool api;      /* Cloudflare's own, and no gateway to it */
 };
 
 /* Returns 0, or -1 with what is wrong and the cure in *err. */

@@ -16,6 +16,8 @@
 
 static ngx_int_t ngx_http_aisearch_account_target(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
+static void ngx_http_aisearch_account_warn(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account);
 static ngx_int_t ngx_http_aisearch_account_identity(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
 
@@ -90,8 +92,8 @@ ngx_http_aisearch_account_init(ngx_conf_t *cf,
     {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
                            "aisearch_account \"%V\": \"connect_timeout\" is "
-                           "longer than \"timeout\", which a whole look-up may "
-                           "take, and so is never reached; make it shorter",
+                           "longer than \"timeout\", which ends a whole "
+                           "look-up, and so has no effect; make it shorter",
                            &account->name);
     }
 
@@ -114,7 +116,50 @@ ngx_http_aisearch_account_init(ngx_conf_t *cf,
         return NGX_ERROR;
     }
 
+    ngx_http_aisearch_account_warn(cf, account);
+
     return ngx_http_aisearch_account_identity(cf, account);
+}
+
+
+/* what may be meant as it is, but hardly is */
+
+static void
+ngx_http_aisearch_account_warn(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account)
+{
+    int64_t  most;
+
+    if (account->target.url.tls && !account->verify) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "aisearch_account \"%V\": with \"verify off\" "
+                           "whoever answers gets the credential; remove it, "
+                           "and name a private CA by \"trusted_certificate\"",
+                           &account->name);
+    }
+
+    if (account->proxy.data && account->target.url.unix_socket[0]) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "aisearch_account \"%V\": \"proxy\" has no effect, "
+                           "since \"api_url\" is a Unix socket; remove it",
+                           &account->name);
+    }
+
+    if (account->nlimits == 0) {
+        return;
+    }
+
+    most = ais_budget_most(account->limits, account->nlimits,
+                           AIS_BUDGET_USER_INTERVAL);
+
+    if (most > AIS_BUDGET_USER_CALLS) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "aisearch_account \"%V\": \"budget\" allows %L calls "
+                           "in 5 minutes, but the API only %d, and answers "
+                           "none for 5 minutes after more; add \"budget 900 "
+                           "5m\"", &account->name, most,
+                           AIS_BUDGET_USER_CALLS);
+    }
 }
 
 

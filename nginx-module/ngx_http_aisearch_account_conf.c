@@ -8,6 +8,8 @@
 
 #include "ngx_http_aisearch_conf.h"
 
+#include "ais_near.h"
+
 
 #define NGX_HTTP_AISEARCH_RETRIES  10
 
@@ -233,6 +235,7 @@ ngx_http_aisearch_account_conf_directive(ngx_conf_t *cf, ngx_command_t *dummy,
     char           *rv;
     ngx_str_t      *value;
     ngx_uint_t      valid;
+    const char     *number;
     ngx_command_t  *cmd;
 
     value = cf->args->elts;
@@ -262,20 +265,24 @@ ngx_http_aisearch_account_conf_directive(ngx_conf_t *cf, ngx_command_t *dummy,
 
     case NGX_CONF_1MORE:
         valid = cf->args->nelts > 1;
+        number = "one or more";
         break;
 
     case NGX_CONF_TAKE23:
         valid = cf->args->nelts == 3 || cf->args->nelts == 4;
+        number = "two or three";
         break;
 
     default:
         valid = cf->args->nelts == 2;
+        number = "one";
     }
 
     if (!valid) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid number of arguments in \"%V\" directive",
-                           &value[0]);
+                           "invalid number of arguments in \"%V\" directive, "
+                           "it takes %s, and a \";\" ends it",
+                           &value[0], number);
         return NGX_CONF_ERROR;
     }
 
@@ -295,8 +302,21 @@ static void
 ngx_http_aisearch_account_conf_unknown(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account, ngx_str_t *name)
 {
-    u_char          buf[NGX_MAX_CONF_ERRSTR / 2], *p, *last;
-    ngx_command_t  *cmd;
+    u_char            buf[NGX_MAX_CONF_ERRSTR / 2], *p, *last;
+    ngx_command_t    *cmd;
+    struct ais_near   near;
+
+    if (ngx_strncmp(name->data, "aisearch_", 9) == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" directive is not allowed inside "
+                           "aisearch_account \"%V\", put it behind the \"}\" "
+                           "of the block", name, &account->name);
+        return;
+    }
+
+    ngx_memzero(&near, sizeof(struct ais_near));
+
+    near.word = ngx_http_aisearch_str(name);
 
     p = buf;
     last = buf + sizeof(buf);
@@ -304,12 +324,20 @@ ngx_http_aisearch_account_conf_unknown(ngx_conf_t *cf,
     for (cmd = ngx_http_aisearch_account_conf_commands; cmd->name.len; cmd++) {
         p = ngx_slprintf(p, last, "%s\"%V\"", p == buf ? "" : ", ",
                          &cmd->name);
+
+        ais_near_look(&near, ngx_http_aisearch_str(&cmd->name));
+    }
+
+    if (near.best.len) {
+        p = ngx_slprintf(buf, last, "did you mean \"%*s\"?",
+                         near.best.len, near.best.data);
     }
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "unknown directive \"%V\" in aisearch_account \"%V\", "
-                       "use one of %*s",
-                       name, &account->name, (size_t) (p - buf), buf);
+                       "%s%*s", name, &account->name,
+                       near.best.len ? "" : "use one of ",
+                       (size_t) (p - buf), buf);
 }
 
 
@@ -328,15 +356,16 @@ ngx_http_aisearch_account_conf_set_id(ngx_conf_t *cf, ngx_command_t *cmd,
 
     if (!ais_account_id_valid(ngx_http_aisearch_str(&account->account_id))) {
         return ngx_http_aisearch_conf_error(cf, account,
-                         "invalid \"account_id\", it must be 32 lower case "
-                         "hexadecimal digits");
+                         "invalid \"account_id\", it must be 32 digits of 0-9 "
+                         "and a-f in lower case, as the dashboard shows it, "
+                         "and not the account's name");
     }
 
     if (account->account_id.len != AIS_ACCOUNT_ID_LEN) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "\"account_id\" has %uz digits, and the API's have "
-                           "%d, so that it will refuse it; copy it again from "
-                           "the dashboard",
+                           "\"account_id\" has %uz digits instead of %d, so "
+                           "the API will refuse it; copy it again from the "
+                           "dashboard",
                            account->account_id.len, AIS_ACCOUNT_ID_LEN);
     }
 
@@ -462,6 +491,14 @@ ngx_http_aisearch_account_conf_set_time(ngx_conf_t *cf, ngx_command_t *cmd,
                            "be one greater than 0, such as \"5s\"",
                            &value[1], &value[0]);
         return NGX_CONF_ERROR;
+    }
+
+    if (ms > 60 * 60 * 1000) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"%V %V\" is more than an hour, since a number "
+                           "without a unit is in seconds; write \"ms\" for "
+                           "milliseconds, such as \"%V 5000ms\"",
+                           &value[0], &value[1], &value[0]);
     }
 
     *field = ms;

@@ -207,6 +207,27 @@ ngx_uint_t ngx_http_aisearch_conf_name_valid(ngx_str_t *name);
 char *ngx_http_aisearch_conf_error(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account, const char *text);
 
+/* loc_conf */
+
+/* as the handler of a location; warns where it has another one */
+char *ngx_http_aisearch_loc_conf_set_handler(ngx_conf_t *cf,
+    ngx_str_t *directive, ngx_http_handler_pt handler);
+
+void *ngx_http_aisearch_loc_conf_create(ngx_conf_t *cf);
+char *ngx_http_aisearch_loc_conf_merge(ngx_conf_t *cf, void *parent,
+    void *child);
+char *ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_aisearch_cache_bypass(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_aisearch_wait_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_aisearch_heartbeat(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_aisearch_limit_fetches_status(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
+
 /* budget */
 
 char *ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,

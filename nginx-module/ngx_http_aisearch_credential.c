@@ -14,6 +14,8 @@ static ngx_int_t ngx_http_aisearch_credential_path(ngx_conf_t *cf,
 static ngx_int_t ngx_http_aisearch_credential_keep_env(ngx_conf_t *cf);
 static char *ngx_http_aisearch_credential_load(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
+static ngx_int_t ngx_http_aisearch_credential_read(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account, ngx_uint_t n);
 
 
 static const char  ngx_http_aisearch_two_credentials[] =
@@ -113,7 +115,10 @@ ngx_http_aisearch_credential_path(ngx_conf_t *cf,
         return ngx_conf_full_name(cf->cycle, file, 1);
     }
 
-    if (ais_credential_path(path, (char *) file->data, &err) != 0) {
+    if (ais_credential_path(path, (char *) file->data,
+                            "nginx.service nginx -t", &err)
+        != 0)
+    {
         (void) ngx_http_aisearch_conf_error(cf, account, err.text);
         return NGX_ERROR;
     }
@@ -167,16 +172,18 @@ ngx_http_aisearch_credential_keep_env(ngx_conf_t *cf)
 }
 
 
-/* reads those that are not read yet */
+/*
+ * Reads those that are not read yet.  The next credential may be still to come;
+ * until it is there, it is none.
+ */
 
 static char *
 ngx_http_aisearch_credential_load(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account)
 {
-    char                   *file;
-    ngx_uint_t              i;
-    struct ais_error        err;
-    struct ais_credential  *credential;
+    char             *file;
+    ngx_uint_t        i;
+    ngx_file_info_t   fi;
 
     for (i = 0; i < account->nfiles; i++) {
 
@@ -186,27 +193,67 @@ ngx_http_aisearch_credential_load(ngx_conf_t *cf,
 
         file = (char *) account->files[i].data;
 
-        credential = account->keys
-                     ? ais_credential_email_key((char *) account->email.data,
-                                                file, &err)
-                     : ais_credential_token(file, &err);
-
-        if (credential == NULL) {
-            return ngx_http_aisearch_conf_error(cf, account, err.text);
+        if (i > 0 && ngx_file_info(file, &fi) == NGX_FILE_ERROR
+            && ngx_errno == NGX_ENOENT)
+        {
+            ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                               "aisearch_account \"%V\": the file of the next "
+                               "credential, \"%s\", does not exist, and is "
+                               "ignored; reload nginx when it does",
+                               &account->name, file);
+            account->nfiles = i;
+            break;
         }
 
-        account->credentials[i] = credential;
-
-        if (ais_credential_exposed(credential)) {
-            ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                               "aisearch_account \"%V\": everybody on this "
-                               "machine can read or write \"%s\", take that "
-                               "from its mode, say with \"chmod 0600\"",
-                               &account->name, file);
+        if (ngx_http_aisearch_credential_read(cf, account, i) != NGX_OK) {
+            return NGX_CONF_ERROR;
         }
     }
 
     return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aisearch_credential_read(ngx_conf_t *cf,
+    ngx_http_aisearch_account_t *account, ngx_uint_t n)
+{
+    char                   *file;
+    const char             *oddity;
+    struct ais_error        err;
+    struct ais_credential  *credential;
+
+    file = (char *) account->files[n].data;
+
+    credential = account->keys
+                 ? ais_credential_email_key((char *) account->email.data, file,
+                                            &err)
+                 : ais_credential_token(file, &err);
+
+    if (credential == NULL) {
+        (void) ngx_http_aisearch_conf_error(cf, account, err.text);
+        return NGX_ERROR;
+    }
+
+    account->credentials[n] = credential;
+
+    if (ais_credential_exposed(credential)) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "aisearch_account \"%V\": everybody on this "
+                           "machine can read or write \"%s\", take that "
+                           "from its mode, say with \"chmod 0600\"",
+                           &account->name, file);
+    }
+
+    oddity = ais_credential_oddity(credential);
+
+    if (oddity) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "aisearch_account \"%V\": \"%s\": %s",
+                           &account->name, file, oddity);
+    }
+
+    return NGX_OK;
 }
 
 

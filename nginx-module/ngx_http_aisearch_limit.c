@@ -105,6 +105,17 @@ ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
+    if (ngx_strncmp(value[1].data, "rate=", 5) == 0
+        || ngx_strncmp(value[1].data, "burst=", 6) == 0
+        || ngx_strncmp(value[1].data, "zone=", 5) == 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "no key in \"aisearch_limit_fetches\" before \"%V\", "
+                           "write \"aisearch_limit_fetches "
+                           "$binary_remote_addr rate=30r/m\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
     limit = ngx_pcalloc(cf->pool, sizeof(ngx_http_aisearch_limit_t));
     if (limit == NULL) {
         return NGX_CONF_ERROR;
@@ -123,6 +134,14 @@ ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     for (i = 2; i < cf->args->nelts; i++) {
+
+        if (i == 3 && value[2].data[0] == value[3].data[0]) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate parameter \"%V\", keep one of the "
+                               "two", &value[3]);
+            return NGX_CONF_ERROR;
+        }
+
         if (ngx_http_aisearch_limit_parameter(cf, limit, &value[i]) != NGX_OK) {
             return NGX_CONF_ERROR;
         }

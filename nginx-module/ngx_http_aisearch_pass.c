@@ -7,16 +7,26 @@
 
 #include "ngx_http_aisearch_ctx.h"
 
+#include "ais_near.h"
+
 
 static char *ngx_http_aisearch_pass_resource(ngx_conf_t *cf,
     ngx_http_aisearch_pass_t *pass, ngx_str_t *value);
 static char *ngx_http_aisearch_pass_prefix(ngx_conf_t *cf,
     ngx_http_aisearch_pass_t *pass);
-static void ngx_http_aisearch_pass_check_variable(ngx_conf_t *cf,
+static ngx_uint_t ngx_http_aisearch_pass_is_absolute(ngx_str_t *resource);
+static void ngx_http_aisearch_pass_check_variables(ngx_conf_t *cf,
     ngx_str_t *account, ngx_str_t *resource);
+static ngx_uint_t ngx_http_aisearch_pass_is_wrong(ngx_str_t *resource);
+static ngx_uint_t ngx_http_aisearch_pass_is_one_of(u_char *word, u_char *last,
+    char **words);
+static u_char *ngx_http_aisearch_pass_example(ngx_str_t *resource,
+    ngx_str_t *example);
 static u_char *ngx_http_aisearch_pass_skip_variable(u_char *p, u_char *last);
 static ngx_uint_t ngx_http_aisearch_pass_may_be_many(ngx_conf_t *cf,
     ngx_str_t *variable);
+static void ngx_http_aisearch_pass_unknown(ngx_conf_t *cf,
+    ngx_http_aisearch_main_conf_t *amcf, ngx_http_aisearch_pass_t *pass);
 static ngx_int_t ngx_http_aisearch_pass_check_literal(ngx_conf_t *cf,
     ngx_http_aisearch_pass_t *pass);
 
@@ -31,7 +41,6 @@ ngx_http_aisearch_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     char                            *rv;
     ngx_str_t                       *value;
     ngx_http_aisearch_pass_t        *pass, **p;
-    ngx_http_core_loc_conf_t        *clcf;
     ngx_http_aisearch_main_conf_t   *amcf;
 
     if (alcf->pass) {
@@ -39,6 +48,15 @@ ngx_http_aisearch_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     value = cf->args->elts;
+
+    if (!ngx_http_aisearch_conf_name_valid(&value[1])) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid aisearch_account \"%V\" in "
+                           "\"aisearch_pass\", write the name of an "
+                           "\"aisearch_account\" block, without variables, and "
+                           "the resource behind a space", &value[1]);
+        return NGX_CONF_ERROR;
+    }
 
     pass = ngx_pcalloc(cf->pool, sizeof(ngx_http_aisearch_pass_t));
     if (pass == NULL) {
@@ -66,12 +84,10 @@ ngx_http_aisearch_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     *p = pass;
 
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_aisearch_handler;
-
     alcf->pass = pass;
 
-    return NGX_CONF_OK;
+    return ngx_http_aisearch_loc_conf_set_handler(cf, &cmd->name,
+                                              ngx_http_aisearch_handler);
 }
 
 
@@ -98,9 +114,18 @@ ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
         return NGX_CONF_ERROR;
     }
 
+    if (ngx_http_aisearch_pass_is_absolute(value)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid resource \"%V\" in \"aisearch_pass\": it "
+                           "must not begin with a slash; write it as "
+                           "\"instances/NAME/jobs/ID\", or leave it out, then "
+                           "it is what follows the location's name", value);
+        return NGX_CONF_ERROR;
+    }
+
     if (pass->resource->lengths) {
         pass->slashes = ngx_http_aisearch_slashes(value);
-        ngx_http_aisearch_pass_check_variable(cf, &pass->name, value);
+        ngx_http_aisearch_pass_check_variables(cf, &pass->name, value);
         return NGX_CONF_OK;
     }
 
@@ -164,71 +189,183 @@ ngx_http_aisearch_pass_prefix(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
 }
 
 
-/*
- * Warns of "instances/$rest" and the like, where the variable is all that
- * follows.  "instances/$inst" is an instance, too; but not where a location's
- * regular expression captures any number of parts.
- */
+/* as it stands, or by a variable that is the URI */
+
+static ngx_uint_t
+ngx_http_aisearch_pass_is_absolute(ngx_str_t *resource)
+{
+    ngx_uint_t         i;
+    static ngx_str_t   names[] = {
+        ngx_string("/"), ngx_string("$uri"), ngx_string("${uri}"),
+        ngx_string("$request_uri"), ngx_string("${request_uri}"),
+        ngx_string("$document_uri"), ngx_string("${document_uri}")
+    };
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+
+        if (resource->len >= names[i].len
+            && ngx_strncmp(resource->data, names[i].data, names[i].len) == 0
+            && (i == 0 || names[i].data[1] == '{'
+                || ngx_http_aisearch_pass_skip_variable(resource->data,
+                                              resource->data + resource->len)
+                   == resource->data + names[i].len))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* Warns of a resource with variables that is none, or not what was meant. */
 
 static void
-ngx_http_aisearch_pass_check_variable(ngx_conf_t *cf, ngx_str_t *account,
+ngx_http_aisearch_pass_check_variables(ngx_conf_t *cf, ngx_str_t *account,
     ngx_str_t *resource)
 {
-    u_char               *p, *q, *last, *start;
-    ngx_str_t             variable, example;
-    struct ais_resource   res;
+    u_char                   *start;
+    ngx_str_t                 example, variable;
+    struct ais_resource       res;
+    enum ais_resource_error   err;
 
     example.data = ngx_pnalloc(cf->temp_pool, resource->len);
     if (example.data == NULL) {
         return;
     }
 
-    q = example.data;
-    start = NULL;
+    start = ngx_http_aisearch_pass_example(resource, &example);
+
+    err = ais_resource_parse(&res, ngx_http_aisearch_str(&example),
+                             AIS_STR(""));
+
+    if (err == AIS_RESOURCE_OK) {
+        variable.data = start;
+        variable.len = resource->data + resource->len - start;
+
+        if (variable.len && start[-1] == '/'
+            && (res.kind == AIS_INSTANCE || res.kind == AIS_NAMESPACE)
+            && ngx_http_aisearch_pass_may_be_many(cf, &variable))
+        {
+            ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                               "\"%V\" in \"aisearch_pass\" is one %s, since a "
+                               "variable stands for one part of a resource; "
+                               "if \"%V\" is more than that, such as "
+                               "\"NAME/jobs/ID\", write \"set $resource %V; "
+                               "aisearch_pass %V $resource;\"",
+                               resource,
+                               res.kind == AIS_INSTANCE ? "instance"
+                                                        : "namespace",
+                               &variable, resource, account);
+        }
+
+        return;
+    }
+
+    if (ngx_http_aisearch_pass_is_wrong(resource)) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "invalid resource \"%V\" in \"aisearch_pass\", "
+                           "whatever its variables are: %s; write it as "
+                           "\"instances/NAME/jobs/ID\"",
+                           resource, ais_resource_error_text(err));
+    }
+}
+
+
+/*
+ * Whether it is its own words that make it none: it begins with a word that no
+ * resource begins with, or all its variables are where names are, which follow
+ * one word each.
+ */
+
+static ngx_uint_t
+ngx_http_aisearch_pass_is_wrong(ngx_str_t *resource)
+{
+    u_char       *p, *word, *slash, *last;
+    ngx_uint_t    name;
+    static char  *first[] = {
+        "ai-search", "autorag", "accounts", "namespaces", "instances", "rags",
+        NULL
+    };
+    static char  *prefixes[] = { "ai-search", "autorag", NULL };
+
     last = resource->data + resource->len;
+    name = 0;
+
+    for (word = resource->data; word < last; word = slash + 1) {
+
+        slash = ngx_strlchr(word, last, '/');
+        if (slash == NULL) {
+            slash = last;
+        }
+
+        p = ngx_strlchr(word, slash, '$');
+
+        if (p && !name) {
+            return 0;
+        }
+
+        if (word == resource->data
+            && !ngx_http_aisearch_pass_is_one_of(word, slash, first))
+        {
+            return 1;
+        }
+
+        if (!ngx_http_aisearch_pass_is_one_of(word, slash, prefixes)) {
+            name = !name;
+        }
+    }
+
+    return 1;
+}
+
+
+static ngx_uint_t
+ngx_http_aisearch_pass_is_one_of(u_char *word, u_char *last, char **words)
+{
+    for ( /* void */ ; *words; words++) {
+
+        if (ngx_strlen(*words) == (size_t) (last - word)
+            && ngx_memcmp(*words, word, last - word) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/*
+ * Makes an example of a resource with variables: each is one letter.  Returns
+ * where the variable begins that ends the resource, or its end.
+ */
+
+static u_char *
+ngx_http_aisearch_pass_example(ngx_str_t *resource, ngx_str_t *example)
+{
+    u_char  *p, *q, *last, *start;
+
+    q = example->data;
+    last = resource->data + resource->len;
+    start = last;
 
     for (p = resource->data; p < last; /* void */ ) {
+        start = last;
 
         if (*p != '$') {
             *q++ = *p++;
             continue;
         }
 
-        *q++ = 'x';
+        *q++ = 'a';
         start = p;
         p = ngx_http_aisearch_pass_skip_variable(p, last);
-
-        if (p == last) {
-            break;
-        }
-
-        start = NULL;
     }
 
-    if (start == NULL || start == resource->data || start[-1] != '/') {
-        return;
-    }
+    example->len = q - example->data;
 
-    example.len = q - example.data;
-    variable.data = start;
-    variable.len = last - start;
-
-    if (ais_resource_parse(&res, ngx_http_aisearch_str(&example), AIS_STR(""))
-        != AIS_RESOURCE_OK
-        || (res.kind != AIS_INSTANCE && res.kind != AIS_NAMESPACE)
-        || !ngx_http_aisearch_pass_may_be_many(cf, &variable))
-    {
-        return;
-    }
-
-    ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                       "\"%V\" in \"aisearch_pass\" is one %s, since a "
-                       "variable stands for one part of a resource; if \"%V\" "
-                       "is more than that, such as \"NAME/jobs/ID\", write "
-                       "\"set $resource %V; aisearch_pass %V $resource;\"",
-                       resource, res.kind == AIS_INSTANCE ? "instance"
-                                                          : "namespace",
-                       &variable, resource, account);
+    return start;
 }
 
 
@@ -299,11 +436,7 @@ ngx_http_aisearch_pass_configure(ngx_conf_t *cf,
         passes[i]->account = ngx_http_aisearch_account_find(amcf,
                                                             &passes[i]->name);
         if (passes[i]->account == NULL) {
-            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "unknown aisearch_account \"%V\", define it by an "
-                          "\"aisearch_account %V { ... }\" block at http level "
-                          "in %s:%ui", &passes[i]->name, &passes[i]->name,
-                          passes[i]->file, passes[i]->line);
+            ngx_http_aisearch_pass_unknown(cf, amcf, passes[i]);
             return NGX_ERROR;
         }
 
@@ -315,6 +448,43 @@ ngx_http_aisearch_pass_configure(ngx_conf_t *cf,
     }
 
     return NGX_OK;
+}
+
+
+static void
+ngx_http_aisearch_pass_unknown(ngx_conf_t *cf,
+    ngx_http_aisearch_main_conf_t *amcf, ngx_http_aisearch_pass_t *pass)
+{
+    ngx_str_t                      meant;
+    ngx_uint_t                     i;
+    struct ais_near                near;
+    ngx_http_aisearch_account_t  **accounts;
+
+    ngx_memzero(&near, sizeof(struct ais_near));
+
+    near.word = ngx_http_aisearch_str(&pass->name);
+
+    accounts = amcf->accounts.elts;
+
+    for (i = 0; i < amcf->accounts.nelts; i++) {
+        ais_near_look(&near, ngx_http_aisearch_str(&accounts[i]->name));
+    }
+
+    if (near.best.len) {
+        meant.data = (u_char *) near.best.data;
+        meant.len = near.best.len;
+
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "unknown aisearch_account \"%V\", did you mean \"%V\"? "
+                      "in %s:%ui", &pass->name, &meant, pass->file, pass->line);
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                  "unknown aisearch_account \"%V\", define it by an "
+                  "\"aisearch_account %V { ... }\" block at http level "
+                  "in %s:%ui",
+                  &pass->name, &pass->name, pass->file, pass->line);
 }
 
 

@@ -62,12 +62,8 @@ static void ngx_http_aisearch_status_samples(ngx_buf_t *b,
 char *
 ngx_http_aisearch_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_http_core_loc_conf_t  *clcf;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_aisearch_status_handler;
-
-    return NGX_CONF_OK;
+    return ngx_http_aisearch_loc_conf_set_handler(cf, &cmd->name,
+                                              ngx_http_aisearch_status_handler);
 }
 
 

@@ -682,8 +682,9 @@ ngx_http_aisearch_upstream_report(ngx_http_aisearch_upstream_t *u,
 
     ngx_log_error(level, u->log(u->data), 0,
                   "aisearch account \"%V\": %s fault: %s, "
-                  "API request: \"GET %s\", status: %d, calls: %ui",
+                  "API request: \"GET %s\", api_url: \"%V\", status: %d, "
+                  "calls: %ui",
                   &u->account->name, ais_fault_name(fault), reason,
-                  u->path, response->status,
+                  u->path, &u->account->api_url, response->status,
                   (ngx_uint_t) response->calls);
 }

@@ -142,7 +142,7 @@ static void check_name(const char *value)
 
     if (!ais_credential_is_named(value))
         return;
-    if (ais_credential_path(file, value, &err) == -1) {
+    if (ais_credential_path(file, value, "", &err) == -1) {
         MUST(err.text[0] != '\0');
         return;
     }

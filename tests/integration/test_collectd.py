@@ -396,7 +396,7 @@ def test_connection_refused(simulator, collectd):
 
 def test_an_account_id_that_was_not_copied_whole(simulator, collectd):
     daemon = collectd(account(simulator, 'Instance "handbook"').replace(ACCOUNT, ACCOUNT[:-1]))
-    daemon.wait_log(r'Account "docs": AccountID ".*" has 31 digits, and the API.s have 32, so that it will refuse it\. Copy')
+    daemon.wait_log(r'Account "docs": AccountID ".*" has 31 digits instead of 32, so the API will refuse it\. Copy')
 
 
 def test_counters_begin_at_zero(simulator, collectd):
@@ -815,22 +815,22 @@ WRONG = {
     "nothing": ("", r"No account.*Add a <Plugin aisearch> block"),
     "StateFile twice": ('StateFile "a"\nStateFile "b"', r"`StateFile' is given twice"),
     "StateFile in two blocks": ('StateFile "a"\n</Plugin>\n<Plugin aisearch>\nStateFile "b"', r"`StateFile' is given twice"),
-    "StateFile without a name": ('StateFile "/tmp/"', r"StateFile \"/tmp/\" is no name of a file"),
-    "unknown option": ('Acount "docs"', r"`Acount'.*Known ones: Account, StateFile\."),
-    "unknown account option": (block(VALID + 'Bugdet 300 300'),
-                               r"`Bugdet'.*`Account'.*Known ones: AccountID, TokenFile,.*Timeout, Budget,.* Instance\."),
-    "unknown instance option": (block(BASIC + '<Instance "x">\nJobs "a"\n</Instance>'),
-                                r"`Jobs'.*`Instance'.*Known ones: Namespace, Generation, Job\."),
+    "StateFile without a name": ('StateFile "/tmp/"', r"StateFile \"/tmp/\" is not the name of a file"),
+    "unknown option": ('Acount "docs"', r"`Acount' is not known in a `Plugin' block\. Did you mean `Account'\?"),
+    "unknown account option": (block(VALID + 'Colour 300'),
+                               r"`Colour'.*`Account'.*Known ones: AccountID, TokenFile,.*Timeout, Budget,.* Instance\."),
+    "unknown instance option": (block(BASIC + '<Instance "x">\nColour "a"\n</Instance>'),
+                                r"`Colour'.*`Instance'.*Known ones: Namespace, Generation, Job\."),
     "option twice": (block(VALID + 'Timeout 1\ntimeout 2'), r"`timeout' is given twice.*Keep one"),
-    "no name": (f"<Account>\n{VALID}\n</Account>", r"`Account' option requires exactly one string"),
-    "number for a name": (f"<Account 7>\n{VALID}\n</Account>", r"`Account' option requires exactly one string"),
-    "dash in a name": (block(VALID, "my-docs"), r'Account "my-docs" is no account.s name\. Use 1 to 28 of A-Z, a-z, 0-9 and _\.'),
-    "name too long": (block(VALID, "a" * 29), r'Account "a{29}" is no account.s name\. Use 1 to 28'),
-    "empty name": (block(VALID, ""), r'Account "" is no account.s name\. Use 1 to 28'),
+    "no name": (f"<Account>\n{VALID}\n</Account>", r"Account takes one string, in quotes"),
+    "number for a name": (f"<Account 7>\n{VALID}\n</Account>", r"Account takes one string, in quotes"),
+    "dash in a name": (block(VALID, "my-docs"), r'Account "my-docs" is not a valid name\. Use 1 to 28 of A-Z, a-z, 0-9 and _\.'),
+    "name too long": (block(VALID, "a" * 29), r'Account "a{29}" is not a valid name\. Use 1 to 28'),
+    "empty name": (block(VALID, ""), r'Account "" is not a valid name\. Use 1 to 28'),
     "name twice": (block(VALID) + "\n" + block(VALID, "DOCS"), r'"DOCS": Two Account blocks.*Rename one'),
     "no AccountID": (block('TokenFile "@TOKEN@"\nInstance "x"'), r'"docs": AccountID is missing. Add'),
-    "bad AccountID": (block(VALID.replace(ACCOUNT, ACCOUNT.upper())), r"AccountID .*Use up to 32 of 0-9 and a-f"),
-    "AccountID with a slash": (block(VALID.replace(ACCOUNT, "../x")), r'AccountID "../x".*Use up to 32'),
+    "bad AccountID": (block(VALID.replace(ACCOUNT, ACCOUNT.upper())), r"AccountID .*Use the 32 digits of 0-9 and a-f"),
+    "AccountID with a slash": (block(VALID.replace(ACCOUNT, "../x")), r'AccountID "../x".*Use the 32 digits'),
     "no credential": (block(THROUGH), r"credential is missing. Add TokenFile, or Email and KeyFile; or APIURL"),
     "both schemes": (block(VALID + 'Email "u@example.com"\nKeyFile "@TOKEN@"'), r"TokenFile alone, or Email and KeyFile"),
     "KeyFile alone": (block(THROUGH + 'KeyFile "@TOKEN@"'), r"Email is missing"),
@@ -843,7 +843,7 @@ WRONG = {
     "two lines in a key file": (block(THROUGH + 'Email "u@example.com"\nKeyFile "@TWO@"'),
                                 r"KeyFile: .*line break.*; write"),
     "relative token file": (block(THROUGH + 'TokenFile "token"'), r"TokenFile has to be an absolute path"),
-    "number for a token file": (block(THROUGH + "TokenFile 7"), r"`TokenFile' option requires exactly one string"),
+    "number for a token file": (block(THROUGH + "TokenFile 7"), r"TokenFile takes one string, in quotes"),
     "relative key file": (block(THROUGH + 'Email "u@example.com"\nKeyFile "key"'), r"KeyFile has to be an absolute"),
     "bad APIURL": (block(VALID + 'APIURL "ftp://example.com/"'), r"APIURL: .*http"),
     "APIURL with a user": (block(VALID + 'APIURL "https://u:p@example.com/"'), r"APIURL: "),
@@ -860,20 +860,20 @@ WRONG = {
                          r"UnixSocket cannot be used\. Use APIURL"),
     "UnixSocket and Proxy": (
         block(VALID + 'APIURL "http://localhost"\nUnixSocket "/run/x.sock"\nProxy "http://192.0.2.1:3128"'),
-        r"No Proxy is on the way to a Unix socket. Remove one"),
+        r"Proxy has no effect, since APIURL is a Unix socket. Remove it"),
     "relative UnixSocket": (block(VALID + 'APIURL "http://localhost"\nUnixSocket "x.sock"'), r"UnixSocket cannot be used\. Use APIURL"),
     "long UnixSocket": (block(VALID + f'APIURL "http://localhost"\nUnixSocket "/{"x" * 108}"'),
                         r"UnixSocket cannot be used\. Use APIURL"),
     "no such CACert": (block(VALID + 'CACert "@TMP@/none.pem"'), r'CACert: .*"@TMP@/none.pem": No such file'),
     "CACert without a certificate": (block(VALID + 'CACert "@NOCERT@"'), r"CACert: .*PEM"),
     "relative CACert": (block(VALID + 'CACert "ca.pem"'), r"CACert has to be an absolute path"),
-    "VerifyPeer is no boolean": (block(VALID + "VerifyPeer 7"), r"`VerifyPeer' option requires exactly one boolean"),
-    "VerifyHost is no boolean": (block(VALID + 'VerifyHost "maybe"'), r"`maybe' of the `VerifyHost' option"),
+    "VerifyPeer is no boolean": (block(VALID + "VerifyPeer 7"), r"VerifyPeer takes true or false"),
+    "VerifyHost is no boolean": (block(VALID + 'VerifyHost "maybe"'), r"VerifyHost takes true or false"),
     "bad Proxy": (block(VALID + 'Proxy "socks5://192.0.2.1"'), r"Proxy: "),
     "Timeout of 0": (block(VALID + "Timeout 0"), r"Timeout 0 is out of range. Use 1 to 3600000\."),
     "negative Timeout": (block(VALID + "Timeout -5"), r"Timeout -5 is out of range. Use 1 to"),
     "endless Timeout": (block(VALID + "Timeout 99999999999999999999"), r"Timeout 1e\+20 is out of range. Use 1 to"),
-    "Timeout is no number": (block(VALID + 'Timeout "5s"'), r"`Timeout' option requires exactly one numeric"),
+    "Timeout is no number": (block(VALID + 'Timeout "5s"'), r"Timeout takes one number of \w+, without quotes and unit"),
     **{f"Budget {name}": (block(VALID + f"Budget {numbers}"),
                           r'"docs": Budget takes a whole number of calls from 1 to 1000000, and 1 to 86400 seconds, such as: Budget 3')
        for name, numbers in (("without a time", "300"), ("with a unit", '300 "5m"'), ("of three", "300 300 1"),
@@ -888,26 +888,26 @@ WRONG = {
     "StalledAfter below 0": (block(VALID + "StalledAfter -1"),
                              r"StalledAfter -1 is out of range. Use 1 to 31536000, or 0 for never"),
     "OverdueAfter is no number": (block(VALID + 'OverdueAfter "12h"'),
-                                  r"`OverdueAfter' option requires exactly one num"),
+                                  r"OverdueAfter takes one number of \w+, without quotes and unit"),
     "OverdueAfter of two years": (block(VALID + "OverdueAfter 63072000"), r"OverdueAfter 63072000 is out of range"),
-    "ReportItems is no boolean": (block(VALID + "ReportItems 1"), r"`ReportItems' option requires exactly one bool"),
+    "ReportItems is no boolean": (block(VALID + "ReportItems 1"), r"ReportItems takes true or false"),
     "ReportDetails twice": (block(VALID + "ReportDetails true\nReportDetails false"), r"`ReportDetails' is given twice"),
     "ActiveInterval of 0": (block(VALID + "ActiveInterval 0"), r"ActiveInterval 0 is out of range. Use 0\.001 to 86400"),
-    "ActiveInterval is no number": (block(VALID + 'ActiveInterval "20s"'), r"`ActiveInterval' option requires exactly one num"),
+    "ActiveInterval is no number": (block(VALID + 'ActiveInterval "20s"'), r"ActiveInterval takes one number of \w+, without quotes and unit"),
     "endless IdleInterval": (block(VALID + "IdleInterval 1000000000"), r"IdleInterval 1000000000 is out of range. Use 0\.001 to 864"),
     "IdleInterval below ActiveInterval": (block(VALID + "ActiveInterval 60\nIdleInterval 30"),
                                           r"IdleInterval 30 is below ActiveInterval, 60. Use at least that"),
-    "DiscoverInstances maybe": (block(BASIC + 'DiscoverInstances 7'), r"`DiscoverInstances' option requires exactly one boolean"),
+    "DiscoverInstances maybe": (block(BASIC + 'DiscoverInstances 7'), r"DiscoverInstances takes true or false"),
     "DiscoverInstance of nothing": (block(BASIC + 'DiscoverInstance ""'),
-                                    r'DiscoverInstance "" does not do: no instance can have this name. Use .*such as "/\^docs-/"'),
+                                    r'DiscoverInstance "" cannot be used: no instance can have this name. Use .*such as "/\^docs-/"'),
     "DiscoverInstance is no expression": (block(BASIC + 'DiscoverInstance "/a(b/"'),
-                                          r'DiscoverInstance "/a\(b/" does not do: Unmatched \( or .*Use an instance'),
+                                          r'DiscoverInstance "/a\(b/" cannot be used: Unmatched \( or .*Use an instance'),
     **{f"DiscoverInstance {name}": (block(BASIC + f'DiscoverInstance "{name}"'),
-                                    r'DiscoverInstance ".*" does not do: no instance can have this name. Use an instance.s')
+                                    r'DiscoverInstance ".*" cannot be used: no instance can have this name. Use an instance.s')
        for name in ("docs-*", "^docs-", "/^docs-", "Docs", "docs handbook")},
-    "DiscoverInstance is no string": (block(BASIC + "DiscoverInstance 1"), r"`DiscoverInstance' option requires exactly one"),
+    "DiscoverInstance is no string": (block(BASIC + "DiscoverInstance 1"), r"DiscoverInstance takes one string, in quotes"),
     "bad DiscoverNamespace": (block(BASIC + 'DiscoverNamespace "a@b"'),
-                              r'DiscoverNamespace "a@b" is no namespace.s name. Use 1 to 28 of a-z, 0-9 and -, '),
+                              r'DiscoverNamespace "a@b" is not a namespace.s name. Use 1 to 28 of a-z, 0-9 and -, '),
     "DiscoverNamespace twice": (block(BASIC + 'DiscoverNamespace "a"\nDiscoverNamespace "b"\nDiscoverNamespace "a"'),
                                 r'DiscoverNamespace "a" is given twice\.'),
     "IgnoreSelected twice": (block(VALID + "IgnoreSelected true\nIgnoreSelected true"), r"`IgnoreSelected' is given twice"),
@@ -915,20 +915,20 @@ WRONG = {
     "endless DiscoveryInterval": (block(VALID + "DiscoveryInterval 1000000000"), r"DiscoveryInterval 1000000000 is out of range"),
     "DiscoverInstances false": (block(BASIC + 'DiscoverInstances false\nDiscoverInstance "a"'), r"Nothing to look at"),
     "no Instance": (block(BASIC), r'"docs": Nothing to look at. Add an <Instance> block, or DiscoverInstances true'),
-    "Instance without a name": (block(BASIC + '<Instance>\nJob "a"\n</Instance>'), r"`Instance' option requires exactly one string"),
-    "bad Instance": (block(BASIC + 'Instance "Hand-Book"'), r'Instance "Hand-Book": This is no instance.s name\. Use 1 to 64 of a-z'),
-    "long Instance": (block(BASIC + f'Instance "{"i" * 65}"'), r"is no instance's name. Use 1 to 64"),
+    "Instance without a name": (block(BASIC + '<Instance>\nJob "a"\n</Instance>'), r"Instance takes one string, in quotes"),
+    "bad Instance": (block(BASIC + 'Instance "Hand-Book"'), r'Instance "Hand-Book": This is not an instance.s name\. Use 1 to 64 of a-z'),
+    "long Instance": (block(BASIC + f'Instance "{"i" * 65}"'), r"is not an instance's name. Use 1 to 64"),
     "long autorag": (block(BASIC + f'<Instance "{"i" * 33}">\nGeneration "autorag"\n</Instance>'), r"Use 1 to 32 of a-z"),
-    "Instance with a slash": (block(BASIC + 'Instance "a/../b"'), r'Instance "a/../b": This is no instance.s name\. Use 1 to 64'),
+    "Instance with a slash": (block(BASIC + 'Instance "a/../b"'), r'Instance "a/../b": This is not an instance.s name\. Use 1 to 64'),
     **{f"Namespace {name}": (block(BASIC + f'<Instance "x">\nNamespace "{name}"\n</Instance>'),
-                             rf'Instance "x": Namespace "{name}" is no namespace.s name\. Use 1 to 28 of a-z, 0-9 and -, '
-                             r"the first and the last of them no -\.") for name in ("a@b", "team_blue", "n" * 29, "-a")},
+                             rf'Instance "x": Namespace "{name}" is not a namespace.s name\. Use 1 to 28 of a-z, 0-9 and -, '
+                             r"neither the first nor the last a -\.") for name in ("a@b", "team_blue", "n" * 29, "-a")},
     "bad Generation": (block(BASIC + '<Instance "x">\nGeneration "rag"\n</Instance>'),
                        r'Generation "rag" is not known. Use "instance" or "autorag"'),
     "autorag in a namespace": (block(BASIC + '<Instance "x">\nGeneration "autorag"\nNamespace "n"\n</Instance>'),
                                r"AutoRAG has no namespaces. Remove Namespace or Generation"),
-    "bad Job": (block(BASIC + '<Instance "x">\nJob "a b"\n</Instance>'), r'Job "a b" is no.*Use 1 to 64 of A-Z'),
-    "long Job": (block(BASIC + f'<Instance "x">\nJob "{"j" * 65}"\n</Instance>'), r"is no job's id. Use 1 to 64"),
+    "bad Job": (block(BASIC + '<Instance "x">\nJob "a b"\n</Instance>'), r'Job "a b" is not.*Use 1 to 64 of A-Z'),
+    "long Job": (block(BASIC + f'<Instance "x">\nJob "{"j" * 65}"\n</Instance>'), r"is not a job's id. Use 1 to 64"),
     "Job twice": (block(BASIC + '<Instance "x">\nJob "a"\nJob "b"\nJob "a"\n</Instance>'),
                   r'Job "a" is given twice\.'),
     "Instance twice": (block(VALID + 'Instance "handbook"'), r'both report as "docs-handbook". Put all Job options'),
@@ -1000,7 +1000,7 @@ def test_all_that_is_wrong_in_a_block_is_said(tmp):
     refused = refusal(Config(wrong), tmp)
     assert refused.status == 1
     for message in (": The option `Bugdet' is not known", ": Timeout 0 is out of range", ": The option `Timeout' is given twice",
-                    ': Instance "x": Job "a b" is no job.s id', ': Instance "x": The option `Jobs\' is not known',
+                    ': Instance "x": Job "a b" is not a job.s id', ': Instance "x": The option `Jobs\' is not known',
                     ": CACert has to be an absolute path"):
         assert len(re.findall(rf'aisearch plugin: Account "docs"{message}', refused.log)) == 1, message
 
@@ -1008,7 +1008,7 @@ def test_all_that_is_wrong_in_a_block_is_said(tmp):
 def test_nothing_that_is_right(simulator, collectd):
     """Not even one account: collectd goes on with its other plugins."""
     daemon = collectd(block(VALID.replace("TokenFile", "TokenFiel")), extra="LoadPlugin uptime")
-    assert daemon.log_lines("`TokenFiel' is not known") and daemon.log_lines("No account is configured")
+    assert daemon.log_lines("`TokenFiel' is not known") and daemon.log_lines("No account is left")
     net.wait_until(lambda: len(daemon.series("uptime", "uptime")) >= 2, 10)
 
 

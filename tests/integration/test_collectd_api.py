@@ -426,6 +426,7 @@ def test_no_route_in_either_form(simulator, collectd):
     simulator.forms(plain=False, namespaced=False)
     daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(10))))
     assert "400 (code 7003)" in wait_notification(daemon, "WARNING", "docs/refused")
+    assert daemon.log_lines(rf'code 7003\); is the AccountID right, and is the API at "{simulator.url}"\?')
     simulator.forget()
     wait_looks(simulator, "ai-search/instances/", 20)
     assert simulator.count("namespaces/default/instances/") == 0

@@ -195,7 +195,7 @@ def test_credential_of_systemd(tmp, simulator):
 
 def test_credential_of_systemd_without_systemd(tmp, simulator):
     assert "CREDENTIALS_DIRECTORY" not in os.environ
-    for value, message in (("credential:docs", "TokenFile: CREDENTIALS_DIRECTORY is not set; let systemd start"),
+    for value, message in (("credential:docs", "TokenFile: CREDENTIALS_DIRECTORY is not set: systemd sets it"),
                            ("credential:a/b", "TokenFile: not the name of a credential; write")):
         refused = refusal(Config(block(simulator, f'TokenFile "{value}"')), tmp)
         assert refused.status != 0

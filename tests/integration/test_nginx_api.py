@@ -333,7 +333,7 @@ def test_an_api_url_that_is_not_the_apis_is_named_in_the_log(nginx, simulator):
         assert server.get(target(f"job-{number}")).status == 404
     named = [line for line in server.error_log().splitlines() if "at a URL that is not the API's (its own ends with" in line]
     assert ["[error]" in line for line in named] == [True, False, False], "once a minute"
-    assert "/jobs/job-0" in named[0]
+    assert "/jobs/job-0" in named[0] and f'api_url: "{url}"' in named[0]
 
 
 @pytest.mark.parametrize("path, message", [

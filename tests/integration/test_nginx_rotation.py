@@ -424,6 +424,21 @@ def test_change_is_followed_at_once_where_the_old_one_is_refused(nginx, simulato
     assert gateway.reported(server) == []
 
 
+def test_the_next_credential_may_come_later(nginx, simulator, tmp):
+    """Its file is missing at the start: a warning. A reload takes it once it is there."""
+    files = Files(tmp, simulator)
+    next_one = files.paths[1].read_text()
+    files.paths[1].unlink()
+    server = start(nginx, simulator, files)
+    assert re.search(rf'\[warn\] .*the file of the next credential, "{files.paths[1]}", does not exist', server.stderr())
+    assert server.get(target()).status == 200
+    files.paths[1].write_text(next_one)
+    server.reload()
+    files.accept(1)
+    assert server.get(target()).status == 200
+    assert in_use(server) == 2
+
+
 def test_change_ends_the_refusal(nginx, simulator, tmp):
     clock = Clock(tmp)
     files = readable(tmp, simulator)
@@ -574,7 +589,7 @@ def test_credential_of_systemd_outlives_an_upgrade(tmp, simulator):
 
 
 @pytest.mark.parametrize("value, message", [
-    ("credential:docs", "CREDENTIALS_DIRECTORY is not set; let systemd start the daemon, with LoadCredential= in its"),
+    ("credential:docs", "CREDENTIALS_DIRECTORY is not set: .*: sudo CREDENTIALS_DIRECTORY=/run/credentials/nginx.service nginx -t"),
     ("credential:", 'not the name of a credential; write "credential:NAME"'),
     ("credential:a/b", 'not the name of a credential; write "credential:NAME"'),
 ])

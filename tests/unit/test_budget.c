@@ -1442,10 +1442,27 @@ static void test_merge(void **state)
     }
 }
 
+static void expect_most(size_t n, const struct ais_budget_limit *limits, int64_t most)
+{
+    assert_int_equal(ais_budget_most(limits, n, AIS_BUDGET_USER_INTERVAL), most);
+}
+
+static void test_most(void **state)
+{
+    (void) state;
+    expect_most(2, (struct ais_budget_limit[]){{900, 300 * 1000}, {100, 1000}}, 900);
+    expect_most(1, (struct ais_budget_limit[]){{4, 1000}}, 1200);
+    expect_most(1, (struct ais_budget_limit[]){{5000, 3600 * 1000}}, 5000);
+    expect_most(1, (struct ais_budget_limit[]){{500, 120 * 1000}}, 1500);
+    expect_most(1, (struct ais_budget_limit[]){{UINT32_MAX, 1}}, (int64_t) UINT32_MAX * AIS_BUDGET_USER_INTERVAL);
+    expect_most(2, (struct ais_budget_limit[]){{100, 1000}, {1201, 300 * 1000}}, 1201);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_most),
         cmocka_unit_test(test_random_schedules),
         cmocka_unit_test(test_random_crashes),
         cmocka_unit_test(test_random_reloads),

@@ -85,7 +85,7 @@ static void test_token(void **state)
     expect_token(CANARY, strlen(CANARY), "Authorization: Bearer " CANARY);
     expect_token(CANARY "\n", strlen(CANARY) + 1, "Authorization: Bearer " CANARY);
     expect_token(CANARY "\r\n", strlen(CANARY) + 2, "Authorization: Bearer " CANARY);
-    expect_token("!", 1, "Authorization: Bearer !");
+    expect_token("A==", 3, "Authorization: Bearer A==");
     expect_token("~\n", 2, "Authorization: Bearer ~");
 }
 
@@ -139,8 +139,24 @@ static void test_bad_content(void **state)
     expect_refusal("canary\0", 7, "a byte that is not visible ASCII at offset 6", ALONE);
     expect_refusal("\xef\xbb\xbf"
                    "canary",
-                   9, "a byte that is not visible ASCII at offset 0", ALONE);
+                   9, "a byte order mark at offset 0", ALONE);
+    expect_refusal("\xff\xfe"
+                   "c\0a\0",
+                   6, "a byte order mark at offset 0", ALONE);
+    expect_refusal("can\xef\xbb\xbf", 6, "a byte that is not visible ASCII at offset 3", ALONE);
     expect_refusal("canary\x7f", 7, "a byte that is not visible ASCII at offset 6", ALONE);
+
+    expect_refusal("\"canary\"\n", 9, "a quotation mark at offset 0", ALONE);
+    expect_refusal("canary'", 7, "a quotation mark at offset 6", ALONE);
+    expect_refusal("TOKEN=canary", 12, "a \"=\", as in NAME=VALUE, at offset 5", ALONE);
+    expect_refusal("canary=x=", 9, "a \"=\", as in NAME=VALUE, at offset 6", ALONE);
+    expect_refusal("=", 1, "a \"=\", as in NAME=VALUE, at offset 0", ALONE);
+    expect_refusal("token:canary", 12, "a \":\", as in a header, at offset 5", ALONE);
+    expect_refusal("${canary}", 9, "a character that is in no token or key at offset 0", ALONE);
+    expect_refusal("<canary>", 8, "a character that is in no token or key at offset 0", ALONE);
+    expect_refusal("Bearer canary", 13, "begins with a header's name, or with \"Bearer\"", ALONE);
+    expect_refusal("Authorization: Bearer canary", 28, "begins with a header's name, or with \"Bearer\"", ALONE);
+    expect_refusal("X-Auth-Key: canary", 18, "begins with a header's name, or with \"Bearer\"", ALONE);
 
     memset(too_long, 'c', sizeof(too_long));
     expect_refusal(too_long, 4097, "longer than 4096 bytes", "write the API token alone into it");
@@ -171,6 +187,62 @@ static void test_bad_file(void **state)
     unlink(path_of("fifo"));
 
     assert_null(ais_credential_token(path_of("missing"), NULL));
+}
+
+/* A token in the place of its file is not shown. */
+static void test_secret_for_a_file(void **state)
+{
+    struct ais_error err = {""};
+
+    (void) state;
+    assert_null(ais_credential_token(path_of("canary7890123456789012345678901234567"), &err));
+    assert_null(strstr(err.text, "canary"));
+    assert_non_null(strstr(err.text, "its name looks like the API token itself; write that into a file"));
+    expect_unreadable(path_of("cloudflare-token-of-the-team-that-writes-docs-2.txt"), "No such file");
+    expect_unreadable(path_of("cloudflare-token-of-the-team-that-writes-docs"), "No such file");
+}
+
+static struct ais_credential *load(const char *email, const char *secret)
+{
+    struct ais_error err = {""};
+    const char *file = write_file(secret, strlen(secret));
+    struct ais_credential *cred =
+        email ? ais_credential_email_key(email, file, &err) : ais_credential_token(file, &err);
+
+    assert_non_null(cred);
+    unlink(path_of("secret"));
+    return cred;
+}
+
+static void expect_oddity(const char *email, const char *secret, const char *text)
+{
+    struct ais_credential *cred = load(email, secret);
+    const char *oddity = ais_credential_oddity(cred);
+
+    if (text == NULL)
+        assert_null(oddity);
+    else
+        assert_non_null(strstr(oddity, text));
+    ais_credential_free(cred);
+}
+
+#define HEX32 "0123456789abcdef0123456789abcdef"
+#define WORD40 "abcdefghijklmnopqrstuvwxyz-_ABCDEFGHIJKL"
+
+static void test_oddity(void **state)
+{
+    (void) state;
+    expect_oddity(NULL, HEX32, "looks like the id of an account or a zone");
+    expect_oddity("a@example.com", HEX32, "looks like the id of an account or a zone");
+    expect_oddity(NULL, HEX32 "01234", "looks like an API key, not like a token");
+    expect_oddity(NULL, "cfk_" WORD40, "looks like an API key, not like a token");
+    expect_oddity("a@example.com", WORD40, "looks like an API token, not like a key");
+    expect_oddity("a@example.com", "cfut_" WORD40, "looks like an API token, not like a key");
+    expect_oddity(NULL, WORD40, NULL);
+    expect_oddity(NULL, "cfut_" WORD40, NULL);
+    expect_oddity(NULL, "token", NULL);
+    expect_oddity("a@example.com", HEX32 "01234", NULL);
+    expect_oddity("a@example.com", "cfk_" WORD40, NULL);
 }
 
 static void test_no_permission(void **state)
@@ -230,18 +302,6 @@ static void test_email_and_key(void **state)
     assert_non_null(strstr(err.text, "empty; write the API key into it"));
     unlink(path_of("secret"));
     free(lines);
-}
-
-static struct ais_credential *load(const char *email, const char *secret)
-{
-    struct ais_error err = {""};
-    const char *file = write_file(secret, strlen(secret));
-    struct ais_credential *cred =
-        email ? ais_credential_email_key(email, file, &err) : ais_credential_token(file, &err);
-
-    assert_non_null(cred);
-    unlink(path_of("secret"));
-    return cred;
 }
 
 static void test_equal(void **state)
@@ -548,7 +608,7 @@ static void expect_no_path(const char *value, const char *fault)
     struct ais_error err = {""};
     char path[AIS_CREDENTIAL_PATH_MAX];
 
-    assert_int_equal(ais_credential_path(path, value, &err), -1);
+    assert_int_equal(ais_credential_path(path, value, "nginx.service nginx -t", &err), -1);
     assert_non_null(strstr(err.text, fault));
     assert_null(strstr(err.text, "canary"));
 }
@@ -565,7 +625,7 @@ static void test_named(void **state)
     assert_false(ais_credential_is_named("/credential:docs"));
 
     assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "/run/credentials/nginx.service", 1), 0);
-    assert_int_equal(ais_credential_path(path, "credential:docs.token", NULL), 0);
+    assert_int_equal(ais_credential_path(path, "credential:docs.token", "", NULL), 0);
     assert_string_equal(path, "/run/credentials/nginx.service/docs.token");
 
     expect_no_path("credential:", "not the name of a credential; write \"credential:NAME\"");
@@ -580,9 +640,9 @@ static void test_named(void **state)
     expect_no_path(too_long, "too long");
 
     assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "relative", 1), 0);
-    expect_no_path("credential:canary", "CREDENTIALS_DIRECTORY is not set; let systemd start the daemon");
+    expect_no_path("credential:canary", "sudo CREDENTIALS_DIRECTORY=/run/credentials/nginx.service nginx -t");
     assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
-    expect_no_path("credential:canary", "CREDENTIALS_DIRECTORY is not set; let systemd start the daemon");
+    expect_no_path("credential:canary", "sudo CREDENTIALS_DIRECTORY=/run/credentials/nginx.service nginx -t");
 }
 
 int main(void)
@@ -592,6 +652,8 @@ int main(void)
         cmocka_unit_test(test_longest_token),
         cmocka_unit_test(test_bad_content),
         cmocka_unit_test(test_bad_file),
+        cmocka_unit_test(test_secret_for_a_file),
+        cmocka_unit_test(test_oddity),
         cmocka_unit_test(test_no_permission),
         cmocka_unit_test(test_symbolic_link),
         cmocka_unit_test(test_email_and_key),

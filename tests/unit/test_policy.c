@@ -44,7 +44,7 @@ static struct ais_verdict judge(const struct ais_resource *res, int status, cons
 static void test_classes(void **state)
 {
     (void) state;
-    for (int class = AIS_CLASS_ACTIVE; class <= AIS_CLASS_ERROR; class++) {
+    for (int class = AIS_CLASS_ACTIVE; class <= AIS_CLASS_ERROR; class ++) {
         assert_int_equal(ais_class_is_job(class), class == AIS_CLASS_ACTIVE || class == AIS_CLASS_ENDED);
         assert_int_equal(ais_class_is_found(class), class != AIS_CLASS_NOT_FOUND && class != AIS_CLASS_ERROR);
     }
@@ -289,7 +289,8 @@ static void test_judge_credential(void **state)
         {401, "", "credential (401)"},
         {401, "<html>", "credential (401)"},
         {403, ERRORS(SAID("10000", "Authentication error")),
-         "credential (403 with error code 10000), or it is one of another account, or it may not read AI Search"},
+         "credential (403 with error code 10000), or it is not of this account id, or lacks the permission for AI "
+         "Search"},
         {400, ERRORS(SAID("10000", "Authentication error")), "credential (400 with error code 10000)"},
         {400, ERRORS(SAID("10001", "Unable to authenticate request")), "10001"},
         {403, ERRORS(SAID("10001", "Unable to authenticate request")), "10001"},
@@ -822,8 +823,8 @@ static void test_cacheable(void **state)
 
     (void) state;
     for (fault = AIS_FAULT_NONE; fault < AIS_FAULTS; fault++)
-        assert_int_equal(ais_policy_cacheable(fault), fault != AIS_FAULT_CREDENTIAL && fault != AIS_FAULT_BUDGET &&
-                                                          fault != AIS_FAULT_INTERNAL);
+        assert_int_equal(ais_policy_cacheable(fault),
+                         fault != AIS_FAULT_CREDENTIAL && fault != AIS_FAULT_BUDGET && fault != AIS_FAULT_INTERNAL);
 }
 
 int main(void)

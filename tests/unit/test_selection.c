@@ -35,8 +35,11 @@ static void test_entries(void **state)
         {{"/^docs-[0-9]+$/"}, "docs-12a", false},
         {{"/^(a|b)$/"}, "b", true},
         {{"/^a{2}$/"}, "aa", true},
-        {{"/a/b/"}, "a/b", true},
-        {{"/DOCS/"}, "docs", false},
+        {{"/^a{2,3}$/"}, "aa", true},
+        {{"/^D?ocs/"}, "ocs", true},
+        {{"/Docs|docs/"}, "docs", true},
+        {{"/[D d]ocs/"}, "docs", true},
+        {{"/doc\\.s|docs/"}, "docs", true},
         {{"/x/", "docs", "/y/"}, "docs", true},
         {{"/x/", "docs", "/y/"}, "day", true},
         {{"/x/", "docs", "/y/"}, "tickets", false},
@@ -75,8 +78,9 @@ static void test_bad_entries(void **state)
 {
     char endless[1100];
     /* what begins or ends with a slash is a name, and none that there can be */
-    const char *const entries[] = {"",      "/(/",   "/[a/", "/*{/", "/a{2,1}/", "//",
-                                   "/docs", "docs/", "/",    "/d",   "docs.*",   endless};
+    const char *const entries[] = {
+        "",   "/(/",    "/[a/",  "/*{/",   "/a{2,1}/",        "//",    "/docs",      "docs/",       "/",
+        "/d", "docs.*", endless, "/DOCS/", "/docs handbook/", "/a/b/", "/^Docs-.*/", "/docs@team$/"};
     selection_t selection = {.ignore = false};
 
     (void) state;

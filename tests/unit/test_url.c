@@ -18,8 +18,8 @@ static void test_good(void **state)
     } cases[] = {
         {"https://api.cloudflare.com/client/v4", "https://api.cloudflare.com/client/v4", "", true, false},
         {"https://api.cloudflare.com/client/v4///", "https://api.cloudflare.com/client/v4", "", true, false},
-        {"https://api.cloudflare.com", "https://api.cloudflare.com", "", true, false},
-        {"https://api.cloudflare.com/", "https://api.cloudflare.com", "", true, false},
+        {"https://api.example.com", "https://api.example.com", "", true, false},
+        {"https://api.example.com/", "https://api.example.com", "", true, false},
         {"HTTPS://API.example:443/V4", "https://API.example:443/V4", "", true, false},
         {"http://127.0.0.1:8080/client/v4", "http://127.0.0.1:8080/client/v4", "", false, true},
         {"http://127.255.255.255", "http://127.255.255.255", "", false, true},
@@ -108,6 +108,13 @@ static void test_bad(void **state)
          "letters"},
         {"http://h\r\nX-Header: s3cret", "letters"},
         {"http://$host", "letters"},
+
+        {"https://api.cloudflare.com", "must end in \"/client/v4\"; write https://api.cloudflare.com/client/v4"},
+        {"https://API.cloudflare.com/", "must end in \"/client/v4\""},
+        {"https://api.cloudflare.com:443/v4", "must end in \"/client/v4\""},
+        {"https://api.cloudflare.com/client/v4/accounts", "must end in \"/client/v4\""},
+        {"http://api.cloudflare.com/client/v4", "no plain http; write https://api.cloudflare.com/client/v4"},
+        {"https://dash.cloudflare.com/client/v4", "this is the dashboard; the API is at https://api.cloudflare.com"},
 
         {"http://h:", "port"},
         {"http://h:/x", "port"},
@@ -245,6 +252,19 @@ static void test_every_prefix(void **state)
     }
 }
 
+static void test_api(void **state)
+{
+    struct ais_url url;
+
+    (void) state;
+    assert_int_equal(ais_url_parse(&url, "https://Api.Cloudflare.com:443/client/v4/", NULL), 0);
+    assert_true(url.api);
+    assert_int_equal(ais_url_parse(&url, "https://api.cloudflare.com.example/client/v4", NULL), 0);
+    assert_false(url.api);
+    assert_int_equal(ais_url_parse(&url, "http://unix:/api.cloudflare.com:/client", NULL), 0);
+    assert_false(url.api);
+}
+
 static void test_secrecy(void **state)
 {
     static const struct {
@@ -254,7 +274,7 @@ static void test_secrecy(void **state)
     } cases[] = {
         {"https://api.cloudflare.com/client/v4", AIS_URL_SECRET, AIS_URL_SECRET},
         {"https://127.0.0.1", AIS_URL_SECRET, AIS_URL_SECRET},
-        {"http://api.cloudflare.com/client/v4", AIS_URL_OPEN, AIS_URL_OPEN},
+        {"http://api.example.com/client/v4", AIS_URL_OPEN, AIS_URL_OPEN},
         {"http://10.0.0.1", AIS_URL_OPEN, AIS_URL_OPEN},
         {"http://127.0.0.1:8080", AIS_URL_SECRET, AIS_URL_OPEN_TO_PROXY},
         {"http://localhost", AIS_URL_SECRET, AIS_URL_OPEN_TO_PROXY},
@@ -277,6 +297,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),  cmocka_unit_test(test_bad),          cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_proxy), cmocka_unit_test(test_every_prefix), cmocka_unit_test(test_secrecy),
+        cmocka_unit_test(test_api),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Compares a word with names, by the edits between them and by what they have in common. */
+
+#include "ais_near.h"
+
+#define NAME_MAX_LEN 32
+
+/* What two words have in common that is a part of both, and what is the whole of the shorter one. */
+#define PART_MIN 5
+#define WHOLE_MIN 3
+
+/* Scores: two edits are nearer than one part in common. */
+#define EDITS 1000
+
+/* Copies without what does not count. Returns the length, or 0 where there is no room. */
+static int plain(char to[NAME_MAX_LEN], struct ais_str s)
+{
+    int len = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+
+        if (c == '_' || c == '-')
+            continue;
+        if (len == NAME_MAX_LEN)
+            return 0;
+        to[len++] = (char) (c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+    }
+    return len;
+}
+
+static int min(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* How many bytes have to be put in, taken out, replaced, or swapped with the next. */
+static int count_edits(const char *a, int alen, const char *b, int blen)
+{
+    int d[NAME_MAX_LEN + 1][NAME_MAX_LEN + 1];
+
+    for (int i = 0; i <= alen; i++) {
+        for (int k = 0; k <= blen; k++) {
+            if (i == 0 || k == 0) {
+                d[i][k] = i + k;
+                continue;
+            }
+            d[i][k] = min(min(d[i - 1][k], d[i][k - 1]) + 1, d[i - 1][k - 1] + (a[i - 1] != b[k - 1]));
+            if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1])
+                d[i][k] = min(d[i][k], d[i - 2][k - 2] + 1);
+        }
+    }
+    return d[alen][blen];
+}
+
+/* The longest part in common. */
+static int count_common(const char *a, int alen, const char *b, int blen)
+{
+    int best = 0;
+
+    for (int i = 0; i < alen; i++) {
+        for (int k = 0; k < blen; k++) {
+            int n = 0;
+
+            while (i + n < alen && k + n < blen && a[i + n] == b[k + n])
+                n++;
+            if (n > best)
+                best = n;
+        }
+    }
+    return best;
+}
+
+void ais_near_look(struct ais_near *near, struct ais_str name)
+{
+    char a[NAME_MAX_LEN], b[NAME_MAX_LEN];
+    int alen = plain(a, near->word);
+    int blen = plain(b, name);
+    int edits, common;
+    bool is_whole;
+    int score = 0;
+
+    if (alen == 0 || blen == 0)
+        return;
+
+    edits = count_edits(a, alen, b, blen);
+    common = count_common(a, alen, b, blen);
+    is_whole = common == min(alen, blen);
+    if (edits * 3 <= blen)
+        score = EDITS - edits;
+    else if (common >= (is_whole ? WHOLE_MIN : PART_MIN))
+        score = 2 * common + is_whole;
+
+    if (score > near->score) {
+        near->score = score;
+        near->best = name;
+    }
+}
