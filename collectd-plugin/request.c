@@ -46,11 +46,10 @@ void credential_read(account_t *account) {
     if (!is_start)
       account_log(account, LOG_INFO, ": \"%s\" %swas read.", c->file,
                   was_read ? "has changed, and " : "");
-    if (ais_credential_exposed(c->secret))
+    if (ais_credential_exposed(c->secret) != NULL)
       account_log(account, LOG_WARNING,
-                  ": Everybody on this machine can read or write \"%s\". Take "
-                  "that from its mode, say with chmod 0600.",
-                  c->file);
+                  ": Everybody on this machine can read or write \"%s\": %s.",
+                  c->file, ais_credential_exposed(c->secret));
   } else if (was_read && renewal != AIS_RENEWAL_NONE) {
     account_log(account, LOG_WARNING,
                 ": The credential has changed, but cannot be read: %s. The one "

@@ -175,6 +175,7 @@ ngx_http_aisearch_credential_load(ngx_conf_t *cf,
 {
     char                   *file;
     ngx_uint_t              i;
+    const char             *cure;
     struct ais_error        err;
     struct ais_credential  *credential;
 
@@ -197,12 +198,13 @@ ngx_http_aisearch_credential_load(ngx_conf_t *cf,
 
         account->credentials[i] = credential;
 
-        if (ais_credential_exposed(credential)) {
+        cure = ais_credential_exposed(credential);
+
+        if (cure) {
             ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
                                "aisearch_account \"%V\": everybody on this "
-                               "machine can read or write \"%s\", take that "
-                               "from its mode, say with \"chmod 0600\"",
-                               &account->name, file);
+                               "machine can read or write \"%s\", %s",
+                               &account->name, file, cure);
         }
     }
 
