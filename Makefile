@@ -23,13 +23,15 @@ datadir      ?= $(prefix)/share
 mandir       ?= $(datadir)/man
 docdir       ?= $(datadir)/doc/aisearch-jobs
 htmldir      ?= $(datadir)/aisearch-jobs/html
-nginxmoddir  ?= $(or $(shell $(NGINX) -V 2>&1 | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p'),$(libdir)/nginx/modules)
+nginxmoddir  ?= $(or $(call NGINX_ARG,modules-path),$(addsuffix /modules,$(call NGINX_ARG,prefix)),$(libdir)/nginx/modules)
+nginxetcdir  ?= $(patsubst %/,%,$(dir $(or $(call NGINX_ARG,conf-path),$(addsuffix /conf/,$(call NGINX_ARG,prefix)),/etc/nginx/)))
 nginxconfdir ?= $(datadir)/nginx/modules-available
 collectddir  ?= $(libdir)/collectd
 
 # nginx: Debian's nginx-dev, or any source tree; what it is configured with comes from the tree or from this nginx.
 NGINX     ?= $(or $(shell PATH=$$PATH:/usr/sbin:/usr/local/sbin command -v nginx),/usr/sbin/nginx)
 NGINX_SRC ?= /usr/share/nginx/src
+NGINX_ARG  = $(patsubst --$(1)=%,%,$(filter --$(1)=%,$(shell $(NGINX) -V 2>&1)))
 
 # collectd: the headers of Debian's collectd-dev.
 COLLECTD_INCLUDE ?= /usr/include/collectd
@@ -406,11 +408,12 @@ install: nginx collectd
 	install -m 644 $(filter-out config/html,$(wildcard config/*)) $(DESTDIR)$(docdir)/config
 	install -d $(DESTDIR)$(htmldir)
 	install -m 644 $(wildcard config/html/*) $(DESTDIR)$(htmldir)
-	@$(if $(DESTDIR),,echo 'Where nginx or collectd runs with an earlier one, a reload will not do:' \
-	    '"service nginx upgrade", without an interruption, and "systemctl restart collectd"')
+	@$(if $(DESTDIR),,echo 'Running daemons keep the version that they have loaded, even after a reload. To load the new one:' && \
+	    echo '    nginx -t && service nginx upgrade   # without an interruption; an nginx of your own: kill -USR2, then -QUIT' && \
+	    echo '    systemctl restart collectd')
 
 uninstall:
-	@scripts/still-used '$(DESTDIR)'
+	@scripts/still-used '$(DESTDIR)' '$(nginxetcdir)'
 	rm -f $(DESTDIR)$(nginxmoddir)/ngx_http_aisearch_module.so $(DESTDIR)$(nginxconfdir)/mod-http-aisearch.conf
 	rm -f $(DESTDIR)$(collectddir)/aisearch.so $(DESTDIR)$(mandir)/man5/collectd-aisearch.5
 	rm -rf $(DESTDIR)$(docdir) $(DESTDIR)$(htmldir)

@@ -9,6 +9,7 @@
 
 #include "aisearch.h"
 
+#include "ais_version.h"
 #include "state.h"
 
 static config_t config;
@@ -49,6 +50,7 @@ static int aisearch_init(void) {
   if (config.accounts == NULL || (is_test && config.is_refused))
     return is_test ? -1 : 0;
 
+  INFO("aisearch plugin: aisearch-jobs/" AIS_VERSION);
   if (!is_test)
     state_open(config.state_path, poller_wake);
   if (poller_start(config.accounts, is_test) == 0)

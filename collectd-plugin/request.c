@@ -47,11 +47,10 @@ void credential_read(account_t *account) {
     if (!is_start)
       account_log(account, LOG_INFO, ": \"%s\" %swas read.", c->file,
                   was_read ? "has changed, and " : "");
-    if (ais_credential_exposed(c->secret))
+    if (ais_credential_exposed(c->secret) != NULL)
       account_log(account, LOG_WARNING,
-                  ": Everybody on this machine can read or write \"%s\". Take "
-                  "that from its mode, say with chmod 0600.",
-                  c->file);
+                  ": Any user of this host can read or write \"%s\": %s.",
+                  c->file, ais_credential_exposed(c->secret));
     oddity = ais_credential_oddity(c->secret);
     if (oddity != NULL)
       account_log(account, LOG_WARNING, ": \"%s\": %s.", c->file, oddity);

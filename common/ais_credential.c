@@ -13,6 +13,7 @@
 #include <strings.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* The longest token or key, and the longest address (RFC 5321, section 4.5.3.1.3, less the angle brackets). */
@@ -36,6 +37,7 @@ struct ais_credential {
     uint64_t version; /* the stamp of the file that it was read from */
     uint64_t seen;    /* the stamp of the file when it was looked at last, or ABSENT */
     mode_t mode;
+    bool is_read_only; /* on a file system that is mounted so */
     char file[AIS_CREDENTIAL_PATH_MAX];
     char email[EMAIL_MAX + 1]; /* empty for a token */
     char secret[SECRET_MAX + 4];
@@ -330,6 +332,13 @@ static int check_secret(const struct secret_kind *kind, const char *file, const 
     return -1;
 }
 
+static bool is_read_only(int fd)
+{
+    struct statvfs fs;
+
+    return fstatvfs(fd, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0;
+}
+
 /* Somebody may be writing to it: what was read counts where the file has stayed as it was meanwhile. */
 static enum ais_renewal read_secret(struct ais_credential *cred, const struct secret_kind *kind, const char *file,
                                     struct ais_error *err)
@@ -349,6 +358,7 @@ static enum ais_renewal read_secret(struct ais_credential *cred, const struct se
         close(fd);
         return AIS_RENEWAL_UNUSABLE;
     }
+    cred->is_read_only = is_read_only(fd);
     close(fd);
     if (stamp_of(&st) != stamp_of(&after)) {
         ais_error_set(err, "%s \"%s\": changed while it was read; try again", kind->name, file);
@@ -452,9 +462,13 @@ uint64_t ais_credential_seen(const struct ais_credential *cred)
     return cred->seen;
 }
 
-bool ais_credential_exposed(const struct ais_credential *cred)
+const char *ais_credential_exposed(const struct ais_credential *cred)
 {
-    return (cred->mode & (S_IROTH | S_IWOTH)) != 0;
+    if ((cred->mode & (S_IROTH | S_IWOTH)) == 0)
+        return NULL;
+    return cred->is_read_only
+               ? "mount it with another mode, in Kubernetes with \"defaultMode: 0400\" and an \"fsGroup\""
+               : "take that from its mode, say with \"chmod 0600\"";
 }
 
 static bool has_prefix(const char *secret, const char *a, const char *b)

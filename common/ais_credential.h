@@ -72,8 +72,11 @@ uint64_t ais_credential_version(const struct ais_credential *cred);
 /* The same of the file as it was looked at last, also where it could not be used then. */
 uint64_t ais_credential_seen(const struct ais_credential *cred);
 
-/* Whether everybody on the machine could read the file, or write to it, by its mode when it was read. */
-bool ais_credential_exposed(const struct ais_credential *cred);
+/*
+ * What to do where everybody on the machine could read the file, or write to it, by its mode when it was read; else
+ * NULL. The mode of a file that is mounted read-only, as a container's secrets are, is changed by whoever mounts it.
+ */
+const char *ais_credential_exposed(const struct ais_credential *cred);
 
 /*
  * What a secret looks like by its form where another one was meant, as a sentence with the cure; NULL: nothing is odd.

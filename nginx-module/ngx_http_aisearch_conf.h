@@ -277,6 +277,10 @@ void ngx_http_aisearch_net_init(ngx_cycle_t *cycle,
 void ngx_http_aisearch_net_done(ngx_http_aisearch_main_conf_t *amcf);
 struct ais_client *ngx_http_aisearch_net_client(ngx_http_aisearch_net_t *net);
 
+/* loaded: in the master, once a configuration is read */
+
+void ngx_http_aisearch_loaded(ngx_log_t *log);
+
 /* shared: what outlives the cache, in a small zone of its own */
 
 ngx_int_t ngx_http_aisearch_shared_configure(ngx_conf_t *cf,

@@ -219,7 +219,7 @@ ngx_http_aisearch_credential_read(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account, ngx_uint_t n)
 {
     char                   *file;
-    const char             *oddity;
+    const char             *cure, *oddity;
     struct ais_error        err;
     struct ais_credential  *credential;
 
@@ -237,12 +237,13 @@ ngx_http_aisearch_credential_read(ngx_conf_t *cf,
 
     account->credentials[n] = credential;
 
-    if (ais_credential_exposed(credential)) {
+    cure = ais_credential_exposed(credential);
+
+    if (cure) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "aisearch_account \"%V\": everybody on this "
-                           "machine can read or write \"%s\", take that "
-                           "from its mode, say with \"chmod 0600\"",
-                           &account->name, file);
+                           "aisearch_account \"%V\": any user of this host "
+                           "can read or write \"%s\", %s",
+                           &account->name, file, cure);
     }
 
     oddity = ais_credential_oddity(credential);

@@ -12,14 +12,11 @@
 #include "ngx_http_aisearch_refresh.h"
 #include "ngx_http_aisearch_wakeup.h"
 
-#include <dlfcn.h>
-
 
 static ngx_int_t ngx_http_aisearch_postconfiguration(ngx_conf_t *cf);
 static void *ngx_http_aisearch_create_main_conf(ngx_conf_t *cf);
 
 static ngx_int_t ngx_http_aisearch_init_module(ngx_cycle_t *cycle);
-static void ngx_http_aisearch_check_file(ngx_log_t *log);
 static ngx_int_t ngx_http_aisearch_init_process(ngx_cycle_t *cycle);
 static void ngx_http_aisearch_woken(void);
 static void ngx_http_aisearch_exit_process(ngx_cycle_t *cycle);
@@ -229,13 +226,13 @@ ngx_http_aisearch_init_module(ngx_cycle_t *cycle)
     ngx_http_aisearch_account_t    **accounts;
     ngx_http_aisearch_main_conf_t   *amcf;
 
+    ngx_http_aisearch_loaded(cycle->log);
+
     amcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_aisearch_module);
 
     if (amcf == NULL || amcf->shm_zone == NULL) {
         return NGX_OK;
     }
-
-    ngx_http_aisearch_check_file(cycle->log);
 
     ngx_http_aisearch_shared_attach(amcf);
 
@@ -249,38 +246,6 @@ ngx_http_aisearch_init_module(ngx_cycle_t *cycle)
     ngx_http_aisearch_wakeup_create(cycle);
 
     return NGX_OK;
-}
-
-
-/*
- * A reload does not load a module that was replaced on disk: dlopen() knows its
- * name already.
- */
-
-static void
-ngx_http_aisearch_check_file(ngx_log_t *log)
-{
-    Dl_info           dl;
-    ngx_file_info_t   fi;
-
-    static ngx_file_uniq_t  loaded; /* the file's inode */
-
-    if (dladdr(&ngx_http_aisearch_module, &dl) == 0
-        || ngx_file_info(dl.dli_fname, &fi) == NGX_FILE_ERROR)
-    {
-        return;
-    }
-
-    if (loaded && ngx_file_uniq(&fi) != loaded) {
-        ngx_log_error(NGX_LOG_WARN, log, 0,
-                      "the aisearch module in \"%s\" was replaced, and nginx "
-                      "goes on with the one before; a restart or an upgrade "
-                      "of nginx on the fly loads it, a reload does not",
-                      dl.dli_fname);
-        return;
-    }
-
-    loaded = ngx_file_uniq(&fi);
 }
 
 

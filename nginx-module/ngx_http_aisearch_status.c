@@ -386,6 +386,10 @@ static void
 ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status)
 {
+    ngx_http_aisearch_print(b, "# HELP aisearch_info The version that runs.\n"
+                            "# TYPE aisearch_info gauge\n"
+                            "aisearch_info{version=\"%s\"} 1\n", AIS_VERSION);
+
     ngx_http_aisearch_status_families(b, ngx_http_aisearch_account_metrics,
                                       "account", status->accounts,
                                       status->naccounts);

@@ -1,7 +1,9 @@
 """What the Makefile knows of what it builds for, and what it does not remove."""
 
 import os
+import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,12 +12,13 @@ import pytest
 from harness import BUILD, ROOT
 from harness.nginx import BINARY
 
+NGINX_SRC = pathlib.Path(os.environ.get("NGINX_SRC", "/usr/share/nginx/src"))
+OUTSIDE = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
 MODULE = BUILD / "nginx/ngx_http_aisearch_module.so"
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess:
-    env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    return subprocess.run(["make", "-s", "-C", str(ROOT), *arguments], env=env, stdout=subprocess.PIPE,
+    return subprocess.run(["make", "-s", "-C", str(ROOT), *arguments], env=OUTSIDE, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=60)
 
 
@@ -35,6 +38,72 @@ def test_built_again_for_another_nginx(tmp_path):
         assert done.returncode == 0, done.stdout
         written.add(record.read_text())
     assert len(written) == 3
+
+
+@pytest.mark.parametrize("of", ("collectd", "libcurl"))
+def test_built_again_for_another(of, tmp_path):
+    header = tmp_path / "core/config.h"
+    header.parent.mkdir()
+    libraries = tmp_path / "pkg-config"
+    record = tmp_path / "build/flags"
+    written = set()
+    for versions in (("5.12.0", "7.88.1"), ("5.12.1", "7.88.1") if of == "collectd" else ("5.12.0", "8.14.1")):
+        header.write_text(f'#define PACKAGE_VERSION "{versions[0]}"\n')
+        program(libraries, f"echo {versions[1]}")
+        done = make(f"BUILD={tmp_path}/build", f"COLLECTD_INCLUDE={tmp_path}", f"PKG_CONFIG={libraries}", str(record))
+        assert done.returncode == 0, done.stdout
+        written.add(record.read_text())
+    assert len(written) == 2
+
+
+# As an nginx of one's own says it, whose sources lie elsewhere.
+OWN = """--prefix=/opt/nginx --with-openssl=/src/openssl --with-openssl-opt='no-shared no-tests' --with-pcre=../pcre2 \
+--with-pcre-opt=-O3 --with-zlib=/src/zlib --with-libatomic=/src/atomic --with-cc-opt='-O3 -DX="y z"' --with-ld-opt=-L/x \
+--add-module=/src/other --add-dynamic-module=/src/another --with-mail=dynamic --with-http_perl_module --build='my own'"""
+
+
+@pytest.mark.skipif("AIS_PRELOAD" in os.environ, reason="it is the same with sanitizers")
+def test_configured_as_that_nginx(tmp_path):
+    """Without its libraries and modules, with --with-compat only if it has that, and strict with our own files alone."""
+    nginx, sources, tree = tmp_path / "nginx", tmp_path / "sources", tmp_path / "tree"
+    program(nginx, f"cat >&2 <<'E'\nconfigure arguments: {OWN} --with-threads\nE")
+    shutil.copytree(NGINX_SRC, sources, symlinks=True)
+    (sources / "src/core/nginx.h").open("a").write("int ngx_loose();\n")
+    done = subprocess.run([ROOT / "scripts/nginx-configure", sources, tree, ROOT / "nginx-module", "-Wstrict-prototypes", ""],
+                          env={**os.environ, "CC": "cc", "NGINX": str(nginx)}, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    configured = (tree / "objs/ngx_auto_config.h").read_text()
+    assert "NGX_THREADS" in configured and "NGX_COMPAT" not in configured
+    assert "NGX_COMPAT" in (BUILD / "nginx/tree/objs/ngx_auto_config.h").read_text(), "Debian's has it"
+
+    own = tree / "objs/addon/nginx-module/ngx_http_aisearch_loaded"
+    compiler = "cc -fsyntax-only -include " + str(tmp_path / "own.h")
+    for text, good in (("int own(void);\n", True), ("int own();\n", False)):
+        (tmp_path / "own.h").write_text(text)
+        done = subprocess.run(["make", "-s", "-f", "objs/Makefile", f"CC={compiler}", f"{own.relative_to(tree)}.o"], cwd=tree,
+                              env=OUTSIDE, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True)
+        assert (done.returncode == 0) == good, done.stdout
+
+
+@pytest.mark.parametrize("arguments, modules, etc", (
+    ("--prefix=/usr/share/nginx --conf-path=/etc/nginx/nginx.conf --modules-path=/usr/lib/nginx/modules",
+     "/usr/lib/nginx/modules", "/etc/nginx"),
+    ("--prefix=/opt/nginx --with-threads", "/opt/nginx/modules", "/opt/nginx/conf"),
+))
+def test_installed_where_that_nginx_looks(tmp_path, arguments, modules, etc):
+    """And what has to be done then is said."""
+    nginx = tmp_path / "nginx"
+    program(nginx, f"echo 'configure arguments: {arguments}' >&2")
+    said = make("-n", "install", "uninstall", f"NGINX={nginx}").stdout
+    assert f" {modules}/ngx_http_aisearch_module.so\n" in said and f"'{etc}'\n" in said
+    assert "service nginx upgrade" in said and "systemctl restart collectd" in said
+
+
+def test_nginx_that_says_nothing(tmp_path):
+    (tmp_path / "auto").mkdir()
+    done = subprocess.run([ROOT / "scripts/nginx-configure", tmp_path, tmp_path / "tree", ROOT / "nginx-module", "", ""],
+                          env={**os.environ, "CC": "cc", "NGINX": "/there/is/none"}, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "say make NGINX=" in done.stderr
 
 
 def test_module_that_does_not_load_is_not_built(tmp_path):
@@ -71,6 +140,7 @@ def test_module_has_no_event_loop_but_that_of_nginx():
 
 @pytest.mark.parametrize("path, text", (
     ("etc/nginx/modules-enabled/50-mod-http-aisearch.conf", "load_module modules/ngx_http_aisearch_module.so;\n"),
+    ("opt/nginx/nginx.conf", "load_module /opt/nginx/modules/ngx_http_aisearch_module.so;\n"),
     ("etc/nginx/sites-enabled/aisearch", "location / {\n    aisearch_pass docs;\n}\n"),
     ("etc/collectd/collectd.conf", "# LoadPlugin aisearch\nloadplugin aisearch\n"),
     ("etc/collectd/collectd.conf.d/aisearch.conf", '<LoadPlugin "aisearch">\n  Interval 10\n</LoadPlugin>\n'),
@@ -82,7 +152,8 @@ def test_uninstall_refuses_while_something_needs_it(tmp_path, path, text):
     file = tmp_path / path
     file.parent.mkdir(parents=True)
     file.write_text(text)
-    where = (f"DESTDIR={tmp_path}", "nginxmoddir=/usr/lib/nginx/modules")
+    etc = "opt/nginx" if path.startswith("opt") else "etc/nginx"
+    where = (f"DESTDIR={tmp_path}", "nginxmoddir=/usr/lib/nginx/modules", f"nginxetcdir=/{etc}")
     done = make("uninstall", *where)
     assert done.returncode != 0 and str(file) in done.stdout and module.exists()
     file.write_text("# aisearch_pass, LoadPlugin aisearch\n<Plugin threshold>\n  <Plugin aisearch>\n")

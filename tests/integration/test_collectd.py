@@ -625,7 +625,7 @@ def test_budget_that_is_sufficient(simulator, collectd):
         report = daemon.next_report("docs")
         assert report["docs/gauge-budget_stretch"] == 1
         assert report["docs/gauge-budget_left"] + report["docs/http_requests"] in range(990, 1001)
-    assert daemon.log_lines("aisearch plugin") == []
+    assert daemon.log_lines("aisearch plugin: Account") == []
 
 
 def test_all_limits_hold(simulator, collectd):
@@ -637,7 +637,7 @@ def test_all_limits_hold(simulator, collectd):
     times = asked(simulator)
     check_rolling(times, 2, 1)
     assert times[9] - times[0] < 9
-    assert daemon.log_lines("aisearch plugin") == []
+    assert daemon.log_lines("aisearch plugin: Account") == []
 
 
 def test_default_budget(simulator, collectd):

@@ -172,7 +172,7 @@ def test_modes_that_expose_it(tmp, simulator):
     with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
         assert state_of(daemon) == 1
         [line] = daemon.log_lines("Everybody")
-        assert re.search(rf'\[warning\].*Account "docs": Everybody.*read or write "{path}"\. Take that from its mode',
+        assert re.search(rf'\[warning\].*Account "docs": Everybody.*read or write "{path}": take that from its mode.*0600"\.',
                          line + daemon.stderr())
 
 

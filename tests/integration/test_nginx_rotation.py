@@ -563,7 +563,7 @@ def test_modes(tmp, simulator, mode, exposed):
     warnings = [line for line in result.output.splitlines() if "[warn]" in line and "everybody" in line]
     assert len(warnings) == exposed, result.output
     if exposed:
-        assert re.search(rf'aisearch_account "docs": everybody on this machine can read or write "{files.paths[1]}",'
+        assert re.search(rf'aisearch_account "docs": any user of this host can read or write "{files.paths[1]}",'
                          r' take that from its mode.* in \S+/nginx\.conf:\d+$', warnings[0])
 
 

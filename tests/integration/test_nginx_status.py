@@ -227,6 +227,13 @@ def test_which_of_the_two(nginx, simulator, path, accept, prometheus):
         assert set(response.json()) == {"version", "loaded", "accounts", "zone"}
 
 
+def test_version_that_runs(nginx, simulator):
+    server = start(nginx, simulator)
+    version = server.get("/status").json()["version"]
+    assert labelled(parse(server.get(PROMETHEUS).body.decode()), "aisearch_info", version=version) == 1
+    assert re.search(rf"\[notice\] .* aisearch-jobs/{re.escape(version)}, libcurl/\d", server.error_log())
+
+
 def test_methods_and_formats_that_are_none(nginx, simulator):
     server = start(nginx, simulator)
     assert server.get("/status?format=xml").status == 400

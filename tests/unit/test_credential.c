@@ -583,7 +583,7 @@ static bool exposed(mode_t mode)
     assert_int_equal(chmod(path_of("secret"), mode), 0);
     cred = ais_credential_token(path_of("secret"), NULL);
     assert_non_null(cred);
-    is_exposed = ais_credential_exposed(cred);
+    is_exposed = ais_credential_exposed(cred) != NULL;
     ais_credential_free(cred);
     unlink(path_of("secret"));
     return is_exposed;

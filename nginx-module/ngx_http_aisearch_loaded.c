@@ -1,0 +1,57 @@
+/*
+ * SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The log names the module that runs.  A reload does not load one that was
+ * replaced on disk: dlopen() knows its name already.
+ */
+
+
+#include "ngx_http_aisearch_conf.h"
+
+#include <curl/curl.h>
+#include <dlfcn.h>
+
+#include "ais_version.h"
+
+
+static ngx_uint_t ngx_http_aisearch_loaded_replaced(const char *file);
+
+
+void
+ngx_http_aisearch_loaded(ngx_log_t *log)
+{
+    Dl_info  dl;
+
+    if (!ngx_test_config) {
+        ngx_log_error(NGX_LOG_NOTICE, log, 0, "aisearch-jobs/%s, %s",
+                      AIS_VERSION, curl_version());
+    }
+
+    if (dladdr(&ngx_http_aisearch_module, &dl) != 0
+        && ngx_http_aisearch_loaded_replaced(dl.dli_fname))
+    {
+        ngx_log_error(NGX_LOG_WARN, log, 0,
+                      "the aisearch module in \"%s\" was replaced, and nginx "
+                      "goes on with the one before; a restart or an upgrade "
+                      "of nginx on the fly loads it, a reload does not",
+                      dl.dli_fname);
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_aisearch_loaded_replaced(const char *file)
+{
+    ngx_file_info_t         fi;
+    static ngx_file_uniq_t  loaded; /* the file's inode */
+
+    if (ngx_file_info(file, &fi) == NGX_FILE_ERROR) {
+        return 0;
+    }
+
+    if (loaded == 0) {
+        loaded = ngx_file_uniq(&fi);
+    }
+
+    return ngx_file_uniq(&fi) != loaded;
+}
