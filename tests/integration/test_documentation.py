@@ -193,6 +193,12 @@ def test_metrics_of_the_module():
     assert [metric for metric in metrics if not re.search(rf"`{metric}[`{{]", MODULE_MANUAL)] == []
 
 
+def test_the_version_is_the_same_everywhere():
+    [version] = re.findall(r'AIS_VERSION "(.+)"', (ROOT / "common/ais_version.h").read_text())
+    assert re.search(r"^## (\S+) - ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == version
+    assert (ROOT / "debian/changelog").read_text().startswith(f"aisearch-jobs ({version}) ")
+
+
 def promises() -> list[tuple[str, list[str]]]:
     """Of the tables in SECURITY.md: what is promised, and "FILE::TEST" of each that holds it."""
     [chapter] = re.findall(r"^## What is promised.*?(?=^## )", (ROOT / "SECURITY.md").read_text(), re.DOTALL | re.MULTILINE)
