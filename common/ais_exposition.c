@@ -94,33 +94,33 @@ static void put_time(struct writer *w, const char *name, const char *help, int64
 
 static void put_newest(struct writer *w, const struct ais_job *job)
 {
-    begin_family(w, "aisearch_job_state", "1 for the state that the newest job is in, 0 for the others.");
+    begin_family(w, "aisearch_job_state", "1 for the state of the newest job, 0 for other states.");
     for (int state = 0; state < AIS_STATES; state++)
         put_number(w, ais_state_name(state), job->state == (enum ais_state) state);
 
-    put_time(w, "aisearch_job_started_timestamp_seconds", "When the newest job started.", job->started_at);
-    put_time(w, "aisearch_job_ended_timestamp_seconds", "When the newest job ended.", job->ended_at);
+    put_time(w, "aisearch_job_started_timestamp_seconds", "Time when the newest job started.", job->started_at);
+    put_time(w, "aisearch_job_ended_timestamp_seconds", "Time when the newest job ended.", job->ended_at);
 }
 
 static void put_jobs(struct writer *w, const struct ais_answer *answer)
 {
     struct ais_jobs jobs = ais_jobs_sum_up(answer->jobs, answer->njobs);
 
-    begin_family(w, "aisearch_listed_jobs", "Jobs of the page that was asked for, by state.");
+    begin_family(w, "aisearch_listed_jobs", "Jobs on the requested page, by state.");
     for (int state = 0; state < AIS_STATES; state++)
         put_number(w, ais_state_name(state), (int64_t) jobs.counts[state]);
 
     if (jobs.newest != NULL)
         put_newest(w, jobs.newest);
-    put_time(w, "aisearch_last_success_timestamp_seconds", "When a job of that page has last succeeded.",
+    put_time(w, "aisearch_last_success_timestamp_seconds", "End time of the last job on that page that succeeded.",
              jobs.succeeded_at);
 }
 
 static void put_instance(struct writer *w, const struct ais_instance *instance)
 {
-    begin_family(w, "aisearch_instance_paused", "1 while the instance is paused, be it by the API.");
+    begin_family(w, "aisearch_instance_paused", "1 while the instance is paused, by its owner or by the API.");
     put_number(w, NULL, instance->paused);
-    begin_family(w, "aisearch_instance_error", "1 while the API says that the instance is in error.");
+    begin_family(w, "aisearch_instance_error", "1 while the API reports an error of the instance.");
     put_number(w, NULL, instance->in_error);
 }
 
@@ -129,7 +129,7 @@ static void put_items(struct writer *w, const struct ais_stats *stats)
     if (stats->degraded)
         return;
 
-    begin_family(w, "aisearch_items", "Items of the instance, by whether they are indexed.");
+    begin_family(w, "aisearch_items", "Items of the instance, by indexing state.");
     for (int item = 0; item < AIS_STATS_ITEMS; item++) {
         if (stats->items[item] >= 0)
             put_number(w, ais_stats_name(item), stats->items[item]);
@@ -138,7 +138,7 @@ static void put_items(struct writer *w, const struct ais_stats *stats)
 
 static void put_answer(struct writer *w, const struct ais_answer *answer)
 {
-    put_time(w, "aisearch_answer_timestamp_seconds", "When the API gave the answer that this was made of.",
+    put_time(w, "aisearch_answer_timestamp_seconds", "Time of the API response these metrics are based on.",
              w->from->answered_at);
 
     switch (w->from->resource->kind) {
@@ -162,7 +162,7 @@ size_t ais_exposition_write(char *out, const struct ais_exposition *exposition)
 {
     struct writer w = {.text = {.out = out}, .from = exposition};
 
-    begin_family(&w, "aisearch_up", "1 if the API answers, 0 if this is what was known before, if anything.");
+    begin_family(&w, "aisearch_up", "1 if the API responds, 0 if the values are the last known ones.");
     put_number(&w, NULL, exposition->up);
     if (exposition->answer != NULL)
         put_answer(&w, exposition->answer);

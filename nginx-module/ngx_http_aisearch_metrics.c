@@ -393,7 +393,7 @@ ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[] = {
       ngx_http_aisearch_value(stats.lookups[1], count),
       "aisearch_lookups_total",
       ngx_http_aisearch_head("aisearch_lookups_total", "counter",
-                             "Look-ups, by what the cache did for them.") },
+                             "Lookups, by cache status.") },
 
     { "lookups", NULL, &ngx_http_aisearch_by_refused,
       ngx_http_aisearch_value(stats.refused, count),
@@ -409,7 +409,7 @@ ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[] = {
       ngx_http_aisearch_value(stats.latencies[0], count),
       "aisearch_fetch_duration_seconds_bucket",
       ngx_http_aisearch_head("aisearch_fetch_duration_seconds", "histogram",
-                             "How long fetches took, retries included.") },
+                             "Duration of fetches, including retries.") },
 
     { "fetch_milliseconds", "sum", NULL,
       ngx_http_aisearch_value(stats.latency_sum, msec),
@@ -421,36 +421,36 @@ ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[] = {
       "aisearch_fetch_duration_seconds_count", NULL },
 
     ngx_http_aisearch_metric("", "calls", stats.calls, count,
-        "aisearch_calls_total", "counter", "Requests sent to the API."),
+        "aisearch_calls_total", "counter", "Calls sent to the API."),
 
     ngx_http_aisearch_metric("", "waiters_woken", stats.woken, count,
         "aisearch_waiters_woken_total", "counter",
-        "Requests that waited for the fetch of another."),
+        "Requests answered by a fetch that another request started."),
 
     ngx_http_aisearch_metric("", "watchers", watchers, count,
         "aisearch_watchers", "gauge",
-        "Requests that are held until something changes."),
+        "Requests held until something changes: waits and streams."),
 
     ngx_http_aisearch_metric("", "waits", waits, count,
         "aisearch_waits", "gauge",
-        "Of these, those that wait for an answer, and are no streams."),
+        "Watchers that are waits, not streams."),
 
     ngx_http_aisearch_metric("", "events", stats.events, count,
         "aisearch_events_total", "counter", "Events sent to streams."),
 
     ngx_http_aisearch_metric("budget", "left", budget.left, calls,
         "aisearch_budget_left", "gauge",
-        "Calls that may be sent to the API now."),
+        "Calls that can be sent to the API now."),
 
     ngx_http_aisearch_metric("budget", "newcomers", budget.newcomers, calls,
         "aisearch_budget_newcomers", "gauge",
-        "Of these, for what was not answered before."),
+        "Part of them that lookups of new resources can use."),
 
     ngx_http_aisearch_json_only("budget", "share", budget.share, share),
 
     ngx_http_aisearch_metric("budget", "closed_milliseconds", budget.closed,
         msec, "aisearch_budget_closed_seconds", "gauge",
-        "How long the API wants no calls, 0 if it does."),
+        "Seconds until the API accepts calls again, or 0."),
 
     ngx_http_aisearch_json_only("budget", "wait_milliseconds", budget.wait,
         msec),
@@ -461,30 +461,30 @@ ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[] = {
 
     ngx_http_aisearch_metric("breaker", "state", breaker.state, breaker,
         "aisearch_breaker_state", "gauge",
-        "0 while all is well, 1 while the API is not asked but by probes, 2 "
-        "while it recovers."),
+        "Circuit breaker: 0 closed, 1 open (only probes are sent), 2 "
+        "recovering."),
 
     ngx_http_aisearch_json_only("breaker", "fault", breaker.fault, fault),
 
     ngx_http_aisearch_metric("breaker", "wait_milliseconds", breaker.wait,
         msec, "aisearch_breaker_wait_seconds", "gauge",
-        "How long until the next probe, 0 for now."),
+        "Seconds until the next probe can be sent, or 0."),
 
     ngx_http_aisearch_metric("breaker", "held", stats.held, count,
         "aisearch_breaker_held_total", "counter",
-        "Fetches that were not begun, nobody was there."),
+        "Fetches prevented by the circuit breaker."),
 
     ngx_http_aisearch_metric("credential", "in_use", rotation.in_use, slot,
         "aisearch_credential_slot", "gauge",
-        "The credential in use: 1, or 2 for the next."),
+        "The slot of the credential in use: 1 or 2."),
 
     ngx_http_aisearch_metric("credential", "since", rotation.since, date,
         "aisearch_credential_since_timestamp_seconds", "gauge",
-        "When it came into use."),
+        "Time since when this slot has been in use."),
 
     ngx_http_aisearch_metric("credential", "refused", rotation, exhausted,
         "aisearch_credential_refused", "gauge",
-        "1 while the API refuses all there are."),
+        "1 while the API rejects all credentials of the account."),
 
     ngx_http_aisearch_json_only("credential", "slots", rotation, slots),
 
@@ -501,15 +501,15 @@ ngx_http_aisearch_metric_t  ngx_http_aisearch_zone_metrics[] = {
 
     ngx_http_aisearch_metric("", "bytes_used", cache.used, count,
         "aisearch_zone_used_bytes", "gauge",
-        "Memory of the cache that is in use."),
+        "Memory used by the cache, in bytes."),
 
     ngx_http_aisearch_metric("", "bytes_free", cache.free, count,
         "aisearch_zone_free_bytes", "gauge",
-        "Memory of the cache in pages that are free."),
+        "Memory of the cache in free pages, in bytes."),
 
     ngx_http_aisearch_metric("", "evictions", cache.evictions, count,
         "aisearch_zone_evictions_total", "counter",
-        "Entries that made room for others."),
+        "Entries evicted from the cache."),
 
     { NULL, NULL, NULL, 0, 0, NULL, NULL, NULL }
 };

@@ -14,7 +14,7 @@ CALLS, INTERVAL = 100, 10
 
 
 def budget(bench) -> list[Line]:
-    """Far more distinct cold look-ups than may be sent on, over two workers."""
+    """Far more distinct cold lookups than may be sent on, over two workers."""
     seconds = bench.scale(60, 25)
     lookups = int(10_000 * seconds / 60)
     with Upstream() as upstream:
@@ -28,7 +28,7 @@ def budget(bench) -> list[Line]:
     answered, refused = outcome.statuses.get("200", 0), outcome.statuses.get("503", 0)
     fullest, emptiest = windows(times, began, ended)
     proper = answered + refused == lookups and outcome.retry_after == refused
-    what = f"{lookups} cold look-ups, {CALLS} per {INTERVAL} s"
+    what = f"{lookups} cold lookups, {CALLS} per {INTERVAL} s"
     return [
         Line("budget", f"{what}: fullest interval", "", {AISEARCH: fullest}, f"{fullest}", f"<= {CALLS}",
              fullest <= CALLS),

@@ -96,7 +96,7 @@ def growth(bench) -> list[Line]:
 
 
 def _many_events(bench) -> list[Line]:
-    """Somebody else's look-ups are never answered from the cache, so that each of them brings a change."""
+    """Somebody else's lookups are never answered from the cache, so that each of them brings a change."""
     first, events = 1_000, bench.scale(100_000, 3_000)
     with Upstream() as upstream:
         config = contenders.aisearch(Setting(bench.tmp, upstream))

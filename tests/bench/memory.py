@@ -83,7 +83,7 @@ def _memcheck(bench, config: Config) -> int:
 
 
 def churn(bench) -> list[Line]:
-    """Far more jobs than the zone has room for, so that each look-up evicts somebody."""
+    """Far more jobs than the zone has room for, so that each lookup evicts somebody."""
     lookups, jobs = bench.scale(1_000_000, 40_000), bench.scale(200_000, 20_000)
     parts, mib = 4, 4
     failed, seen = 0, []
@@ -95,11 +95,11 @@ def churn(bench) -> list[Line]:
                 seen.append((sum(map(net.rss, server.workers())), server.get("/aisearch_status").json()["zone"]))
             warnings = server.error_log().count("[warn]")
     # The first quarter fills pools, arenas and the zone. After it a worker may yet get more of the connections at once
-    # than ever before, which takes some memory, but not for each look-up.
+    # than ever before, which takes some memory, but not for each lookup.
     (rss_before, zone_before), (rss, zone) = seen[0], seen[-1]
     growth = (rss - rss_before) / 1024
     used = (zone["bytes_used"] - zone_before["bytes_used"]) / 1024
-    what = f"{lookups} look-ups of {jobs} jobs, {mib} MiB"
+    what = f"{lookups} lookups of {jobs} jobs, {mib} MiB"
     return [
         Line("churn", f"{what}: failed", "", {AISEARCH: failed}, f"{failed} failed, {warnings} warnings", "none",
              failed == 0 and warnings == 0),

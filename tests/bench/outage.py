@@ -64,7 +64,7 @@ def _endure(bench, name: str, illness: Illness, certificates: Certificates, seco
     cached, others = outcomes["cached"], outcomes["others"]
     what = f"API {name} for {seconds:g} s"
     return [
-        Line("outage", f"{what}: {cached.answers} look-ups of {CACHED} cached: failed", "", {AISEARCH: cached.failed},
+        Line("outage", f"{what}: {cached.answers} lookups of {CACHED} cached: failed", "", {AISEARCH: cached.failed},
              f"{cached.failed}", "= 0", cached.failed == 0),
         Line("outage", f"{what}: {others.answers} of {OTHERS} others: unanswered", "", {AISEARCH: others.unanswered},
              f"{others.unanswered}", "= 0", others.unanswered == 0),
@@ -92,7 +92,7 @@ def _watch(worker: int, before: int, seconds: float) -> int:
 
 
 def _recover(server: Nginx, upstream: Upstream) -> float:
-    """How long until a look-up that nobody made before is answered, while clients ask for others."""
+    """How long until a lookup that nobody made before is answered, while clients ask for others."""
     with Client(server.port, TARGET, "-c", 500, "-s", 20, "-r", 1000, "-j", OTHERS, "-f", _NUMBER_FROM):
         time.sleep(1)
         upstream.recover()

@@ -40,7 +40,7 @@ def down(bench) -> list[Line]:
             failed[name] = sum(outcome.failed for outcome in outcomes)
             stale[name] = sum(outcome.caches.get("STALE", 0) for outcome in outcomes)
             answers = sum(outcome.answers for outcome in outcomes)
-    what = f"API down for {seconds} s, {answers} look-ups"
+    what = f"API down for {seconds} s, {answers} lookups"
     return [
         Line("down", f"{what}: failed", "", failed, f"{failed[AISEARCH]}", "= 0", failed[AISEARCH] == 0),
         Line("down", f"{what}: stale", "", {AISEARCH: stale[AISEARCH]}),

@@ -65,7 +65,7 @@ def cold(bench) -> list[Line]:
     more = values[AISEARCH] - values[NO_CACHE]
     # What stands beside it here is no cache at all, in the column of the nginx that has none.
     values[RETURN] = values.pop(NO_CACHE)
-    return [Line("cold", f"cold look-up, p50 ({RETURN}: {NO_CACHE}, no cache)", "ms", values,
+    return [Line("cold", f"cold lookup, p50 ({RETURN}: {NO_CACHE}, no cache)", "ms", values,
                  f"{more:+.3f} ms", "<= 0.2", more <= 0.2)]
 
 

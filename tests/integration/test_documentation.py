@@ -142,6 +142,20 @@ def test_the_way_of_an_answer_is_short(title, directory, prefix):
     assert [file for file in files if not file.exists()] == []
 
 
+def test_what_the_architecture_names_is_there():
+    """Files, without their prefixes, and functions."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    prefixes = ["", "nginx-module/ngx_http_aisearch_", "collectd-plugin/", "common/", "tests/integration/", "tests/unit/"]
+    files = set(re.findall(r"`([\w/.-]+\.(?:c|h|py|pod))`", page))
+    assert len(files) > 60
+    assert [file for file in files if not any((ROOT / f"{prefix}{file}").exists() for prefix in prefixes)] == []
+    sources = "".join(path.read_text() for part in ("nginx-module", "common", "collectd-plugin")
+                      for path in (ROOT / part).glob("*.[ch]"))
+    functions = set(re.findall(r"`(\w+)\(\)`", page))
+    assert len(functions) > 15
+    assert [name for name in functions if not re.search(rf"\b(?:ngx_http_aisearch_)?{name}\(", sources)] == []
+
+
 def layers() -> list[str]:
     """The plugin's files in docs/architecture.md, from the highest to the lowest."""
     page = (ROOT / "docs/architecture.md").read_text()
@@ -317,6 +331,12 @@ def test_names_in_the_manual_of_the_module():
              *re.findall(r'"(aisearch_\w+)"', module("metrics") + (ROOT / "common/ais_exposition.c").read_text())}
     made_up = {"$aisearch_is_timed", "aisearch_limit"}
     assert sorted(names - known - made_up) == []
+
+
+def test_the_version_is_the_same_everywhere():
+    [version] = re.findall(r'AIS_VERSION "(.+)"', (ROOT / "common/ais_version.h").read_text())
+    assert re.search(r"^## (\S+) - ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == version
+    assert (ROOT / "debian/changelog").read_text().startswith(f"aisearch-jobs ({version}) ")
 
 
 def promises() -> list[tuple[str, list[str]]]:

@@ -5,7 +5,7 @@
 #include "ais_exposition.h"
 
 #define UP_HEAD                                                                                                        \
-    "# HELP aisearch_up 1 if the API answers, 0 if this is what was known before, if anything.\n"                      \
+    "# HELP aisearch_up 1 if the API responds, 0 if the values are the last known ones.\n"                             \
     "# TYPE aisearch_up gauge\n"
 #define LABELS "account=\"docs\",namespace=\"default\",index=\"handbook\""
 #define AT INT64_C(1795435200007) /* 2026-11-23T12:00:00.007Z */
@@ -78,17 +78,17 @@ static void test_text(void **state)
     struct ais_exposition exposition = {AIS_STR("docs"), &instance, true, &answer, AT};
 
     (void) state;
-    assert_text(&exposition,
-                UP_HEAD "aisearch_up{" LABELS "} 1\n"
-                        "# HELP aisearch_answer_timestamp_seconds When the API gave the answer that this was made of.\n"
-                        "# TYPE aisearch_answer_timestamp_seconds gauge\n"
-                        "aisearch_answer_timestamp_seconds{" LABELS "} 1795435200.007\n"
-                        "# HELP aisearch_instance_paused 1 while the instance is paused, be it by the API.\n"
-                        "# TYPE aisearch_instance_paused gauge\n"
-                        "aisearch_instance_paused{" LABELS "} 1\n"
-                        "# HELP aisearch_instance_error 1 while the API says that the instance is in error.\n"
-                        "# TYPE aisearch_instance_error gauge\n"
-                        "aisearch_instance_error{" LABELS "} 0\n");
+    assert_text(&exposition, UP_HEAD
+                "aisearch_up{" LABELS "} 1\n"
+                "# HELP aisearch_answer_timestamp_seconds Time of the API response these metrics are based on.\n"
+                "# TYPE aisearch_answer_timestamp_seconds gauge\n"
+                "aisearch_answer_timestamp_seconds{" LABELS "} 1795435200.007\n"
+                "# HELP aisearch_instance_paused 1 while the instance is paused, by its owner or by the API.\n"
+                "# TYPE aisearch_instance_paused gauge\n"
+                "aisearch_instance_paused{" LABELS "} 1\n"
+                "# HELP aisearch_instance_error 1 while the API reports an error of the instance.\n"
+                "# TYPE aisearch_instance_error gauge\n"
+                "aisearch_instance_error{" LABELS "} 0\n");
 }
 
 static void test_labels(void **state)
