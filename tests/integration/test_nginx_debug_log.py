@@ -44,7 +44,7 @@ def logged(server):
 
 def chapter():
     page = (ROOT / "docs/nginx.md").read_text()
-    return re.search(r"^## Reading one look-up in a debug log\n(.*?)(?=^## )", page, re.DOTALL | re.MULTILINE)[1]
+    return re.search(r"^## Reading one lookup in a debug log\n(.*?)(?=^## )", page, re.DOTALL | re.MULTILINE)[1]
 
 
 def kinds():
