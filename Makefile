@@ -217,7 +217,7 @@ test-unit: unit
 .PHONY: test-programs
 test-programs: nginx collectd $(DRIVER) $(BENCH_TOOLS)
 
-test-integration: test-programs
+test-integration: test-programs unit
 	@$(TEST_ENV) PYTHON='$(PYTHON)' PYTEST_JOBS=$(PYTEST_JOBS) scripts/run-integration-tests $(RESULTS) $(PYTEST_ARGS)
 
 # Writes down, in docs/faults.md, what comes of each way in which the API may misbehave; test-integration compares.

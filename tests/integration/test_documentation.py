@@ -243,7 +243,7 @@ def number(text: str) -> int:
 def test_defaults_of_directives():
     """Those by which a configuration is completed."""
     code = re.findall(r"ngx_conf_(?:merge|init)_\w*value\(\w+->(\w+),(?:\s*prev->\w+,)?\s*(\w+)\)",
-                      module("module") + module("account"))
+                      module("loc_conf") + module("account"))
     assert len(code) >= 13
     documented = directives("Directives") | directives("The account block")
     for field, value in code:
@@ -277,19 +277,16 @@ def test_cache_statuses_of_the_module():
 def status_rows() -> list[tuple[str, str]]:
     """Of the tables in the chapter "Status": the member of the JSON, and the metric of Prometheus, if any."""
     [chapter] = re.findall(r"^## Status$(.*?)^## ", MODULE_MANUAL, re.DOTALL | re.MULTILINE)
-    accounts = re.findall(r"^\| `([\w.]+)` \| (?:`([\w{}]+)`)? ?\|", chapter, re.MULTILINE)
-    zone = chapter[chapter.index("and of the cache, in `zone`"):]
-    keys, names = re.findall(r"`([a-z]\w+)`", zone), re.findall(r"`(aisearch_zone_\w+)`", zone)
-    zone_keys = [f"zone.{key}" for key in keys if key != "zone" and key not in names]
-    return accounts + list(zip(zone_keys, names, strict=True))
+    return re.findall(r"^\| `([\w.]+)` \| (?:`([\w{}]+)`)? ?\|", chapter, re.MULTILINE)
 
 
 def members(status: dict) -> set[str]:
-    """Of the JSON: those of an account, and of the zone."""
+    """Of the JSON: those of an account, those of the zone, and what is next to both."""
     groups = {"budget", "breaker", "credential"}
     [account] = status["accounts"].values()
     found = {key for key in account if key not in groups}
     found |= {f"{group}.{key}" for group in groups for key in account[group]}
+    found |= {key for key in status if key not in ("accounts", "zone")}
     return found | {f"zone.{key}" for key in status["zone"] if key != "name"}
 
 
@@ -311,9 +308,9 @@ def test_status_of_the_module(nginx, simulator):
     kinds = families(exposition)
     assert sorted(re.sub("{.*", "", metric) for _, metric in rows if metric) == sorted(kinds)
     assert [name for name, kind in kinds.items() if (kind == "counter") != name.endswith("_total")] == []
-    labels = set(re.findall(r'^(\w+)\{account="\w+",(\w+)=', exposition, re.MULTILINE))
+    labels = set(re.findall(r'^(\w+)\{(?:account="\w+",)?(\w+)=', exposition, re.MULTILINE))
     assert {tuple(metric.rstrip("}").split("{")) for _, metric in rows if "{" in metric} == {
-        (name, label) for name, label in labels if label != "le"}
+        (name, label) for name, label in labels if label not in ("account", "zone", "le")}
 
 
 def test_metrics_of_jobs():
@@ -328,7 +325,7 @@ def test_names_in_the_manual_of_the_module():
     """Whatever begins with aisearch_ is a directive, a variable or a metric that there is, or is made up there."""
     names = set(re.findall(r"(?<![\w/.-])\$?aisearch_\w+", MODULE_MANUAL))
     known = {*commands("module"), *(f"${name}" for name in re.findall(r'ngx_string\("(\w+)"\), NULL', module("variables"))),
-             *re.findall(r'"(aisearch_\w+)"', module("metrics") + (ROOT / "common/ais_exposition.c").read_text())}
+             *re.findall(r'"(?:# HELP )?(aisearch_\w+)[" ]', module("metrics") + module("status") + (ROOT / "common/ais_exposition.c").read_text())}
     made_up = {"$aisearch_is_timed", "aisearch_limit"}
     assert sorted(names - known - made_up) == []
 
