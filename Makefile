@@ -355,12 +355,12 @@ fuzz-merge: fuzz-build
 
 # ---- the bench ------------------------------------------------------------------------------------------------------
 
-$(BUILD)/bench/series.so: tests/bench/plugin/series.c $(BUILD)/flags
+$(BUILD)/bench/series.so: tests/bench/series/series.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call SAY,LD,$@)
 	$(Q)$(CC) $(COLLECTD_CFLAGS) $(WARN) $(CFLAGS) -fPIC -shared -o $@ $<
 
-$(BUILD)/bench/%: tests/bench/%.c $(BUILD)/flags
+$(BUILD)/bench/%: tests/bench/%.c tests/bench/bench.h $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call SAY,LD,$@)
 	$(Q)$(CC) -std=gnu11 $(WARN) $(CFLAGS) -o $@ $<
@@ -421,7 +421,7 @@ uninstall:
 .PHONY: format
 format:
 	clang-format -i $(wildcard common/*.[ch] nginx-module/*.[ch] collectd-plugin/*.[ch] \
-	    tests/unit/*.[ch] tests/plugin/*.[ch] tests/bench/*.c tests/bench/plugin/*.c tests/fuzz/*.[ch])
+	    tests/unit/*.[ch] tests/plugin/*.[ch] tests/bench/*.[ch] tests/bench/series/*.c tests/fuzz/*.[ch])
 
 .PHONY: clean
 clean:

@@ -9,8 +9,8 @@
 
 #include "ais_time.h"
 
-/* A sync job: its state; and of several: which is the newest, and what they are together. Pure functions, for any thread
- * or process. */
+/* A sync job: its state; and of several: which is the newest, and what they are together. Pure functions, for any
+ * thread or process. */
 
 #pragma GCC visibility push(hidden)
 

@@ -36,6 +36,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench.h"
+
 #define HEAD_MAX 8192
 #define CACHES 16
 #define RETRIED 0.001 /* s, to a connect after one that failed */
@@ -82,20 +84,6 @@ static struct {
 static long connect_errors, kept_closed, cut_short, timeouts;
 static double *latencies;
 static size_t nlatencies, latencies_size;
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
-}
 
 static uint64_t draw(void)
 {

@@ -6,11 +6,9 @@ interval and spread over it as those of aisearch are, so that nothing but the ou
 
 import contextlib
 import dataclasses
-import http.server
 import pathlib
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
@@ -122,7 +120,7 @@ def outlet(name: str) -> Iterator[tuple]:
         yield (text + (chain() if name == FIVE else ""), lambda instances: net.request(
             ("127.0.0.1", port), "/metrics", timeout=60).body.count(b"{") == instances * each)
     elif name == HTTP:
-        with _sink() as port:
+        with net.http_server(lambda body: b"") as port:
             yield (f'LoadPlugin write_http\n<Plugin write_http>\n<Node "sink">\nURL "http://127.0.0.1:{port}/"\n'
                    'Format "JSON"\nBufferSize 65536\n</Node>\n</Plugin>', lambda instances: True)
     elif name == NETWORK:
@@ -132,28 +130,3 @@ def outlet(name: str) -> Iterator[tuple]:
                    lambda instances: True)
     else:
         yield "", lambda instances: True
-
-
-@contextlib.contextmanager
-def _sink() -> Iterator[int]:
-    """The port of a server that takes what is posted."""
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_arguments) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()

@@ -26,6 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench.h"
+
 #define FDS 65536
 #define HEAD_MAX 4096
 
@@ -56,20 +58,6 @@ static char description[65536];
 static unsigned long version;
 static bool changing;
 static double served; /* the first answer of this version; 0: none was */
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
-}
 
 static void remember(double when)
 {

@@ -38,6 +38,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench.h"
+
 #define GREETED  256 /* have not been answered yet, at once */
 #define HEAD_MAX 2048
 #define TAG_MAX  64
@@ -77,20 +79,6 @@ static int ntold;
 static long failed;
 static double polling; /* since when */
 static long polls;
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double) ts.tv_sec + (double) ts.tv_nsec / 1e9;
-}
 
 /* What is counted. */
 

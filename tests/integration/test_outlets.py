@@ -6,14 +6,12 @@ its places and times, with the real daemons.
 import contextlib
 import dataclasses
 import grp
-import http.server
 import json
 import math
 import os
 import pathlib
 import re
 import subprocess
-import threading
 import time
 
 import alert_scenarios
@@ -265,36 +263,14 @@ LABELS = {
 def test_labels_say_what_a_series_is_about(tmp):
     """prometheus.yml: account, index and namespace; aisearch stays, and what is not ours is left alone."""
     page = "".join(f'collectd_aisearch_gauge{{aisearch="{name}",type="x",instance="h"}} 1\n' for name in LABELS)
-    with served(page + 'collectd_cpu_total{cpu="0",instance="h"} 1\n') as port, \
+    page += 'collectd_cpu_total{cpu="0",instance="h"} 1\n'
+    with net.http_server(lambda _: page.encode(), "text/plain; version=0.0.4") as port, \
          prometheus_for(tmp, port, port) as prometheus:
         samples = net.wait_until(lambda: prometheus.query('{job="collectd", __name__=~"collectd_.*"}'), 15, "series")
     got = {sample.labels.get("aisearch"): sample.labels for sample in samples}
     assert got.pop(None) == {"__name__": "collectd_cpu_total", "job": "collectd", "instance": "h", "cpu": "0"}
     base = {"__name__": "collectd_aisearch_gauge", "job": "collectd", "instance": "h", "type": "x"}
     assert got == {name: {**base, "aisearch": name, **labels} for name, labels in LABELS.items()}
-
-
-@contextlib.contextmanager
-def served(page: str):
-    """The port of a server that answers with this text."""
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(page.encode())
-
-        def log_message(self, *_arguments) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_series_keep_their_host(site):
