@@ -10,25 +10,26 @@ PATH = ROOT / "docs" / "faults.md"
 _TEXT = """\
 # When the API misbehaves
 
-What nginx and collectd make of each behaviour of an upstream, as the tests have observed it
-(`tests/integration/test_faults.py`; `make faults` writes this page, and `make check` fails where it is not true).
-`make faults ROW=fin_in_body` repeats the row of that name alone, and compares it with this page.
+This page shows how nginx and collectd handle each misbehavior of an upstream, as observed by the tests
+(`tests/integration/test_faults.py`). `make faults` generates it, and `make check` fails if it is not up to date.
+`make faults ROW=fin_in_body` repeats the row of that name and compares it with this page.
 
-The columns of **nginx** are what a client gets whose entry of the cache is *absent*, *fresh* or *stale* (with
-`aisearch_use_stale error=1h`) when the upstream has begun to misbehave, and what {waiters} clients get who wait for one
-entry at the same time: the status, `X-Aisearch-Cache`, and the fault that the one line in the error log names. An entry
-that was absent is a `MISS` and one that was stale is `EXPIRED`, unless the old answer hides the fault, as `STALE`. A
-fresh one is a `HIT`, and nothing is asked for. Of refusals, a column more is about an account with *two credentials*, of
-which the first is refused.
 
-The columns of **collectd** are what it reports of a job that it has *never* read before, and of one that it *has*: the
-job's values (read); those of the last answer, until that is old (kept); or only how old it is (age). Then comes which of
-its counters of errors has grown. The log names the same cause, once.
+The columns of **nginx** show what a client gets if its entry in the cache is *absent*, *fresh* or *stale* (with
+`aisearch_use_stale error=1h`) when the upstream starts to misbehave, and what {waiters} clients get that wait for one
+entry at the same time: the status, `X-Aisearch-Cache`, and the fault that the error log names once. An absent
+entry results in `MISS` and a stale one in `EXPIRED`, unless the stale response hides the fault, as `STALE`. A fresh
+entry results in `HIT`, and the upstream is not called. For rejections, an additional column shows an account with *two
+credentials*, the first of which is rejected.
 
-Also observed for each cell: the answer comes within `timeout`; nothing of what misbehaves gets to clients, into the
-cache or into values; there is one log line for a fault, and none for an answer; and the first look-up after the
-recovery gets the new answer, at once or as soon as the upstream wants to be asked again. An upstream that fails
-verification gets no request, and neither does whatever a redirect leads to.
+The columns of **collectd** show what it reports for a job that it has *never* read before, and for one that it *has*:
+the values of the job (read), the values of the last response until it is too old (kept), or only its age (age),
+followed by the error counter that has increased. The log names the same cause once.
+
+The following was also verified for each cell: the response arrives within `timeout`; no data of the misbehaving
+upstream reaches clients, the cache or values; the log contains one line for a fault, and none for a response; and the
+first lookup after the recovery gets the new response, immediately or as soon as the upstream accepts calls again. An
+upstream whose verification fails gets no request, and neither does the target of a redirect.
 """
 
 _HEAD = """
