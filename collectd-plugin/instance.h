@@ -20,10 +20,10 @@ typedef enum {
   CONDITION_UNREACHABLE,
   CONDITION_RATE_LIMITED,
   CONDITION_REFUSED,
+  CONDITIONS
 } condition_t;
 
-#define CONDITIONS 8
-#define CONDITIONS_OF_INSTANCE 4 /* the first ones */
+#define CONDITIONS_OF_INSTANCE CONDITION_CREDENTIAL /* the first ones */
 
 /* What was told of an instance or an account. */
 typedef struct {

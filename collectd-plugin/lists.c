@@ -416,8 +416,7 @@ static void stop_waiting(list_t *list, const result_t *result) {
   for (poll_t *poll = account->first; poll != NULL; poll = poll->next) {
     const list_t *other = find_list(account, namespace_of(poll->instance));
 
-    if (other == list || other == NULL)
-      poll->instance->awaited = false;
+    poll->instance->awaited &= other != NULL && other != list;
   }
   pthread_mutex_unlock(&account->lock);
 }
@@ -436,6 +435,7 @@ static void end_round(list_t *list, const result_t *result) {
   if (list->failed)
     list->due = ais_earlier(soon, list->due);
   list->began_at = 0;
+  DEBUG("aisearch plugin: %s%s: round has ended", account->name, list->label);
 }
 
 static void list_done(request_t *request, result_t *result) {
@@ -570,10 +570,8 @@ int lists_start(account_t *account) {
 }
 
 void lists_free(account_t *account) {
-  while (account->lists != NULL) {
-    list_t *next = account->lists->next;
-
-    sfree(account->lists);
-    account->lists = next;
+  for (list_t *list; (list = account->lists) != NULL;) {
+    account->lists = list->next;
+    sfree(list);
   }
 }

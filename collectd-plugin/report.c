@@ -124,6 +124,8 @@ static void notify(const notice_t *notice) {
     plugin_notification_meta_add_double(&n, "duration",
                                         (double)notice->duration / 1000.0);
 
+  DEBUG("aisearch plugin: notification: %s", n.message);
+
   /* fails where no plugin cares for notifications: nobody needs to know */
   plugin_dispatch_notification(&n);
   if (n.meta != NULL)

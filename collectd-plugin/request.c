@@ -165,6 +165,7 @@ static void breaker_settle(request_t *request, const result_t *result) {
     pause = ais_earlier(2 * pause, PROBE_PAUSE_MAX);
   account->probe_pause = pause;
   account->probe_at = now + pause;
+  DEBUG("aisearch plugin: %s: pause %" PRIi64 " ms", account->name, pause);
 }
 
 /* ---- what was answered --------------------------------------------------- */
@@ -366,6 +367,7 @@ static void request_over(void *data, const struct ais_response *response) {
   if (!result.put_off)
     credential_settle(request, &result);
   count(request, &result);
+  DEBUG("aisearch plugin: %s: %s", path, ais_fault_name(result.fault));
   request->done(request, &result);
   ais_answer_free(&result.answer);
 }
@@ -390,6 +392,7 @@ static struct ais_response request_begin(request_t *request) {
   request->is_namespaced =
       !request->is_witness && (account->form.namespaced || request->is_trial);
   make_path(request, &resource, path);
+  DEBUG("aisearch plugin: %s: GET %s", account->name, path);
   fetch =
       ais_client_fetch(account->client, &account->ways[request->part].target,
                        c->secret, path, request_over, request);
@@ -468,11 +471,10 @@ void request_complain(account_t *account, trouble_t *trouble, const char *label,
     return;
 
   trouble->kind = kind;
-  if (kind == 0) {
-    if (trouble->is_logged)
-      account_log(account, LOG_INFO, "%s: can be read again.", label);
+  if (kind == 0 && trouble->is_logged)
+    account_log(account, LOG_INFO, "%s: can be read again.", label);
+  if (kind == 0)
     return;
-  }
 
   trouble->is_logged = account->logged++ < COMPLAINTS_MAX;
   if (trouble->is_logged)

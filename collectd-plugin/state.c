@@ -455,6 +455,7 @@ static void hand_over(account_t *accounts, int status) {
     pthread_mutex_unlock(&a->lock);
   }
 
+  DEBUG("aisearch plugin: StateFile: %zu bytes: %d", state.len, status);
   sfree(state.text);
   if (status != 0 && !state.has_failed)
     ERROR("aisearch plugin: StateFile: %s cannot be written: %s. After a "

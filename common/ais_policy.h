@@ -46,6 +46,7 @@ enum ais_class {
     AIS_CLASS_STATS,     /* what is indexed */
     AIS_CLASS_NOT_FOUND, /* the API's own 404 */
     AIS_CLASS_ERROR,     /* everything else */
+    AIS_CLASSES,         /* how many there are */
 };
 
 /* Of a job: it has a state. */

@@ -10,6 +10,12 @@
 #include "ngx_http_aisearch_entry.h"
 
 
+_Static_assert(AIS_FAULTS <= 1 << 4
+               && AIS_CLASSES <= 1 << 3
+               && AIS_STATES <= 1 << 3,
+               "too small bit fields in ngx_http_aisearch_entry_t");
+
+
 static ngx_int_t ngx_http_aisearch_entry_cmp(ngx_http_aisearch_entry_t *e,
     uint64_t account, u_char *path, size_t len);
 static void ngx_http_aisearch_entry_read_body(ngx_http_aisearch_entry_t *e,

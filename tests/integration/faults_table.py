@@ -14,7 +14,6 @@ This page shows how nginx and collectd handle each misbehavior of an upstream, a
 (`tests/integration/test_faults.py`). `make faults` generates it, and `make check` fails if it is not up to date.
 `make faults ROW=fin_in_body` repeats the row of that name and compares it with this page.
 
-
 The columns of **nginx** show what a client gets if its entry in the cache is *absent*, *fresh* or *stale* (with
 `aisearch_use_stale error=1h`) when the upstream starts to misbehave, and what {waiters} clients get that wait for one
 entry at the same time: the status, `X-Aisearch-Cache`, and the fault that the error log names once. An absent

@@ -120,6 +120,21 @@ def test_module_loads():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_messages_for_debugging_compile(tmp_path):
+    """DEBUG() is nothing but where collectd is configured with --enable-debug, which Debian's is not."""
+    include = tmp_path / "collectd"
+    shutil.copytree("/usr/include/collectd", include)
+    config = include / "core/config.h"
+    config.write_text(config.read_text().replace("#define COLLECT_DEBUG 0", "#define COLLECT_DEBUG 1"))
+    sources = sorted((ROOT / "collectd-plugin").glob("*.c"))
+    assert len([source for source in sources if "DEBUG(" in source.read_text()]) >= 4
+    places = [ROOT / "common", tmp_path, include, include / "core", include / "core/daemon"]
+    done = subprocess.run(["cc", "-fsyntax-only", "-std=gnu11", "-DHAVE_CONFIG_H", "-Wall", "-Wextra", "-Werror=format",
+                           *(f"-I{place}" for place in places), *sources],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 def symbols(library, *options: str) -> set[str]:
     done = subprocess.run(["nm", "--defined-only", *options, library], stdout=subprocess.PIPE, text=True, check=True)
     return {line.split()[-1] for line in done.stdout.splitlines()}
