@@ -478,8 +478,9 @@ def test_the_configuration_as_it_stands(nginx, simulator, tmp):
     simulator.instance("instances/my-ai-search", [{"id": "a", "state": "succeeded"}], stats={"completed": 7})
     simulator.instance("instances/handbook", [{"id": "b", "state": "failed"}], paused=True, stats={"error": 2})
     http = (ROOT / "config/nginx.conf").read_text()
-    for old, new in (("/etc/aisearch/docs.token;", f"{simulator.token_file}; api_url {simulator.url};"),
-                     ("127.0.0.1:8088", "127.0.0.1:@PORT_SITE@"), ("/run/nginx-aisearch.sock", "@PREFIX@/site.sock"),
+    for old, new in (("/etc/aisearch/docs.token;", f"{simulator.token_file};"),
+                     ("https://api.cloudflare.com/client/v4;", f"{simulator.url};"),
+                     ("127.0.0.1:8088", "127.0.0.1:@PORT_SITE@"), ("/run/aisearch/nginx.sock", "@PREFIX@/site.sock"),
                      ("/var/log/nginx/", "@PREFIX@/")):
         assert old in http
         http = http.replace(old, new)
