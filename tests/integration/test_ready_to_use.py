@@ -7,6 +7,7 @@ import pytest
 
 from harness import ROOT, net
 from harness.collectd import Collectd, Config as CollectdConfig
+from harness.examples import COLLECTD_HANDBOOK, NGINX_HANDBOOK, config_text
 from harness.nginx import Config, config_test
 
 
@@ -33,7 +34,7 @@ def test_nginx_and_collectd_work_together(simulator, nginx, tmp):
     simulator.instance("instances/handbook", [{"id": "c", "state": "failed"}])
     socket = str(tmp / "aisearch.sock")
 
-    http = place((ROOT / "config/nginx.conf").read_text(), simulator, socket)
+    http = place(config_text("nginx.conf", NGINX_HANDBOOK), simulator, socket)
     server = nginx(http=http)
     site = ("127.0.0.1", int(re.search(r"listen 127\.0\.0\.1:(\d+);", http)[1]))
     answer = net.request(site, "/jobs/handbook/c")
@@ -42,7 +43,7 @@ def test_nginx_and_collectd_work_together(simulator, nginx, tmp):
     line = net.wait_until(lambda: server.access_log("aisearch.log"), what="the access log")[0]
     assert line.partition('" ')[2].startswith("200 MISS failed 0 0.0"), line
 
-    plugin = aisearch_block((ROOT / "config/collectd.conf").read_text()).replace("/run/aisearch/nginx.sock", socket)
+    plugin = aisearch_block(config_text("collectd.conf", COLLECTD_HANDBOOK)).replace("/run/aisearch/nginx.sock", socket)
     with Collectd(tmp, CollectdConfig(plugin)) as collectd:
         report = collectd.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report
                                       and "docs-my-ai-search/gauge-state" in report)
@@ -63,10 +64,10 @@ def test_collectd_is_not_one_look_late(left_out, youngest, simulator, nginx, tmp
     simulator.instance("instances/my-ai-search", [{"id": "a", "state": "running"}])
     simulator.instance("instances/handbook", [])
     socket = str(tmp / "aisearch.sock")
-    http = (ROOT / "config/nginx.conf").read_text().replace(left_out, "")
+    http = config_text("nginx.conf", NGINX_HANDBOOK).replace(left_out, "")
     nginx(http="aisearch_valid list 1s;\n" + place(http, simulator, socket))
 
-    plugin = aisearch_block((ROOT / "config/collectd.conf").read_text()).replace("/run/aisearch/nginx.sock", socket)
+    plugin = aisearch_block(config_text("collectd.conf", COLLECTD_HANDBOOK)).replace("/run/aisearch/nginx.sock", socket)
     plugin = plugin.replace('<Account "docs">', '<Account "docs">\nActiveInterval 3\nIdleInterval 3')
     with Collectd(tmp, CollectdConfig(plugin, interval=0.4)) as collectd:
         wait_looks(simulator, 2)
