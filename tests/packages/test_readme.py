@@ -17,8 +17,8 @@ from harness.simulator import ACCOUNT, Simulator
 
 README = (ROOT / "README.md").read_text()
 
-# These take the network. `make test-packages` has done the like.
-DONE_BEFORE = ["apt install make", "make deb"]
+# These take the network. `make test-packages` has done them before.
+DONE_BEFORE = ["scripts/install-deps deb", "make deb"]
 
 # What `make deb` leaves: an nginx that is not enabled, and a collectd without a configuration. What apt is to install
 # is at hand, and its question answered; the host has a name, as Debian's installer gives it one.
@@ -60,6 +60,7 @@ OF_NGINX, OF_COLLECTD = map(EXAMPLES.format, PACKAGES)
 # What happens after the README's commands, by name. Each begins with all of it running.
 LATER = {
     "page": "curl -si http://127.0.0.1:8088/aisearch/",
+    "checked": f"collectd -T -C {CONF_D}/aisearch.conf",
     "reloaded": "nginx -t && systemctl reload nginx && systemctl is-active nginx",
     "killed": f"kill -9 $(pidof nginx); sleep 0.2; ls /run/aisearch; nginx -t; systemctl start nginx; {LOOK}",
     "stopped": f"systemctl stop nginx; nginx -t; systemctl start nginx; {LOOK}",
@@ -172,6 +173,11 @@ def test_page(said):
 def test_it_goes_on(said, event):
     assert fresh_answer(said[event]), said[event]
     assert "test failed" not in said[event]
+
+
+def test_check_of_collectd(said):
+    """As the table of troubles has it."""
+    assert 'Account "docs": OK' in said["checked"], said["checked"]
 
 
 def test_reload(said):
