@@ -212,6 +212,15 @@ test-integration: nginx collectd $(DRIVER) $(BENCH_TOOLS)
 faults: nginx collectd
 	@AIS_WRITE_FAULTS=1 $(TEST_ENV) $(PYTHON) -m pytest -q $(PYTEST_ARGS) tests/integration/test_faults.py
 
+# The page of config/html in Chromium; each test has a browser, and mostly waits.
+.PHONY: test-page
+test-page:
+	-scripts/install-deps page
+	@$(MAKE) --no-print-directory $(PARALLEL) nginx
+	@rm -rf $(BUILD)/results-page
+	@$(TEST_ENV) PYTHON='$(PYTHON)' PYTEST_JOBS=4 PYTEST_DIST=load PYTEST_MARK=page \
+	    scripts/run-integration-tests $(BUILD)/results-page $(PYTEST_ARGS)
+
 # The same tests, with everything that is ours built with sanitizers.
 .PHONY: asan
 asan:
@@ -408,6 +417,7 @@ help:
 	@echo 'make deps       install what it takes to build (Debian packages)'
 	@echo 'make demo       see it work: nginx and collectd in front of a simulated API, until Ctrl-C (ONCE=1: one tour)'
 	@echo 'make check      build and run all tests'
+	@echo 'make test-page  the page of config/html, in Chromium'
 	@echo 'make faults     write docs/faults.md anew: what comes of each way in which the API may misbehave'
 	@echo 'make asan       the same with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
 	@echo 'make tsan       the unit tests and the plugin in many threads, with ThreadSanitizer; TSAN_TIME=20 (seconds)'
@@ -423,7 +433,7 @@ help:
 	@echo 'make format     clang-format'
 	@echo 'make clean      remove build/'
 	@echo
-	@echo 'demo, check, asan, deb and bench install the Debian packages that are missing. Variables: V=1, CC, CFLAGS, LDFLAGS, BUILD,'
+	@echo 'demo, check, test-page, asan, deb and bench install the Debian packages that are missing. Variables: V=1, CC, CFLAGS, LDFLAGS, BUILD,'
 	@echo 'SANITIZE=address,undefined, NGINX_SRC=/path/to/nginx, NGINX=/path/to/sbin/nginx, PYTEST_ARGS="-k name".'
 
 -include $(LIB_OBJ:.o=.d) $(COLLECTD_OBJ:.o=.d) $(STUB_OBJ:.o=.d) $(UNIT:=.d)

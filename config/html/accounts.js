@@ -1,18 +1,18 @@
-// What aisearch_status tells of each account, and plots of the last hour that the page keeps.
+// Each account as aisearch_status reports it, with plots of the last hour, whose data the page keeps itself.
 
 import { Hour } from './draw.js';
 import { count, duration, facts, local, make, number, percent, utc } from './text.js';
 
 const KINDS = {
     'from the cache': ['hit', 'coalesced', 'waited', 'updating', 'stream'],
-    'asked for': ['miss', 'expired', 'bypass'],
+    fetched: ['miss', 'expired', 'bypass'],
     'old answers': ['stale'],
     refused: ['refused'],
 };
 
 const accounts = new Map(); // by name: { element, lookups, calls }
 
-/** Whether lists may be asked for: others have the rest of the budget. */
+/** Whether the budget allows requests for lists; the other half is for other clients. */
 export const mayAsk = (told) => told.budget.share >= 0.5;
 
 const sum = (counts, names) => names.reduce((all, name) => all + (counts[name] ?? 0), 0);
@@ -28,7 +28,7 @@ function apiLimits(limits) {
 
 function hitRatio(lookups) {
     const all = sum(lookups, Object.values(KINDS).flat()) - lookups.refused;
-    return all ? `${percent(sum(lookups, KINDS['from the cache']) / all)} of ${count(all, 'look-up')}` : 'no look-ups yet';
+    return all ? `${percent(sum(lookups, KINDS['from the cache']) / all)} of ${count(all, 'lookup')}` : 'no lookups yet';
 }
 
 function credential({ in_use, since, refused, slots }) {
@@ -53,8 +53,8 @@ function describe(told) {
     const { budget } = told;
     return facts([
         ['Budget left', `${count(budget.left, 'call')}, ${percent(budget.share)}`],
-        ['Its limits', windows(budget.allowance)],
-        ['The API\'s limits', apiLimits(budget.limits)],
+        ['Limits', windows(budget.allowance)],
+        ['API limits', apiLimits(budget.limits)],
         ['Hit ratio', hitRatio(told.lookups)],
         ['Credential in use', credential(told.credential)],
         ['Breaker', breaker(told.breaker)],
@@ -88,23 +88,23 @@ export function show(place, told) {
         account.lookups.add(Object.fromEntries(kinds.map((kind) => [kind, sum(one.lookups, KINDS[kind])])));
         account.calls.add({ calls: one.calls });
         account.list.replaceChildren(...describe(one));
-        account.plots.replaceChildren(account.lookups.draw('Look-ups', kinds), account.calls.draw('Calls of the API', ['calls']));
+        account.plots.replaceChildren(account.lookups.draw('Lookups', kinds), account.calls.draw('API calls', ['calls']));
         if (!account.element.isConnected)
             place.append(account.element);
     }
 }
 
-/** What is wrong with an account, in words that stay the same as long as it is. */
+/** The problems of an account; the texts do not change while a problem lasts. */
 export function alerts(name, told) {
     const found = [];
     if (!told.locations.length)
-        found.push('no location of this server has an aisearch_pass to it, so its instances cannot be shown');
+        found.push('no location of this server passes to it (aisearch_pass), so its instances cannot be shown');
     if (told.credential.refused)
         found.push('the API refuses the credential');
     if (told.breaker.state !== 'closed')
-        found.push(`the API fails (${told.breaker.fault}): what is shown may be old`);
+        found.push(`the API fails (${told.breaker.fault}): the data shown may be old`);
     if (told.budget.closed_milliseconds > 0)
-        found.push('the API wants no calls for now: its rate limit is reached');
+        found.push('the API accepts no calls for now: its rate limit is reached');
     else if (!mayAsk(told))
         found.push('less than half of the budget is left: lists are not refreshed until there is more');
     return found.map((text) => `Account ${name}: ${text}.`);

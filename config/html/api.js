@@ -1,10 +1,10 @@
-// Conditional GETs. An answer that has not changed is not sent again, and is not read again.
+// Conditional GETs: an unchanged answer is neither sent nor parsed again.
 
 const known = new Map(); // by URL: { etag, body }
 
 export class Lost extends Error {} // nginx does not answer
 
-/** What nginx's answer says of itself. Without a call of the API it cost nothing. */
+/** Reads the headers of an answer from nginx. isFree: it cost no API call. */
 function read(response) {
     const cache = response.headers.get('X-Aisearch-Cache') ?? '';
     const maxAge = /max-age=(\d+)/.exec(response.headers.get('Cache-Control') ?? '');

@@ -16,7 +16,7 @@ function svg(name, attributes, ...children) {
 const picture = (width, height, label, ...children) => svg('svg', {
     viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': label }, ...children);
 
-/** How much came in each of the last 60 minutes, of several kinds, from counters that only grow. */
+/** Amounts per minute over the last hour, for several kinds, from monotonic counters. */
 export class Hour {
     #minutes = new Map(); // by number of the minute: amounts by kind
     #last = null;
@@ -35,7 +35,7 @@ export class Hour {
                 this.#minutes.delete(old);
     }
 
-    /** The kinds are told from the bottom up. */
+    /** Stacks the kinds from the bottom up. */
     draw(title, kinds, now = Date.now()) {
         const minute = Math.floor(now / 60_000);
         const at = (n) => this.#minutes.get(minute - 59 + n) ?? {};
@@ -78,7 +78,7 @@ export function tooltip(job, now) {
     return lines.join('\n');
 }
 
-/** A bar for each job of the last 24 hours; those that wait stand at the end. */
+/** A bar for each job of the last 24 hours; queued jobs are at the end. */
 export function timeline(jobs, open, now = Date.now()) {
     const x = (ms) => (1 - (now - ms) / DAY) * 1440;
     const bars = [];

@@ -1,4 +1,4 @@
-// One job and its log, followed by two streams of events as long as it is active.
+// One job and its log, followed by two event streams while the job is active.
 
 import { get, Lost } from './api.js';
 import { SHAPES, isActive, isStalled, read, took } from './jobs.js';
@@ -6,7 +6,7 @@ import { duration, facts, local, make, number, time } from './text.js';
 
 const LONGEST_DELAY = 60_000; // ms between tries where there is no stream
 
-/** Asks for a URL, and then follows it by events, or where there are none by asking again. */
+/** Requests a URL, then follows it by events, or by polling where there are no events. */
 class Follower {
     #source = null;
     #timer = 0;
@@ -73,7 +73,7 @@ class Follower {
         });
         source.addEventListener('error', () => {
             if (source.readyState === EventSource.CONNECTING) {
-                this.onFault('connecting again');
+                this.onFault('reconnecting');
             } else if (source === this.#source) { // no streams here, or not now
                 this.#close();
                 this.#later();
@@ -112,14 +112,14 @@ export class JobView {
         this.#choose(row.list.jobs);
         this.log.replaceChildren();
         this.#lines = 0;
-        this.info.textContent = 'Asking for the log...';
+        this.info.textContent = 'Loading the log...';
         this.#show();
         if (!this.dialog.open)
             this.dialog.showModal();
         this.resume();
     }
 
-    /** As long as the page is hidden. */
+    /** While the page is hidden. */
     pause() {
         this.#followers.forEach((follower) => follower.stop());
         this.#followers = [];
@@ -195,8 +195,8 @@ export class JobView {
 
     #live() {
         if (this.#fault)
-            return `No news: ${this.#fault}. What is shown may be old.`;
-        return isActive(this.#job) ? 'Live: changes are shown as they come.' : 'It has ended: nothing of it changes any more.';
+            return `No update: ${this.#fault}. The data shown may be old.`;
+        return isActive(this.#job) ? 'Live: changes appear as they happen.' : 'The job has ended.';
     }
 
     #show() {

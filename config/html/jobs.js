@@ -1,8 +1,8 @@
-// What the API's answers say of jobs. The rules are those of common/ais_job.c, which nginx and collectd go by.
+// Interprets jobs in API answers, by the rules of common/ais_job.c, which nginx and collectd use.
 
 import { parseTime } from './text.js';
 
-/** States, with a shape for each, so that nobody has to tell them by their colour. */
+/** States, with a shape for each, so that colour is not needed to distinguish them. */
 export const SHAPES = { queued: '○', running: '▶', succeeded: '✓', failed: '✕', cancelled: '⊘' };
 
 const SUCCESS = ['', 'completed', 'complete', 'success', 'succeeded', 'finished', 'done', 'ok'];
@@ -19,22 +19,22 @@ export function state(job) {
 
 export const isActive = (job) => job.state === 'queued' || job.state === 'running';
 
-/** A job of the API, with what follows from it. */
+/** A job from the API, with its state and parsed times. */
 export function read(job) {
     return { ...job, state: state(job), started: parseTime(job.started_at), ended: parseTime(job.ended_at),
              seen: parseTime(job.last_seen_at) };
 }
 
-/** In ms, so far of one that runs; NaN where it is not known. */
+/** Duration in ms, up to now for a running job; NaN if unknown. */
 export const took = (job, now) => (job.state === 'running' ? now : job.ended) - job.started;
 
-/** Whether one that runs has given no sign of life for long. */
+/** Whether a running job has given no sign of life for too long. */
 export const isStalled = (job, now) => job.state === 'running'
     && now - (Number.isNaN(job.seen) ? job.started : job.seen) > STALLED;
 
 const latest = (jobs, key) => jobs.reduce((best, job) => !best || job[key] > best[key] ? job : best, null);
 
-/** Of a list of jobs. The newest is a queued one, or else the one that started last. */
+/** Summarizes a list of jobs. The newest is a queued one, or else the one that started last. */
 export function summary(list) {
     const jobs = list.map(read);
     const newest = jobs.find((job) => job.state === 'queued') ?? jobs.find((job) => Number.isNaN(job.started))
@@ -53,7 +53,7 @@ export function summary(list) {
     };
 }
 
-/** From 0 (worst) to 9, and the word that says why. */
+/** A rank from 0 (worst) to 9, and the word for its reason. */
 export function trouble(row, now) {
     const { list, fault, stale, items, told } = row;
     const newest = list?.newest;

@@ -1,4 +1,4 @@
-// The page: the status each 5 s, and the lists of those instances that are in view.
+// The page: requests the status every 5 s, and the lists of the instances in view.
 
 import * as accounts from './accounts.js';
 import { get, Lost } from './api.js';
@@ -11,7 +11,7 @@ const STATUS_URL = document.querySelector('meta[name="aisearch-status"]').conten
 const STATUS_EACH = 5000;
 const LISTING_EACH = 300_000;
 const PER_PAGE = 100;
-const IN_USE = 5000;          // ms for which the order stays after somebody has done something in the list
+const IN_USE = 5000;          // ms without reordering after the list was used
 
 const $ = (id) => document.getElementById(id);
 
@@ -25,7 +25,7 @@ let lost = 0;                 // since when nginx does not answer; 0: it does
 let lostBecause = '';
 let leaving = new AbortController(); // aborted when the page is hidden
 let timer = 0;
-let touched = 0;              // when somebody last did something in the list
+let touched = 0;              // when the list was last used
 
 const view = new JobView($('job'), schedule);
 const seen = new IntersectionObserver((entries) => {
@@ -96,7 +96,7 @@ function row(account, location, namespace, name) {
     return rows.get(key);
 }
 
-/** Of an account that serves all instances, the API says which these are. */
+/** For an account without an instance list: gets the names from the API. */
 function listing(account, location) {
     if (listings.has(account))
         return;
@@ -128,7 +128,7 @@ function listing(account, location) {
     listings.set(account, task);
 }
 
-/** By trouble, and then by name; not under the hands of somebody. */
+/** Sorts by trouble and name, unless the list is in use. */
 function sort() {
     const list = $('instances');
     if (Date.now() - touched < IN_USE && list.childElementCount >= rows.size)
@@ -154,7 +154,7 @@ function sort() {
     filter();
 }
 
-/** What is in a live region is read aloud when it is written. */
+/** A screen reader announces every write to a live region, even of the same text. */
 function write(place, text) {
     if (place.textContent !== text)
         place.textContent = text;
@@ -172,10 +172,10 @@ function filter() {
         unasked += !one.isAskedFor;
     }
     write($('shown'), `${number(shown)} of ${count(rows.size, 'instance')}`);
-    write($('unasked'), unasked ? `${number(unasked)} not asked yet: they are as they come into view` : '');
+    write($('unasked'), unasked ? `${number(unasked)} not requested yet: scroll to load them` : '');
 }
 
-/** Begins what is due, of each account whose budget allows it. */
+/** Starts the requests that are due, for each account whose budget allows it. */
 function ask() {
     if (document.hidden || !told || lost)
         return;
@@ -189,11 +189,11 @@ function ask() {
 
 function alerts() {
     if (lost)
-        return [`nginx does not answer since ${local(lost)}${lostBecause && ` (${lostBecause})`}. All that is shown is as it was then.`];
+        return [`nginx has not answered since ${local(lost)}${lostBecause && ` (${lostBecause})`}. The page shows the state of that time.`];
     const found = Object.entries(told?.accounts ?? {}).flatMap(([name, account]) => accounts.alerts(name, account));
     for (const [name, { fault }] of listings)
         if (fault && told.accounts[name]?.instances === null)
-            found.push(`Account ${name}: no list of its instances: ${fault}.`);
+            found.push(`Account ${name}: the list of its instances is not available: ${fault}.`);
     return found;
 }
 
@@ -210,7 +210,7 @@ function show() {
     showSecond();
 }
 
-/** What goes by the second; it is in no live region. */
+/** Updated every second, and therefore not in a live region. */
 function showSecond() {
     const place = $('nginx');
     if (told) {
@@ -219,12 +219,12 @@ function showSecond() {
             + `aisearch-jobs ${told.version}`;
         place.title = `configuration loaded ${utc(loaded)}`;
     } else if (lost) {
-        place.textContent = `nginx does not answer, for ${duration(Date.now() - lost)}`;
+        place.textContent = `nginx has not answered for ${duration(Date.now() - lost)}`;
     }
     view.tick();
 }
 
-// ---- the hands of somebody
+// ---- user input
 
 $('filter').addEventListener('input', filter);
 for (const type of ['pointermove', 'click', 'keydown', 'focusin'])

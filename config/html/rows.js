@@ -1,4 +1,4 @@
-// A row for each instance: what it shows, and what it takes to ask for.
+// A row for each instance: what it shows, and the requests that it needs.
 
 import { get, Lost } from './api.js';
 import { SHAPES, isActive, summary, took, trouble } from './jobs.js';
@@ -7,7 +7,8 @@ import { duration, make, number, time } from './text.js';
 
 const STATS_EACH = 300_000; // ms
 const AFTER_FAULT = 15_000;
-const OLD = 60_000;         // an answer whose age is told
+const OLD = 60_000;         // age in ms from which it is shown
+const ACTIVE = 8;           // weight of a list with an active job: it will change soon
 
 export class Row {
     list = null;      // of jobs: summary()
@@ -34,7 +35,7 @@ export class Row {
     #create() {
         this.shape = make('span', { className: 'shape' }, '·');
         this.shape.setAttribute('aria-hidden', 'true');
-        this.word = make('span', { className: 'word' }, 'not asked yet');
+        this.word = make('span', { className: 'word' }, 'not requested yet');
         this.button = make('button', { type: 'button', className: 'name' }, this.shape, ' ', this.name);
         this.button.setAttribute('aria-disabled', 'true');
         this.button.addEventListener('click', () => this.list?.newest && this.open(this.list.newest));
@@ -51,13 +52,14 @@ export class Row {
         if (!answer)
             return false;
         const before = this.list?.newest;
-        this.fault = answer.fault ? `${answer.status < 500 ? 'no answer' : 'the API fails'}: ${answer.fault}` : '';
+        this.fault = answer.fault ? `${answer.status < 500 ? 'error' : 'the API fails'}: ${answer.fault}` : '';
         if (answer.ok) {
             this.stale = answer.isOld;
             this.answered = answer.answered;
             if (!answer.isSame || !this.list)
                 this.list = summary(Array.isArray(answer.body.result) ? answer.body.result : []);
             const { newest } = this.list;
+            jobs.weight = newest && isActive(newest) ? ACTIVE : 1;
             if (stats.due === Infinity || before?.id === newest?.id && before?.state !== newest?.state && !isActive(newest))
                 stats.due = Date.now() + 1000;
         }
@@ -93,7 +95,7 @@ export class Row {
         }
     }
 
-    /** What the filter looks at. */
+    /** The text that the filter searches. */
     get text() {
         return `${this.account}/${this.name} ${this.word.textContent} ${this.reason.textContent}`.toLowerCase();
     }
@@ -135,7 +137,7 @@ export class Row {
     }
 
     #unasked() {
-        return this.told?.status === 'error' || this.told?.paused ? '' : 'not asked yet';
+        return this.told?.status === 'error' || this.told?.paused ? '' : 'not requested yet';
     }
 
     #note(now) {
@@ -146,7 +148,7 @@ export class Row {
         return this.stale ? `old ${from}` : age > OLD ? from : '';
     }
 
-    /** The rest of the row, as long as nothing of it changes only now and then. */
+    /** Draws the rest of the row, if it may have changed. */
     #draw(now) {
         const { newest, success, usual, jobs } = this.list;
         const isRunning = newest?.state === 'running';

@@ -1,10 +1,10 @@
-// What is asked of the API, when, and how much of it: so many calls at once, so many a minute, and four at a time.
+// Schedules calls of the API: a limit per burst, per minute, and of lookups in progress.
 
-const BURST = 16;             // calls at once, at most
-const A_MINUTE = 40;          // and in a minute thereafter; both together are less than 60
-const A_MINUTE_OF_STREAM = 15; // what a stream takes by itself: a job that runs is asked for each 4 s
-const AT_A_TIME = 4;          // look-ups; and with streams no more than
-const CONNECTIONS = 5;        // a browser has six for HTTP/1.1, and one is for the status
+const BURST = 16;              // calls at once, at most
+const A_MINUTE = 44;           // and in each minute; both together are no more than 60
+const A_MINUTE_OF_STREAM = 17; // at most, by a stream alone: a running job is refreshed every 4 s
+const AT_A_TIME = 4;           // lookups; and together with streams no more than
+const CONNECTIONS = 5;         // a browser has six for HTTP/1.1, and one is for the status
 
 export class Schedule {
     #calls = BURST;
@@ -18,12 +18,14 @@ export class Schedule {
     }
 
     /**
-     * Of tasks, each { due, isBusy, run() }, begins those that are due, the one that is due for the longest first. run()
-     * is async, and says whether it cost the API a call.
+     * Begins those of the tasks that are due, the most urgent first: the one that has been due for the longest, where
+     * a task of weight 8 counts as due for eight times as long. A task is { due, weight, isBusy, run() }; run() is async
+     * and returns whether it cost the API a call.
      */
     begin(tasks, now = Date.now()) {
         this.#fill();
-        const due = tasks.filter((task) => !task.isBusy && task.due <= now).sort((a, b) => a.due - b.due);
+        const urgency = ({ due, weight = 1 }) => (now - due) * weight;
+        const due = tasks.filter((task) => !task.isBusy && task.due <= now).sort((a, b) => urgency(b) - urgency(a));
         for (const task of due) {
             if (this.#running >= Math.min(AT_A_TIME, CONNECTIONS - this.streams) || this.#calls < 1)
                 return;

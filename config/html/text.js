@@ -1,4 +1,4 @@
-// Numbers and times as people read them. Times are local; their tooltip has UTC.
+// Formats numbers and times for people. Times are local; their tooltips have UTC.
 
 const thisDay = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 const otherDay = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
@@ -10,7 +10,7 @@ export const count = (value, one, many = one + 's') => `${number(value)} ${value
 
 export const percent = (share) => `${Math.round(share * 100)} %`;
 
-/** Of milliseconds, in the two largest units. */
+/** Milliseconds in the two largest units. */
 export function duration(ms) {
     const seconds = Math.max(0, Math.round(ms / 1000));
     const units = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]];
@@ -22,7 +22,7 @@ export function duration(ms) {
     return rest ? `${whole} ${rest} ${nextName}` : whole;
 }
 
-/** In milliseconds since the epoch; NaN where it is no time. What has no zone is UTC. */
+/** Milliseconds since the epoch; NaN if it is not a time. A time without a zone is UTC. */
 export function parseTime(text) {
     if (typeof text !== 'string')
         return NaN;
@@ -45,7 +45,7 @@ export function make(name, properties = {}, ...children) {
 export const time = (ms) => Number.isNaN(ms) ? make('span', {}, '–')
     : make('time', { dateTime: new Date(ms).toISOString(), title: utc(ms) }, local(ms));
 
-/** Pairs of a name and its value for a <dl>, of those that have a value. */
+/** Pairs of name and value for a <dl>, without those that have no value. */
 export function facts(pairs) {
     return pairs.filter(([, value]) => value !== null && value !== '')
         .map(([name, value]) => make('div', {}, make('dt', {}, name), make('dd', {}, value)));

@@ -12,7 +12,7 @@ from gateway import account
 from harness import ROOT, SLOWNESS, fleet, net, page
 from harness.browser import Browser, missing
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=f"not there: {', '.join(missing())}")
+pytestmark = [pytest.mark.page, pytest.mark.skipif(bool(missing()), reason=f"not there: {', '.join(missing())}")]
 
 SERVER = """
     location /client/v4/ { aisearch_pass docs; aisearch_events on; aisearch_valid list 4s; }
@@ -99,11 +99,11 @@ def lists(simulator):
 
 
 def test_a_change_in_the_list(looked_at, simulator):
-    """Of as many instances as the demo has, once the calls that may be set off at once are spent."""
+    """Of as many instances as the demo has."""
     for name in ("docs", "other", "third"):
         simulator.job(f"instances/{name}", "a", state="running")
     _, shown = looked_at("instance docs other third;")
-    time.sleep(30)
+    shown.wait_row("docs", "running")
     for job, state, end in (("a", "succeeded", {}), ("b", "running", {}), ("b", "failed", {"end_reason": "no source"})):
         simulator.job(DOCS, job, state=state, **end)
         changed = time.monotonic()
@@ -112,6 +112,21 @@ def test_a_change_in_the_list(looked_at, simulator):
         time.sleep(3)
     assert "no source" in shown.row("docs")
     assert shown.is_clean()
+
+
+def test_lists_with_active_jobs_come_first(looked_at, simulator):
+    """With more instances in view than there are calls for."""
+    for n in range(16):
+        simulator.instance(f"instances/i{n:02}", [{"id": "a", "state": "succeeded" if n else "running"}])
+    _, shown = looked_at("instance " + " ".join(f"i{n:02}" for n in range(16)) + ";")
+    shown.browser.size(1280, 2400)
+    shown.wait(lambda: all("items" in shown.row(f"i{n:02}") for n in range(16)), 60, "all lists and stats")
+    before = simulator.count()
+    asked = [simulator.count(f"/i{n:02}/jobs") for n in range(16)]
+    time.sleep(40)
+    asked = [simulator.count(f"/i{n:02}/jobs") - before for n, before in enumerate(asked)]
+    assert simulator.count() - before <= 44
+    assert asked[0] >= 4 and min(asked) >= 1 and asked[0] > max(asked[1:])
 
 
 def test_an_open_job(looked_at, simulator):
@@ -223,7 +238,7 @@ def test_reload_and_lost_nginx(looked_at, simulator):
 
     shown.browser.press("\ue00c")
     server.stop()
-    shown.wait_alert("nginx does not answer since")
+    shown.wait_alert("nginx has not answered since")
     time.sleep(2)
     assert "running" in shown.row("docs") and "answered 0 s" not in shown.text("#nginx")
     simulator.job(DOCS, "a", state="succeeded")
@@ -411,5 +426,5 @@ def test_accessibility_and_pictures(width, scheme, looked_at, simulator):
     assert shown.run("return document.documentElement.scrollWidth") <= width
     shown.browser.press("\ue00c")
     server.stop()
-    shown.wait_alert("nginx does not answer since")
+    shown.wait_alert("nginx has not answered since")
     check()
