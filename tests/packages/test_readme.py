@@ -72,8 +72,8 @@ LATER = {
         install -D -m 644 {OF_COLLECTD}collectd.service.conf /etc/systemd/system/collectd.service.d/aisearch.conf
         cp {OF_COLLECTD}collectd-outlets.conf {CONF_D}/aisearch-outlets.conf
         cp {OF_COLLECTD}collectd-threshold.conf {CONF_D}/aisearch-threshold.conf
-        systemctl stop collectd; sleep 1; date +%s >/since
-        systemctl daemon-reload; systemctl restart nginx; systemctl start collectd; sleep 21
+        systemctl daemon-reload; systemctl stop collectd; sleep 1; date +%s >/since
+        systemctl restart nginx; systemctl start collectd; sleep 21
         systemctl show nginx collectd -P ProtectHome; stat -c '%G %a' /run/collectd-unixsock
         curl -s http://127.0.0.1:9103/metrics | grep -o ^collectd_aisearch_gauge | uniq; {LOOK}""",
     "complaints": "journalctl -o cat -u nginx -u collectd --since @$(cat /since)"
