@@ -393,6 +393,7 @@ deb:
 	@scripts/make-deb $(BUILD)/deb
 
 test-packages: deb
+	scripts/install-deps packages
 	@$(TEST_ENV) $(PYTHON) -m pytest -q --junitxml=$(BUILD)/results-packages/packages.xml $(PYTEST_ARGS) tests/packages
 
 .PHONY: install uninstall

@@ -10,7 +10,9 @@ import itertools
 import json
 import os
 import pathlib
+import shlex
 import signal
+import string
 import subprocess
 import sys
 import textwrap
@@ -36,7 +38,6 @@ aisearch_account docs {
 
 NGINX_SERVER = """\
 aisearch_valid active 5s;
-
 location /client/v4/ {
     aisearch_pass docs;
     aisearch_events on;
@@ -56,10 +57,8 @@ COLLECTD = """\
   AccountID "@ACCOUNT@"
   APIURL "http://unix:@NGINX_SOCKET@:/client/v4"
   ActiveInterval 2
-  <Instance "my-ai-search">
-  </Instance>
-  <Instance "handbook">
-  </Instance>
+  Instance "my-ai-search"
+  Instance "handbook"
 </Account>
 <Account "direct">
   AccountID "@ACCOUNT@"
@@ -67,9 +66,6 @@ COLLECTD = """\
   TokenFile "@TOKEN_FILE@"
   <Instance "tickets">
     Namespace "support"
-  </Instance>
-  <Instance "old-docs">
-    Generation "autorag"
   </Instance>
 </Account>
 """
@@ -103,17 +99,31 @@ def expect(what: str, got: object, wanted: object) -> None:
 
 # ---- what it prints -------------------------------------------------------------------------------------------------
 
+# A step fits a screen.
+LINES, COLUMNS = 24, 100
+INDENT = "    "
+
 _steps = 0
+_lines = 0
 
 
 def step(text: str) -> None:
-    global _steps
-    _steps += 1
+    global _steps, _lines
+    _steps, _lines = _steps + 1, 1
     print(f"\n{_steps}. {text}\n", flush=True)
 
 
 def show(text: str) -> None:
-    print(textwrap.indent(text.rstrip("\n"), "    "), flush=True)
+    global _lines
+    lines = text.rstrip("\n").split("\n")
+    _lines += len(lines)
+    if _lines > LINES or max(map(len, lines)) > COLUMNS - len(INDENT):
+        raise Wrong(f"a step is too large for a screen of {LINES} lines and {COLUMNS} columns:\n{text}")
+    print(textwrap.indent(text.rstrip("\n"), INDENT), flush=True)
+
+
+def shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}... ({len(text)} bytes)"
 
 
 def fill(template: str, **values: object) -> str:
@@ -148,17 +158,18 @@ def curl(url: str, *options: str) -> Answer:
     return Answer(run.stdout.replace("\r\n", "\n"))
 
 
-def show_curl(url: str, *options: str) -> Answer:
-    words = [f"'{word}'" if set(word) & set(" ?&") else word for word in (*options, url)]
-    show(f"$ curl -si {' '.join(words)}")
-    answer = curl(url, *options)
+SHOWN = ("Allow", "Cache-Control", "Age", "X-Aisearch-State", "X-Aisearch-Cache")
+
+
+def show_curl(command: str, variables: dict[str, str], *options: str) -> Answer:
+    """The command as one would type it, with these variables of the shell."""
+    show(f"$ curl -si {' '.join((*map(shlex.quote, options), command))}")
+    answer = curl(string.Template(command.strip('"')).substitute(variables), *options)
     show(answer.status_line)
-    for name in ("Allow", "Cache-Control", "Age", "ETag", "X-Aisearch-State", "X-Aisearch-Cache"):
+    for name in SHOWN:
         if answer.header(name) is not None:
             show(f"{name}: {answer.header(name)}")
-    body = answer.body
-    show(body if len(body) <= 400 else f"{body[:400]}... ({len(body)} bytes)")
-    print()
+    show("\n".join(textwrap.wrap(shorten(answer.body.strip(), 150), COLUMNS - len(INDENT), break_on_hyphens=False)))
     return answer
 
 
@@ -166,56 +177,60 @@ def show_curl(url: str, *options: str) -> Answer:
 
 
 def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
-    job = f"{nginx.url}/jobs/my-ai-search/{JOB}"
-    instance = f"{nginx.url}/client/v4/accounts/{ACCOUNT}/ai-search/instances/my-ai-search"
+    variables = {"url": nginx.url, "api": f"{nginx.url}/client/v4/accounts/{ACCOUNT}/ai-search", "job": JOB}
 
-    step("A job. The client has no credential; nginx has it, and asks the API.")
-    answer = show_curl(job)
+    step("A job. The client has no credential: nginx adds it, and asks the API.")
+    show(f"$ url={variables['url']} job={variables['job']}")
+    answer = show_curl("$url/jobs/my-ai-search/$job", variables)
     expect("the status", answer.status, 200)
     expect("the job", answer.json()["result"]["id"], JOB)
     expect("X-Aisearch-State", answer.header("X-Aisearch-State"), "running")
     expect("X-Aisearch-Cache", answer.header("X-Aisearch-Cache"), "MISS")
 
-    step("The same job by the API's own path, as the official SDKs ask for it: from the cache, for it is the same job.")
-    answer = show_curl(f"{instance}/jobs/{JOB}", "-H", "Authorization: Bearer what-ever-the-client-says")
+    step("The same job by the API's own path, as the official SDKs ask for it. It comes from the cache.")
+    show(f"$ api={variables['api']}")
+    answer = show_curl("$api/instances/my-ai-search/jobs/$job", variables, "-H", "Authorization: Bearer anything")
     expect("the status", answer.status, 200)
     expect("X-Aisearch-Cache", answer.header("X-Aisearch-Cache"), "HIT")
 
     step("The list of an instance's jobs, and a job's log.")
-    answer = show_curl(f"{instance}/jobs?per_page=3")
+    answer = show_curl('"$api/instances/my-ai-search/jobs?per_page=3"', variables)
     expect("the status", answer.status, 200)
     expect("the number of jobs", len(answer.json()["result"]), 3)
-    answer = show_curl(f"{instance}/jobs/{JOB}/logs")
+    show("")
+    answer = show_curl("$api/instances/my-ai-search/jobs/$job/logs", variables)
     expect("the status", answer.status, 200)
     expect("success", answer.json()["success"], True)
 
-    step("A job that does not exist; a write; an instance that is not in the account's list.")
-    answer = show_curl(f"{nginx.url}/jobs/my-ai-search/no-such-job")
+    step("What is refused: a job that does not exist, a write, an instance that is not in nginx's list.")
+    answer = show_curl("$url/jobs/my-ai-search/no-such-job", variables)
     expect("the status", answer.status, 404)
     expect("the error", answer.json()["errors"][0]["message"], "job_not_found")
-    answer = show_curl(f"{instance}/jobs", "-X", "POST")
+    show("")
+    answer = show_curl("$api/instances/my-ai-search/jobs", variables, "-X", "POST")
     expect("the status", answer.status, 405)
-    answer = show_curl(f"{nginx.url}/jobs/payroll/{JOB}")
+    show("")
+    answer = show_curl("$url/jobs/payroll/$job", variables)
     expect("the status", answer.status, 403)
 
-    step("What the API saw of all this, and what nginx counted.")
+    step("What the API saw of all this, each time with nginx's token, and what nginx counted.")
     seen = simulator.requests()
     for request in seen:
-        ours = request.header("Authorization") == f"Bearer {simulator.token}"
-        credential = "nginx's token" if ours else "another one"
-        target = request.target.removeprefix(simulator.base)
-        show(f"{request.method} {target}  {request.status}  credential: {credential}")
-        expect("the credential of a request", credential, "nginx's token")
+        expect("the credential of a request", request.header("Authorization"), f"Bearer {simulator.token}")
         expect("the method of a request", request.method, "GET")
+        show(f"{request.method} ...{request.target.partition('/instances')[2]}  {request.status}")
     expect("the number of requests", len(seen), 4)
-    print()
-    answer = show_curl(f"{nginx.url}/aisearch_status")
-    expect("the number of calls that nginx counted", answer.json()["accounts"]["docs"]["calls"], 4)
+    calls = curl(f"{nginx.url}/aisearch_status").json()["accounts"]["docs"]["calls"]
+    show(f"\n$ curl -s $url/aisearch_status | jq .accounts.docs.calls\n{calls}")
+    expect("the number of calls that nginx counted", calls, 4)
 
 
-def tour_collectd(collectd: Collectd) -> None:
-    step("What collectd reports: by way of nginx (docs, without a credential), and straight from the API (direct).")
-    wanted = {"docs": ("docs-my-ai-search", "docs-handbook"), "direct": ("direct-tickets@support", "direct-old-docs")}
+def tour_collectd(collectd: Collectd, plugin: str) -> None:
+    step("collectd asks through nginx (docs), without a credential of its own, or the API itself (direct).")
+    show(f"<Plugin aisearch>\n{textwrap.indent(plugin, '  ')}</Plugin>")
+
+    step("What it reports, among other values: gauge-state is that of the newest job.")
+    wanted = {"docs": ("docs-my-ai-search", "docs-handbook"), "direct": ("direct-tickets@support",)}
 
     def complete(account: str) -> dict[str, float] | None:
         _, report = collectd.last_report(account)
@@ -226,24 +241,35 @@ def tour_collectd(collectd: Collectd) -> None:
     for account, report in reports.items():
         errors = {name: value for name, value in report.items() if name.startswith(f"{account}/errors-")}
         expect("the errors", [name for name, value in errors.items() if value != 0], [])
-    expect("a queued job", reports["docs"]["docs-my-ai-search/gauge-state"], 0)
-    show_values(reports["docs"], "docs-my-ai-search/")
-    show_values(reports["docs"], "docs/")
-    show("... the same of docs-handbook, and of the other account:")
-    show_values(reports["direct"], "direct-tickets@support/gauge-state")
-    show_values(reports["direct"], "direct-old-docs/gauge-state")
+    docs, direct = reports["docs"], reports["direct"]
+    expect("the state of a queued job", docs["docs-my-ai-search/gauge-state"], 0)
+    expect("the state of a running job", docs["docs-handbook/gauge-state"], 1)
+    expect("the state of another running job", direct["direct-tickets@support/gauge-state"], 1)
+    expect("whether a job is stalled", direct["direct-tickets@support/gauge-stalled"], 1)
+    show_values(docs, {
+        "docs-my-ai-search/gauge-state": "queued, behind the one that runs",
+        "docs-my-ai-search/operations-succeeded": "jobs",
+        "docs-my-ai-search/operations-failed": "jobs",
+        "docs-my-ai-search/duration-since_success": "seconds",
+        "docs-my-ai-search/duration-since_read": "seconds: how old this is",
+        "docs-handbook/gauge-state": "running",
+        "docs-handbook/duration-job": "seconds",
+        "docs/http_requests": "requests to nginx",
+        "docs/percent-budget_left": "percent"})
+    show_values(direct, {
+        "direct-tickets@support/gauge-state": "running",
+        "direct-tickets@support/gauge-stalled": "yes: another job has been silent"})
 
 
-def show_values(values: dict[str, float], prefix: str) -> None:
-    for name, value in sorted(values.items()):
-        if name.startswith(prefix) and "/errors-" not in name:
-            show(f"aisearch-{name:55} {value:.6g}")
+def show_values(values: dict[str, float], meanings: dict[str, str]) -> None:
+    for name, meaning in meanings.items():
+        show(f"aisearch-{name:40} {values[name]:7.0f}  {meaning}")
 
 
 def tour_end(nginx: Nginx, collectd: Collectd) -> None:
     url = f"{nginx.url}/jobs/my-ai-search/{JOB}"
     step("The job runs to its end. A client asks each second and never waits: nginx asks the API in between.")
-    show(f"$ while sleep 1; do curl -si {url}; done")
+    show("$ while sleep 1; do curl -si $url/jobs/my-ai-search/$job; done")
 
     deadline = time.monotonic() + 60
     before = None
@@ -263,24 +289,24 @@ def tour_end(nginx: Nginx, collectd: Collectd) -> None:
     expect("the state", state, "succeeded")
     expect("Cache-Control of a job that has ended", answer.header("Cache-Control"), "private, max-age=86400")
 
-    step("collectd has noticed: one more has succeeded. The newest job of the instance is the next one already, which\n"
-         "   waits behind others of the instance (gauge-state 0: queued).")
-    prefix = "docs-my-ai-search/"
+    step("collectd has noticed that the job has succeeded.")
+    since = "docs-my-ai-search/duration-since_success"
 
     def noticed() -> dict[str, float] | None:
         _, report = collectd.last_report("docs")
-        return report if report.get(f"{prefix}duration-since_success", 3600) < 60 else None
+        return report if report.get(since, 3600) < 60 else None
 
     values = net.wait_until(noticed, 20, "collectd to notice", every=0.2)
-    expect("the number of jobs that have succeeded", values[f"{prefix}operations-succeeded"], 1)
-    show_values(values, prefix)
+    expect("the number of jobs that have succeeded", values["docs-my-ai-search/operations-succeeded"], 1)
+    show_values(values, {"docs-my-ai-search/operations-succeeded": "jobs", since: "seconds"})
 
 
 def tour_page(nginx: Nginx) -> None:
-    step(f"A page for people, to be opened in a browser: {nginx.url}{page.PATH}")
-    answer = show_curl(f"{nginx.url}{page.PATH}")
+    step("A page for people, to be opened in a browser.")
+    answer = curl(f"{nginx.url}{page.PATH}")
     expect("the status", answer.status, 200)
     expect("the page", "<title>AI Search jobs</title>" in answer.body, True)
+    show(f"{nginx.url}{page.PATH}")
 
 
 def live(simulator: Simulator) -> None:
@@ -295,11 +321,8 @@ def live(simulator: Simulator) -> None:
 
 
 def stay(nginx: Nginx, simulator: Simulator, socket_path: pathlib.Path) -> None:
-    print("\nAll of it stays up until Ctrl-C. The page, on which jobs come and go:\n")
-    show(f"{nginx.url}{page.PATH}")
-    print("\nand what else there is:\n")
+    step("All of it stays up until Ctrl-C, and on the page jobs come and go. What else there is:")
     show(f"curl -si {nginx.url}/jobs/my-ai-search/{JOB}\n"
-         f"curl -si {nginx.url}/client/v4/accounts/{ACCOUNT}/ai-search/instances/handbook/jobs\n"
          f"curl -s '{nginx.url}/aisearch_status?format=prometheus'\n"
          f"collectdctl -s {socket_path} listval        (Debian: collectd-utils)\n"
          f"{nginx.prefix}/nginx.conf, {nginx.prefix}/error.log")
@@ -319,21 +342,17 @@ def start_and_tour(stack: contextlib.ExitStack, tmp: pathlib.Path, once: bool) -
     places = {"ACCOUNT": ACCOUNT, "TOKEN_FILE": simulator.token_file, "API_URL": simulator.url}
 
     http = fill(NGINX_HTTP, **places)
-    print("A simulated API, a real nginx and a real collectd, on loopback. nginx's configuration:\n")
+    print("A simulated API, a real nginx and a real collectd, on loopback. nginx's configuration, but for\n"
+          f"the location {page.PATH}, which is that of config/nginx.conf:\n")
     show(f"{http}\n{NGINX_SERVER}")
-    server = NGINX_SERVER + page.location(tmp)
-    print("\nand a location for the page at " + page.PATH + ", as config/nginx.conf has it.")
-    nginx = stack.enter_context(Nginx(tmp, NginxConfig(http=http, server=server, workers=2)))
-
+    nginx = stack.enter_context(Nginx(tmp, NginxConfig(http=http, server=NGINX_SERVER + page.location(tmp), workers=2)))
     plugin = fill(COLLECTD, NGINX_SOCKET=nginx.socket, **places)
-    print("\nand collectd's:\n")
-    show(f"<Plugin aisearch>\n{textwrap.indent(plugin, '  ')}</Plugin>")
 
     tour_nginx(nginx, simulator)
     socket_path = tmp / "collectd.sock"
     extra = fill(UNIXSOCK, SOCKET=socket_path, GROUP=grp.getgrgid(os.getegid()).gr_name)
     collectd = stack.enter_context(Collectd(tmp, CollectdConfig(aisearch=plugin, extra=extra, interval=1)))
-    tour_collectd(collectd)
+    tour_collectd(collectd, plugin)
     tour_end(nginx, collectd)
     tour_page(nginx)
     print("\nAll of this is as it should be.", flush=True)

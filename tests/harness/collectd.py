@@ -56,6 +56,7 @@ _CSV = """\
 LoadPlugin csv
 <Plugin csv>
   DataDir "{prefix}/csv"
+  StoreRates false
 </Plugin>"""
 
 

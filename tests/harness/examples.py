@@ -8,6 +8,11 @@ CONFIG = ROOT / "config"
 RULES = "prometheus-aisearch.rules.yml"
 
 
+# Replacements for one instance more than nginx.conf and collectd.conf begin with.
+NGINX_HANDBOOK = ("instance    my-ai-search;", "instance    my-ai-search handbook;")
+COLLECTD_HANDBOOK = ('#<Instance "handbook">', '<Instance "handbook">\n</Instance>')
+
+
 def config_text(name: str, *replacements: tuple[str, str | int | pathlib.Path]) -> str:
     """A file of config/, with each of these replaced, which have to be there."""
     text = (CONFIG / name).read_text()

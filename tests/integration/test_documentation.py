@@ -126,7 +126,7 @@ def test_links_between_pages(page):
 def test_pages_are_in_a_package():
     """But for those that are about the sources."""
     packaged = {name for docs in (ROOT / "debian").glob("*.docs") for name in docs.read_text().split()}
-    assert packaged >= {str(page.relative_to(ROOT)) for page in PAGES} - {"CHANGELOG.md", "docs/architecture.md"}
+    assert packaged >= {str(page.relative_to(ROOT)) for page in PAGES} - {"CHANGELOG.md", "docs/architecture.md", "docs/building.md"}
     plugin = (ROOT / "debian/collectd-plugin-aisearch.docs").read_text().split()
     assert set(re.findall(r"\]\((\w+\.md)[)#]", MANUAL)) <= {name.removeprefix("docs/") for name in plugin}
 
@@ -182,6 +182,18 @@ def test_files_of_the_plugin_take_what_they_need_from_below():
     taken = {(name, defined[symbol]) for name, symbol in used if symbol in defined}
     assert len(taken) > 2 * len(names)
     assert {(name, other) for name, other in taken if names.index(other) < names.index(name)} == set()
+
+
+def test_the_demo_prints_what_the_readme_says():
+    """Its steps, and what it shows of headers and values: by the texts in its source."""
+    [quoted] = re.findall(r"^`make demo` starts .*?(?=^It ends)", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    demo = (ROOT / "scripts/demo.py").read_text()
+    steps = re.findall(r"^    \d+\. (.*)$", quoted, re.MULTILINE)
+    headers = re.findall(r"^        ([A-Z][\w-]+): ", quoted, re.MULTILINE)
+    values = re.findall(r"^        aisearch-(\S+) +\d+  (.*)$", quoted, re.MULTILINE)
+    assert len(steps) == len(values) == 3 and len(headers) == 4
+    assert [text for text in (*steps, *(f'"{header}"' for header in headers)) if text not in demo] == []
+    assert [name for name, meaning in values if meaning not in demo or name not in demo] == []
 
 
 def module(name: str) -> str:

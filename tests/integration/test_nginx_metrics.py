@@ -11,6 +11,7 @@ import pytest
 
 from gateway import ACCESS_LOG, account, lookups
 from harness import ROOT, SLOWNESS, net
+from harness.examples import NGINX_HANDBOOK, config_text
 from harness.prometheus import PROMTOOL, Prometheus
 
 RULES = ROOT / "config/prometheus-aisearch-nginx.rules.yml"
@@ -477,12 +478,10 @@ def test_the_configuration_as_it_stands(nginx, simulator, tmp):
     """But for its places and times: nginx.conf, what is scraped, and the rules."""
     simulator.instance("instances/my-ai-search", [{"id": "a", "state": "succeeded"}], stats={"completed": 7})
     simulator.instance("instances/handbook", [{"id": "b", "state": "failed"}], paused=True, stats={"error": 2})
-    http = (ROOT / "config/nginx.conf").read_text()
-    for old, new in (("/etc/aisearch/docs.token;", f"{simulator.token_file}; api_url {simulator.url};"),
-                     ("127.0.0.1:8088", "127.0.0.1:@PORT_SITE@"), ("/run/nginx-aisearch.sock", "@PREFIX@/site.sock"),
-                     ("/var/log/nginx/", "@PREFIX@/")):
-        assert old in http
-        http = http.replace(old, new)
+    http = config_text("nginx.conf", NGINX_HANDBOOK, ("/etc/aisearch/docs.token;", f"{simulator.token_file};"),
+                       ("https://api.cloudflare.com/client/v4;", f"{simulator.url};"),
+                       ("127.0.0.1:8088", "127.0.0.1:@PORT_SITE@"), ("/run/aisearch/nginx.sock", "@PREFIX@/site.sock"),
+                       ("/var/log/nginx/", "@PREFIX@/"))
     server = nginx(http=http)
     config = re.sub(r"(scrape|evaluation)_(interval|timeout): \w+", r"\1_\2: 1s", SCRAPES.read_text())
     config = config.replace("localhost:8088", f"127.0.0.1:{server.ports['SITE']}")

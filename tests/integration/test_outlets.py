@@ -19,7 +19,7 @@ import pytest
 
 from harness import ROOT, net, temp_dir
 from harness.collectd import Collectd, Config as CollectdConfig
-from harness.examples import CONFIG, RULES, config_text
+from harness.examples import COLLECTD_HANDBOOK, CONFIG, NGINX_HANDBOOK, RULES, config_text
 from harness.nginx import Config as NginxConfig, Nginx
 from harness.prometheus import PROMTOOL, Prometheus
 from harness.simulator import ACCOUNT, Simulator
@@ -104,15 +104,17 @@ def see_jobs_end(site: Site, simulator: Simulator) -> None:
 
 def nginx_config(simulator: Simulator) -> NginxConfig:
     return NginxConfig(http=config_text(
-        "nginx.conf",
-        ("/etc/aisearch/docs.token;", f"{simulator.token_file};\napi_url {simulator.url};"),
+        "nginx.conf", NGINX_HANDBOOK,
+        ("/etc/aisearch/docs.token;", f"{simulator.token_file};"),
+        ("https://api.cloudflare.com/client/v4;", f"{simulator.url};"),
         ("127.0.0.1:8088", "127.0.0.1:@PORT_SITE@"),
-        ("/run/nginx-aisearch.sock", "@PREFIX@/aisearch.sock"),
+        ("/run/aisearch/nginx.sock", "@PREFIX@/aisearch.sock"),
         ("/var/log/nginx/", "@PREFIX@/")))
 
 
 def collectd_config(tmp: pathlib.Path, nginx: Nginx, port: int) -> CollectdConfig:
-    plugin = config_text("collectd.conf", ("/run/nginx-aisearch.sock", nginx.prefix / "aisearch.sock"),
+    plugin = config_text("collectd.conf", COLLECTD_HANDBOOK,
+                         ("/run/aisearch/nginx.sock", nginx.prefix / "aisearch.sock"),
                          ('<Account "docs">', '<Account "docs">\nActiveInterval 1\nIdleInterval 10\n'
                                              'ReportDetails true\nReportItems true'))
     outlets = config_text(

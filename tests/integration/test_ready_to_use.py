@@ -1,21 +1,24 @@
 """The ready-to-use configuration files, and the examples of the documentation: as they stand, but for their places."""
 
 import re
+import time
 
 import pytest
 
 from harness import ROOT, net
 from harness.collectd import Collectd, Config as CollectdConfig
+from harness.examples import COLLECTD_HANDBOOK, NGINX_HANDBOOK, config_text
 from harness.nginx import Config, config_test
 
 
 def place(text: str, simulator, nginx_socket: str = "@PREFIX@/aisearch.sock") -> str:
     """Puts the files of a configuration where a test may have them, and the simulator in the API's place."""
     for pattern, replacement in (
+        (r" *api_url +https://api\.cloudflare\.com/client/v4;", ""),
         (r"/etc/aisearch/[a-z]+\.token;", f"{simulator.token_file};\napi_url {simulator.url};"),
         (r"/etc/aisearch/[a-z]+\.token\.next;", f"{simulator.key_file};"),
         (r"listen 127\.0\.0\.1:\d+;", f"listen 127.0.0.1:{net.free_port()};"),
-        (r"/run/nginx-aisearch\.sock", nginx_socket),
+        (r"/run/aisearch/nginx\.sock", nginx_socket),
         (r"/var/log/nginx/", "@PREFIX@/"),
     ):
         text = re.sub(pattern, replacement, text)
@@ -31,20 +34,48 @@ def test_nginx_and_collectd_work_together(simulator, nginx, tmp):
     simulator.instance("instances/handbook", [{"id": "c", "state": "failed"}])
     socket = str(tmp / "aisearch.sock")
 
-    server = nginx(http=place((ROOT / "config/nginx.conf").read_text(), simulator, socket))
-    answer = net.request(socket, "/jobs/handbook/c")
+    http = place(config_text("nginx.conf", NGINX_HANDBOOK), simulator, socket)
+    server = nginx(http=http)
+    site = ("127.0.0.1", int(re.search(r"listen 127\.0\.0\.1:(\d+);", http)[1]))
+    answer = net.request(site, "/jobs/handbook/c")
     assert (answer.status, answer.header("X-Aisearch-State")) == (200, "failed")
-    assert net.request(socket, "/").status == 404
+    assert net.request(site, "/").status == net.request(socket, "/").status == 404
     line = net.wait_until(lambda: server.access_log("aisearch.log"), what="the access log")[0]
     assert line.partition('" ')[2].startswith("200 MISS failed 0 0.0"), line
 
-    plugin = aisearch_block((ROOT / "config/collectd.conf").read_text()).replace("/run/nginx-aisearch.sock", socket)
+    plugin = aisearch_block(config_text("collectd.conf", COLLECTD_HANDBOOK)).replace("/run/aisearch/nginx.sock", socket)
     with Collectd(tmp, CollectdConfig(plugin)) as collectd:
         report = collectd.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report
                                       and "docs-my-ai-search/gauge-state" in report)
     assert report["docs-handbook/gauge-state"] == 3
     assert report["docs-my-ai-search/gauge-state"] == 1
     assert all(request.header("Authorization") == f"Bearer {simulator.token}" for request in simulator.requests())
+
+
+def wait_looks(simulator, count: int) -> None:
+    wanted = simulator.count("/my-ai-search/jobs") + count
+    net.wait_until(lambda: simulator.count("/my-ai-search/jobs") >= wanted, 20, f"{count} more looks")
+
+
+@pytest.mark.parametrize("left_out, youngest", [("", (0, 1)), ("aisearch_use_stale error=1h;", (2, 4))],
+                         ids=["as recommended", "with the default"])
+def test_collectd_is_not_one_look_late(left_out, youngest, simulator, nginx, tmp):
+    """Where it looks every 3 s, and a list is fresh for 1 s. With "updating" it gets the answer of the look before."""
+    simulator.instance("instances/my-ai-search", [{"id": "a", "state": "running"}])
+    simulator.instance("instances/handbook", [])
+    socket = str(tmp / "aisearch.sock")
+    http = config_text("nginx.conf", NGINX_HANDBOOK).replace(left_out, "")
+    nginx(http="aisearch_valid list 1s;\n" + place(http, simulator, socket))
+
+    plugin = aisearch_block(config_text("collectd.conf", COLLECTD_HANDBOOK)).replace("/run/aisearch/nginx.sock", socket)
+    plugin = plugin.replace('<Account "docs">', '<Account "docs">\nActiveInterval 3\nIdleInterval 3')
+    with Collectd(tmp, CollectdConfig(plugin, interval=0.4)) as collectd:
+        wait_looks(simulator, 2)
+        begin = time.time()
+        wait_looks(simulator, 2)
+        ages = [age for at, age in collectd.series("docs-my-ai-search/duration-since_read") if at >= begin]
+    least, most = youngest
+    assert least <= min(ages) < most
 
 
 def documented() -> list[str]:

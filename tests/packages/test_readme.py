@@ -1,0 +1,210 @@
+"""
+"In five minutes" of the README, word for word, on a fresh Debian as `make deb` leaves it, and what happens to it next:
+it is killed, upgraded, hardened and removed. The Debian is booted in a container (systemd-nspawn), without a network:
+the simulator is in the API's place. Skipped, with a word, where there can be no container.
+"""
+
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+from test_packages import BUILD, PACKAGES, Root, base, codename  # noqa: F401 (base is a fixture)
+
+from harness import ROOT, temp_dir
+from harness.simulator import ACCOUNT, Simulator
+
+README = (ROOT / "README.md").read_text()
+
+# These take the network. `make test-packages` has done them before.
+DONE_BEFORE = ["scripts/install-deps deb", "make deb"]
+
+# What `make deb` leaves: an nginx that is not enabled, and a collectd without a configuration. What apt is to install
+# is at hand, and its question answered; the host has a name, as Debian's installer gives it one.
+PREPARE = """
+apt-get -qy purge collectd collectd-core
+apt-get -qy install --no-install-recommends systemd-sysv procps collectd-core libmicrohttpd12 libprotobuf-c1
+apt-get -qy install --no-install-recommends --download-only collectd rrdtool
+rm /usr/sbin/policy-rc.d
+systemctl disable nginx
+echo fresh >/etc/hostname
+printf '127.0.0.1 localhost\\n127.0.1.1 fresh.example.org fresh\\n' >/etc/hosts
+echo 'APT::Get::Assume-Yes "true"; APT::Install-Recommends "false";' >/etc/apt/apt.conf.d/90answers
+"""
+
+# Runs /io/script once all else runs, with the token for what is typed, and switches off.
+UNIT = """
+[Unit]
+After=multi-user.target
+SuccessAction=poweroff-force
+FailureAction=poweroff-force
+[Service]
+Type=oneshot
+TimeoutStartSec=180
+WorkingDirectory=/io
+Environment=DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+ExecStartPre=/bin/ip addr add 192.0.2.1/32 dev lo
+ExecStart=/bin/bash /io/script
+StandardInput=file:/io/sim.token
+StandardOutput=file:/io/output
+StandardError=inherit
+"""
+
+LOOK = ("curl -si --unix-socket /run/aisearch/nginx.sock http://localhost/client/v4/$LIST"
+        " | grep -e ^HTTP -e X-Aisearch-Cache")
+CONF_D = "/etc/collectd/collectd.conf.d"
+EXAMPLES = "/usr/share/doc/{}/examples/"
+OF_NGINX, OF_COLLECTD = map(EXAMPLES.format, PACKAGES)
+
+# What happens after the README's commands, by name. Each begins with all of it running.
+LATER = {
+    "page": "curl -si http://127.0.0.1:8088/aisearch/",
+    "checked": f"collectd -T -C {CONF_D}/aisearch.conf",
+    "reloaded": "nginx -t && systemctl reload nginx && systemctl is-active nginx",
+    "killed": f"kill -9 $(pidof nginx); sleep 0.2; ls /run/aisearch; nginx -t; systemctl start nginx; {LOOK}",
+    "stopped": f"systemctl stop nginx; nginx -t; systemctl start nginx; {LOOK}",
+    "upgraded": f"before=$(cat /run/nginx.pid); service nginx upgrade; sleep 1.5; [ $before != $(cat /run/nginx.pid) ]"
+                f" && systemctl restart nginx; {LOOK}",
+    "others": f"setpriv --reuid=nobody --regid=nogroup --clear-groups {LOOK}",
+    "hardened": f"""
+        install -D -m 644 {OF_NGINX}nginx.service.conf /etc/systemd/system/nginx.service.d/aisearch.conf
+        install -D -m 644 {OF_COLLECTD}collectd.service.conf /etc/systemd/system/collectd.service.d/aisearch.conf
+        cp {OF_COLLECTD}collectd-outlets.conf {CONF_D}/aisearch-outlets.conf
+        cp {OF_COLLECTD}collectd-threshold.conf {CONF_D}/aisearch-threshold.conf
+        systemctl daemon-reload; systemctl stop collectd; sleep 1; date +%s >/since
+        systemctl restart nginx; systemctl start collectd; sleep 21
+        systemctl show nginx collectd -P ProtectHome; stat -c '%G %a' /run/collectd-unixsock
+        curl -s http://127.0.0.1:9103/metrics | grep -o ^collectd_aisearch_gauge | uniq; {LOOK}""",
+    "complaints": "journalctl -o cat -u nginx -u collectd --since @$(cat /since)"
+                  " | grep -Ei 'fail|error|cannot|not permitted'",
+    "credential": f"""
+        cd /etc/systemd/system/nginx.service.d; sed -i -E 's/^#(Load|ExecReload)/\\1/' aisearch.conf; cd
+        sed -i 's,/etc/aisearch/docs.token,credential:docs.token,' /etc/nginx/conf.d/aisearch.conf
+        systemctl daemon-reload; systemctl restart nginx
+        nginx -t; CREDENTIALS_DIRECTORY=/run/credentials/nginx.service nginx -t && systemctl reload nginx; {LOOK}""",
+}
+
+
+def commands(title: str) -> list[str]:
+    """Of a chapter of the README, in order."""
+    [chapter] = re.findall(rf"^## {title}\n(.*?)(?=^## )", README, re.DOTALL | re.MULTILINE)
+    return "".join(re.findall(r"^```sh\n(.*?)^```", chapter, re.DOTALL | re.MULTILINE)).splitlines()
+
+
+FIRST, REMOVAL = commands("In five minutes"), commands("Uninstall")
+
+
+def script() -> str:
+    """With a line "@@@ NAME" before what each of them prints. For the last of the README's, collectd needs a moment."""
+    *steps, metric = FIRST[len(DONE_BEFORE):]
+    steps = [re.sub(r"api=\S+", "api=http://unix:/io/sim.sock:/client/v4", step) for step in steps]
+    steps.append(f"until {metric}; do sleep 0.5; done")
+    named = [*zip(FIRST[len(DONE_BEFORE):], steps, strict=True), *LATER.items(), *zip(REMOVAL, REMOVAL, strict=True),
+             ("left", "systemctl is-active nginx collectd; nginx -t; dpkg --audit")]
+    head = f"LIST=accounts/{ACCOUNT}/ai-search/instances/my-ai-search/jobs\n"
+    return head + "".join(f"cat <<'END'\n@@@ {name}\nEND\n{step}\n" for name, step in named)
+
+
+@pytest.fixture(scope="session")
+def fresh(base) -> pathlib.Path:  # noqa: F811
+    if shutil.which("systemd-nspawn") is None:
+        pytest.skip("no systemd-nspawn (Debian: systemd-container)")
+    path = BUILD / "packages" / f"{codename()}-fresh"
+    if not (path / "done-fresh").exists():
+        shutil.rmtree(path, ignore_errors=True)
+        subprocess.run(["cp", "-a", "--reflink=auto", base, path], check=True)
+        Root(path).run(PREPARE, network=True)
+        (path / "etc/systemd/system/script.service").write_text(UNIT)
+        (path / "done-fresh").touch()
+    return path
+
+
+@pytest.fixture(scope="session")
+def said(fresh) -> dict[str, str]:
+    """What each of the commands has printed."""
+    with temp_dir() as tmp, Simulator(tmp, "demo"):
+        shutil.copytree(BUILD / "deb", tmp / "build/deb")
+        (tmp / "script").write_text(script())
+        boot = subprocess.run(
+            ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--volatile=overlay",
+             f"--directory={fresh}", f"--bind={tmp}:/io", "--boot", "systemd.unit=script.service",
+             "systemd.wants=multi-user.target"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            timeout=300)
+        output = tmp / "output"
+        if not output.exists():
+            pytest.skip("no Debian can be booted here: " + " ".join(boot.stdout.split()[-30:]))
+        parts = output.read_text(errors="replace").split("@@@ ")[1:]
+    return dict(part.split("\n", 1) for part in parts)
+
+
+def fresh_answer(text: str) -> bool:
+    return "HTTP/1.1 200 OK" in text and re.search("X-Aisearch-Cache: (HIT|MISS|EXPIRED)", text) is not None
+
+
+def test_there_are_few_commands():
+    assert FIRST[:len(DONE_BEFORE)] == DONE_BEFORE
+    assert len(FIRST) <= 12
+    assert [command for command in FIRST if "&&" in command or ";" in re.sub("\".*?\"", "", command)] == []
+
+
+def test_first_look_up(said):
+    assert "HTTP/1.1 200 OK" in said[FIRST[-2]] and "X-Aisearch-Cache: MISS" in said[FIRST[-2]], said
+    assert '"source":"user"' in said[FIRST[-2]]
+
+
+def test_first_metric(said):
+    """The state of the newest job, which is queued."""
+    assert re.search(r"^\d+: 0$", said[FIRST[-1]], re.MULTILINE), said
+
+
+def test_nothing_else_is_said(said):
+    """No command complains."""
+    quiet = [command for command in FIRST[len(DONE_BEFORE) + 1:-2] if not command.startswith("systemctl enable")]
+    assert {command: said[command] for command in quiet} == dict.fromkeys(quiet, "")
+
+
+def test_page(said):
+    assert "HTTP/1.1 200 OK" in said["page"] and "<title>" in said["page"]
+
+
+@pytest.mark.parametrize("event", ["killed", "stopped", "upgraded", "hardened"])
+def test_it_goes_on(said, event):
+    assert fresh_answer(said[event]), said[event]
+    assert "test failed" not in said[event]
+
+
+def test_check_of_collectd(said):
+    """As the table of troubles has it."""
+    assert 'Account "docs": OK' in said["checked"], said["checked"]
+
+
+def test_reload(said):
+    assert said["reloaded"].endswith("\nactive\n"), said["reloaded"]
+
+
+def test_a_killed_nginx_leaves_its_socket(said):
+    """Or the test above would tell nothing."""
+    assert said["killed"].startswith("nginx.sock\n")
+
+
+def test_the_socket_is_for_root(said):
+    assert said["others"] == ""
+
+
+def test_nothing_complains_when_all_of_config_is_used(said):
+    """For two intervals, with Debian's own configuration."""
+    assert said["hardened"].startswith("read-only\n\nyes\nadm 660\ncollectd_aisearch_gauge\n"), said["hardened"]
+    assert said["complaints"] == ""
+
+
+def test_credential_of_systemd(said):
+    refused, accepted = re.findall(r"^.*test (?:failed|is successful)$", said["credential"], re.MULTILINE)
+    assert "failed" in refused and "CREDENTIALS_DIRECTORY is not set" in said["credential"]
+    assert "is successful" in accepted and fresh_answer(said["credential"])
+
+
+def test_removal(said):
+    assert said["left"].startswith("active\nactive\n"), said
+    assert "test is successful" in said["left"] and "aisearch" not in said["left"]
