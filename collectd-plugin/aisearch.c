@@ -38,14 +38,12 @@ static int aisearch_config(oconfig_item_t *ci) {
 static int aisearch_init(void) {
   bool is_test = global_option_get_long("ReadThreads", 0) == -1;
 
-  if (config.accounts == NULL && config.is_refused)
-    ERROR("aisearch plugin: No account is left. Correct what the messages "
-          "before this one name.");
-  else if (config.accounts == NULL)
-    ERROR("aisearch plugin: No account is configured. Add a <Plugin aisearch> "
-          "block with an <Account> in it, or remove the LoadPlugin line.");
-  if (is_test && config.state_path != NULL)
-    config.is_refused |= state_check(config.state_path) != 0;
+  if (config.accounts == NULL)
+    ERROR("aisearch plugin: %s",
+          config.is_refused
+              ? "No account is left. Correct what is said above."
+              : "No account is configured. Add a <Plugin aisearch> block with "
+                "an <Account> in it, or remove the LoadPlugin line.");
   if (config.accounts == NULL || (is_test && config.is_refused))
     return is_test ? -1 : 0;
 

@@ -5,6 +5,8 @@
 
 #include "ais_near.h"
 
+#include "state.h"
+
 #define API_URL "https://api.cloudflare.com/client/v4"
 
 #define RETRIES 2
@@ -49,14 +51,24 @@ static char where[256];
 
 /* ---- options ------------------------------------------------------------- */
 
-static bool has_one(const item_t *item, int type) {
-  return item->ci->values_num == 1 && item->ci->values[0].type == type;
+/* "yes" as a string is a boolean, too. */
+static bool takes(const item_t *item, int type, const char *what) {
+  const oconfig_value_t *v = item->ci->values;
+  bool is_one = item->ci->values_num == 1;
+
+  if (is_one &&
+      (v->type == type ||
+       (type == OCONFIG_TYPE_BOOLEAN && v->type == OCONFIG_TYPE_STRING &&
+        (IS_TRUE(v->value.string) || IS_FALSE(v->value.string)))))
+    return true;
+  (void)refuse("%s takes %s.", item->option->name, what);
+  return false;
 }
 
 static int get_text(const item_t *item, char **text) {
-  if (!has_one(item, OCONFIG_TYPE_STRING))
-    return refuse("%s takes one string, in quotes.", item->option->name);
-  return cf_util_get_string(item->ci, text);
+  return takes(item, OCONFIG_TYPE_STRING, "one string, in quotes")
+             ? cf_util_get_string(item->ci, text)
+             : -1;
 }
 
 static int read_text(const item_t *item) {
@@ -102,20 +114,15 @@ static int read_path(const item_t *item) {
     *file = sstrdup(path);
   }
   if ((*file)[0] != '/')
-    return refuse("%s has to be an absolute path: the name of a file, and not "
-                  "what is in it.",
+    return refuse("%s has to be an absolute path, and not what is in the file.",
                   item->option->name);
   return 0;
 }
 
 static int read_boolean(const item_t *item) {
-  const oconfig_value_t *v = item->ci->values;
-
-  if (!has_one(item, OCONFIG_TYPE_BOOLEAN) &&
-      !(has_one(item, OCONFIG_TYPE_STRING) &&
-        (IS_TRUE(v->value.string) || IS_FALSE(v->value.string))))
-    return refuse("%s takes true or false.", item->option->name);
-  return cf_util_get_boolean(item->ci, item->value);
+  return takes(item, OCONFIG_TYPE_BOOLEAN, "true or false")
+             ? cf_util_get_boolean(item->ci, item->value)
+             : -1;
 }
 
 /* Where 0 is below the minimum, it is for never. */
@@ -123,9 +130,10 @@ static int read_number(const item_t *item) {
   const option_t *option = item->option;
   double number;
 
-  if (!has_one(item, OCONFIG_TYPE_NUMBER))
-    return refuse("%s takes one number of %s, without quotes and unit.",
-                  option->name, option->scale > 1 ? "seconds" : "milliseconds");
+  if (!takes(item, OCONFIG_TYPE_NUMBER,
+             "one number (of seconds; of Timeout, of milliseconds), without "
+             "quotes and unit"))
+    return -1;
   number = item->ci->values[0].value.number;
   if (!(number >= option->min && number <= option->max) &&
       !(option->rule != NULL && number == 0.0))
@@ -139,15 +147,6 @@ static int read_number(const item_t *item) {
 static int read_gone(const item_t *item) {
   warn("%s has no effect any more. Remove it.", item->option->name);
   return 0;
-}
-
-static int read_elsewhere(const item_t *item) {
-  return refuse("%s does not belong here. Put it into %s.", item->option->name,
-                item->option->rule);
-}
-
-static bool is_known(const option_t *option) {
-  return option->read != read_gone && option->read != read_elsewhere;
 }
 
 /* Where an option of that name belongs, or NULL. */
@@ -166,29 +165,16 @@ static int refuse_unknown(const oconfig_item_t *block, const option_t *options,
                           const char *key) {
   struct ais_near near = {.word = ais_str_of(key)};
   const char *place = find_place(key);
-  char known[640] = "";
 
   if (place != NULL)
-    return refuse("The option `%s' does not belong in a `%s' block. Put it "
-                  "into %s.",
-                  key, block->key, place);
-
-  for (; options->name != NULL; options++) {
-    if (!is_known(options))
-      continue;
-    ais_near_look(&near, ais_str_of(options->name));
-    ssnprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s",
-              known[0] != '\0' ? ", " : "", options->name);
-  }
-  if (near.best.len > 0)
-    return refuse("The option `%s' is not known in a `%s' block. Did you mean "
-                  "`%.*s'?",
-                  key, block->key, (int)near.best.len, near.best.data);
-  return refuse("The option `%s' is not known in a `%s' block. Known ones: %s.",
-                key, block->key, known);
+    return refuse("The option `%s' does not belong here. Put it into %s.", key,
+                  place);
+  for (; options->name != NULL; options++)
+    if (options->read != read_gone)
+      ais_near_look(&near, ais_str_of(options->name));
+  return refuse("The option `%s' is not known in a `%s' block: %s", key,
+                block->key, ais_near_hint(&near));
 }
-
-static bool is_block(const option_t *option);
 
 /* Every option has to be one of these, and to stand there once, but for those
  * of which there may be several. */
@@ -211,10 +197,6 @@ static int read_options(const oconfig_item_t *block, const option_t *options,
              (option->read == read_text && *(char **)value != NULL))
       status |=
           refuse("The option `%s' is given twice. Keep one of them.", ci->key);
-    else if (ci->children_num > 0 && !is_block(option))
-      status |= refuse("The option `%s' is no block. Write it on one line, "
-                       "without < and >.",
-                       ci->key);
     else
       status |= option->read(&(item_t){ci, option, value});
     where[len] = '\0';
@@ -285,10 +267,9 @@ static int add_instance(account_t *account, const settings_t *s) {
   if (autorag && s->namespace != NULL)
     return refuse("AutoRAG has no namespaces. Remove Namespace or Generation.");
   if (!ais_instance_valid(ais_str_of(s->id), what.generation))
-    return refuse(
-        "This is not an instance's name. Use 1 to %d of a-z, 0-9 and _, "
-        "with single - between them.",
-        autorag ? 32 : 64);
+    return refuse("This is not an instance's name. Use 1 to %d of a-z, 0-9, _, "
+                  "with single - between them.",
+                  autorag ? 32 : 64);
 
   poll_name(name, account, &what);
   if (poll_find(account, name) != NULL)
@@ -401,9 +382,6 @@ static const option_t account_options[] = {
     {"ReportDetails", read_boolean, AT(has_details)},
     {"ReportItems", read_boolean, AT(has_items)},
     {"Instance", read_instance, .is_repeatable = true},
-    {.name = "Interval",
-     .read = read_elsewhere,
-     .rule = "<LoadPlugin aisearch>"},
     {.name = "MaxStreams", .read = read_gone},
     {.name = "ReportJobs", .read = read_gone},
     {.name = "ReportSource", .read = read_gone},
@@ -412,27 +390,20 @@ static const option_t account_options[] = {
 /* What is accepted, and hardly meant. */
 static void warn_account(const account_t *account, const oconfig_item_t *ci) {
   const budget_t *budget = &account->budget;
-  const discovery_settings_t *discover = &account->discover;
-  int64_t most = 0;
+  struct ais_error err;
 
   if (account->target.timeout < TIMEOUT_ODD)
-    warn("Timeout %g is in milliseconds. Will a look-up be over by then?",
+    warn("Timeout is in milliseconds: %g are too few for most look-ups.",
          (double)account->target.timeout);
   if (account->active_interval > INTERVAL_ODD)
-    warn("ActiveInterval %g is in seconds: it is longer than an hour.",
+    warn("ActiveInterval is in seconds: %g are more than an hour.",
          account->active_interval / 1e3);
   if (find_item(ci, "IgnoreSelected") != NULL &&
-      discover->selection.entries == NULL)
-    warn("IgnoreSelected has no effect without DiscoverInstance. Add it, or "
-         "remove IgnoreSelected.");
-
-  if (budget->nlimits > 0 && account->credential.file != NULL)
-    most = ais_budget_most(budget->limits, budget->nlimits,
-                           AIS_BUDGET_USER_INTERVAL);
-  if (most > AIS_BUDGET_USER_CALLS)
-    warn("Budget allows %lld calls in 5 minutes, but the API only %d, and "
-         "answers none for 5 minutes after more. Add \"Budget 300 300\".",
-         (long long)most, AIS_BUDGET_USER_CALLS);
+      account->discover.selection.entries == NULL)
+    warn("IgnoreSelected has no effect. Add DiscoverInstance, or remove it.");
+  if (account->credential.file != NULL &&
+      ais_budget_check(budget->limits, budget->nlimits, &err) != 0)
+    warn("Budget allows %s.", err.text);
 }
 
 static int check_credential(account_t *account, const oconfig_item_t *ci) {
@@ -465,8 +436,7 @@ static int check_url(account_t *account) {
                     &err) != 0)
     return refuse("APIURL: %s", err.text);
   if (url->api && !has_credential)
-    return refuse("APIURL is the API, and the credential is missing. Add "
-                  "TokenFile, or Email and KeyFile.");
+    return refuse("APIURL is the API, without a credential. Add TokenFile.");
   if (account->proxy != NULL && ais_url_check_proxy(account->proxy, &err) != 0)
     return refuse("Proxy: %s", err.text);
 
@@ -477,16 +447,14 @@ static int check_url(account_t *account) {
     return refuse("UnixSocket cannot be used. Use APIURL "
                   "\"http://unix:/PATH:/client/v4\" in its place.");
   if (path != NULL) {
-    warn("UnixSocket is deprecated. Use APIURL \"http://unix:%s:/client/v4\".",
-         path);
+    warn("UnixSocket is old. Use APIURL \"http://unix:%s:/client/v4\".", path);
     sstrncpy(url->unix_socket, path, sizeof(url->unix_socket));
     url->loopback = true;
   }
 
   target->proxy = account->proxy;
   if (url->unix_socket[0] != '\0' && account->proxy != NULL)
-    return refuse("Proxy has no effect, since APIURL is a Unix socket. "
-                  "Remove it.");
+    return refuse("Proxy has no effect on a Unix socket. Remove it.");
   if (has_credential &&
       ais_url_secrecy(url, account->proxy != NULL) != AIS_URL_SECRET)
     return refuse("APIURL would send the credential over plain http to another "
@@ -623,43 +591,28 @@ static int read_account(const item_t *item) {
 
 /* ---- <Plugin> ------------------------------------------------------------ */
 
-static bool is_file(struct ais_str path) {
-  return path.len > 0 && path.data[path.len - 1] != '/';
-}
-
 static const option_t plugin_options[] = {
     {"Account", read_account, .is_repeatable = true,
      .is_valid = is_account_name,
      .rule = "not a valid name. Use 1 to 28 of A-Z, a-z, 0-9 and _."},
-    {.name = "Interval",
-     .read = read_elsewhere,
-     .rule = "<LoadPlugin aisearch>"},
     {"StateFile", read_text, offsetof(config_t, state_path),
-     .is_valid = is_file,
-     .rule = "not the name of a file. Use an absolute path, or one that is "
-             "relative "
-             "to BaseDir."},
+     .is_valid = state_path_is_valid,
+     .rule = "not a file in a directory that exists. Create the directory."},
     {.name = NULL}};
 
-static bool has_option(const option_t *options, const char *name) {
-  while (options->name != NULL &&
-         (!is_known(options) || strcasecmp(options->name, name) != 0))
-    options++;
-  return options->name != NULL;
-}
+static const struct {
+  const char *name;
+  const option_t *options;
+} places[] = {{"an <Instance> block", instance_options},
+              {"an <Account> block", account_options},
+              {"the <Plugin aisearch> block", plugin_options}};
 
 static const char *find_place(const char *name) {
-  if (has_option(instance_options, name))
-    return "an <Instance> block";
-  if (has_option(account_options, name))
-    return "an <Account> block";
-  if (has_option(plugin_options, name))
-    return "the <Plugin aisearch> block";
-  return NULL;
-}
-
-static bool is_block(const option_t *option) {
-  return option->read == read_account || option->read == read_instance;
+  for (size_t i = 0; i < STATIC_ARRAY_SIZE(places); i++)
+    for (const option_t *o = places[i].options; o->name != NULL; o++)
+      if (strcasecmp(o->name, name) == 0)
+        return places[i].name;
+  return strcasecmp(name, "Interval") == 0 ? "<LoadPlugin aisearch>" : NULL;
 }
 
 void config_read(const oconfig_item_t *ci, config_t *config) {

@@ -14,30 +14,15 @@ struct selection_entry_s {
   selection_entry_t *next;
 };
 
-/* A byte that stands for itself in an expression without alternatives, has to
- * be there, and is in no name; 0: none is. */
-static char find_impossible(const char *regex) {
-  size_t n = 0;
-
-  if (strpbrk(regex, "|([\\") != NULL)
-    return 0;
-  while ((n += strspn(regex + n, "abcdefghijklmnopqrstuvwxyz0123456789_-"
-                                 ".*+?{}),^$")) < strlen(regex)) {
-    if (regex[n + 1] == '\0' || strchr("*?{", regex[n + 1]) == NULL)
-      return regex[n];
-    n++;
-  }
-  return 0;
-}
-
 /* A name is an expression that matches nothing else: it has no characters that
- * mean something there. */
+ * mean something there. One without alternatives that has to have what no name
+ * has, such as a capital letter, matches nothing at all. */
 int selection_add(selection_t *selection, const char *text, char *error,
                   size_t size) {
   size_t len = strlen(text);
   bool is_regex = len > 2 && text[0] == '/' && text[len - 1] == '/';
   selection_entry_t *entry;
-  char pattern[1024];
+  char pattern[1024], *odd;
   int status = REG_ESPACE;
 
   if (!is_regex && !ais_instance_valid(ais_str_of(text), AIS_PLAIN)) {
@@ -47,9 +32,11 @@ int selection_add(selection_t *selection, const char *text, char *error,
 
   snprintf(pattern, sizeof(pattern), is_regex ? "%.*s" : "^%.*s$",
            (int)len - 2 * is_regex, text + is_regex);
-  if (is_regex && find_impossible(pattern) != 0) {
-    snprintf(error, size, "no instance has a \"%c\" in its name",
-             find_impossible(pattern));
+  odd = pattern + strspn(pattern, "abcdefghijklmnopqrstuvwxyz0123456789_-"
+                                  ".*+?{}),^$");
+  if (is_regex && *odd != '\0' && strpbrk(pattern, "|([\\") == NULL &&
+      strspn(odd + 1, "*?{") == 0) {
+    snprintf(error, size, "no instance has a \"%c\" in its name", *odd);
     return -1;
   }
 

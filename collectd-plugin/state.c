@@ -13,8 +13,6 @@
 
 /* Below collectd's BaseDir, which is its working directory by then. */
 #define STATE_FILE "aisearch.state"
-#define STATE_CURE                                                             \
-  "Create its directory, which collectd may write to, or name another file."
 
 #define KEPT_FOR (INT64_C(30) * 24 * 3600 * 1000) /* ms */
 #define KEPT_MAX 100000                           /* an API may make up names */
@@ -238,22 +236,19 @@ static int open_file(const char *path) {
   return 0;
 }
 
-/* Of a file that is not opened: whether it could be made. */
-int state_check(const char *path) {
+bool state_path_is_valid(struct ais_str path) {
   char directory[PATH_MAX];
-  const char *slash = strrchr(path, '/');
   struct stat st;
 
-  sstrncpy(directory, path, sizeof(directory));
-  if (slash != NULL)
-    directory[slash - path + 1] = '\0';
-  if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-    errno = EISDIR;
-  else if (access(slash != NULL ? directory : ".", W_OK | X_OK) == 0)
-    return 0;
-  ERROR("aisearch plugin: StateFile: %s cannot be used: %s. %s", path, STRERRNO,
-        STATE_CURE);
-  return -1;
+  if (path.len == 0 || path.data[path.len - 1] == '/')
+    return false;
+  sstrncpy(directory, path.data, sizeof(directory));
+  if (directory[0] == '/')
+    strrchr(directory, '/')[1] = '\0';
+  return stat(path.data, &st) == 0
+             ? S_ISREG(st.st_mode)
+             : path.data[0] != '/' || stat(directory, &st) == 0 ||
+                   errno != ENOENT;
 }
 
 void state_open(const char *path, void (*written)(void)) {
@@ -261,9 +256,9 @@ void state_open(const char *path, void (*written)(void)) {
 
   state.written = written;
   if (status != 0 && path != NULL) {
-    ERROR("aisearch plugin: StateFile: %s cannot be used: %s. %s Until then %s "
+    ERROR("aisearch plugin: StateFile: %s cannot be used: %s. Correct it; %s "
           "is used.",
-          path, STRERROR(status), STATE_CURE, STATE_FILE);
+          path, STRERROR(status), STATE_FILE);
     status = open_file(STATE_FILE);
   }
   if (status != 0)

@@ -20,9 +20,9 @@
  * to one thread at a time.
  */
 
-/* Whether the file can be used, without opening it; -1, after a message, where
- * it cannot. */
-int state_check(const char *path);
+/* Whether it may be such a file. A relative path is relative to BaseDir, which
+ * is not known while the configuration is read. */
+bool state_path_is_valid(struct ais_str path);
 
 /* Reads the file. Where it cannot be used, the default one is, after a message;
  * NULL: that one. written is called by the writing thread. */

@@ -16,6 +16,9 @@
 #define SECOND INT64_C(1000)
 #define HOUR (3600 * SECOND)
 
+#define USER_CALLS INT64_C(1200)
+#define USER_INTERVAL (300 * SECOND)
+
 static int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -233,13 +236,20 @@ size_t ais_budget_merge(struct ais_budget_limit *limits, size_t n, struct ais_bu
     return i;
 }
 
-int64_t ais_budget_most(const struct ais_budget_limit *limits, size_t n, int64_t interval)
+int ais_budget_check(const struct ais_budget_limit *limits, size_t n, struct ais_error *err)
 {
-    int64_t most = INT64_MAX;
+    int64_t most = n > 0 ? INT64_MAX : 0;
 
     for (size_t i = 0; i < n; i++)
-        most = min64(most, limits[i].calls * ((interval - 1) / limits[i].interval + 1));
-    return most;
+        most = min64(most, limits[i].calls * ((USER_INTERVAL - 1) / limits[i].interval + 1));
+    if (most <= USER_CALLS)
+        return 0;
+
+    ais_error_set(err,
+                  "%lld calls in 5 minutes, but the API only %lld, and it answers none for 5 minutes after more; "
+                  "set one of at most %lld calls in 5 minutes",
+                  (long long) most, (long long) USER_CALLS, (long long) USER_CALLS);
+    return -1;
 }
 
 /* Fills the window of a new limit with what the old ones know. */

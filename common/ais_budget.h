@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ais_error.h"
 #include "ais_limits.h"
 
 /*
@@ -80,12 +81,11 @@ typedef uint64_t ais_ticket;
  */
 size_t ais_budget_merge(struct ais_budget_limit *limits, size_t n, struct ais_budget_limit limit);
 
-/* What the API allows one user, all tokens and the dashboard together. (Source: its documentation.) */
-#define AIS_BUDGET_USER_CALLS 1200
-#define AIS_BUDGET_USER_INTERVAL (300 * 1000)
-
-/* The most calls that may be sent in any interval of that length where all of these limits hold; n is at least 1. */
-int64_t ais_budget_most(const struct ais_budget_limit *limits, size_t n, int64_t interval);
+/*
+ * Whether what n limits together allow is no more than what the API allows one user, with all tokens and the dashboard:
+ * 1200 calls in 5 minutes. (Source: its documentation.) Returns 0, or -1 with both and the cure in *err.
+ */
+int ais_budget_check(const struct ais_budget_limit *limits, size_t n, struct ais_error *err);
 
 /*
  * Sets an all-zero budget up, or gives one that is in use other limits: what was spent stays spent, never too little,

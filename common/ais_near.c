@@ -4,6 +4,8 @@
 
 #include "ais_near.h"
 
+#include <stdio.h>
+
 #define NAME_MAX_LEN 32
 
 /* What two words have in common that is a part of both, and what is the whole of the shorter one. */
@@ -80,7 +82,10 @@ void ais_near_look(struct ais_near *near, struct ais_str name)
     int edits, common;
     bool is_whole;
     int score = 0;
+    size_t len = strlen(near->hint);
 
+    snprintf(near->hint + len, sizeof(near->hint) - len, "%s%.*s", len > 0 ? ", " : "use one of ", (int) name.len,
+             name.data);
     if (alen == 0 || blen == 0)
         return;
 
@@ -96,4 +101,11 @@ void ais_near_look(struct ais_near *near, struct ais_str name)
         near->score = score;
         near->best = name;
     }
+}
+
+const char *ais_near_hint(struct ais_near *near)
+{
+    if (near->best.len > 0)
+        snprintf(near->hint, sizeof(near->hint), "did you mean \"%.*s\"?", (int) near->best.len, near->best.data);
+    return near->hint;
 }

@@ -128,7 +128,7 @@ static void
 ngx_http_aisearch_account_warn(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account)
 {
-    int64_t  most;
+    struct ais_error  err;
 
     if (account->target.url.tls && !account->verify) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
@@ -145,20 +145,10 @@ ngx_http_aisearch_account_warn(ngx_conf_t *cf,
                            &account->name);
     }
 
-    if (account->nlimits == 0) {
-        return;
-    }
-
-    most = ais_budget_most(account->limits, account->nlimits,
-                           AIS_BUDGET_USER_INTERVAL);
-
-    if (most > AIS_BUDGET_USER_CALLS) {
+    if (ais_budget_check(account->limits, account->nlimits, &err) != 0) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "aisearch_account \"%V\": \"budget\" allows %L calls "
-                           "in 5 minutes, but the API only %d, and answers "
-                           "none for 5 minutes after more; add \"budget 900 "
-                           "5m\"", &account->name, most,
-                           AIS_BUDGET_USER_CALLS);
+                           "aisearch_account \"%V\": \"budget\" allows %s",
+                           &account->name, err.text);
     }
 }
 

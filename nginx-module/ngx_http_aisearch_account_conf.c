@@ -302,7 +302,6 @@ static void
 ngx_http_aisearch_account_conf_unknown(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account, ngx_str_t *name)
 {
-    u_char            buf[NGX_MAX_CONF_ERRSTR / 2], *p, *last;
     ngx_command_t    *cmd;
     struct ais_near   near;
 
@@ -318,26 +317,13 @@ ngx_http_aisearch_account_conf_unknown(ngx_conf_t *cf,
 
     near.word = ngx_http_aisearch_str(name);
 
-    p = buf;
-    last = buf + sizeof(buf);
-
     for (cmd = ngx_http_aisearch_account_conf_commands; cmd->name.len; cmd++) {
-        p = ngx_slprintf(p, last, "%s\"%V\"", p == buf ? "" : ", ",
-                         &cmd->name);
-
         ais_near_look(&near, ngx_http_aisearch_str(&cmd->name));
-    }
-
-    if (near.best.len) {
-        p = ngx_slprintf(buf, last, "did you mean \"%*s\"?",
-                         near.best.len, near.best.data);
     }
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "unknown directive \"%V\" in aisearch_account \"%V\", "
-                       "%s%*s", name, &account->name,
-                       near.best.len ? "" : "use one of ",
-                       (size_t) (p - buf), buf);
+                       "%s", name, &account->name, ais_near_hint(&near));
 }
 
 

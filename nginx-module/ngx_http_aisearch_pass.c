@@ -452,7 +452,6 @@ static void
 ngx_http_aisearch_pass_unknown(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf, ngx_http_aisearch_pass_t *pass)
 {
-    ngx_str_t                      meant;
     ngx_uint_t                     i;
     struct ais_near                near;
     ngx_http_aisearch_account_t  **accounts;
@@ -468,12 +467,10 @@ ngx_http_aisearch_pass_unknown(ngx_conf_t *cf,
     }
 
     if (near.best.len) {
-        meant.data = (u_char *) near.best.data;
-        meant.len = near.best.len;
-
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "unknown aisearch_account \"%V\", did you mean \"%V\"? "
-                      "in %s:%ui", &pass->name, &meant, pass->file, pass->line);
+                      "unknown aisearch_account \"%V\", %s in %s:%ui",
+                      &pass->name, ais_near_hint(&near), pass->file,
+                      pass->line);
         return;
     }
 

@@ -74,30 +74,29 @@ def in_plugin(lines: str, words: str) -> Mistake:
 ID_RULE = "is not an account's id. Use the 32 digits of 0-9 and a-f, in lower case, that the dashboard shows"
 ALONE = "write the API token alone into it, on one line"
 THE_API = "write https://api.cloudflare.com/client/v4"
-SECONDS = "{} takes one number of seconds, without quotes and unit"
+SECONDS = r"{} takes one number \(of seconds; .*\), without quotes and unit"
 BUDGET_RULE = "Budget takes a whole number of calls from 1 to 1000000, and 1 to 86400 seconds, such as: Budget 300 300"
-BUDGET = r"Budget allows {} calls in 5 minutes, but the API only 1200, .* Add \"Budget 300 300\""
+BUDGET = "Budget allows {} calls in 5 minutes, but the API only 1200, .*; set one of at most 1200 calls in 5 minutes"
 ENTRY = "cannot be used: no instance can have this name. Use an instance's name, or a regular expression between slashes"
 
 MISTAKES = {
     # near misses, and what belongs elsewhere
-    **{f"{word} for {name}": wrong(f"{word} 1", f"`{word}' is not known in a `Account' block. Did you mean `{name}'")
+    **{f"{word} for {name}": wrong(f"{word} 1", f"`{word}' is not known in a `Account' block: did you mean \"{name}\"")
        for word, name in {"Token": "TokenFile", "TokenPath": "TokenFile", "ApiToken": "TokenFile", "Key": "KeyFile",
                           "URL": "APIURL", "APIURI": "APIURL", "Account_ID": "AccountID",
                           "Instances": "Instance", "DiscoverInstanceS_": "DiscoverInstances", "Bugdet": "Budget",
                           "HTTPProxy": "Proxy", "ConnectTimeout": "Timeout", "StaledAfter": "StalledAfter"}.items()},
-    "nothing like it": wrong('Colour "red"', "`Colour' is not known in a `Account' block. Known ones: AccountID, TokenFile"),
-    "Interval in Account": wrong("Interval 60", "Interval does not belong here. Put it into <LoadPlugin aisearch>"),
-    "Interval in Plugin": in_plugin("Interval 60", "Interval does not belong here. Put it into <LoadPlugin aisearch>"),
-    "TokenFile in Plugin": in_plugin(TOKEN, "`TokenFile' does not belong in a `Plugin' block. Put it into an <Account> block"),
-    "Job in Account": wrong('Job "a"', "`Job' does not belong in a `Account' block. Put it into an <Instance> block"),
+    "nothing like it": wrong('Colour "red"', "`Colour' is not known in a `Account' block: use one of AccountID, TokenFile"),
+    "Interval in Account": wrong("Interval 60", "`Interval' does not belong here. Put it into <LoadPlugin aisearch>"),
+    "Interval in Plugin": in_plugin("Interval 60", "`Interval' does not belong here. Put it into <LoadPlugin aisearch>"),
+    "TokenFile in Plugin": in_plugin(TOKEN, "`TokenFile' does not belong here. Put it into an <Account> block"),
+    "Job in Account": wrong('Job "a"', "`Job' does not belong here. Put it into an <Instance> block"),
     "Namespace in Account": wrong('Namespace "team"', "`Namespace' does not belong .*. Put it into an <Instance> block"),
     "StateFile in Account": wrong('StateFile "/tmp/x"', "`StateFile' does not belong .*. Put it into the <Plugin aisearch> block"),
     "Account in Account": wrong(account(), "`Account' does not belong .*. Put it into the <Plugin aisearch> block"),
-    "TokenFile in Instance": in_instance(TOKEN, "`TokenFile' does not belong in a `Instance' block. Put it into an <Account>"),
-    "Jobs in Instance": in_instance('Jobs "a"', "`Jobs' is not known in a `Instance' block. Did you mean `Job'"),
-    "an option as a block": wrong('<Budget 300 300>\nCalls 1\n</Budget>', "`Budget' is no block. Write it on one line"),
-    "Acount": in_plugin('Acount "docs"', "`Acount' is not known in a `Plugin' block. Did you mean `Account'"),
+    "TokenFile in Instance": in_instance(TOKEN, "`TokenFile' does not belong here. Put it into an <Account>"),
+    "Jobs in Instance": in_instance('Jobs "a"', "`Jobs' is not known in a `Instance' block: did you mean \"Job\""),
+    "Acount": in_plugin('Acount "docs"', "`Acount' is not known in a `Plugin' block: did you mean \"Account\""),
     "an option twice": wrong("Timeout 900\ntimeout 800", "`timeout' is given twice. Keep one"),
 
     # the account
@@ -115,8 +114,8 @@ MISTAKES = {
 
     # the credential
     "no credential": wrong("", "The credential is missing. Add TokenFile, or Email and KeyFile; or APIURL", basis=(ID, INSTANCE)),
-    "the API without a credential": wrong('APIURL "https://api.cloudflare.com/client/v4"', "APIURL is the API, and the credential is missing. Add TokenFile", basis=(ID, INSTANCE)),
-    "the token for its file": wrong(f'TokenFile "{WORD40}"', "TokenFile has to be an absolute path: the name of a file, and not what is in it", basis=(ID, URL, INSTANCE)),
+    "the API without a credential": wrong('APIURL "https://api.cloudflare.com/client/v4"', "APIURL is the API, without a credential. Add TokenFile", basis=(ID, INSTANCE)),
+    "the token for its file": wrong(f'TokenFile "{WORD40}"', "TokenFile has to be an absolute path, and not what is in the file", basis=(ID, URL, INSTANCE)),
     "the token for its file, with a slash": wrong(f'TokenFile "/{WORD40}"', "its name looks like the API token itself; write that into a file", basis=(ID, URL, INSTANCE)),
     "a token file that is missing": token("missing", "No such file or directory; check the path"),
     "a directory for a file": wrong('TokenFile "@FILES@"', "not a regular file; write the API token", basis=(ID, URL, INSTANCE)),
@@ -150,18 +149,18 @@ MISTAKES = {
     "plain http to another host": url("http://api.example/client/v4", "over plain http to another host. Use https; or"),
     "a socket alone": url("/run/aisearch/api.sock", "must begin with https:// or http://"),
     "a relative socket": url("http://unix:api.sock:/client/v4", "must be an absolute path, as in http://unix:/run"),
-    "a proxy to a socket": wrong('Proxy "http://proxy.example:3128"', "Proxy has no effect, since APIURL is a Unix socket. Remove it"),
+    "a proxy to a socket": wrong('Proxy "http://proxy.example:3128"', "Proxy has no effect on a Unix socket. Remove it"),
     "a proxy without http://": wrong('Proxy "proxy.example:3128"', "Proxy: the proxy must be given as http://HOST:PORT"),
     "CACert without a certificate": wrong('APIURL "https://localhost:1/client/v4"\nCACert "@FILES@/no_certificate"', "no certificate in it; .*PEM", basis=(ID, TOKEN, INSTANCE)),
     "CACert that is relative": wrong('CACert "ca.pem"', "CACert has to be an absolute path"),
     "VerifyPeer false": warned('APIURL "https://localhost:1/client/v4"\nVerifyPeer false', "Without VerifyPeer and VerifyHost the credential goes to whoever answers", basis=(ID, TOKEN, INSTANCE)),
 
     # numbers and times
-    "Timeout in seconds": warned("Timeout 5", "Timeout 5 is in milliseconds"),
-    "Timeout with a unit": wrong('Timeout "5s"', "Timeout takes one number of milliseconds, without quotes and unit"),
+    "Timeout in seconds": warned("Timeout 5", "Timeout is in milliseconds: 5 are too few"),
+    "Timeout with a unit": wrong('Timeout "5s"', r"Timeout takes one number \(.*of Timeout, of milliseconds\), without quotes and unit"),
     "Timeout of 0": wrong("Timeout 0", "Timeout 0 is out of range. Use 1 to 3600000"),
     "Timeout beyond ActiveInterval": warned("Timeout 30000", "Timeout 30000 is too long for an ActiveInterval of .* Will use"),
-    "ActiveInterval in ms": warned("ActiveInterval 20000", "ActiveInterval 20000 is in seconds: it is longer than an hour"),
+    "ActiveInterval in ms": warned("ActiveInterval 20000", "ActiveInterval is in seconds: 20000 are more than an hour"),
     "ActiveInterval below 0": wrong("ActiveInterval -20", "ActiveInterval -20 is out of range. Use 0.001 to 86400"),
     "ActiveInterval below Interval": warned("ActiveInterval 0.01", "ActiveInterval 0.01 is below the Interval of the plugin. Will use that"),
     "IdleInterval below ActiveInterval": wrong("ActiveInterval 60\nIdleInterval 30", "IdleInterval 30 is below ActiveInterval, 60. Use at least that"),
@@ -196,13 +195,13 @@ MISTAKES = {
        for value in ("docs-*", "/^docs-", "^docs-", "/^docs-/i", "Docs", "docs,wiki", "*")},
     "DiscoverInstance of no expression": wrong('DiscoverInstance "/docs[/"', "cannot be used: .* regular expression\\. Use an instance's name"),
     "DiscoverInstance of capitals": wrong('DiscoverInstance "/^Docs-/"', 'cannot be used: no instance has a "D" in its name. Use an'),
-    "IgnoreSelected alone": warned("DiscoverInstances true\nIgnoreSelected true", "IgnoreSelected has no effect without DiscoverInstance. Add it, or"),
+    "IgnoreSelected alone": warned("DiscoverInstances true\nIgnoreSelected true", "IgnoreSelected has no effect. Add DiscoverInstance, or"),
     "DiscoverNamespace with a star": wrong('DiscoverNamespace "team-*"', "is not a namespace's name. Use 1 to 28"),
 
     # the state
-    "StateFile in no directory": in_plugin('StateFile "/nonexistent/aisearch.state"\n' + account(ID, TOKEN, URL, INSTANCE), "StateFile: /nonexistent/aisearch.state cannot be used: No such file or directory. Create its directory"),
-    "StateFile that is a directory": in_plugin('StateFile "@FILES@"\n' + account(ID, TOKEN, URL, INSTANCE), "StateFile: .* cannot be used: Is a directory. .*or name another file"),
-    "StateFile with a slash behind": in_plugin('StateFile "/tmp/"', 'StateFile "/tmp/" is not the name of a file. Use an absolute path'),
+    "StateFile in no directory": in_plugin('StateFile "/nonexistent/aisearch.state"\n' + account(ID, TOKEN, URL, INSTANCE), 'StateFile "/nonexistent/aisearch.state" is not a file in a directory that exists. Create the directory'),
+    "StateFile that is a directory": in_plugin('StateFile "@FILES@"\n' + account(ID, TOKEN, URL, INSTANCE), 'is not a file in a directory that exists. Create the directory'),
+    "StateFile with a slash behind": in_plugin('StateFile "/tmp/"', 'StateFile "/tmp/" is not a file in a directory that exists. Create the directory'),
 }
 
 

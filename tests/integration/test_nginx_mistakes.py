@@ -87,7 +87,7 @@ ID = r'invalid "account_id", it must be 32 digits of 0-9 and a-f in lower case, 
 ALONE = "write the API token alone into it, on one line"
 THE_API = "write https://api.cloudflare.com/client/v4"
 NUMBER = 'invalid number of arguments in "{}" directive, it takes {}, and a ";" ends it'
-BUDGET = r'"budget" allows {} calls in 5 minutes, but the API only 1200, .*; add "budget 900 5m"'
+BUDGET = '"budget" allows {} calls in 5 minutes, but the API only 1200, .*; set one of at most 1200 calls in 5 minutes'
 WRITE = 'write it as "instances/NAME/jobs/ID"'
 CONTEXT = '"{}" directive is not allowed here'
 
@@ -99,7 +99,7 @@ MISTAKES = {
                           "accountid": "account_id", "account": "account_id", "url": "api_url", "instances": "instance",
                           "key": "key_file", "read_timeout": "timeout", "ssl_verify": "verify", "bugdet": "budget",
                           "proxy_url": "proxy", "ssl_trusted_certificate": "trusted_certificate"}.items()},
-    "nothing like it": in_account("listen 80; #!", 'unknown directive "listen" in aisearch_account "docs", use one of "account_id"'),
+    "nothing like it": in_account("listen 80; #!", 'unknown directive "listen" in aisearch_account "docs", use one of account_id, token_file, .*proxy$'),
     "aisearch_valid in the block": in_account("aisearch_valid list 30s; #!", '"aisearch_valid" directive is not allowed '
                                               r'inside aisearch_account "docs", put it behind the "}" of the block'),
 

@@ -1442,27 +1442,32 @@ static void test_merge(void **state)
     }
 }
 
-static void expect_most(size_t n, const struct ais_budget_limit *limits, int64_t most)
+static void expect_most(size_t n, const struct ais_budget_limit *limits, const char *most)
 {
-    assert_int_equal(ais_budget_most(limits, n, AIS_BUDGET_USER_INTERVAL), most);
+    struct ais_error err = {""};
+
+    assert_int_equal(ais_budget_check(limits, n, &err), most == NULL ? 0 : -1);
+    if (most != NULL)
+        assert_ptr_equal(strstr(err.text, most), err.text);
 }
 
-static void test_most(void **state)
+static void test_more_than_the_api_allows(void **state)
 {
     (void) state;
-    expect_most(2, (struct ais_budget_limit[]){{900, 300 * 1000}, {100, 1000}}, 900);
-    expect_most(1, (struct ais_budget_limit[]){{4, 1000}}, 1200);
-    expect_most(1, (struct ais_budget_limit[]){{5000, 3600 * 1000}}, 5000);
-    expect_most(1, (struct ais_budget_limit[]){{500, 120 * 1000}}, 1500);
-    expect_most(1, (struct ais_budget_limit[]){{UINT32_MAX, 1}}, (int64_t) UINT32_MAX * AIS_BUDGET_USER_INTERVAL);
-    expect_most(2, (struct ais_budget_limit[]){{100, 1000}, {1201, 300 * 1000}}, 1201);
+    expect_most(0, NULL, NULL);
+    expect_most(2, (struct ais_budget_limit[]){{900, 300 * 1000}, {100, 1000}}, NULL);
+    expect_most(1, (struct ais_budget_limit[]){{4, 1000}}, NULL);
+    expect_most(1, (struct ais_budget_limit[]){{5000, 3600 * 1000}}, "5000 calls in 5 minutes, but the API only 1200");
+    expect_most(1, (struct ais_budget_limit[]){{500, 120 * 1000}}, "1500 calls");
+    expect_most(1, (struct ais_budget_limit[]){{UINT32_MAX, 1}}, "1288490188500000 calls");
+    expect_most(2, (struct ais_budget_limit[]){{100, 1000}, {1201, 300 * 1000}}, "1201 calls");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_most),
+        cmocka_unit_test(test_more_than_the_api_allows),
         cmocka_unit_test(test_random_schedules),
         cmocka_unit_test(test_random_crashes),
         cmocka_unit_test(test_random_reloads),

@@ -16,6 +16,10 @@ static void expect_near(const char *word, const char *name)
         ais_near_look(&near, ais_str_of(names[i]));
     snprintf(best, sizeof(best), "%.*s", (int) near.best.len, near.best.len > 0 ? near.best.data : "");
     assert_string_equal(best, name);
+    if (name[0] == '\0')
+        assert_ptr_equal(strstr(ais_near_hint(&near), "use one of account_id, token_file, email, "), near.hint);
+    else
+        assert_non_null(strstr(ais_near_hint(&near), name));
 }
 
 static void test_what_is_near(void **state)
