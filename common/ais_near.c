@@ -15,12 +15,13 @@
 /* Scores: two edits are nearer than one part in common. */
 #define EDITS 1000
 
-/* Copies without what does not count. Returns the length, or 0 where there is no room. */
+/* Copies without what does not count, and without a value behind a "=". Returns the length, or 0 where there is no
+ * room. */
 static int plain(char to[NAME_MAX_LEN], struct ais_str s)
 {
     int len = 0;
 
-    for (size_t i = 0; i < s.len; i++) {
+    for (size_t i = 0; i < s.len && s.data[i] != '='; i++) {
         char c = s.data[i];
 
         if (c == '_' || c == '-')

@@ -234,13 +234,25 @@ static int parse_unix(struct ais_url *url, const char *text, struct ais_error *e
     return set_base(url, "http://", AIS_STR("localhost"), path, err);
 }
 
-/* What is sent elsewhere on the API's host gets no answer that is one. */
+static bool has_port(const struct authority *a, const char *port)
+{
+    size_t len = strlen(port);
+
+    return a->whole.len > len && memcmp(a->whole.data + a->whole.len - len, port, len) == 0;
+}
+
+/* What is sent elsewhere on the API's host, or by the other scheme of a port, gets no answer that is one. */
 static int check_api(struct ais_url *url, const struct authority *a, struct ais_error *err)
 {
     const char *path = url->base + strlen(url->tls ? "https://" : "http://") + a->whole.len;
 
     if (strcasecmp(a->host, "dash.cloudflare.com") == 0)
         return wrong(err, "this is the dashboard; the API is at " API_URL);
+
+    if (!url->tls && has_port(a, ":443"))
+        return wrong(err, "port 443 is for https; begin the URL with https://");
+    if (url->tls && has_port(a, ":80"))
+        return wrong(err, "port 80 is for plain http; leave it out, or begin the URL with http://");
 
     url->api = strcasecmp(a->host, API_HOST) == 0;
     if (url->api && !url->tls)

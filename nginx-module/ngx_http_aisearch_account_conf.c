@@ -302,6 +302,7 @@ static void
 ngx_http_aisearch_account_conf_unknown(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account, ngx_str_t *name)
 {
+    u_char           *p;
     ngx_command_t    *cmd;
     struct ais_near   near;
 
@@ -314,6 +315,13 @@ ngx_http_aisearch_account_conf_unknown(ngx_conf_t *cf,
     }
 
     ngx_memzero(&near, sizeof(struct ais_near));
+
+    /* behind a "=" there may be a secret */
+
+    p = (u_char *) ngx_strchr(name->data, '=');
+    if (p) {
+        name->len = p + 1 - name->data;
+    }
 
     near.word = ngx_http_aisearch_str(name);
 

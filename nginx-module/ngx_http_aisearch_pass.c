@@ -21,13 +21,15 @@ static ngx_uint_t ngx_http_aisearch_pass_is_wrong(ngx_str_t *resource);
 static ngx_uint_t ngx_http_aisearch_pass_is_one_of(u_char *word, u_char *last,
     char **words);
 static u_char *ngx_http_aisearch_pass_example(ngx_str_t *resource,
-    ngx_str_t *example);
+    ngx_str_t *example, u_char letter);
 static u_char *ngx_http_aisearch_pass_skip_variable(u_char *p, u_char *last);
 static ngx_uint_t ngx_http_aisearch_pass_may_be_many(ngx_conf_t *cf,
     ngx_str_t *variable);
 static void ngx_http_aisearch_pass_unknown(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf, ngx_http_aisearch_pass_t *pass);
-static ngx_int_t ngx_http_aisearch_pass_check_literal(ngx_conf_t *cf,
+static ngx_int_t ngx_http_aisearch_pass_parts(ngx_conf_t *cf,
+    ngx_str_t *resource, struct ais_resource *res);
+static ngx_int_t ngx_http_aisearch_pass_check_account(ngx_conf_t *cf,
     ngx_http_aisearch_pass_t *pass);
 
 
@@ -231,7 +233,7 @@ ngx_http_aisearch_pass_check_variables(ngx_conf_t *cf, ngx_str_t *account,
         return;
     }
 
-    start = ngx_http_aisearch_pass_example(resource, &example);
+    start = ngx_http_aisearch_pass_example(resource, &example, 'a');
 
     err = ais_resource_parse(&res, ngx_http_aisearch_str(&example),
                              AIS_STR(""));
@@ -334,12 +336,13 @@ ngx_http_aisearch_pass_is_one_of(u_char *word, u_char *last, char **words)
 
 
 /*
- * Makes an example of a resource with variables: each is one letter.  Returns
+ * Makes an example of a resource with variables: each is that letter.  Returns
  * where the variable begins that ends the resource, or its end.
  */
 
 static u_char *
-ngx_http_aisearch_pass_example(ngx_str_t *resource, ngx_str_t *example)
+ngx_http_aisearch_pass_example(ngx_str_t *resource, ngx_str_t *example,
+    u_char letter)
 {
     u_char  *p, *q, *last, *start;
 
@@ -355,7 +358,7 @@ ngx_http_aisearch_pass_example(ngx_str_t *resource, ngx_str_t *example)
             continue;
         }
 
-        *q++ = 'a';
+        *q++ = letter;
         start = p;
         p = ngx_http_aisearch_pass_skip_variable(p, last);
     }
@@ -437,8 +440,8 @@ ngx_http_aisearch_pass_configure(ngx_conf_t *cf,
             return NGX_ERROR;
         }
 
-        if (passes[i]->resource && passes[i]->resource->lengths == NULL
-            && ngx_http_aisearch_pass_check_literal(cf, passes[i]) != NGX_OK)
+        if (passes[i]->resource
+            && ngx_http_aisearch_pass_check_account(cf, passes[i]) != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -482,10 +485,47 @@ ngx_http_aisearch_pass_unknown(ngx_conf_t *cf,
 }
 
 
-/* a resource without variables that its account would always refuse */
+/*
+ * What is known of a resource now: its parts, if account, namespace and
+ * instance are the same whatever its variables are.
+ */
 
 static ngx_int_t
-ngx_http_aisearch_pass_check_literal(ngx_conf_t *cf,
+ngx_http_aisearch_pass_parts(ngx_conf_t *cf, ngx_str_t *resource,
+    struct ais_resource *res)
+{
+    ngx_str_t             a, b;
+    struct ais_resource   other;
+
+    a.data = ngx_pnalloc(cf->temp_pool, 2 * resource->len);
+    if (a.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    b.data = a.data + resource->len;
+
+    (void) ngx_http_aisearch_pass_example(resource, &a, 'a');
+    (void) ngx_http_aisearch_pass_example(resource, &b, 'b');
+
+    if (ais_resource_parse(res, ngx_http_aisearch_str(&a), AIS_STR(""))
+        != AIS_RESOURCE_OK
+        || ais_resource_parse(&other, ngx_http_aisearch_str(&b), AIS_STR(""))
+           != AIS_RESOURCE_OK
+        || !ais_str_eq(res->account, other.account)
+        || !ais_str_eq(res->namespace, other.namespace)
+        || !ais_str_eq(res->instance, other.instance))
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+/* a resource that its account would always refuse */
+
+static ngx_int_t
+ngx_http_aisearch_pass_check_account(ngx_conf_t *cf,
     ngx_http_aisearch_pass_t *pass)
 {
     ngx_str_t            *value;
@@ -497,8 +537,9 @@ ngx_http_aisearch_pass_check_literal(ngx_conf_t *cf,
 
     id = ngx_http_aisearch_str(&pass->account->account_id);
 
-    /* its form was checked with the directive */
-    (void) ais_resource_parse(&res, ngx_http_aisearch_str(value), AIS_STR(""));
+    if (ngx_http_aisearch_pass_parts(cf, value, &res) != NGX_OK) {
+        return NGX_OK;
+    }
 
     if (res.account.len && !ais_str_eq(res.account, id)) {
         text = "is of another \"account_id\"";

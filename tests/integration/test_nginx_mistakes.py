@@ -99,6 +99,8 @@ MISTAKES = {
                           "accountid": "account_id", "account": "account_id", "url": "api_url", "instances": "instance",
                           "key": "key_file", "read_timeout": "timeout", "ssl_verify": "verify", "bugdet": "budget",
                           "proxy_url": "proxy", "ssl_trusted_certificate": "trusted_certificate"}.items()},
+    "token=SECRET": in_account("token=canary; #!", 'unknown directive "token=" in .*, did you mean "token_file"'),
+    "account_id=": in_account(f"account_id={ACCOUNT}; #!", 'unknown directive "account_id=" in .*, did you mean "account_id"'),
     "nothing like it": in_account("listen 80; #!", 'unknown directive "listen" in aisearch_account "docs", use one of account_id, token_file, .*proxy$'),
     "aisearch_valid in the block": in_account("aisearch_valid list 30s; #!", '"aisearch_valid" directive is not allowed '
                                               r'inside aisearch_account "docs", put it behind the "}" of the block'),
@@ -170,6 +172,8 @@ MISTAKES = {
     "a socket without unix:": api_url("/run/api.sock", "must begin with https:// or http://"),
     "a relative socket": api_url("http://unix:api.sock:/client/v4", "must be an absolute path, as in http://unix:/run"),
     "a socket with https": api_url("https://unix:/run/api.sock:/client/v4", "without TLS; write http://unix:"),
+    "http to port 443": api_url("http://localhost:443/client/v4", "port 443 is for https; begin the URL with https://"),
+    "https to port 80": api_url("https://api.example:80/client/v4", "port 80 is for plain http; leave it out"),
     "a bad port": api_url("https://api.example:99999/client/v4", "a number from 1 to 65535"),
     "a proxy without http://": in_account("proxy proxy.example:3128; #!", 'invalid "proxy": .* http://HOST:PORT'),
     "a proxy of SOCKS": in_account("proxy socks5://proxy.example:1080; #!", 'invalid "proxy": .* http://HOST:PORT'),
@@ -232,6 +236,9 @@ MISTAKES = {
     "/items": resource("instances/docs/items", f"the path is not that of a job.*; {WRITE}"),
     "the whole API path": resource(f"client/v4/accounts/{ACCOUNT}/ai-search/instances/docs", f"the path is not that of a job.*; {WRITE}"),
     "another account's resource": resource(f"accounts/{'0' * 32}/instances/docs/jobs", 'is of another "account_id", correct it'),
+    "an instance that is not allowed": Mistake(
+        Config(http=account("instance wiki;"), server="location = /job { aisearch_pass docs instances/docs/jobs/$arg_j; } #!"),
+        "emerg", 'is of none of the instances that its "instance" allows, correct it or aisearch_account "docs"'),
     "all that follows": in_server("location ~ ^/jobs/(.+)$ { aisearch_pass docs instances/$1; } #!", r'a variable stands for one part .*write "set \$resource', "warn"),
     "no resource in =": in_location("aisearch_pass docs; #!", 'needs a resource in location with "=" modifier, such as', "emerg", "= /job"),
     "no resource in a regex": in_location("aisearch_pass docs; #!", "needs a resource in location given by regular expression, such as", "emerg", "~ ^/jobs/"),

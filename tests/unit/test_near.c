@@ -45,6 +45,7 @@ static void test_what_is_near(void **state)
         {"ssl_verify", "verify"},
         {"ssl_trusted_certificate", "trusted_certificate"},
         {"bugdet", "budget"},
+        {"account_id=0123456789abcdef0123456789abcdef", "account_id"},
         {"http_proxy", "proxy"},
     };
 

@@ -114,6 +114,9 @@ static void test_bad(void **state)
         {"https://api.cloudflare.com:443/v4", "must end in \"/client/v4\""},
         {"https://api.cloudflare.com/client/v4/accounts", "must end in \"/client/v4\""},
         {"http://api.cloudflare.com/client/v4", "no plain http; write https://api.cloudflare.com/client/v4"},
+        {"http://h:443/x", "port 443 is for https"},
+        {"https://h:80/x", "port 80 is for plain http"},
+        {"https://[::1]:80", "port 80 is for plain http"},
         {"https://dash.cloudflare.com/client/v4", "this is the dashboard; the API is at https://api.cloudflare.com"},
 
         {"http://h:", "port"},
