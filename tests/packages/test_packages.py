@@ -52,7 +52,8 @@ class Root:
         with it. Returns what it printed.
         """
         own = [] if network else ["--net"]
-        boot = "mount -t tmpfs tmpfs /run\ninstall -d -m 750 /run/aisearch\n" + ("" if network else "ip link set lo up && ip addr add 192.0.2.1/32 dev lo\n")
+        boot = "mount -t tmpfs tmpfs /run\ninstall -d -m 750 /run/aisearch\n"
+        boot += "" if network else "ip link set lo up && ip addr add 192.0.2.1/32 dev lo\n"
         command = ["unshare", *own, "--mount", "--pid", "--fork", "--kill-child", f"--mount-proc={self.path}/proc",
                    "chroot", str(self.path), "sh", "-ec", boot + script]
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
