@@ -86,7 +86,7 @@ def test_options_that_are_gone_are_named_as_such(accepted):
 
 def test_notifications():
     told = conditions()
-    assert len(told) == 8
+    assert len(told) >= 8
     assert dict(re.match(r"B<(\w+)> \((\w+)\)", item).groups() for item in items("NOTIFICATIONS")) == told
     assert [name for name in told if f"`{name}`" not in MANUAL] == []
 
@@ -103,7 +103,8 @@ def test_links_of_the_man_page():
     assert [target for target in targets if not re.search(rf"^=head[12] {target}$", MAN_PAGE, re.MULTILINE)] == []
 
 
-PAGES = [*(ROOT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*(ROOT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md", "tests/README.md")),
+         *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def anchors(page: str) -> set[str]:
@@ -112,7 +113,7 @@ def anchors(page: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages(page):
     lost = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
@@ -126,7 +127,8 @@ def test_links_between_pages(page):
 def test_pages_are_in_a_package():
     """But for those that are about the sources."""
     packaged = {name for docs in (ROOT / "debian").glob("*.docs") for name in docs.read_text().split()}
-    sources = {"CHANGELOG.md", "docs/architecture.md", "docs/building.md", "docs/container.md"}
+    sources = {"CHANGELOG.md", "CONTRIBUTING.md", "tests/README.md", "docs/architecture.md", "docs/building.md",
+               "docs/container.md"}
     assert packaged >= {str(page.relative_to(ROOT)) for page in PAGES} - sources
     plugin = (ROOT / "debian/collectd-plugin-aisearch.docs").read_text().split()
     assert set(re.findall(r"\]\((\w+\.md)[)#]", MANUAL)) <= {name.removeprefix("docs/") for name in plugin}
@@ -347,6 +349,37 @@ def test_the_version_is_the_same_everywhere():
     [version] = re.findall(r'AIS_VERSION "(.+)"', (ROOT / "common/ais_version.h").read_text())
     assert re.search(r"^## (\S+) - ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == version
     assert (ROOT / "debian/changelog").read_text().startswith(f"aisearch-jobs ({version}) ")
+
+
+def test_files_and_names_in_the_guide_exist():
+    """What CONTRIBUTING.md names: paths, functions, types and constants."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    quoted = set(re.findall(r"`([^`\n]+)`", text))
+    paths = {name for name in quoted if re.fullmatch(r"[a-z][\w-]*(/[\w.-]+)+", name) and "NAME" not in name}
+    assert len(paths) > 30
+    assert sorted(path for path in paths if not (ROOT / path).exists() and not path.startswith("build/")) == []
+    code = "".join(path.read_text() for directory in ("common", "nginx-module", "collectd-plugin", "tests/fuzz")
+                   for path in sorted((ROOT / directory).glob("*.[ch]")))
+    code += (ROOT / "tests/integration/test_outlets.py").read_text()
+    names = {name.removesuffix("()").split()[-1] for name in quoted if re.fullmatch(
+        r"(?:struct |enum )?\w*_\w*(?:\(\))?|[a-z]+\(\)", name)} - {"ngx_http_aisearch_", "ais_", "AIS_", "_t"}
+    assert len(names) > 40
+    assert sorted(name for name in names if not re.search(rf"\b{name}\b", code)) == []
+
+
+@pytest.mark.parametrize("directory, ending", [("unit", "c"), ("integration", "py")])
+def test_all_tests_are_in_their_guide(directory, ending):
+    """The tables of tests/README.md name each file, once."""
+    chapter = (ROOT / "tests/README.md").read_text().split(f" in `{directory}` (without ")[1].split("\n\n")[1]
+    named = [name for row in chapter.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[2])]
+    assert sorted(named) == sorted(path.stem.removeprefix("test_")
+                                   for path in (ROOT / "tests" / directory).glob(f"test_*.{ending}"))
+
+
+def test_gates_are_in_the_guide():
+    gates = re.findall(r"^gate ([\w-]+) ", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    [sentence] = re.findall(r"^The gates are (.*?)\.", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert re.findall(r"`([\w-]+)`", sentence) == gates
 
 
 def promises() -> list[tuple[str, list[str]]]:
