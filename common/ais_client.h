@@ -93,8 +93,7 @@ struct ais_gate {
     void (*leave)(void *data, uint64_t ticket, bool given_up);
 };
 
-/* An upstream, and the limits of a fetch. Owned by the caller, who must keep it until the last fetch with it has ended.
- */
+/* An upstream, and the limits of a fetch. Owned by the caller, who keeps it until the last fetch with it has ended. */
 struct ais_target {
     struct ais_url url;
     const char *proxy;           /* http://HOST:PORT, or NULL */

@@ -83,8 +83,7 @@ struct ais_fetch *ais_fetch_create(struct ais_client *client, const struct ais_t
                                    const struct ais_credential *cred, const char *path, ais_fetch_done done,
                                    void *data);
 
-/* Adds the fetch to the client and begins its first try. Returns 0, or -1 if memory runs out; the fetch is then freed.
- */
+/* Adds the fetch to the client and begins its first try. If memory runs out, frees the fetch and returns -1; else 0. */
 int ais_fetch_start(struct ais_fetch *fetch);
 
 /* Shortens the deadline to this time, unless it is earlier already. */

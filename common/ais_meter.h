@@ -19,7 +19,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Returns whether TLS records can be counted: libcurl must use OpenSSL of the major version that this was built with.
+/* Returns whether TLS records can be counted: libcurl must use the major version of OpenSSL that this was built with.
  */
 bool ais_meter_sees_tls(void);
 
