@@ -89,8 +89,7 @@ static CURLcode prepare(CURL *easy, const char *ca_file, const char *server, cha
     return rc;
 }
 
-/* Runs the only transfer to its end. *peer becomes the server's end of the connection, or stays -1 if there was none.
- */
+/* Runs the only transfer. *peer becomes the server's end of the connection, or stays -1 if there was none. */
 static CURLcode run(CURLM *multi, CURL *easy, int server, int *peer)
 {
     CURLcode code = CURLE_FAILED_INIT;

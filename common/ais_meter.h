@@ -19,8 +19,7 @@
 
 #pragma GCC visibility push(hidden)
 
-/* Returns whether TLS records can be counted: libcurl must use the major version of OpenSSL that this was built with.
- */
+/* Returns whether TLS records can be counted: libcurl must use the OpenSSL (major version) that this was built with. */
 bool ais_meter_sees_tls(void);
 
 /* Starts counting the TLS records of a connection. ssl_ctx must be used by this connection only, and connections must
