@@ -46,7 +46,7 @@ enum ais_class {
     AIS_CLASS_INSTANCE,  /* an instance, a namespace or a list of namespaces */
     AIS_CLASS_STATS,     /* the indexing statistics of an instance */
     AIS_CLASS_NOT_FOUND, /* the API's own 404 */
-    AIS_CLASS_ERROR,     /* anything else */
+    AIS_CLASS_ERROR,     /* everything else */
 };
 
 /* Returns whether the answer is a job, which has a state. */

@@ -243,7 +243,7 @@ static inline enum ais_resource_error parse_path(struct ais_resource *res, struc
     return SKIP(&cur, "rags") ? parse_instance(res, &cur) : AIS_RESOURCE_BAD_PATH;
 }
 
-/* Reads a decimal number up to the next '&'. Fails if *number is set already, since it was given twice then. */
+/* Reads a decimal number up to the next '&'. Fails if *number is set already, so that it is given twice. */
 static bool parse_number(struct ais_cursor *cur, int min, int max, int *number)
 {
     size_t start = cur->pos;
@@ -281,8 +281,7 @@ static inline bool skip_argument(struct ais_cursor *cur, struct ais_str name)
     return true;
 }
 
-/* Reads the text up to the next '&'. Fails if it is empty, or if *value is set already, since it was given twice then.
- */
+/* Reads the text up to the next '&'. Fails if it is empty, or if *value is set already, so that it is given twice. */
 static bool parse_value(struct ais_cursor *cur, struct ais_str *value)
 {
     struct ais_str rest = tail(cur);
