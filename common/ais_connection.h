@@ -37,7 +37,7 @@ struct ais_connection {
     uint64_t id; /* never 0, never reused */
     int fd;
     unsigned label;
-    const void *opener; /* the transfer that opened it; only compared, since it may be gone */
+    const void *opener; /* the transfer that opened it; never dereferenced, since it may be gone */
     struct ais_allowance allowance;
     bool counts_itself; /* TLS records are counted as they arrive, so that ais_meter_look() need not count */
     uint64_t counted;   /* bytes counted by ais_meter_look() */
@@ -81,8 +81,8 @@ enum ais_outcome ais_connection_outcome(enum ais_fault fault, int status);
 
 /*
  * Adds a connection whose socket has been opened. A record with the same descriptor is removed first: that socket was
- * closed unnoticed. The record is owned by connections. Returns NULL if memory runs out; the connection then remains
- * unknown, which every function here accepts.
+ * closed unnoticed. The record is owned by connections. Returns NULL if memory runs out; the connection is then unknown
+ * to the other functions.
  */
 struct ais_connection *ais_connection_add(struct ais_connections *connections, int fd, struct ais_str origin,
                                           unsigned label);

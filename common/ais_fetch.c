@@ -85,7 +85,7 @@ static void set_due(struct ais_fetch *fetch)
     fetch->client->due_at = ais_earlier(fetch->client->due_at, at);
 }
 
-/* The beginning. */
+/* Beginning a try. */
 
 /* Returns whether the fetch is in libcurl, opening a connection with this label or waiting for one. */
 static bool is_connecting(const struct ais_fetch *fetch, struct ais_str origin, unsigned label)
@@ -237,7 +237,7 @@ void ais_fetch_end_by(struct ais_fetch *fetch, int64_t deadline)
     set_due(fetch);
 }
 
-/* The end. */
+/* Ending a fetch. */
 
 /* Removes the fetch from libcurl, if it is there. */
 static void take_out(struct ais_fetch *fetch)

@@ -294,7 +294,7 @@ static int64_t active_lifetime(const struct ais_valid *valid, int64_t age)
     return max(valid->active, min(age / 100, valid->active_max));
 }
 
-/* The log of an ended job does not grow any more. */
+/* Nothing is added to the log of an ended job. */
 static int64_t logs_lifetime(const struct ais_valid *valid, const struct ais_verdict *verdict)
 {
     if (!verdict->has_state)

@@ -47,7 +47,7 @@ static enum ais_fault malformed(const struct ais_transfer *t)
 }
 
 /* Adds what libcurl's message lacks after a failed connect(): the path of a Unix socket, and the errno. */
-static void tell_connect(struct ais_transfer *t)
+static void explain_connect(struct ais_transfer *t)
 {
     size_t len = strlen(t->message);
     long error = 0;
@@ -69,7 +69,7 @@ static enum ais_fault judge_code(struct ais_transfer *t, CURLcode code)
     if (t->message[0] == '\0')
         snprintf(t->message, sizeof(t->message), "%s", curl_easy_strerror(code));
     else if (code == CURLE_COULDNT_CONNECT)
-        tell_connect(t);
+        explain_connect(t);
 
     switch (code) {
     case CURLE_OK:
