@@ -52,16 +52,17 @@ struct ais_driver {
     void *data; /* passed to both functions */
 
     /*
-     * Must watch fd for these events (AIS_IN, AIS_OUT or both), in place of the previous ones. An events of 0 ends the
-     * watch, before fd is closed or becomes idle; fd is -1 then if it has already been closed, which libcurl 7.88 does
-     * when it gives up a connect. *slot is for the driver: initially NULL, and kept for this fd until the watch ends.
+     * Must watch fd for these events (AIS_IN, AIS_OUT or both), replacing the previous ones. If events is 0, the watch
+     * must end, because fd is about to be closed or becomes idle; fd is then -1 if it has already been closed, which
+     * libcurl 7.88 does when it gives up a connect. *slot is for the driver: initially NULL, and kept for this fd until
+     * the watch ends.
      *
      * Returns 0, or -1 if fd cannot be watched. The fetch then fails, and there is still a final call with 0.
      */
     int (*watch)(void *data, int fd, unsigned events, void **slot);
 
-    /* Must arrange for one call of ais_client_timeout() in ms milliseconds, in place of any arranged before; -1 means
-     * no call. */
+    /* Must set a timer that calls ais_client_timeout() once, in ms milliseconds. It replaces the previous timer; -1
+     * means no timer. */
     void (*timer)(void *data, int64_t ms);
 };
 
@@ -175,7 +176,7 @@ struct ais_fetch *ais_client_fetch(struct ais_client *client, const struct ais_t
  */
 void ais_fetch_limit(struct ais_fetch *fetch, int64_t ms);
 
-/* Drops a fetch, before its callback was called. The callback will not be called. */
+/* Drops a fetch whose callback has not been called yet. It will not be called any more. */
 void ais_fetch_cancel(struct ais_fetch *fetch);
 
 /* Ends all fetches under way with AIS_FAULT_INTERNAL, and calls their callbacks. For a process that has to exit. */

@@ -87,7 +87,7 @@ static void set_due(struct ais_fetch *fetch)
 
 /* Beginning a try. */
 
-/* Returns whether the fetch is in libcurl, opening a connection with this label or waiting for one. */
+/* Returns whether libcurl is opening a connection with this label for the fetch, or makes the fetch wait for one. */
 static bool is_connecting(const struct ais_fetch *fetch, struct ais_str origin, unsigned label)
 {
     const struct ais_transfer *t = &fetch->transfer;

@@ -52,7 +52,7 @@ struct ais_limits {
 struct ais_limit *ais_limits_find(struct ais_limit *items, size_t n, const char *name);
 
 /*
- * Returns where to store another limit among n items. If n is less than AIS_LIMITS_MAX, it is behind the last item.
+ * Returns where to store another limit among n items. If n is less than AIS_LIMITS_MAX, that is after the last item.
  * Otherwise the limit replaces an item whose calls left are unknown at now, or else the item with the most calls left,
  * if the limit has fewer. Returns NULL if the limit is not to be stored. (With a now of INT64_MIN, no reset has
  * passed.)
