@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Keeps account of how much more a connection may bring that is no answer: requests, answers and time add to it, and
- * all that comes takes from it.
+ * Tracks how many bytes a connection may still receive that are not part of a response. Requests, responses and time
+ * add to the allowance; every byte received takes from it.
  */
 
 #include "ais_allowance.h"

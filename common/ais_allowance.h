@@ -10,39 +10,40 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * How much a connection may bring that is no answer. A protocol has its own bytes, but no peer needs many of them
- * beside each byte of an answer; and what libcurl throws away, it may do so for as long as the peer sends faster than
- * it reads. Private to the client. Pure: no I/O, no clock.
+ * How many bytes a connection may receive that are not part of a response. A protocol has some overhead, but an honest
+ * peer needs little of it per byte of a response. libcurl discards such bytes for as long as the peer sends faster than
+ * libcurl reads, so they have to be limited. Private to the client. The functions are pure.
  *
- * There are 256 KiB to begin with, more than the longest chain of certificates that is taken. Each request adds 16 KiB,
- * each byte of an answer three (its own, and two of framing), each second 16 KiB, up to 1 MiB in all, and an answer
- * that is given up as much.
+ * The allowance starts at 256 KiB, more than the longest certificate chain that is accepted. It grows by 16 KiB per
+ * request, by three bytes per byte of a response (one for the byte itself, two for framing), by 16 bytes per ms, and by
+ * 1 MiB for a response that is given up. It is capped at 1 MiB whenever bytes arrive.
  */
 struct ais_allowance {
-    int64_t left;
-    int64_t at;     /* when that was so, in ms; 0: nothing has come */
-    int64_t beside; /* bytes that have come, without those of answers */
+    int64_t left;   /* bytes */
+    int64_t at;     /* when left was last updated, in ms; 0: nothing has been received */
+    int64_t beside; /* bytes received that were not part of a response */
 };
 
+/* Initializes the allowance of a new connection. */
 void ais_allowance_begin(struct ais_allowance *allowance);
 
-/* A request goes by it. */
+/* A request is being sent over the connection. */
 void ais_allowance_add_request(struct ais_allowance *allowance);
 
-/* Bytes of an answer, as the client sees them. They are taken, too, before or after. */
+/* The client has received these bytes of a response. They are also passed to ais_allowance_take(), before or after. */
 void ais_allowance_add_answer(struct ais_allowance *allowance, size_t bytes);
 
-/* An answer is not waited for any more: the rest of it may be on its way. */
+/* A response is no longer awaited, but the rest of it may still arrive. */
 void ais_allowance_add_rest(struct ais_allowance *allowance);
 
-/* Leaves it at most this. */
+/* Reduces what is left to at most this many bytes. */
 void ais_allowance_limit(struct ais_allowance *allowance, int64_t most);
 
-/* Whether less is left than anybody who is honest would leave. */
+/* Returns whether less is left than an honest peer would leave. */
 bool ais_allowance_is_strained(const struct ais_allowance *allowance);
 
-/* Bytes have come, at a time in ms, and they are as much work as so many more would be. Returns whether it may go on.
- */
+/* Takes bytes that were received at now (in ms), and more bytes for the work that they cause. Returns false if that is
+ * more than what was left. */
 bool ais_allowance_take(struct ais_allowance *allowance, size_t bytes, size_t more, int64_t now);
 
 #pragma GCC visibility pop

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Reads the API's answers: checks and parses a body, and takes the envelope strictly, what stands in it leniently.
- * Writes the same envelope around a refusal of our own.
+ * Parses the API's answers: strictly the envelope, leniently its contents. Also writes errors of our own in the same
+ * envelope.
  */
 
 #include "ais_answer.h"
@@ -19,18 +19,18 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Doubles hold integers up to here exactly. */
+/* A double holds integers up to this one exactly. */
 #define INTEGER_MAX 9007199254740992.0
 
-/* A year, in seconds: what is longer is none that we could wait for. */
+/* A year, in seconds. A longer interval is treated as unknown. */
 #define SYNC_INTERVAL_MAX (365 * 24 * 3600)
 
-/* The longest form of one character: \u00XX; U+FFFD is shorter. */
+/* Room for the longest form of a character, \u00XX and a NUL; U+FFFD is shorter. */
 #define ESCAPE_MAX 8
 
 /* Objects. */
 
-/* The value of a member that is there twice. */
+/* Stands for a member that appears twice. */
 static const cJSON twice = {.type = cJSON_Invalid};
 
 static int find_name(const char *const *names, size_t count, const char *name)
@@ -43,8 +43,8 @@ static int find_name(const char *const *names, size_t count, const char *name)
     return -1;
 }
 
-/* found[i] is the member names[i], NULL where it is absent. Returns false where it is no object; nothing is found then.
- */
+/* Sets found[i] to the member names[i], or to NULL if it is absent. Returns false, with all members absent, if object
+ * is not an object. */
 static bool find_members(const cJSON *object, const char *const *names, size_t count, const cJSON **found)
 {
     for (size_t i = 0; i < count; i++)
@@ -63,7 +63,7 @@ static bool find_members(const cJSON *object, const char *const *names, size_t c
     return true;
 }
 
-/* The same, where null is as good as nothing. */
+/* Like find_members(), but a member that is null counts as absent. */
 static bool find_values(const cJSON *object, const char *const *names, size_t count, const cJSON **found)
 {
     bool is_object = find_members(object, names, count, found);
@@ -76,13 +76,13 @@ static bool find_values(const cJSON *object, const char *const *names, size_t co
     return is_object;
 }
 
-/* Of a string; of anything else, also nothing: NULL. */
+/* Returns the text of a string, or NULL for anything else, including an absent member. */
 static const char *text_of(const cJSON *item)
 {
     return item != NULL && cJSON_IsString(item) ? item->valuestring : NULL;
 }
 
-/* The time that a string tells; AIS_TIME_NONE where there is none, or none that can be read. */
+/* Returns the time in a string, in ms since the epoch, or AIS_TIME_NONE if there is none or it cannot be parsed. */
 static int64_t time_of(const cJSON *item)
 {
     const char *text = text_of(item);
@@ -91,7 +91,7 @@ static int64_t time_of(const cJSON *item)
     return text != NULL && ais_time_parse(ais_str_of(text), &ms) ? ms : AIS_TIME_NONE;
 }
 
-/* Of a number that is an integer, not below 0, and small enough to be exact; of anything else -1. */
+/* Returns a number that is a non-negative integer and small enough to be exact, or -1 for anything else. */
 static int64_t count_of(const cJSON *item)
 {
     double d;
@@ -115,7 +115,7 @@ static size_t count_elements(const cJSON *array)
 
 /* Jobs. */
 
-/* Of a member that is there, also where its value is not known. */
+/* Returns the text of a string, NULL for an absent member, and "unknown" for a member of any other type. */
 static const char *text_or_unknown(const cJSON *item)
 {
     const char *text = text_of(item);
@@ -123,7 +123,7 @@ static const char *text_or_unknown(const cJSON *item)
     return item != NULL && text == NULL ? "unknown" : text;
 }
 
-/* Returns false where it is no job: nothing is known by which it could be asked for. */
+/* Returns false if object is not a job, or has no id by which it could be requested. */
 static bool parse_job(struct ais_job *job, const cJSON *object)
 {
     enum { ID, SOURCE, DESCRIPTION, END_REASON, STARTED_AT, ENDED_AT, LAST_SEEN_AT, MEMBERS };
@@ -158,7 +158,7 @@ static bool parse_job(struct ais_job *job, const cJSON *object)
     return true;
 }
 
-/* The jobs that hang together from first on. */
+/* Parses a list of count sibling nodes, starting with first. */
 static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t count, struct ais_error *err)
 {
     if (count == 0)
@@ -171,7 +171,7 @@ static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t coun
     }
 
     for (size_t i = 0; i < count; i++) {
-        /* (a single job may be absent) */
+        /* first is NULL if the single job of a response is absent */
         if (i > 0)
             first = first->next;
         if (parse_job(&answer->jobs[answer->njobs], first))
@@ -188,20 +188,20 @@ static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t coun
 
 /* Instances and namespaces. */
 
-/* Whether it can be asked about; a namespace allows no more than its absence does. */
+/* Returns whether the names are valid by the grammar of ais_resource.h, so that the element can be requested. */
 static bool has_resource(const struct ais_instance *instance, enum ais_kind kind)
 {
     return (kind == AIS_NAMESPACES || ais_instance_valid(ais_str_of(instance->id), AIS_PLAIN)) &&
            (instance->namespace == NULL || ais_namespace_valid(ais_str_of(instance->namespace)));
 }
 
-/* A type of null is built-in storage; of any other there are jobs. */
+/* A null type means built-in storage; instances of any other type have jobs. */
 static enum ais_indexed indexed(const cJSON *object, const cJSON *type)
 {
     if (cJSON_IsString(type))
         return AIS_INDEXED_BY_JOBS;
 
-    /* null, and not only absent */
+    /* find_values() has turned null into NULL; check that the member is not absent */
     if (type == NULL && cJSON_GetObjectItemCaseSensitive(object, "type") != NULL)
         return AIS_INDEXED_AS_STORED;
 
@@ -275,7 +275,7 @@ static bool parse_namespace(const char **name, const cJSON *result)
     return *name != NULL;
 }
 
-/* Of a namespace, what is known of an instance is its name, twice. */
+/* Parses an element of a list. A namespace is stored as an instance whose id and namespace are both its name. */
 static bool parse_element(struct ais_instance *element, enum ais_kind kind, const cJSON *item)
 {
     if (kind == AIS_INSTANCES)
@@ -369,7 +369,7 @@ static void parse_errors(struct ais_answer *answer, const cJSON *array)
 
 /* The envelope. */
 
-/* What is a single object: an instance, its statistics, or a namespace. */
+/* Parses a result that is a single object: an instance, its statistics, or a namespace. */
 static int parse_object(struct ais_answer *answer, enum ais_kind kind, const cJSON *result, struct ais_error *err)
 {
     bool fits = kind == AIS_STATS      ? parse_stats(&answer->stats, result)
@@ -405,7 +405,7 @@ static int parse_result(struct ais_answer *answer, enum ais_kind kind, const cJS
     if (kind == AIS_LIST)
         return parse_jobs(answer, result->child, count_elements(result), err);
 
-    /* what stands in an entry of a log is for those who read it */
+    /* log entries are for people to read and are not parsed */
     answer->nlogs = count_elements(result);
 
     return 0;
@@ -484,9 +484,12 @@ void ais_answer_free(struct ais_answer *answer)
     memset(answer, 0, sizeof(*answer));
 }
 
-/* Refusals of our own. */
+/* Errors of our own. */
 
-/* The first character of s as it stands in a JSON string, and its length in s. */
+/*
+ * Writes the first character of s as it appears in a JSON string; an invalid byte becomes U+FFFD. Sets *used to the
+ * character's length in s, and returns the length written.
+ */
 static size_t escape(char out[ESCAPE_MAX], struct ais_str s, size_t *used)
 {
     unsigned char c = (unsigned char) s.data[0];

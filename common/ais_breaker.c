@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/*
- * Decides whether the API is asked at all: after faults in a row it is not, but for a probe now and then, until one
- * succeeds.
- */
+/* Decides whether calls to the API are allowed: after several faults in a row only probes are, until one succeeds. */
 
 #include "ais_breaker.h"
 
 #include <stdbool.h>
 #include <string.h>
 
-/* After its timeout a call is over, give or take. */
-#define GRACE 1000 /* ms */
+/* A call under way is considered lost this many ms after its timeout. */
+#define GRACE 1000
 
 enum sign {
-    SIGN_NONE, /* it was not made, or it is our own fault */
-    SIGN_GOOD, /* somebody is there */
+    SIGN_NONE, /* the call was not made, or the fault is our own */
+    SIGN_GOOD, /* the API responded */
     SIGN_BAD,
 };
 
-/* Without a status there was no answer. The API's own words for an internal error may be about what was asked for
-   alone; a 503 is about all. */
+/*
+ * A status of 0 means that there was no response. A 5xx with the API's own envelope may concern only the requested
+ * resource, but a 503 concerns all.
+ */
 static bool is_outage(const struct ais_verdict *verdict, int status)
 {
     return status == 0 || status == 503 || (status >= 500 && !verdict->pass);
@@ -30,7 +29,7 @@ static enum sign read_sign(const struct ais_verdict *verdict, const struct ais_r
 {
     switch (verdict->fault) {
     case AIS_FAULT_BUDGET:
-        return response->calls > 0 ? SIGN_BAD : SIGN_NONE; /* that failed, and there was none for a repeat */
+        return response->calls > 0 ? SIGN_BAD : SIGN_NONE; /* the first call failed, and none was left for a retry */
     case AIS_FAULT_INTERNAL:
         return SIGN_NONE;
     case AIS_FAULT_CONNECT:
@@ -52,7 +51,7 @@ static void change(struct ais_breaker *b, enum ais_breaker_state state)
     memset(b->calls, 0, sizeof(b->calls));
 }
 
-/* A place among the calls of which one is free: the first of so many; or none, which is so many. */
+/* Returns the first free index in calls[] below places, or places if there is none. */
 static uint32_t free_place(const struct ais_breaker *b, uint32_t places, int64_t now)
 {
     uint32_t place = 0;
@@ -76,7 +75,7 @@ int64_t ais_breaker_wait(const struct ais_breaker *b, int64_t now)
     return free_place(b, places(b), now) < places(b) ? 0 : AIS_BREAKER_PAUSE;
 }
 
-/* Returns how long it may take. */
+/* Returns the timeout of the probe. */
 static int64_t begin_probe(struct ais_breaker *b, struct ais_pass *pass, int64_t timeout, int64_t now)
 {
     pass->probe = true;
@@ -102,7 +101,7 @@ int64_t ais_breaker_enter(struct ais_breaker *b, struct ais_pass *pass, int64_t 
     return 0;
 }
 
-/* Returns whether the call was made as things are now, and in its time. */
+/* Returns whether the breaker's state is still that of when the call began, and the pass has not expired. */
 static bool give_back(struct ais_breaker *b, struct ais_pass *pass)
 {
     bool present = pass->era == b->era && (pass->until == 0 || b->calls[pass->place] == pass->until);

@@ -10,61 +10,63 @@
 #include "ais_policy.h"
 
 /*
- * Whether an account's API is asked at all. While it cannot be reached, calls cost time, memory and what the cache has,
- * and bring nothing: after a few faults in a row the breaker opens, and one call at a time, a probe, finds out whether
- * that is over. The first success closes it; until there are a few more, only some calls are under way at once.
+ * A circuit breaker for the API of an account. While the API is unreachable, calls cost time, memory and cached
+ * answers, without any result. After AIS_BREAKER_FAULTS faults in a row the breaker opens: only one call at a time, a
+ * probe, is allowed, to find out whether the API is back. After the first success the breaker is recovering: at most
+ * AIS_BREAKER_CALLS calls may be under way at once. After AIS_BREAKER_SUCCESSES more successes it closes; any fault
+ * opens it again.
  *
- * What counts as a fault is that nobody is there: no connection, no TLS, no answer, or none in time, 503, or a 5xx that
- * is not the API's own; also where the budget had no call left to find out whether a repeat does better. Anything else
- * that is an answer is a success, whatever it says.
+ * A call is a fault if it did not reach the API: no connection, no TLS, no response, a timeout, a 503, or a 5xx without
+ * the API's own envelope. A failed call is also a fault if the budget had no call left to retry it. Any other response
+ * is a success, whatever it says.
  *
- * While look-ups come in there is a probe about once a second, so that those who ask learn soon that the API is back; a
- * 503 may ask for a longer pause. Most probes are quick ones, of which the caller makes no more than one try of up to
- * AIS_BREAKER_QUICK ms: else one that nobody answers would keep the next from finding out. Now and then one has all the
- * time and tries that a call has, for an API that takes long.
+ * As long as there are lookups, there is about one probe a second, so that clients soon see that the API is back; a 503
+ * may request a longer pause with Retry-After. Most probes are quick: the caller makes only one try of at most
+ * AIS_BREAKER_QUICK ms, so that an unanswered probe does not delay the next one. Every AIS_BREAKER_LONG ms a probe has
+ * the full timeout and all retries of a call, in case the API is slow.
  *
- * Pure and plain data, all zero at first, so that it may lie in shared memory, under the caller's lock. now is ms of a
- * clock that nobody sets.
+ * The functions are pure. The structures are plain data, initially all zero, and may be kept in shared memory; the
+ * caller holds a lock around each call. now is in ms of a monotonic clock.
  */
 
 #pragma GCC visibility push(hidden)
 
-#define AIS_BREAKER_FAULTS 5    /* in a row, that open it */
-#define AIS_BREAKER_CALLS 16    /* at once, until there were so many successes: */
-#define AIS_BREAKER_SUCCESSES 3 /* since it was closed */
+#define AIS_BREAKER_FAULTS 5    /* faults in a row that open the breaker */
+#define AIS_BREAKER_CALLS 16    /* concurrent calls while recovering */
+#define AIS_BREAKER_SUCCESSES 3 /* successes while recovering that close the breaker */
 
-#define AIS_BREAKER_PAUSE (1 * 1000) /* ms between two probes, less up to a quarter */
-#define AIS_BREAKER_PAUSE_MAX (15 * 1000)
-#define AIS_BREAKER_QUICK (1 * 1000) /* ms */
-#define AIS_BREAKER_LONG (15 * 1000) /* ms between two probes that have all the time */
+#define AIS_BREAKER_PAUSE (1 * 1000)      /* ms between two probes, less up to a quarter */
+#define AIS_BREAKER_PAUSE_MAX (15 * 1000) /* ms, the longest pause that a 503 may request */
+#define AIS_BREAKER_QUICK (1 * 1000)      /* ms, the timeout of a quick probe */
+#define AIS_BREAKER_LONG (15 * 1000)      /* ms between two probes with the full timeout */
 
 enum ais_breaker_state {
-    AIS_BREAKER_CLOSED, /* all is well */
+    AIS_BREAKER_CLOSED, /* all calls are allowed */
     AIS_BREAKER_OPEN,
-    AIS_BREAKER_RECOVERING, /* it has answered once */
+    AIS_BREAKER_RECOVERING, /* the API has responded once */
 };
 
 struct ais_breaker {
     enum ais_breaker_state state;
-    enum ais_fault fault;             /* while it is not closed: the last one */
-    uint32_t era;                     /* counts the changes of state */
-    uint32_t count;                   /* of faults in a row while it is closed, of successes while it recovers */
+    enum ais_fault fault;             /* the last one, unless closed */
+    uint32_t era;                     /* the number of state changes */
+    uint32_t count;                   /* closed: faults in a row; recovering: successes */
     int64_t since;                    /* when it opened */
-    int64_t due;                      /* when the next probe is */
-    int64_t long_at;                  /* when the last one was that had all the time */
-    int64_t calls[AIS_BREAKER_CALLS]; /* those under way are over by then; open, the first is the probe */
+    int64_t due;                      /* when the next probe is allowed */
+    int64_t long_at;                  /* when the last probe with the full timeout began, or the breaker opened */
+    int64_t calls[AIS_BREAKER_CALLS]; /* when each call under way is over at the latest; open: [0] is the probe */
 };
 
-/* One call that may be made. */
+/* The permission to make one call. */
 struct ais_pass {
-    uint32_t era;
-    uint32_t place; /* among the breaker's calls */
-    int64_t until;  /* in that place; 0: it has none */
+    uint32_t era;   /* of the breaker, when the pass was given */
+    uint32_t place; /* the index in calls[] */
+    int64_t until;  /* the value in calls[]; 0: the call is not listed there */
     bool probe;
-    bool quick;
+    bool quick; /* only one try, of at most AIS_BREAKER_QUICK ms */
 };
 
-/* What has come to light, once each way. */
+/* Changes that the caller may want to log, each reported once. */
 enum ais_breaker_news {
     AIS_BREAKER_NO_NEWS,
     AIS_BREAKER_OPENED,
@@ -72,30 +74,30 @@ enum ais_breaker_news {
 };
 
 /*
- * Asks for a call that takes timeout ms at most. Returns 0, with a pass that is to be given back by
- * ais_breaker_settle() or ais_breaker_cancel() once; or how long to wait, in ms. One that is not given back, since its
- * process was killed, is taken to be lost a second after it should have ended.
+ * Requests permission for a call that takes at most timeout ms. Returns 0 and fills *pass, which the caller returns
+ * exactly once, with ais_breaker_settle() or ais_breaker_cancel(); or returns how long to wait, in ms. If the process
+ * is killed before it returns a pass, the pass expires one second after the end of its timeout.
  */
 int64_t ais_breaker_enter(struct ais_breaker *b, struct ais_pass *pass, int64_t timeout, int64_t now);
 
-/* The call was not made, or was dropped. */
+/* Returns a pass whose call was not made or was dropped. */
 void ais_breaker_cancel(struct ais_breaker *b, struct ais_pass *pass);
 
 /*
- * What came of the call. random, uniform over its whole range, spreads the probes. A fault of a call that began before
- * the breaker has changed says nothing new.
+ * Returns a pass with the result of its call. random, uniform over its whole range, spreads the probes. A fault is
+ * ignored if the breaker has changed its state since the call began.
  */
 enum ais_breaker_news ais_breaker_settle(struct ais_breaker *b, struct ais_pass *pass,
                                          const struct ais_verdict *verdict, const struct ais_response *response,
                                          uint32_t random, int64_t now);
 
-/* How long until a call may be made, if all that are under way go on; 0 for now. */
+/* Returns in how many ms a call may be allowed, assuming that the calls under way continue; 0 if one is allowed now. */
 int64_t ais_breaker_wait(const struct ais_breaker *b, int64_t now);
 
-/* Closes it, as for another API. */
+/* Closes the breaker, for instance because the account has a new API URL. */
 void ais_breaker_reset(struct ais_breaker *b);
 
-/* "closed", "open", "recovering"; a constant string. */
+/* Returns the name as a constant string: "closed", "open" or "recovering". */
 const char *ais_breaker_state_name(enum ais_breaker_state state);
 
 #pragma GCC visibility pop

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Counts calls in rolling intervals and tells whether one more may be sent. ais_budget_merge() merges the configured
- * limits of accounts that share a credential. ais_budget_observe() takes over what the API says of its own limits.
+ * Counts calls in rolling intervals, and decides whether another one may be sent. ais_budget_merge() merges the
+ * configured limits of accounts that share a credential. ais_budget_observe() applies the API's own limits.
  */
 
 #include "ais_budget.h"
@@ -29,7 +29,7 @@ static int64_t max64(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* n / m, rounded up; without overflow. */
+/* Returns n / m, rounded up, without overflow. */
 static int64_t divide_up(int64_t n, int64_t m)
 {
     return n / m + (n % m != 0);
@@ -40,17 +40,17 @@ static uint32_t saturate(uint64_t n)
     return n < UINT32_MAX ? (uint32_t) n : UINT32_MAX;
 }
 
-/* The calls that have ended. */
+/* Calls that have ended. */
 
-/* The ring's group number i, 0 being the oldest. */
+/* Returns the index in the ring of group i; group 0 is the oldest. */
 static uint32_t group(const struct ais_budget_window *w, uint32_t i)
 {
     return (w->first + i) % GROUPS;
 }
 
 /*
- * How long ago the last call of group number i ended. The times are kept modulo 2^32: a group leaves at an age of 2^31
- * at most, and tell() sees to it that none gets much older unseen.
+ * Returns how long ago the last call of group i ended. Times are stored modulo 2^32. This is unambiguous because a
+ * group expires at an age of 2^31 at the latest, and tell() clears all groups after a longer pause.
  */
 static int64_t age(const struct ais_budget_window *w, uint32_t i, int64_t now)
 {
@@ -66,8 +66,9 @@ static void forget_old(struct ais_budget_window *w, int64_t now)
 }
 
 /*
- * Adds calls that ended so long ago, and after all that were added before, to the newest group, or to a new one where
- * that has its share. All but the newest have it, so that the ring is only ever full after the limit was lowered.
+ * Adds calls that ended ago ms ago, after all that were added before. They go to the newest group, or to a new group if
+ * the newest one already has its share of the limit. All other groups have their share, so the ring can only be full
+ * after the limit was lowered.
  */
 static void count_ended(struct ais_budget_window *w, uint64_t calls, int64_t ago, int64_t now)
 {
@@ -98,7 +99,7 @@ static uint64_t count_window(const struct ais_budget_window *w)
     return sum;
 }
 
-/* The calls under way. */
+/* Calls under way. */
 
 static uint64_t count_flying(const struct ais_budget *b)
 {
@@ -110,18 +111,18 @@ static uint64_t count_flying(const struct ais_budget *b)
     return sum;
 }
 
-/* Calls under way have ended, so long ago. */
+/* Records that calls under way ended ago ms ago. */
 static void land(struct ais_budget *b, uint32_t *flying, uint32_t calls, int64_t ago)
 {
     for (uint32_t i = 0; i < b->nwindows; i++)
         count_ended(&b->windows[i], calls, ago, b->now);
 
-    /* the compiler shall not forget them first */
+    /* the compiler must not move the subtraction before the addition */
     atomic_signal_fence(memory_order_seq_cst);
     *flying -= calls;
 }
 
-/* Those whose hold has passed. */
+/* Ends the calls whose hold has passed. */
 static void land_overdue(struct ais_budget *b)
 {
     int64_t now_slot = b->now / b->width;
@@ -135,7 +136,8 @@ static void land_overdue(struct ais_budget *b)
     b->slot = now_slot;
 }
 
-/* Makes the slots so wide that the ring holds a hold. Calls under way must be found again in wider ones. */
+/* Makes the slots so wide that the ring spans a hold. While there are calls under way, the new width is a multiple of
+ * the old one, so that their tickets lead to the new slots. */
 static void set_hold(struct ais_budget *b, int64_t hold)
 {
     uint32_t old[SLOTS];
@@ -159,8 +161,9 @@ static void set_hold(struct ais_budget *b, int64_t hold)
     b->slot = b->now / width;
 }
 
-/* All of it. */
+/* The whole budget. */
 
+/* Advances the time: old calls expire, and calls whose hold has passed end. */
 static void tell(struct ais_budget *b, int64_t now)
 {
     int64_t before = b->now;
@@ -179,7 +182,7 @@ static void tell(struct ais_budget *b, int64_t now)
     land_overdue(b);
 }
 
-/* What one limit leaves. */
+/* Returns how many calls the limit still allows. */
 static uint32_t room(const struct ais_budget_window *w, uint64_t flying)
 {
     uint64_t spent = count_window(w) + flying;
@@ -192,7 +195,7 @@ static bool is_closed(const struct ais_budget *b)
     return b->now < b->closed_until;
 }
 
-/* The least that one of the API's own limits leaves, as far as it is known. */
+/* Returns the fewest calls left by the API's own limits; UINT32_MAX if none is known. */
 static uint32_t left_by_api(const struct ais_budget *b)
 {
     int64_t left = UINT32_MAX;
@@ -205,7 +208,7 @@ static uint32_t left_by_api(const struct ais_budget *b)
     return (uint32_t) left;
 }
 
-/* The window that knows most about the last interval: the shortest that is long enough, else the longest. */
+/* Returns the window that knows most about the last interval: the shortest that is long enough, or else the longest. */
 static const struct ais_budget_window *best_window(const struct ais_budget *b, int64_t interval)
 {
     const struct ais_budget_window *best = &b->windows[0];
@@ -258,7 +261,7 @@ static void derive_window(struct ais_budget_window *w, const struct ais_budget *
     const struct ais_budget_window *source = best_window(old, w->limit.interval);
     uint64_t known = count_flying(old) + count_window(source);
 
-    /* All others had left the source before; it may be that they have not left this window. */
+    /* All other calls have expired in source, but may not have expired in this window. */
     if (source->limit.interval < w->limit.interval && known < old->taken)
         count_ended(w, old->taken - known, source->limit.interval + 1, old->now);
 
@@ -316,14 +319,14 @@ ais_ticket ais_budget_take(struct ais_budget *b, int64_t now)
     return (ais_ticket) latest_end;
 }
 
-/* Where the call is counted that the ticket stands for; NULL where it is not under way any more. */
+/* Returns the counter that contains the call of a ticket, or NULL if the call is no longer under way. */
 static uint32_t *find_flying(struct ais_budget *b, ais_ticket ticket)
 {
     int64_t latest_end = (int64_t) ticket;
     uint32_t *flying;
 
     if (ticket == AIS_TICKET_NONE || latest_end < b->now)
-        return NULL; /* land_overdue() sees to it, or has done so */
+        return NULL; /* land_overdue() ends it, or has done so */
 
     flying = &b->flying[latest_end / b->width % SLOTS];
     return *flying > 0 ? flying : NULL;
@@ -351,7 +354,7 @@ void ais_budget_cancel(struct ais_budget *b, ais_ticket ticket, int64_t now)
     }
 }
 
-/* How long until the limit leaves a call again. */
+/* Returns in how many ms the limit allows a call again. */
 static int64_t wait_window(const struct ais_budget_window *w, uint64_t flying, int64_t now)
 {
     uint64_t spent = count_window(w) + flying;
@@ -402,7 +405,7 @@ uint32_t ais_budget_left(struct ais_budget *b, int64_t now)
     return (uint32_t) min64(left, left_by_api(b));
 }
 
-/* The calls of a limit that are not the part's: at least one. */
+/* Returns the calls of a limit without those that the part has spent, at least 1. */
 static uint64_t calls_of_others(const struct ais_budget *b, const struct ais_budget *part, uint32_t window)
 {
     uint64_t calls = b->windows[window].limit.calls;
@@ -477,7 +480,7 @@ void ais_budget_close(struct ais_budget *b, int64_t until, int64_t now)
     b->closed_until = max64(b->closed_until, until);
 }
 
-/* Where that limit is kept; NULL: nowhere. */
+/* Returns where the limit is stored, or NULL if it is not to be stored. */
 static struct ais_limit *find_observed(struct ais_budget *b, const struct ais_limit *limit)
 {
     struct ais_limit *seen = ais_limits_find(b->observed, b->nobserved, limit->name);
@@ -516,7 +519,7 @@ void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int
     if (told.left < 0)
         return;
 
-    /* from here on one second later, as what is kept is */
+    /* stored resets are one second later than stated */
     reset_at = limit->reset_at + SECOND;
     left = max64(0, limit->left - (int64_t) count_flying(b));
 
@@ -529,7 +532,7 @@ void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int
     }
 }
 
-/* A part. */
+/* Parts. */
 
 struct ais_budget_limit ais_budget_part_of(struct ais_budget_limit limit, uint32_t percent)
 {
@@ -541,7 +544,7 @@ struct ais_budget_limit ais_budget_part_of(struct ais_budget_limit limit, uint32
     return (struct ais_budget_limit){1, min64(limit.interval * 100 / (int64_t) hundredths, AIS_BUDGET_INTERVAL_MAX)};
 }
 
-/* The whole knows when the call ends. Here it has ended as soon as it is counted. */
+/* The whole tracks the end of the call. In the part, it ends as soon as it is taken. */
 ais_ticket ais_budget_part_take(struct ais_budget *part, struct ais_budget *whole, int64_t now)
 {
     ais_ticket ticket;

@@ -14,9 +14,10 @@
 #include <unistd.h>
 
 /*
- * libcurl has no function that loads the certificates; it does so in a handshake, right after it has sent the
- * ClientHello. So it gets a server, a Unix socket without a name in the file system, that takes the ClientHello and
- * hangs up. (A socket pair would be simpler, but CURL_SOCKOPT_ALREADY_CONNECTED does not work in libcurl 7.88.)
+ * libcurl has no function to load the certificates. It loads them during a handshake, right after sending the
+ * ClientHello. So we let it connect to a server of our own, on an abstract Unix socket, that closes the connection
+ * after the ClientHello. (A socket pair would be simpler, but CURL_SOCKOPT_ALREADY_CONNECTED does not work in libcurl
+ * 7.88.)
  */
 
 #define LOAD_TIMEOUT_MS 30000L
@@ -28,13 +29,13 @@ CURLcode ais_ca_configure(CURL *easy, const char *ca_file)
     if (ca_file != NULL)
         rc = curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
     if (rc == CURLE_OK)
-        rc = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* a directory would turn the cache off */
-    /* Some TLS libraries know no such cache: then all is well, only slower. */
+        rc = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* a directory would disable the cache */
+    /* Not all TLS libraries support the cache; without it, connections only take longer. */
     (void) curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, -1L);
     return rc;
 }
 
-/* A better reason than libcurl's, where there is one. */
+/* Reports a file that cannot be opened, with a better reason than libcurl gives. */
 static int check_readable(const char *file, struct ais_error *err)
 {
     int fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
@@ -47,7 +48,7 @@ static int check_readable(const char *file, struct ais_error *err)
     return 0;
 }
 
-/* Listens on an abstract address that the kernel chooses. Fills name, and returns the descriptor or -1. */
+/* Listens on an abstract address chosen by the kernel. Returns the descriptor and fills name, or returns -1. */
 static int open_server(char *name, size_t size)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -61,7 +62,7 @@ static int open_server(char *name, size_t size)
         close(fd);
         return -1;
     }
-    /* A zero byte, then the name, not terminated. */
+    /* sun_path holds a zero byte and then the name, which is not NUL-terminated. */
     len -= (socklen_t) offsetof(struct sockaddr_un, sun_path) + 1;
     if (len >= size) {
         close(fd);
@@ -88,7 +89,7 @@ static CURLcode prepare(CURL *easy, const char *ca_file, const char *server, cha
     return rc;
 }
 
-/* Runs the only transfer to its end. *peer is the server's side of it, or -1 where it did not connect. */
+/* Runs the only transfer. *peer becomes the server's end of the connection, or stays -1 if there was none. */
 static CURLcode run(CURLM *multi, CURL *easy, int server, int *peer)
 {
     CURLcode code = CURLE_FAILED_INIT;
@@ -142,7 +143,7 @@ static int load(CURLM *multi, CURL *easy, const char *ca_file, struct ais_error 
         ais_error_set(err, "trusted certificates: %s", message[0] != '\0' ? message : curl_easy_strerror(code));
         return -1;
     }
-    return 0; /* the handshake has failed, but not before it had them */
+    return 0; /* the handshake has failed, but only after the certificates were loaded */
 }
 
 int ais_ca_load(CURLM *multi, const char *ca_file, struct ais_error *err)

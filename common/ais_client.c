@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Drives libcurl's multi handle: passes on what the caller's event loop tells, and notes for each fetch what libcurl
- * reports.
+ * Drives libcurl's multi handle: passes events from the caller's event loop to libcurl, and libcurl's results to the
+ * fetches.
  */
 
 #include "ais_client.h"
@@ -19,11 +19,12 @@
 
 #define MAX_STREAMS 100
 
-/* Idle connections that are kept where there is no limit per host. libcurl's own limit would follow the number of
-   fetches, and close after each burst what the next one needs. */
+/* The number of connections that are kept if there is no limit per host. libcurl's default depends on the number of
+ * fetches, and would close after each burst the connections that the next burst needs. */
 #define MAX_CONNECTIONS 32
 
-/* Each call into the client is between these two. A callback may call in again: only the outermost sets the timer. */
+/* Each call into the client is enclosed in enter() and leave(). Callbacks may call the client again; only the outermost
+ * call sets the timer. */
 
 static void enter(struct ais_client *client)
 {
@@ -57,7 +58,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *s
     if (events == 0 && fcntl(fd, F_GETFD) == -1)
         fd = -1;
     if (client->driver.watch(client->driver.data, fd, events, &kept) != 0 && events != 0) {
-        /* Told to libcurl, this would end all transfers. */
+        /* If this function returned an error, libcurl would end all transfers. */
         (void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &fetch);
         if (fetch != NULL)
             ais_fetch_doom(fetch, "out of connections: the event loop cannot watch another socket");
@@ -107,7 +108,8 @@ static int open_multi(struct ais_client *client)
     return 0;
 }
 
-/* Out of memory, libcurl 7.88 may leave a damaged table of sockets behind, and crash on it later. */
+/* Replaces the multi handle after it has run out of memory: libcurl 7.88 may have damaged its table of sockets, and
+ * could crash later. */
 static void start_over(struct ais_client *client)
 {
     client->broken = false;
@@ -120,13 +122,13 @@ static void start_over(struct ais_client *client)
     ais_fetch_doom_all(client, "out of memory");
 }
 
-/* What libcurl has found out when it was called last. */
+/* Handles the transfers that ended in the last call of libcurl. */
 static void take_messages(struct ais_client *client)
 {
     CURLMsg *msg;
     int n;
 
-    /* One at a time: a callback may cancel any fetch, which takes its message out of the queue. */
+    /* Read one message at a time: a callback may cancel any fetch, which removes its message from the queue. */
     while ((msg = curl_multi_info_read(client->multi, &n)) != NULL) {
         struct ais_fetch *fetch = NULL;
 
@@ -212,7 +214,7 @@ int ais_client_load_ca(struct ais_client *client, const char *ca_file, struct ai
 {
     int rc;
 
-    /* The driver shall not see this. */
+    /* The driver must not see the sockets and timers of this. */
     curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, NULL);
     curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, NULL);
     rc = ais_ca_load(client->multi, ca_file != NULL ? ca_file : client->ca_file, err);
@@ -313,7 +315,7 @@ void ais_client_perform(struct ais_client *client)
 
     enter(client);
     client->called_at = ais_clock();
-    (void) curl_multi_perform(client->multi, &n); /* what has failed is said by its message, or by its deadline */
+    (void) curl_multi_perform(client->multi, &n); /* a failure shows in the messages, or as a timeout */
     take_messages(client);
     ais_fetch_expire(client);
     leave(client);

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <time.h>
 
-/* Time for deadlines and budgets: milliseconds of a clock that nobody sets. For any thread; never blocks. */
+/* Time for deadlines and budgets, in ms of a monotonic clock. May be called from any thread; never blocks. */
 
 #define AIS_NEVER INT64_MAX
 
@@ -28,7 +28,7 @@ static inline int64_t ais_later(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* From now until then, never negative. */
+/* Returns the ms from now until then; 0 if that has passed. */
 static inline int64_t ais_clock_until(int64_t then)
 {
     int64_t left = then - ais_clock();

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/*
- * Keeps the books of open connections: which have failed, which have brought too much, and which one a try may go by.
- */
+/* Keeps records of open connections: which have failed, which have received too much, and which one a try may use. */
 
 #include "ais_connection.h"
 
@@ -12,9 +10,10 @@
 #define FAULTS_MAX 3
 
 #define AVOID_MAX (sizeof(((struct ais_avoid *) NULL)->failed) / sizeof(uint64_t))
+
 /*
- * What floods may cost altogether: in the worst way that is known, a flood of 256 KiB is 7 ms of work, one of 1 MiB, on
- * a connection that has given large answers before, 25 ms.
+ * These limit the total cost of floods. In the worst known case, a flood of 256 KiB costs 7 ms of CPU time, and one of
+ * 1 MiB, on a connection that has carried large responses before, 25 ms.
  */
 #define REST_MS 250
 #define SUSPECT_MS 10000
@@ -37,7 +36,7 @@ enum ais_outcome ais_connection_outcome(enum ais_fault fault, int status)
         return AIS_OUTCOME_FAULT;
 
     default:
-        return AIS_OUTCOME_NONE; /* ours, or before there was a connection */
+        return AIS_OUTCOME_NONE; /* our own fault, or there was no connection yet */
     }
 }
 
@@ -147,7 +146,7 @@ bool ais_connection_survives(const struct ais_connection *connection, enum ais_o
     return ais_connection_is_usable(&after);
 }
 
-/* FNV-1a. One for another makes a try wait for a moment, no more. */
+/* FNV-1a. A collision only makes a try wait for a moment. */
 static uint64_t hash(struct ais_str s)
 {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
@@ -157,7 +156,7 @@ static uint64_t hash(struct ais_str s)
     return h;
 }
 
-/* id is that of the connection, or 0 where that was not its end. */
+/* Notes a flood. id is that of the connection if it has to be cut, or 0 if it is being closed anyway. */
 static void note(struct ais_connections *connections, const struct ais_connection *connection, uint64_t id, int64_t now)
 {
     struct ais_str origin = {connection->origin, connection->origin_len};
@@ -241,12 +240,12 @@ bool ais_connection_is_barred(const struct ais_connections *connections, struct 
     return false;
 }
 
-/* What goes by one label. */
+/* The connections with one label. */
 struct lane {
-    bool avoided;
-    bool coming;
+    bool avoided; /* one of them has to be avoided */
+    bool coming;  /* one is being opened */
     bool up;
-    unsigned faults; /* of the best that is up */
+    unsigned faults; /* of the one with the fewest that is up */
 };
 
 void ais_connection_avoid(struct ais_avoid *avoid, uint64_t id)
@@ -256,7 +255,7 @@ void ais_connection_avoid(struct ais_avoid *avoid, uint64_t id)
 
 static bool is_avoided(const struct ais_connection *c, const struct ais_avoid *avoid)
 {
-    /* (no connection has the id 0) */
+    /* unused elements are 0, which is not the id of any connection */
     for (size_t i = 0; i < AVOID_MAX; i++) {
         if (avoid->failed[i] == c->id)
             return true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Reads the secret of an account from its file, sees when the file is another, and makes the headers of a request. */
+/* Reads a credential from its file, detects changes of the file, and builds request headers. */
 
 #include "ais_credential.h"
 
@@ -26,16 +26,16 @@
 /* "Authorization: Bearer ", the longest of the names, with room to spare. */
 #define NAME_MAX_LEN 32
 
-/* In the place of a stamp, where there is no file, or no way to it. */
+/* The stamp of a file that does not exist or cannot be reached. */
 #define ABSENT 1
 
 #define NAMED "credential:"
 #define DIRECTORY_VARIABLE "CREDENTIALS_DIRECTORY"
 
-/* The file is read straight into secret, so that no other memory ever holds it. */
+/* The file is read directly into secret, so that no other memory ever contains it. */
 struct ais_credential {
-    uint64_t version; /* the stamp of the file that it was read from */
-    uint64_t seen;    /* the stamp of the file when it was looked at last, or ABSENT */
+    uint64_t version; /* the stamp of the file when it was read */
+    uint64_t seen;    /* the stamp of the file when it was last checked, or ABSENT */
     mode_t mode;
     bool is_read_only; /* on a file system that is mounted so */
     char file[AIS_CREDENTIAL_PATH_MAX];
@@ -43,7 +43,7 @@ struct ais_credential {
     char secret[SECRET_MAX + 4];
 };
 
-/* What a message calls the file and what belongs into it. */
+/* The words for the file and for its content in messages. */
 struct secret_kind {
     const char *name;
     const char *content;
@@ -62,7 +62,7 @@ void ais_wipe(void *p, size_t len)
 
 static struct ais_credential *credential_alloc(struct ais_error *err)
 {
-    /* cppcheck-suppress invalidFunctionArg; what mmap(2) says of MAP_ANONYMOUS */
+    /* cppcheck-suppress invalidFunctionArg; mmap(2) requires -1 for MAP_ANONYMOUS */
     void *p = mmap(NULL, sizeof(struct ais_credential), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (p == MAP_FAILED) {
@@ -140,7 +140,7 @@ static uint64_t mix(uint64_t hash, uint64_t word)
     return hash ^ (hash >> 32);
 }
 
-/* Which file it is, and when it was changed. */
+/* Returns a hash that identifies the file and its last change. It is neither 0 nor ABSENT. */
 static uint64_t stamp_of(const struct stat *st)
 {
     uint64_t hash = mix(0, (uint64_t) st->st_dev);
@@ -199,7 +199,7 @@ static enum ais_renewal refuse_open(const struct secret_kind *kind, const char *
     return error == EACCES || error == EPERM ? AIS_RENEWAL_CLOSED : AIS_RENEWAL_UNUSABLE;
 }
 
-/* Opens a regular file; a fifo or a terminal in its place must not make the daemon wait. */
+/* Opens a regular file. If it is a FIFO or a terminal, the daemon must not block. */
 static enum ais_renewal open_secret(const struct secret_kind *kind, const char *file, int *fd, struct stat *st,
                                     struct ais_error *err)
 {
@@ -235,7 +235,7 @@ static ssize_t read_all(int fd, char *buf, size_t size)
     return (ssize_t) len;
 }
 
-/* Takes one line break, LF or CRLF, off the end. */
+/* Returns the length without a trailing LF or CRLF. */
 static size_t chop(const char *text, size_t len)
 {
     if (len > 0 && text[len - 1] == '\n') {
@@ -246,7 +246,7 @@ static size_t chop(const char *text, size_t len)
     return len;
 }
 
-/* How many bytes of visible ASCII text begins with. */
+/* Returns how many bytes of visible ASCII are at the beginning of text. */
 static size_t count_visible(const char *text, size_t len)
 {
     size_t n = 0;
@@ -372,11 +372,11 @@ static enum ais_renewal read_secret(struct ais_credential *cred, const struct se
     ais_wipe(cred->secret + len, SECRET_MAX + 4 - len);
     cred->version = cred->seen = stamp_of(&st);
     cred->mode = st.st_mode;
-    memcpy(cred->file, file, strlen(file) + 1); /* it could be opened, so it is not too long */
+    memcpy(cred->file, file, strlen(file) + 1); /* it fits, because open() accepted it */
     return AIS_RENEWAL_DONE;
 }
 
-/* What was read of a file that does not do is wiped, too. */
+/* Reads a file into a new credential that replaces *cred. On failure *cred is kept, and what was read is wiped. */
 static enum ais_renewal read_credential(struct ais_credential **cred, const char *email, const char *file,
                                         struct ais_error *err)
 {
@@ -423,7 +423,7 @@ struct ais_credential *ais_credential_token(const char *file, struct ais_error *
     return cred;
 }
 
-/* It only has to be fit for a header; whether the address exists, the API knows. */
+/* Checks only that the address can be used in a header; whether it exists is up to the API. */
 static int check_email(const char *email, struct ais_error *err)
 {
     const char *at = strchr(email, '@');
@@ -499,7 +499,7 @@ static int add_header(const char *name, const char *value, int (*add)(void *data
     size_t value_len = strlen(value);
     int rc;
 
-    /* Not with printf, which may keep a buffer of its own. */
+    /* Not with printf(), which may leave a copy in a buffer of its own. */
     memcpy(line, name, name_len); /* NOLINT(bugprone-not-null-terminated-result): the rest follows */
     memcpy(line + name_len, value, value_len + 1);
     rc = add(data, line);

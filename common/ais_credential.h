@@ -12,14 +12,16 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * The secret of an account: an API token, or an API email and key. It lives in pages of its own that are left out of
- * core dumps (where the system can), becomes headers at the last moment, and is wiped when freed or replaced.
+ * The credential of an account: an API token, or an email address and an API key. It is kept in memory pages of its
+ * own, which are excluded from core dumps (if the system supports that), is turned into headers only when needed, and
+ * is wiped when it is freed or replaced.
  *
- * Threads may share a credential as long as none frees or renews it. After a fork each process has its own.
+ * Threads may share a credential as long as none of them frees or renews it. After a fork each process has its own
+ * copy.
  */
 struct ais_credential;
 
-/* The longest name of a file that can hold a secret, and its end. */
+/* The size of the longest file name, including the NUL. */
 #define AIS_CREDENTIAL_PATH_MAX 4096
 
 /*
@@ -42,34 +44,34 @@ int ais_credential_path(char path[AIS_CREDENTIAL_PATH_MAX], const char *value, c
  */
 struct ais_credential *ais_credential_token(const char *file, struct ais_error *err);
 
-/* The same for the previous scheme: the key from a file, and the email address it belongs to. */
+/* Does the same for the API's older scheme: reads the API key from a file; email is the address that it belongs to. */
 struct ais_credential *ais_credential_email_key(const char *email, const char *key_file, struct ais_error *err);
 
-/* What became of a file since it was last looked at. */
+/* The result of checking a file. */
 enum ais_renewal {
-    AIS_RENEWAL_NONE,     /* nothing */
-    AIS_RENEWAL_DONE,     /* it has changed, and is read */
-    AIS_RENEWAL_CLOSED,   /* it has changed, and we may not read it */
-    AIS_RENEWAL_UNUSABLE, /* it has changed, and does not do, or is gone; *err says why */
+    AIS_RENEWAL_NONE,     /* it has not changed, or cannot be read just now */
+    AIS_RENEWAL_DONE,     /* it has changed, and was read */
+    AIS_RENEWAL_CLOSED,   /* it has changed, and permission to read it is denied; *err says why */
+    AIS_RENEWAL_UNUSABLE, /* it has changed or is gone, and cannot be used; *err says why */
 };
 
 /*
- * Looks whether the file has changed, and if so, reads it. Where it cannot be used, *cred stays as it is, and the file
- * is not looked at again until it changes once more. The old secret is wiped: *cred may be another one afterwards.
- * Costs one stat() of the file where nothing has changed.
+ * Reads the file again if it has changed. On success, the old credential is wiped and freed, and *cred is a new one. If
+ * the file cannot be used, *cred stays as it is, and the file is not read again until it changes once more. If the file
+ * has not changed, this costs one stat().
  */
 enum ais_renewal ais_credential_renew(struct ais_credential **cred, struct ais_error *err);
 
-/* The file that it was read from. */
+/* Returns the name of the file that the credential was read from. It belongs to the credential. */
 const char *ais_credential_file(const struct ais_credential *cred);
 
 /*
- * A number that differs whenever the file has been written to or replaced, and says nothing of what is in it: processes
- * that read the same file tell each other by it which state of the file they know. Never 0.
+ * Returns a number that changes whenever the file is written or replaced, and reveals nothing about the secret.
+ * Processes that read the same file use it to tell each other which version of the file they have. Never 0.
  */
 uint64_t ais_credential_version(const struct ais_credential *cred);
 
-/* The same of the file as it was looked at last, also where it could not be used then. */
+/* Returns the same number for the file as it was last checked, even if it could not be used. */
 uint64_t ais_credential_seen(const struct ais_credential *cred);
 
 /*
@@ -87,17 +89,17 @@ const char *ais_credential_oddity(const struct ais_credential *cred);
 /* Whether two credentials are the same; how long that takes tells nothing about where they differ. */
 bool ais_credential_equal(const struct ais_credential *a, const struct ais_credential *b);
 
-/* Wipes and frees; NULL is fine. */
+/* Wipes and frees a credential. NULL is accepted. */
 void ais_credential_free(struct ais_credential *cred);
 
 /*
  * Calls add(data, header) for each header line ("Authorization: Bearer ...", or "X-Auth-Email: ..." and "X-Auth-Key:
- * ..."). The line is on the stack and wiped once add has returned. Stops at the first non-zero return of add and
- * returns it; 0 otherwise.
+ * ..."). The line is on the stack, and is wiped after add has returned. If add returns non-zero, stops and returns
+ * that; otherwise returns 0.
  */
 int ais_credential_headers(const struct ais_credential *cred, int (*add)(void *data, const char *header), void *data);
 
-/* Overwrites memory in a way that no compiler takes away. */
+/* Overwrites memory with zeros. Unlike memset(), the compiler cannot optimize it away. */
 void ais_wipe(void *p, size_t len);
 
 #pragma GCC visibility pop

@@ -15,7 +15,7 @@ static void put_field(struct ais_writer *w, struct ais_str name, struct ais_str 
     ais_writer_put(w, AIS_STR("\n"));
 }
 
-/* The text up to the end of a line, which is skipped. Returns whether there was one. */
+/* Reads a line and skips the line break. Returns whether there was a line break. */
 static bool take_line(struct ais_cursor *cur, struct ais_str *line)
 {
     size_t start = cur->pos;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Writes the metrics of a list of jobs, of an instance, and of what is indexed in it. */
+/* Writes the metrics of a list of jobs, of an instance, and of its statistics. */
 
 #include "ais_exposition.h"
 
@@ -12,7 +12,7 @@
 struct writer {
     struct ais_writer text;
     const struct ais_exposition *from;
-    const char *name; /* of the family that is being written */
+    const char *name; /* of the current metric family */
 };
 
 static void put(struct writer *w, const char *s)
@@ -32,7 +32,7 @@ static void begin_family(struct writer *w, const char *name, const char *help)
     put(w, " gauge\n");
 }
 
-/* A backslash, a quote and the end of a line are escaped in a value, and nothing else is. */
+/* In the value of a label only backslashes, quotes and line feeds are escaped. */
 static void put_escaped(struct writer *w, char c)
 {
     if (c == '\n') {
@@ -54,7 +54,7 @@ static void put_label(struct writer *w, const char *name, struct ais_str value)
     put(w, "\"");
 }
 
-/* All of a sample but its value. state is a label; NULL: there is none. */
+/* Writes a sample without its value. state is the value of the label "state", or NULL for no such label. */
 static void begin_sample(struct writer *w, const char *state)
 {
     const struct ais_resource *res = w->from->resource;
@@ -78,7 +78,7 @@ static void put_number(struct writer *w, const char *state, int64_t value)
     put(w, text);
 }
 
-/* A family of one point in time, which is not before the epoch. */
+/* Writes a metric family with one time. ms must not be negative, except for AIS_TIME_NONE, which writes nothing. */
 static void put_time(struct writer *w, const char *name, const char *help, int64_t ms)
 {
     char text[32];

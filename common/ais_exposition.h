@@ -7,8 +7,8 @@
 #include "ais_resource.h"
 
 /*
- * What an answer tells, for Prometheus: text format 0.0.4 (Prometheus' documentation, "Exposition formats"). Pure; for
- * any thread or process.
+ * Writes an answer as metrics in Prometheus' text format 0.0.4 (Prometheus' documentation, "Exposition formats"). All
+ * functions are pure and may be called from any thread or process.
  */
 
 #pragma GCC visibility push(hidden)
@@ -16,22 +16,22 @@
 #define AIS_EXPOSITION_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 struct ais_exposition {
-    struct ais_str account; /* its name in the configuration: any text */
+    struct ais_str account; /* the name of the account in the configuration; any text */
     const struct ais_resource *resource;
-    bool up;                         /* the API answers */
-    const struct ais_answer *answer; /* what it said of the resource, a success; NULL: nothing is known */
-    int64_t answered_at;             /* ms since the epoch; without an answer, of no account */
+    bool up;                         /* the API responds */
+    const struct ais_answer *answer; /* a successful answer for the resource; NULL: none is known */
+    int64_t answered_at;             /* when the API gave it, in ms since the epoch; ignored if answer is NULL */
 };
 
-/* Whether there are metrics of this kind of resource: of a list of jobs, of an instance and of what is indexed in it.
- * There are none of a single job: ids never end, and each would leave series behind. */
+/* Returns whether there are metrics for this kind of resource: lists of jobs, instances, and statistics. There are none
+ * for single jobs, because new job ids never end and each one would leave time series behind. */
 bool ais_exposition_possible(enum ais_kind kind);
 
 /*
- * Writes the metrics to out and returns their length; with NULL for out it returns the length alone. Each has the
- * labels account, namespace ("default" where the resource names none) and index, which is the instance: "instance" is
- * Prometheus' own label. Values are gauges. Times are points in time, seconds since the epoch, never ages. What the API
- * did not tell is left out.
+ * Writes the metrics to out, without a NUL, and returns their length. If out is NULL, only returns the length. All
+ * metrics are gauges, and have the labels account, namespace ("default" if the resource names none) and index, which is
+ * the id of the instance, because Prometheus uses the label "instance" itself. Times are in seconds since the epoch,
+ * never ages. Metrics for values that the API did not send are omitted.
  */
 size_t ais_exposition_write(char *out, const struct ais_exposition *exposition);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Runs the tries of a fetch: when each begins and by which connection, when it has to wait, when it is repeated, and
+ * Runs the tries of a fetch: when a try begins, which connection it uses, when it has to wait, when it is retried, and
  * how the fetch ends.
  */
 
@@ -15,19 +15,20 @@
 #include "ais_clock.h"
 
 /*
- * libcurl before 8.4 does not go on to the next address of a name until something else wakes the transfer up, which may
- * be the end of its time. So a transfer that is not connected yet is woken up every now and then.
+ * libcurl before 8.4 does not try the next address of a name until something else wakes up the transfer, which may be
+ * its timeout. So a transfer that is not connected yet is woken up every NUDGE_MS.
  */
 #define NUDGE_UNTIL_VERSION 0x080400
 #define NUDGE_MS 100
 
-/* How often one that waits in line looks again. */
+/* How often a fetch that waits in line checks again. */
 #define LINE_MS 20
 
-/* How long libcurl lets a try go on after its time, should it be libcurl that keeps the client from ending it. */
+/* How long after the deadline libcurl's own timeout ends a try, in case the client cannot because libcurl does not
+ * return. */
 #define OVERTIME_MS 500
 
-/* Tries by HTTP/1.1 in the place of HTTP/2 at once: each takes a connection of its own. */
+/* How many tries may use HTTP/1.1 instead of HTTP/2 at once: each of them needs a connection of its own. */
 #define HTTP_1_MAX 8
 
 /* The client's list. */
@@ -65,7 +66,7 @@ static void unlink_fetch(struct ais_fetch *fetch)
         client->due_at = AIS_NEVER;
 }
 
-/* Calls act for each fetch, whatever it does to this one or to others. */
+/* Calls act for each fetch. act may free or start any fetch. */
 static void walk(struct ais_client *client, void (*act)(struct ais_fetch *fetch, int64_t now))
 {
     int64_t now = ais_clock();
@@ -76,7 +77,7 @@ static void walk(struct ais_client *client, void (*act)(struct ais_fetch *fetch,
     }
 }
 
-/* When it has something to do next. */
+/* Lowers the client's due_at to when the fetch has something to do next, if that is earlier. */
 static void set_due(struct ais_fetch *fetch)
 {
     int64_t at = ais_earlier(fetch->deadline, ais_earlier(fetch->retry_at, fetch->nudge_at));
@@ -84,9 +85,9 @@ static void set_due(struct ais_fetch *fetch)
     fetch->client->due_at = ais_earlier(fetch->client->due_at, at);
 }
 
-/* The beginning. */
+/* Beginning a try. */
 
-/* Whether libcurl has it wait for a connection with this label, or make one. */
+/* Returns whether libcurl is opening a connection with this label for the fetch, or makes the fetch wait for one. */
 static bool is_connecting(const struct ais_fetch *fetch, struct ais_str origin, unsigned label)
 {
     const struct ais_transfer *t = &fetch->transfer;
@@ -95,7 +96,7 @@ static bool is_connecting(const struct ais_fetch *fetch, struct ais_str origin, 
            ais_str_eq(t->origin, origin);
 }
 
-/* Another that is, so that this one need not; or NULL. */
+/* Returns another fetch that is connecting with this label, so that this one need not, or NULL. */
 static const struct ais_fetch *find_pioneer(const struct ais_fetch *fetch, unsigned label)
 {
     struct ais_client *client = fetch->client;
@@ -112,7 +113,7 @@ static const struct ais_fetch *find_pioneer(const struct ais_fetch *fetch, unsig
     return other;
 }
 
-/* Whether the origin has sent floods, so that its tries are to be few. */
+/* Returns whether the fetch has to wait because its origin has flooded connections. */
 static bool has_to_wait(const struct ais_fetch *fetch, int64_t now)
 {
     struct ais_client *client = fetch->client;
@@ -129,13 +130,13 @@ static bool has_to_wait(const struct ais_fetch *fetch, int64_t now)
     return false;
 }
 
-/* At the latest the last time, where it may be HTTP/2 that does not work. */
+/* Returns whether the try uses HTTP/1.1. The last one does, too, if HTTP/2 may be at fault. */
 static bool goes_by_http_1(const struct ais_fetch *fetch)
 {
     return fetch->http_1 || (fetch->http2_fault && fetch->tries > fetch->target->retries);
 }
 
-/* Finds how the try is to go. Returns false where it has to wait in line. */
+/* Finds a connection for the try. Returns false if it has to wait in line. */
 static bool find_way(struct ais_fetch *fetch, struct ais_try *how, int64_t now)
 {
     struct ais_route route;
@@ -150,7 +151,7 @@ static bool find_way(struct ais_fetch *fetch, struct ais_try *how, int64_t now)
     }
     route = ais_connection_route(&fetch->client->connections, fetch->transfer.origin, &fetch->avoid);
     how->label = route.label;
-    how->fresh = route.fresh || (route.detours && !fetch->transfer.tls); /* labels are a matter of TLS */
+    how->fresh = route.fresh || (route.detours && !fetch->transfer.tls); /* labels work only with TLS */
     if (!fetch->transfer.tls)
         return !has_to_wait(fetch, now);
     if (route.joins)
@@ -158,13 +159,13 @@ static bool find_way(struct ais_fetch *fetch, struct ais_try *how, int64_t now)
     if (has_to_wait(fetch, now))
         return false;
 
-    /* Others that failed with it may be looking for another connection, too. At other times libcurl has them wait. */
+    /* Other fetches that failed on the same connection may need a new one, too. Otherwise libcurl makes them wait. */
     fetch->leads = route.detours || fetch->is_repeat || fetch->tries > 1;
     pioneer = find_pioneer(fetch, how->label);
     return pioneer == NULL || !(fetch->leads || pioneer->leads);
 }
 
-/* Gives the try to libcurl, or has it wait in line. */
+/* Passes the try to libcurl, or makes it wait in line. Returns -1 if memory runs out. */
 static int run_try(struct ais_fetch *fetch, int64_t now)
 {
     bool nudges = curl_version_info(CURLVERSION_NOW)->version_num < NUDGE_UNTIL_VERSION;
@@ -172,7 +173,7 @@ static int run_try(struct ais_fetch *fetch, int64_t now)
     struct ais_try how = {
         .connect_timeout = connect_timeout > 0 ? connect_timeout : 1,
         .timeout = (fetch->deadline > now ? fetch->deadline - now : 0) + OVERTIME_MS,
-        .calls_max = fetch->tries + 1, /* each try may send one, and libcurl one more in all */
+        .calls_max = fetch->tries + 1, /* one per try, and one repeat by libcurl in all */
     };
 
     fetch->phase = find_way(fetch, &how, now) ? AIS_FETCH_RUNS : AIS_FETCH_IN_LINE;
@@ -236,9 +237,9 @@ void ais_fetch_end_by(struct ais_fetch *fetch, int64_t deadline)
     set_due(fetch);
 }
 
-/* The end. */
+/* Ending a fetch. */
 
-/* Takes it out of libcurl. */
+/* Removes the fetch from libcurl, if it is there. */
 static void take_out(struct ais_fetch *fetch)
 {
     (void) curl_multi_remove_handle(fetch->client->multi, fetch->transfer.easy);
@@ -246,7 +247,7 @@ static void take_out(struct ais_fetch *fetch)
     fetch->runs_http_1 = false;
 }
 
-/* And of the client. */
+/* Removes the fetch from libcurl and from the client. */
 static void detach(struct ais_fetch *fetch)
 {
     take_out(fetch);
@@ -274,9 +275,9 @@ static void deliver(struct ais_fetch *fetch, struct ais_response *response)
     destroy(fetch);
 }
 
-/* What it says about its connection. */
+/* Judging the connection. */
 
-/* Whether libcurl has a try of it that has gone by this connection. */
+/* Returns whether a try of the fetch is running on this connection. */
 static bool is_on(const struct ais_fetch *fetch, const struct ais_connection *connection)
 {
     return fetch->phase == AIS_FETCH_RUNS && fetch->transfer.connection == connection->id;
@@ -291,7 +292,7 @@ static bool is_used(const struct ais_client *client, const struct ais_connection
     return false;
 }
 
-/* Whether libcurl has it wait for a connection of this kind to be made, or to have room. */
+/* Returns whether the fetch waits in libcurl for a connection like this one to be opened or to have a free stream. */
 static bool waits_for(const struct ais_fetch *fetch, const struct ais_connection *connection)
 {
     struct ais_str origin = {connection->origin, connection->origin_len};
@@ -299,7 +300,7 @@ static bool waits_for(const struct ais_fetch *fetch, const struct ais_connection
     return is_connecting(fetch, origin, connection->label) && fetch->transfer.connecting_since == AIS_NEVER;
 }
 
-/* Has it wait in line until the next look, which is now. */
+/* Takes the fetch back from libcurl and puts it in line; it checks again at once. */
 static void step_back(struct ais_fetch *fetch)
 {
     take_out(fetch);
@@ -309,7 +310,8 @@ static void step_back(struct ais_fetch *fetch)
     set_due(fetch);
 }
 
-/* Those that use it go on. It is closed with the last of them, and none that waits for it gets it. */
+/* Fetches that use the connection continue, and libcurl closes it after the last of them. Fetches that wait for it are
+ * taken back. */
 static void leave_connection(struct ais_client *client, struct ais_connection *connection)
 {
     connection->left = true;
@@ -321,7 +323,7 @@ static void leave_connection(struct ais_client *client, struct ais_connection *c
     }
 }
 
-/* A try has ended, and libcurl has let go of it. */
+/* Records the outcome of a try that has ended and was removed from libcurl. */
 static void judge_connection(struct ais_fetch *fetch, enum ais_outcome outcome)
 {
     struct ais_client *client = fetch->client;
@@ -329,7 +331,7 @@ static void judge_connection(struct ais_fetch *fetch, enum ais_outcome outcome)
 
     fetch->transfer.connection = 0;
     if (connection == NULL || outcome == AIS_OUTCOME_NONE)
-        return; /* closed, or not known */
+        return; /* closed or unknown, or nothing to record */
 
     ais_connection_judge(connection, outcome);
     if (outcome != AIS_OUTCOME_GOOD)
@@ -337,10 +339,10 @@ static void judge_connection(struct ais_fetch *fetch, enum ais_outcome outcome)
     if (connection->distrusted && !connection->left)
         leave_connection(client, connection);
     if (!ais_connection_is_usable(connection) && !is_used(client, connection))
-        (void) shutdown(connection->fd, SHUT_RDWR); /* libcurl sees that it has ended, and closes it */
+        (void) shutdown(connection->fd, SHUT_RDWR); /* libcurl notices it and closes the connection */
 }
 
-/* Ends it for a reason of our own. */
+/* Ends the fetch for a reason of our own. */
 static void fail(struct ais_fetch *fetch, enum ais_fault fault, const char *message)
 {
     struct ais_response response;
@@ -373,7 +375,7 @@ static void time_out(struct ais_fetch *fetch)
     fail(fetch, AIS_FAULT_TIMEOUT, message);
 }
 
-/* xorshift64*, top bits: good enough to spread retries. */
+/* The upper bits of xorshift64*, which is good enough to spread retries. */
 static uint32_t draw(struct ais_client *client)
 {
     client->random ^= client->random >> 12;
@@ -382,7 +384,7 @@ static uint32_t draw(struct ais_client *client)
     return (uint32_t) ((client->random * UINT64_C(2685821657736338717)) >> 32);
 }
 
-/* Whether there is to be another try, after a pause that fits into the time. */
+/* Plans a retry if one is useful and its pause ends before the deadline. Returns whether it did. */
 static bool plan_retry(struct ais_fetch *fetch, const struct ais_response *response)
 {
     int64_t retry_at;
@@ -401,22 +403,23 @@ static bool plan_retry(struct ais_fetch *fetch, const struct ais_response *respo
     return true;
 }
 
-/* Whether a try has ended for want of a connection, which was being made for it. */
+/* Returns whether a try has failed while libcurl was opening a connection for it. */
 static bool unconnected(const struct ais_transfer *t, enum ais_fault fault)
 {
     return t->connecting_since != AIS_NEVER && !ais_transfer_is_sent(t) &&
            (fault == AIS_FAULT_CONNECT || fault == AIS_FAULT_TLS || fault == AIS_FAULT_TIMEOUT);
 }
 
-/* Whether a fetch has a connection, or tries to make one. That it took its place in line just now does not count. */
+/* Returns whether a fetch has a connection, or was opening one before libcurl was called. One that began to connect
+ * during that call has only inherited the turn, and does not count. */
 static bool may_connect(const struct ais_fetch *fetch)
 {
     return ais_transfer_is_sent(&fetch->transfer) || fetch->transfer.connecting_since < fetch->client->called_at;
 }
 
 /*
- * No connection could be made. Where libcurl has others wait for that very connection, they share that failure: left
- * alone, they would find out for themselves one after the other, each in a connect timeout of its own.
+ * Called when no connection could be opened. If all other fetches to the target were only waiting for that connection,
+ * they fail with it. Otherwise they would fail one after the other, each after a connect timeout of its own.
  */
 static void share_failure(const struct ais_fetch *leader, CURLcode code)
 {
@@ -436,19 +439,20 @@ static void share_failure(const struct ais_fetch *leader, CURLcode code)
     }
 }
 
-/* Whether HTTP/2 may be what broke it. Before an answer nobody knows, and where it was HTTP/1.1 it will be again. */
+/* Returns whether HTTP/2 may be at fault. Before a response the protocol is unknown; if it was HTTP/1.1, the next try
+ * will use that again anyway. */
 static bool may_be_http2_fault(const struct ais_transfer *t, enum ais_fault fault)
 {
     return t->tls && ais_transfer_is_sent(t) && fault == AIS_FAULT_CONNECT;
 }
 
-/* Goes on with a try whose request was not taken, if it was sent at all. */
+/* Restarts a try whose request was not processed, or not sent at all. */
 static void repeat(struct ais_fetch *fetch)
 {
     struct ais_transfer *t = &fetch->transfer;
 
     if (ais_transfer_is_sent(t) && t->newest > fetch->avoid.up_to)
-        fetch->avoid.up_to = t->newest; /* if its connection was dead, the others may be */
+        fetch->avoid.up_to = t->newest; /* if its connection was dead, the others may be dead, too */
     fetch->is_repeat = !t->http_1_required;
     ais_transfer_clear(t);
     step_back(fetch);
@@ -474,7 +478,7 @@ void ais_fetch_conclude(struct ais_fetch *fetch, CURLcode code)
         deliver(fetch, &response);
 }
 
-/* What was noted. */
+/* Acting on what was noted. */
 
 void ais_fetch_doom(struct ais_fetch *fetch, const char *reason)
 {
@@ -508,9 +512,9 @@ void ais_fetch_settle(struct ais_client *client)
     }
 }
 
-/* The time. */
+/* Acting on the time. */
 
-/* A change of what is paused, and back: libcurl then looks at the transfer again. */
+/* Pauses and unpauses the transfer, which makes libcurl look at it again. */
 static void nudge(struct ais_fetch *fetch, int64_t now)
 {
     if (ais_transfer_is_sent(&fetch->transfer)) {

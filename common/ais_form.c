@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Decides in which form the plain resources of an account are asked for. */
+/* Decides in which form the plain resources of an account are requested. */
 
 #include "ais_form.h"
 

@@ -11,24 +11,25 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * In which form the plain resources of an account are asked for: as they are, or, once the API has turned out not to
- * know that form any more, in that of the namespace "default" (ais_resource_to_namespaced()).
+ * In which form the plain resources of an account are requested: in the plain form or, once the API no longer supports
+ * that, in the form of the namespace "default" (ais_resource_to_namespaced()).
  *
- * Pure and plain data, all zero at first, so that it may lie in shared memory. now is ms of a clock that nobody sets.
+ * The functions are pure. The structure is plain data, initially all zero, and may be kept in shared memory; the caller
+ * holds a lock around each call. now is in ms of a monotonic clock.
  */
 struct ais_form {
-    bool namespaced; /* from now on: it stays so */
+    bool namespaced; /* use the form of the namespace "default"; never reset */
     bool tried;
-    int64_t tried_at;
+    int64_t tried_at; /* if tried is set */
 };
 
-/* How often the other form is tried while the API has no route for either, ms. */
+/* The time in ms between two attempts with the other form while the API supports neither. */
 #define AIS_FORM_PAUSE (60 * 1000)
 
-/* The API has no route for a plain resource: whether to ask for the same in the other form now. */
+/* The API has no route for a plain resource. Returns whether to request the resource in the other form now. */
 bool ais_form_try(struct ais_form *form, int64_t now);
 
-/* And what came of that. Returns whether it is news that the account goes over to the other form. */
+/* Records the result of that request. Returns true once, when the account switches to the other form. */
 bool ais_form_settle(struct ais_form *form, const struct ais_verdict *verdict);
 
 #pragma GCC visibility pop

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Tells the state of a job by what the API says of it, the newest of several jobs, and what they are together. */
+/* Derives the state of a job from the API's fields, finds the newest of several jobs, and summarizes a list. */
 
 #include "ais_job.h"
 
@@ -21,13 +21,14 @@ bool ais_state_active(enum ais_state state)
     return state == AIS_QUEUED || state == AIS_RUNNING;
 }
 
-/* ASCII alone: a locale has no say in what a state is. */
+/* ASCII only: a state must not depend on the locale. */
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
 }
 
-/* Whether text begins with word, which is in lower case, in any case. Returns what follows it, or NULL. */
+/* Returns what follows word at the beginning of text, or NULL if text does not begin with it. word is in lower case;
+ * the case of text is ignored. */
 static const char *skip_word(const char *text, const char *word)
 {
     for (; *word != '\0'; text++, word++) {
@@ -67,7 +68,7 @@ static bool means_success(const char *end_reason)
     return false;
 }
 
-/* By somebody, or by the API, which ends a job when another one is started: nothing is wrong with it then. */
+/* A user cancelled the job, or the API ended it because another one was started, which is not a failure. */
 static bool means_cancelled(const char *end_reason)
 {
     return contains(end_reason, "cancel") || contains(end_reason, "superseded") ||

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Checks that a text is JSON, and builds nothing. */
+/* Checks whether a text is JSON, without building a tree. */
 
 #include "ais_json.h"
 
@@ -9,13 +9,13 @@
 #include "ais_cursor.h"
 #include "ais_utf8.h"
 
-/* What cJSON up to 1.7.18 can read of a number. */
+/* The longest number that cJSON up to 1.7.18 can parse. */
 #define NUMBER_MAX 63
 
 struct reader {
     struct ais_cursor at;
-    unsigned depth;  /* how many levels more may be opened */
-    unsigned values; /* how many more there may be */
+    unsigned depth;  /* how many more levels are allowed */
+    unsigned values; /* how many more values are allowed */
     const char *wrong;
 };
 
@@ -43,7 +43,7 @@ static void skip_space(struct reader *r)
         r->at.pos++;
 }
 
-/* The four digits after \u, or -1. */
+/* Returns the value of the four digits after \u, or -1. */
 static int read_hex4(struct reader *r)
 {
     int value = 0;
@@ -60,7 +60,7 @@ static int read_hex4(struct reader *r)
     return value;
 }
 
-/* What follows \u; a character outside the basic plane is a pair of them. */
+/* Reads what follows \u. A character outside the basic multilingual plane is a pair of escapes. */
 static bool read_unicode(struct reader *r)
 {
     int first = read_hex4(r);
@@ -206,7 +206,7 @@ static bool read_literal(struct reader *r, struct ais_str literal)
     return ais_cursor_skip_str(&r->at, literal) || fail(r, "an invalid value");
 }
 
-/* An array or an object: the only places where the reader calls itself. */
+/* Reads an array or an object, which are the only recursion. */
 static bool read_nested(struct reader *r, bool (*read)(struct reader *r))
 {
     bool ok;
@@ -241,7 +241,7 @@ static bool read_bare_value(struct reader *r)
     }
 }
 
-/* A value and the white space around it. */
+/* Reads a value and the white space around it. */
 static bool read_value(struct reader *r)
 {
     if (r->values-- == 0)

@@ -8,21 +8,24 @@
 #include "ais_str.h"
 
 /*
- * A strict reader of JSON texts (RFC 8259) that builds nothing: it stands in front of cJSON, which takes control
- * characters, "\uZZZZ", "\u0000", 01, 1e, a byte order mark and invalid UTF-8 for JSON, and cuts strings at a NUL.
+ * A strict JSON checker (RFC 8259) that builds no tree. It runs before cJSON, which accepts control characters,
+ * "\uZZZZ", "\u0000", 01, 1e, a byte order mark and invalid UTF-8, and cuts strings at a NUL. Pure; may be called from
+ * any thread or process.
  */
 
 #pragma GCC visibility push(hidden)
 
-/* The longest page of the API, 500 entries of a log, has about 3000; more cost time and memory, and tell nothing. */
+/* The maximum number of values. The API's longest page, 500 log entries, has about 3000; more would only cost time and
+ * memory. */
 #define AIS_JSON_VALUES_MAX 20000
 
 /*
- * Checks that the whole text is one JSON value in UTF-8, with white space around it at most; that no string holds a
- * NUL; that arrays and objects are nested no deeper than depth; that there are no more than AIS_JSON_VALUES_MAX values
- * in all; and that no number is longer than cJSON can read (63 bytes).
+ * Checks that the text is a single JSON value in UTF-8, with optional white space around it; that no string contains a
+ * NUL; that arrays and objects are not nested deeper than depth; that there are at most AIS_JSON_VALUES_MAX values; and
+ * that no number is longer than cJSON can parse (63 bytes).
  *
- * Returns NULL, or a constant string that says what is wrong, with its position in *where.
+ * Returns NULL if the text is valid, or else a constant string with the reason. *where is set to the position where the
+ * check ended.
  */
 const char *ais_json_check(struct ais_str text, unsigned depth, size_t *where);
 

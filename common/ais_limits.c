@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Reads the API's own rate limits from the headers of an answer (Ratelimit, Ratelimit-Policy), and passes them to a
- * budget. The configured limits are in ais_budget.c.
+ * Parses the API's own rate limits from response headers (Ratelimit, Ratelimit-Policy), and passes them to a budget.
+ * For the configured limits see ais_budget.c.
  */
 
 #include "ais_limits.h"
@@ -13,10 +13,10 @@
 
 #define SECOND INT64_C(1000)
 
-/* RFC 9111, section 1.2.2: what a recipient takes for a number of seconds that is too great. */
+/* RFC 9111, section 1.2.2: a recipient uses this value if a number of seconds is greater. */
 #define SECONDS_MAX (INT64_C(1) << 31)
 
-/* A List as it is read. Of an item of another type than a policy's name, nothing is taken over. */
+/* The state of reading a List. Items whose type is not that of a policy's name are ignored. */
 struct reader {
     struct ais_limits *limits;
     struct ais_limit item;
@@ -67,7 +67,7 @@ struct ais_limit *ais_limits_place(struct ais_limit *items, size_t n, const stru
     return limit->left >= 0 && limit->left < most->left ? most : NULL;
 }
 
-/* One that does not say what is left takes no place of another. */
+/* Adds an item. If its calls left are unknown, it does not replace another. */
 static void add(struct ais_limits *limits, const struct ais_limit *item)
 {
     struct ais_limit *place = ais_limits_place(limits->items, limits->n, item, INT64_MIN);
@@ -80,7 +80,7 @@ static void add(struct ais_limits *limits, const struct ais_limit *item)
     limits->n += place == &limits->items[limits->n];
 }
 
-/* An item is complete once the next one begins. */
+/* Handles an item that is complete: the next one begins, or the List ends. */
 static void end_item(struct reader *r)
 {
     struct ais_limit *item = &r->item;
@@ -126,7 +126,7 @@ static void begin_item(void *data, const struct ais_sf_item *item)
     copy_name(r->item.name, item->text);
 }
 
-/* -1 for what is no count; a key that comes twice counts as it comes last. */
+/* Returns a non-negative integer, or -1 for anything else. If a key appears twice, the last value counts. */
 static int64_t count_of(const struct ais_sf_item *value)
 {
     return value->type == AIS_SF_INTEGER && value->integer >= 0 ? value->integer : -1;
@@ -154,7 +154,7 @@ static void add_parameter(void *data, struct ais_str key, const struct ais_sf_it
         r->item.reset_at = ms < 0 ? -1 : r->now + ms;
 }
 
-/* Where the field turns out to be malformed, all of it is forgotten. */
+/* Reads a field. If it turns out to be malformed, all of it is ignored. */
 static void read_field(struct ais_limits *limits, struct ais_str field, bool is_policy, int64_t now)
 {
     struct ais_limits before = *limits;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Counts what connections bring, from inside of libcurl, and cuts one that brings too much. */
+/* Counts the bytes that connections receive, from inside libcurl, and cuts a connection that receives too many. */
 
 #include "ais_meter.h"
 
@@ -15,13 +15,13 @@
 
 #include "ais_clock.h"
 
-/* Work that is not in the bytes: to open a record; a key, or a ticket that is a session to keep. */
+/* Work that the length does not show, in bytes: decrypting a record; a new key, or a ticket with a session to keep. */
 #define PER_RECORD 64
 #define PER_MESSAGE 1024
 
 /*
- * To shut the socket down would not do, since what has come in, some megabytes, could still be read. This throws it
- * away.
+ * shutdown() alone would not be enough: libcurl could still read what is in the socket's buffer, which may be some
+ * megabytes. Disconnecting discards it.
  */
 static void cut(int fd)
 {
@@ -40,13 +40,13 @@ static void take(struct ais_connections *connections, struct ais_connection *c, 
 bool ais_meter_sees_tls(void)
 {
     const char *name = curl_version_info(CURLVERSION_NOW)->ssl_version;
-    const char *ours = OPENSSL_VERSION_TEXT; /* "OpenSSL 3.0.1 ..." where libcurl says "OpenSSL/3.0.1" */
+    const char *ours = OPENSSL_VERSION_TEXT; /* "OpenSSL 3.0.1 ..."; libcurl has "OpenSSL/3.0.1" */
     size_t major = sizeof("OpenSSL/3.") - 1;
 
     return name != NULL && strncmp(name, "OpenSSL/", 8) == 0 && strncmp(name + 8, ours + 8, major - 8) == 0;
 }
 
-/* OpenSSL calls this with the header of each record that comes, and with each message of TLS itself. */
+/* OpenSSL calls this with the header of each record, and with each message of the TLS protocol, in both directions. */
 static void on_tls(int is_ours, int version, int type, const void *data, size_t len, SSL *ssl, void *connections)
 {
     uintptr_t id = (uintptr_t) SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
@@ -65,13 +65,14 @@ static void on_tls(int is_ours, int version, int type, const void *data, size_t 
 void ais_meter_tls(void *ssl_ctx, struct ais_connections *connections, struct ais_connection *connection)
 {
     connection->counts_itself = true;
-    /* NOLINTNEXTLINE(performance-no-int-to-ptr): it is never one */
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): it is never used as a pointer */
     SSL_CTX_set_app_data(ssl_ctx, (void *) (uintptr_t) connection->id);
     SSL_CTX_set_msg_callback(ssl_ctx, on_tls);
     SSL_CTX_set_msg_callback_arg(ssl_ctx, connections);
 }
 
-/* How many bytes have been read from it, or 0. (What comes in meanwhile is not among them.) */
+/* Returns how many bytes have been read from a TCP socket, or 0 if unknown. Bytes that arrive between the two calls are
+ * not counted as read. */
 static uint64_t bytes_read(int fd)
 {
     struct tcp_info info;

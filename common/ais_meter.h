@@ -8,24 +8,25 @@
 #include "ais_connection.h"
 
 /*
- * Counts what connections bring, and cuts one that brings too much. Private to the client.
+ * Counts the bytes that connections receive, and cuts a connection that receives too many. Private to the client.
  *
- * That happens inside of libcurl's calls, since 7.88 does not come back while a peer sends faster than it reads. In TLS
- * each record is counted; without, what libcurl has read, whenever it tells of its progress, which is every hundred
- * buffers, but never while it reads HTTP/2.
+ * This is done inside libcurl's calls, because libcurl 7.88 does not return while a peer sends faster than it reads.
+ * With TLS, every record is counted. Without TLS, the bytes that libcurl has read are counted whenever it reports
+ * progress: once per hundred buffers, but never while it reads HTTP/2.
  *
- * A connection that is cut fails as one that the peer has reset. The books say why: ais_connection_flood().
+ * libcurl sees a connection that was cut as reset by the peer; ais_connection_flood() returns the real reason.
  */
 
 #pragma GCC visibility push(hidden)
 
-/* Whether this libcurl does TLS in a way that can be counted: with the OpenSSL that this was built with. */
+/* Returns whether TLS records can be counted: libcurl must use the OpenSSL (major version) that this was built with. */
 bool ais_meter_sees_tls(void);
 
-/* Counts from now on what comes in TLS; ssl_ctx is that of this connection alone. The books outlive it. */
+/* Starts counting the TLS records of a connection. ssl_ctx must be used by this connection only, and connections must
+ * outlive it. */
 void ais_meter_tls(void *ssl_ctx, struct ais_connections *connections, struct ais_connection *connection);
 
-/* libcurl tells of progress. Where the connection does not count itself, what has been read is counted. */
+/* Counts what has been read so far, unless the connection counts it itself. Called when libcurl reports progress. */
 void ais_meter_look(struct ais_connections *connections, struct ais_connection *connection);
 
 #pragma GCC visibility pop

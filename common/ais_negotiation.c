@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Reads the request headers that say which answer a client wants, and which one it has. */
+/* Parses the request headers that say which response a client wants, and which answer it already has. */
 
 #include "ais_negotiation.h"
 
@@ -8,7 +8,7 @@
 
 #include "ais_cursor.h"
 
-/* The text up to a separator that does not stand between quotes; the separator is skipped. */
+/* Reads the text up to a separator outside of quotes, and skips the separator. */
 static struct ais_str take_until(struct ais_cursor *cur, char separator, bool has_escapes)
 {
     size_t start = cur->pos;
@@ -27,19 +27,19 @@ static struct ais_str take_until(struct ais_cursor *cur, char separator, bool ha
     return ais_str_trim(part);
 }
 
-/* The same, of what may have quoted strings in it (RFC 9110, section 5.6.4). */
+/* Like take_until(), with backslash escapes in quoted strings (RFC 9110, section 5.6.4). */
 static struct ais_str take_part(struct ais_cursor *cur, char separator)
 {
     return take_until(cur, separator, true);
 }
 
-/* Names of preferences, media types and parameters are compared without regard to case. */
+/* Names of preferences, media types and parameters are case-insensitive. */
 static bool is_name(struct ais_str s, struct ais_str name)
 {
     return s.len == name.len && strncasecmp(s.data, name.data, s.len) == 0;
 }
 
-/* Splits NAME=VALUE, with blanks around the sign. The value has no data where there is no sign. */
+/* Splits NAME=VALUE, with optional blanks around the "=". Without a "=", the data of value is NULL. */
 static struct ais_str take_name(struct ais_str text, struct ais_str *value)
 {
     struct ais_cursor cur = {.text = text};
@@ -76,7 +76,7 @@ int64_t ais_prefer_wait(struct ais_str line)
     return -1;
 }
 
-/* 0 to 1, with up to three digits behind the point; in thousandths. AIS_QUALITY_NONE for anything else. */
+/* Reads a number from 0 to 1 with up to three decimals. Returns thousandths, or AIS_QUALITY_NONE for anything else. */
 static int read_quality(struct ais_str s)
 {
     int quality = 0;
@@ -96,7 +96,7 @@ static int read_quality(struct ais_str s)
     return quality <= 1000 ? quality : AIS_QUALITY_NONE;
 }
 
-/* Of one media range: what its parameters say. */
+/* Reads the quality from the parameters of a media range. */
 static int take_quality(struct ais_cursor *range)
 {
     int quality = 1000;
@@ -143,10 +143,10 @@ bool ais_accept_prefers_events(const struct ais_accept *accept)
     return accept->event_stream > 0 && accept->event_stream >= json;
 }
 
-/* What is sent on the way back, and whatever else takes time there, is not to be late. */
+/* Time in ms for everything but the wait, so that the response arrives before Prometheus gives up. */
 #define SCRAPE_MARGIN 500
 
-/* In ms; -1: malformed. What is behind the milliseconds is ignored. */
+/* Returns seconds with an optional fraction as ms, or -1 if malformed. Text after the third decimal is ignored. */
 static int64_t parse_seconds(struct ais_str s)
 {
     struct ais_cursor cur = {.text = s};
@@ -194,7 +194,7 @@ bool ais_etag_listed(struct ais_str line, struct ais_str etag)
     struct ais_cursor cur = {.text = line};
 
     while (!ais_cursor_at_end(&cur)) {
-        struct ais_str tag = take_until(&cur, ',', false); /* a backslash is a character of a tag like any other */
+        struct ais_str tag = take_until(&cur, ',', false); /* in a tag, a backslash is an ordinary character */
 
         if (tag.len > 0 && tag.data[tag.len - 1] == '"' && ais_str_eq(ais_etag_opaque(tag), etag))
             return true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Decides what an answer means, how long it stays fresh, and whether a cache serves it fresh, stale, or not at all;
- * whether and when to ask again; and what a client is told.
+ * Decides what a response means, how long it stays fresh, whether a cache serves it as fresh, as stale or not at all,
+ * whether and when to retry, and which status and message a client gets.
  */
 
 #include "ais_policy.h"
@@ -66,7 +66,7 @@ static int64_t max(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* How long a job had been running; 0 where that is unknown, or it has not begun. */
+/* Returns how long a job had been running; 0 if that is unknown or the job has not started. */
 static int64_t job_age(const struct ais_job *job, int64_t now)
 {
     return job->started_at == AIS_TIME_NONE ? 0 : max(now - job->started_at, 0);
@@ -82,7 +82,7 @@ static void judge_job(struct ais_verdict *verdict, const struct ais_job *job, in
     verdict->age = active ? job_age(job, now) : 0;
 }
 
-/* The most active job is the one that has run the shortest time: it is the one to look at again first. */
+/* The most active job is the one that has been running for the shortest time: it is due for a refresh first. */
 static void judge_list(struct ais_verdict *verdict, const struct ais_answer *answer, int64_t now)
 {
     verdict->class = AIS_CLASS_LIST;
@@ -106,7 +106,7 @@ static bool is_same(struct ais_str asked, const char *answered)
     return ais_str_eq(asked, ais_str_of(answered));
 }
 
-/* Whether it is about what was asked for, where it says so. */
+/* Returns whether the answer is about the requested resource. Lists, logs and statistics do not name theirs. */
 static bool is_wanted(const struct ais_resource *res, const struct ais_answer *answer)
 {
     switch (res->kind) {
@@ -121,7 +121,7 @@ static bool is_wanted(const struct ais_resource *res, const struct ais_answer *a
     }
 }
 
-/* A 200 with a well-formed envelope. */
+/* Judges a 200 with a well-formed envelope. */
 static void judge_answer(struct ais_verdict *verdict, const struct ais_resource *res, const struct ais_answer *answer,
                          int64_t now, struct ais_error *err)
 {
@@ -166,7 +166,7 @@ static void say_refused(struct ais_error *err, int status, const struct ais_api_
         ais_error_set(err, "the API %s (%d)%s", what, status, more);
 }
 
-/* A 4xx or 5xx with an error envelope. */
+/* Judges a 4xx or 5xx with an error envelope. */
 static void judge_refusal(struct ais_verdict *verdict, int status, const struct ais_answer *answer,
                           struct ais_error *err)
 {
@@ -206,7 +206,7 @@ static void judge_refusal(struct ais_verdict *verdict, int status, const struct 
                     : "");
 }
 
-/* The statuses that say it all, whatever the body. */
+/* Returns whether the status decides the verdict, whatever the body. */
 static bool judge_status(struct ais_verdict *verdict, int status, struct ais_error *err)
 {
     if (status == 401) {
@@ -239,7 +239,7 @@ static bool judge_status(struct ais_verdict *verdict, int status, struct ais_err
     return false;
 }
 
-/* What we cannot read for want of memory may be a good answer all the same. */
+/* A body that was not parsed because memory ran out may still be a good answer. */
 static void judge_unreadable(struct ais_verdict *verdict, int status, bool no_memory)
 {
     if (no_memory)
@@ -295,7 +295,7 @@ static int64_t active_lifetime(const struct ais_valid *valid, int64_t age)
     return max(valid->active, min(age / 100, valid->active_max));
 }
 
-/* Nothing is added to the log of a job that has ended. */
+/* Nothing is added to the log of an ended job. */
 static int64_t logs_lifetime(const struct ais_valid *valid, const struct ais_verdict *verdict)
 {
     if (!verdict->has_state)
@@ -326,7 +326,7 @@ int64_t ais_policy_lifetime(const struct ais_valid *valid, const struct ais_verd
     }
 }
 
-/* Of a good answer that is past its lifetime. */
+/* Decides how to serve a good answer that is past its lifetime. */
 static enum ais_serve serve_stale(const struct ais_cached *cached, const struct ais_freshness *freshness, bool failed)
 {
     int64_t stale = cached->age - cached->lifetime;

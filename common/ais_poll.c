@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Runs a client by libcurl's own loop. */
+/* Runs a client with libcurl's own event loop. */
 
 #include "ais_poll.h"
 

@@ -8,14 +8,14 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * For callers that have a thread to spare: runs a client that was made without a driver.
- *
- * Waits until something happens, but at most ms milliseconds, and lets the client deal with it. Callbacks of fetches
- * run in here. Returns after one round, also when woken.
+ * Runs a client that was created without a driver, for a caller with a thread to spare. Blocks until something happens,
+ * but for at most ms milliseconds, and then calls the client, which may call the callbacks of fetches. Returns after
+ * one round, or when woken up. Must be called from the client's thread.
  */
 void ais_poll_wait(struct ais_client *client, int64_t ms);
 
-/* Makes the present, or else the next, ais_poll_wait() return. From any thread, as long as the client is there. */
+/* Makes the current ais_poll_wait() return, or else the next one. May be called from any thread while the client
+ * exists. */
 void ais_poll_wake(struct ais_client *client);
 
 #pragma GCC visibility pop

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Tells from a table what a refusal (4xx) is about: the credential, the path, or the look-up. ais_policy_judge() makes a
- * fault of it; in nginx, ngx_http_aisearch_upstream.c decides what follows.
+ * Decides by a table what a 4xx refuses: the credential, the path, or the request. ais_policy_judge() turns that into a
+ * fault; in nginx, ngx_http_aisearch_upstream.c decides what follows.
  */
 
 #include "ais_refusal.h"
@@ -13,10 +13,10 @@
 #define ANY 0
 
 struct row {
-    const int *statuses; /* NULL: any; else up to a 0 */
-    int code;            /* of the error; ANY: whatever it is, also none */
-    bool in_chain;       /* or of one of its error_chain */
-    const char *message; /* how the message begins; NULL: however */
+    const int *statuses; /* terminated by 0; NULL: any */
+    int code;            /* of the error; ANY: any, or none */
+    bool in_chain;       /* the code may also be in the error_chain */
+    const char *message; /* the beginning of the message; NULL: any */
     enum ais_refusal means;
 };
 
@@ -24,11 +24,11 @@ static const int unauthorized[] = {401, 0};
 static const int refused[] = {400, 401, 403, 0};
 static const int gone[] = {410, 0};
 
-/* The first row that fits tells. */
+/* The first row that matches decides. */
 static const struct row rows[] = {
     {unauthorized, ANY, false, NULL, AIS_REFUSAL_CREDENTIAL},
 
-    /* the credential is good, and lacks the permission for this */
+    /* the credential is valid, but lacks the permission for this resource */
     {refused, 9109, false, "Unauthorized to access requested resource", AIS_REFUSAL_OTHER},
 
     {refused, 9109, false, NULL, AIS_REFUSAL_CREDENTIAL},
@@ -37,7 +37,7 @@ static const struct row rows[] = {
     {refused, 9103, false, NULL, AIS_REFUSAL_CREDENTIAL},
     {refused, 9106, false, NULL, AIS_REFUSAL_CREDENTIAL},
 
-    /* invalid request headers, and none of them comes from a client; the chain tells which */
+    /* invalid request headers, which never come from a client, so it is the credential; the chain says which header */
     {refused, 6003, false, NULL, AIS_REFUSAL_CREDENTIAL},
     {refused, 6102, true, NULL, AIS_REFUSAL_CREDENTIAL},
     {refused, 6103, true, NULL, AIS_REFUSAL_CREDENTIAL},

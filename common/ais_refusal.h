@@ -6,32 +6,32 @@
 #include <stddef.h>
 
 /*
- * What the API means when it says no. It refuses a credential in many forms: by status, by the code of an error, by a
- * code in the error's error_chain, and where the code alone does not tell, by its message. (Source: the API's errors,
- * and what its users have reported of them.)
+ * Decides what the API refuses with a 4xx. It can refuse a credential by the status, by the code of an error, by a code
+ * in the error's error_chain or, if the code alone is ambiguous, by the error's message. (Source: the API's errors, and
+ * reports of its users.)
  *
- * Pure; for any thread or process.
+ * Pure; may be called from any thread or process.
  */
 
 #pragma GCC visibility push(hidden)
 
 enum ais_refusal {
-    AIS_REFUSAL_OTHER,      /* what was asked for, or how: the client's affair */
-    AIS_REFUSAL_CREDENTIAL, /* what it was asked with: the operator's affair */
-    AIS_REFUSAL_NO_ROUTE,   /* no such path: a wrong account id, or a form of paths that the API does not have */
+    AIS_REFUSAL_OTHER,      /* the request, which the client has to correct */
+    AIS_REFUSAL_CREDENTIAL, /* the credential, which the operator has to correct */
+    AIS_REFUSAL_NO_ROUTE,   /* the path: a wrong account id, or a form of path that the API does not know */
 };
 
 #define AIS_CHAIN_MAX 4
 
-/* One error of an envelope. */
+/* An error of an envelope. */
 struct ais_api_error {
-    int code;                 /* 0: none was given */
-    const char *message;      /* NULL: none was given */
-    int chain[AIS_CHAIN_MAX]; /* the codes of its error_chain; what is beyond that is not looked at */
+    int code;                 /* 0: none */
+    const char *message;      /* NULL: none; owned by the answer that contains the error */
+    int chain[AIS_CHAIN_MAX]; /* the first codes of its error_chain; the rest is ignored */
     size_t nchain;
 };
 
-/* What a 4xx with these errors means; where they mean different things, the credential counts first. */
+/* Returns what a 4xx with these errors refuses. If the errors differ, the credential takes precedence. */
 enum ais_refusal ais_refusal_of(int status, const struct ais_api_error *errors, size_t nerrors);
 
 #pragma GCC visibility pop

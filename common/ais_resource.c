@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Parses paths and queries by one grammar, and makes API paths and keys of caches of their parts. */
+/* Parses paths and queries by the grammar of ais_resource.h, and builds API paths and cache keys from the parts. */
 
 #include "ais_resource.h"
 
@@ -16,19 +16,19 @@
 #define PAGE_DIGITS 9
 #define PAGE_MAX 999999999
 
-/* The greatest per_page of each kind of list; others have no arguments. */
+/* The maximum per_page of each kind of list. Other kinds of resources have 0 and no arguments. */
 static const int per_page_max[] = {
     [AIS_LIST] = 50, [AIS_LOGS] = 500, [AIS_INSTANCES] = 100, [AIS_NAMESPACES] = 100, [AIS_NAMESPACE] = 0,
 };
 
-/* What a byte may be part of. */
+/* The classes of bytes that a part may contain. */
 enum {
     HEX = 1,  /* account_id */
     WORD = 2, /* id, between hyphens */
     JOB = 4,  /* job_id */
     DIGIT = 8,
-    NAME = 16, /* name, but for a hyphen at its ends */
-    FREE = 32, /* a filter, without percent-encoding (RFC 3986, section 2.3) */
+    NAME = 16, /* name; it must not begin or end with a hyphen */
+    FREE = 32, /* a filter, unencoded (RFC 3986, section 2.3) */
 };
 
 static const uint8_t class_of[256] = {
@@ -44,13 +44,13 @@ static const uint8_t class_of[256] = {
 
 #define SKIP(cur, literal) ais_cursor_skip_str(cur, AIS_STR(literal))
 
-/* What is still to be read. */
+/* Returns the rest of the text. */
 static inline struct ais_str tail(const struct ais_cursor *cur)
 {
     return (struct ais_str){cur->text.data + cur->pos, cur->text.len - cur->pos};
 }
 
-/* A part is a whole segment: what follows it can only be a slash, or nothing. */
+/* Ends a part that began at start. A part is a whole segment: it must be followed by a slash or the end. */
 static bool part_end(const struct ais_cursor *cur, size_t start, size_t max, struct ais_str *part)
 {
     *part = (struct ais_str){cur->text.data + start, cur->pos - start};
@@ -58,7 +58,7 @@ static bool part_end(const struct ais_cursor *cur, size_t start, size_t max, str
     return part->len <= max && (ais_cursor_at_end(cur) || cur->text.data[cur->pos] == '/');
 }
 
-/* Where the bytes of the given classes end that begin at pos. */
+/* Returns the end of the bytes of the given classes that begin at pos. */
 static inline size_t span(struct ais_str text, size_t pos, unsigned classes)
 {
     while (pos < text.len && (class_of[(unsigned char) text.data[pos]] & classes) != 0)
@@ -67,7 +67,7 @@ static inline size_t span(struct ais_str text, size_t pos, unsigned classes)
     return pos;
 }
 
-/* The same, twelve bytes at a time: ids are long, and make up most of a path. */
+/* Like span(), but twelve bytes at a time: ids are long, and make up most of a path. */
 static inline size_t span_long(struct ais_str text, size_t pos, unsigned classes)
 {
     const unsigned char *s = (const unsigned char *) text.data;
@@ -86,7 +86,7 @@ static inline size_t span_long(struct ais_str text, size_t pos, unsigned classes
     return span(text, pos, classes);
 }
 
-/* 1 to max bytes of the given classes. */
+/* Scans 1 to max bytes of the given classes. */
 static bool scan_run(struct ais_cursor *cur, unsigned classes, size_t max, struct ais_str *part)
 {
     size_t start = cur->pos;
@@ -96,7 +96,7 @@ static bool scan_run(struct ais_cursor *cur, unsigned classes, size_t max, struc
     return cur->pos > start && part_end(cur, start, max, part);
 }
 
-/* ^[a-z0-9_]+(?:-[a-z0-9_]+)*$ of 1 to max bytes. */
+/* Scans ^[a-z0-9_]+(?:-[a-z0-9_]+)*$ of 1 to max bytes. */
 static bool scan_id(struct ais_cursor *cur, size_t max, struct ais_str *part)
 {
     size_t start = cur->pos;
@@ -112,7 +112,7 @@ static bool scan_id(struct ais_cursor *cur, size_t max, struct ais_str *part)
     return part_end(cur, start, max, part);
 }
 
-/* ^[a-z0-9]([a-z0-9-]*[a-z0-9])?$ of 1 to NAMESPACE_MAX bytes. */
+/* Scans ^[a-z0-9]([a-z0-9-]*[a-z0-9])?$ of 1 to NAMESPACE_MAX bytes. */
 static bool scan_namespace(struct ais_cursor *cur, struct ais_str *part)
 {
     return scan_run(cur, NAME, NAMESPACE_MAX, part) && part->data[0] != '-' && part->data[part->len - 1] != '-';
@@ -123,7 +123,7 @@ static size_t instance_max(enum ais_generation generation)
     return generation == AIS_AUTORAG ? RAG_MAX : INSTANCE_MAX;
 }
 
-/* What follows "jobs", to the end. */
+/* Parses everything after "jobs". */
 static inline enum ais_resource_error parse_jobs(struct ais_resource *res, struct ais_cursor *cur)
 {
     if (ais_cursor_at_end(cur)) {
@@ -149,7 +149,7 @@ static inline enum ais_resource_error parse_jobs(struct ais_resource *res, struc
     return AIS_RESOURCE_OK;
 }
 
-/* What follows an instance, to the end, where it is not its jobs; an AutoRAG has nothing else. */
+/* Parses everything after an instance, if that is not "/jobs". An AutoRAG resource has nothing else. */
 static enum ais_resource_error parse_rest(struct ais_resource *res, struct ais_cursor *cur)
 {
     if (res->generation == AIS_AUTORAG)
@@ -159,7 +159,7 @@ static enum ais_resource_error parse_rest(struct ais_resource *res, struct ais_c
     return ais_cursor_at_end(cur) ? AIS_RESOURCE_OK : AIS_RESOURCE_BAD_PATH;
 }
 
-/* What follows "instances" or "rags", to the end. Inline, as the jobs are: it is on the way of each look-up. */
+/* Parses everything after "instances" or "rags". Inline, like parse_jobs(), because every lookup needs it. */
 static inline enum ais_resource_error parse_instance(struct ais_resource *res, struct ais_cursor *cur)
 {
     if (!SKIP(cur, "/")) {
@@ -173,7 +173,7 @@ static inline enum ais_resource_error parse_instance(struct ais_resource *res, s
     return SKIP(cur, "/jobs") ? parse_jobs(res, cur) : parse_rest(res, cur);
 }
 
-/* What follows "namespaces", to the end. */
+/* Parses everything after "namespaces". */
 static enum ais_resource_error parse_namespace(struct ais_resource *res, struct ais_cursor *cur)
 {
     enum ais_resource_error error;
@@ -205,7 +205,7 @@ static enum ais_resource_error parse_namespace(struct ais_resource *res, struct 
 
     error = parse_instance(res, cur);
 
-    /* an instance of the namespace "default" is the plain one; the list of that namespace is not that of the account */
+    /* an instance of the namespace "default" is a plain one; the list of that namespace is not the account's list */
     if (error == AIS_RESOURCE_OK && res->kind != AIS_INSTANCES && ais_str_eq(res->namespace, AIS_DEFAULT_NAMESPACE))
         res->tail = instances;
 
@@ -243,7 +243,7 @@ static inline enum ais_resource_error parse_path(struct ais_resource *res, struc
     return SKIP(&cur, "rags") ? parse_instance(res, &cur) : AIS_RESOURCE_BAD_PATH;
 }
 
-/* The decimal number that stands between here and the next '&', once only: *number is AIS_PAGE_NONE before. */
+/* Reads a decimal number up to the next '&'. Fails if *number is set already, so that it is given twice. */
 static bool parse_number(struct ais_cursor *cur, int min, int max, int *number)
 {
     size_t start = cur->pos;
@@ -265,7 +265,7 @@ static bool parse_number(struct ais_cursor *cur, int min, int max, int *number)
     return true;
 }
 
-/* True where the next argument is called name, with a value or without one. */
+/* Skips the name of the next argument and its "=", if any. Returns false if the argument has another name. */
 static inline bool skip_argument(struct ais_cursor *cur, struct ais_str name)
 {
     struct ais_cursor ahead = *cur;
@@ -281,7 +281,7 @@ static inline bool skip_argument(struct ais_cursor *cur, struct ais_str name)
     return true;
 }
 
-/* The text that stands between here and the next '&', once only: *value is empty before. */
+/* Reads the text up to the next '&'. Fails if it is empty, or if *value is set already, so that it is given twice. */
 static bool parse_value(struct ais_cursor *cur, struct ais_str *value)
 {
     struct ais_str rest = tail(cur);
@@ -299,8 +299,8 @@ static bool parse_value(struct ais_cursor *cur, struct ais_str *value)
 }
 
 /*
- * The next byte of a percent-encoded value, or -1 where there is no such thing. A '+' is a space, as forms write it and
- * the API's clients do.
+ * Takes the next byte of a percent-encoded value. Returns -1 if the encoding is malformed. A '+' is a space, as in HTML
+ * forms and in the API's own clients.
  */
 static int decode(struct ais_str *value)
 {
@@ -374,7 +374,7 @@ static bool parse_direction(struct ais_resource *res, struct ais_cursor *cur)
     return res->order != AIS_ORDER_NONE;
 }
 
-/* An argument that is no page and no per_page; of what it is none of, nothing is taken. */
+/* Parses an argument other than page and per_page. Unknown arguments are ignored. */
 static enum ais_resource_error parse_argument(struct ais_resource *res, struct ais_cursor *cur)
 {
     bool instances = res->kind == AIS_INSTANCES;
@@ -497,14 +497,14 @@ static char *put_number(char *p, int number)
     return put(p, (struct ais_str){digits + i, sizeof(digits) - i});
 }
 
-/* Puts "?name=" where it is the first argument, or "&name=". */
+/* Writes "?name=" for the first argument, or "&name=". */
 static char *put_name(char *p, const char *start, struct ais_str name)
 {
     *p = p == start ? '?' : '&';
     return PUT(put(p + 1, name), "=");
 }
 
-/* Percent-encodes what was given in whatever encoding, always in the same way. */
+/* Decodes a value and percent-encodes it again, so that all its spellings become the same. */
 static char *put_filter(char *p, struct ais_str value)
 {
     static const char digits[] = "0123456789ABCDEF";
@@ -546,7 +546,7 @@ static char *put_filters(char *p, const char *start, const struct ais_resource *
     return p;
 }
 
-/* Of a list; one page has one text, whether its numbers were given or are those that the API takes without. */
+/* Writes the query of a list. A page has the same query whether its numbers are given or are the API's defaults. */
 static char *put_query(char *p, const struct ais_resource *res)
 {
     const char *start = p;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Chooses the credential to ask with, by what the API has refused and accepted. */
+/* Chooses the credential for a call, by what the API has refused and accepted. */
 
 #include "ais_rotation.h"
 
@@ -9,13 +9,13 @@ static bool usable(const struct ais_rotation *r, unsigned slot)
     return !r->slots[slot].refused;
 }
 
-/* Of what is known of a slot something is new. */
+/* Records that a slot has changed. */
 static void touch(struct ais_rotation *r, unsigned slot)
 {
     r->slots[slot].known = ++r->changes;
 }
 
-/* A count of changes may come round: the difference tells which one is the later. */
+/* Returns whether the slot has changed since the choice. The count may wrap around, so the difference is compared. */
 static bool outdated(const struct ais_rotation *r, const struct ais_choice *choice)
 {
     const struct ais_slot *slot = &r->slots[choice->slot];
@@ -50,7 +50,7 @@ bool ais_rotation_exhausted(const struct ais_rotation *r)
     return i == r->nslots;
 }
 
-/* The one in use, or else another that is not refused. */
+/* Returns the slot in use or, if that is refused, the first one that is not. There must be one. */
 static unsigned usable_slot(const struct ais_rotation *r)
 {
     unsigned i = 0;
@@ -63,7 +63,7 @@ static unsigned usable_slot(const struct ais_rotation *r)
     return i;
 }
 
-/* They take turns. */
+/* Returns the slot that has not changed for the longest time, so that refused slots take turns. */
 static unsigned first_refused(const struct ais_rotation *r)
 {
     unsigned first = 0;

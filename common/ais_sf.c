@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Reads Lists of Structured Fields, and tells a visitor what is in them. */
+/* Parses Lists of Structured Fields, and reports their members to a visitor. */
 
 #include "ais_sf.h"
 
@@ -10,7 +10,7 @@
 #include "ais_utf8.h"
 
 #define INTEGER_DIGITS 15
-#define DECIMAL_DIGITS 12 /* before the point */
+#define DECIMAL_DIGITS 12 /* before the decimal point */
 #define FRACTION_DIGITS 3
 
 static bool is_lower(int c)
@@ -28,7 +28,7 @@ static bool is_one_of(int c, const char *set)
     return c > 0 && strchr(set, c) != NULL;
 }
 
-/* tchar of RFC 9110, section 5.6.2, and ':' and '/' */
+/* tchar (RFC 9110, section 5.6.2), ':' or '/' */
 static bool is_token(int c)
 {
     return is_alpha(c) || ais_is_digit(c) || is_one_of(c, "!#$%&'*+-.^_`|~:/");
@@ -40,14 +40,14 @@ static void skip_spaces(struct ais_cursor *cur)
     }
 }
 
-/* OWS */
+/* OWS (RFC 9110, section 5.6.3) */
 static void skip_blanks(struct ais_cursor *cur)
 {
     while (ais_cursor_skip(cur, ' ') || ais_cursor_skip(cur, '\t')) {
     }
 }
 
-/* Up to max digits; returns how many there are, or max + 1 where there are more. */
+/* Reads up to max digits. Returns how many there are, or max + 1 if there are more. */
 static size_t read_digits(struct ais_cursor *cur, size_t max, int64_t *number)
 {
     size_t n = 0;
@@ -116,7 +116,7 @@ static bool read_token(struct ais_cursor *cur, struct ais_sf_item *item)
     return true;
 }
 
-/* Section 4.2.7; what it encodes is of no interest here. Padding may be missing, but nothing follows it. */
+/* Section 4.2.7. The content is not decoded. Padding may be missing, but must be at the end. */
 static bool read_bytes(struct ais_cursor *cur, struct ais_sf_item *item)
 {
     size_t digits = 0;
@@ -159,7 +159,7 @@ static int lower_hex_digit(int c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The next byte of a Display String, or -1 where there is none. */
+/* Returns the next byte of a Display String, or -1 if it is malformed. */
 static int read_display_byte(struct ais_cursor *cur)
 {
     int c = ais_cursor_peek(cur);
@@ -186,7 +186,7 @@ static int read_display_byte(struct ais_cursor *cur)
 /* Section 4.2.10. */
 static bool read_display_string(struct ais_cursor *cur, struct ais_sf_item *item)
 {
-    char sequence[AIS_UTF8_MAX]; /* as far as it is read */
+    char sequence[AIS_UTF8_MAX]; /* the bytes of the current character so far */
     size_t n = 0;
 
     item->type = AIS_SF_DISPLAY_STRING;
@@ -246,7 +246,7 @@ static bool read_key(struct ais_cursor *cur, struct ais_str *key)
     return true;
 }
 
-/* Section 4.2.3.2. Without a visitor they are only checked. */
+/* Section 4.2.3.2. If visitor is NULL, the parameters are only checked. */
 static bool read_parameters(struct ais_cursor *cur, const struct ais_sf_visitor *visitor)
 {
     while (ais_cursor_skip(cur, ';')) {
@@ -264,7 +264,7 @@ static bool read_parameters(struct ais_cursor *cur, const struct ais_sf_visitor 
     return true;
 }
 
-/* Section 4.2.1.2, behind its '('. */
+/* Section 4.2.1.2, after the '('. */
 static bool read_inner_list(struct ais_cursor *cur, struct ais_sf_item *item)
 {
     for (;;) {

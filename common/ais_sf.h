@@ -9,8 +9,8 @@
 #include "ais_str.h"
 
 /*
- * Reads Lists of Structured Field Values for HTTP (RFC 9651, sections 3.1 and 4.2), and builds nothing. Pure; for any
- * thread or process.
+ * Parses Lists of Structured Field Values for HTTP (RFC 9651, sections 3.1 and 4.2) without building a tree: it calls a
+ * visitor for each member. Pure; may be called from any thread or process.
  */
 
 #pragma GCC visibility push(hidden)
@@ -24,29 +24,27 @@ enum ais_sf_type {
     AIS_SF_BOOLEAN,
     AIS_SF_DATE,
     AIS_SF_DISPLAY_STRING,
-    AIS_SF_INNER_LIST, /* what stands in it is checked, and not told */
+    AIS_SF_INNER_LIST, /* its items are checked, but not reported */
 };
 
 struct ais_sf_item {
     enum ais_sf_type type;
-    int64_t integer; /* of an Integer, a Date (seconds since the epoch) or a Boolean (0 or 1) */
-    struct ais_str
-        text; /* of a String or a Token, as it stands in the field: a backslash is still before what it escapes */
+    int64_t integer;     /* Integer, Date (seconds since the epoch) or Boolean (0 or 1) */
+    struct ais_str text; /* String or Token; points into the field, and still contains the backslashes of escapes */
 };
 
-/* What is found, in order. */
+/* Called in the order of the field. */
 struct ais_sf_visitor {
-    void *data;
+    void *data; /* passed to both functions */
     void (*member)(void *data, const struct ais_sf_item *item);
 
-    /* Of the member told before. A key that stands there twice is told twice: the last one counts. */
+    /* A parameter of the last member. A key that appears twice is reported twice; the last value counts. */
     void (*parameter)(void *data, struct ais_str key, const struct ais_sf_item *value);
 };
 
 /*
- * Reads a whole field; where it came in several lines, they have been joined by commas (section 4.2). Returns false
- * where it is malformed: then all that was told is to be forgotten, since such a field counts as absent. An empty field
- * is an empty List.
+ * Parses a field, whose lines must have been joined by commas (section 4.2). An empty field is an empty List. Returns
+ * false if the field is malformed; such a field counts as absent, so the caller must discard what was reported.
  */
 bool ais_sf_list(struct ais_str field, const struct ais_sf_visitor *visitor);
 

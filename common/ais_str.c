@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Trims text, and reads numbers from it. */
+/* Trims strings, and parses numbers. */
 
 #include "ais_str.h"
 

@@ -8,11 +8,11 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Views of text, and what is read from them. Pure; for any thread or process. */
+/* Views of strings, and parsing of numbers. All functions are pure and may be called from any thread or process. */
 
 #pragma GCC visibility push(hidden)
 
-/* Text that somebody else owns; not NUL-terminated. */
+/* A view of memory that is owned elsewhere; not NUL-terminated. */
 struct ais_str {
     const char *data;
     size_t len;
@@ -20,7 +20,7 @@ struct ais_str {
 
 #define AIS_STR(literal) ((struct ais_str){(literal), sizeof(literal) - 1})
 
-/* Of a C string; NULL: without text. */
+/* Returns a view of a C string; NULL becomes an empty view. */
 static inline struct ais_str ais_str_of(const char *s)
 {
     return (struct ais_str){s, s != NULL ? strlen(s) : 0};
@@ -31,10 +31,10 @@ static inline bool ais_str_eq(struct ais_str a, struct ais_str b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
-/* A line, or the value of a field, without the blanks at its ends, and without the end of the line. */
+/* Returns the text without leading and trailing blanks, and without trailing line breaks. */
 struct ais_str ais_str_trim(struct ais_str s);
 
-/* Of decimal digits alone: the number, or max where that is less; -1 for anything else. */
+/* Returns a number of only decimal digits, at most max, or -1 for anything else. */
 int64_t ais_str_number(struct ais_str s, int64_t max);
 
 static inline bool ais_is_digit(int c)
@@ -42,7 +42,7 @@ static inline bool ais_is_digit(int c)
     return c >= '0' && c <= '9';
 }
 
-/* The value of a hexadecimal digit, or -1 where c is none; c may be negative. */
+/* Returns the value of a hexadecimal digit, or -1 for anything else; c may be negative. */
 int ais_hex_digit(int c);
 
 #pragma GCC visibility pop

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Reads the times that the API and HTTP write. */
+/* Parses the times of the API and of HTTP. */
 
 #include "ais_time.h"
 
@@ -23,7 +23,7 @@ struct calendar {
     int second;
 };
 
-/* Exactly so many digits. */
+/* Scans a number of exactly count digits. */
 static bool scan_digits(struct ais_cursor *cur, int count, int *number)
 {
     int n = 0;
@@ -38,7 +38,7 @@ static bool scan_digits(struct ais_cursor *cur, int count, int *number)
     return true;
 }
 
-/* One of the names; its index. */
+/* Scans one of the names, and returns its index. */
 static bool scan_name(struct ais_cursor *cur, const char *const names[], int count, int *index)
 {
     for (int i = 0; i < count; i++) {
@@ -66,15 +66,15 @@ static bool calendar_valid(const struct calendar *c)
     if (c->day < 1 || c->day > days[c->month - 1] + (c->month == 2 && is_leap(c->year)))
         return false;
 
-    /* second 60 is a leap second: the same point in time as the second that follows */
+    /* second 60 is a leap second, which is the same time as the following second */
     return c->hour <= 23 && c->minute <= 59 && c->second <= 60;
 }
 
-/* Seconds since the epoch of a valid date in the proleptic Gregorian calendar. */
+/* Returns the seconds since the epoch of a valid date in the proleptic Gregorian calendar. */
 static int64_t calendar_seconds(const struct calendar *c)
 {
     static const int days_before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
-    int past = c->year - 1; /* whole years since the year 0 */
+    int past = c->year - 1; /* complete years since the beginning of year 1 */
     int64_t days = 365 * (int64_t) (c->year - YEAR_MIN);
 
     days += (past / 4 - past / 100 + past / 400) - (1969 / 4 - 1969 / 100 + 1969 / 400);
@@ -90,7 +90,7 @@ static bool scan_clock(struct ais_cursor *cur, struct calendar *c)
            ais_cursor_skip(cur, ':') && scan_digits(cur, 2, &c->second);
 }
 
-/* ["." 1*DIGIT], of which milliseconds are kept. */
+/* ["." 1*DIGIT]; digits after the milliseconds are dropped. */
 static bool scan_fraction(struct ais_cursor *cur, int *ms)
 {
     int unit = 100;
@@ -108,7 +108,7 @@ static bool scan_fraction(struct ais_cursor *cur, int *ms)
     return true;
 }
 
-/* "Z", or "+" or "-" hour ":" minute: in seconds east of UTC. */
+/* "Z", or "+" or "-" hour ":" minute. The offset is in seconds east of UTC. */
 static bool scan_offset(struct ais_cursor *cur, int *offset)
 {
     char sign = ais_cursor_peek(cur);
@@ -148,7 +148,7 @@ bool ais_time_parse(struct ais_str s, int64_t *ms)
     if (!scan_clock(&cur, &c) || !scan_fraction(&cur, &fraction) || !calendar_valid(&c))
         return false;
 
-    /* RFC 3339 has an offset always (and allows a space for the T); the API's other forms have none, and are UTC */
+    /* RFC 3339 requires an offset (and allows a space instead of T); the API's other forms have none, and are UTC */
     if (!ais_cursor_at_end(&cur) && !scan_offset(&cur, &offset))
         return false;
 
@@ -171,7 +171,7 @@ static bool scan_month(struct ais_cursor *cur, int *month)
     return true;
 }
 
-/* The name of the day is not compared with the date: RFC 9110 does not ask for it, and nothing hangs on it. */
+/* The name of the day is not compared with the date: RFC 9110 does not require it, and nothing depends on it. */
 static bool scan_short_day(struct ais_cursor *cur)
 {
     static const char *const names[] = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
@@ -197,7 +197,7 @@ static bool scan_imf_fixdate(struct ais_cursor cur, struct calendar *c)
            ais_cursor_skip_str(&cur, AIS_STR(" GMT")) && ais_cursor_at_end(&cur);
 }
 
-/* Sunday, 06-Nov-94 08:49:37 GMT; years as POSIX reads them: 1970 to 2069. */
+/* Sunday, 06-Nov-94 08:49:37 GMT; the years are 1970 to 2069, roughly as in POSIX. */
 static bool scan_rfc850_date(struct ais_cursor cur, struct calendar *c)
 {
     if (!scan_long_day(&cur) || !ais_cursor_skip_str(&cur, AIS_STR(", ")) || !scan_digits(&cur, 2, &c->day) ||

@@ -8,22 +8,24 @@
 
 #include "ais_str.h"
 
-/* Points in time: milliseconds since 1970-01-01T00:00:00Z. Pure functions, for any thread. */
+/* Parses times. Times are in milliseconds since 1970-01-01T00:00:00Z. All functions are pure and may be called from any
+ * thread or process. */
 
 #pragma GCC visibility push(hidden)
 
-/* A time that is absent, null, or not readable. */
+/* A time that is absent, null, or cannot be parsed. */
 #define AIS_TIME_NONE INT64_MIN
 
 /*
- * Reads a time as the API writes it: RFC 3339 ("2026-11-23T12:44:10Z", with or without a fraction, "Z" or an offset,
- * section 5.6), "2026-11-23 12:44:10" or "2026-11-23T12:44:10", also with a fraction, which are UTC. Years 1970 to
- * 9999. Returns false, and leaves *ms alone, for anything else.
+ * Parses a time as the API writes it: RFC 3339, section 5.6 ("2026-11-23T12:44:10Z", with "Z" or an offset), or
+ * "2026-11-23 12:44:10" or "2026-11-23T12:44:10", which are UTC. All may have a fraction. The year must be 1970 to
+ * 9999. Returns true and sets *ms; or returns false for anything else, and leaves *ms unchanged.
  */
 bool ais_time_parse(struct ais_str s, int64_t *ms);
 
 /*
- * Reads an HTTP-date (RFC 9110, section 5.6.7, all three forms) and returns true, or false for anything else.
+ * Parses an HTTP-date in any of its three forms (RFC 9110, section 5.6.7). Returns true and sets *ms; or returns false
+ * for anything else, and leaves *ms unchanged.
  */
 bool ais_time_parse_http(struct ais_str s, int64_t *ms);
 

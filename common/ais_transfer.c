@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Sends the request of a try: sees which connection it goes by, and has it pass the gate. Also the life of a transfer,
- * over all its tries.
+ * Sends the request of a try: finds out which connection libcurl uses, and passes the gate. Also creates, resets and
+ * frees transfers.
  */
 
 #include "ais_transfer.h"
@@ -20,10 +20,10 @@
 #include "ais_clock.h"
 #include "ais_meter.h"
 
-/* How long the other side may take to acknowledge what it was sent. */
+/* How long the peer may take to acknowledge data. */
 #define ACKNOWLEDGED_MS 10000
 
-/* The request, on its way out. */
+/* Sending the request. */
 
 static void note_connecting(struct ais_transfer *t)
 {
@@ -32,8 +32,9 @@ static void note_connecting(struct ais_transfer *t)
 }
 
 /*
- * Where what was sent is not even acknowledged, the connection is dead, whatever goes on in the network: the kernel
- * tells so to all that share it, rather than a quarter of an hour later. Connects are left to libcurl's own timeout.
+ * If sent data is not even acknowledged, the connection is dead. With this option, the kernel reports that after ms
+ * rather than after a quarter of an hour, and all transfers on the connection see it. Connecting is limited by
+ * libcurl's own timeout.
  */
 static void limit_silence(int fd, unsigned ms)
 {
@@ -43,8 +44,9 @@ static void limit_silence(int fd, unsigned ms)
 }
 
 /*
- * Whether it repeats the request because the server asks for HTTP/1.1 (RST_STREAM with HTTP_1_1_REQUIRED). Only what it
- * says of the try so far tells: that code, or, where it was the first request of its connection, that nothing came.
+ * Returns whether libcurl repeats the request because the server requires HTTP/1.1 (RST_STREAM with
+ * HTTP_1_1_REQUIRED). Only libcurl's error message shows that: it names the code or, if it was the first request on the
+ * connection, says that the reply was empty.
  */
 static bool wants_http_1(const struct ais_transfer *t)
 {
@@ -53,9 +55,10 @@ static bool wants_http_1(const struct ais_transfer *t)
 }
 
 /*
- * libcurl is about to make a connection to send the request again, and has left its own for good. With TLS it does that
- * badly: 7.88 makes a connection for each of the many that were refused on one, where one would do; and where the
- * server wants HTTP/1.1 it lets those that want HTTP/2 go by that connection too, several at once. So it is begun anew.
+ * libcurl is about to open a connection to repeat the request, and has abandoned the previous one for good. With TLS it
+ * does that badly. If many requests were refused on one connection, 7.88 opens a connection for each of them instead of
+ * one for all. If the server requires HTTP/1.1, 7.88 also sends requests for HTTP/2 over that connection, several at
+ * once. So the try is restarted instead.
  */
 static void begin_repeat(struct ais_transfer *t)
 {
@@ -70,14 +73,14 @@ static void begin_repeat(struct ais_transfer *t)
         t->stop = AIS_STOP_DEFERRED;
 }
 
-/* Whether the connection that it should have joined has just turned out to be a bad one. */
+/* Returns whether the connection that the try was to use has become distrusted in the meantime. */
 static bool is_stranded(const struct ais_transfer *t)
 {
     return t->tls && !t->how.fresh && !t->how.http_1 &&
            ais_connection_is_barred(t->connections, t->origin, t->how.label);
 }
 
-/* Whether libcurl may open a connection. It asks for each address. */
+/* Returns whether libcurl may open a connection. It opens a socket for each address that it tries. */
 static bool may_open(struct ais_transfer *t)
 {
     if (!t->opening) {
@@ -101,7 +104,7 @@ static void add_connection(struct ais_transfer *t, int fd)
     }
 }
 
-/* As libcurl does it, but closed on exec: what the process starts must not get hold of a connection. */
+/* Opens a socket like libcurl, but with close-on-exec, so that child processes do not inherit connections. */
 static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
 {
     struct ais_transfer *t = data;
@@ -127,7 +130,8 @@ static int close_socket(void *data, curl_socket_t fd)
     return close(fd);
 }
 
-/* It is connected, and TLS begins. Where it tried several addresses, the other sockets are closed by now. */
+/* libcurl calls this when it has connected and begins TLS. If it tried several addresses, the other sockets are closed
+ * by now. */
 static CURLcode on_tls(CURL *easy, void *ssl_ctx, void *data)
 {
     struct ais_transfer *t = data;
@@ -167,7 +171,8 @@ static void read_addresses(struct ais_connection *c)
     read_address(&remote, a->remote_ip, sizeof(a->remote_ip), &a->remote_port);
 }
 
-/* libcurl says which connection it is only after the request, and by then it may be closed. But it tells addresses. */
+/* Finds a connection by its addresses. libcurl returns the socket of a transfer only after its end, when the connection
+ * may already be closed. */
 static uint64_t find_connection(const struct ais_transfer *t, const struct ais_addresses *addresses)
 {
     struct ais_connection *c = ais_connection_between(t->connections, addresses);
@@ -186,7 +191,7 @@ static uint64_t find_connection(const struct ais_transfer *t, const struct ais_a
     return 0;
 }
 
-/* libcurl calls this before it has a name looked up. */
+/* libcurl calls this before it resolves a name. */
 static int on_resolve(void *resolver, void *reserved, void *data)
 {
     struct ais_transfer *t = data;
@@ -210,14 +215,14 @@ static bool enter_gate(struct ais_transfer *t)
     if (t->gate == NULL)
         return true;
 
-    ais_transfer_leave_gate(t, false); /* for the request that libcurl repeats now: its connection was dead */
+    ais_transfer_leave_gate(t, false); /* libcurl repeats a request whose connection was dead: the first one is over */
     t->entered = t->gate->enter(t->gate->data, &t->ticket);
     if (!t->entered)
         t->stop = AIS_STOP_GATE;
     return t->entered;
 }
 
-/* libcurl calls this before each request that it sends, those that it repeats by itself included. */
+/* libcurl calls this before it sends a request, including those that it repeats by itself. */
 static int on_request(void *data, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
     struct ais_transfer *t = data;
@@ -243,7 +248,7 @@ static int on_request(void *data, char *remote_ip, char *local_ip, int remote_po
     if (t->stage < AIS_STAGE_SENT)
         t->stage = AIS_STAGE_SENT;
     t->sent_at = ais_clock();
-    /* Should it have to be repeated: not by another kept connection, which may be dead as well. */
+    /* If libcurl repeats the request, it must not use another kept connection, which may be dead as well. */
     (void) curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L);
     return CURL_PREREQFUNC_OK;
 }
@@ -286,7 +291,7 @@ static void wipe_headers(struct curl_slist *headers)
     curl_slist_free_all(headers);
 }
 
-/* Of a URL without a user: all in front of the path. */
+/* Returns everything before the path of a URL without a user name. */
 static struct ais_str origin_of(const char *url)
 {
     const char *host = strstr(url, "://");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Takes in the answer of a try, line by line and byte by byte, within bounds. */
+/* Receives the response of a try, within limits: the header line by line, and the body. */
 
 #include "ais_transfer.h"
 
@@ -15,7 +15,7 @@
 
 #define BODY_FIRST_SIZE 4096
 
-/* RFC 9111, section 1.2.2: what a recipient takes for a delta-seconds that is too great. */
+/* RFC 9111, section 1.2.2: a recipient uses this value if a delta-seconds is greater. */
 #define DELTA_SECONDS_MAX ((int64_t) 1 << 31)
 
 static int64_t wall_clock(void)
@@ -26,7 +26,8 @@ static int64_t wall_clock(void)
     return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* The header, but neither those of interim answers nor trailers, and the body. */
+/* Counts bytes of the response for the allowance of the connection: the header and the body, but neither interim
+ * responses nor trailers. */
 static void note_answer(const struct ais_transfer *t, size_t bytes)
 {
     struct ais_connection *c = ais_connection_get(t->connections, t->connection);
@@ -35,7 +36,7 @@ static void note_answer(const struct ais_transfer *t, size_t bytes)
         ais_allowance_add_answer(&c->allowance, bytes);
 }
 
-/* It has sent too much of what had to be read. */
+/* Marks the connection as flooded: the peer has sent a header without an end. */
 static void note_flood(const struct ais_transfer *t, uint64_t id)
 {
     struct ais_connection *c = ais_connection_get(t->connections, id);
@@ -128,7 +129,7 @@ void ais_transfer_forget_answer(struct ais_transfer *t)
     forget_lines(&t->ratelimit_policy);
 }
 
-/* The header is whole. It may say that the connection is not to be used any more. */
+/* The header is complete. Its status may mean that the connection must not be used any more. */
 static void end_header(struct ais_transfer *t, int status)
 {
     const struct ais_connection *c = ais_connection_get(t->connections, t->connection);
@@ -141,7 +142,8 @@ static void end_header(struct ais_transfer *t, int status)
         ais_transfer_distrust(t);
 }
 
-/* Called with each line: the status line, the fields, the empty line; after 1xx again, and for trailers. */
+/* libcurl calls this with each line: the status line, the fields and the empty line of each response, interim responses
+ * included, and the trailers. */
 static size_t on_header(char *line, size_t size, size_t n, void *data)
 {
     struct ais_transfer *t = data;
@@ -219,7 +221,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *userdata)
     return len;
 }
 
-/* Whether it has brought too much. */
+/* Returns whether the connection has received too much. */
 static bool is_flooded(const struct ais_transfer *t)
 {
     struct ais_connection *c = ais_connection_get(t->connections, ais_transfer_is_sent(t) ? t->connection : t->made);
@@ -231,7 +233,7 @@ static bool is_flooded(const struct ais_transfer *t)
     return c->flooded;
 }
 
-/* libcurl calls this at each turn of its loops. */
+/* libcurl calls this in each iteration of its loops. */
 static int on_progress(void *data, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal, curl_off_t ulnow)
 {
     struct ais_transfer *t = data;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Decides how a try ended: with a fault, or with a status and a body. An HTTP status is no fault here: that is for
- * ais_policy_judge(). Timeouts, and whether there is another try, are decided in ais_fetch.c.
+ * Decides how a try ended: with a fault, or with a status and a body. An HTTP status is never a fault here; it is
+ * judged by ais_policy_judge(). Timeouts and retries are decided in ais_fetch.c.
  */
 
 #include "ais_transfer.h"
@@ -13,7 +13,7 @@
 
 #include "ais_utf8.h"
 
-/* Ends with these words, in the place of libcurl's. */
+/* Replaces libcurl's message with this one, and returns fault. */
 static enum ais_fault end(struct ais_transfer *t, enum ais_fault fault, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -27,7 +27,7 @@ static enum ais_fault end(struct ais_transfer *t, enum ais_fault fault, const ch
     return fault;
 }
 
-/* A connection or an answer that broke: how far had it come? */
+/* Returns the fault for a connection that was lost, or a response that broke off, at the current stage. */
 static enum ais_fault broken(const struct ais_transfer *t)
 {
     static const enum ais_fault faults[] = {
@@ -40,14 +40,14 @@ static enum ais_fault broken(const struct ais_transfer *t)
     return faults[t->stage];
 }
 
-/* What came is none of HTTP, or not as it should be. */
+/* Returns the fault for a response that is not valid HTTP, or too large. */
 static enum ais_fault malformed(const struct ais_transfer *t)
 {
     return t->stage == AIS_STAGE_BODY ? AIS_FAULT_BODY : AIS_FAULT_SERVER;
 }
 
-/* Where it was to go, and why it did not get there. libcurl tells neither of a Unix socket, nor an errno. */
-static void tell_connect(struct ais_transfer *t)
+/* Adds what libcurl's message lacks after a failed connect(): the path of a Unix socket, and the errno. */
+static void explain_connect(struct ais_transfer *t)
 {
     size_t len = strlen(t->message);
     long error = 0;
@@ -63,13 +63,13 @@ static void tell_connect(struct ais_transfer *t)
     }
 }
 
-/* By what libcurl says, in its own words where it has some. */
+/* Judges by libcurl's result, with its own message if there is one. */
 static enum ais_fault judge_code(struct ais_transfer *t, CURLcode code)
 {
     if (t->message[0] == '\0')
         snprintf(t->message, sizeof(t->message), "%s", curl_easy_strerror(code));
     else if (code == CURLE_COULDNT_CONNECT)
-        tell_connect(t);
+        explain_connect(t);
 
     switch (code) {
     case CURLE_OK:
@@ -119,17 +119,17 @@ static enum ais_fault judge_code(struct ais_transfer *t, CURLcode code)
     case CURLE_OPERATION_TIMEDOUT:
         return AIS_FAULT_TIMEOUT;
 
-    case CURLE_OUT_OF_MEMORY: /* libcurl 7.88 says so of a line in the header that is beyond its limit, too */
+    case CURLE_OUT_OF_MEMORY: /* libcurl 7.88 also returns this if a header line exceeds its limit */
         if (t->stage == AIS_STAGE_HEADER)
             return end(t, AIS_FAULT_SERVER, "the header of the answer is too large");
         return AIS_FAULT_INTERNAL;
 
-    default: /* some codes are newer than the headers that this was built with */
+    default: /* may be a code that is newer than the headers that this was built with */
         return t->stage >= AIS_STAGE_HEADER ? broken(t) : AIS_FAULT_INTERNAL;
     }
 }
 
-/* How many bytes were too many for the connection that it went by, or was to go by; 0: none. */
+/* Returns how many bytes have flooded the connection that the try used or was to use; 0: it was not flooded. */
 static uint64_t count_flood(const struct ais_transfer *t)
 {
     uint64_t id = ais_transfer_is_sent(t) ? t->connection : t->made;
@@ -137,7 +137,8 @@ static uint64_t count_flood(const struct ais_transfer *t)
     return id != 0 ? ais_connection_flood(t->connections, id) : 0;
 }
 
-/* By what was found here, where something was: libcurl only knows that it was told to stop, or that it was cut off. */
+/* Judges by our own reason to stop the try, if there is one: libcurl only knows that a callback returned an error, or
+ * that the connection was reset. */
 static enum ais_fault judge(struct ais_transfer *t, CURLcode code)
 {
     uint64_t flood = count_flood(t);
@@ -185,7 +186,7 @@ void ais_transfer_end(struct ais_transfer *t, CURLcode code, struct ais_response
         ais_transfer_give_up(t);
 
     *response = ais_response_none(judge(t, code), t->message);
-    ais_utf8_printable(t->message, strlen(t->message)); /* names in it may come from a certificate */
+    ais_utf8_printable(t->message, strlen(t->message)); /* it may contain names from a certificate */
     if (t->stage == AIS_STAGE_BODY) {
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         curl_easy_getinfo(t->easy, CURLINFO_HTTP_VERSION, &version);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Sets the options of libcurl's handle, those of a transfer and those of each try. */
+/* Sets the options of libcurl's easy handle: those of a transfer, and those of each try. */
 
 #include "ais_transfer.h"
 
@@ -11,15 +11,15 @@
 #include "ais_meter.h"
 #include "ais_version.h"
 
-/* Of a connection without TLS: libcurl 7.88 reads a hundred of them before it tells of its progress. */
+/* The buffer size of a connection without TLS. libcurl 7.88 reads a hundred buffers before it reports progress. */
 #define PLAIN_BUFFER_SIZE 2048L
 
-/* The bits that tell labels apart, which AIS_LABEL_HTTP_1 needs, too. */
+/* The option bits that encode a label; AIS_LABEL_HTTP_1 is the greatest one. */
 static const long label_bits[] = {CURLSSLOPT_NO_REVOKE, CURLSSLOPT_REVOKE_BEST_EFFORT, CURLSSLOPT_AUTO_CLIENT_CERT};
 
 _Static_assert(AIS_LABEL_HTTP_1 < 1 << (sizeof(label_bits) / sizeof(label_bits[0])), "too many labels");
 
-/* Whether what its connections bring in TLS is counted there. */
+/* Returns whether the connections of the transfer use TLS and count the records that they receive. */
 static bool counts_itself(const struct ais_transfer *t)
 {
     return t->tls && ais_meter_sees_tls();
@@ -58,22 +58,22 @@ static CURLcode set_connection(struct ais_transfer *t, const struct ais_target *
     bool is_unix = target->url.unix_socket[0] != '\0';
     bool by_proxy = target->proxy != NULL && !is_unix;
 
-    /* Without both, a DNS look-up that outlasts its timeout blocks until its thread has ended. */
+    /* Without both, a DNS lookup that outlasts its timeout blocks the caller until the resolver thread has ended. */
     AIS_SET(t, CURLOPT_NOSIGNAL, 1L);
     AIS_SET(t, CURLOPT_QUICK_EXIT, 1L);
 
     AIS_SET(t, CURLOPT_TCP_KEEPALIVE, 1L);
     if (!t->tls)
         AIS_SET(t, CURLOPT_BUFFERSIZE, PLAIN_BUFFER_SIZE);
-    AIS_SET(t, CURLOPT_MAXAGE_CONN, 60L);        /* idle: before most servers drop it */
-    AIS_SET(t, CURLOPT_MAXLIFETIME_CONN, 3600L); /* at all: to follow changes of the DNS */
+    AIS_SET(t, CURLOPT_MAXAGE_CONN, 60L);        /* seconds idle; most servers close it later */
+    AIS_SET(t, CURLOPT_MAXLIFETIME_CONN, 3600L); /* seconds in all, to follow DNS changes */
     if (is_unix)
         AIS_SET(t, CURLOPT_UNIX_SOCKET_PATH, target->url.unix_socket);
 
-    /* "" rather than NULL: with NULL libcurl would ask the environment. */
+    /* "" rather than NULL, which would make libcurl use the proxy from the environment. */
     AIS_SET(t, CURLOPT_PROXY, by_proxy ? target->proxy : "");
     AIS_SET(t, CURLOPT_NOPROXY, "");
-    /* Always a tunnel, so that the proxy sees no request of ours, and none of its headers. */
+    /* Always a tunnel, so that the proxy sees neither our requests nor their headers. */
     AIS_SET(t, CURLOPT_HTTPPROXYTUNNEL, 1L);
     AIS_SET(t, CURLOPT_NOPROGRESS, by_proxy || !counts_itself(t) ? 0L : 1L);
     AIS_SET(t, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -106,8 +106,9 @@ CURLcode ais_transfer_set_up(struct ais_transfer *t, const struct ais_target *ta
 }
 
 /*
- * libcurl reuses a connection only for a transfer with the same TLS options (since CVE-2022-27782). These have no
- * meaning for any TLS library but Windows' own, so here they say nothing, and tell connections apart.
+ * Encodes a label as TLS options. libcurl reuses a connection only for transfers with the same TLS options (since
+ * CVE-2022-27782). These options have an effect only in Windows' own TLS library, so here they only serve to keep
+ * connections apart.
  */
 static long label_options(unsigned label)
 {
@@ -120,7 +121,7 @@ static long label_options(unsigned label)
 
 void ais_transfer_begin(struct ais_transfer *t, const struct ais_try *how)
 {
-    bool http_2 = counts_itself(t) && !how->http_1; /* of HTTP/2 libcurl tells no progress */
+    bool http_2 = counts_itself(t) && !how->http_1; /* libcurl reports no progress while it reads HTTP/2 */
     long version = http_2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1;
 
     t->how = *how;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Parses the base URL of the API and checks that of a proxy. No message repeats the text: somebody may have put a
- * password into it.
+ * Parses the base URL of the API, and checks the URL of a proxy. Messages never repeat the URL, because it may contain
+ * a password.
  */
 
 #include "ais_url.h"
@@ -38,7 +38,7 @@ static int wrong(struct ais_error *err, const char *what)
     return -1;
 }
 
-/* Takes prefix off the front of *text, in any case. */
+/* Skips prefix at the front of *text, ignoring case. Returns whether it was there. */
 static bool take_prefix(const char **text, const char *prefix)
 {
     size_t len = strlen(prefix);
@@ -70,7 +70,7 @@ static bool port_valid(struct ais_str s)
     return port >= 1 && port <= 65535;
 }
 
-/* A name or an IPv4 address: letters, digits, "-", "_" and ".", with something in front of each dot. */
+/* A name or an IPv4 address: letters, digits, "-", "_" and ".", without empty labels. */
 static bool host_valid(const char *host)
 {
     bool label = false;
@@ -90,7 +90,7 @@ static bool host_valid(const char *host)
     return true;
 }
 
-/* HOST[:PORT] at the front of text, up to a slash or the end. */
+/* Parses HOST[:PORT] at the front of text, up to a slash or the end. */
 static int parse_authority(struct authority *a, const char *text, struct ais_error *err)
 {
     struct in6_addr address;
@@ -130,7 +130,7 @@ static int parse_authority(struct authority *a, const char *text, struct ais_err
     return 0;
 }
 
-/* Whatever is not strictly an address of this host is taken for another one. */
+/* Anything that is not strictly a loopback address is treated as another host. */
 static bool is_loopback(const struct authority *a)
 {
     struct in_addr v4;
@@ -143,7 +143,7 @@ static bool is_loopback(const struct authority *a)
            (inet_pton(AF_INET, a->host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
 }
 
-/* A segment that a client would resolve away, and so ask for another path. */
+/* Returns whether a segment is "." or "..", even percent-encoded: a client would resolve it to a different path. */
 static bool is_dot_segment(struct ais_str s)
 {
     size_t dots = 0;
@@ -160,7 +160,7 @@ static bool is_dot_segment(struct ais_str s)
     return dots == 1 || dots == 2;
 }
 
-/* "" or "/..." of RFC 3986's path characters. */
+/* Checks that a path is empty, or "/" and path characters (RFC 3986, section 3.3). */
 static int check_path(const char *path, struct ais_error *err)
 {
     size_t segment = 0;
@@ -188,7 +188,7 @@ static int check_path(const char *path, struct ais_error *err)
     }
 }
 
-/* Puts base together, without the slashes at its end. */
+/* Builds base, without trailing slashes. */
 static int set_base(struct ais_url *url, const char *scheme, struct ais_str authority, const char *path,
                     struct ais_error *err)
 {
@@ -212,7 +212,7 @@ static int set_base(struct ais_url *url, const char *scheme, struct ais_str auth
     return 0;
 }
 
-/* SOCKET[:PATH], behind "http://unix:". */
+/* Parses SOCKET[:PATH], after "http://unix:". */
 static int parse_unix(struct ais_url *url, const char *text, struct ais_error *err)
 {
     size_t len = strcspn(text, ":");

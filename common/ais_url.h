@@ -10,7 +10,7 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * The base URL of the API, as it stands in a configuration file:
+ * The base URL of the API, as given in a configuration file:
  *
  *     https://api.cloudflare.com/client/v4
  *     http://127.0.0.1:8080/client/v4
@@ -20,28 +20,28 @@
  * first of these is one.
  */
 struct ais_url {
-    char base[1024];       /* what to put in front of an API path; for a Unix socket the host is "localhost" */
+    char base[1024];       /* the prefix for API paths; for a Unix socket its host is "localhost" */
     char unix_socket[108]; /* the path of the socket, or empty */
     bool tls;
     bool loopback; /* a Unix socket, localhost, 127.0.0.0/8 or [::1]: what is sent does not leave the host */
     bool api;      /* Cloudflare's own, and no gateway to it */
 };
 
-/* Returns 0, or -1 with what is wrong and the cure in *err. */
+/* Parses the URL. Returns 0, or -1 with the reason and a fix in *err. Messages never contain the URL. */
 int ais_url_parse(struct ais_url *url, const char *text, struct ais_error *err);
 
-/* Whether what is sent there, a credential with it, stays between us and the API. */
+/* Whether requests to a URL, which contain a credential, can be read by others. */
 enum ais_url_secrecy {
-    AIS_URL_SECRET,        /* by TLS, or since it does not leave the host */
-    AIS_URL_OPEN,          /* it goes over plain http to another host */
-    AIS_URL_OPEN_TO_PROXY, /* over plain http to a proxy, whose loopback is not ours */
+    AIS_URL_SECRET,        /* no: they use TLS, or do not leave the host */
+    AIS_URL_OPEN,          /* yes: they go to another host over plain http */
+    AIS_URL_OPEN_TO_PROXY, /* yes: they go to a proxy over plain http, and the loopback address is the proxy's */
 };
 
-/* by_proxy: a proxy is configured. None is on the way to a Unix socket. */
+/* by_proxy says that a proxy is configured. It is not used for a Unix socket. */
 enum ais_url_secrecy ais_url_secrecy(const struct ais_url *url, bool by_proxy);
 
 /*
- * Checks the URL of a forward proxy: http://HOST[:PORT], nothing more. Without a port libcurl takes 1080. Returns 0, or
+ * Checks the URL of a forward proxy, which must be http://HOST[:PORT]. Without a port, libcurl uses 1080. Returns 0, or
  * -1 with the reason in *err.
  */
 int ais_url_check_proxy(const char *text, struct ais_error *err);

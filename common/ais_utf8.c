@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Finds sequences of UTF-8 and control characters. */
+/* Recognizes UTF-8 sequences and control characters. */
 
 #include "ais_utf8.h"
 
@@ -11,7 +11,7 @@ static bool in_range(struct ais_str s, size_t i, unsigned char low, unsigned cha
 
 size_t ais_utf8_sequence(struct ais_str s)
 {
-    /* RFC 3629, section 4; the second byte is what tells overlong forms and surrogates */
+    /* RFC 3629, section 4; overlong forms and surrogates are recognized by the second byte */
     static const struct {
         unsigned char first_low, first_high, second_low, second_high;
         size_t len;

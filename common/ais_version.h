@@ -3,7 +3,7 @@
 #ifndef AIS_VERSION_H
 #define AIS_VERSION_H
 
-/* The project's version, as it stands in the User-Agent of every upstream request. */
+/* The version of the project, which is also in the User-Agent of every upstream request. */
 #define AIS_VERSION "0.2.0"
 
 #endif

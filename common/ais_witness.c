@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Decides whether a refusal is about the credential, by asking with it for what was answered before. */
+/* Decides whether a refusal is about the credential, by requesting a path again that was answered before. */
 
 #include "ais_witness.h"
 
@@ -20,7 +20,7 @@ void ais_witness_note(struct ais_witness *w, uint64_t version, const char *path,
     w->asked = asked;
 }
 
-/* Another than this slot, that is not refused; or the number of slots. */
+/* Returns the first slot other than but that is not refused, or the number of slots if there is none. */
 static unsigned other_slot(const struct ais_rotation *r, unsigned but)
 {
     unsigned slot = 0;
@@ -37,7 +37,7 @@ static void choose(struct ais_choice *choice, const struct ais_rotation *r, unsi
     choice->known = r->changes;
 }
 
-/* The slot that the witness is for, or the number of slots. */
+/* Returns the slot with this version of a credential, or the number of slots if there is none. */
 static unsigned find_slot(const struct ais_rotation *r, uint64_t version)
 {
     unsigned slot = 0;

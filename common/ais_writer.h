@@ -5,9 +5,9 @@
 
 #include "ais_str.h"
 
-/* Text that is written from left to right, or only measured. All zero but for out: at its start. Pure. */
+/* Writes text from left to right, or only measures it. Initially all zero except out. Pure. */
 struct ais_writer {
-    char *out; /* has room for all of it; NULL: only the length is wanted */
+    char *out; /* must have room for all of the text; NULL: only the length is computed */
     size_t len;
 };
 
