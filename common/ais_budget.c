@@ -255,7 +255,7 @@ int ais_budget_check(const struct ais_budget_limit *limits, size_t n, struct ais
     return -1;
 }
 
-/* Fills the window of a new limit with what the old ones know. */
+/* Fills the window of a new limit from the windows of the old ones. */
 static void derive_window(struct ais_budget_window *w, const struct ais_budget *old)
 {
     const struct ais_budget_window *source = best_window(old, w->limit.interval);

@@ -84,16 +84,16 @@ typedef uint64_t ais_ticket;
 size_t ais_budget_merge(struct ais_budget_limit *limits, size_t n, struct ais_budget_limit limit);
 
 /*
- * Whether what n limits together allow is no more than what the API allows one user, with all tokens and the dashboard:
- * 1200 calls in 5 minutes. (Source: its documentation.) Returns 0, or -1 with both and the cure in *err.
+ * Checks that n limits together do not allow more than the API allows a user, including all tokens and the dashboard:
+ * 1200 calls in 5 minutes. (Source: the API's documentation.) Returns 0, or -1 with both numbers and a fix in *err.
  */
 int ais_budget_check(const struct ais_budget_limit *limits, size_t n, struct ais_error *err);
 
 /*
- * Sets an all-zero budget up, or gives one that is in use other limits: what was spent stays spent, never too little,
- * whatever the new limits are. (A longer interval than any before takes all calls of which it cannot be told when they
- * were sent to be as recent as they can be.) Calls under way keep the hold they were taken with. With limits that are
- * the same as before, nothing changes.
+ * Sets up an all-zero budget, or changes the limits of one in use. Calls that were spent still count, never too few of
+ * them, whatever the new limits are. (If an interval is longer than all before, calls whose time is no longer known
+ * count as if they ended as recently as possible.) Calls under way keep the hold that they were taken with. If the
+ * limits are the same as before, they and their windows are left alone.
  *
  * n is 1 to AIS_BUDGET_LIMITS. hold is the longest time that a call may take, in ms, at least 1.
  */

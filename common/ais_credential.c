@@ -20,7 +20,7 @@
 #define SECRET_MAX 4096
 #define EMAIL_MAX 254
 
-/* What is shorter than a token or a key may be a file's name. */
+/* The shortest token or key; a shorter text may be a file name. */
 #define NAME_SECRET_MIN 37
 
 /* "Authorization: Bearer ", the longest of the names, with room to spare. */
@@ -37,7 +37,7 @@ struct ais_credential {
     uint64_t version; /* the stamp of the file when it was read */
     uint64_t seen;    /* the stamp of the file when it was last checked, or ABSENT */
     mode_t mode;
-    bool is_read_only; /* on a file system that is mounted so */
+    bool is_read_only; /* the file system is mounted read-only */
     char file[AIS_CREDENTIAL_PATH_MAX];
     char email[EMAIL_MAX + 1]; /* empty for a token */
     char secret[SECRET_MAX + 4];
@@ -168,13 +168,13 @@ static const char *open_cure(int error)
     }
 }
 
-/* What stands in a token or a key of the API, or in any other bearer token (RFC 6750, section 2.1). */
+/* A character of a token or a key of the API, or of any other bearer token (RFC 6750, section 2.1). */
 static bool is_token_char(char c)
 {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || strchr("-._~+/", c) != NULL;
 }
 
-/* A secret in the place of the name of its file. */
+/* Returns whether the file name looks like a secret, given by mistake instead of the name of its file. */
 static bool is_secret(const char *file)
 {
     const char *slash = strrchr(file, '/');
@@ -256,7 +256,7 @@ static size_t count_visible(const char *text, size_t len)
     return n;
 }
 
-/* How many bytes of text are as those of a secret; "=" only fills up its end. */
+/* Returns how many bytes at the beginning of text may be part of a secret. A "=" may only be padding at the end. */
 static size_t count_secret(const char *text, size_t len)
 {
     size_t n = 0;
@@ -270,7 +270,7 @@ static size_t count_secret(const char *text, size_t len)
     return n;
 }
 
-/* What stands in the place of a secret's character. */
+/* Describes the invalid character at this offset. */
 static const char *name_fault(const char *text, size_t at)
 {
     if (at == 0 && (strncmp(text, "\xef\xbb\xbf", 3) == 0 || strncmp(text, "\xff\xfe", 2) == 0 ||
@@ -303,7 +303,7 @@ static bool begins_with_word(const char *text)
            strncasecmp(text, "X-Auth-", 7) == 0;
 }
 
-/* Says where it is wrong, but never what stands there. */
+/* Checks a secret. Messages say where it is wrong, but never repeat any of it. */
 static int check_secret(const struct secret_kind *kind, const char *file, const char *text, size_t len,
                         struct ais_error *err)
 {
@@ -339,7 +339,7 @@ static bool is_read_only(int fd)
     return fstatvfs(fd, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0;
 }
 
-/* Somebody may be writing to it: what was read counts where the file has stayed as it was meanwhile. */
+/* Reads the file into cred. If the file changes meanwhile, because it is being written, the result is not used. */
 static enum ais_renewal read_secret(struct ais_credential *cred, const struct secret_kind *kind, const char *file,
                                     struct ais_error *err)
 {
@@ -352,7 +352,7 @@ static enum ais_renewal read_secret(struct ais_credential *cred, const struct se
     if (renewal != AIS_RENEWAL_DONE)
         return renewal;
 
-    n = read_all(fd, cred->secret, SECRET_MAX + 3); /* one byte more than the longest secret and CRLF */
+    n = read_all(fd, cred->secret, SECRET_MAX + 3); /* one more than the longest secret and CRLF */
     if (n == -1 || fstat(fd, &after) == -1) {
         ais_error_set(err, "%s \"%s\": %s; check the file", kind->name, file, strerror(errno));
         close(fd);
@@ -476,7 +476,7 @@ static bool has_prefix(const char *secret, const char *a, const char *b)
     return strncmp(secret, a, strlen(a)) == 0 || strncmp(secret, b, strlen(b)) == 0;
 }
 
-/* Tokens are of 40 characters, or begin with what they are; keys and ids are hexadecimal. */
+/* Tokens have 40 characters, or a prefix that names their kind; keys and ids are hexadecimal. */
 const char *ais_credential_oddity(const struct ais_credential *cred)
 {
     const char *secret = cred->secret;

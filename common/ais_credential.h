@@ -25,22 +25,23 @@ struct ais_credential;
 #define AIS_CREDENTIAL_PATH_MAX 4096
 
 /*
- * The file that value names, where value is "credential:NAME": the credential NAME that systemd has passed to this
- * service, $CREDENTIALS_DIRECTORY/NAME. Returns 0; or -1, with the reason in *err, where the variable is not set, or
- * NAME is not one. The environment is looked at now. command is what to call in a shell, for the message: the unit, and
- * how to check the configuration, such as "nginx.service nginx -t".
+ * Values of the form "credential:NAME" name a credential that systemd passes to this service: the file
+ * $CREDENTIALS_DIRECTORY/NAME. ais_credential_is_named() returns whether a value has this form.
+ * ais_credential_path() writes the name of the file to path, by the current environment. Returns 0, or -1 with the
+ * reason in *err if the variable is not set or NAME is not valid. command is for that message: the unit, and the
+ * command that checks the configuration in a shell, such as "nginx.service nginx -t".
  */
 bool ais_credential_is_named(const char *value);
 int ais_credential_path(char path[AIS_CREDENTIAL_PATH_MAX], const char *value, const char *command,
                         struct ais_error *err);
 
 /*
- * Reads a token from a file. The file holds the token alone, on one line, in the characters of RFC 6750 (letters,
- * digits, "-._~+/", and "=" at the end), at most 4096 bytes; one line break at its end is taken off. It must be a
- * regular file (after symbolic links).
+ * Reads a token from a file, which must contain only the token, on one line: at most 4096 of the characters of RFC 6750
+ * (letters, digits, "-._~+/", and "=" at the end). A trailing line break is ignored. The file must be a regular file;
+ * symbolic links are followed.
  *
- * Returns NULL, and says in *err which file, what is wrong and the cure, where it cannot be read, is empty, or has
- * anything else in it. The caller owns the result.
+ * Returns the credential, which the caller frees with ais_credential_free(). If the file cannot be read, is empty or
+ * contains anything else, returns NULL and sets *err to the name of the file, the reason and a fix.
  */
 struct ais_credential *ais_credential_token(const char *file, struct ais_error *err);
 
@@ -75,18 +76,19 @@ uint64_t ais_credential_version(const struct ais_credential *cred);
 uint64_t ais_credential_seen(const struct ais_credential *cred);
 
 /*
- * What to do where everybody on the machine could read the file, or write to it, by its mode when it was read; else
- * NULL. The mode of a file that is mounted read-only, as a container's secrets are, is changed by whoever mounts it.
+ * If any user could read or write the file, by its mode when it was read, returns a fix as a constant string, otherwise
+ * NULL. The fix differs for read-only file systems, such as those of a container's secrets, because only a mount option
+ * can change the mode there.
  */
 const char *ais_credential_exposed(const struct ais_credential *cred);
 
 /*
- * What a secret looks like by its form where another one was meant, as a sentence with the cure; NULL: nothing is odd.
- * It may be good all the same: for warnings.
+ * If a secret looks like a different kind of secret or like an id, returns a warning with a fix, as a constant string,
+ * otherwise NULL. The secret may be valid nevertheless.
  */
 const char *ais_credential_oddity(const struct ais_credential *cred);
 
-/* Whether two credentials are the same; how long that takes tells nothing about where they differ. */
+/* Returns whether two credentials are equal. The time it takes does not depend on where the secrets differ. */
 bool ais_credential_equal(const struct ais_credential *a, const struct ais_credential *b);
 
 /* Wipes and frees a credential. NULL is accepted. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Compares a word with names, by the edits between them and by what they have in common. */
+/* Compares a word with names, by the number of edits and by the longest common part. */
 
 #include "ais_near.h"
 
@@ -8,15 +8,15 @@
 
 #define NAME_MAX_LEN 32
 
-/* What two words have in common that is a part of both, and what is the whole of the shorter one. */
+/* The shortest common part that counts, and the shortest one if it is all of the shorter word. */
 #define PART_MIN 5
 #define WHOLE_MIN 3
 
-/* Scores: two edits are nearer than one part in common. */
+/* The score of a word without edits: few edits score higher than any common part. */
 #define EDITS 1000
 
-/* Copies without what does not count, and without a value behind a "=". Returns the length, or 0 where there is no
- * room. */
+/* Copies s in lower case, without the ignored characters, and without a "=" and what follows it. Returns the length, or
+ * 0 if it does not fit. */
 static int plain(char to[NAME_MAX_LEN], struct ais_str s)
 {
     int len = 0;
@@ -38,7 +38,7 @@ static int min(int a, int b)
     return a < b ? a : b;
 }
 
-/* How many bytes have to be put in, taken out, replaced, or swapped with the next. */
+/* Returns how many bytes must be inserted, deleted, replaced, or swapped with the next one. */
 static int count_edits(const char *a, int alen, const char *b, int blen)
 {
     int d[NAME_MAX_LEN + 1][NAME_MAX_LEN + 1];
@@ -57,7 +57,7 @@ static int count_edits(const char *a, int alen, const char *b, int blen)
     return d[alen][blen];
 }
 
-/* The longest part in common. */
+/* Returns the length of the longest common part. */
 static int count_common(const char *a, int alen, const char *b, int blen)
 {
     int best = 0;

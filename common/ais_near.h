@@ -8,20 +8,20 @@
 #pragma GCC visibility push(hidden)
 
 /*
- * Finds which of several names was meant by a word that is none of them, such as "token_file" by "token", "tokenFile"
- * or "tokn_file". Neither case nor "_" and "-" count. Begin with the word alone, look at each name, and read best, or
- * the hint.
+ * Finds the name that was probably meant by a misspelled word, such as "token_file" by "token", "tokenFile" or
+ * "tokn_file". Case, "_" and "-" are ignored. Set word and leave the rest zero, call ais_near_look() for each name, and
+ * then read best or call ais_near_hint(). Pure.
  */
 struct ais_near {
     struct ais_str word;
-    struct ais_str best; /* the nearest name so far; empty: none is near */
+    struct ais_str best; /* the most similar name so far; empty: none is similar */
     int score;
     char hint[640]; /* all names so far */
 };
 
 void ais_near_look(struct ais_near *near, struct ais_str name);
 
-/* Ends a sentence: did you mean the best, or else, use one of them. */
+/* Returns the end of a sentence: a question whether best was meant, or else a list of all names. It belongs to near. */
 const char *ais_near_hint(struct ais_near *near);
 
 #pragma GCC visibility pop

@@ -47,7 +47,7 @@ enum ais_class {
     AIS_CLASS_STATS,     /* the indexing statistics of an instance */
     AIS_CLASS_NOT_FOUND, /* the API's own 404 */
     AIS_CLASS_ERROR,     /* everything else */
-    AIS_CLASSES,         /* how many there are */
+    AIS_CLASSES,         /* the number of classes */
 };
 
 /* Returns whether the answer is a job, which has a state. */

@@ -20,7 +20,7 @@
 #define API_PATH "/client/v4"
 #define API_URL "https://" API_HOST API_PATH
 
-/* An authority without user: a host, and what follows it as it stood (":PORT", or nothing). */
+/* The authority of a URL, without a user name: a host and optionally ":PORT". */
 struct authority {
     struct ais_str whole;
     char host[HOST_MAX + 1]; /* without the brackets of an IPv6 address */

@@ -16,15 +16,15 @@
  *     http://127.0.0.1:8080/client/v4
  *     http://unix:/run/nginx/api.sock:/client/v4
  *
- * http and https only; no user, query or fragment; slashes at the end are taken off. Of Cloudflare's own host only the
- * first of these is one.
+ * http and https only; no user name, query or fragment; trailing slashes are removed. Of the URLs of Cloudflare's own
+ * API host, only the first one above is accepted.
  */
 struct ais_url {
     char base[1024];       /* the prefix for API paths; for a Unix socket its host is "localhost" */
     char unix_socket[108]; /* the path of the socket, or empty */
     bool tls;
-    bool loopback; /* a Unix socket, localhost, 127.0.0.0/8 or [::1]: what is sent does not leave the host */
-    bool api;      /* Cloudflare's own, and no gateway to it */
+    bool loopback; /* a Unix socket, localhost, 127.0.0.0/8 or [::1]: requests do not leave the host */
+    bool api;      /* Cloudflare's own API host, not a gateway to it */
 };
 
 /* Parses the URL. Returns 0, or -1 with the reason and a fix in *err. Messages never contain the URL. */
