@@ -1,23 +1,26 @@
 /*
- * Lists of instances: asks for them, and watches what they tell of.
+ * Reads lists of instances and watches the instances in them.
  *
- * What a page tells of is watched at once, and what is known of it taken over;
- * what has gone shows only when the list was read whole, see discovery.h.
+ * New instances are watched and their data is stored as soon as a page arrives.
+ * Missing instances are only known when the whole list was read; see
+ * discovery.h.
  *
- * Instances that are named have lists, too, for what is known of them: those of
- * their namespaces, of which nothing else is taken. Where such a list is
- * refused, as by an nginx with a list of its own, they are asked for one by
- * one.
+ * For the data of instances named in the configuration, the lists of their
+ * namespaces are read too, and other instances in them are ignored. If such a
+ * list is refused, for example by an nginx with an allow-list, these instances
+ * are requested one by one.
  */
 
 #include "aisearch.h"
 
 #include "state.h"
 
-/* How many are named in the log, of those that come or go at once. */
+/* The number of instances named in the log when many appear or disappear at
+ * once. */
 #define NAMED_IN_LOG 10
 
-/* Where others were faster, or are to find out whether the API answers. */
+/* For a request that the budget refused, or that must wait until lookups show
+ * whether the API responds. */
 #define RETRY 100 /* ms */
 
 #define DEFAULT_NAMESPACE "default"
@@ -25,28 +28,29 @@
 struct list_s {
   request_t request;
   discovery_t discovery;
-  enum ais_kind kind; /* INSTANCES; or NAMESPACES, where the account has no list
-                         of instances any more: each of them gets one */
-  char namespace[64]; /* empty: it is the account's */
-  char label[96];     /* what comes behind the account's name in the log */
-  bool discovers;     /* or is for named instances alone */
+  enum ais_kind
+      kind; /* AIS_INSTANCES; or AIS_NAMESPACES if the API no longer has a list
+               for the whole account: each namespace gets a list */
+  char namespace[64]; /* empty: the account's list */
+  char label[96];     /* follows the account's name in log messages */
+  bool discovers;     /* otherwise only for the data of named instances */
 
   /* of ais_clock() */
-  int64_t due;           /* when to ask for the next page */
-  int64_t began_at;      /* when the present round did; 0: there is none */
-  int64_t read_at;       /* when it had read the list once */
-  int64_t awaited_until; /* those that it tells of wait for the first round, but
-                            no longer than that; 0: that is over */
+  int64_t due;           /* when to request the next page */
+  int64_t began_at;      /* when the current round began; 0: none */
+  int64_t read_at;       /* when the round had read the list once */
+  int64_t awaited_until; /* until then at most, its instances await the first
+                            round; 0: no more */
 
-  size_t found, gone; /* since that was told in full */
+  size_t found, gone; /* since the last message with the total */
 
-  poll_t *one; /* of the named ones, the next to be asked for by itself */
-  bool failed; /* something was not answered in this round */
+  poll_t *one; /* the next named instance to request individually */
+  bool failed; /* a request of this round failed */
 
   trouble_t trouble;
-  bool said_left_out, said_repeats, said_full; /* what is odd about it */
-  bool said_scarce;                            /* how long a round takes */
-  bool said_refused, said_unknown;             /* what is about named ones */
+  bool said_left_out, said_repeats, said_full; /* about odd lists */
+  bool said_scarce;                            /* about slow rounds */
+  bool said_refused, said_unknown;             /* about named instances */
 
   list_t *next;
 };
@@ -55,7 +59,7 @@ struct list_s {
   account_log((list)->request.account, level, "%s: " format, (list)->label,    \
               ##__VA_ARGS__)
 
-/* Whether it is so, and was not when this was asked last. */
+/* Returns true when the state changes from false to true. */
 static bool is_news(bool *was, bool is) {
   bool news = is && !*was;
 
@@ -85,8 +89,9 @@ static const char *namespace_of(const instance_t *instance) {
 
 typedef enum { NAMED, MISSING } which_t;
 
-/* Of the instances that the list tells of, the next one that is named, or that
- * is not and stood in no page of this round; after NULL, the first one. */
+/* Returns the next instance of the list after the given one (NULL: the first)
+ * that is named in the configuration, or that is not and was missing from this
+ * round's pages. */
 static poll_t *find_poll(const list_t *list, const poll_t *after,
                          which_t which) {
   poll_t *poll = after != NULL ? after->next : list->request.account->first;
@@ -103,8 +108,8 @@ static poll_t *find_poll(const list_t *list, const poll_t *after,
   return NULL;
 }
 
-/* An element of the account's list says which namespace it is in; one of a
- * namespace's list need not. Plain ones are those of the default namespace. */
+/* An element of the account's list includes its namespace; an element of a
+ * namespace's list need not. Plain instances are in the default namespace. */
 static poll_what_t identify(const list_t *list, const char *id,
                             const char *namespace) {
   bool is_accounts = list->namespace[0] == '\0';
@@ -124,8 +129,9 @@ static bool selects(const list_t *list, const char *id) {
 
 /* ---- what comes and goes ------------------------------------------------- */
 
-/* Unless there is one that tells of that already. What is known of named
- * instances is in no haste, and waits for the first looks at their jobs. */
+/* Does nothing if there is a list for the namespace already. Data about named
+ * instances is not urgent and is requested after the first lookups of their
+ * jobs. */
 static int add_list(account_t *account, const char *namespace, bool discovers) {
   int64_t now = ais_clock();
   list_t *list;
@@ -150,7 +156,7 @@ static int add_list(account_t *account, const char *namespace, bool discovers) {
   return 0;
 }
 
-/* The first ones of many by name. */
+/* Names only the first of many instances. */
 static void tell_name(const list_t *list, const instance_t *instance,
                       const char *what, size_t count) {
   const char *namespace = instance->namespace;
@@ -169,8 +175,8 @@ static void tell_more(const list_t *list, const char *what, size_t *count) {
   *count = 0;
 }
 
-/* Watches what was not there before. One that has gone may be there still,
- * until that was reported. */
+/* Watches a new instance. One that is gone is still there until its last values
+ * were reported. */
 static poll_t *meet(list_t *list, poll_t *poll, const poll_what_t *what) {
   account_t *account = list->request.account;
 
@@ -192,7 +198,7 @@ static poll_t *meet(list_t *list, poll_t *poll, const poll_what_t *what) {
   return poll;
 }
 
-/* The API has told of an instance. */
+/* Stores what the API says about an instance. */
 static void know(poll_t *poll, const struct ais_instance *told) {
   account_t *account = poll->request.account;
   facts_t facts;
@@ -238,8 +244,8 @@ static void take_element(list_t *list, const struct ais_instance *element) {
   poll->instance->listed_at = ais_clock();
 }
 
-/* Conditions of what is gone are reported once more, as over. Should it come
- * back, it goes on where it was. */
+/* The conditions of a missing instance are reported as over once more. If it
+ * reappears, its history continues. */
 static void end_missing(list_t *list) {
   account_t *account = list->request.account;
   poll_t *poll = NULL;
@@ -258,7 +264,8 @@ static void end_missing(list_t *list) {
   }
 }
 
-/* Once, where the budget does not do for all of them within IdleInterval. */
+/* Warns once if the budget is too small to look up all instances within
+ * IdleInterval. */
 static void tell_scarce(list_t *list) {
   account_t *account = list->request.account;
   const schedule_t *schedule = &account->payer->schedule;
@@ -308,7 +315,7 @@ static void tell_round(list_t *list) {
 
 /* ---- what came of asking for it ------------------------------------------ */
 
-/* An nginx in between may not be meant to tell what there is. */
+/* An nginx with an allow-list does not list instances. */
 static void list_complain(list_t *list, result_t *result) {
   account_t *account = list->request.account;
   struct ais_error why = result->why;
@@ -321,8 +328,8 @@ static void list_complain(list_t *list, result_t *result) {
   request_complain(account, &list->trouble, list->label, result);
 }
 
-/* Whether the answer was made before the list was read once. Its age is told in
- * whole seconds. */
+/* Whether the response was generated before the list was read completely once.
+ * Age has a resolution of one second. */
 static bool is_old(const list_t *list, const struct ais_response *response) {
   bool is_cached = strcmp(response->cache, "HIT") == 0 ||
                    strcmp(response->cache, "UPDATING") == 0;
@@ -330,7 +337,7 @@ static bool is_old(const list_t *list, const struct ais_response *response) {
   return is_cached && ais_clock() - response->age - 1000 < list->read_at;
 }
 
-/* Returns whether there is more to be asked for in this round. */
+/* Returns whether the round continues with another page. */
 static bool take_page(list_t *list, const result_t *result) {
   discovery_t *d = &list->discovery;
   const struct ais_listing *page = &result->answer.listing;
@@ -346,7 +353,7 @@ static bool take_page(list_t *list, const result_t *result) {
   if (step == DISCOVERY_CERTAIN)
     end_missing(list);
 
-  /* What is cached is to be another answer by the second time. */
+  /* The second pass needs a response that is not from the same cache entry. */
   if (step == DISCOVERY_MORE && d->passes == 2)
     list->read_at = ais_clock();
   if (step == DISCOVERY_MORE && result->response->cache[0] != '\0')
@@ -354,8 +361,9 @@ static bool take_page(list_t *list, const result_t *result) {
   return step == DISCOVERY_MORE;
 }
 
-/* The same. Where the API has no list of the account any more, each namespace
- * has one. Where nothing is to be discovered, the polls complain. */
+/* As above. If the API no longer has a list for the whole account, each
+ * namespace gets one. If nothing is to be discovered, errors are left to the
+ * lookups. */
 static bool take_list(list_t *list, result_t *result) {
   if (result->verdict.no_route && list->discovers &&
       list->kind == AIS_INSTANCES && list->namespace[0] == '\0') {
@@ -376,7 +384,7 @@ static bool take_list(list_t *list, result_t *result) {
   return false;
 }
 
-/* Where its jobs cannot be read either, somebody else complains. */
+/* If the instance's jobs cannot be read either, its lookup logs the error. */
 static void tell_unknown(list_t *list, const poll_t *named,
                          const result_t *result) {
   if (named != NULL && named->latest.good && is_news(&list->said_unknown, true))
@@ -400,11 +408,11 @@ static void take_one(list_t *list, const result_t *result) {
              "one.");
 }
 
-/* Named instances are looked at before the first round has ended, and some may
- * be paused: nothing is said about what is overdue until then, or until it has
- * failed for as long as the discovery interval; unless that is known from
- * before a restart. No list may tell of those whose namespace the API has not
- * listed. */
+/* Named instances are looked up before the first round has ended, and some may
+ * be paused. So the condition "overdue" is not evaluated until the round has
+ * ended, or has failed for a discovery interval, unless the data is known from
+ * before a restart. If a namespace is not in the API's list, no list covers its
+ * instances, and they do not wait either. */
 static void stop_waiting(list_t *list, const result_t *result) {
   account_t *account = list->request.account;
 
@@ -422,7 +430,7 @@ static void stop_waiting(list_t *list, const result_t *result) {
   pthread_mutex_unlock(&account->lock);
 }
 
-/* A fault may be over soon; that the API says no seldom is. */
+/* Retries soon after a fault, but not after a refusal, which seldom changes. */
 static void end_round(list_t *list, const result_t *result) {
   const account_t *account = list->request.account;
   int64_t now = ais_clock();
@@ -462,9 +470,10 @@ static void list_done(request_t *request, result_t *result) {
 
 /* ---- asking for it ------------------------------------------------------- */
 
-/* Begins what is due. Returns how long to wait, or AIS_NEVER. Nobody has asked
- * for what is known of named instances: where it cannot be had, their own polls
- * tell how the API does. */
+/* Sends the next request if it is due. Returns the number of ms to wait, or
+ * AIS_NEVER. Nobody has configured a request for data about named instances, so
+ * its failures are not logged as errors; the instances' own lookups show the
+ * state of the API. */
 static int64_t list_poll(list_t *list) {
   request_t *request = &list->request;
   account_t *account = request->account;
@@ -479,7 +488,7 @@ static int64_t list_poll(list_t *list) {
   wait = request_pause(account);
   if (wait == 0)
     wait = request_wait(account->payer, request->part);
-  /* whether the API answers again is for look-ups to find out, which count */
+  /* whether the API responds again is left to lookups, which count */
   if (wait == 0 && request->part == BUDGET_FACTS &&
       account->breaker.state != AIS_BREAKER_CLOSED)
     wait = RETRY;
@@ -513,9 +522,10 @@ int64_t lists_poll(account_t *account, int64_t limit) {
 
 /* ---- life ---------------------------------------------------------------- */
 
-/* What was watched before a restart is watched from the start, until a list
- * says that it is gone. What is not named any more, nor to be discovered, is
- * over; but not where somebody has a refused block to mend. */
+/* Instances that were watched before a restart are watched from the start,
+ * until a list shows that they are gone. Conditions of an instance that is
+ * neither named nor discovered any more are ended, unless a rejected block,
+ * which may name it, is still to be corrected. */
 static int add_remembered(account_t *account, const char *name) {
   char copy[DATA_MAX_NAME_LEN];
   char *id = copy + strlen(account->name) + 1, *at;
@@ -544,7 +554,7 @@ static int add_remembered(account_t *account, const char *name) {
   return 0;
 }
 
-/* Of AutoRAGs nothing is to be known. */
+/* The API has no data about AutoRAG instances. */
 int lists_start(account_t *account) {
   const discovery_settings_t *discover = &account->discover;
   int status = 0;

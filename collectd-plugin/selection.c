@@ -1,4 +1,4 @@
-/* Which names are meant. */
+/* Selects names. */
 
 #include "selection.h"
 
@@ -14,8 +14,8 @@ struct selection_entry_s {
   selection_entry_t *next;
 };
 
-/* A name is an expression that matches nothing else: it has no characters that
- * mean something there. */
+/* A name is turned into an expression that matches only the name: valid names
+ * have no special characters. */
 int selection_add(selection_t *selection, const char *text, char *error,
                   size_t size) {
   size_t len = strlen(text);
