@@ -146,7 +146,7 @@ void poll_label(const poll_t *poll, char *label, size_t size) {
             job != NULL ? "\"" : "", poll->wants_items ? ", its items" : "");
 }
 
-/* ---- what comes and goes ------------------------------------------------- */
+/* ---- adding and removing ------------------------------------------------- */
 
 void poll_schedule(poll_t *poll) {
   account_t *account = poll->request.account;

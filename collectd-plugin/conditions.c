@@ -172,7 +172,7 @@ static void judge_silence(told_t *told, const history_news_t *news,
 
   if (news->all_well)
     judge(told, CONDITION_STALLED, false, NULL, -1,
-          "No job is stalled any more");
+          "No job is stalled any longer");
   else if (job != NULL)
     judge(told, CONDITION_STALLED, true, job,
           queued ? news->silence : time_between(job->started_at, answered_at),
@@ -226,7 +226,7 @@ static void judge_success(instance_t *instance, int64_t patience,
 
   if (patience == 0)
     judge(told, CONDITION_OVERDUE, false, NULL, -1,
-          "Nobody waits for a success any more");
+          "No success is expected any longer: OverdueAfter is 0");
   else if (excuse == NULL)
     judge_age(instance, patience, answered_at);
   else if (!facts->in_error)
@@ -257,14 +257,14 @@ void conditions_know(instance_t *instance, const facts_t *facts, int64_t now) {
   instance->is_known = true;
   judge(&instance->told, CONDITION_INSTANCE_ERROR, facts->in_error, NULL, -1,
         "The instance is %s%s: its status is %s",
-        facts->in_error ? "in error" : "not in error any more",
+        facts->in_error ? "in error" : "no longer in error",
         facts->in_error && facts->paused ? ", and paused" : "",
         facts->status[0] != '\0' ? facts->status : "unknown");
 }
 
 void conditions_gone(told_t *told) {
   for (int c = 0; c < CONDITIONS_OF_INSTANCE; c++)
-    judge(told, c, false, NULL, -1, "The instance is not there any more");
+    judge(told, c, false, NULL, -1, "The instance no longer exists");
 }
 
 /* Accounts. */
@@ -309,20 +309,20 @@ void conditions_report(conditions_account_t *account) {
        "The API refuses the credential", "The API accepts the credential"},
       {CONDITION_UNREACHABLE, 3, failed,
        answered || refused || denied || limited,
-       "The API cannot be reached: no look-up succeeds",
+       "The API cannot be reached: no lookup succeeds",
        "The API answers again"},
       {CONDITION_RATE_LIMITED, 1, limited, !limited && (answered || refused),
-       "The rate limit of the API is reached (429)",
+       "The rate limit of the API has been reached (429)",
        "The API accepts calls again"},
       {CONDITION_REFUSED, 3,
        (had[OUTCOME_MISSING] || refused) && !denied && !limited && !failed,
-       had[AIS_FAULT_NONE], refusal, "The API answers a look-up again"},
+       had[AIS_FAULT_NONE], refusal, "The API answers lookups again"},
   };
 
   if (account->code != 0)
     snprintf(code, sizeof(code), " (code %d)", account->code);
   snprintf(refusal, sizeof(refusal),
-           "Every look-up is refused: the API answers %d%s", account->status,
+           "All lookups are refused: the API answers %d%s", account->status,
            code);
   for (size_t i = 0; i < CONDITIONS_OF_ACCOUNT; i++) {
     unsigned *reports = &account->reports[i];

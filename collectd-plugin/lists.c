@@ -67,7 +67,7 @@ static bool is_news(bool *was, bool is) {
   return news;
 }
 
-/* ---- which list tells of which instance ---------------------------------- */
+/* ---- which list covers an instance --------------------------------------- */
 
 static bool tells_of(const list_t *list, const char *namespace) {
   return list->kind == AIS_INSTANCES &&
@@ -127,7 +127,7 @@ static bool selects(const list_t *list, const char *id) {
          selection_has(&list->request.account->discover.selection, id);
 }
 
-/* ---- what comes and goes ------------------------------------------------- */
+/* ---- new and missing instances ------------------------------------------- */
 
 /* Does nothing if there is a list for the namespace already. Data about named
  * instances is not urgent and is requested after the first lookups of their
@@ -189,7 +189,7 @@ static poll_t *meet(list_t *list, poll_t *poll, const poll_what_t *what) {
     poll = poll_add(account, what);
   if (poll == NULL) {
     account_log(account, LOG_ERR,
-                ", Instance \"%s\": Out of memory: it is not watched.",
+                ", Instance \"%s\": Out of memory. It is not watched.",
                 what->instance);
     return NULL;
   }
@@ -238,7 +238,7 @@ static void take_element(list_t *list, const struct ais_instance *element) {
   else if (poll->instance->listed_at == 0 && selects(list, element->id))
     account_log(account, LOG_WARNING,
                 ": Instance \"%s\" cannot be watched: an AutoRAG of this "
-                "account has the same name. Put the AutoRAG into another "
+                "account has the same name. Move the AutoRAG to another "
                 "Account block.",
                 element->id);
   poll->instance->listed_at = ais_clock();
@@ -277,13 +277,14 @@ static void tell_scarce(list_t *list) {
     return;
 
   list->said_scarce = true;
-  account_log(account, LOG_WARNING,
-              ": With this Budget it takes %s to look at all of %zu instances "
-              "once, and not an IdleInterval of %s. A Budget of %.0f calls in "
-              "300 seconds would do, or a longer IdleInterval.",
-              conditions_span(takes, (int64_t)round), schedule->members,
-              conditions_span(wanted, account->idle_interval),
-              (double)schedule->members * 300e3 / idle * 1.06 + 1.0);
+  account_log(
+      account, LOG_WARNING,
+      ": With this Budget, it takes %s to look up all %zu instances once, "
+      "longer than the IdleInterval of %s. Use a Budget of at least "
+      "%.0f calls in 300 seconds, or a longer IdleInterval.",
+      conditions_span(takes, (int64_t)round), schedule->members,
+      conditions_span(wanted, account->idle_interval),
+      (double)schedule->members * 300e3 / idle * 1.06 + 1.0);
 }
 
 static void tell_round(list_t *list) {
@@ -297,23 +298,23 @@ static void tell_round(list_t *list) {
 
   if (is_news(&list->said_left_out, d->left_out > 0))
     list_log(list, LOG_WARNING,
-             "%zu of them cannot be watched: their names are none that the "
-             "API's documentation allows.",
+             "%zu of them cannot be watched, because their names are not valid "
+             "according to the API's documentation.",
              d->left_out);
   if (is_news(&list->said_repeats, d->repeats && d->page > 1))
-    list_log(list, LOG_WARNING,
-             "another page of it has nothing but what was there before. What "
-             "the API does not list by then is not found, and what has gone is "
-             "not noticed.");
+    list_log(
+        list, LOG_WARNING,
+        "a page repeats the previous one. Instances that are not listed by "
+        "then are not found, and instances that are gone are not noticed.");
   if (is_news(&list->said_full, d->full))
     list_log(list, LOG_WARNING,
-             "has more than the %d instances that are watched at most; the "
-             "others are not, and what has gone is not noticed. Say which ones "
-             "are meant, by DiscoverNamespace, DiscoverInstance or Instance.",
+             "has more than %d instances, the maximum. The others are not "
+             "watched, and instances that are gone are not noticed. Select "
+             "instances by DiscoverNamespace, DiscoverInstance or Instance.",
              DISCOVERY_MAX);
 }
 
-/* ---- what came of asking for it ------------------------------------------ */
+/* ---- responses ----------------------------------------------------------- */
 
 /* An nginx with an allow-list does not list instances. */
 static void list_complain(list_t *list, result_t *result) {
@@ -322,8 +323,8 @@ static void list_complain(list_t *list, result_t *result) {
 
   if (result->response->status == 403 && account->credential.file == NULL)
     ais_error_set(&result->why,
-                  "%s. Where nginx has an allow-list (\"instance\"), it lists "
-                  "no instances: name them here, too",
+                  "%s. An nginx with an allow-list (\"instance\") lists no "
+                  "instances: name them here, too",
                   why.text);
   request_complain(account, &list->trouble, list->label, result);
 }
@@ -368,8 +369,8 @@ static bool take_list(list_t *list, result_t *result) {
   if (result->verdict.no_route && list->discovers &&
       list->kind == AIS_INSTANCES && list->namespace[0] == '\0') {
     list_log(list, LOG_NOTICE,
-             "the API has none any more: asks for those of its namespaces from "
-             "now on.");
+             "the API no longer has one. The lists of its namespaces are read "
+             "from now on.");
     list->kind = AIS_NAMESPACES;
     discovery_begin(&list->discovery);
     return true;
@@ -389,9 +390,9 @@ static void tell_unknown(list_t *list, const poll_t *named,
                          const result_t *result) {
   if (named != NULL && named->latest.good && is_news(&list->said_unknown, true))
     list_log(list, LOG_WARNING,
-             "what is known of Instance \"%s\" cannot be read: %s. Until it "
-             "can, such instances are overdue as if they synced by the API's "
-             "default interval.",
+             "the settings of Instance \"%s\" cannot be read: %s. Until they "
+             "can, the API's default sync interval determines when such "
+             "instances are overdue.",
              named->instance->id, result->why.text);
 }
 
@@ -404,8 +405,7 @@ static void take_one(list_t *list, const result_t *result) {
   know(list->one, &result->answer.instance);
   if (is_news(&list->said_refused, true) && !list->discovers)
     list_log(list, LOG_INFO,
-             "is refused. The instances that are named are asked for one by "
-             "one.");
+             "is refused. The named instances are requested one by one.");
 }
 
 /* Named instances are looked up before the first round has ended, and some may
@@ -468,7 +468,7 @@ static void list_done(request_t *request, result_t *result) {
     end_round(list, result);
 }
 
-/* ---- asking for it ------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------ */
 
 /* Sends the next request if it is due. Returns the number of ms to wait, or
  * AIS_NEVER. Nobody has configured a request for data about named instances, so
@@ -520,7 +520,7 @@ int64_t lists_poll(account_t *account, int64_t limit) {
   return limit;
 }
 
-/* ---- life ---------------------------------------------------------------- */
+/* ---- setup --------------------------------------------------------------- */
 
 /* Instances that were watched before a restart are watched from the start,
  * until a list shows that they are gone. Conditions of an instance that is

@@ -17,7 +17,7 @@ static pthread_t poller_thread;
 static atomic_bool poller_stops;
 static atomic_bool poller_has_report;
 
-/* ---- what an answer changes ---------------------------------------------- */
+/* ---- responses ----------------------------------------------------------- */
 
 static schedule_next_t after_success(const poll_t *poll,
                                      const history_news_t *news) {
@@ -131,7 +131,7 @@ static void poll_done(request_t *request, result_t *result) {
                 account->idle_interval);
 }
 
-/* ---- what is due --------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------ */
 
 static void poll_begin(poll_t *poll) {
   struct ais_resource *resource = &poll->request.resource;
@@ -186,14 +186,14 @@ static void tell_news(account_t *payer) {
     return;
   if (schedule->scarce)
     account_log(payer, LOG_WARNING,
-                ": %.3g look-ups per minute are wanted, but the budget allows "
-                "%.3g: all intervals are stretched, and the answers get older. "
+                ": %.3g lookups per minute are due, but the budget allows only "
+                "%.3g, so all intervals are stretched and values get older. "
                 "Use a longer ActiveInterval or IdleInterval, fewer instances, "
-                "or a greater Budget.",
+                "or a larger Budget.",
                 schedule->wanted * 60000.0, schedule->pace * 60000.0);
   else
     account_log(payer, LOG_INFO,
-                ": The budget allows all look-ups that are wanted again.");
+                ": The budget allows all lookups that are due again.");
 }
 
 /* Updates the values for the read callbacks, which may also have added or sent

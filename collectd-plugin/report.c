@@ -145,7 +145,7 @@ static void tell_notices(account_t *account) {
   }
 }
 
-/* ---- an interval --------------------------------------------------------- */
+/* ---- the read callback --------------------------------------------------- */
 
 static void begin_interval(account_t *account, metrics_t *m) {
   conditions_report(&account->conditions);
@@ -229,7 +229,7 @@ int report_test(user_data_t *ud) {
     account_log(account, LOG_NOTICE, ": OK.");
   else
     account_log(account, LOG_ERR, ": cannot be read: %s.",
-                fault[0] != '\0' ? fault : "no answer within Timeout");
+                fault[0] != '\0' ? fault : "no response within Timeout");
   pthread_mutex_unlock(&account->lock);
   return is_good ? 0 : -1;
 }

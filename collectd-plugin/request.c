@@ -45,17 +45,18 @@ void credential_read(account_t *account) {
                                ais_credential_version(c->secret), date);
     if (!is_start)
       account_log(account, LOG_INFO, ": \"%s\" %swas read.", c->file,
-                  was_read ? "has changed, and " : "");
+                  was_read ? "has changed and " : "");
     if (ais_credential_exposed(c->secret))
       account_log(account, LOG_WARNING,
-                  ": Everybody on this machine can read or write \"%s\". Take "
-                  "that from its mode, say with chmod 0600.",
+                  ": All users of this machine can read or write \"%s\". "
+                  "Restrict its mode, for example with chmod 0600.",
                   c->file);
   } else if (was_read && renewal != AIS_RENEWAL_NONE) {
-    account_log(account, LOG_WARNING,
-                ": The credential has changed, but cannot be read: %s. The one "
-                "before stays in use.",
-                err.text);
+    account_log(
+        account, LOG_WARNING,
+        ": The credential file has changed, but cannot be read: %s. The "
+        "previous credential stays in use.",
+        err.text);
   } else if (is_start) {
     account_log(account, LOG_ERR,
                 ": %s: %s The account waits until the file can be read.",
@@ -98,11 +99,12 @@ static void credential_settle(const request_t *request,
   if (!good && result->fault == AIS_FAULT_CREDENTIAL &&
       ais_rotation_refused(r, choice, ais_clock(), date) ==
           AIS_ROTATION_EXHAUSTED)
-    account_log(account, LOG_ERR,
-                ": cannot be read: credential: %s. Write another one into "
-                "\"%s\", which is read as soon as it changes; until then the "
-                "present one is tried once a minute.",
-                result->why.text, account->credential.file);
+    account_log(
+        account, LOG_ERR,
+        ": credential: %s. Write a valid one to \"%s\", which is read as "
+        "soon as it changes; until then, the current one is tried once "
+        "a minute.",
+        result->why.text, account->credential.file);
 }
 
 /* ---- the breaker --------------------------------------------------------- */
@@ -123,14 +125,14 @@ static void breaker_log(const account_t *account, const result_t *result,
   char span[SPAN_SIZE];
 
   if (news == AIS_BREAKER_OPENED)
-    account_log(account, LOG_ERR,
-                ": %d faults in a row, the last one: %s: %s. Until it answers "
-                "again the API is asked by one request at a time, more and "
-                "more rarely.",
-                AIS_BREAKER_FAULTS, ais_fault_name(account->breaker.fault),
-                result->why.text);
+    account_log(
+        account, LOG_ERR,
+        ": %d faults in a row, the last one: %s: %s. Until the API answers "
+        "again, it gets one request at a time, at increasing intervals.",
+        AIS_BREAKER_FAULTS, ais_fault_name(account->breaker.fault),
+        result->why.text);
   else if (news == AIS_BREAKER_RECOVERED)
-    account_log(account, LOG_NOTICE, ": The API answers again, after %s.",
+    account_log(account, LOG_NOTICE, ": The API answers again after %s.",
                 conditions_span(span, ais_clock() - account->breaker.since));
 }
 
@@ -164,7 +166,7 @@ static void breaker_settle(request_t *request, const result_t *result) {
   account->probe_at = now + pause;
 }
 
-/* ---- what was answered --------------------------------------------------- */
+/* ---- evaluating the response --------------------------------------------- */
 
 /* Evaluates a well-formed response. */
 static void judge_answer(result_t *result,
@@ -178,13 +180,12 @@ static void judge_answer(result_t *result,
   if (resource->per_page > 0 && entries > (size_t)resource->per_page) {
     result->fault = AIS_FAULT_BODY;
     ais_error_set(&result->why,
-                  "the answer has %zu entries, and %d were asked for", entries,
-                  resource->per_page);
+                  "the response has %zu entries, but %d were requested",
+                  entries, resource->per_page);
   } else if (answer->listing.page > 0 &&
              answer->listing.page != resource->page) {
     result->fault = AIS_FAULT_BODY;
-    ais_error_set(&result->why, "the answer is another page than %d",
-                  resource->page);
+    ais_error_set(&result->why, "the response is not page %d", resource->page);
   } else if (answer->success) {
     result->good = true;
   } else {
@@ -204,7 +205,7 @@ static void judge(result_t *result, const struct ais_resource *resource) {
     ais_error_set(&result->why, "%s", response->message);
   } else if (strcmp(response->cache, "STALE") == 0) {
     result->fault = AIS_FAULT_SERVER;
-    ais_error_set(&result->why, "nginx has but a stale answer");
+    ais_error_set(&result->why, "nginx has only a stale response");
   } else {
     result->verdict =
         ais_policy_judge(resource, response->status, response->body, epoch(),
@@ -258,8 +259,8 @@ static bool is_form_tried(request_t *request, const result_t *result) {
     account->trials--;
     if (ais_form_settle(&account->form, &result->verdict))
       account_log(account, LOG_NOTICE,
-                  ": The API does not know paths without a namespace any more: "
-                  "asks for \"namespaces/default\" from now on.");
+                  ": The API no longer knows paths without a namespace. "
+                  "\"namespaces/default\" is requested from now on.");
     return false;
   }
 
@@ -308,8 +309,8 @@ static void witness_hear(request_t *request, const char *path,
   result->fault = result->verdict.fault = AIS_FAULT_REFUSED;
   result->code = 10000;
   ais_error_set(&result->why,
-                "it is refused, and others are answered: does the credential "
-                "have the permission for this?");
+                "it is refused, although other requests are answered: does the "
+                "credential have the permission for this?");
   if (doubt == AIS_DOUBT_ASK) {
     c->ask = (request_t){.account = account,
                          .resource = {.kind = AIS_LIST},
@@ -377,7 +378,7 @@ static struct ais_response request_begin(request_t *request) {
 
   if (ais_breaker_enter(&account->breaker, &request->pass,
                         account->target.timeout, ais_clock()) != 0)
-    return ais_response_none(AIS_FAULT_BUDGET, "nobody is there");
+    return ais_response_none(AIS_FAULT_BUDGET, "the API does not answer");
   if (!request->is_witness && !credential_choose(request))
     return ais_response_none(AIS_FAULT_CREDENTIAL,
                              c->secret == NULL
@@ -418,7 +419,7 @@ int64_t request_wait(account_t *payer, budget_part_t part) {
              : AIS_NEVER;
 }
 
-/* ---- what is logged ------------------------------------------------------ */
+/* ---- logging ------------------------------------------------------------- */
 
 void request_complain_more(account_t *account, int64_t interval) {
   int64_t now = ais_clock();

@@ -189,9 +189,10 @@ static bool read_lines(FILE *file) {
   sfree(line);
 
   if (bad > 0)
-    WARNING("aisearch plugin: StateFile: %zu lines of %s are not understood, "
-            "the first of them is line %zu. They are left out.",
-            bad, state.path, first_bad);
+    WARNING(
+        "aisearch plugin: StateFile: %zu lines of %s are invalid, the first "
+        "of them is line %zu. They are ignored.",
+        bad, state.path, first_bad);
   else if (is_state && !has_end)
     WARNING("aisearch plugin: StateFile: The end of %s is missing.",
             state.path);
@@ -210,8 +211,8 @@ static void set_aside(void) {
 
   ssnprintf(damaged, sizeof(damaged), "%s.damaged", state.path);
   (void)rename(state.path, damaged);
-  WARNING("aisearch plugin: StateFile: %s is none, or is damaged. It is %s "
-          "now, and nothing is known.",
+  WARNING("aisearch plugin: StateFile: %s is damaged, or is no state file. "
+          "It was renamed to %s, and nothing is restored.",
           state.path, damaged);
 }
 
@@ -244,17 +245,18 @@ void state_open(const char *path, void (*written)(void)) {
 
   state.written = written;
   if (status != 0 && path != NULL) {
-    ERROR("aisearch plugin: StateFile: %s cannot be used: %s. %s is used.",
+    ERROR("aisearch plugin: StateFile: %s cannot be used: %s. %s is used "
+          "instead.",
           path, STRERROR(status), STATE_FILE);
     status = open_file(STATE_FILE);
   }
   if (status != 0)
-    ERROR("aisearch plugin: StateFile: %s cannot be used: %s. Nothing is known "
-          "from before.",
+    ERROR("aisearch plugin: StateFile: %s cannot be used: %s. Nothing is "
+          "restored.",
           STATE_FILE, STRERROR(status));
 }
 
-/* ---- what was read, and is kept ------------------------------------------ */
+/* ---- restoring and keeping ----------------------------------------------- */
 
 void state_restore(instance_t *instance) {
   if (!restore(STATE_INSTANCE, instance->name, instance))
@@ -325,7 +327,7 @@ void state_touch(bool is_urgent) {
   state.is_urgent |= is_urgent;
 }
 
-/* ---- all that is known, as text ------------------------------------------ */
+/* ---- formatting ---------------------------------------------------------- */
 
 static void print_told(const char *name, told_t *told, int64_t now) {
   if (memchr(told->has_begun, 1, sizeof(told->has_begun)) != NULL)
@@ -397,7 +399,7 @@ static void print_all(account_t *accounts) {
     sfree(state.text);
 }
 
-/* ---- writing it ---------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------- */
 
 /* Returns an errno value if the file cannot be written. */
 static int write_file(void) {
@@ -440,7 +442,8 @@ static void hand_over(account_t *accounts, int status) {
   sfree(state.text);
   if (status != 0 && !state.has_failed)
     ERROR("aisearch plugin: StateFile: %s cannot be written: %s. After a "
-          "restart, alarms may come again, and counters begin anew.",
+          "restart, notifications may be repeated, and counters may start "
+          "from 0.",
           state.path, STRERROR(status));
   else if (status == 0 && state.has_failed)
     INFO("aisearch plugin: StateFile: can be written again.");

@@ -21,7 +21,7 @@
 #define TIME_FORMAT "%" PRId64 ".%03" PRId64
 #define TIME_PARTS(t) (t) / 1000, (t) % 1000
 
-/* ---- what there is in each kind of lines --------------------------------- */
+/* ---- the fields of each kind of line ------------------------------------- */
 
 typedef enum {
   TIME,      /* at most limit ahead of our clock */
@@ -238,7 +238,7 @@ void state_print(FILE *to, state_kind_t kind, void *of) {
     print_field(&p, field, (char *)of + field->offset);
 }
 
-/* ---- reading: each returns false for what is no such value --------------- */
+/* ---- reading: each function returns false for an invalid value ----------- */
 
 static bool read_number(const char *s, int base, uint64_t max, uint64_t *n) {
   char *end;
