@@ -20,9 +20,9 @@
 
 /*
  * The plugin's data. Accounts are created while the configuration is read and
- * freed in the shutdown callback. In between, only the polling thread writes
- * the members marked "lock", and it holds the account's lock to do so; the read
- * callbacks take the same lock to read them.
+ * freed in the shutdown callback. In between, the polling thread and the read
+ * callbacks share the members marked "lock": these are written, and read by the
+ * read callbacks, with the account's lock held.
  */
 
 /* Limits for concurrent requests: over HTTP/2, and to a host that does not
@@ -161,8 +161,8 @@ struct account_s {
   int64_t overdue_after; /* ms; 0: never; or OVERDUE_BY_INTERVAL */
   bool has_details;      /* ReportDetails */
   bool has_items;        /* ReportItems */
-  bool is_partial;  /* one of its blocks was rejected, so state that belongs to
-                       no instance is kept */
+  bool is_partial;  /* one of its blocks was rejected: do not end the conditions
+                       of instances that are unknown */
   account_t *payer; /* the account whose budget it spends: itself, or another
                        account with the same credential */
 
