@@ -1,4 +1,4 @@
-/* Accounts, their instances, and what is polled of them. */
+/* Accounts, their instances and their polls. */
 
 #include "aisearch.h"
 
@@ -6,7 +6,7 @@
 
 #include "state.h"
 
-/* What plain instances are in is called "default", and needs no mention. */
+/* Plain instances are in the namespace "default", which the name omits. */
 void poll_name(char name[DATA_MAX_NAME_LEN], const account_t *account,
                const poll_what_t *what) {
   bool other =
@@ -29,13 +29,14 @@ poll_t *poll_find(const account_t *account, const char *name) {
   return found != NULL ? *found : NULL;
 }
 
-/* Returns false where memory runs out. */
+/* Returns false if out of memory. */
 static bool copy(char **to, const char *from) {
   *to = from != NULL ? strdup(from) : NULL;
   return from == NULL || *to != NULL;
 }
 
-/* That of another poll, or a new one. Returns false where memory runs out. */
+/* Shares another poll's instance, or creates one. Returns false if out of
+ * memory. */
 static bool poll_set_instance(poll_t *poll, const char *name,
                               const poll_what_t *what) {
   const poll_t *other = poll_find(poll->request.account, name);
@@ -67,7 +68,7 @@ static void poll_free(poll_t *poll) {
   sfree(poll);
 }
 
-/* Of several jobs of an instance, the first one stands in the tree. */
+/* If an instance has several pinned jobs, only the first one is in the tree. */
 poll_t *poll_add(account_t *account, const poll_what_t *what) {
   char name[DATA_MAX_NAME_LEN];
   poll_t *poll = calloc(1, sizeof(*poll));
@@ -100,7 +101,7 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
   return poll;
 }
 
-/* One that is not under way. */
+/* The poll's request must not be in progress. */
 static void poll_remove(poll_t *poll) {
   account_t *account = poll->request.account;
 
@@ -133,7 +134,7 @@ void poll_resource(const poll_t *poll, enum ais_kind kind,
   };
 }
 
-/* What comes behind the account's name. */
+/* The label follows the account's name in log messages. */
 void poll_label(const poll_t *poll, char *label, size_t size) {
   const char *namespace = poll->instance->namespace;
   const char *job = poll->job;
@@ -145,7 +146,7 @@ void poll_label(const poll_t *poll, char *label, size_t size) {
             job != NULL ? "\"" : "", poll->wants_items ? ", its items" : "");
 }
 
-/* ---- what comes and goes ------------------------------------------------- */
+/* ---- adding and removing ------------------------------------------------- */
 
 void poll_schedule(poll_t *poll) {
   account_t *account = poll->request.account;

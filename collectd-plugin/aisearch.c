@@ -1,10 +1,10 @@
 /*
  * aisearch: reports the state of Cloudflare AI Search indexing jobs.
  *
- * A thread of the plugin's own asks for all jobs, as often as it makes sense
- * and the budget allows it; the read callbacks report the last answers and
- * never wait for the network. So an API that does not answer holds up no read
- * thread, and no other plugin.
+ * A dedicated thread looks up all jobs, as often as makes sense and the budget
+ * allows. The read callbacks report the latest responses and never wait for the
+ * network, so an API that does not respond blocks neither a read thread nor
+ * another plugin.
  */
 
 #include "aisearch.h"
@@ -20,22 +20,23 @@ static int register_account(account_t *account) {
   report_prepare(account, plugin_get_interval());
   ssnprintf(name, sizeof(name), "aisearch-%s", account->name);
 
-  /* No free_func: the thread still uses the account when collectd has freed
+  /* No free_func: the polling thread still uses the account when collectd frees
    * the callbacks' data. */
   return plugin_register_complex_read(
       "aisearch", name, account->is_test ? report_test : report,
       account->interval / account->slices, &(user_data_t){.data = account});
 }
 
-/* Never fails: that would stop collectd, and all other metrics of the host. */
+/* Always succeeds, because an error would stop collectd and with it all other
+ * metrics of the host. */
 static int aisearch_config(oconfig_item_t *ci) {
   config_read(ci, &config);
   return 0;
 }
 
-/* collectd may have gone to the background since the configuration was read:
- * threads and clients are made here. "collectd -T" reads once, to see whether
- * all works. */
+/* Threads and clients are created here, not while the configuration is read,
+ * because collectd forks in between to run in the background. "collectd -T"
+ * reads once, to check that everything works. */
 static int aisearch_init(void) {
   bool is_test = global_option_get_long("ReadThreads", 0) == -1;
 
@@ -57,8 +58,9 @@ static int aisearch_init(void) {
   return 0;
 }
 
-/* Nothing is told from here: it would reach nobody whose plugin was loaded
- * before. What was not told yet is in the state file, for the next start. */
+/* No notifications are sent from here: plugins loaded earlier would not get
+ * them. Notices that were not sent are in the state file and are sent after the
+ * next start. */
 static int aisearch_shutdown(void) {
   poller_stop();
   state_close(config.accounts);

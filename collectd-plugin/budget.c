@@ -1,4 +1,4 @@
-/* The calls that a credential may send, and what of them some may spend. */
+/* The calls that a credential may send, and the parts of that budget. */
 
 #include "budget.h"
 
@@ -41,8 +41,8 @@ uint32_t budget_left(budget_t *b, budget_part_t part, int64_t now) {
 
 void budget_begin(budget_t *b) { b->unsent++; }
 
-/* Where some is left for those alone that are about to send a request, these
- * tell when that has changed. */
+/* If all calls that are left belong to lookups that have started, the wait
+ * depends on when these send their requests. */
 int64_t budget_wait(budget_t *b, budget_part_t part, int64_t now) {
   int64_t wait =
       ais_budget_part_wait(&b->parts[part], &b->parts[BUDGET_ALL], now);
@@ -55,8 +55,8 @@ int64_t budget_wait(budget_t *b, budget_part_t part, int64_t now) {
 double budget_rate(budget_t *b, int64_t now) {
   double rate = (double)UINT32_MAX;
 
-  /* What is beyond so many calls is counted in groups, which go on to count for
-   * as long as the newest call of each. */
+  /* A limit of that many calls counts them in groups, each of which expires
+   * together with its newest call. */
   for (size_t i = 0; i < b->nlimits; i++) {
     double calls = (double)b->limits[i].calls;
 
@@ -65,8 +65,8 @@ double budget_rate(budget_t *b, int64_t now) {
     rate = min_double(rate, calls / (double)b->limits[i].interval);
   }
 
-  /* What the API says is left has to last until it is reset; one more, for the
-   * first call after that. */
+  /* What the API says is left must last until its reset, which allows another
+   * call at once: hence one more. */
   for (uint32_t i = 0; i < b->parts[BUDGET_ALL].nobserved; i++) {
     const struct ais_limit *limit = &b->parts[BUDGET_ALL].observed[i];
 
@@ -82,9 +82,9 @@ double budget_percent(budget_t *b, int64_t now) {
                                   /* shortest = */ 0, now);
 }
 
-/* Of a part, all that was sent counts, HITs included. It may be the repeat of
- * another look-up than was counted there: then one more may begin, and is
- * refused here. */
+/* In a part, all calls that were sent count, including HITs. This call may be
+ * the retry of another lookup, so that one lookup more may have started than
+ * may send its request; that one is refused here. */
 bool budget_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
                   int64_t now) {
   struct ais_budget *all = &b->parts[BUDGET_ALL];
@@ -99,9 +99,9 @@ bool budget_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
   return true;
 }
 
-/* Whether an answer has cost anything is known a moment later, when it is
- * settled. A call that was given up ends when it has to: the API may count it
- * at any time until then. */
+/* The cost of a response is only known when it is settled, a moment later. An
+ * aborted call keeps its place until its hold time is over, since the API may
+ * count it at any time until then. */
 void budget_leave(budget_t *b, uint64_t ticket, bool given_up, int64_t now) {
   ais_budget_end(&b->parts[BUDGET_ALL], b->over, now);
   b->over = given_up ? AIS_TICKET_NONE : ticket;

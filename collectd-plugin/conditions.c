@@ -1,4 +1,4 @@
-/* Which conditions begin and end, and the notices of that. */
+/* Decides which conditions begin and end, and creates their notices. */
 
 #include "conditions.h"
 
@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A scheduled job may be late, and takes its time: the next success is to come
- * within this. */
+/* A scheduled job may start late and takes some time, so the next success is
+ * due after two sync intervals and this grace period. */
 #define OVERDUE_INTERVALS 2
 #define OVERDUE_GRACE (INT64_C(15) * 60 * 1000)
 
@@ -24,7 +24,7 @@ const char *conditions_span(char text[SPAN_SIZE], int64_t ms) {
   long long seconds = (ms + 500) / 1000;
   size_t i = 0;
 
-  /* at least two of them: one digit alone says little */
+  /* at least two units, since a single digit is too coarse */
   while (units[i] > 1 && seconds < 2 * units[i])
     i++;
   snprintf(text, SPAN_SIZE, "%lld %s", seconds / units[i], names[i]);
@@ -64,8 +64,8 @@ bool notices_take(notices_t *notices, notice_t *notice) {
   return true;
 }
 
-/* Removes the notice that the condition has begun. Returns false where that was
- * told already. */
+/* Removes the pending notice of the condition's begin. Returns false if it was
+ * sent already. */
 static bool take_back(const told_t *told, condition_t condition) {
   for (size_t i = 0; i < told->notices->n; i++) {
     const notice_t *notice = &told->notices->all[i];
@@ -79,8 +79,8 @@ static bool take_back(const told_t *told, condition_t condition) {
   return false;
 }
 
-/* With a job, which has taken so many ms (below 0: unknown), the message begins
- * with "Job ID (SOURCE) "; NULL: without. What does not fit is cut off. */
+/* With a job, the message begins with "Job ID (SOURCE) ". A message that is too
+ * long is truncated. */
 static void write_notice(notice_t *notice, const struct ais_job *job,
                          const char *format, va_list ap) {
   char text[4 * NOTICE_MESSAGE_SIZE];
@@ -97,9 +97,9 @@ static void write_notice(notice_t *notice, const struct ais_job *job,
   text_copy(notice->message, sizeof(notice->message), text);
 }
 
-/* The condition holds, or does not: tells that it has begun, or is over, where
- * that is new. What is over before its begin was told is not told at all. Only
- * of failed jobs each is told. */
+/* Creates a notice if the condition begins or ends. duration is that of the job
+ * in ms; a negative one is unknown. If a condition ends before the notice of
+ * its begin was sent, neither is. Only failed jobs create a notice each. */
 __attribute__((format(printf, 6, 7))) static void
 judge(told_t *told, condition_t condition, bool holds,
       const struct ais_job *job, int64_t duration, const char *format, ...) {
@@ -120,9 +120,9 @@ judge(told_t *told, condition_t condition, bool holds,
     told->has_begun[condition] = holds;
 }
 
-/* failed: once per failed job, until the next that succeeds. */
+/* failed: one notice per failed job, until the next job succeeds. */
 
-/* "WHAT after 12 min: END_REASON", as far as this is known. */
+/* "WHAT after 12 min: END_REASON", without the unknown parts. */
 static void judge_end(told_t *told, bool failed, const struct ais_job *job) {
   int64_t duration = time_between(job->started_at, job->ended_at);
   const char *reason = job->end_reason != NULL ? job->end_reason : "";
@@ -134,12 +134,14 @@ static void judge_end(told_t *told, bool failed, const struct ais_job *job) {
         reason[0] != '\0' ? ": " : "", reason);
 }
 
-/* A job that has ended in a year to come would outlast each success. Further
- * pages have older jobs: one of these is not the next success. */
+/* Ignores ends in the far future for failed_at, since no success would ever be
+ * later. Later pages hold older jobs, so a success in them does not end the
+ * condition if it is older than the failure. */
 static void judge_ends(told_t *told, const history_t *history,
                        const history_news_t *news, int64_t answered_at) {
   bool had_begun = told->has_begun[CONDITION_FAILED];
-  bool is_late = false; /* it came to light when another had succeeded */
+  bool is_late =
+      false; /* the failure was seen only after a later job had succeeded */
 
   for (size_t i = 0; i < news->nended; i++) {
     const struct ais_job *job = news->ended[i];
@@ -170,7 +172,7 @@ static void judge_silence(told_t *told, const history_news_t *news,
 
   if (news->all_well)
     judge(told, CONDITION_STALLED, false, NULL, -1,
-          "No job is stalled any more");
+          "No job is stalled any longer");
   else if (job != NULL)
     judge(told, CONDITION_STALLED, true, job,
           queued ? news->silence : time_between(job->started_at, answered_at),
@@ -178,9 +180,10 @@ static void judge_silence(told_t *told, const history_news_t *news,
           conditions_span(span, news->silence));
 }
 
-/* overdue: not of single jobs, which succeed only once. */
+/* overdue: only for lists, since a single job succeeds only once. */
 
-/* What was excused until a moment ago has to sync from then on. */
+/* If a success was not expected until recently, the patience starts from
+ * then. */
 static void judge_age(instance_t *instance, int64_t patience,
                       int64_t answered_at) {
   const history_t *history = &instance->history;
@@ -205,7 +208,8 @@ static void judge_age(instance_t *instance, int64_t patience,
           "No job has succeeded for %s", span);
 }
 
-/* The service pauses what is in error: that makes nothing good. */
+/* An instance in error may be paused by the service, which does not end the
+ * condition. */
 static void judge_success(instance_t *instance, int64_t patience,
                           int64_t answered_at) {
   const facts_t *facts = &instance->facts;
@@ -222,7 +226,7 @@ static void judge_success(instance_t *instance, int64_t patience,
 
   if (patience == 0)
     judge(told, CONDITION_OVERDUE, false, NULL, -1,
-          "Nobody waits for a success any more");
+          "No success is expected any longer: OverdueAfter is 0");
   else if (excuse == NULL)
     judge_age(instance, patience, answered_at);
   else if (!facts->in_error)
@@ -239,9 +243,9 @@ void conditions_judge(instance_t *instance, int64_t overdue_after,
 
 /* instance_error */
 
-/* What is to sync now, or more often, does so from some moment on since it was
- * told of last; that was not long ago, and what is waited for has that grace.
- */
+/* If the instance starts syncing, or syncs more often now, that change happened
+ * after the last lookup, which was not long ago. Allow the next success the
+ * grace period from now. */
 void conditions_know(instance_t *instance, const facts_t *facts, int64_t now) {
   const facts_t *before = &instance->facts;
 
@@ -253,14 +257,14 @@ void conditions_know(instance_t *instance, const facts_t *facts, int64_t now) {
   instance->is_known = true;
   judge(&instance->told, CONDITION_INSTANCE_ERROR, facts->in_error, NULL, -1,
         "The instance is %s%s: its status is %s",
-        facts->in_error ? "in error" : "not in error any more",
+        facts->in_error ? "in error" : "no longer in error",
         facts->in_error && facts->paused ? ", and paused" : "",
         facts->status[0] != '\0' ? facts->status : "unknown");
 }
 
 void conditions_gone(told_t *told) {
   for (int c = 0; c < CONDITIONS_OF_INSTANCE; c++)
-    judge(told, c, false, NULL, -1, "The instance is not there any more");
+    judge(told, c, false, NULL, -1, "The instance no longer exists");
 }
 
 /* Accounts. */
@@ -276,11 +280,11 @@ void conditions_count(conditions_account_t *account, enum ais_fault fault,
   account->had[is_missing ? OUTCOME_MISSING : fault] = true;
 }
 
-/* Whoever refuses something can be reached. Answers that were under way may
- * come in after the 429. What has failed beside what is refused may have been
- * in order. INTERNAL is not the API's doing; and of BUDGET a call had failed,
- * and there was none for a repeat. A refusal of a credential may be of one that
- * was replaced a moment ago. */
+/* A refusal proves that the API can be reached. Responses to requests in flight
+ * may still arrive after a 429. A request that failed in the same interval as a
+ * refusal might have been answered. AIS_FAULT_INTERNAL is not the API's fault.
+ * AIS_FAULT_BUDGET means that a call failed and the budget allowed no retry. A
+ * rejected credential may have been replaced a moment ago. */
 void conditions_report(conditions_account_t *account) {
   told_t *told = &account->told;
   const bool *had = account->had;
@@ -293,8 +297,8 @@ void conditions_report(conditions_account_t *account) {
                 had[AIS_FAULT_BODY] || had[AIS_FAULT_BUDGET];
   char code[32] = "", refusal[96];
 
-  /* A condition begins with the last of so many reports, one after the other,
-   * that gave reason to. */
+  /* A condition begins after this many consecutive reports with a reason for
+   * it. */
   const struct {
     condition_t condition;
     unsigned reports;
@@ -305,20 +309,20 @@ void conditions_report(conditions_account_t *account) {
        "The API refuses the credential", "The API accepts the credential"},
       {CONDITION_UNREACHABLE, 3, failed,
        answered || refused || denied || limited,
-       "The API cannot be reached: no look-up succeeds",
+       "The API cannot be reached: no lookup succeeds",
        "The API answers again"},
       {CONDITION_RATE_LIMITED, 1, limited, !limited && (answered || refused),
-       "The rate limit of the API is reached (429)",
+       "The rate limit of the API has been reached (429)",
        "The API accepts calls again"},
       {CONDITION_REFUSED, 3,
        (had[OUTCOME_MISSING] || refused) && !denied && !limited && !failed,
-       had[AIS_FAULT_NONE], refusal, "The API answers a look-up again"},
+       had[AIS_FAULT_NONE], refusal, "The API answers lookups again"},
   };
 
   if (account->code != 0)
     snprintf(code, sizeof(code), " (code %d)", account->code);
   snprintf(refusal, sizeof(refusal),
-           "Every look-up is refused: the API answers %d%s", account->status,
+           "All lookups are refused: the API answers %d%s", account->status,
            code);
   for (size_t i = 0; i < CONDITIONS_OF_ACCOUNT; i++) {
     unsigned *reports = &account->reports[i];

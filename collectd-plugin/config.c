@@ -1,5 +1,6 @@
-/* The configuration: a table of options for each kind of block. A block that is
- * wrong is left out, with a message that says what to do; the others stand. */
+/* Reads the configuration with a table of options for each kind of block. An
+ * invalid block is skipped after a message that says what to do; the others
+ * remain valid. */
 
 #include "aisearch.h"
 
@@ -17,7 +18,7 @@
 #define MAX_CALLS 1000000.0
 #define DAY 86400.0
 
-/* The thread may be late to see that a call is over. */
+/* The thread may notice late that a call is over. */
 #define SLACK 1000 /* ms */
 
 typedef struct option_s option_t;
@@ -26,24 +27,26 @@ typedef struct option_s option_t;
 typedef struct {
   const oconfig_item_t *ci;
   const option_t *option;
-  void *value; /* what it sets */
+  void *value; /* where to store it */
 } item_t;
 
 struct option_s {
   const char *name;
   int (*read)(const item_t *item);
-  size_t offset; /* of what it sets, in what its block sets; 0: all of it */
+  size_t offset; /* of the value, in the structure of the block; 0: the
+                    structure itself */
   bool is_repeatable;
 
-  bool (*is_valid)(struct ais_str text); /* NULL: every text is */
-  const char *rule;       /* "VALUE is ...": what is wrong, and the cure */
-  double scale, min, max; /* of a number, which is kept times scale */
+  bool (*is_valid)(struct ais_str text); /* NULL: any text is valid */
+  const char *rule; /* "VALUE is ...": what is wrong and how to correct it */
+  double scale, min, max; /* of a number, which is stored times scale */
 };
 
-/* The block that is being read, by the one thread that reads them. */
+/* The path of the block that is being read, for messages. A single thread reads
+ * the configuration. */
 static char where[256];
 
-/* Say what is wrong there, and what to do. */
+/* Log what is wrong in the current block and how to correct it. */
 #define warn(format, ...)                                                      \
   WARNING("aisearch plugin: %s" format, where, ##__VA_ARGS__)
 #define refuse(format, ...)                                                    \
@@ -96,9 +99,9 @@ static int read_texts(const item_t *item) {
   return status;
 }
 
-/* A relative path would mean something else once collectd is in its BaseDir.
- * The value is not shown: it may be a token in the wrong place. It may name one
- * of systemd's credentials. */
+/* Paths must be absolute, because relative ones would change their meaning when
+ * collectd changes to BaseDir. The value is not logged: it may be a misplaced
+ * token. It may also name a systemd credential. */
 static int read_path(const item_t *item) {
   char **file = item->value;
   char path[AIS_CREDENTIAL_PATH_MAX];
@@ -125,7 +128,7 @@ static int read_boolean(const item_t *item) {
              : -1;
 }
 
-/* Where 0 is below the minimum, it is for never. */
+/* If 0 is below the minimum, it means never. */
 static int read_number(const item_t *item) {
   const option_t *option = item->option;
   double number;
@@ -149,10 +152,10 @@ static int read_gone(const item_t *item) {
   return 0;
 }
 
-/* Where an option of that name belongs, or NULL. */
+/* Returns the block where an option with that name belongs, or NULL. */
 static const char *find_place(const char *name);
 
-/* The first option of that name in a block; NULL where it is not given. */
+/* Returns the block's first option with that name, or NULL. */
 static const oconfig_item_t *find_item(const oconfig_item_t *block,
                                        const char *name) {
   for (int i = 0; i < block->children_num; i++)
@@ -176,8 +179,8 @@ static int refuse_unknown(const oconfig_item_t *block, const option_t *options,
                 block->key, ais_near_hint(&near));
 }
 
-/* Every option has to be one of these, and to stand there once, but for those
- * of which there may be several. */
+/* Each option must be in the table, and only repeatable ones may occur several
+ * times. */
 static int read_options(const oconfig_item_t *block, const option_t *options,
                         void *values) {
   size_t len = strlen(where);
@@ -204,7 +207,7 @@ static int read_options(const oconfig_item_t *block, const option_t *options,
   return status;
 }
 
-/* A block's name is the first of its values. */
+/* The first member of the structure is the block's name. */
 static int read_block(const item_t *item, const option_t *options,
                       void *values) {
   size_t len = strlen(where);
@@ -229,7 +232,7 @@ static void free_options(const option_t *options, void *values) {
 
 /* ---- <Instance> ---------------------------------------------------------- */
 
-/* What such a block says. */
+/* The values of an Instance block. */
 typedef struct {
   char *id, *namespace, *generation;
   texts_t jobs;
@@ -286,7 +289,7 @@ static int add_instance(account_t *account, const settings_t *s) {
   return 0;
 }
 
-/* One that is refused costs the account nothing else. */
+/* An invalid Instance block does not affect the rest of the account. */
 static int read_instance(const item_t *item) {
   account_t *account = item->value;
   settings_t s = {.id = NULL};
@@ -338,8 +341,8 @@ static int read_discovered(const item_t *item) {
   return status;
 }
 
-/* It stands in every identifier, and the first '-' there ends it. With the
- * longest instance and the longest namespace, an identifier fits
+/* The name is part of each identifier, where it ends at the first '-'. With the
+ * longest names of an instance and a namespace, an identifier fits into
  * DATA_MAX_NAME_LEN. */
 static bool is_account_name(struct ais_str name) {
   return name.len >= 1 && name.len <= 28 &&
@@ -440,7 +443,7 @@ static int check_url(account_t *account) {
   if (account->proxy != NULL && ais_url_check_proxy(account->proxy, &err) != 0)
     return refuse("Proxy: %s", err.text);
 
-  /* of a release before */
+  /* deprecated */
   if (path != NULL &&
       (url->tls || url->unix_socket[0] != '\0' || path[0] != '/' ||
        strlen(path) >= sizeof(url->unix_socket)))
@@ -467,8 +470,8 @@ static int check_url(account_t *account) {
   return 0;
 }
 
-/* More often than values are reported nobody needs to look; and a look is over
- * before the next one is due. */
+/* Looking up more often than values are reported is useless; and a lookup must
+ * end before the next one is due. */
 static int check_times(account_t *account, const oconfig_item_t *ci) {
   struct ais_target *target = &account->target;
   int64_t interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
@@ -497,15 +500,15 @@ static int check_times(account_t *account, const oconfig_item_t *ci) {
   return 0;
 }
 
-/* Where one of them could not be read yet, their files tell. */
+/* If one of them could not be read yet, compares their paths. */
 static bool is_same(const credential_t *a, const credential_t *b) {
   if (a->secret != NULL && b->secret != NULL)
     return ais_credential_equal(a->secret, b->secret);
   return a->file != NULL && b->file != NULL && strcmp(a->file, b->file) == 0;
 }
 
-/* Behind an nginx in between every account has its own budget: nginx looks
- * after the credential. */
+/* Accounts behind an nginx have a budget each, since nginx applies the budget
+ * of the credential. */
 static int check_budget(account_t *account) {
   budget_t *own = &account->budget, *budget;
   account_t *other = account->next;
@@ -515,7 +518,8 @@ static int check_budget(account_t *account) {
   account->payer = other != NULL ? other->payer : account;
   budget = &account->payer->budget;
 
-  /* with nginx's 900, one user's 1200 calls in five minutes */
+  /* together with nginx's 900, the user's limit of 1200 calls in five
+   * minutes */
   if (own->nlimits == 0) {
     budget_limit(own, (struct ais_budget_limit){300, 300 * 1000});
     budget_limit(own, (struct ais_budget_limit){100, 1000});
@@ -532,8 +536,8 @@ static int check_budget(account_t *account) {
   return 0;
 }
 
-/* Who says what to discover wants it discovered, unless DiscoverInstances says
- * otherwise. */
+/* Selecting instances or namespaces enables discovery, unless DiscoverInstances
+ * is given. */
 static int check_account(account_t *account, const oconfig_item_t *ci) {
   discovery_settings_t *discover = &account->discover;
 

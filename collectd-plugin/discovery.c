@@ -1,4 +1,4 @@
-/* How a list of instances is read, and what it is good for. */
+/* How a list of instances is read, and what follows from it. */
 
 #include "discovery.h"
 
@@ -9,8 +9,8 @@ void discovery_begin(discovery_t *d) {
   *d = (discovery_t){.passes = 1, .page = 1};
 }
 
-/* Notes what the page begins with: the same as the one before, if that is as
- * far as the list goes. */
+/* Remembers the first element of the page. The server repeats a page if the
+ * first element is the same as on the previous one. */
 static bool is_repeated(discovery_t *d, const struct ais_listing *page) {
   const struct ais_instance *i = page->instances;
   char first[sizeof(d->first)] = "";
@@ -24,8 +24,8 @@ static bool is_repeated(discovery_t *d, const struct ais_listing *page) {
   return is_same;
 }
 
-/* The total of the first page holds for the pass; where another page has
- * another one, the list has changed meanwhile. */
+/* The first page's total_count applies to the whole pass. If another page has a
+ * different one, the list has changed meanwhile. */
 discovery_step_t discovery_page(discovery_t *d, const struct ais_listing *page,
                                 bool is_old) {
   size_t entries = page->ninstances + page->left_out;

@@ -7,17 +7,17 @@
 
 #include "ais_clock.h"
 
-/* A look at a page, or at a job. */
+/* The processing of a page or of a job. */
 typedef struct {
   history_t *history;
   history_news_t *news;
-  unsigned page; /* 0: it is a single job */
+  unsigned page; /* 0: a single job */
   int64_t answered_at;
   int64_t patience;
-  int64_t oldest; /* of the times at which its jobs began; or INT64_MAX */
-  bool is_first;  /* nothing is known yet: what has ended does not count */
-  bool overlaps;  /* with what was known before */
-  bool is_news;   /* something in it was not seen in this look */
+  int64_t oldest; /* the earliest start of a job in it; or INT64_MAX */
+  bool is_first;  /* nothing is known yet, so ended jobs are not counted */
+  bool overlaps;  /* it holds jobs that were known before */
+  bool is_news;   /* it holds jobs not seen in this lookup before */
 } look_t;
 
 void history_init(history_t *h) {
@@ -44,7 +44,7 @@ static uint64_t hash(const char *s) {
   return h;
 }
 
-/* The jobs that are remembered. */
+/* Remembered jobs. */
 
 static history_job_t *find_job(const history_t *h, uint64_t id) {
   for (uint32_t i = 0; i < h->njobs; i++)
@@ -63,7 +63,7 @@ static bool resize(history_t *h, uint32_t size) {
   return true;
 }
 
-/* A look that is not over needs all that it has seen. */
+/* While a lookup is in progress, all its jobs are remembered. */
 static history_job_t *add_job(history_t *h, uint64_t id, int64_t at) {
   if (h->njobs == h->size && !resize(h, h->size > 0 ? 2 * h->size : 4))
     return NULL;
@@ -72,8 +72,8 @@ static history_job_t *add_job(history_t *h, uint64_t id, int64_t at) {
   return &h->jobs[h->njobs++];
 }
 
-/* What has no time, and was there just now, would count again if it was
- * forgotten. */
+/* An ended job without a time that was in the latest lookup would be counted
+ * again if it were forgotten. */
 static int rank(const history_job_t *job) {
   return job->active ? 2 : job->at == AIS_TIME_NONE && job->seen ? 1 : 0;
 }
@@ -91,8 +91,8 @@ void history_sort(history_t *h) {
     qsort(h->jobs, h->njobs, sizeof(h->jobs[0]), compare_jobs);
 }
 
-/* What is known at the end of a look. The oldest that has ended is forgotten
- * first. */
+/* Completes a lookup. Forgets the jobs that ended first, if there are too
+ * many. */
 static void settle(history_t *h) {
   if (h->njobs > HISTORY_JOBS)
     history_sort(h);
@@ -106,8 +106,9 @@ static void settle(history_t *h) {
     resize(h, HISTORY_JOBS);
 }
 
-/* A list that was read to where all is known does not have them. It may be an
- * old one, from a cache or a replica: they are forgotten at the second time. */
+/* Active jobs that are missing from a list that was read far enough. The list
+ * may be an old one, from a cache or a replica, so they are forgotten only when
+ * they are missing twice in a row. */
 static void miss_jobs(history_t *h) {
   for (uint32_t i = h->njobs; i-- > 0;) {
     history_job_t *job = &h->jobs[i];
@@ -126,27 +127,28 @@ static bool misses_active(const history_t *h) {
   return false;
 }
 
-/* Times. AIS_TIME_NONE is earlier than all others. */
+/* Times. AIS_TIME_NONE is less than all others. */
 
 static int64_t sane_time(const look_t *look, int64_t t) {
   return t < 0 || t > look->answered_at + CLOCKS_DIFFER ? AIS_TIME_NONE : t;
 }
 
-/* When an ended job began; one that left the queue otherwise, when it did. */
+/* When an ended job started, or when it ended if it never left the queue. */
 static int64_t began_at(const look_t *look, const struct ais_job *job) {
   int64_t started = sane_time(look, job->started_at);
 
   return started != AIS_TIME_NONE ? started : sane_time(look, job->ended_at);
 }
 
-/* By the API's clock, or where that says nothing, by ours; never later. */
+/* By the API's clock, or by ours if the API has no time; never later than the
+ * response. */
 static int64_t happened_at(const look_t *look, int64_t t) {
   t = sane_time(look, t);
   return t != AIS_TIME_NONE ? ais_earlier(t, look->answered_at)
                             : look->answered_at;
 }
 
-/* What is told. */
+/* News. */
 
 static void note_change(look_t *look, int64_t at) {
   history_t *h = look->history;
@@ -155,15 +157,15 @@ static void note_change(look_t *look, int64_t at) {
   h->changed_at = ais_later(h->changed_at, happened_at(look, at));
 }
 
-/* The order of two ends. Where they are of one second, the one that is worse
- * comes last, and has the last word. */
+/* The order in which two jobs have ended. If they ended in the same second, a
+ * failed job is last, so that it decides the condition. */
 static bool ended_before(const struct ais_job *a, const struct ais_job *b) {
   if (a->ended_at != b->ended_at)
     return a->ended_at < b->ended_at;
   return a->state != AIS_FAILED && b->state == AIS_FAILED;
 }
 
-/* Of more than there is room for, the latest. */
+/* If there are too many, keeps the latest. */
 static void tell_end(history_news_t *news, const struct ais_job *job) {
   size_t i = news->nended++;
 
@@ -186,7 +188,7 @@ static void count_end(look_t *look, const struct ais_job *job) {
   tell_end(look->news, job);
 }
 
-/* What a job tells that does not count, too. */
+/* Also for jobs that are not counted. */
 static void learn_times(look_t *look, const struct ais_job *job) {
   history_t *h = look->history;
   int64_t started = sane_time(look, job->started_at);
@@ -201,9 +203,10 @@ static void learn_times(look_t *look, const struct ais_job *job) {
         ais_later(h->changed_at, ais_earlier(latest, look->answered_at));
 }
 
-/* One job. */
+/* A single job. */
 
-/* For how long it has given no sign of life, or waited. */
+/* Determines for how long a job has shown no sign of life, or has been
+ * queued. */
 static void listen_to(look_t *look, history_job_t *entry,
                       const struct ais_job *job) {
   history_news_t *news = look->news;
@@ -236,7 +239,7 @@ static void take_active(look_t *look, history_job_t *entry,
     entry->fresh = !look->is_first;
   }
 
-  /* An ended job never changes again: this is an old answer. */
+  /* An ended job never becomes active again: this response is old. */
   if (!entry->active)
     return;
 
@@ -247,8 +250,8 @@ static void take_active(look_t *look, history_job_t *entry,
   listen_to(look, entry, job);
 }
 
-/* One without a time is told from an old one by nothing else than that it was
- * not there; so that what is there at the begin of a life counts as old. */
+/* An ended job without a time is recognized only by having been seen before. At
+ * the first lookup of a process, it therefore counts as known. */
 static bool is_known(const look_t *look, int64_t began) {
   if (look->is_first)
     return true;
@@ -256,8 +259,9 @@ static bool is_known(const look_t *look, int64_t began) {
                                 : !look->history->resumed;
 }
 
-/* What cannot be remembered, as memory has run out, counts the next time. A
- * single one that was not seen before is left to the list, if there is one. */
+/* If out of memory, a job that cannot be remembered is counted by a later
+ * lookup. A single job that was not seen before is left to the lookup of the
+ * list. */
 static void take_ended(look_t *look, history_job_t *entry,
                        const struct ais_job *job) {
   history_t *h = look->history;
@@ -295,7 +299,7 @@ static void take_job(look_t *look, const struct ais_job *job) {
   (ais_state_active(job->state) ? take_active : take_ended)(look, entry, job);
 }
 
-/* A whole answer. */
+/* A whole response. */
 
 static void begin_look(history_t *h) {
   h->known_pages = 0;
@@ -303,8 +307,8 @@ static void begin_look(history_t *h) {
     h->jobs[i].seen = false;
 }
 
-/* Whether the next page may have something that is not known. A list that has
- * but one page, whatever it is asked for, has the same once more. */
+/* Whether the next page may hold unknown jobs. A server that ignores the page
+ * number returns the same page again, which holds nothing new. */
 static bool wants_more(const look_t *look, const struct ais_answer *answer) {
   const history_t *h = look->history;
 
@@ -315,8 +319,8 @@ static bool wants_more(const look_t *look, const struct ais_answer *answer) {
          (h->known_pages < HISTORY_SEARCH && misses_active(h));
 }
 
-/* There may be more jobs than were seen at first sight: all that began before
- * these. */
+/* If there may be more jobs than on the first page that was ever seen, all jobs
+ * that started before those on the page are known to have ended. */
 static void end_page(look_t *look, const struct ais_answer *answer) {
   history_t *h = look->history;
 
@@ -356,8 +360,8 @@ void history_page(history_t *h, const struct ais_answer *answer, unsigned page,
   }
 }
 
-/* Whether one that waits for its begin still does is not remembered: then that
- * is noticed once more. */
+/* Whether a queued job was seen as queued is not saved, so its start may be
+ * noticed twice. */
 bool history_add_job(history_t *h, uint64_t id, int64_t at, bool active) {
   history_job_t *job = h->njobs < HISTORY_JOBS ? add_job(h, id, at) : NULL;
 

@@ -1,4 +1,4 @@
-/* What is known of an instance, and the values made of it. */
+/* What is known about an instance, and the values derived from it. */
 
 #include "instance.h"
 
@@ -40,7 +40,7 @@ void instance_init(instance_t *instance, int64_t now) {
   instance->read_at = now;
 }
 
-/* What the API tells of it. */
+/* The API's data about the instance. */
 
 void facts_take(facts_t *facts, const struct ais_instance *instance) {
   *facts = (facts_t){
@@ -68,7 +68,7 @@ int64_t facts_interval(const facts_t *facts) {
   return facts->sync_interval > 0 ? facts->sync_interval : FACTS_SYNC_INTERVAL;
 }
 
-/* What its latest answer says. */
+/* The latest response. */
 
 void latest_take(latest_t *latest, const struct ais_answer *answer,
                  int64_t answered_at) {
@@ -87,9 +87,9 @@ void latest_take(latest_t *latest, const struct ais_answer *answer,
   }
 }
 
-/* Its items. */
+/* Items. */
 
-/* Not after the first look, when all instances are looked at. */
+/* Not at the first lookup, when all instances are read. */
 bool items_due(items_t *items, bool has_ended, int64_t now) {
   bool is_first = items->due_at == 0;
 
@@ -152,9 +152,9 @@ void instance_metrics(const instance_t *instance, metrics_t *m) {
   }
 }
 
-/* What is known of a job is known as of the time of the answer: a job seen a
- * minute ago is not taken to have run for that minute too. A pinned one that
- * has ended never changes again: what is known of it does not get old. */
+/* Values of a job refer to the time of the response: a job seen a minute ago
+ * may not have run since. A pinned job that has ended never changes again, so
+ * its values do not expire. */
 void latest_metrics(const latest_t *latest, const instance_t *instance,
                     const char *job, metrics_t *m) {
   bool active = ais_state_active(latest->state);

@@ -6,17 +6,18 @@
 #include "history.h"
 
 /*
- * What is known of an instance, and the values that are made of it.
+ * What is known about an instance, and the values derived from it.
  *
- * Pure, without collectd in it. All times are milliseconds since the epoch.
+ * Pure: independent of collectd. Unless stated otherwise, times are
+ * milliseconds since the epoch.
  */
 
 typedef enum {
-  CONDITION_FAILED, /* of an instance */
+  CONDITION_FAILED, /* for an instance */
   CONDITION_STALLED,
   CONDITION_OVERDUE,
   CONDITION_INSTANCE_ERROR,
-  CONDITION_CREDENTIAL, /* of an account */
+  CONDITION_CREDENTIAL, /* for an account */
   CONDITION_UNREACHABLE,
   CONDITION_RATE_LIMITED,
   CONDITION_REFUSED,
@@ -25,143 +26,151 @@ typedef enum {
 
 #define CONDITIONS_OF_INSTANCE CONDITION_CREDENTIAL /* the first ones */
 
-/* What was told of an instance or an account. */
+/* What has been reported for an instance or an account. */
 typedef struct {
-  const char *name;           /* the plugin instance */
-  struct notices_s *notices;  /* where it is told */
-  bool has_begun[CONDITIONS]; /* and not ended */
-  int64_t failed_at;          /* the latest end of a failed job; 0: not known */
+  const char *name;           /* plugin_instance */
+  struct notices_s *notices;  /* where new notices go */
+  bool has_begun[CONDITIONS]; /* and has not ended */
+  int64_t failed_at;          /* the latest end of a failed job; 0: unknown */
 } told_t;
 
-/* "failed", "stalled", ...: the type instance. */
+/* Returns "failed", "stalled", ..., the type_instance; a static string. */
 const char *condition_name(condition_t condition);
 
-/* What the API tells of the instance itself. */
+/* What the API says about the instance itself. */
 typedef struct {
   int64_t created_at;       /* or AIS_TIME_NONE */
-  int64_t sync_interval;    /* ms between two scheduled jobs; 0: not known */
-  enum ais_indexed indexed; /* whether there are any */
-  bool disabled;            /* its owner wants none */
-  bool paused;              /* the same, or the service has stopped them */
+  int64_t sync_interval;    /* ms between two scheduled jobs; 0: unknown */
+  enum ais_indexed indexed; /* whether it has sync jobs at all */
+  bool disabled;            /* the owner has turned syncing off */
+  bool paused;              /* by its owner or by the service */
   bool in_error;
-  char status[32]; /* the API's word, made printable; empty: none */
+  char status[32]; /* the API's status, made printable; empty: none */
 } facts_t;
 
-/* Where the API does not tell it: its default. */
+/* The API's default, used if the interval is unknown. */
 #define FACTS_SYNC_INTERVAL (INT64_C(21600) * 1000) /* ms */
 
-/* How many of its items are in which state. That is asked for right after looks
- * at its jobs: after each job that has ended, and else once in four idle
- * intervals. Times are of a clock that nobody sets. */
+/* The number of the instance's items in each state. It is requested right after
+ * a lookup of its jobs: whenever a job has ended, and otherwise once in four
+ * idle intervals. Times are of the monotonic clock. */
 typedef struct {
   bool known;
   struct ais_stats stats;
-  int64_t due_at; /* 0: its jobs were not looked at yet */
+  int64_t due_at; /* 0: no lookup of its jobs has ended yet */
 } items_t;
 
 typedef struct {
-  char *name; /* ACCOUNT-INSTANCE[@NAMESPACE]: the plugin instance */
+  char *name; /* ACCOUNT-INSTANCE[@NAMESPACE], the plugin_instance */
   char *id;
   char *namespace; /* NULL: not given */
   enum ais_generation generation;
-  bool is_named;     /* by the configuration: it stays */
-  size_t polls;      /* its list, or its pinned jobs */
-  size_t polls_over; /* those of jobs that have ended */
-  int64_t listed_at; /* when a list told of it last, of ais_clock(); 0: never */
+  bool is_named;     /* in the configuration: never removed */
+  size_t polls;      /* one for its job list, or one per pinned job */
+  size_t polls_over; /* polls of pinned jobs that have ended */
+  int64_t listed_at; /* when it was last found in a list, by ais_clock(); 0:
+                        never */
 
-  /* under the account's lock */
+  /* protected by the account's lock */
   history_t history;
   facts_t facts;
-  bool is_known; /* the facts are, now or from before a restart */
-  bool awaited;  /* it is not known yet whether they can be known */
+  bool is_known; /* facts are valid, possibly from before a restart */
+  bool awaited;  /* it is still open whether facts can be read */
   told_t told;
   items_t items;
-  int64_t read_at; /* when its latest good answer was made; before there was
-                      one, when it was first heard of */
-  bool is_gone;    /* its conditions are still to be reported as 0 */
-  bool is_over;    /* and that was done */
+  int64_t read_at; /* when the latest good response was generated; before the
+                      first one, when the instance was first heard of */
+  bool is_gone;    /* its conditions must still be reported as 0 */
+  bool is_over;    /* and they were */
 
-  /* How many have ended, in the state file as it is being written, and as it
-   * is: no more than that is reported, so that no restart takes it back. */
+  /* How many jobs have ended, according to the state file being written and to
+   * the last one that was written. Only the latter is reported, so that a
+   * restart never decreases a counter. */
   uint64_t writing[AIS_STATES];
   uint64_t written[AIS_STATES];
 } instance_t;
 
-/* What the latest good answer for a list, or a pinned job, has told. */
+/* The latest good response for a job list or a pinned job. */
 typedef struct {
-  bool good;           /* the latest of all was one */
-  int64_t answered_at; /* when it was made; 0: never yet */
-  size_t running;      /* how many jobs of it are */
+  bool good;           /* the latest response was good */
+  int64_t answered_at; /* when it was generated; 0: none yet */
+  size_t running;      /* number of running jobs */
 
-  /* The newest job of a list, or the pinned one. */
+  /* The newest job of the list, or the pinned job. */
   bool has_job;
   enum ais_state state;
   int64_t started_at, ended_at, last_seen_at;
 } latest_t;
 
-/* Where values of one plugin instance go, and what they depend on. */
+/* Where an instance's values go, and what they depend on. */
 typedef struct metrics_s metrics_t;
 struct metrics_s {
   int64_t now;
-  int64_t lifetime; /* of an answer, ms */
-  bool details;     /* all that there is */
+  int64_t lifetime; /* for how long a response is reported, ms */
+  bool details;     /* ReportDetails */
 
   const char *plugin_instance;
-  const char *job; /* its id stands behind the names that follow; NULL: none */
+  const char *job; /* an id to append to type instances; NULL: none */
 
-  /* Takes a value of a type of types.db; name is the type instance. */
+  /* Receives a value of a type from types.db; name is the type instance. */
   void (*dispatch)(const metrics_t *metrics, const char *type, const char *name,
                    double value);
-  const void *data; /* dispatch's own */
+  const void *data; /* for dispatch() */
 };
 
-/* Dispatches one. What is not known is below 0 or no number, and left out. */
+/* Dispatches a value, unless it is negative or NaN, which means unknown. */
 void metrics_add(const metrics_t *metrics, const char *type, const char *name,
                  double value);
 
-/* Copies text of the API's (NULL: none), made printable. What has no room is
- * cut between two characters, and ends with "...". */
+/* Copies text from the API (NULL: empty) and makes it printable. Text that does
+ * not fit in size bytes is cut between two UTF-8 characters and ends with
+ * "...". */
 void text_copy(char *to, size_t size, const char *from);
 
-/* How long it is from one time to another, ms; -1 where one of them is
- * AIS_TIME_NONE. Clocks differ, between us and the API too: nothing takes less
- * than 0. */
+/* Returns the time between two points in time in ms, or -1 if one of them is
+ * AIS_TIME_NONE. A negative difference, which clock skew can cause, counts as
+ * 0. */
 int64_t time_between(int64_t from, int64_t to);
 
-/* Nothing is known. */
+/* Initializes an instance about which nothing is known. history_free() frees
+ * what it allocates later. */
 void instance_init(instance_t *instance, int64_t now);
 
 void facts_take(facts_t *facts, const struct ais_instance *instance);
 
-/* Why no scheduled job is to come, as a sentence; NULL: they are to come. What
- * is paused while it is in error has not been paused by its owner. */
+/* Returns why no scheduled job is expected, as a static sentence, or NULL if
+ * jobs are expected. Paused is no excuse for an instance in error, because then
+ * its owner has not paused it. */
 const char *facts_excuse(const facts_t *facts);
 
-/* What there is between two scheduled jobs, by all that is known. */
+/* Returns the number of ms between two scheduled jobs, or the default if it is
+ * unknown. */
 int64_t facts_interval(const facts_t *facts);
 
-/* Takes over a good answer, which was made at that time. */
+/* Stores a good response, which was generated at answered_at. */
 void latest_take(latest_t *latest, const struct ais_answer *answer,
                  int64_t answered_at);
 
-/* A look at the jobs is over. Whether to ask for the items now. */
+/* To be called after each lookup of the jobs. Returns whether to request the
+ * items now, which is a time of the monotonic clock. */
 bool items_due(items_t *items, bool has_ended, int64_t now);
 
-/* They were asked for. stats is NULL where there was no good answer; is_soon:
- * there may be one soon. idle is the idle interval, as stretched as it is. */
+/* Stores the response. stats is NULL if there was no good one; is_soon: a good
+ * one may follow soon. idle is the current idle interval in ms, including any
+ * stretch. */
 void items_take(items_t *items, const struct ais_stats *stats, bool is_soon,
                 int64_t idle, int64_t now);
 
 /*
- * Dispatches the values of an instance, and those of one of its polls: of that
- * job, or of the list (NULL). What was told of jobs is reported until the
- * answer is too old, all else always.
+ * Dispatch the values of an instance, or those of one of its polls: of the
+ * given job, or of the list (job is NULL). Values of jobs are reported until
+ * the response is too old, all other values always.
  */
 void instance_metrics(const instance_t *instance, metrics_t *metrics);
 void latest_metrics(const latest_t *latest, const instance_t *instance,
                     const char *job, metrics_t *metrics);
 
-/* Whether nothing good was heard of it for longer than that. */
+/* Whether there has been no good response for more than lifetime ms. */
 bool instance_is_unread(const instance_t *instance, int64_t now,
                         int64_t lifetime);
 

@@ -1,23 +1,26 @@
 /*
- * Lists of instances: asks for them, and watches what they tell of.
+ * Reads lists of instances and watches the instances in them.
  *
- * What a page tells of is watched at once, and what is known of it taken over;
- * what has gone shows only when the list was read whole, see discovery.h.
+ * New instances are watched and their data is stored as soon as a page arrives.
+ * Missing instances are only known when the whole list was read; see
+ * discovery.h.
  *
- * Instances that are named have lists, too, for what is known of them: those of
- * their namespaces, of which nothing else is taken. Where such a list is
- * refused, as by an nginx with a list of its own, they are asked for one by
- * one.
+ * For the data of instances named in the configuration, the lists of their
+ * namespaces are read too, and other instances in them are ignored. If such a
+ * list is refused, for example by an nginx with an allow-list, these instances
+ * are requested one by one.
  */
 
 #include "aisearch.h"
 
 #include "state.h"
 
-/* How many are named in the log, of those that come or go at once. */
+/* The number of instances named in the log when many appear or disappear at
+ * once. */
 #define NAMED_IN_LOG 10
 
-/* Where others were faster, or are to find out whether the API answers. */
+/* For a request that the budget refused, or that must wait until lookups show
+ * whether the API responds. */
 #define RETRY 100 /* ms */
 
 #define DEFAULT_NAMESPACE "default"
@@ -25,28 +28,29 @@
 struct list_s {
   request_t request;
   discovery_t discovery;
-  enum ais_kind kind; /* INSTANCES; or NAMESPACES, where the account has no list
-                         of instances any more: each of them gets one */
-  char namespace[64]; /* empty: it is the account's */
-  char label[96];     /* what comes behind the account's name in the log */
-  bool discovers;     /* or is for named instances alone */
+  enum ais_kind
+      kind; /* AIS_INSTANCES; or AIS_NAMESPACES if the API no longer has a list
+               for the whole account: each namespace gets a list */
+  char namespace[64]; /* empty: the account's list */
+  char label[96];     /* follows the account's name in log messages */
+  bool discovers;     /* otherwise only for the data of named instances */
 
   /* of ais_clock() */
-  int64_t due;           /* when to ask for the next page */
-  int64_t began_at;      /* when the present round did; 0: there is none */
-  int64_t read_at;       /* when it had read the list once */
-  int64_t awaited_until; /* those that it tells of wait for the first round, but
-                            no longer than that; 0: that is over */
+  int64_t due;           /* when to request the next page */
+  int64_t began_at;      /* when the current round began; 0: none */
+  int64_t read_at;       /* when the round had read the list once */
+  int64_t awaited_until; /* until then at most, its instances await the first
+                            round; 0: no more */
 
-  size_t found, gone; /* since that was told in full */
+  size_t found, gone; /* since the last message with the total */
 
-  poll_t *one; /* of the named ones, the next to be asked for by itself */
-  bool failed; /* something was not answered in this round */
+  poll_t *one; /* the next named instance to request individually */
+  bool failed; /* a request of this round failed */
 
   trouble_t trouble;
-  bool said_left_out, said_repeats, said_full; /* what is odd about it */
-  bool said_scarce;                            /* how long a round takes */
-  bool said_refused, said_unknown;             /* what is about named ones */
+  bool said_left_out, said_repeats, said_full; /* about odd lists */
+  bool said_scarce;                            /* about slow rounds */
+  bool said_refused, said_unknown;             /* about named instances */
 
   list_t *next;
 };
@@ -55,7 +59,7 @@ struct list_s {
   account_log((list)->request.account, level, "%s: " format, (list)->label,    \
               ##__VA_ARGS__)
 
-/* Whether it is so, and was not when this was asked last. */
+/* Returns true when the state changes from false to true. */
 static bool is_news(bool *was, bool is) {
   bool news = is && !*was;
 
@@ -63,7 +67,7 @@ static bool is_news(bool *was, bool is) {
   return news;
 }
 
-/* ---- which list tells of which instance ---------------------------------- */
+/* ---- which list covers an instance --------------------------------------- */
 
 static bool tells_of(const list_t *list, const char *namespace) {
   return list->kind == AIS_INSTANCES &&
@@ -85,8 +89,9 @@ static const char *namespace_of(const instance_t *instance) {
 
 typedef enum { NAMED, MISSING } which_t;
 
-/* Of the instances that the list tells of, the next one that is named, or that
- * is not and stood in no page of this round; after NULL, the first one. */
+/* Returns the next instance of the list after the given one (NULL: the first)
+ * that is named in the configuration, or that is not and was missing from this
+ * round's pages. */
 static poll_t *find_poll(const list_t *list, const poll_t *after,
                          which_t which) {
   poll_t *poll = after != NULL ? after->next : list->request.account->first;
@@ -103,8 +108,8 @@ static poll_t *find_poll(const list_t *list, const poll_t *after,
   return NULL;
 }
 
-/* An element of the account's list says which namespace it is in; one of a
- * namespace's list need not. Plain ones are those of the default namespace. */
+/* An element of the account's list includes its namespace; an element of a
+ * namespace's list need not. Plain instances are in the default namespace. */
 static poll_what_t identify(const list_t *list, const char *id,
                             const char *namespace) {
   bool is_accounts = list->namespace[0] == '\0';
@@ -122,10 +127,11 @@ static bool selects(const list_t *list, const char *id) {
          selection_has(&list->request.account->discover.selection, id);
 }
 
-/* ---- what comes and goes ------------------------------------------------- */
+/* ---- new and missing instances ------------------------------------------- */
 
-/* Unless there is one that tells of that already. What is known of named
- * instances is in no haste, and waits for the first looks at their jobs. */
+/* Does nothing if there is a list for the namespace already. Data about named
+ * instances is not urgent and is requested after the first lookups of their
+ * jobs. */
 static int add_list(account_t *account, const char *namespace, bool discovers) {
   int64_t now = ais_clock();
   list_t *list;
@@ -150,7 +156,7 @@ static int add_list(account_t *account, const char *namespace, bool discovers) {
   return 0;
 }
 
-/* The first ones of many by name. */
+/* Names only the first of many instances. */
 static void tell_name(const list_t *list, const instance_t *instance,
                       const char *what, size_t count) {
   const char *namespace = instance->namespace;
@@ -169,8 +175,8 @@ static void tell_more(const list_t *list, const char *what, size_t *count) {
   *count = 0;
 }
 
-/* Watches what was not there before. One that has gone may be there still,
- * until that was reported. */
+/* Watches a new instance. One that is gone is still there until its last values
+ * were reported. */
 static poll_t *meet(list_t *list, poll_t *poll, const poll_what_t *what) {
   account_t *account = list->request.account;
 
@@ -183,7 +189,7 @@ static poll_t *meet(list_t *list, poll_t *poll, const poll_what_t *what) {
     poll = poll_add(account, what);
   if (poll == NULL) {
     account_log(account, LOG_ERR,
-                ", Instance \"%s\": Out of memory: it is not watched.",
+                ", Instance \"%s\": Out of memory. It is not watched.",
                 what->instance);
     return NULL;
   }
@@ -192,7 +198,7 @@ static poll_t *meet(list_t *list, poll_t *poll, const poll_what_t *what) {
   return poll;
 }
 
-/* The API has told of an instance. */
+/* Stores what the API says about an instance. */
 static void know(poll_t *poll, const struct ais_instance *told) {
   account_t *account = poll->request.account;
   facts_t facts;
@@ -232,14 +238,14 @@ static void take_element(list_t *list, const struct ais_instance *element) {
   else if (poll->instance->listed_at == 0 && selects(list, element->id))
     account_log(account, LOG_WARNING,
                 ": Instance \"%s\" cannot be watched: an AutoRAG of this "
-                "account has the same name. Put the AutoRAG into another "
+                "account has the same name. Move the AutoRAG to another "
                 "Account block.",
                 element->id);
   poll->instance->listed_at = ais_clock();
 }
 
-/* Conditions of what is gone are reported once more, as over. Should it come
- * back, it goes on where it was. */
+/* The conditions of a missing instance are reported as over once more. If it
+ * reappears, its history continues. */
 static void end_missing(list_t *list) {
   account_t *account = list->request.account;
   poll_t *poll = NULL;
@@ -258,7 +264,8 @@ static void end_missing(list_t *list) {
   }
 }
 
-/* Once, where the budget does not do for all of them within IdleInterval. */
+/* Warns once if the budget is too small to look up all instances within
+ * IdleInterval. */
 static void tell_scarce(list_t *list) {
   account_t *account = list->request.account;
   const schedule_t *schedule = &account->payer->schedule;
@@ -270,13 +277,14 @@ static void tell_scarce(list_t *list) {
     return;
 
   list->said_scarce = true;
-  account_log(account, LOG_WARNING,
-              ": With this Budget it takes %s to look at all of %zu instances "
-              "once, and not an IdleInterval of %s. A Budget of %.0f calls in "
-              "300 seconds would do, or a longer IdleInterval.",
-              conditions_span(takes, (int64_t)round), schedule->members,
-              conditions_span(wanted, account->idle_interval),
-              (double)schedule->members * 300e3 / idle * 1.06 + 1.0);
+  account_log(
+      account, LOG_WARNING,
+      ": With this Budget, it takes %s to look up all %zu instances once, "
+      "longer than the IdleInterval of %s. Use a Budget of at least "
+      "%.0f calls in 300 seconds, or a longer IdleInterval.",
+      conditions_span(takes, (int64_t)round), schedule->members,
+      conditions_span(wanted, account->idle_interval),
+      (double)schedule->members * 300e3 / idle * 1.06 + 1.0);
 }
 
 static void tell_round(list_t *list) {
@@ -290,39 +298,39 @@ static void tell_round(list_t *list) {
 
   if (is_news(&list->said_left_out, d->left_out > 0))
     list_log(list, LOG_WARNING,
-             "%zu of them cannot be watched: their names are none that the "
-             "API's documentation allows.",
+             "%zu of them cannot be watched, because their names are not valid "
+             "according to the API's documentation.",
              d->left_out);
   if (is_news(&list->said_repeats, d->repeats && d->page > 1))
-    list_log(list, LOG_WARNING,
-             "another page of it has nothing but what was there before. What "
-             "the API does not list by then is not found, and what has gone is "
-             "not noticed.");
+    list_log(
+        list, LOG_WARNING,
+        "a page repeats the previous one. Instances that are not listed by "
+        "then are not found, and instances that are gone are not noticed.");
   if (is_news(&list->said_full, d->full))
     list_log(list, LOG_WARNING,
-             "has more than the %d instances that are watched at most; the "
-             "others are not, and what has gone is not noticed. Say which ones "
-             "are meant, by DiscoverNamespace, DiscoverInstance or Instance.",
+             "has more than %d instances, the maximum. The others are not "
+             "watched, and instances that are gone are not noticed. Select "
+             "instances by DiscoverNamespace, DiscoverInstance or Instance.",
              DISCOVERY_MAX);
 }
 
-/* ---- what came of asking for it ------------------------------------------ */
+/* ---- responses ----------------------------------------------------------- */
 
-/* An nginx in between may not be meant to tell what there is. */
+/* An nginx with an allow-list does not list instances. */
 static void list_complain(list_t *list, result_t *result) {
   account_t *account = list->request.account;
   struct ais_error why = result->why;
 
   if (result->response->status == 403 && account->credential.file == NULL)
     ais_error_set(&result->why,
-                  "%s. Where nginx has an allow-list (\"instance\"), it lists "
-                  "no instances: name them here, too",
+                  "%s. An nginx with an allow-list (\"instance\") lists no "
+                  "instances: name them here, too",
                   why.text);
   request_complain(account, &list->trouble, list->label, result);
 }
 
-/* Whether the answer was made before the list was read once. Its age is told in
- * whole seconds. */
+/* Whether the response was generated before the list was read completely once.
+ * Age has a resolution of one second. */
 static bool is_old(const list_t *list, const struct ais_response *response) {
   bool is_cached = strcmp(response->cache, "HIT") == 0 ||
                    strcmp(response->cache, "UPDATING") == 0;
@@ -330,7 +338,7 @@ static bool is_old(const list_t *list, const struct ais_response *response) {
   return is_cached && ais_clock() - response->age - 1000 < list->read_at;
 }
 
-/* Returns whether there is more to be asked for in this round. */
+/* Returns whether the round continues with another page. */
 static bool take_page(list_t *list, const result_t *result) {
   discovery_t *d = &list->discovery;
   const struct ais_listing *page = &result->answer.listing;
@@ -346,7 +354,7 @@ static bool take_page(list_t *list, const result_t *result) {
   if (step == DISCOVERY_CERTAIN)
     end_missing(list);
 
-  /* What is cached is to be another answer by the second time. */
+  /* The second pass needs a response that is not from the same cache entry. */
   if (step == DISCOVERY_MORE && d->passes == 2)
     list->read_at = ais_clock();
   if (step == DISCOVERY_MORE && result->response->cache[0] != '\0')
@@ -354,14 +362,15 @@ static bool take_page(list_t *list, const result_t *result) {
   return step == DISCOVERY_MORE;
 }
 
-/* The same. Where the API has no list of the account any more, each namespace
- * has one. Where nothing is to be discovered, the polls complain. */
+/* As above. If the API no longer has a list for the whole account, each
+ * namespace gets one. If nothing is to be discovered, errors are left to the
+ * lookups. */
 static bool take_list(list_t *list, result_t *result) {
   if (result->verdict.no_route && list->discovers &&
       list->kind == AIS_INSTANCES && list->namespace[0] == '\0') {
     list_log(list, LOG_NOTICE,
-             "the API has none any more: asks for those of its namespaces from "
-             "now on.");
+             "the API no longer has one. The lists of its namespaces are read "
+             "from now on.");
     list->kind = AIS_NAMESPACES;
     discovery_begin(&list->discovery);
     return true;
@@ -376,14 +385,14 @@ static bool take_list(list_t *list, result_t *result) {
   return false;
 }
 
-/* Where its jobs cannot be read either, somebody else complains. */
+/* If the instance's jobs cannot be read either, its lookup logs the error. */
 static void tell_unknown(list_t *list, const poll_t *named,
                          const result_t *result) {
   if (named != NULL && named->latest.good && is_news(&list->said_unknown, true))
     list_log(list, LOG_WARNING,
-             "what is known of Instance \"%s\" cannot be read: %s. Until it "
-             "can, such instances are overdue as if they synced by the API's "
-             "default interval.",
+             "the settings of Instance \"%s\" cannot be read: %s. Until they "
+             "can, the API's default sync interval determines when such "
+             "instances are overdue.",
              named->instance->id, result->why.text);
 }
 
@@ -396,15 +405,14 @@ static void take_one(list_t *list, const result_t *result) {
   know(list->one, &result->answer.instance);
   if (is_news(&list->said_refused, true) && !list->discovers)
     list_log(list, LOG_INFO,
-             "is refused. The instances that are named are asked for one by "
-             "one.");
+             "is refused. The named instances are requested one by one.");
 }
 
-/* Named instances are looked at before the first round has ended, and some may
- * be paused: nothing is said about what is overdue until then, or until it has
- * failed for as long as the discovery interval; unless that is known from
- * before a restart. No list may tell of those whose namespace the API has not
- * listed. */
+/* Named instances are looked up before the first round has ended, and some may
+ * be paused. So the condition "overdue" is not evaluated until the round has
+ * ended, or has failed for a discovery interval, unless the data is known from
+ * before a restart. If a namespace is not in the API's list, no list covers its
+ * instances, and they do not wait either. */
 static void stop_waiting(list_t *list, const result_t *result) {
   account_t *account = list->request.account;
 
@@ -421,7 +429,7 @@ static void stop_waiting(list_t *list, const result_t *result) {
   pthread_mutex_unlock(&account->lock);
 }
 
-/* A fault may be over soon; that the API says no seldom is. */
+/* Retries soon after a fault, but not after a refusal, which seldom changes. */
 static void end_round(list_t *list, const result_t *result) {
   const account_t *account = list->request.account;
   int64_t now = ais_clock();
@@ -460,11 +468,12 @@ static void list_done(request_t *request, result_t *result) {
     end_round(list, result);
 }
 
-/* ---- asking for it ------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------ */
 
-/* Begins what is due. Returns how long to wait, or AIS_NEVER. Nobody has asked
- * for what is known of named instances: where it cannot be had, their own polls
- * tell how the API does. */
+/* Sends the next request if it is due. Returns the number of ms to wait, or
+ * AIS_NEVER. Nobody has configured a request for data about named instances, so
+ * its failures are not logged as errors; the instances' own lookups show the
+ * state of the API. */
 static int64_t list_poll(list_t *list) {
   request_t *request = &list->request;
   account_t *account = request->account;
@@ -479,7 +488,7 @@ static int64_t list_poll(list_t *list) {
   wait = request_pause(account);
   if (wait == 0)
     wait = request_wait(account->payer, request->part);
-  /* whether the API answers again is for look-ups to find out, which count */
+  /* whether the API responds again is left to lookups, which count */
   if (wait == 0 && request->part == BUDGET_FACTS &&
       account->breaker.state != AIS_BREAKER_CLOSED)
     wait = RETRY;
@@ -511,11 +520,12 @@ int64_t lists_poll(account_t *account, int64_t limit) {
   return limit;
 }
 
-/* ---- life ---------------------------------------------------------------- */
+/* ---- setup --------------------------------------------------------------- */
 
-/* What was watched before a restart is watched from the start, until a list
- * says that it is gone. What is not named any more, nor to be discovered, is
- * over; but not where somebody has a refused block to mend. */
+/* Instances that were watched before a restart are watched from the start,
+ * until a list shows that they are gone. Conditions of an instance that is
+ * neither named nor discovered any more are ended, unless a rejected block,
+ * which may name it, is still to be corrected. */
 static int add_remembered(account_t *account, const char *name) {
   char copy[DATA_MAX_NAME_LEN];
   char *id = copy + strlen(account->name) + 1, *at;
@@ -544,7 +554,7 @@ static int add_remembered(account_t *account, const char *name) {
   return 0;
 }
 
-/* Of AutoRAGs nothing is to be known. */
+/* The API has no data about AutoRAG instances. */
 int lists_start(account_t *account) {
   const discovery_settings_t *discover = &account->discover;
   int status = 0;

@@ -1,6 +1,6 @@
 /*
- * The thread that asks: what is due, and what an answer changes. A stalled API
- * holds up no read thread, and a stop is prompt.
+ * The polling thread: sends the requests that are due and processes their
+ * responses. A stalled API blocks no read thread, and shutdown is prompt.
  */
 
 #include "aisearch.h"
@@ -11,13 +11,13 @@
 
 #include "state.h"
 
-static struct ais_client *poller_client; /* as long as the thread may run */
+static struct ais_client *poller_client; /* NULL unless the thread may run */
 static account_t *poller_accounts;
 static pthread_t poller_thread;
 static atomic_bool poller_stops;
 static atomic_bool poller_has_report;
 
-/* ---- what an answer changes ---------------------------------------------- */
+/* ---- responses ----------------------------------------------------------- */
 
 static schedule_next_t after_success(const poll_t *poll,
                                      const history_news_t *news) {
@@ -28,7 +28,7 @@ static schedule_next_t after_success(const poll_t *poll,
   return news->active || news->changed ? SCHEDULE_SOON : SCHEDULE_LATER;
 }
 
-/* Of what is more than its jobs, the instance's items come last. */
+/* The instance's items are requested last, after all pages of its jobs. */
 static schedule_next_t ask_for_items(poll_t *poll, schedule_next_t next,
                                      bool has_ended) {
   instance_t *instance = poll->instance;
@@ -43,8 +43,8 @@ static schedule_next_t ask_for_items(poll_t *poll, schedule_next_t next,
   return SCHEDULE_NOW;
 }
 
-/* Of a list, the first page has the newest jobs; what is on others is for the
- * history alone. */
+/* The first page of a list holds the newest jobs; later pages are only for the
+ * history. */
 static schedule_next_t take_jobs(poll_t *poll, const struct ais_answer *answer,
                                  int64_t age) {
   account_t *account = poll->request.account;
@@ -78,8 +78,8 @@ static schedule_next_t take_items(poll_t *poll, const result_t *result) {
   return poll->then;
 }
 
-/* Returns when to look again. A fault may be over soon; that the API says no
- * seldom is. */
+/* Returns when the next lookup is due: soon after a fault, but not after a
+ * refusal, which seldom changes. */
 static schedule_next_t poll_take(poll_t *poll, const result_t *result) {
   account_t *account = poll->request.account;
   int64_t age = result->response->age;
@@ -109,7 +109,8 @@ static void poll_done(request_t *request, result_t *result) {
   schedule_next_t next = SCHEDULE_NOW;
   char label[300];
 
-  /* It was gone meanwhile, and may be back. */
+  /* The instance disappeared while the request was in progress, and may have
+   * reappeared. */
   if (!poll->turn.is_member) {
     if (!poll->instance->is_gone)
       poll_schedule(poll);
@@ -130,7 +131,7 @@ static void poll_done(request_t *request, result_t *result) {
                 account->idle_interval);
 }
 
-/* ---- what is due --------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------ */
 
 static void poll_begin(poll_t *poll) {
   struct ais_resource *resource = &poll->request.resource;
@@ -148,9 +149,10 @@ static void poll_begin(poll_t *poll) {
   request_send(&poll->request);
 }
 
-/* Begins what is due. What may not be asked for, in an outage, keeps its
- * interval. Returns how long until there may be more, if nothing else happens;
- * AIS_NEVER: that has to. */
+/* Sends the requests that are due. A poll whose account must not send requests
+ * during an outage keeps its interval. Returns the number of ms until more may
+ * be due, if nothing else happens; AIS_NEVER: something else must happen
+ * first. */
 static int64_t poll_due(account_t *payer) {
   schedule_t *schedule = &payer->schedule;
   int64_t now = ais_clock();
@@ -184,17 +186,18 @@ static void tell_news(account_t *payer) {
     return;
   if (schedule->scarce)
     account_log(payer, LOG_WARNING,
-                ": %.3g look-ups per minute are wanted, but the budget allows "
-                "%.3g: all intervals are stretched, and the answers get older. "
+                ": %.3g lookups per minute are due, but the budget allows only "
+                "%.3g, so all intervals are stretched and values get older. "
                 "Use a longer ActiveInterval or IdleInterval, fewer instances, "
-                "or a greater Budget.",
+                "or a larger Budget.",
                 schedule->wanted * 60000.0, schedule->pace * 60000.0);
   else
     account_log(payer, LOG_INFO,
-                ": The budget allows all look-ups that are wanted again.");
+                ": The budget allows all lookups that are due again.");
 }
 
-/* For the read callbacks, which have told notices, or have some to tell. */
+/* Updates the values for the read callbacks, which may also have added or sent
+ * notices. */
 static void publish(account_t *account) {
   budget_t *budget = &account->payer->budget;
   int64_t now = ais_clock();
@@ -208,8 +211,8 @@ static void publish(account_t *account) {
   pthread_mutex_unlock(&account->lock);
 }
 
-/* Begins all that is due. Returns how long, in ms and at most an interval,
- * until there may be more. */
+/* Sends all requests that are due. Returns the number of ms, at most interval,
+ * until more may be. */
 static int64_t poll_all(int64_t interval) {
   int64_t limit = interval;
 
@@ -232,8 +235,8 @@ static int64_t poll_all(int64_t interval) {
 
 /* ---- the thread ---------------------------------------------------------- */
 
-/* Once all of an interval is reported, all that has changed is written; what is
- * to be told, at once. */
+/* Saves all changes when all values of an interval were reported, and urgent
+ * changes at once. */
 static int64_t save(int64_t limit) {
   bool all = atomic_exchange(&poller_has_report, false);
 
@@ -242,8 +245,8 @@ static int64_t save(int64_t limit) {
   return ais_earlier(limit, state_save(poller_accounts, all));
 }
 
-/* Certificates take tens of milliseconds for each file, better spent before the
- * first round than in it. What cannot be read now may be there later. */
+/* Loading CA certificates takes tens of milliseconds per file, so do it before
+ * the first round. A file that cannot be read now may be readable later. */
 static void *poller_main(void __attribute__((unused)) * arg) {
   int64_t interval = (int64_t)CDTIME_T_TO_MS(plugin_get_interval());
   struct ais_error err;
@@ -268,7 +271,7 @@ static void way_leave(void *data, uint64_t ticket, bool given_up) {
   budget_leave(((way_t *)data)->budget, ticket, given_up, ais_clock());
 }
 
-/* With each part of the budget. */
+/* One for each part of the budget. */
 static void open_ways(account_t *a) {
   for (int i = 0; i < BUDGET_PARTS; i++) {
     way_t *way = &a->ways[i];
@@ -359,7 +362,7 @@ void poller_stop(void) {
   pthread_join(poller_thread, /* return = */ NULL);
 }
 
-/* Once nobody wakes it up any more. */
+/* Must be called when no other thread may call poller_wake() any more. */
 void poller_free(void) {
   if (poller_client == NULL)
     return;

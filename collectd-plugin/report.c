@@ -1,21 +1,21 @@
-/* What the read callbacks do: the values of an account, and its notifications.
+/* The read callbacks: dispatch an account's values and send its notifications.
  *
- * Thousands of values in one burst would fill collectd's write queue. So an
- * interval has several slices; each dispatches its share of the instances, and
- * every one has its place in every interval.
- */
+ * Thousands of values in one burst would fill collectd's write queue. So each
+ * interval has several slices, which dispatch a share of the instances each,
+ * and an instance has the same place in every interval. */
 
 #include "aisearch.h"
 
-/* About as many values as collectd's own plugins dispatch at once: ten each. */
+/* About as many values as collectd's own plugins dispatch at once: each poll
+ * has ten. */
 #define POLLS_PER_SLICE 50
 
-/* Where nobody knows how many there will be. */
+/* If the number of instances is not known in advance. */
 #define SLICES_OF_DISCOVERED 20
 
 #define SLICE_MIN MS_TO_CDTIME_T(100)
 
-/* So many notifications are told in one interval; the others wait. */
+/* The maximum number of notifications sent in one interval; the others wait. */
 #define NOTICES_PER_REPORT 20
 
 void report_prepare(account_t *account, cdtime_t interval) {
@@ -55,7 +55,7 @@ static void dispatch(const metrics_t *metrics, const char *type,
   plugin_dispatch_values(&vl);
 }
 
-/* The values of the account itself. */
+/* The account's own values. */
 static void report_account(account_t *account, metrics_t *m) {
   account_values_t *v = &account->values;
   size_t unread = 0;
@@ -77,15 +77,15 @@ static void report_account(account_t *account, metrics_t *m) {
   metrics_add(m, "percent", "budget_left", v->budget_percent);
   metrics_add(m, "gauge", "budget_left", (double)v->budget_left);
   metrics_add(m, "gauge", "budget_stretch", v->stretch);
-  /* no number where there were none */
+  /* NaN, which is not dispatched, if there were none */
   metrics_add(m, "response_time", "api",
               v->response_time / (double)v->responses);
   v->response_time = 0.0;
   v->responses = 0;
 }
 
-/* The values of one poll. What is gone is over once its conditions were
- * reported as such. */
+/* The values of one poll. An instance that is gone is over once its conditions
+ * were reported as 0. */
 static void report_poll(const poll_t *poll, metrics_t *m) {
   instance_t *instance = poll->instance;
 
@@ -126,13 +126,14 @@ static void notify(const notice_t *notice) {
 
   DEBUG("aisearch plugin: notification: %s", n.message);
 
-  /* fails where no plugin cares for notifications: nobody needs to know */
+  /* fails if no plugin handles notifications, which is not an error */
   plugin_dispatch_notification(&n);
   if (n.meta != NULL)
     plugin_notification_meta_free(n.meta);
 }
 
-/* Those that were in the state file when the values were taken. */
+/* Sends the notifications that were in the state file when the interval
+ * began. */
 static void tell_notices(account_t *account) {
   for (size_t n = 0; n < account->to_tell && n < NOTICES_PER_REPORT; n++) {
     notice_t notice;
@@ -146,7 +147,7 @@ static void tell_notices(account_t *account) {
   }
 }
 
-/* ---- an interval --------------------------------------------------------- */
+/* ---- the read callback --------------------------------------------------- */
 
 static void begin_interval(account_t *account, metrics_t *m) {
   conditions_report(&account->conditions);
@@ -159,8 +160,8 @@ static void begin_interval(account_t *account, metrics_t *m) {
   report_account(account, m);
 }
 
-/* Few of the polls at once, many evenly, and in the last slice all that are
- * left. */
+/* All at once if there are few polls, otherwise the same number in each slice,
+ * and in the last slice all that are left. */
 static size_t polls_in_slice(const account_t *account) {
   if (account->polls <= POLLS_PER_SLICE ||
       account->slice + 1 == account->slices)
@@ -168,9 +169,9 @@ static size_t polls_in_slice(const account_t *account) {
   return (account->polls + account->slices - 1) / account->slices;
 }
 
-/* Values are dispatched under the lock, since all that collectd does with them
- * here is to put them into its queue. The polling thread may have the lock
- * between any two polls. */
+/* Values are dispatched with the lock held, since collectd only puts them into
+ * its write queue. The lock is released between any two polls, to let the
+ * polling thread continue. */
 int report(user_data_t *ud) {
   account_t *account = ud->data;
   metrics_t metrics = {.now = epoch(),
@@ -207,7 +208,7 @@ int report(user_data_t *ud) {
 
 int report_test(user_data_t *ud) {
   account_t *account = ud->data;
-  static cdtime_t deadline; /* one for all accounts */
+  static cdtime_t deadline; /* for all accounts together */
   size_t expected = account->polls + account->discover.wanted;
   const char *fault = account->fault;
   bool is_good;
@@ -230,7 +231,7 @@ int report_test(user_data_t *ud) {
     account_log(account, LOG_NOTICE, ": OK.");
   else
     account_log(account, LOG_ERR, ": cannot be read: %s.",
-                fault[0] != '\0' ? fault : "no answer within Timeout");
+                fault[0] != '\0' ? fault : "no response within Timeout");
   pthread_mutex_unlock(&account->lock);
   return is_good ? 0 : -1;
 }

@@ -1,20 +1,20 @@
 /*
- * One GET: whether it may be sent, by the budget, the breaker and the
- * credential; what is made of the answer; and what is logged of it.
+ * A single GET request: whether the budget, the breaker and the credential
+ * allow it; how its response is evaluated; and what is logged about it.
  */
 
 #include "aisearch.h"
 
 #include "ais_utf8.h"
 
-/* In an outage the API is asked more and more rarely, down to this. */
+/* During an outage, requests become less frequent, up to this pause. */
 #define PROBE_PAUSE_MIN 1000 /* ms */
 #define PROBE_PAUSE_MAX 15000
 
-/* "collectd -T" is soon over. */
+/* "collectd -T" sends only a few requests, and then waits this long. */
 #define TEST_PAUSE 1000 /* ms */
 
-/* What is complained about by name, in one interval. */
+/* The number of problems logged individually in one interval. */
 #define COMPLAINTS_MAX 20
 
 /* ---- the credential ------------------------------------------------------ */
@@ -29,7 +29,7 @@ static enum ais_renewal read_secret(credential_t *c, struct ais_error *err) {
   return c->secret != NULL ? AIS_RENEWAL_DONE : AIS_RENEWAL_UNUSABLE;
 }
 
-/* What is under way has a copy of the old one. */
+/* Requests in progress have a copy of the previous credential. */
 void credential_read(account_t *account) {
   credential_t *c = &account->credential;
   bool is_start = c->rotation.nslots == 0, was_read = c->secret != NULL;
@@ -46,7 +46,7 @@ void credential_read(account_t *account) {
                                ais_credential_version(c->secret), date);
     if (!is_start)
       account_log(account, LOG_INFO, ": \"%s\" %swas read.", c->file,
-                  was_read ? "has changed, and " : "");
+                  was_read ? "has changed and " : "");
     if (ais_credential_exposed(c->secret) != NULL)
       account_log(account, LOG_WARNING,
                   ": Any user of this host can read or write \"%s\": %s.",
@@ -55,10 +55,11 @@ void credential_read(account_t *account) {
     if (oddity != NULL)
       account_log(account, LOG_WARNING, ": \"%s\": %s.", c->file, oddity);
   } else if (was_read && renewal != AIS_RENEWAL_NONE) {
-    account_log(account, LOG_WARNING,
-                ": The credential has changed, but cannot be read: %s. The one "
-                "before stays in use.",
-                err.text);
+    account_log(
+        account, LOG_WARNING,
+        ": The credential file has changed, but cannot be read: %s. The "
+        "previous credential stays in use.",
+        err.text);
   } else if (is_start) {
     account_log(account, LOG_ERR,
                 ": %s: %s The account waits until the file can be read.",
@@ -66,8 +67,8 @@ void credential_read(account_t *account) {
   }
 }
 
-/* Whether a request may go with it now. Those that are timid leave it to others
- * to find out whether one that was refused is accepted again. */
+/* Whether the request may be sent now. FACTS requests leave it to others to
+ * find out whether a rejected credential is accepted again. */
 static bool credential_choose(request_t *request) {
   credential_t *c = &request->account->credential;
 
@@ -83,7 +84,7 @@ static bool credential_choose(request_t *request) {
   return !request->choice.none;
 }
 
-/* What the answer says of it. */
+/* Records whether the API has accepted the credential. */
 static void credential_settle(const request_t *request,
                               const result_t *result) {
   account_t *account = request->account;
@@ -101,11 +102,12 @@ static void credential_settle(const request_t *request,
   if (!good && result->fault == AIS_FAULT_CREDENTIAL &&
       ais_rotation_refused(r, choice, ais_clock(), date) ==
           AIS_ROTATION_EXHAUSTED)
-    account_log(account, LOG_ERR,
-                ": cannot be read: credential: %s. Write another one into "
-                "\"%s\", which is read as soon as it changes; until then the "
-                "present one is tried once a minute.",
-                result->why.text, account->credential.file);
+    account_log(
+        account, LOG_ERR,
+        ": credential: %s. Write a valid one to \"%s\", which is read as "
+        "soon as it changes; until then, the current one is tried once "
+        "a minute.",
+        result->why.text, account->credential.file);
 }
 
 /* ---- the breaker --------------------------------------------------------- */
@@ -126,20 +128,20 @@ static void breaker_log(const account_t *account, const result_t *result,
   char span[SPAN_SIZE];
 
   if (news == AIS_BREAKER_OPENED)
-    account_log(account, LOG_ERR,
-                ": %d faults in a row, the last one: %s: %s. Until it answers "
-                "again the API is asked by one request at a time, more and "
-                "more rarely.",
-                AIS_BREAKER_FAULTS, ais_fault_name(account->breaker.fault),
-                result->why.text);
+    account_log(
+        account, LOG_ERR,
+        ": %d faults in a row, the last one: %s: %s. Until the API answers "
+        "again, it gets one request at a time, at increasing intervals.",
+        AIS_BREAKER_FAULTS, ais_fault_name(account->breaker.fault),
+        result->why.text);
   else if (news == AIS_BREAKER_RECOVERED)
-    account_log(account, LOG_NOTICE, ": The API answers again, after %s.",
+    account_log(account, LOG_NOTICE, ": The API answers again after %s.",
                 conditions_span(span, ais_clock() - account->breaker.since));
 }
 
-/* In an outage, a request that fails makes the pause to the next one longer.
- * One that was not sent, for want of a call, a credential or memory, says
- * nothing. */
+/* During an outage, each failed request increases the pause before the next
+ * one. A request that was not sent, because of the budget, the credential or
+ * lack of memory, says nothing about the API. */
 static void breaker_settle(request_t *request, const result_t *result) {
   account_t *account = request->account;
   struct ais_breaker *b = &account->breaker;
@@ -168,9 +170,9 @@ static void breaker_settle(request_t *request, const result_t *result) {
   DEBUG("aisearch plugin: %s: pause %" PRIi64 " ms", account->name, pause);
 }
 
-/* ---- what was answered --------------------------------------------------- */
+/* ---- evaluating the response --------------------------------------------- */
 
-/* Of an answer that is one. */
+/* Evaluates a well-formed response. */
 static void judge_answer(result_t *result,
                          const struct ais_resource *resource) {
   const struct ais_answer *answer = &result->answer;
@@ -178,17 +180,16 @@ static void judge_answer(result_t *result,
   size_t entries =
       answer->njobs + answer->listing.ninstances + answer->listing.left_out;
 
-  /* What has more than was asked for is the answer to something else. */
+  /* A response with more entries than requested belongs to another request. */
   if (resource->per_page > 0 && entries > (size_t)resource->per_page) {
     result->fault = AIS_FAULT_BODY;
     ais_error_set(&result->why,
-                  "the answer has %zu entries, and %d were asked for", entries,
-                  resource->per_page);
+                  "the response has %zu entries, but %d were requested",
+                  entries, resource->per_page);
   } else if (answer->listing.page > 0 &&
              answer->listing.page != resource->page) {
     result->fault = AIS_FAULT_BODY;
-    ais_error_set(&result->why, "the answer is another page than %d",
-                  resource->page);
+    ais_error_set(&result->why, "the response is not page %d", resource->page);
   } else if (answer->success) {
     result->good = true;
   } else {
@@ -199,8 +200,7 @@ static void judge_answer(result_t *result,
   }
 }
 
-/* What an nginx in between has kept for too long, for want of a new answer,
- * would make an outage look healthy. */
+/* A stale response from an nginx in between would hide an outage. */
 static void judge(result_t *result, const struct ais_resource *resource) {
   const struct ais_response *response = result->response;
 
@@ -209,7 +209,7 @@ static void judge(result_t *result, const struct ais_resource *resource) {
     ais_error_set(&result->why, "%s", response->message);
   } else if (strcmp(response->cache, "STALE") == 0) {
     result->fault = AIS_FAULT_SERVER;
-    ais_error_set(&result->why, "nginx has but a stale answer");
+    ais_error_set(&result->why, "nginx has only a stale response");
   } else {
     result->verdict =
         ais_policy_judge(resource, response->status, response->body, epoch(),
@@ -228,7 +228,7 @@ bool result_is_no(const result_t *result) {
                            result->fault == AIS_FAULT_REFUSED);
 }
 
-/* For the report, and for who tests the configuration. */
+/* For the report and for "collectd -T". */
 static void count(const request_t *request, const result_t *result) {
   account_t *account = request->account;
   const struct ais_response *response = result->response;
@@ -252,9 +252,8 @@ static void count(const request_t *request, const result_t *result) {
   pthread_mutex_unlock(&account->lock);
 }
 
-/* Whether the same is to be asked for once more, in the other form of paths, as
- * the API has no route for this one. Others that ask at the same time do not
- * wait for what comes of that. */
+/* Whether to repeat the request with the other path form, because the API has
+ * no route for this one. Other requests do not wait for the result. */
 static bool is_form_tried(request_t *request, const result_t *result) {
   account_t *account = request->account;
   struct ais_resource other = request->resource;
@@ -264,8 +263,8 @@ static bool is_form_tried(request_t *request, const result_t *result) {
     account->trials--;
     if (ais_form_settle(&account->form, &result->verdict))
       account_log(account, LOG_NOTICE,
-                  ": The API does not know paths without a namespace any more: "
-                  "asks for \"namespaces/default\" from now on.");
+                  ": The API no longer knows paths without a namespace. "
+                  "\"namespaces/default\" is requested from now on.");
     return false;
   }
 
@@ -285,9 +284,10 @@ static void witness_done(request_t *request, result_t *result) {
                    ais_witness_is_good(result->response), ais_clock());
 }
 
-/* A refusal that may be about what was asked for alone, for want of a
- * permission, is a no, until what was answered before is refused as well: that
- * is asked for where nobody knows better. */
+/* If the API refuses a request, possibly just for lack of a permission, this
+ * counts as a refusal of that resource, until a path that was answered before
+ * is refused as well. If that is not known, the witness requests such a
+ * path. */
 static void witness_hear(request_t *request, const char *path,
                          result_t *result) {
   account_t *account = request->account;
@@ -313,8 +313,8 @@ static void witness_hear(request_t *request, const char *path,
   result->fault = result->verdict.fault = AIS_FAULT_REFUSED;
   result->code = 10000;
   ais_error_set(&result->why,
-                "it is refused, and others are answered: does the credential "
-                "have the permission for this?");
+                "it is refused, although other requests are answered: does the "
+                "credential have the permission for this?");
   if (doubt == AIS_DOUBT_ASK) {
     c->ask = (request_t){.account = account,
                          .resource = {.kind = AIS_LIST},
@@ -340,8 +340,9 @@ static void make_path(const request_t *request, struct ais_resource *resource,
     ais_resource_path(resource, ais_str_of(account->account_id), path);
 }
 
-/* Others may have been faster, by a repeat: it keeps its turn. Where a repeat
- * of its own is refused, a call before that has failed. */
+/* If the budget allowed no call, because other requests' retries have spent it,
+ * the request keeps its turn. If it allowed no retry, an earlier call of this
+ * request has failed. */
 static void request_over(void *data, const struct ais_response *response) {
   request_t *request = data;
   account_t *payer = request->account->payer;
@@ -372,7 +373,7 @@ static void request_over(void *data, const struct ais_response *response) {
   ais_answer_free(&result.answer);
 }
 
-/* Returns how it ends where it cannot be sent; AIS_FAULT_NONE: it is. */
+/* Returns AIS_FAULT_NONE if the request was sent, otherwise its result. */
 static struct ais_response request_begin(request_t *request) {
   account_t *account = request->account;
   const credential_t *c = &account->credential;
@@ -382,7 +383,7 @@ static struct ais_response request_begin(request_t *request) {
 
   if (ais_breaker_enter(&account->breaker, &request->pass,
                         account->target.timeout, ais_clock()) != 0)
-    return ais_response_none(AIS_FAULT_BUDGET, "nobody is there");
+    return ais_response_none(AIS_FAULT_BUDGET, "the API does not answer");
   if (!request->is_witness && !credential_choose(request))
     return ais_response_none(AIS_FAULT_CREDENTIAL,
                              c->secret == NULL
@@ -424,7 +425,7 @@ int64_t request_wait(account_t *payer, budget_part_t part) {
              : AIS_NEVER;
 }
 
-/* ---- what is logged ------------------------------------------------------ */
+/* ---- logging ------------------------------------------------------------- */
 
 void request_complain_more(account_t *account, int64_t interval) {
   int64_t now = ais_clock();
@@ -456,8 +457,8 @@ static void complain(account_t *account, const char *label,
               result->why.text, closed, url);
 }
 
-/* A repeat that the budget refused says nothing new; and of the credential all
- * was said. */
+/* A retry that the budget refused adds nothing to an error that was logged
+ * before, and problems with the credential are logged elsewhere. */
 void request_complain(account_t *account, trouble_t *trouble, const char *label,
                       const result_t *result) {
   int kind = result->good           ? 0

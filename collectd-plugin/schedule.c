@@ -1,16 +1,16 @@
-/* When each poll is due. */
+/* Determines when each poll is due. */
 
 #include "schedule.h"
 
-/* Over how many looks their cost is averaged. */
+/* The number of lookups over which their cost is averaged. */
 #define COST_LOOKS 16
 
-/* Through a cache most may cost nothing, but that may change. */
+/* Behind a cache most lookups may cost nothing, but that can change. */
 #define COST_MIN 0.01
 
-/* Skew heaps: an entry is due no later than the two below it. Two heaps become
- * one along their right edges, which become left ones by that: so they stay
- * short, and no depth needs to be known. */
+/* Skew heaps: an entry is due no later than its two children. Two heaps are
+ * merged along their right spines, which become left spines, so that right
+ * spines stay short without storing any depth. */
 static schedule_entry_t *meld(schedule_entry_t *a, schedule_entry_t *b) {
   schedule_entry_t *top = NULL, *parent = NULL, **place = &top;
 
@@ -49,7 +49,7 @@ static void take_out(schedule_entry_t *entry) {
   entry->heap = NULL;
 }
 
-/* What is wanted, and what is to be had. */
+/* Demand and supply. */
 
 static double max_double(double a, double b) { return a > b ? a : b; }
 
@@ -64,7 +64,7 @@ static void set_interval(schedule_t *s, schedule_entry_t *entry,
   entry->interval = interval;
 }
 
-/* Of those that queue: as much as all others, or all that there is. */
+/* The demand of new entries: as much as all others, or the entire supply. */
 static double wanted_by_queue(const schedule_t *s) {
   return max_double(s->wanted, s->pace);
 }
@@ -85,8 +85,8 @@ void schedule_init(schedule_t *s, int64_t now, double rate) {
   set_stretch(s, rate);
 }
 
-/* FNV-1a, and a last round of mixing for names that differ in the last letter.
- */
+/* FNV-1a with a final mixing step, for names that differ only in the last
+ * letter. */
 static double share_of(const char *identity) {
   uint32_t hash = 2166136261u;
 
@@ -126,7 +126,7 @@ void schedule_drop(schedule_t *s, schedule_entry_t *entry) {
   s->members--;
 }
 
-/* The next one, and when it is due; NULL where there is none. */
+/* Returns the next entry and sets when it is due; NULL: none. */
 static schedule_entry_t *find_next(const schedule_t *s, double *due) {
   schedule_entry_t *next = s->waiting;
 
@@ -181,7 +181,7 @@ static double next_interval(const schedule_entry_t *entry, schedule_next_t next,
   return interval < idle ? max_double(interval, active) : idle;
 }
 
-/* Those that have begun together, or were held, are spread. */
+/* Spreads entries that have started, or were held, at the same time. */
 static double gap(const schedule_entry_t *entry, double interval) {
   return interval == entry->interval && !entry->is_held
              ? interval

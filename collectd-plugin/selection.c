@@ -1,4 +1,4 @@
-/* Which names are meant. */
+/* Selects names. */
 
 #include "selection.h"
 
@@ -14,9 +14,9 @@ struct selection_entry_s {
   selection_entry_t *next;
 };
 
-/* A name is an expression that matches nothing else: it has no characters that
- * mean something there. One without alternatives that has to have what no name
- * has, such as a capital letter, matches nothing at all. */
+/* A name is turned into an expression that matches only the name: valid names
+ * have no special characters. An expression that requires a character that no
+ * name has, such as a capital letter, and has no alternatives, is rejected. */
 int selection_add(selection_t *selection, const char *text, char *error,
                   size_t size) {
   size_t len = strlen(text);

@@ -5,16 +5,16 @@
 #include <stddef.h>
 
 /*
- * Which names are meant: collectd's ignorelist, which is not there for plugins
- * that are built apart from it. An entry is a name, or a regular expression
+ * Selects names like collectd's ignorelist, which plugins that are built
+ * outside of collectd cannot use. An entry is a name, or a regular expression
  * (POSIX extended) between slashes, which may match any part of a name:
  *
  *     entries   ignore    what is selected
  *     none      either    everything
- *     some      false     what one of them matches
- *     some      true      what none of them matches
+ *     some      false     names that match an entry
+ *     some      true      names that match no entry
  *
- * Pure, without collectd in it.
+ * Pure: independent of collectd.
  */
 
 typedef struct selection_entry_s selection_entry_t;
@@ -24,8 +24,8 @@ typedef struct {
   selection_entry_t *entries;
 } selection_t;
 
-/* Adds an entry. Returns -1, with the reason in error, where it is no name that
- * an instance can have, and no regular expression. */
+/* Adds an entry, which selection_free() frees. Returns -1, with the reason in
+ * error, if it is neither a valid instance name nor a regular expression. */
 int selection_add(selection_t *selection, const char *text, char *error,
                   size_t size);
 

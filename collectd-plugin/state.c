@@ -1,4 +1,4 @@
-/* The state file: reads it, keeps it, and writes it in a thread. */
+/* Reads the state file, keeps its contents, and writes it in a thread. */
 
 #include "state.h"
 
@@ -11,51 +11,51 @@
 
 #define HEADER "aisearch-state 1\n"
 
-/* Below collectd's BaseDir, which is its working directory by then. */
+/* Relative to collectd's BaseDir, which is the working directory by then. */
 #define STATE_FILE "aisearch.state"
 
 #define KEPT_FOR (INT64_C(30) * 24 * 3600 * 1000) /* ms */
-#define KEPT_MAX 100000                           /* an API may make up names */
+#define KEPT_MAX 100000 /* since the API may invent names */
 
-/* What is to be told is written no more often than this, but for once in each
+/* Urgent changes are written no more often than this, plus once in each
  * interval. */
 #define SAVE_PAUSE 1000 /* ms */
 
-/* A line that was read, or is kept of what has gone. */
+/* A line that was read, or that is kept for an instance that is gone. */
 typedef struct line_s line_t;
 struct line_s {
   line_t *next;
   state_kind_t kind;
-  bool is_taken; /* out of the tree; it goes with the next save */
-  int64_t at;    /* when it was written, by the clock of the world */
+  bool is_taken; /* not in the tree; freed with the next save */
+  int64_t at;    /* when it was written, by the wall clock */
   const char *name;
   char *text;
-  char data[]; /* both of them */
+  char data[]; /* name and text */
 };
 
 static struct {
-  char path[PATH_MAX]; /* empty: it is not open */
+  char path[PATH_MAX]; /* empty: not open */
   char temporary[PATH_MAX + sizeof(".new")];
   void (*written)(void);
 
   line_t *first;
-  void *by_name; /* a tree of the same */
-  size_t nlines; /* in it */
+  void *by_name; /* tsearch() tree of these lines */
+  size_t nlines; /* number of lines in the tree */
 
   bool is_changed, is_urgent;
   int64_t saved_at; /* of ais_clock() */
   bool has_failed;  /* and that was logged */
 
-  FILE *out; /* to text, as it is made */
+  FILE *out; /* writes to text */
   size_t added;
-  char *text; /* NULL: memory has run out */
+  char *text; /* NULL: out of memory */
   size_t len;
 
-  /* Each time a new one, which has the text until it is over. */
+  /* A new thread for each save, which owns text until it ends. */
   pthread_t thread;
-  bool is_writing;        /* it was not waited for yet */
-  atomic_bool is_written; /* it has nothing more to do */
-  int status;             /* what came of it: 0, or the errno */
+  bool is_writing;        /* it was not joined yet */
+  atomic_bool is_written; /* it is about to end */
+  int status;             /* its result: 0 or an errno value */
 } state;
 
 /* ---- lines --------------------------------------------------------------- */
@@ -67,7 +67,7 @@ static int compare_lines(const void *left, const void *right) {
                             : strcmp(a->name, b->name);
 }
 
-/* Returns false where there is one already, or no room. */
+/* Returns false if there is such a line already, or if out of memory. */
 static bool line_insert(state_kind_t kind, const char *name, int64_t at,
                         const char *text) {
   size_t len = strlen(name) + 1, size = len + strlen(text) + 1;
@@ -89,7 +89,7 @@ static bool line_insert(state_kind_t kind, const char *name, int64_t at,
   return true;
 }
 
-/* Returns its text, which is there until the next save. */
+/* Returns the line's text, which is valid until the next save. */
 static const char *line_take(line_t *line) {
   tdelete(line, &state.by_name, compare_lines);
   line->is_taken = true;
@@ -97,7 +97,8 @@ static const char *line_take(line_t *line) {
   return line->text;
 }
 
-/* Reads what there is about that. */
+/* Parses the line of that kind and name into *of. Returns false if there is
+ * none. */
 static bool restore(state_kind_t kind, const char *name, void *of) {
   line_t **line = tfind(&(line_t){.kind = kind, .name = name}, &state.by_name,
                         compare_lines);
@@ -105,10 +106,10 @@ static bool restore(state_kind_t kind, const char *name, void *of) {
   return line != NULL && state_parse(kind, of, line_take(*line), epoch());
 }
 
-/* Adds the text, or, where it is NULL, what there is to say about that. The
- * release before knows three kinds, and sets a file with any other aside. The
- * others look like budgets to it, which it keeps as they are: their name is
- * KIND!NAME!TEXT. */
+/* Writes a line with the given text or, if it is NULL, with the text for *of.
+ * The previous release knows three kinds and sets aside a file with any other
+ * kind. So the other kinds are disguised as budgets, which it preserves: their
+ * name is KIND!NAME!TEXT. */
 static void line_print(state_kind_t kind, const char *name, int64_t at,
                        const char *text, void *of) {
   bool is_hidden = kind == STATE_FACTS || kind == STATE_NOTICE;
@@ -146,7 +147,8 @@ static bool is_valid(state_kind_t kind, const char *text) {
   return valid;
 }
 
-/* One of a date to come was written by a clock that was wrong. */
+/* A date in the future was written by a wrong clock and is replaced by the
+ * present. */
 static bool line_read(char *line) {
   const char *kind = strsep(&line, " ");
   char *name = strsep(&line, " "), *date = strsep(&line, " "), *text = line;
@@ -167,7 +169,7 @@ static bool line_read(char *line) {
          line_insert(of, name, ais_earlier(at, epoch()), text);
 }
 
-/* A line that is not understood costs that line. Returns false where it is no
+/* A line that cannot be parsed is skipped. Returns false if the file is not a
  * state file. */
 static bool read_lines(FILE *file) {
   size_t bad = 0, first_bad = 0, size = 0;
@@ -187,16 +189,18 @@ static bool read_lines(FILE *file) {
   sfree(line);
 
   if (bad > 0)
-    WARNING("aisearch plugin: StateFile: %zu lines of %s are not understood, "
-            "the first of them is line %zu. They are left out.",
-            bad, state.path, first_bad);
+    WARNING(
+        "aisearch plugin: StateFile: %zu lines of %s are invalid, the first "
+        "of them is line %zu. They are ignored.",
+        bad, state.path, first_bad);
   else if (is_state && !has_end)
     WARNING("aisearch plugin: StateFile: The end of %s is missing.",
             state.path);
   return is_state;
 }
 
-/* Under another name first: nobody finds a part of it. */
+/* The file is written under another name first, so that it is never
+ * incomplete. */
 static int open_temporary(void) {
   return open(state.temporary,
               O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -207,12 +211,12 @@ static void set_aside(void) {
 
   ssnprintf(damaged, sizeof(damaged), "%s.damaged", state.path);
   (void)rename(state.path, damaged);
-  WARNING("aisearch plugin: StateFile: %s is none, or is damaged. It is %s "
-          "now, and nothing is known.",
+  WARNING("aisearch plugin: StateFile: %s is damaged, or is no state file. "
+          "It was renamed to %s, and nothing is restored.",
           state.path, damaged);
 }
 
-/* Returns the errno where the file cannot be used. */
+/* Returns an errno value if the file cannot be used. */
 static int open_file(const char *path) {
   struct stat st;
   FILE *file;
@@ -257,17 +261,17 @@ void state_open(const char *path, void (*written)(void)) {
   state.written = written;
   if (status != 0 && path != NULL) {
     ERROR("aisearch plugin: StateFile: %s cannot be used: %s. Correct it; %s "
-          "is used.",
+          "is used instead.",
           path, STRERROR(status), STATE_FILE);
     status = open_file(STATE_FILE);
   }
   if (status != 0)
-    ERROR("aisearch plugin: StateFile: %s cannot be used: %s. Nothing is known "
-          "from before.",
+    ERROR("aisearch plugin: StateFile: %s cannot be used: %s. Nothing is "
+          "restored.",
           STATE_FILE, STRERROR(status));
 }
 
-/* ---- what was read, and is kept ------------------------------------------ */
+/* ---- restoring and keeping ----------------------------------------------- */
 
 void state_restore(instance_t *instance) {
   if (!restore(STATE_INSTANCE, instance->name, instance))
@@ -338,7 +342,7 @@ void state_touch(bool is_urgent) {
   state.is_urgent |= is_urgent;
 }
 
-/* ---- all that is known, as text ------------------------------------------ */
+/* ---- formatting ---------------------------------------------------------- */
 
 static void print_told(const char *name, told_t *told, int64_t now) {
   if (memchr(told->has_begun, 1, sizeof(told->has_begun)) != NULL)
@@ -376,7 +380,7 @@ static void print_account(account_t *account, int64_t now) {
   pthread_mutex_unlock(&account->lock);
 }
 
-/* What nobody has taken, and is not too old. */
+/* Lines that were not taken and are not too old. */
 static void print_lines(int64_t now) {
   for (line_t **place = &state.first, *line; (line = *place) != NULL;) {
     if (!line->is_taken && now - line->at > KEPT_FOR)
@@ -410,9 +414,9 @@ static void print_all(account_t *accounts) {
     sfree(state.text);
 }
 
-/* ---- writing it ---------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------- */
 
-/* Returns the errno where it cannot be written. */
+/* Returns an errno value if the file cannot be written. */
 static int write_file(void) {
   int fd = state.text != NULL ? open_temporary() : -1, status;
   bool good;
@@ -437,8 +441,8 @@ static void *write_main(void __attribute__((unused)) * arg) {
   return NULL;
 }
 
-/* What was written may be told; and where it could not be, too: it would be
- * told again after a restart, which is better than never. */
+/* What was written may now be reported; also if writing failed, since repeating
+ * notifications after a restart is better than never sending them. */
 static void hand_over(account_t *accounts, int status) {
   for (account_t *a = accounts; a != NULL; a = a->next) {
     pthread_mutex_lock(&a->lock);
@@ -454,14 +458,15 @@ static void hand_over(account_t *accounts, int status) {
   sfree(state.text);
   if (status != 0 && !state.has_failed)
     ERROR("aisearch plugin: StateFile: %s cannot be written: %s. After a "
-          "restart, alarms may come again, and counters begin anew.",
+          "restart, notifications may be repeated, and counters may start "
+          "from 0.",
           state.path, STRERROR(status));
   else if (status == 0 && state.has_failed)
     INFO("aisearch plugin: StateFile: can be written again.");
   state.has_failed = status != 0;
 }
 
-/* Waits for the thread. */
+/* Joins the thread. */
 static void finish_writing(account_t *accounts) {
   pthread_join(state.thread, /* return = */ NULL);
   state.is_writing = false;

@@ -4,56 +4,62 @@
 #include "aisearch.h"
 
 /*
- * The state file: what has to outlive collectd. Of each instance its history
- * and what is known of it, of each account and instance which conditions have
- * begun, the notices that nobody was told yet, and what was spent of budgets.
+ * The state file holds what must survive a restart: for each instance its
+ * history and the API's data about it, for each account and instance the
+ * conditions that have begun, the notices that were not sent yet, and the calls
+ * spent of each budget.
  *
  *     aisearch-state 1
  *     KIND NAME DATE TEXT
  *     ...
  *     end LINES
  *
- * What was read at start waits until somebody takes it. What nobody has taken
- * is written again, with its old date, for a month: what it belongs to may come
- * back. The file is written by a thread of its own, so that a slow disk holds
- * up nobody, and is replaced as a whole. All functions but the callback belong
- * to one thread at a time.
+ * Lines read at the start are kept until an account or instance takes them.
+ * Lines that are not taken are written again with their old date for a month,
+ * since what they belong to may reappear. The file is written by a thread of
+ * its own, so that a slow disk blocks nothing else, and is replaced
+ * atomically. All functions except the callback must be called by one thread at
+ * a time.
  */
 
-/* Whether it may be such a file. A relative path is relative to BaseDir, which
+/* Whether path may be a state file. A relative path is relative to BaseDir, which
  * is not known while the configuration is read. */
 bool state_path_is_valid(struct ais_str path);
 
-/* Reads the file. Where it cannot be used, the default one is, after a message;
- * NULL: that one. written is called by the writing thread. */
+/* Reads the file, or the default one if path is NULL. If the file cannot be
+ * used, logs an error and uses the default one. The writing thread calls
+ * written() after each save. */
 void state_open(const char *path, void (*written)(void));
 
-/* Restores what there is of an account, and of an instance. Without an open
- * file: nothing. */
+/* Restore what is known about an account and all its instances, or about a
+ * single instance. Without an open file they do nothing. */
 void state_restore_account(account_t *account);
 void state_restore(instance_t *instance);
 
-/* Calls it with the names of the account's instances that have lines, and were
- * not restored, until it does not return 0. Returns that. */
+/* Calls visit() with the name of each of the account's instances that has a
+ * line which was not restored, until it returns a value other than 0. Returns
+ * that value, or 0. */
 int state_each(account_t *account,
                int (*visit)(account_t *account, const char *name));
 
-/* What was told of it is over, as it is not there any more. */
+/* Ends the conditions of an instance that is no longer watched, by its name. */
 void state_end(account_t *account, const char *name);
 
-/* The instance is gone: its history is kept, should it come back. */
+/* Keeps the history of an instance that is gone, in case it reappears. */
 void state_keep(instance_t *instance);
 
-/* Something has changed; is_urgent: that is to be told, once it is written. */
+/* Marks the state as changed; is_urgent: a notification or a counter waits
+ * until the change is written. */
 void state_touch(bool is_urgent);
 
-/* Writes all of it, if something has changed that is urgent, or anything and
- * all; not while the disk is busy with the last time. Then, or later, hands
- * over what was written to be told. Returns in how many ms to call it again,
- * or AIS_NEVER: not before something changes. Without an open file: never. */
+/* Writes the whole state if there are urgent changes, or with all set, any
+ * changes, but not while the disk is busy with the previous save. What was
+ * saved may be reported as soon as writing has ended, which a later call finds
+ * out. Returns the number of ms until the next call is due, or AIS_NEVER: not
+ * before something changes. Without an open file it does nothing. */
 int64_t state_save(account_t *accounts, bool all);
 
-/* Writes all of it, and waits for the disk. */
+/* Writes the whole state, waits for the disk, and frees all lines. */
 void state_close(account_t *accounts);
 
 #endif

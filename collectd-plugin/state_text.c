@@ -1,4 +1,4 @@
-/* The lines of the state file, as text and back. */
+/* Formats and parses the lines of the state file. */
 
 #include "state_text.h"
 
@@ -14,31 +14,31 @@
 
 #define LATEST (INT64_C(1) << 46) /* in the year 4199 */
 
-/* How far what is by the API's clock may lie ahead of ours; no answer asks for
- * a longer pause. What is later was written down by a clock that was wrong. */
+/* How far a time of the API's clock may be ahead of ours; no response asks for
+ * a longer pause either. A later time was written by a wrong clock. */
 #define AHEAD CLOCKS_DIFFER
 
 #define TIME_FORMAT "%" PRId64 ".%03" PRId64
 #define TIME_PARTS(t) (t) / 1000, (t) % 1000
 
-/* ---- what there is in each kind of lines --------------------------------- */
+/* ---- the fields of each kind of line ------------------------------------- */
 
 typedef enum {
   TIME,      /* at most limit ahead of our clock */
   FLAG,      /* "1" */
   NUMBER,    /* at most limit */
-  STRING,    /* of that size */
-  COUNTER,   /* of jobs that have ended: "2/0/0" */
-  CONDITION, /* that has begun; a word without a value */
+  STRING,    /* at most size - 1 bytes */
+  COUNTER,   /* number of ended jobs: "2/0/0" */
+  CONDITION, /* one that has begun; a word without a value */
   ENDED,     /* jobs of a history: "ID@TIME,ID@TIME" */
   ACTIVE,
   SPENT, /* of a budget: "CALLS@TIME,CALLS@TIME" */
   CLOSED,
-  LEFT, /* the release before wrote it: the API will say it again */
+  LEFT, /* ignored: the previous release wrote it */
 } type_t;
 
 typedef struct {
-  const char *word; /* NULL: the last one */
+  const char *word; /* NULL: end of the table */
   type_t type;
   size_t offset;
   size_t size;
@@ -109,7 +109,7 @@ static const field_t told_fields[] = {
 
 static const struct {
   const char *name;
-  const char *separator; /* of its words */
+  const char *separator; /* between its words */
   const field_t *fields;
 } kinds[STATE_KINDS] = {
     [STATE_BUDGET] = {"budget", " ", budget_fields},
@@ -125,11 +125,11 @@ const char *state_kind_name(state_kind_t kind) { return kinds[kind].name; }
 
 typedef struct {
   FILE *to;
-  const char *before; /* what comes before the next word */
+  const char *before; /* written before the next word */
   const char *separator;
 } printer_t;
 
-/* The format is that of what follows the word. */
+/* The format is for what follows the word. */
 __attribute__((format(printf, 3, 4))) static void
 print_word(printer_t *p, const char *word, const char *format, ...) {
   va_list ap;
@@ -146,7 +146,7 @@ static void print_time(printer_t *p, const char *word, int64_t t) {
     print_word(p, word, "=" TIME_FORMAT, TIME_PARTS(t));
 }
 
-/* Without what separates words and lines. */
+/* Escapes the characters that separate words and lines. */
 static void print_string(printer_t *p, const char *word, const char *s) {
   if (*s != '\0')
     print_word(p, word, "=");
@@ -157,9 +157,9 @@ static void print_string(printer_t *p, const char *word, const char *s) {
       fputc(*s, p->to);
 }
 
-/* Of those that have ended, the latest are kept, so that others of the same
- * second are not taken for them; all others are known by a later floor, which
- * comes behind the one of now, and is read last. */
+/* The latest ended jobs are kept, to tell them from other jobs of the same
+ * second. All others are known by a later floor. It follows the current floor
+ * in the line, so it is read last. */
 static void print_jobs(printer_t *p, history_t *h) {
   unsigned active = 0, ended = 0;
 
@@ -188,7 +188,7 @@ static void print_spent(printer_t *p, const state_budget_t *of) {
   }
 }
 
-/* Those that are not set are left out. */
+/* Fields that are not set are omitted. */
 static void print_field(printer_t *p, const field_t *field, void *at) {
   const state_budget_t *budget = at;
 
@@ -215,7 +215,7 @@ static void print_field(printer_t *p, const field_t *field, void *at) {
     if (*(bool *)at)
       print_word(p, field->word, "%s", "");
     break;
-  case ENDED: /* and those that are active */
+  case ENDED: /* and active jobs */
     print_jobs(p, at);
     break;
   case SPENT:
@@ -238,7 +238,7 @@ void state_print(FILE *to, state_kind_t kind, void *of) {
     print_field(&p, field, (char *)of + field->offset);
 }
 
-/* ---- reading: each returns false for what is no such value --------------- */
+/* ---- reading: each function returns false for an invalid value ----------- */
 
 static bool read_number(const char *s, int base, uint64_t max, uint64_t *n) {
   char *end;
@@ -291,7 +291,7 @@ static bool read_counter(char *s, uint64_t *sum) {
   return s == NULL;
 }
 
-/* "NUMBER@TIME,NUMBER@TIME,...", of jobs or calls. */
+/* "NUMBER@TIME,NUMBER@TIME,...", for jobs or calls. */
 static bool read_list(char *s, const field_t *field, void *at, int64_t now) {
   bool is_jobs = field->type == ENDED || field->type == ACTIVE;
   const state_budget_t *budget = at;
@@ -315,7 +315,7 @@ static bool read_list(char *s, const field_t *field, void *at, int64_t now) {
   return true;
 }
 
-/* What follows the word; NULL: nothing does. */
+/* Parses what follows the word; NULL: nothing does. */
 static bool read_value(const field_t *field, char *s, void *at, int64_t now) {
   const state_budget_t *budget = at;
   uint64_t n;

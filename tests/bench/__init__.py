@@ -1,13 +1,13 @@
 """
-The bench: what the module costs and what it saves, beside what an operator would use instead, in one run.
+The benchmark: what the module costs and saves compared with the alternatives, all measured in one run.
 
     make bench                                   all rows, about half an hour
-    make bench BENCH="--quick instructions"      some rows, and less of each
+    make bench BENCH="--quick instructions"      some rows, with fewer repetitions
 
     report        a line of the table, the table, the JSON
-    tools         the programs in C that load and are loaded: client.c, watchers.c, upstream.c; wrk; pinning
+    tools         load generators and servers in C: client.c, watchers.c, upstream.c; wrk; CPU pinning
     contenders    nginx as aisearch, return 200, proxy_cache and lua
-    callgrind     instructions, function by function
-    watched       nginx with many who watch one job, and nchan
+    callgrind     instructions by function
+    watched       nginx with many watchers of one job, and nchan
     hits, waits, watching, footprint, memory, polling, budget, trouble, fleet, outlets      the rows
 """

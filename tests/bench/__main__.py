@@ -1,4 +1,4 @@
-"""Runs the rows, prints the table, and writes it down."""
+"""Runs the rows, prints the table, and saves it."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from harness import BUILD, temp_dir
 from . import (budget, contenders, day, fleet, footprint, hits, memory, outage, outlets, polling, report, tools,
                trouble, waits, watching)
 
-# What each needs besides the project's own programs.
+# What each row requires besides the project's own programs.
 ROWS: dict[str, tuple[Callable, set[str]]] = {
     "instructions": (hits.instructions, {"valgrind"}),
     "throughput": (hits.throughput, {"wrk"}),
@@ -38,7 +38,7 @@ ROWS: dict[str, tuple[Callable, set[str]]] = {
 
 
 class Bench:
-    """What a row works with."""
+    """The environment of a row."""
 
     def __init__(self, tmp: pathlib.Path, quick: bool) -> None:
         self.tmp = tmp
@@ -49,11 +49,11 @@ class Bench:
         return quick if self.quick else full
 
     def judge(self, met: bool) -> bool | None:
-        """For a bar that says something of a full run only."""
+        """Returns met, or None in a quick run, for a bar that only a full run can judge."""
         return None if self.quick else met
 
     def keep_profile(self, name: str, profile: dict[str, float]) -> None:
-        """Instructions by function."""
+        """Saves the instructions by function."""
         self.profiles[name] = {function: spent for function, spent in profile.items() if abs(spent) >= 0.5}
 
 

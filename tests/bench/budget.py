@@ -1,4 +1,4 @@
-"""The budget, as the API sees it."""
+"""The budget, as seen by the API."""
 
 import time
 from bisect import bisect_left
@@ -14,7 +14,7 @@ CALLS, INTERVAL = 100, 10
 
 
 def budget(bench) -> list[Line]:
-    """Far more distinct cold lookups than may be sent on, over two workers."""
+    """Far more distinct cold lookups than the budget allows, with two workers."""
     seconds = bench.scale(60, 25)
     lookups = int(10_000 * seconds / 60)
     with Upstream() as upstream:
@@ -40,11 +40,11 @@ def budget(bench) -> list[Line]:
 
 
 def windows(times: list[float], began: float, ended: float) -> tuple[int, int]:
-    """The most and the fewest calls in any rolling interval that lies within began and ended."""
+    """The largest and smallest number of calls in any rolling interval between began and ended."""
     def calls(start: float) -> int:
         return bisect_left(times, start + INTERVAL) - bisect_left(times, start)
 
-    # The count changes only where a call comes in or goes out of the interval.
+    # The number only changes when a call enters or leaves the interval.
     starts = [began, ended - INTERVAL, *times, *(t + 1e-6 for t in times), *(t - INTERVAL + 1e-6 for t in times)]
     counts = [calls(start) for start in starts if began <= start <= ended - INTERVAL]
     return max(counts), min(counts)

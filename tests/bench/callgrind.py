@@ -1,6 +1,6 @@
 """
-Instructions of a request, by callgrind: nginx as one process answers N requests on one connection, and then, in another
-run, 2 N. The difference is free of everything that happens once, and repeatable to a few instructions.
+Instructions per request, measured by callgrind: nginx in a single process answers N requests on one connection, and in
+another run 2 N. The difference excludes everything that happens once, and is repeatable to a few instructions.
 """
 
 import collections
@@ -13,7 +13,7 @@ import tempfile
 from harness import net, process
 from harness.nginx import BINARY, Config, Ports
 
-Profile = dict[str, int]  # instructions by function, without those of the functions that it calls
+Profile = dict[str, int]  # instructions by function, excluding its callees
 
 
 def per_request(tmp: pathlib.Path, config: Config, target: str, requests: int) -> dict[str, float]:
@@ -32,7 +32,7 @@ def run(tmp: pathlib.Path, config: Config, target: str, requests: int) -> Profil
 
 
 class Valgrind:
-    """nginx as one process, under a tool of valgrind's."""
+    """nginx in a single process, under a valgrind tool."""
 
     def __init__(self, prefix: pathlib.Path, config: Config, *options: str) -> None:
         self._prefix = prefix
@@ -57,7 +57,7 @@ class Valgrind:
             return None
 
     def ask(self, target: str, requests: int) -> net.Response:
-        """One after the other; the last answer."""
+        """Sends requests one by one; returns the last response."""
         for _ in range(requests):
             response = self._connection.request(target)
             assert response.status == 200, response
@@ -71,7 +71,10 @@ class Valgrind:
         process.stop(self._process, timeout=1)
 
     def _gone(self) -> bool:
-        """One process alone looks for signals between two events: one that came just before it slept needs another."""
+        """
+        A single process only checks for signals between two events: if one arrived just before it slept, another is
+        needed.
+        """
         if self._process.poll() is None:
             with contextlib.suppress(ConnectionError):
                 net.Connection(("127.0.0.1", self._ports[""]), 60).close()
@@ -79,7 +82,7 @@ class Valgrind:
 
 
 def _parse(out: pathlib.Path) -> Profile:
-    """A file of callgrind's (its manual, "Callgrind Format Specification"), as far as it tells who spent what."""
+    """Parses a callgrind file (see its manual, "Callgrind Format Specification") for the cost of each function."""
     names: dict[str, str] = {}
     profile: Profile = collections.Counter()
     function, called = "", False
@@ -90,7 +93,7 @@ def _parse(out: pathlib.Path) -> Profile:
             if line.startswith("fn="):
                 function = names[match[1]]
         elif line.startswith("calls="):
-            called = True  # the next line is what the call cost, all inclusive
+            called = True  # the next line is the inclusive cost of the call
         elif line[:1] in ("+", "-", "*") or line[:1].isdigit():
             if not called:
                 profile[function] += int(line.split()[1])

@@ -1,22 +1,21 @@
 /*
- * Many clients in one thread, which spends little time of its own on each answer.
+ * Many clients in one thread, which spends little time of its own on each response.
  *
  *     client [options] PORT TARGET
  *
  *     -c CONNECTIONS    opened before the first request (1)
- *     -n REQUESTS       of all together (one on each connection)
+ *     -n REQUESTS       the total number (one on each connection)
  *     -s SECONDS        instead of a number of requests
- *     -r RATE           requests per second of all together, each at its time; else each connection goes on at once
- *     -j JOBS           a "{}" in the target becomes a number below this, with 12 digits (1)
- *     -f FIRST          and from this on (0)
- *     -o                numbers in their order; else they are drawn
- *     -w TARGET         asked once on each connection before
+ *     -r RATE           total requests per second, at regular times; otherwise each connection continues at once
+ *     -j JOBS           a "{}" in the target is replaced by a number below this, with 12 digits (1)
+ *     -f FIRST          and not below this (0)
+ *     -o                use the numbers in order instead of at random
+ *     -w TARGET         requested once on each connection in advance
  *     -1                a new connection for each request
- *     -t SECONDS        to wait for an answer (20)
- *     -g                once the connections are open, say "ready" and wait for a line
+ *     -t SECONDS        timeout for a response (20)
+ *     -g                when the connections are open, print "ready" and wait for a line
  *
- * Prints what became of the requests as one JSON object. Latencies are milliseconds from the moment when a request was
- * due.
+ * Prints the results as one JSON object. Latencies are in milliseconds from the time at which a request was due.
  */
 
 #define _GNU_SOURCE
@@ -40,7 +39,7 @@
 
 #define HEAD_MAX 8192
 #define CACHES 16
-#define RETRIED 0.001 /* s, to a connect after one that failed */
+#define RETRIED 0.001 /* s, until a failed connect is retried */
 
 enum phase {
     IDLE,
@@ -51,11 +50,11 @@ enum phase {
 struct connection {
     int fd; /* -1: none */
     enum phase phase;
-    bool used;      /* it has carried an answer */
-    bool refusable; /* no byte of an answer has come */
+    bool used;      /* it has carried a response */
+    bool refusable; /* no byte of a response has arrived */
     double due;
     double deadline;
-    size_t len; /* of the head that has come */
+    size_t len; /* of the part of the head that has arrived */
     char head[HEAD_MAX];
     bool head_done;
     size_t body_left;
@@ -75,7 +74,7 @@ static int epoll;
 static double began;
 static long started, finished;
 
-/* What became of them. */
+/* The results of the requests. */
 static long statuses[600], retry_afters;
 static struct {
     char name[32];
@@ -87,7 +86,7 @@ static size_t nlatencies, latencies_size;
 
 static uint64_t draw(void)
 {
-    static uint64_t state = 88172645463325252ull; /* xorshift: the same numbers each time */
+    static uint64_t state = 88172645463325252ull; /* xorshift: the same numbers in each run */
 
     state ^= state << 13;
     state ^= state >> 7;
@@ -217,7 +216,7 @@ static void send_request(struct connection *c, const char *what)
     c->head_done = false;
     c->refusable = true;
     c->deadline = now() + patience;
-    /* That this fails is seen when the answer is read. */
+    /* An error is noticed when the response is read. */
     (void) !send(c->fd, text, (size_t) len, MSG_NOSIGNAL);
 }
 
@@ -245,7 +244,7 @@ static void ask(struct connection *c, double due)
     send_request(c, target);
 }
 
-/* The connection has nothing to do: the next request, or rest. */
+/* The connection is idle: send the next request, or wait. */
 static void go_on(struct connection *c)
 {
     double when = now();
@@ -293,7 +292,7 @@ static void fail(struct connection *c, long *counter)
     }
 }
 
-/* Answers. */
+/* Responses. */
 
 static void parse_head(struct connection *c)
 {
@@ -419,7 +418,7 @@ static void open_all(void)
     }
 }
 
-/* Those that are due by now, as far as connections are free. */
+/* Sends the requests that are due, if connections are idle. */
 static void start_due(double when)
 {
     while (nidle > 0 && more_to_start(when)) {

@@ -1,4 +1,4 @@
-"""nginx as each of the contenders, all with the same bytes to answer at the same URIs."""
+"""nginx as each of the contenders, which all serve the same bytes at the same URIs."""
 
 import dataclasses
 import pathlib
@@ -12,7 +12,7 @@ from .tools import Upstream
 
 ACCOUNT = "c3dc5f0b34a14ff8e1b3ec04895e1b22"
 
-# "{}" becomes 12 digits. Both name the same job; the second as the official SDKs do.
+# "{}" is replaced by 12 digits. Both targets are the same job; the second is the official SDKs' form.
 TARGET = "/client/v4/instances/my-ai-search/jobs/3f1e2d4c-0000-4000-8000-{}"
 SDK_TARGET = f"/client/v4/accounts/{ACCOUNT}/ai-search/instances/my-ai-search/jobs/3f1e2d4c-0000-4000-8000-{{}}"
 ACTIVE_TARGET = "/client/v4/instances/active/jobs/3f1e2d4c-0000-4000-8000-{}"
@@ -34,16 +34,16 @@ def job_target(number: int, target: str = TARGET) -> str:
 
 @dataclasses.dataclass
 class Setting:
-    """What the contenders have in common in one row. size is the zone's, of those that have one."""
+    """What the contenders have in common in a row. size is that of the zone, if there is one."""
 
     tmp: pathlib.Path
     upstream: Upstream
     size: str = "16m"
     budget: str = "1000000 1s"
-    valid: str = "24h"  # of all answers that are not more exactly told
-    account: str = ""  # more for the aisearch_account block
-    http: str = ""  # more for aisearch
-    api_url: str = ""  # of aisearch, where it is not the upstream's
+    valid: str = "24h"  # the lifetime of all responses without a more specific one
+    account: str = ""  # additional directives for the aisearch_account block
+    http: str = ""  # additional directives for aisearch
+    api_url: str = ""  # for aisearch, if it is not the upstream's
 
 
 def aisearch(setting: Setting) -> Config:
@@ -105,7 +105,7 @@ def proxy_cache(setting: Setting) -> Config:
 
 
 def proxy_only(setting: Setting) -> Config:
-    """proxy_pass with keepalive and no cache."""
+    """proxy_pass with keepalive and without a cache."""
     return Config(aisearch=False, http=_api(setting),
                   server=_COMMON + _PROXY + "location /client/v4/ { proxy_pass http://api; }")
 
@@ -147,13 +147,13 @@ ALL: dict[str, Callable[[Setting], Config]] = {AISEARCH: aisearch, RETURN: retur
 
 
 def available() -> dict[str, Callable[[Setting], Config]]:
-    """Without lua where its module is not installed."""
+    """Without lua if its module is not installed."""
     have_lua = (DEBIAN_MODULES / "ngx_http_lua_module.so").exists()
     return {name: make for name, make in ALL.items() if name != LUA or have_lua}
 
 
 def spread(config: Config, workers: int) -> Config:
-    """So many workers, and a port, SPREAD, for which the kernel deals them the connections."""
+    """Sets the number of workers, and adds a port, SPREAD, on which the kernel distributes connections among them."""
     config.workers = workers
     config.level = "warn"
     config.server += "listen 127.0.0.1:@PORT_SPREAD@ reuseport backlog=4096;"

@@ -1,6 +1,6 @@
 """
-A day of a collectd that watches 300 instances, against the simulator, whose clock runs as much faster as collectd's
-intervals are shorter. The same day on a fake clock: tests/unit/test_fleet.c.
+A day of a collectd that watches 300 instances of the simulator, whose clock is accelerated by the same factor as
+collectd's intervals are shortened. tests/unit/test_fleet.c simulates the same day on a fake clock.
 """
 
 import pathlib
@@ -27,7 +27,7 @@ def day(bench) -> list[Line]:
     hours = bench.scale(24, 1)
     fixed = int(hours * 60 * INSTANCES)
     with Simulator(bench.tmp, record=fixed) as simulator:
-        # No limit of its own, which would be one of real seconds. And no job of the day is in collectd's future.
+        # The simulator has no limit, which would be in real seconds, and no job of the day is in collectd's future.
         simulator.limit(None)
         simulator.set_clock(simulator.now() - 2 * 24 * HOUR)
         simulator.freeze()
@@ -55,7 +55,7 @@ def day(bench) -> list[Line]:
 
 
 def _fullest(times: list[float], interval: float) -> int:
-    """How many there were at most in an interval."""
+    """The largest number in any interval."""
     most = first = 0
     for n, when in enumerate(times):
         while times[first] <= when - interval:
@@ -66,8 +66,8 @@ def _fullest(times: list[float], interval: float) -> int:
 
 def _plan(simulator: Simulator, hours: float) -> list[str]:
     """
-    A job of each instance every six hours, all of them within an hour, and others at random; at most 60 at a time.
-    Returns the instances' names.
+    One job of each instance every six hours, all within one hour, and others at random times; at most 60 at once.
+    Returns the names of the instances.
     """
     chance = random.Random(1)
     jobs: list[list[dict]] = [[] for _ in range(INSTANCES)]
@@ -96,7 +96,7 @@ def _name(n: int) -> str:
 
 
 def _watch(tmp: pathlib.Path, simulator: Simulator, hours: float) -> dict[str, list[int]]:
-    """How many jobs of each instance have succeeded, failed and been cancelled, as collectd has counted."""
+    """Returns how many jobs of each instance have succeeded, failed and been cancelled, as counted by collectd."""
     state = tmp / "day.state"
     with Collectd(tmp, Config(_config(simulator, state), interval=20 / SPEED, csv=False), stop_timeout=10):
         net.wait_until(lambda: simulator.counters()["total"] >= INSTANCES, what="the first look at all")
@@ -109,7 +109,7 @@ def _watch(tmp: pathlib.Path, simulator: Simulator, hours: float) -> dict[str, l
 
 
 def _counted(state: pathlib.Path) -> dict[str, list[int]]:
-    """Counters are in there by source, where they are not 0."""
+    """Counters are listed by source, unless they are 0."""
     counted = {}
     for line in state.read_text(encoding="utf-8").splitlines():
         if match := re.match(r"instance docs-(\S+) ", line):

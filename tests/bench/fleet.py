@@ -1,6 +1,6 @@
 """
-A collectd that watches many instances of an API a round trip away: the plugin, and what one would use instead, a URL
-block of curl_json for each. All of them ask the same edge for the newest jobs of every instance.
+A collectd that watches many instances of an API with network latency: by the plugin, and by the alternative, a
+curl_json URL block for each. All request the newest jobs of all instances from the same edge.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ _KEEP_ALIVE = "keepalive_requests 1000000; keepalive_timeout 600s;"
 
 @dataclasses.dataclass
 class Read:
-    """One read of all instances, as the edge saw it; what collectd spent for it, and has by then."""
+    """One read of all instances, as seen by the edge, and the resources that collectd has used for it."""
 
     seconds: float
     connections: int
@@ -58,7 +58,7 @@ def fleet(bench) -> list[Line]:
 
 
 def _over_tls(bench, certificates: Certificates) -> list[Line]:
-    """For a thousand it would take Debian's curl_json a minute of both CPUs, and 4 GiB."""
+    """For a thousand instances, Debian's curl_json would take a minute of both CPUs and 4 GiB."""
     instances = bench.scale(100, 20)
     reads = {name: _measure(bench.tmp, certificates, name, instances, tls=True)[0] for name in CONTENDERS}
     rows = [("CPU time of the first read", "s", "cpu"), ("collectd's memory", "MiB", "memory")]
@@ -69,8 +69,8 @@ def _over_tls(bench, certificates: Certificates) -> list[Line]:
 
 def _measure(tmp: pathlib.Path, certificates: Certificates, name: str, instances: int, tls: bool) -> list[Read]:
     """
-    The first read opens the connections, the second has them. The plugin has no second one: from then on it looks at
-    each instance at a time of its own.
+    The first read opens the connections, the second reuses them. The plugin has no second read of everything: from then
+    on each instance has its own schedule.
     """
     with Upstream(ROUND_TRIP) as upstream, outlet(NETWORK) as (to, _), \
          Edge(tmp, certificates, upstream.address, name != HTTP_1, _KEEP_ALIVE) as edge, \
@@ -79,7 +79,7 @@ def _measure(tmp: pathlib.Path, certificates: Certificates, name: str, instances
 
 
 def _read(edge: Edge, collectd: Collectd, instances: int, n: int) -> Read:
-    """Waits for the nth, which follows on the one before."""
+    """Waits for the nth read, which follows the previous one."""
     before = net.cpu_seconds(collectd.pid) if n > 0 else 0
     net.wait_until(lambda: _lines(edge) >= (n + 1) * instances, 240, "collectd to read all instances", every=0.1)
     cpu, memory = net.cpu_seconds(collectd.pid) - before, net.rss(collectd.pid) / 2**20
@@ -93,8 +93,8 @@ def _read(edge: Edge, collectd: Collectd, instances: int, n: int) -> Read:
 
 def _start(bench) -> list[Line]:
     """
-    How long collectd takes to start with so many instances; and its memory, beside that of a collectd whose plugin
-    does nothing but dispatch the same series.
+    The time that collectd takes to start with many instances; and its memory, compared with a collectd whose plugin
+    only dispatches the same series.
     """
     instances = bench.scale(5000, 500)
     names = [f"instance-{n:04d}" for n in range(instances)]
@@ -131,7 +131,7 @@ def _config(tmp: pathlib.Path, certificates: Certificates, edge: Edge, name: str
     names = [f"instance-{n:04d}" for n in range(instances)]
     url = edge.url() if tls else edge.plain_url()
     if name == CURL_JSON:
-        # Long enough that it has been through them all when it begins again.
+        # Long enough for all instances to be read before the next interval.
         return Config(None, extra=to + _curl_json(url, certificates, names, 10 + instances * 0.02), csv=False)
     return Config(_aisearch(tmp, names, f'APIURL "{url}"\nCACert "{certificates.ca_file}"'), extra=to, csv=False)
 

@@ -1,4 +1,4 @@
-"""What memory those take who watch, and whether they leave any of it behind."""
+"""The memory that watchers take, and whether they leave any of it behind."""
 
 import contextlib
 import socket
@@ -17,7 +17,7 @@ from .watched import COLUMNS, EVENTS, JOB, NCHAN, WAITS, Server, serving
 
 
 def footprint(bench) -> list[Line]:
-    """More than nobody who watches."""
+    """Memory in excess of nginx without watchers."""
     count = bench.scale(9_500, 500)
     each = {}
     for kind in (EVENTS, WAITS, NCHAN):
@@ -43,7 +43,7 @@ TRANSPORTS = ("HTTP/1.1", "TLS", "HTTP/2, TLS", "HTTP/2, TLS, 100 in one")
 
 
 def _transports(bench) -> Line:
-    """Streams, over whatever they may come."""
+    """Streams over each kind of connection."""
     count = bench.scale(2_000, 200)
     certificates = Certificates(bench.tmp)
     tls = f"ssl_certificate {certificates.certificate('good')}; ssl_certificate_key {certificates.key('good')};"
@@ -65,7 +65,7 @@ def _transports(bench) -> Line:
 
 
 def _connect(stack: contextlib.ExitStack, transport: str, port: int, streams: int, count: int) -> None:
-    """So many at each connection, until all have had what is known."""
+    """Opens that many at each connection, and waits until all have received the current state."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2" if "HTTP/2" in transport else "http/1.1"])
@@ -91,12 +91,12 @@ def _connect(stack: contextlib.ExitStack, transport: str, port: int, streams: in
 
 
 def growth(bench) -> list[Line]:
-    """Whether events, or those who come and go, leave anything behind."""
+    """Whether events, or clients that come and go, leave memory behind."""
     return [*_many_events(bench), *_many_aborts(bench)]
 
 
 def _many_events(bench) -> list[Line]:
-    """Somebody else's lookups are never answered from the cache, so that each of them brings a change."""
+    """Another client's lookups always bypass the cache, so each one brings a change."""
     first, events = 1_000, bench.scale(100_000, 3_000)
     with Upstream() as upstream:
         config = contenders.aisearch(Setting(bench.tmp, upstream))
@@ -115,7 +115,7 @@ def _many_events(bench) -> list[Line]:
 
 
 def _many_aborts(bench) -> list[Line]:
-    """With one worker, since of two it is chance which gets how many."""
+    """With one worker, since with two it is random how many connections each gets."""
     count = bench.scale(10_000, 500)
     grown = {}
     for kind in (EVENTS, WAITS):

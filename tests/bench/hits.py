@@ -1,4 +1,4 @@
-"""What a hit costs: instructions, and throughput."""
+"""The cost of a cache hit: instructions and throughput."""
 
 import contextlib
 import dataclasses
@@ -11,14 +11,14 @@ from .contenders import SDK_TARGET, TARGET, Setting, job_target, spread
 from .report import AISEARCH, PROXY, RETURN, Line, ratio
 from .tools import CPUS, Upstream, client, wrk
 
-# Waits and events are told in Vary, of which return 200 knows nothing.
+# Waits and events add to the Vary header, which return 200 does not have.
 EXTRAS = "aisearch_events on; aisearch_wait 60s; aisearch_limit_fetches $binary_remote_addr rate=30r/m burst=20;"
 
 URIS = {"short URI": TARGET, "the SDK's URI": SDK_TARGET}
 
 
 def same_bytes(answers: dict[str, net.Response]) -> None:
-    """The contenders answer with the same headers and as many bytes."""
+    """All contenders respond with the same headers and the same number of bytes."""
     shapes = {name: (len(answer.body), sorted((key, len(value)) for key, value in answer.headers))
               for name, answer in answers.items()}
     assert len(set(map(str, shapes.values()))) == 1, shapes
@@ -51,8 +51,8 @@ def _with_extras(setting: Setting) -> Config:
 
 def throughput(bench) -> list[Line]:
     """
-    All at the same time, each in its turn, in short rounds of which the best counts: what else the machine does can
-    only take away from it.
+    All contenders run at the same time and take turns in short rounds, of which the best counts, since other load can
+    only make a round slower.
     """
     jobs = bench.scale(100_000, 5_000)
     seconds, rounds = bench.scale(2, 1), bench.scale(10, 2)
@@ -91,5 +91,5 @@ def _mask(n: int) -> str:
 
 
 def _wrk_cpus() -> tuple[int, ...]:
-    """Beside the workers where there is room, among them where there is none."""
+    """On other CPUs than the workers if there are enough, otherwise on the same."""
     return (2, 3) if len(CPUS) >= 4 else (0, 1)

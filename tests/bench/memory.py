@@ -1,4 +1,4 @@
-"""How much fits into a zone, and whether anything grows."""
+"""How much fits into a zone, and whether memory grows."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,7 @@ SIZES = (200, 300, 500, 1000, 1500)
 
 
 def density(bench) -> list[Line]:
-    """Asks for more jobs than fit, and counts those that stayed."""
+    """Requests more jobs than fit, and counts those that remain."""
     lines, mib = [], bench.scale(4, 1)
     for size in bench.scale(SIZES, SIZES[:2]):
         values = {}
@@ -36,7 +36,7 @@ def density(bench) -> list[Line]:
 
 
 def _held(server: Nginx, upstream: Upstream, jobs: int) -> int:
-    """Of more jobs than fit, asks for them again from the newest on, until one is no hit any more."""
+    """Requests jobs again from the newest one on, until one is not a hit."""
     filled = client(server.port, TARGET, "-c", 16, "-n", jobs, "-j", jobs, "-o")
     assert filled.failed == 0, filled
     upstream.forget()
@@ -48,7 +48,7 @@ def _held(server: Nginx, upstream: Upstream, jobs: int) -> int:
 
 
 def leaks(bench) -> list[Line]:
-    """What only hits cost over time; and a sample of everything under valgrind's memcheck."""
+    """Memory growth over many hits; and a sample of all kinds of requests under valgrind's memcheck."""
     hits, parts = bench.scale(2_000_000, 40_000), 4
     with Upstream() as upstream:
         config = contenders.aisearch(Setting(bench.tmp, upstream))
@@ -70,7 +70,7 @@ def leaks(bench) -> list[Line]:
 
 
 def _memcheck(bench, config: Config) -> int:
-    """Hits, misses, stale answers and refusals."""
+    """Hits, misses, stale responses and refusals."""
     prefix = pathlib.Path(tempfile.mkdtemp(prefix="memcheck-", dir=bench.tmp))
     config = dataclasses.replace(config, http=config.http + "aisearch_valid active 1s;")
     log = prefix / "log"
@@ -83,7 +83,7 @@ def _memcheck(bench, config: Config) -> int:
 
 
 def churn(bench) -> list[Line]:
-    """Far more jobs than the zone has room for, so that each lookup evicts somebody."""
+    """Far more jobs than fit into the zone, so each lookup evicts an entry."""
     lookups, jobs = bench.scale(1_000_000, 40_000), bench.scale(200_000, 20_000)
     parts, mib = 4, 4
     failed, seen = 0, []
@@ -94,8 +94,8 @@ def churn(bench) -> list[Line]:
                 failed += client(server.ports["SPREAD"], TARGET, "-c", 64, "-n", lookups // parts, "-j", jobs).failed
                 seen.append((sum(map(net.rss, server.workers())), server.get("/aisearch_status").json()["zone"]))
             warnings = server.error_log().count("[warn]")
-    # The first quarter fills pools, arenas and the zone. After it a worker may yet get more of the connections at once
-    # than ever before, which takes some memory, but not for each lookup.
+    # The first quarter fills pools, arenas and the zone. Later on, a worker may still get more concurrent connections
+    # than before, which takes some memory, but not per lookup.
     (rss_before, zone_before), (rss, zone) = seen[0], seen[-1]
     growth = (rss - rss_before) / 1024
     used = (zone["bytes_used"] - zone_before["bytes_used"]) / 1024

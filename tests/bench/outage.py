@@ -1,4 +1,4 @@
-"""An API that is not there, for long, while clients go on to ask: for what was cached, and for much that was not."""
+"""A long outage of the API, while clients continue to request cached jobs and many that are not cached."""
 
 import contextlib
 import itertools
@@ -26,11 +26,11 @@ ILLNESSES = {
     "503": Illness(answers=lambda job: [stall.response(503, "<html>")]),
 }
 
-_NUMBER_FROM = 100_000  # of jobs that are not cached
+_NUMBER_FROM = 100_000  # numbers of jobs that are not cached
 
 
 def outage(bench) -> list[Line]:
-    """AIS_OUTAGE_TIME: seconds of each."""
+    """AIS_OUTAGE_TIME: the duration of each in seconds."""
     seconds = float(os.environ.get("AIS_OUTAGE_TIME", bench.scale(60, 6)))
     certificates = Certificates(bench.tmp)
     return [line for name, illness in ILLNESSES.items()
@@ -79,7 +79,7 @@ def _endure(bench, name: str, illness: Illness, certificates: Certificates, seco
 
 
 def _warm(port: int) -> bool:
-    """Slowly: there is a budget."""
+    """Slowly, because of the budget."""
     return client(port, TARGET, "-n", CACHED, "-r", 30, "-c", 20, "-j", CACHED, "-o").failed == 0
 
 
@@ -92,7 +92,7 @@ def _watch(worker: int, before: int, seconds: float) -> int:
 
 
 def _recover(server: Nginx, upstream: Upstream) -> float:
-    """How long until a lookup that nobody made before is answered, while clients ask for others."""
+    """Returns how long it takes until a new lookup is answered, while clients request other jobs."""
     with Client(server.port, TARGET, "-c", 500, "-s", 20, "-r", 1000, "-j", OTHERS, "-f", _NUMBER_FROM):
         time.sleep(1)
         upstream.recover()

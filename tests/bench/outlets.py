@@ -1,7 +1,7 @@
 """
-What it costs collectd to pass the values of many instances on, by outlet, at the real Interval and with the Timeout that
-docs/collectd.md asks for. The values are dispatched by a plugin that does nothing else (plugin/series.c), in every
-interval and spread over it as those of aisearch are, so that nothing but the outlet makes a difference.
+The cost to collectd of passing on the values of many instances, by outlet, with the real Interval and the Timeout that
+docs/collectd.md recommends. The values come from a plugin that does nothing else (plugin/series.c). It dispatches them
+in each interval, spread over it like those of aisearch, so only the outlet makes a difference.
 """
 
 import contextlib
@@ -20,25 +20,25 @@ from .report import Line
 NONE, PROMETHEUS, FIVE, HTTP, NETWORK = CONTENDERS = (
     "no outlet", "write_prometheus", "five series", "write_http", "network")
 
-# Of each instance: all that are reported by default, and what the chain in docs/collectd.md leaves.
+# Series per instance: all that are reported by default, and what the filter chain in docs/collectd.md leaves.
 SERIES, LEFT = 10, 5
 
-# collectd's default; and by the number of instances, how many of these may pass before a value is taken for missing. A
-# test holds docs/collectd.md to that.
+# collectd's default; and by the number of instances, the number of intervals after which a value is considered missing.
+# A test compares docs/collectd.md with this.
 INTERVAL = 10
 TIMEOUTS = {1000: 2, 3000: 10}
 
-# At the documented settings, in seconds.
+# With the documented settings, in seconds.
 SETTLED = 20
 
 
 @dataclasses.dataclass
 class Found:
-    settled: float  # seconds, until all values are passed on in the interval in which they are reported
+    settled: float  # seconds until all values are passed on in the interval in which they are reported
     first: float  # CPU time until then
-    another: float  # CPU time of an interval after that
+    another: float  # CPU time of a later interval
     memory: float  # MiB
-    missing: int  # values that collectd has taken for missing
+    missing: int  # values that collectd considered missing
 
 
 def outlets(bench) -> list[Line]:
@@ -80,8 +80,8 @@ def _measure(tmp: pathlib.Path, name: str, instances: int, timeout: int) -> Foun
 
 def _settled(collectd: Collectd, began: float, finished) -> tuple[float, float]:
     """
-    After how many seconds, and for how many of CPU time, as much is passed on in a second as is reported in it, and all
-    series have come out. (A sort of thousands takes a whole CPU.)
+    Returns after how many seconds, and how many seconds of CPU time, values are passed on as fast as they are reported
+    and all series have been written. (Sorting thousands of series takes an entire CPU.)
     """
     def look() -> tuple[float, float] | None:
         at, before = time.monotonic() - began, net.cpu_seconds(collectd.pid)
@@ -93,7 +93,7 @@ def _settled(collectd: Collectd, began: float, finished) -> tuple[float, float]:
 
 
 def series(instances: int, interval: float = INTERVAL) -> str:
-    """The configuration of a plugin that reports as many values as aisearch does."""
+    """The configuration of a plugin that reports as many values as aisearch."""
     return f"""
         PluginDir "{BUILD / 'bench'}"
         <LoadPlugin series>
@@ -106,13 +106,13 @@ def series(instances: int, interval: float = INTERVAL) -> str:
 
 
 def chain() -> str:
-    """The one in docs/collectd.md that leaves five series."""
+    """The filter chain in docs/collectd.md that leaves five series."""
     return re.search(r"```\n(LoadPlugin match_regex\n.*?)```", (ROOT / "docs/collectd.md").read_text(), re.DOTALL)[1]
 
 
 @contextlib.contextmanager
 def outlet(name: str) -> Iterator[tuple]:
-    """Its configuration, and whether it has got all of so many instances."""
+    """Its configuration, and a function that returns whether it has received the values of that many instances."""
     if name in (PROMETHEUS, FIVE):
         port = net.free_port()
         each = LEFT if name == FIVE else SERIES

@@ -1,6 +1,6 @@
 """
-Clients that wait for jobs to end: how many requests that costs, and how late they learn of it. The fixed lifetime of a
-proxy cache beside the lifetimes by state, in front of one API, at the same time, with the same jobs.
+Clients that wait for jobs to end: the number of API requests this takes, and the delay until clients know. Compares the
+fixed lifetime of a proxy cache with lifetimes by state, in front of the same API, at the same time, with the same jobs.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ LATENCY = 0.05  # s, of the API
 
 
 def polling(bench) -> list[Line]:
-    """All jobs begin at the beginning, and each ends at a random time, as jobs do that somebody has just started."""
+    """All jobs start at the beginning and end at random times, like jobs that were just started."""
     seconds = bench.scale(60, 12)
     with Simulator(bench.tmp) as simulator, contextlib.ExitStack() as stack:
         ends = _start_jobs(simulator, seconds)
@@ -49,7 +49,7 @@ def polling(bench) -> list[Line]:
 
 
 def _start_jobs(simulator: Simulator, seconds: float) -> dict[str, float]:
-    """When each of them ends, on time.time()'s clock."""
+    """Returns when each job ends, by time.time()."""
     draw = random.Random(1)
     after = {f"job-{n}": draw.uniform(0, seconds) for n in range(JOBS)}
     began = simulator.now()
@@ -64,7 +64,7 @@ def _aisearch(simulator: Simulator) -> Config:
 
 
 def _proxy_cache(tmp: pathlib.Path, simulator: Simulator) -> Config:
-    """With the token in a file of its own, as whoever uses proxy_pass would have it."""
+    """With the token in a separate file, as proxy_pass users would do."""
     authorization = tmp / "authorization.conf"
     authorization.write_text(f'proxy_set_header Authorization "Bearer {simulator.token}";\n', encoding="utf-8")
     return Config(
@@ -89,7 +89,7 @@ def _proxy_cache(tmp: pathlib.Path, simulator: Simulator) -> Config:
         """)
 
 
-# (job, when the answer came, whether it said that the job has ended)
+# (job, time of the response, whether it said that the job has ended)
 Poll = tuple[str, float, bool]
 
 
@@ -102,7 +102,7 @@ async def _poll_all(servers: dict[str, Nginx], seconds: float) -> dict[str, list
 
 
 async def _poll(port: int, n: int, begin: float, seconds: float, polls: list[Poll]) -> None:
-    """Once a second, each client at its own part of the second."""
+    """Once per second, with the clients spread over the second."""
     job = f"job-{n % JOBS}"
     data = net.format_request(f"/client/v4/instances/docs/jobs/{job}")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -124,13 +124,13 @@ async def _read_answer(reader: asyncio.StreamReader) -> dict:
 
 
 def _staleness(poll: Poll, ends: dict[str, float]) -> float:
-    """For how long what was told had not been true any more."""
+    """For how long the response had been out of date."""
     job, when, ended = poll
     return 0 if ended else max(when - ends[job], 0)
 
 
 def _lags(polls: list[Poll], ends: dict[str, float]) -> list[float]:
-    """Of each job whose end was seen: how long after."""
+    """The delay for each job whose end was seen."""
     first: dict[str, float] = {}
     for job, when, ended in polls:
         if ended:

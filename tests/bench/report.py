@@ -1,4 +1,4 @@
-"""What was measured: lines, as a table for people and as JSON for programs."""
+"""The results: lines, as a table for people and as JSON for programs."""
 
 import dataclasses
 import itertools
@@ -14,8 +14,8 @@ AISEARCH, RETURN, PROXY, LUA = CONTENDERS = ("aisearch", "return 200", "proxy_ca
 @dataclasses.dataclass
 class Line:
     """
-    One thing that was measured, for one or several contenders. compared is what is held against the bar, in words; met
-    is None where there is no bar, or where a quick run says nothing about it.
+    One measured quantity, for one or more contenders. compared describes what is compared with the bar; met is None if
+    there is no bar, or if a quick run cannot judge it.
     """
 
     row: str
@@ -25,11 +25,11 @@ class Line:
     compared: str = ""
     bar: str = ""
     met: bool | None = None
-    columns: tuple[str, ...] = CONTENDERS  # those that stand side by side
+    columns: tuple[str, ...] = CONTENDERS  # the contenders to list in the same table
 
 
 def ratio(line: Line, to: str, limit: float, at_most: bool = True) -> Line:
-    """The same line, as a ratio of aisearch to another contender."""
+    """The same line as a ratio of aisearch to another contender."""
     value = line.values[AISEARCH] / line.values[to]
     return dataclasses.replace(line, compared=f"{value:.3f} x {to}", bar=f"{'<=' if at_most else '>='} {limit:g}",
                                met=value <= limit if at_most else value >= limit)
@@ -51,7 +51,7 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 
 def table(lines: list[Line], markdown: bool = False) -> str:
-    """A table for each set of contenders."""
+    """One table for each set of contenders."""
     groups = itertools.groupby(lines, key=lambda line: line.columns)
     return "\n\n".join(_table(columns, list(group), markdown) for columns, group in groups)
 
@@ -75,7 +75,7 @@ MARKS = ("<!-- measured -->", "<!-- end of what was measured -->")
 
 
 def put_between_marks(text: str, lines: list[Line], where: dict) -> str:
-    """A document with this table in the place of the one before."""
+    """Returns the document with this table instead of the previous one."""
     begin, end = (text.index(mark) for mark in MARKS)
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items() if version)
     told = (f"{where['cpu']}, {where['cpus']} CPUs, {where['memory_mib']} MiB; {where['system']}, Linux "
@@ -88,7 +88,7 @@ def as_json(lines: list[Line], machine: dict, quick: bool) -> dict:
 
 
 def machine() -> dict:
-    """Where it was measured."""
+    """The machine on which it was measured."""
     cpuinfo = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = re.search(r"model name\s*: (.*)", cpuinfo)
     os_release = platform.freedesktop_os_release()

@@ -1,4 +1,4 @@
-"""The programs that load and are loaded, and on which CPUs they run."""
+"""The load generators and servers, and the CPUs that they run on."""
 
 import contextlib
 import dataclasses
@@ -21,13 +21,13 @@ CPUS = sorted(os.sched_getaffinity(0))
 
 
 def cpus(*wanted: int) -> list[str]:
-    """Puts a command on these of our CPUs; where there are fewer, on the last of them."""
+    """Returns a command prefix that pins a command to these of our CPUs, or to the last one if there are fewer."""
     chosen = sorted({CPUS[min(n, len(CPUS) - 1)] for n in wanted})
     return ["taskset", "-c", ",".join(map(str, chosen))]
 
 
 class Upstream:
-    """upstream.c: an API that is never what takes the time."""
+    """upstream.c: an API that is never the bottleneck."""
 
     def __init__(self, delay: float = 0, size: int = 300) -> None:
         self._delay = delay
@@ -42,7 +42,7 @@ class Upstream:
         self.stop()
 
     def start(self) -> None:
-        """Also again, after stop(), where it was before."""
+        """Also restarts it on the same port after stop()."""
         self._process = process.start([*cpus(*range(len(CPUS))), UPSTREAM, self.port, self._delay * 1000, self._size],
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.port = int(self._process.stdout.readline())
@@ -58,7 +58,7 @@ class Upstream:
         return self._process.stdout.readline().decode().strip()
 
     def delay(self, seconds: float) -> None:
-        """From the next request on."""
+        """Applies from the next request on."""
         self._delay = seconds
         self._order(f"delay {seconds * 1000}")
 
@@ -67,15 +67,15 @@ class Upstream:
         self._order(f"size {size}")
 
     def change(self) -> None:
-        """All jobs, from the next answer on."""
+        """Changes all jobs from the next response on."""
         self._order("change")
 
     def changing(self) -> None:
-        """Each answer is another than the one before."""
+        """Makes each response different from the previous one."""
         self._order("changing")
 
     def served(self) -> float:
-        """When the first answer since change() was sent, on time.monotonic()'s clock; 0: not yet."""
+        """When the first response since change() was sent, by time.monotonic(); 0: none yet."""
         return float(self._order("served"))
 
     def count(self) -> int:
@@ -85,7 +85,7 @@ class Upstream:
         self._order("forget")
 
     def times(self) -> list[float]:
-        """When each request came, on time.monotonic()'s clock."""
+        """When each request arrived, by time.monotonic()."""
         return [float(self._process.stdout.readline()) for _ in range(int(self._order("times")))]
 
     @property
@@ -95,7 +95,7 @@ class Upstream:
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of a client's requests; latencies are milliseconds."""
+    """The results of a client's requests; latencies are in milliseconds."""
 
     seconds: float
     answers: int
@@ -110,7 +110,7 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        """All that is not an answer of 200."""
+        """All requests without a 200 response."""
         return self.answers - self.statuses.get("200", 0) + self.unanswered
 
     @property
@@ -119,7 +119,7 @@ class Outcome:
 
 
 class Client:
-    """client.c at work, in the background. Options are its own."""
+    """Runs client.c in the background. Takes its options."""
 
     def __init__(self, port: int, target: str, *options: object, on: tuple[int, ...] | None = None) -> None:
         where = cpus(*(range(len(CPUS)) if on is None else on))
@@ -136,7 +136,7 @@ class Client:
         self._process.stdout.close()
 
     def ready(self) -> None:
-        """For -g: until all connections are open."""
+        """For -g: waits until all connections are open."""
         assert self._process.stdout.readline() == b"ready\n", "the client did not get its connections"
 
     def go(self) -> None:
@@ -156,11 +156,11 @@ def client(port: int, target: str, *options: object, on: tuple[int, ...] | None 
 
 @dataclasses.dataclass
 class Told:
-    """What watchers have been told; times are on time.monotonic()'s clock, each that of a watcher's first."""
+    """What watchers have received; times are by time.monotonic(), for the first message of each watcher."""
 
     told: int  # watchers
-    count: int  # of all together
-    least: int  # of one
+    count: int  # messages to all watchers
+    least: int  # the smallest number for one watcher
     most: int
     failed: int
     first: float
@@ -169,7 +169,7 @@ class Told:
 
 
 class Watchers:
-    """watchers.c at work, in the background. Options are its own."""
+    """Runs watchers.c in the background. Takes its options."""
 
     def __init__(self, kind: str, port: int, target: str, count: int, *options: object) -> None:
         self.count = count
@@ -194,15 +194,15 @@ class Watchers:
         return self._process.stdout.readline().strip()
 
     def forget(self) -> None:
-        """Counts anew."""
+        """Resets the counters."""
         self._order("forget")
 
     def counted(self) -> Told:
-        """Since forget()."""
+        """Counts since forget()."""
         return Told(**json.loads(self._order("count")))
 
     def told(self, timeout: float = 10) -> Told:
-        """The same, when all of them have been told something."""
+        """The same, once every watcher has received something."""
         told = Told(**json.loads(self._order(f"told {timeout}")))
         assert told.told == self.count and told.failed == 0, told
         return told
@@ -229,7 +229,7 @@ class Load(NamedTuple):
 
 def wrk(tmp: pathlib.Path, port: int, target: str, jobs: int, connections: int, seconds: float,
         on: tuple[int, ...]) -> Load:
-    """All answers have to be 200."""
+    """All responses must be 200."""
     script = tmp / "wrk.lua"
     script.write_text(_WRK_SCRIPT % {"jobs": jobs, "target": target.replace("{}", "%012d")})
     run = subprocess.run([*cpus(*on), "wrk", "-t", str(len(set(on))), "-c", str(connections), "-d", f"{seconds:g}s",
@@ -241,7 +241,7 @@ def wrk(tmp: pathlib.Path, port: int, target: str, jobs: int, connections: int, 
 
 
 def missing(programs: set[str]) -> list[str]:
-    """What has to be installed or built first. Some are modules of nginx."""
+    """What must be installed or built first, including nginx modules."""
     return [name for name in sorted({"taskset", *programs})
             if shutil.which(name) is None and not (DEBIAN_MODULES / name).exists()] + [
         str(path) for path in (CLIENT, UPSTREAM, WATCHERS) if not path.exists()]

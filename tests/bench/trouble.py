@@ -1,4 +1,4 @@
-"""What clients see of an API that is down, of a worker that is killed, and of reloads."""
+"""What clients see when the API is down, a worker is killed, or nginx is reloaded."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ RELOADS = 100
 
 
 def down(bench) -> list[Line]:
-    """Half of the jobs have ended, half are running and get stale. The API comes back before the end."""
+    """Half of the jobs have ended, half are running and become stale. The API recovers before the end."""
     seconds, jobs = bench.scale(60, 8), 500
     makers = {AISEARCH: contenders.aisearch, PROXY: contenders.proxy_cache}
     failed, stale = {}, {}
@@ -48,7 +48,9 @@ def down(bench) -> list[Line]:
 
 
 def kill(bench) -> list[Line]:
-    """The worker that fetches dies, and so does its fetch, while clients of three other workers wait for the answer."""
+    """
+    The worker with the fetch is killed, and its fetch ends, while clients of three other workers wait for the response.
+    """
     makers = {AISEARCH: contenders.aisearch, PROXY: contenders.proxy_cache}
     seconds, answered = {}, {}
     for name, make in makers.items():
@@ -69,10 +71,10 @@ def _kill_leader(server: Nginx, upstream: Upstream) -> tuple[float, int]:
     target = TARGET.replace("{}", "kill")
     upstream.delay(60)
     with contextlib.ExitStack() as stack:
-        with _stopped([leader]):  # it gets none of the connections
+        with _stopped([leader]):  # so it gets none of the connections
             waiters = stack.enter_context(Client(server.port, target, "-c", WAITERS, "-w", "/pid", "-g"))
             waiters.ready()
-        with _stopped(others):  # it gets this one
+        with _stopped(others):  # so it gets this one
             first = stack.enter_context(server.connect())
             assert first.request("/pid").body == str(leader).encode()
         first.send(net.format_request(target))
@@ -88,7 +90,7 @@ def _kill_leader(server: Nginx, upstream: Upstream) -> tuple[float, int]:
 
 @contextlib.contextmanager
 def _stopped(workers: list[int]):
-    """While they are, the others accept."""
+    """Meanwhile, the other workers accept all connections."""
     try:
         for worker in workers:
             os.kill(worker, signal.SIGSTOP)
@@ -109,7 +111,7 @@ def _under_way(server: Nginx) -> int:
 
 
 def reloads(bench) -> list[Line]:
-    """One reload after the other, while clients come with a connection for each request, and others keep theirs."""
+    """Consecutive reloads, with clients that open a connection for each request, and clients that keep theirs."""
     seconds, count, jobs = bench.scale(60, 9), bench.scale(RELOADS, 15), 500
     with Upstream() as upstream:
         config = _workers(contenders.aisearch(Setting(bench.tmp, upstream, budget="2000 1h")), 2)
@@ -137,7 +139,7 @@ def reloads(bench) -> list[Line]:
     return [
         Line("reloads", f"{what}: failed, new connections", "", failed, f"{failed[AISEARCH]}", "= 0",
              failed[AISEARCH] == 0),
-        # nginx closes idle connections, and now and then a request is on its way just then: chance, for both alike.
+        # nginx closes idle connections, and sometimes a request is just being sent: this is random, for both alike.
         Line("reloads", f"{what}: failed, kept connections", "", lost, f"{lost[AISEARCH]}",
              f"<= {RETURN}, but for chance", lost[AISEARCH] <= lost[RETURN] + 3 * (lost[RETURN] + 1) ** 0.5),
         Line("reloads", f"{what}: hits", "%", {AISEARCH: hits}, f"{hits:.1f} %", ">= 99", hits >= 99),

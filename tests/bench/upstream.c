@@ -1,14 +1,14 @@
 /*
- * An API that answers every look-up of a job, fast and after a fixed delay, so that what is measured is not the API. It
- * answers lists too, each of one job.
+ * An API that answers each lookup of a job after a fixed delay, fast enough never to be the bottleneck. It also serves
+ * lists of one job each.
  *
- *     upstream PORT DELAY SIZE        0: a free port; milliseconds; bytes of a body
+ *     upstream PORT DELAY SIZE        0: any free port; milliseconds; bytes of a body
  *
- * Jobs below /active/ have been running for long, all others have ended. It prints its port, then takes orders on
- * standard input, each answered by a line: "delay MS", "size BYTES", "count", "forget", "change" (from now on all
- * answers are others), "changing" (each answer is another), "served" (when the first answer since a "change" was sent,
- * in seconds of CLOCK_MONOTONIC; 0: not yet), and "times", which answers the number of requests and then a line for
- * each: when it came. It leaves when its standard input ends.
+ * Jobs below /active/ have been running for a long time, all others have ended. It prints its port, then reads orders
+ * from standard input and prints a line for each: "delay MS", "size BYTES", "count", "forget", "change" (responses
+ * differ from now on), "changing" (each response differs from the previous one), "served" (when the first response
+ * since "change" was sent, in seconds of CLOCK_MONOTONIC; 0: not yet), and "times", which prints the number of requests
+ * and then a line for each with its time of arrival. It exits at the end of standard input.
  */
 
 #define _GNU_SOURCE
@@ -31,21 +31,21 @@
 #define FDS 65536
 #define HEAD_MAX 4096
 
-/* As the module's own: a proxy passes them through, and has to keep them. */
+/* Like the module's own; a proxy must pass them on and store them. */
 #define HEADERS                                                                                                        \
     "Server: upstream\r\nContent-Type: application/json\r\nETag: \"0123456789abcdef\"\r\nAge: 0\r\n"                   \
     "Cache-Control: private, max-age=86400\r\nX-Aisearch-State: succeeded\r\nX-Aisearch-Cache: HIT\r\n"
 
 struct connection {
-    bool waiting; /* an answer is due */
+    bool waiting; /* a response is due */
     double due;
-    int next; /* of those that wait, in the order of their time */
+    int next; /* the next waiting connection, in the order of their times */
     size_t len;
     char head[HEAD_MAX];
 };
 
 static struct connection *connections[FDS];
-static int first = -1, last = -1; /* of those that wait */
+static int first = -1, last = -1; /* the list of waiting connections */
 static double delay;
 static size_t body_size;
 
@@ -54,10 +54,10 @@ static size_t ntimes, times_size;
 
 static char description[65536];
 
-/* What a job says of itself begins with it. */
+/* Each job contains it at the beginning. */
 static unsigned long version;
 static bool changing;
-static double served; /* the first answer of this version; 0: none was */
+static double served; /* when the first response of this version was sent; 0: not yet */
 
 static void remember(double when)
 {
@@ -71,7 +71,7 @@ static void remember(double when)
     times[ntimes++] = when;
 }
 
-/* Answers. */
+/* Responses. */
 
 static void change(void)
 {
@@ -131,7 +131,7 @@ static void answer_later(int fd, struct connection *c, double when)
 {
     int prev = -1, next = first;
 
-    /* Mostly the last one, but for those that came before a longer delay was ordered. */
+    /* Usually the last one, except for requests that arrived before the delay was increased. */
     if (last >= 0 && connections[last]->due <= when) {
         prev = last;
         next = -1;

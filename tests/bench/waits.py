@@ -1,4 +1,4 @@
-"""How long those wait for whom the answer has to be fetched."""
+"""How long clients wait for a response that must be fetched."""
 
 import contextlib
 import statistics
@@ -16,7 +16,9 @@ NO_CACHE = "proxy_pass"
 
 
 def burst(bench) -> list[Line]:
-    """All at once for one entry that nobody has. The connections are there, and each worker has its share of them."""
+    """
+    All clients request the same new entry at once. The connections are already open and distributed among the workers.
+    """
     rounds = bench.scale(5, 2)
     slowest: dict[str, list[float]] = {}
     middle: dict[str, list[float]] = {}
@@ -47,7 +49,9 @@ def burst(bench) -> list[Line]:
 
 
 def cold(bench) -> list[Line]:
-    """One after the other, each for an entry that nobody has; by turns, so that noise befalls both alike."""
+    """
+    One request after the other, each for a new entry; the contenders take turns, so that noise affects both equally.
+    """
     requests, rounds = bench.scale(1000, 200), bench.scale(11, 3)
     found: dict[str, list[float]] = {}
     with Upstream() as upstream, contextlib.ExitStack() as stack:
@@ -63,7 +67,7 @@ def cold(bench) -> list[Line]:
         assert upstream.count() == requests * rounds * len(servers)
     values = {name: statistics.median(latencies) for name, latencies in found.items()}
     more = values[AISEARCH] - values[NO_CACHE]
-    # What stands beside it here is no cache at all, in the column of the nginx that has none.
+    # The comparison here has no cache at all; it is listed in the column of the nginx without one.
     values[RETURN] = values.pop(NO_CACHE)
     return [Line("cold", f"cold lookup, p50 ({RETURN}: {NO_CACHE}, no cache)", "ms", values,
                  f"{more:+.3f} ms", "<= 0.2", more <= 0.2)]

@@ -1,6 +1,6 @@
 """
-nginx with many clients that want to know when one job changes: by a stream of events, by waits, by polls. Beside them
-nchan, whose subscribers are told what somebody publishes.
+nginx with many clients that wait for one job to change: by event streams, waits or polling. For comparison nchan, whose
+subscribers receive what somebody publishes.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from .tools import Told, Upstream, Watchers
 
 EVENTS, WAITS, POLLS, NCHAN = COLUMNS = ("events", "waits", "polls", "nchan")
 JOB = job_target(1, ACTIVE_TARGET)
-FRESH = 1.0  # s, that a running job is: no more often is it refreshed for those who watch it
+FRESH = 1.0  # s, the lifetime of a running job, and so the shortest interval between refreshes for watchers
 
 
 class Server(NamedTuple):
-    """nginx, and one job, or channel, in it that changes when it is told to."""
+    """An nginx, and a job or channel in it that changes on request."""
 
     nginx: Nginx
     kind: str  # of watchers
@@ -54,9 +54,9 @@ class Server(NamedTuple):
 
 
 class News(NamedTuple):
-    """A change that has been told; milliseconds since the API first answered with it, or since it was published."""
+    """A change that was delivered; milliseconds since the API first responded with it, or since it was published."""
 
-    made: float  # on time.monotonic()'s clock
+    made: float  # by time.monotonic()
     told: Told
 
     @property
@@ -69,7 +69,7 @@ class News(NamedTuple):
 
 
 def _many(config: Config, workers: int) -> Config:
-    """Each of the workers has room for all of them."""
+    """Lets each worker handle all connections."""
     config.main = "worker_rlimit_nofile 20000;"
     config.connections = 19_500
     return spread(config, workers)
@@ -88,7 +88,10 @@ _NCHAN = """
 
 
 def _nchan(workers: int) -> Config:
-    """It keeps one message, which a subscriber gets at once, as ours get what is known. Others ask for return 200."""
+    """
+    It keeps one message, which a subscriber gets at once, like the current state in our module. Other clients request
+    return 200.
+    """
     config = Config(aisearch=False, modules=("ngx_nchan_module.so",), server=f"""
         access_log off;
         keepalive_requests 1000000000;
@@ -111,7 +114,7 @@ def _publish(nginx: Nginx) -> None:
 
 @contextlib.contextmanager
 def serving(bench, kind: str, workers: int = 2) -> Iterator[Server]:
-    """An nginx of its own for each."""
+    """A separate nginx for each."""
     with contextlib.ExitStack() as stack:
         if kind == NCHAN:
             nginx = stack.enter_context(Nginx(bench.tmp, _nchan(workers)))

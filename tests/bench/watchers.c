@@ -1,24 +1,24 @@
 /*
- * Many clients in one thread that wait to hear of changes, each in its way, on a connection of its own.
+ * Many clients in one thread that wait for changes, each on its own connection, in one of these ways:
  *
  *     watchers [options] KIND PORT TARGET
  *
- *     events    "Accept: text/event-stream": what counts is each event with data
- *     waits     "Prefer: wait=N" with the last ETag, again and again at once: what counts is each answer but 304
- *     polls     once in each period, spread over it: what counts is each answer
+ *     events    "Accept: text/event-stream": each event with data counts
+ *     waits     "Prefer: wait=N" with the last ETag, repeated at once: each response except 304 counts
+ *     polls     once per period, spread over it: each response counts
  *
  *     -c CONNECTIONS    (1)
  *     -p SECONDS        the period (2)
- *     -w SECONDS        to wait at most (50)
+ *     -w SECONDS        the longest wait (50)
  *
- * Once all are connected, and have had what is known already, it says "ready" and takes orders on standard input:
+ * When all are connected and have received the current state, it prints "ready" and reads orders from standard input:
  *
- *     forget            begins to count anew: "ok"
- *     told SECONDS      waits, so long at most, until each client has been told something, and prints what is counted
- *     count             prints it now
+ *     forget            resets the counters: "ok"
+ *     told SECONDS      waits at most that long until each client has received something, and prints the counters
+ *     count             prints them now
  *
- * What is counted is printed as one JSON object; times are seconds of CLOCK_MONOTONIC, each that of a client's first.
- * When its standard input ends it drops all connections at once, by a reset.
+ * The counters are printed as one JSON object; times are in seconds of CLOCK_MONOTONIC, for the first message of each
+ * client. At the end of standard input it resets all connections.
  */
 
 #define _GNU_SOURCE
@@ -40,11 +40,11 @@
 
 #include "bench.h"
 
-#define GREETED  256 /* have not been answered yet, at once */
+#define GREETED 256 /* clients that wait for their first response at once */
 #define HEAD_MAX 2048
-#define TAG_MAX  64
-#define CONNECT  30.0 /* s, for all of them */
-#define PATIENCE 0.05 /* s, less than one */
+#define TAG_MAX 64
+#define CONNECT 30.0  /* s, for all clients */
+#define PATIENCE 0.05 /* s, less than one second */
 
 enum kind {
     EVENTS,
@@ -54,17 +54,17 @@ enum kind {
 
 struct watcher {
     int fd;
-    bool greeted;     /* has had what is known already */
-    bool asked;       /* an answer is due */
-    unsigned matched; /* of MARK, at the end of what has come */
-    double told;      /* when first; 0: not yet */
+    bool greeted;     /* has received the current state */
+    bool asked;       /* a response is due */
+    unsigned matched; /* bytes of MARK at the end of the received data */
+    double told;      /* when it first received something; 0: not yet */
     long count;
-    size_t len; /* of the answer that has come */
+    size_t len; /* of the response received so far */
     char head[HEAD_MAX];
     char etag[TAG_MAX];
 };
 
-/* Each event with data has it once, and nothing else that is sent to us. */
+/* Each event with data contains it once, and nothing else does. */
 static const char MARK[] = "\ndata:";
 
 static enum kind kind;
@@ -77,10 +77,10 @@ static struct watcher *watchers;
 static int epoll;
 static int ntold;
 static long failed;
-static double polling; /* since when */
+static double polling; /* the start */
 static long polls;
 
-/* What is counted. */
+/* Counters. */
 
 static void greet(struct watcher *w)
 {
@@ -144,7 +144,7 @@ static void print_counted(void)
 
 /* Requests. */
 
-/* The request, up to the ETag that follows in one that waits. */
+/* The request, up to the ETag that a waiting client appends. */
 static char plain[1024], waiting[sizeof(plain) + 64];
 
 static void write_requests(void)
@@ -174,7 +174,7 @@ static void connect_next(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t) port)};
     struct watcher *w = &watchers[nconnected++];
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = w}; /* for fewer looks at each */
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = w}; /* to poll each one less often */
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     int one = 1;
 
@@ -192,7 +192,7 @@ static void connect_next(void)
     ask(w);
 }
 
-/* Each at its own time, as clients that know nothing of each other. */
+/* Clients have their own times, as if independent of each other. */
 static double next_poll(void)
 {
     return polling + (double) polls * period / nwatchers;
@@ -211,7 +211,7 @@ static void poll_due(double when)
     }
 }
 
-/* Answers. */
+/* Responses. */
 
 static void take_events(struct watcher *w, const char *data, size_t n)
 {
@@ -244,7 +244,7 @@ static const char *field(const struct watcher *w, const char *name)
     return at ? at + strlen(name) : NULL;
 }
 
-/* Whether it has come as a whole. */
+/* Whether the response is complete. */
 static bool take_answer(struct watcher *w, const char *data, size_t n)
 {
     const char *end, *length;
@@ -310,7 +310,7 @@ static void receive(struct watcher *w)
 
 /* Orders. */
 
-static double until; /* "told" is answered; 0: it was not asked */
+static double until; /* deadline of "told"; 0: none is pending */
 
 static void obey(const char *order)
 {
@@ -331,7 +331,7 @@ static void obey(const char *order)
 static void read_orders(void)
 {
     char text[256];
-    ssize_t n = read(0, text, sizeof(text) - 1); /* one at a time: each is answered before the next comes */
+    ssize_t n = read(0, text, sizeof(text) - 1); /* one at a time: each is answered before the next one arrives */
 
     if (n <= 0) {
         exit(0);

@@ -1,4 +1,4 @@
-"""How fast a change reaches all who watch, what others feel of it, and what that costs."""
+"""How fast a change reaches all watchers, how it affects other clients, and what it costs."""
 
 import contextlib
 import dataclasses
@@ -16,18 +16,18 @@ EVERY = 5.0  # s, between two changes
 
 @dataclasses.dataclass
 class Phase:
-    """What was measured of one of them in some rounds."""
+    """The measurements of one contender in some rounds."""
 
     news: list[News] = dataclasses.field(default_factory=list)
     hits: list[float] = dataclasses.field(default_factory=list)  # p99 of each phase, ms
-    calls: float = 0  # of the API, for each interval in which an answer is fresh, at most
+    calls: float = 0  # of the API, per interval in which a response is fresh, the maximum
 
     def last(self) -> float:
         return statistics.median(news.last for news in self.news)
 
 
 def fanout(bench) -> list[Line]:
-    """By turns, so that noise befalls all alike."""
+    """The contenders take turns, so that noise affects all equally."""
     count, turns, rounds = bench.scale(9_500, 500), bench.scale(3, 1), bench.scale(6, 2)
     every = bench.scale(EVERY, 2)
     kinds = (EVENTS, WAITS, NCHAN)
@@ -79,13 +79,13 @@ def _phase(phase: Phase, server: Server, watchers: Watchers, rounds: int, every:
 
 
 def _calls(upstream: Upstream) -> float:
-    """Of the one job, between the first and the last one."""
+    """For the one job, between the first and the last change."""
     times = upstream.times()
     return (len(times) - 1) / (times[-1] - times[0]) * FRESH
 
 
 def watching(bench) -> list[Line]:
-    """All at the same time, so that noise befalls all alike."""
+    """All at the same time, so that noise affects all equally."""
     count, seconds = bench.scale(9_500, 500), bench.scale(60, 6)
     every, period = bench.scale(EVERY, 3), 2
     with contextlib.ExitStack() as stack:

@@ -1,6 +1,6 @@
 /*
- * The API's answers, and what is made of them: a line such as "job 200 ID", "list 503" or "namespace 200 NAME" says
- * what was asked for and with which status it was answered; all that follows is the body.
+ * The API's responses and how they are evaluated: a line such as "job 200 ID", "list 503" or "namespace 200 NAME" is
+ * the resource that was requested and the status; everything after it is the body.
  */
 
 #include "fuzz.h"
@@ -56,7 +56,7 @@ static enum ais_kind kind_of(struct ais_str word)
     return AIS_JOB;
 }
 
-/* Everything that a job points to is text of the document. */
+/* All strings of a job are within the document. */
 static void check_job(const struct ais_job *job)
 {
     MUST(job->id[0] != '\0' && job->source != NULL);
@@ -79,7 +79,7 @@ static void check_instance(const struct ais_instance *instance)
     MUST(!instance->in_error || instance->status != NULL);
 }
 
-/* Each of them can be asked about. */
+/* Each instance can be requested. */
 static void check_listing(const struct ais_listing *listing)
 {
     for (size_t i = 0; i < listing->ninstances; i++) {
@@ -93,7 +93,7 @@ static void check_listing(const struct ais_listing *listing)
     MUST(listing->total >= -1 && listing->page >= -1);
 }
 
-/* What was asked for, and nothing else. */
+/* Only what was requested is set. */
 static void check_result(const struct ais_answer *answer, enum ais_kind kind)
 {
     MUST(answer->nerrors == 0);
@@ -123,7 +123,7 @@ static void check_errors(const struct ais_answer *answer)
         MUST(i < answer->nerrors || memcmp(&answer->errors[i], &none, sizeof(none)) == 0);
     }
 
-    /* the more errors there are, the sooner it is the credential */
+    /* each further error can only make a credential error more likely */
     for (size_t n = 1; n <= answer->nerrors; n++) {
         if (ais_refusal_of(403, answer->errors, n - 1) == AIS_REFUSAL_CREDENTIAL)
             MUST(ais_refusal_of(403, answer->errors, n) == AIS_REFUSAL_CREDENTIAL);
@@ -137,7 +137,7 @@ static void check_answer(const struct ais_answer *answer, enum ais_kind kind, st
     size_t where;
     const struct ais_job *newest = ais_jobs_newest(answer->jobs, answer->njobs);
 
-    /* the strict reader takes no more than cJSON does, and has looked at it first */
+    /* the strict parser, which runs first, accepts no more than cJSON */
     MUST(ais_json_check(body, AIS_JSON_DEPTH_MAX, &where) == NULL);
     MUST(answer->document != NULL);
 
@@ -150,7 +150,7 @@ static void check_answer(const struct ais_answer *answer, enum ais_kind kind, st
         check_errors(answer);
 }
 
-/* Text that a scrape can be made of: each line is a comment, or a sample with a value, and none is empty. */
+/* The text can be scraped: each line is a comment or a sample with a value, and no line is empty. */
 static void check_exposition(const struct ais_answer *answer, enum ais_kind kind, struct ais_str account)
 {
     struct ais_resource res = {.kind = kind, .namespace = account, .instance = account};
@@ -170,7 +170,7 @@ static void check_exposition(const struct ais_answer *answer, enum ais_kind kind
     free(text);
 }
 
-/* A parse that fails says why, and leaves nothing behind. */
+/* A parse that fails says why and leaves nothing behind. */
 static void parse(enum ais_kind kind, struct ais_str account, struct ais_str body)
 {
     struct ais_answer answer;
@@ -200,7 +200,7 @@ static void check_verdict(const struct ais_verdict *v, const struct ais_resource
     MUST(v->age >= 0);
     MUST(v->fault != AIS_FAULT_NONE || v->pass);
 
-    /* only a good answer is one to a cache */
+    /* a cache only treats a good response as one */
     MUST((v->fault == AIS_FAULT_NONE) == (v->class != AIS_CLASS_ERROR));
     if (v->fault == AIS_FAULT_NONE)
         MUST(!v->no_route && (status == 200 || (status == 404 && v->class == AIS_CLASS_NOT_FOUND)));
@@ -228,7 +228,7 @@ static void check_verdict(const struct ais_verdict *v, const struct ais_resource
     (void) ais_policy_retry(v->fault, status, -1);
 }
 
-/* What is cached for ever must be what the body says, read independently: present, of whatever type. */
+/* What is cached forever must be what the body contains when parsed independently: present, of any type. */
 static void check_ended(struct ais_str body, struct ais_str id)
 {
     cJSON *document = cJSON_ParseWithLength(body.data, body.len);
@@ -247,7 +247,7 @@ static void check_ended(struct ais_str body, struct ais_str id)
     cJSON_Delete(document);
 }
 
-/* Only what shows that there is a route takes an account over to the other form of paths, once. */
+/* Only a response that shows that a route exists switches an account to the other path form, once. */
 static void check_form(const struct ais_verdict *verdict)
 {
     struct ais_form form = {.namespaced = false};
@@ -261,7 +261,7 @@ static void check_form(const struct ais_verdict *verdict)
     MUST(ais_form_try(&form, NOW + AIS_FORM_PAUSE) == news);
 }
 
-/* What a cache makes of it at any age, whoever asks and whatever has failed since. */
+/* How a cache uses it at any age, for any client and after any failure. */
 static void check_decision(const struct ais_verdict *verdict, unsigned how)
 {
     static const struct ais_freshness freshness = {
@@ -314,7 +314,7 @@ static void judge(enum ais_kind kind, int status, struct ais_str id, struct ais_
     (void) ais_policy_judge(&res, status, body, NOW, NULL, NULL);
 }
 
-/* Any text makes an envelope of ours that can be read, with the code in it. */
+/* Any text results in a parsable envelope of ours that contains the code. */
 static void refuse(int code, struct ais_str message)
 {
     char *text = text_dup(message);

@@ -1,12 +1,12 @@
 /*
- * Whether an account's API is asked, step by step: each step is a letter, and for some a digit.
+ * The breaker of an account's API, step by step: each step is a letter, some with a digit.
  *
- *     e    asks for a call                        c N  call number N of those under way is dropped
- *     g N  call number N has a good answer        k N  its process was killed
- *     b N  it gets none                           + N  N times 300 ms pass
+ *     e    a call is attempted                    c N  call number N in progress is dropped
+ *     g N  call number N has a good response      k N  its process was killed
+ *     b N  it has none                            + N  N times 300 ms pass
  *     o N  it fails by our own fault              * N  N times 10 seconds pass
  *     u N  503, with a Retry-After of N times 3 seconds less 3
- *     r    it is another API
+ *     r    the API is replaced by another one
  */
 
 #include "fuzz.h"
@@ -19,14 +19,14 @@
 
 struct call {
     struct ais_pass pass;
-    int64_t over; /* at the latest, by then */
+    int64_t over; /* when it is over at the latest */
 };
 
 struct play {
     struct ais_breaker breaker;
     struct call calls[CALLS_MAX];
     unsigned ncalls;
-    unsigned faults; /* in a row, of calls that began as things are now */
+    unsigned faults; /* consecutive ones, of calls that began in the current state */
     int64_t now;
 };
 
@@ -44,7 +44,7 @@ static unsigned count_present(const struct play *p)
     return n;
 }
 
-/* Never two probes, never more calls than may be while it recovers, and whoever waits long enough may ask. */
+/* There are never two probes, nor more calls than allowed during recovery, and after the wait a call is allowed. */
 static void check(struct play *p)
 {
     const struct ais_breaker *b = &p->breaker;
@@ -96,7 +96,7 @@ static void succeed(struct play *p, struct call *call)
     p->faults = 0;
 }
 
-/* It opens after so many faults in a row, and not before. */
+/* It opens after exactly that many consecutive faults. */
 static void fail(struct play *p, struct call *call, enum ais_fault fault, int status, int64_t retry_after)
 {
     struct ais_verdict verdict = {.fault = fault};
@@ -136,12 +136,12 @@ static void end(struct play *p, char letter, unsigned n)
     }
 }
 
-/* Once the API is there, and somebody asks, it closes, and soon. */
+/* When the API is back and calls are attempted, it closes, and soon. */
 static void recover(struct play *p)
 {
     int64_t began = p->now;
 
-    p->ncalls = 0; /* killed, all of them */
+    p->ncalls = 0; /* all were killed */
     while (p->breaker.state != AIS_BREAKER_CLOSED) {
         p->now += ais_breaker_wait(&p->breaker, p->now);
         enter(p);

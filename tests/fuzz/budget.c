@@ -1,14 +1,14 @@
 /*
- * The budget, against a model that remembers each call: never more of them in an interval than allowed, whatever is
- * asked in whatever order. The input is a list of steps, each a letter and up to two numbers:
+ * The budget, compared with a model that remembers each call: there are never more calls in an interval than allowed,
+ * whatever the order of operations. The input is a list of steps, each a letter and up to two numbers:
  *
- *     l CALLS,MS  one more limit for the next s    t    take a call
- *     h MS        hold for the next s              e N  end call number N of those under way
- *     s           set limits and hold              c N  cancel it
- *     + MS        time passes                      x MS close for so long
- *     - MS        the clock is set back            o LEFT,MS  what the API says is left of a limit, for so long;
- *     r           another process goes on                     p, q, u, v, w: of another one
- *     n           take a call of the part          m PERCENT  its share, for the next s
+ *     l CALLS,MS  adds a limit for the next s      t    takes a call
+ *     h MS        hold for the next s              e N  ends call number N in progress
+ *     s           sets limits and hold             c N  cancels it
+ *     + MS        time passes                      x MS closes it for that long
+ *     - MS        the clock is set back            o LEFT,MS  the API's remaining calls of a limit, until MS from now;
+ *     r           another process takes over                  p, q, u, v, w: of other limits
+ *     n           takes a call of the part         m PERCENT  the part's share, for the next s
  */
 
 #include "fuzz.h"
@@ -22,9 +22,9 @@
 struct call {
     ais_ticket ticket;
     int64_t latest_end;
-    int64_t ended; /* -1: under way */
+    int64_t ended; /* -1: in progress */
     int64_t sent;
-    bool parted; /* it is the part's, and was taken since that began */
+    bool parted; /* it belongs to the part, and was taken since that began */
 };
 
 struct play {
@@ -32,20 +32,20 @@ struct play {
     struct ais_budget part;
     uint32_t percent;
     uint32_t next_percent;
-    struct ais_budget_limit limits[AIS_BUDGET_LIMITS]; /* that are set */
+    struct ais_budget_limit limits[AIS_BUDGET_LIMITS]; /* the current ones */
     size_t nlimits;
     struct ais_budget_limit next[AIS_BUDGET_LIMITS];
     size_t nnext;
     int64_t next_hold;
     int64_t hold;
     int64_t longest_hold;
-    int64_t clock; /* what it shows */
-    int64_t now;   /* the latest that it has shown */
+    int64_t clock; /* the time it shows */
+    int64_t now;   /* the latest time it has shown */
     struct call calls[CALLS_MAX];
     size_t ncalls;
 };
 
-/* A call that nobody ended has ended when it had to. */
+/* A call that was not ended has ended when its hold passed. */
 static int64_t end_of(const struct play *p, const struct call *call)
 {
     if (call->ended != -1)
@@ -98,7 +98,7 @@ static void take(struct play *p)
         check_taken(p, ticket, false);
 }
 
-/* Of the whole as well, and of both exactly one. */
+/* It takes exactly one call, of the part and of the whole. */
 static void take_part(struct play *p)
 {
     uint32_t left = ais_budget_left(&p->budget, p->clock);
@@ -117,7 +117,7 @@ static void take_part(struct play *p)
     check_taken(p, ticket, true);
 }
 
-/* Of those under way, call number n. */
+/* Call number n of those in progress. */
 static struct call *find(struct play *p, int64_t n)
 {
     size_t flying = 0;
@@ -143,7 +143,7 @@ static void end(struct play *p, int64_t n)
         call->ended = call->latest_end < p->now ? call->latest_end : p->now;
 }
 
-/* It does not count any more, unless its hold has passed. */
+/* It no longer counts, unless its hold has passed. */
 static void cancel(struct play *p, int64_t n)
 {
     struct call *call = find(p, n);
@@ -157,7 +157,7 @@ static void cancel(struct play *p, int64_t n)
         *call = p->calls[--p->ncalls];
 }
 
-/* The part is set up with the whole. */
+/* The part is set up together with the whole. */
 static void set_part(struct play *p)
 {
     struct ais_budget_limit limits[AIS_BUDGET_LIMITS];
@@ -181,7 +181,7 @@ static void set(struct play *p)
     p->nnext = 0;
 }
 
-/* Of the calls it knows those of the longest interval, and those under way as if they had ended now. */
+/* The new process knows the calls of the longest interval, and considers those in progress as ended now. */
 static void restart(struct play *p)
 {
     struct ais_budget_spent spent[AIS_BUDGET_SPENT_MAX];
@@ -221,7 +221,7 @@ static void add_limit(struct play *p, int64_t calls, int64_t interval)
     p->next[p->nnext++] = (struct ais_budget_limit){(uint32_t) calls, interval};
 }
 
-/* A call whose hold has passed cannot be ended any more: it goes by itself, a part of the longest hold later. */
+/* A call whose hold has passed can no longer be ended: it expires by itself, a fraction of the longest hold later. */
 static bool is_overdue(const struct play *p, const struct call *call)
 {
     bool passed = call->latest_end < p->now && (call->ended == -1 || call->ended == call->latest_end);
@@ -229,7 +229,7 @@ static bool is_overdue(const struct play *p, const struct call *call)
     return passed && p->now - call->latest_end <= 2 * p->longest_hold / (AIS_BUDGET_SLOTS - 1) + 2;
 }
 
-/* Once all calls are over and the wait has passed, there is one to be had. */
+/* When all calls have ended and the wait is over, a call is available. */
 static void check_wait(const struct play *p)
 {
     struct ais_budget later = p->budget;
@@ -259,7 +259,7 @@ static void observe(struct play *p, char letter, int64_t left, int64_t reset_in)
     ais_budget_part_observe(&p->part, &p->budget, p->percent, &limit, letter == 'v' ? 500 : 0, p->clock);
 }
 
-/* A few, each of a name of its own. */
+/* There are only a few, with distinct names. */
 static void check_observed(const struct ais_budget *b)
 {
     MUST(b->nobserved <= AIS_LIMITS_MAX);

@@ -1,17 +1,18 @@
 /* LDFLAGS: -Wl,--wrap=clock_gettime -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=strdup */
 /*
- * The client against a server that says whatever the input has. The first line holds words that say how to ask:
+ * The client with a server that sends whatever the input contains. The first line consists of words that configure the
+ * client:
  *
  *     fetches=N retries=N max=N gate=N oom=N token email tcp tls proxy dead cancel abort drop ca=good|empty|missing
  *
- * The others are what the server sends, but for these, which say what it does:
+ * The other lines are what the server sends, except for these:
  *
- *     %next   waits for another request     %close   hangs up, and goes on with the next connection
- *     %wait   lets a second pass            %reset   the same, the hard way
- *     %fill TEXT      sends that text again and again, 32 KiB of it
+ *     %next   waits for another request     %close   closes the connection, and continues with the next one
+ *     %wait   lets a second pass            %reset   resets it instead
+ *     %fill TEXT      sends that text repeatedly, 32 KiB in all
  *     %lines TEXT     the same, as lines
  *
- * Everything runs in one thread, on a clock that moves only when nothing else does.
+ * Everything runs in one thread, on a clock that only advances when nothing else happens.
  */
 
 #define _GNU_SOURCE
@@ -51,9 +52,9 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
     return 0;
 }
 
-/* Memory: of the library and of libcurl, one allocation fails where the input says so. */
+/* Memory: the input may let one allocation of the library or of libcurl fail. */
 
-static __thread unsigned long until_failure; /* 0: none will fail */
+static __thread unsigned long until_failure; /* 0: none fails */
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
@@ -94,13 +95,13 @@ static void curl_free_memory(void *p)
     free(p);
 }
 
-/* How to ask. */
+/* The configuration of the client. */
 
 struct options {
     int fetches;
     int retries;
     int max;
-    int gate; /* requests that may be sent; -1: any number */
+    int gate; /* number of requests that it allows; -1: any */
     int oom;
     bool token, email, proxy, tcp, tls, dead, cancel, abort, drop;
     char ca;
@@ -158,7 +159,7 @@ static struct options read_options(struct ais_str line)
     }
     o.fetches = o.fetches < 1 ? 1 : o.fetches > FETCHES ? FETCHES : o.fetches;
     o.retries = o.retries > 3 ? 3 : o.retries;
-    o.max = o.max > 0 ? o.max : 1; /* 0 stands for another limit */
+    o.max = o.max > 0 ? o.max : 1; /* 0 means another limit */
     return o;
 }
 
@@ -166,10 +167,10 @@ static struct options read_options(struct ais_str line)
 
 struct server {
     int fd;
-    int peer; /* -1: nobody is there */
+    int peer; /* -1: none */
     struct ais_str script;
-    bool asked; /* a request has come since %next */
-    bool ended; /* of the script */
+    bool asked; /* a request has arrived since %next */
+    bool ended; /* the end of the script */
     int64_t wait_until;
     char request[4096];
     size_t request_len;
@@ -193,7 +194,7 @@ static void server_hang_up(struct server *s, bool hard)
     s->asked = false;
 }
 
-/* The request is what it has to be: nothing from the server's answers ever gets into one. */
+/* The request is exactly as it should be: nothing from the server's responses gets into a request. */
 static void check_request(const struct server *s, const struct options *o)
 {
     bool connect = memcmp(s->request, "CONNECT ", 8) == 0;
@@ -210,7 +211,7 @@ static void server_hear(struct server *s, const struct options *o, size_t len)
     s->request_len += len;
     s->request[s->request_len] = '\0';
     if (o->tls) {
-        s->request_len = 0; /* a handshake that will fail, since none of this is TLS */
+        s->request_len = 0; /* a handshake that will fail, since this is not TLS */
         s->asked = true;
     } else if (s->request_len >= 4 && memcmp(s->request + s->request_len - 4, "\r\n\r\n", 4) == 0) {
         check_request(s, o);
@@ -239,7 +240,7 @@ static bool server_listen(struct server *s, const struct options *o)
     return progress;
 }
 
-/* The text, and what is to follow it each time. */
+/* Sends the text, each time followed by the suffix. */
 static void server_repeat(const struct server *s, struct ais_str text, const char *end)
 {
     char data[32768];
@@ -254,7 +255,7 @@ static void server_repeat(const struct server *s, struct ais_str text, const cha
     (void) send(s->peer, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* One line of the script. */
+/* Runs one line of the script. */
 static bool server_act(struct server *s)
 {
     struct ais_str line;
@@ -290,8 +291,8 @@ static bool server_act(struct server *s)
 #define WATCHES 64
 
 struct loop {
-    struct pollfd fds[WATCHES]; /* -1: free */
-    int64_t deadline;           /* of the timer, or AIS_NEVER */
+    struct pollfd fds[WATCHES]; /* -1: unused */
+    int64_t deadline;           /* for the timer, or AIS_NEVER */
 };
 
 static int loop_watch(void *data, int fd, unsigned events, void **slot)
@@ -317,7 +318,7 @@ static void loop_timer(void *data, int64_t ms)
     loop->deadline = ms < 0 ? AIS_NEVER : ais_clock() + ms;
 }
 
-/* One round, which does not wait. */
+/* One iteration that does not wait. */
 static void loop_run(struct loop *loop, struct ais_client *client)
 {
     struct pollfd ready[WATCHES];
@@ -367,7 +368,7 @@ static void leave(void *data, uint64_t ticket, bool given_up)
     gate->inside--;
 }
 
-/* The answers. */
+/* Responses. */
 
 struct result {
     struct ais_fetch *fetch;
@@ -395,7 +396,7 @@ static void on_done(void *data, const struct ais_response *r)
     MUST(memchr(r->cache, '\0', sizeof(r->cache)) != NULL);
 }
 
-/* All of it. */
+/* The whole test. */
 
 enum { UNIX, TCP, TLS, PROXY, DEAD, TARGETS };
 
@@ -429,7 +430,7 @@ static const char *choose_ca(const struct options *o)
     return o->ca == 'e' ? "/dev/null" : o->ca == 'm' ? "/nonexistent/ca.pem" : ca_path;
 }
 
-/* Bounded time: whatever the server does, each fetch is over when it has to be. */
+/* Bounded time: whatever the server does, each fetch ends when it must. */
 static void run(struct play *p)
 {
     int64_t end = now_ms + TIMEOUT + 2000;
@@ -466,7 +467,7 @@ static void fetch_all(struct play *p)
     if (o->abort)
         ais_client_abort(p->client);
     if (o->drop)
-        return; /* with the client */
+        return; /* ended with the client */
 
     run(p);
     MUST(p->gate.inside == 0);
@@ -474,7 +475,7 @@ static void fetch_all(struct play *p)
         MUST(p->results[i].fetch == NULL || (i == 0 && o->cancel && p->results[i].done == 0));
 }
 
-/* Without a certificate in it, or without a file, it has to be refused. */
+/* A file that contains no certificate, or does not exist, must be rejected. */
 static void load_ca(struct play *p)
 {
     struct ais_error err = {""};
@@ -513,9 +514,9 @@ static void play(struct play *p)
     MUST(p->gate.inside == 0);
 }
 
-/* What there has to be before the first input. */
+/* Preparations before the first input. */
 
-/* A file in memory, which whoever opens it reads from its beginning. Stays open. */
+/* Creates a file in memory that is read from its beginning by everyone who opens it. It stays open. */
 static void make_file(char *path, size_t size, const char *text)
 {
     int fd = memfd_create("fuzz", MFD_CLOEXEC);
@@ -629,7 +630,7 @@ static void set_up(void)
     make_targets();
 }
 
-/* Whoever is still in line from this input must not be served by the next. */
+/* Connections that are still queued from this input must not be accepted for the next one. */
 static void empty_line(int fd)
 {
     int peer;

@@ -1,5 +1,5 @@
 /* LDFLAGS: -Wl,--wrap=ais_client_load_ca -Wl,--wrap=plugin_log */
-/* The collectd plugin's configuration: the input is what stands in its <Plugin aisearch> block. */
+/* The collectd plugin's configuration: the input is the content of its <Plugin aisearch> block. */
 
 #define _GNU_SOURCE
 #include "../plugin/collectd_stub.h"
@@ -10,11 +10,11 @@
 
 #include "../../collectd-plugin/aisearch.h"
 
-/* A file with a token in it, for TokenFile and KeyFile. */
+/* The descriptor of a file with a token, for TokenFile and KeyFile. */
 #define TOKEN_FD 100
 #define TOKEN "fuzz-secret-0123456789"
 
-static bool shows_token; /* the configuration itself */
+static bool shows_token; /* the configuration itself contains the token */
 
 void __real_plugin_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void __wrap_plugin_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -30,7 +30,7 @@ void __wrap_plugin_log(int level, const char *format, ...)
     __real_plugin_log(level, "%s", text);
 }
 
-/* Certificates are not looked at: it takes longer than all the rest. */
+/* Certificates are not loaded, since that takes longer than everything else. */
 int __wrap_ais_client_load_ca(struct ais_client *client, const char *ca_file, struct ais_error *err);
 int __wrap_ais_client_load_ca(struct ais_client *client, const char *ca_file, struct ais_error *err)
 {
@@ -40,7 +40,7 @@ int __wrap_ais_client_load_ca(struct ais_client *client, const char *ca_file, st
     return 0;
 }
 
-/* What was accepted can be asked for, and reported. */
+/* What was accepted can be requested and reported. */
 
 static void check_poll(const poll_t *poll, const account_t *account)
 {
@@ -88,7 +88,7 @@ static void set_up(void)
     MUST(ais_client_global_init() == 0);
 }
 
-/* In what was parsed: quoted, the text may have a backslash in it. */
+/* Searches the parsed text: in the source, quoted text may contain backslashes. */
 static bool has_token(const oconfig_item_t *item)
 {
     if (strstr(item->key, TOKEN) != NULL)

@@ -1,12 +1,12 @@
 /*
- * What is known of connections, step by step: each step is a letter and two digits, F and N.
+ * The state of connections, step by step: each step is a letter and two digits, F and N.
  *
- *     o  socket F is opened with label N, for one origin where F is even, for another where it is odd
- *     x  it is closed                          j  a try on it has ended in the way N
- *     u  a request goes by it, to port N       a  the fetch is to avoid it
- *     n  another fetch begins                  p  the fetch is to avoid all that have been opened
- *     b  it brings N * 16 KiB                  r  a request goes by it, whose answer has N * 16 KiB
- *     t  N * 100 ms pass                       c  it is closed, with what it has brought
+ *     o  socket F is opened with label N, for one origin if F is even, for another if it is odd
+ *     x  it is closed                          j  a try on it has ended in way N
+ *     u  a request uses it, to port N          a  the fetch must avoid it
+ *     n  another fetch begins                  p  the fetch must avoid all that have been opened
+ *     b  it receives N * 16 KiB                r  a request uses it, with a response of N * 16 KiB
+ *     t  N * 100 ms pass                       c  it is closed, with the data it has received
  */
 
 #include "fuzz.h"
@@ -50,7 +50,7 @@ static struct ais_connection *find(struct play *p, unsigned fd)
     return c;
 }
 
-/* Never by a label that one to avoid has, unless by a new connection. */
+/* A label of a connection to avoid is never used, except for a new connection. */
 static void check_route(struct play *p, struct ais_str origin)
 {
     struct ais_route route = ais_connection_route(&p->connections, origin, &p->avoid);
@@ -86,7 +86,7 @@ static void go_up(struct play *p, struct ais_connection *c, unsigned port)
     MUST(ais_connection_between(&p->connections, &(struct ais_addresses){"127.0.0.1", "", c->fd, (int) port}) == NULL);
 }
 
-/* More than all that it may have is a flood, which is said once, and known from then on. */
+/* More data than allowed is a flood, which is reported once and known from then on. */
 static void bring(struct play *p, struct ais_connection *c, size_t bytes)
 {
     bool flooded = c->flooded;

@@ -1,6 +1,6 @@
 /*
- * Credential files: a line with the email address (empty: it is a token), and then what stands in the file; behind a
- * line "%then", what stands there later. A first line "credential:NAME" is one of systemd's.
+ * Credential files: a line with the email address (empty: it is a token), followed by the content of the file; after a
+ * line "%then", the content that it has later. A first line "credential:NAME" names one of systemd's credentials.
  */
 
 #define _GNU_SOURCE
@@ -15,7 +15,7 @@
 #define THEN "\n%then\n"
 #define DIRECTORY "/run/credentials/nginx.service"
 
-/* A file without a name that others could see; each reader opens it anew, and so at its beginning. */
+/* A file without a name that others could see; each reader opens it anew and so starts at its beginning. */
 static char path[64];
 static int fd;
 
@@ -27,7 +27,7 @@ static void set_up(void)
     MUST(setenv("CREDENTIALS_DIRECTORY", DIRECTORY, 1) == 0);
 }
 
-/* Each time at another time, whatever the clock says. */
+/* With a different time at each call, independent of the clock. */
 static void write_file(struct ais_str content)
 {
     static struct timespec times[2];
@@ -66,7 +66,7 @@ static int refuse(void *data, const char *line)
     return 7;
 }
 
-/* The secret stands in the headers as it stood in the file, without the end of its line. */
+/* The headers contain the secret as in the file, without the line ending. */
 static void check_headers(const struct ais_credential *cred, struct ais_str content, bool token)
 {
     struct seen seen = {.secret = content};
@@ -81,7 +81,8 @@ static void check_headers(const struct ais_credential *cred, struct ais_str cont
     MUST(ais_credential_headers(cred, refuse, NULL) == 7);
 }
 
-/* Not even a refusal shows what stands in the file. (Its own words are shorter, or have one of these in them.) */
+/* Even an error message reveals nothing of the file. (The message's own words are shorter, or contain one of these
+ * characters.) */
 static void check_refusal(const struct ais_error *err, struct ais_str content)
 {
     enum { SHOWN = 12 };
@@ -114,7 +115,7 @@ static void check_credential(const struct ais_credential *cred, const char *emai
     ais_credential_free(twin);
 }
 
-/* What does not do in the file leaves the old one as it is, and is looked at once. */
+/* Content that is invalid leaves the previous credential unchanged and is read only once. */
 static void renew(struct ais_credential **cred, const char *email, struct ais_str content)
 {
     uint64_t version = ais_credential_version(*cred);

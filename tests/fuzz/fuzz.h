@@ -1,7 +1,7 @@
 #ifndef FUZZ_H
 #define FUZZ_H
 
-/* What every fuzz target needs. Inputs are text wherever that is possible, so that a corpus can be read. */
+/* What all fuzz targets need. Inputs are text if possible, so that a corpus is readable. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* What has to hold whatever the input is. */
+/* A property that must hold for any input. */
 #define MUST(condition)                                                                                                \
     do {                                                                                                               \
         if (!(condition)) {                                                                                            \
@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
         }                                                                                                              \
     } while (0)
 
-/* The next line of the input, without its end; the rest of the input is *rest. */
+/* Returns the next line of the input without its end, and sets *rest to the rest of the input. */
 static inline struct ais_str take_line(struct ais_str *rest)
 {
     const char *end = rest->len > 0 ? memchr(rest->data, '\n', rest->len) : NULL;
@@ -40,7 +40,7 @@ static inline struct ais_str whole_input(const uint8_t *data, size_t size)
     return (struct ais_str){(const char *) data, size};
 }
 
-/* A copy that ends where its memory ends, so that AddressSanitizer sees who reads on. */
+/* Returns a copy that ends with its memory block, so that AddressSanitizer detects reads beyond it. */
 static inline struct ais_str exact_copy(struct ais_str s)
 {
     char *data = malloc(s.len > 0 ? s.len : 1);
@@ -56,7 +56,7 @@ static inline void exact_free(struct ais_str s)
     free((char *) s.data);
 }
 
-/* The same, with a NUL behind it. */
+/* The same with a terminating NUL. */
 static inline char *text_dup(struct ais_str s)
 {
     char *text = malloc(s.len + 1);

@@ -1,5 +1,5 @@
 /*
- * The fields of an answer's header that are read: Retry-After, Ratelimit, Ratelimit-Policy, x-ratelimit-*, Age and
+ * The response header fields that are evaluated: Retry-After, Ratelimit, Ratelimit-Policy, x-ratelimit-*, Age and
  * X-Aisearch-Cache. The input is the header, line by line.
  */
 
@@ -25,7 +25,7 @@ static void check_limits(const struct ais_transfer *t)
             MUST(item->reset_at >= t->header_at);
     }
 
-    /* what did not fit is not there in part */
+    /* fields that do not fit are dropped as a whole */
     MUST(t->ratelimit.len <= sizeof(t->ratelimit.text) && t->ratelimit_policy.len <= sizeof(t->ratelimit_policy.text));
     MUST(!t->ratelimit.too_long || joined(&t->ratelimit).len == 0);
 }

@@ -1,8 +1,8 @@
 /*
- * What a client says of the answer that it wants, and the events that it gets. The input: a line each of Prefer, which
- * is read as the timeout of a scrape, too, Accept, If-None-Match and Last-Event-ID, the type of an event in another,
- * and then its data. A line that the grammar of the standard allows is read once more, by the grammar alone, and means
- * the same; events are read as a browser reads them.
+ * What a client requests, and the events that it receives. The input has one line each for Prefer, which is also parsed
+ * as a scrape timeout, Accept, If-None-Match and Last-Event-ID, then a line with the type of an event, and then its
+ * data. A line that is valid by the standard's grammar is parsed again by a parser for just that grammar, with the same
+ * result; events are parsed as by a browser.
  */
 
 #include "fuzz.h"
@@ -14,7 +14,7 @@
 #include "ais_event_stream.h"
 #include "ais_negotiation.h"
 
-/* Grammar: each function steps over what it is named after, and returns whether it was there. */
+/* Grammar: each function skips what it is named after, and returns whether it was present. */
 
 static bool is_tchar(int c)
 {
@@ -59,7 +59,7 @@ static bool word(struct ais_cursor *cur, struct ais_str *text)
     return ais_cursor_peek(cur) == '"' ? quoted_string(cur, text) : token(cur, text);
 }
 
-/* Between the elements of a list, also where there are none (RFC 9110, section 5.6.1.2). */
+/* Between list elements, also if these are empty (RFC 9110, section 5.6.1.2). */
 static bool commas(struct ais_cursor *cur)
 {
     bool found = cur->pos == 0;
@@ -74,7 +74,7 @@ static bool is(struct ais_str text, const char *name)
     return text.len == strlen(name) && strncasecmp(text.data, name, text.len) == 0;
 }
 
-/* token [ BWS "=" BWS word ] (RFC 7240, section 2); value is empty where there is none. */
+/* token [ BWS "=" BWS word ] (RFC 7240, section 2); value is empty if there is none. */
 static bool preference(struct ais_cursor *cur, struct ais_str *name, struct ais_str *value)
 {
     value->len = 0;
@@ -135,7 +135,7 @@ static int quality_of(struct ais_str text)
     return quality <= 1000 ? quality : -1;
 }
 
-/* Parameters, of which q, if it is there, is there once, and is a qvalue. */
+/* Parameters; q may occur only once and must be a qvalue. */
 static bool parameters(struct ais_cursor *cur, int *quality)
 {
     bool found = false;
@@ -203,7 +203,7 @@ static bool entity_tag(struct ais_cursor *cur, struct ais_str *opaque)
     return ais_cursor_skip(cur, '"');
 }
 
-/* Whether the wanted tag is listed. Without one, each tag of the line has to be found by the code under test. */
+/* Whether the wanted tag is listed. If none is given, the code under test must find each tag of the line. */
 static bool entity_tags(struct ais_str line, struct ais_str wanted, bool *listed)
 {
     struct ais_cursor cur = {.text = line};
@@ -223,7 +223,7 @@ static bool entity_tags(struct ais_str line, struct ais_str wanted, bool *listed
     return false;
 }
 
-/* What has to hold of each line, alone and between others. */
+/* Properties of each line, alone and between others. */
 
 static struct ais_str joined(const char *before, struct ais_str text, const char *behind)
 {
@@ -306,7 +306,7 @@ static void check_last_event_id(struct ais_str line)
     exact_free(strong);
 }
 
-/* Events, as section 9.2.6 interprets a stream. */
+/* Events, as interpreted by section 9.2.6 of the HTML standard. */
 
 struct text {
     char *data;
@@ -314,9 +314,9 @@ struct text {
 };
 
 struct stream {
-    struct text type, data, last_id; /* that of the event which is being read */
+    struct text type, data, last_id; /* of the event being read */
     size_t events;
-    const struct ais_event *expected; /* each of them */
+    const struct ais_event *expected; /* all of them */
     struct text expected_data;
 };
 
@@ -390,7 +390,7 @@ static void read_stream(struct stream *stream, struct ais_str text)
     MUST(start == text.len);
 }
 
-/* Data arrives with LF at the end of each of its lines. */
+/* Data is received with an LF after each line. */
 static struct text with_line_feeds(struct ais_str s)
 {
     struct text text = {NULL, 0};
@@ -401,7 +401,7 @@ static struct text with_line_feeds(struct ais_str s)
     return text;
 }
 
-/* Twice, since one must not reach into the next. */
+/* Twice, since an event must not affect the next one. */
 static void check_event(struct ais_str type, struct ais_str id, struct ais_str data)
 {
     struct ais_event event = {.type = type, .id = id, .data = data};
@@ -430,7 +430,7 @@ static struct ais_str without_line_end(struct ais_str s)
     return end != NULL ? (struct ais_str){s.data, (size_t) (end - s.data)} : s;
 }
 
-/* Decimals as Prometheus writes them, and as the C library reads them. */
+/* Decimal numbers in Prometheus's format, compared with the C library's parser. */
 static void check_scrape(struct ais_str line)
 {
     int64_t wait = ais_scrape_wait(line);

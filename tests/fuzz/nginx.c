@@ -1,8 +1,8 @@
 /* LDFLAGS: -Wl,--wrap=ais_client_load_ca */
 /*
- * nginx's configuration: the input is what stands in its http block. Debian has no sources of nginx to link with, so
- * this becomes a library, with the module in it, that is loaded before a real nginx: instead of nginx's main() it runs
- * libFuzzer's, and reads configurations with nginx's own functions. Only the modules that matter here take part.
+ * nginx's configuration: the input is the content of its http block. Debian has no nginx sources to link with, so this
+ * is a library, including the module, that is preloaded into a real nginx. Instead of nginx's main() it runs
+ * libFuzzer's, and parses configurations with nginx's own functions. Only the modules relevant here are used.
  */
 
 #define _GNU_SOURCE
@@ -33,15 +33,15 @@ static ngx_module_t *modules[8];
 static ngx_uint_t nmodules;
 static char conf_path[32];
 static int conf_fd;
-static ngx_cycle_t none; /* before the first configuration */
+static ngx_cycle_t none; /* used before the first configuration */
 static ngx_log_t quiet;
 static ngx_open_file_t log_file;
 static unsigned complaints;
-static bool shows_token; /* the configuration itself */
+static bool shows_token; /* the configuration itself contains the token */
 
-/* Not nginx's main(), but libFuzzer's. */
+/* Runs libFuzzer instead of nginx's main(). */
 
-/* What it starts by itself is no nginx (but to merge, it starts itself). */
+/* Child processes are not nginx (except for a merge, when it starts itself). */
 static void leave_children_alone(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -51,7 +51,7 @@ static void leave_children_alone(int argc, char **argv)
     unsetenv("LD_PRELOAD");
 }
 
-/* Libraries that come with libcurl may hang in their destructors, with the sanitizer before them: they are left out. */
+/* Destructors of libraries used by libcurl may hang because the sanitizer's have run before, so they are skipped. */
 static void leave(int status, void *data)
 {
     (void) data;
@@ -84,7 +84,7 @@ int __libc_start_main(main_fn main, int argc, char **argv, void (*init)(void), v
     return start(fuzz_main, argc, argv, init, fini, rtld_fini, stack_end);
 }
 
-/* No input is to ask a name server, nor to parse all certificates of the system. */
+/* Inputs must not cause DNS requests, nor the loading of all the system's certificates. */
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **res)
 {
@@ -104,7 +104,7 @@ int __wrap_ais_client_load_ca(struct ais_client *client, const char *ca_file, st
     return 0;
 }
 
-/* What nginx says. */
+/* nginx's messages. */
 
 static void write_log(ngx_log_t *log, ngx_uint_t level, u_char *text, size_t len)
 {
@@ -113,7 +113,7 @@ static void write_log(ngx_log_t *log, ngx_uint_t level, u_char *text, size_t len
     complaints += level <= NGX_LOG_EMERG;
 }
 
-/* What there has to be before the first input. */
+/* Preparations before the first input. */
 
 static void keep_module(const char *name)
 {
@@ -162,7 +162,7 @@ static void set_up(void)
     snprintf(conf_path, sizeof(conf_path), "/proc/self/fd/%d", conf_fd);
 }
 
-/* A cycle, as ngx_init_cycle() makes it, up to where it reads the configuration. */
+/* Creates a cycle like ngx_init_cycle(), up to where it reads the configuration. */
 
 static void make_lists(ngx_cycle_t *cycle)
 {
@@ -217,7 +217,7 @@ static void write_conf(const uint8_t *data, size_t size)
     MUST(pwrite(conf_fd, tail, strlen(tail), (off_t) (strlen(head) + size)) == (ssize_t) strlen(tail));
 }
 
-/* What was accepted can be asked with. */
+/* What was accepted can be used for requests. */
 
 static void check_account(const ngx_http_aisearch_account_t *a)
 {
@@ -257,7 +257,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ngx_conf_t conf;
     bool accepted;
 
-    /* other files, and tables as large as one likes, are nginx's affair */
+    /* other files, and hash tables of any size, are up to nginx */
     if (has(data, size, "include") || has(data, size, "hash"))
         return -1;
 

@@ -1,5 +1,5 @@
 /*
- * The grammar of resources: a line with a path, a line with a query, and a line with the account_id of the caller.
+ * The grammar of resources: a line with a path, a line with a query, and a line with the caller's account_id.
  */
 
 #include "fuzz.h"
@@ -29,7 +29,7 @@ static struct ais_str split(struct ais_str *path)
     return query;
 }
 
-/* The numbers of a page, which are the same whether they were given or are those that the API takes without. */
+/* The page numbers; missing ones are the API's defaults. */
 static int page_of(const struct ais_resource *res)
 {
     return res->page == AIS_PAGE_NONE ? 1 : res->page;
@@ -50,7 +50,7 @@ static bool has_instance(enum ais_kind kind)
     return kind != AIS_INSTANCES && kind != AIS_NAMESPACES && kind != AIS_NAMESPACE;
 }
 
-/* Of what has no pages, or no filters, nothing is taken over. */
+/* Arguments for pages or filters are only accepted for resources that have them. */
 static void check_query(const struct ais_resource *res, struct ais_str query)
 {
     bool filters = res->kind == AIS_INSTANCES;
@@ -86,14 +86,13 @@ static void check_parts(const struct ais_resource *res, struct ais_str path)
 static bool same(const struct ais_resource *a, const struct ais_resource *b)
 {
     return a->generation == b->generation && a->kind == b->kind && ais_str_eq(a->namespace, b->namespace) &&
-           ais_str_eq(a->instance, b->instance) && ais_str_eq(a->job, b->job) &&
-           page_of(a) == page_of(b) && per_page_of(a) == per_page_of(b) &&
-           ais_str_eq(a->in_namespace, b->in_namespace) && a->by_created_at == b->by_created_at &&
-           a->order == b->order && (a->search.len > 0) == (b->search.len > 0) &&
+           ais_str_eq(a->instance, b->instance) && ais_str_eq(a->job, b->job) && page_of(a) == page_of(b) &&
+           per_page_of(a) == per_page_of(b) && ais_str_eq(a->in_namespace, b->in_namespace) &&
+           a->by_created_at == b->by_created_at && a->order == b->order && (a->search.len > 0) == (b->search.len > 0) &&
            (a->hostname.len > 0) == (b->hostname.len > 0);
 }
 
-/* The path and the key of a resource: text that is fit for a URL, and the one is the end of the other. */
+/* The path and the key of a resource: valid text for a URL, where the key is the end of the path. */
 struct built {
     char path_buf[AIS_RESOURCE_PATH_MAX];
     char key_buf[AIS_RESOURCE_PATH_MAX];
@@ -114,7 +113,7 @@ static void build(struct built *b, const struct ais_resource *res, struct ais_st
     MUST(memcmp(b->path.data + b->path.len - b->key.len, b->key.data, b->key.len) == 0);
 }
 
-/* A list, and nothing else, says what page it is, and how long that is; one page has one key. */
+/* Only a list includes its page number and page size; each page has one key. */
 static void check_page(const struct ais_resource *res, struct ais_str account)
 {
     static struct built given, other;
@@ -130,7 +129,7 @@ static void check_page(const struct ais_resource *res, struct ais_str account)
     MUST(ais_str_eq(given.path, other.path) && ais_str_eq(given.key, other.key));
 }
 
-/* What was built is the same resource again, by the same path and the same key. */
+/* The path that was built is parsed as the same resource, with the same path and key. */
 static void check_path(const struct ais_resource *res, struct ais_str account)
 {
     static struct built first, second;
@@ -149,7 +148,7 @@ static void check_path(const struct ais_resource *res, struct ais_str account)
     MUST(ais_str_eq(first.key, second.key));
 }
 
-/* A plain instance is one in the namespace "default", and known by the same key. */
+/* A plain instance is in the namespace "default" and has the same key there. */
 static void check_namespaced(const struct ais_resource *res, struct ais_str account)
 {
     static struct built plain, namespaced;

@@ -1,13 +1,13 @@
 /*
- * Which credential is asked with, step by step: each step is a letter, and for some a digit.
+ * The choice of a credential, step by step: each step is a letter, some with a digit.
  *
- *     b N  begins, with N credentials (1 or 2)   r N  call number N of those under way is refused
- *     c    chooses, for a call                   a N  it is accepted
- *     + N  N times 10 seconds pass               w N  another content is in slot N
- *     u N  what is in slot N cannot be used
+ *     b N  begins with N credentials (1 or 2)    r N  call number N in progress is refused
+ *     c    chooses one for a call                a N  it is accepted
+ *     + N  N times 10 seconds pass               w N  the content of slot N is replaced
+ *     u N  the content of slot N is invalid
  *     n N  call number N was for path N, and answered: a witness
- *     d N  call number N was for path N, and refused, which leaves doubt
- *     o N  the witness was asked, and is good where N is not 0
+ *     d N  call number N was for path N, and refused, which is doubtful
+ *     o N  the witness was requested, with a good response unless N is 0
  */
 
 #include "fuzz.h"
@@ -25,8 +25,8 @@ struct play {
     uint64_t version;
     int64_t now;
     struct ais_witness witness;
-    int64_t asking; /* the witness is asked until then; 0: it is not */
-    int64_t tried;  /* when a choice was made last while all were refused; -1: never */
+    int64_t asking; /* a request for the witness is in progress until then; 0: none */
+    int64_t tried;  /* when a choice was last made while all were refused; -1: never */
 };
 
 static void check(const struct play *p)
@@ -51,7 +51,7 @@ static void begin(struct play *p, unsigned n)
     p->tried = -1;
 }
 
-/* Never one that is refused while there is another; and one call a minute where there is none. */
+/* A refused credential is never used while there is another; if there is none, one call per minute uses it. */
 static void choose(struct play *p)
 {
     bool exhausted = ais_rotation_exhausted(&p->rotation);
@@ -120,7 +120,7 @@ static void note(struct play *p, unsigned n)
         p->asking = 0;
 }
 
-/* What is to be asked with is there; and the witness is asked once at a time. */
+/* The path to request is set; and there is only one such request at a time. */
 static void doubt(struct play *p, unsigned n)
 {
     const struct ais_rotation *r = &p->rotation;

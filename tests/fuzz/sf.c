@@ -1,6 +1,6 @@
 /*
- * Lists of structured fields, and what is made of them: a line with a Ratelimit field, and a line with a
- * Ratelimit-Policy field; lines of one field are joined by commas already.
+ * Lists of structured fields, and how they are evaluated: a line with a Ratelimit field and a line with a
+ * Ratelimit-Policy field; several fields of one name are already joined by commas.
  */
 
 #include "fuzz.h"
@@ -13,7 +13,7 @@
 #define SECOND INT64_C(1000)
 #define HOUR (3600 * SECOND)
 
-/* What was found, written down again in the strictest form. Of what is not told, an example stands there. */
+/* The parsed members, serialized in the strictest form. Values that are not returned are replaced by examples. */
 struct writer {
     char *text;
     size_t len;
@@ -111,7 +111,7 @@ static void on_parameter(void *data, struct ais_str key, const struct ais_sf_ite
     put_item(w, value);
 }
 
-/* Each byte that is read makes at most so many that are written. */
+/* The largest number of bytes written for each byte read. */
 static bool read_list(struct writer *w, struct ais_str field)
 {
     struct ais_sf_visitor visitor = {.data = w, .member = on_member, .parameter = on_parameter};
@@ -126,7 +126,7 @@ static bool read_list(struct writer *w, struct ais_str field)
     return ok;
 }
 
-/* What was accepted means the same when it is written strictly. */
+/* An accepted field has the same meaning when it is serialized strictly. */
 static void check_written(const struct writer *first)
 {
     struct writer again;
@@ -155,7 +155,7 @@ static bool is_accepted(const char *before, struct ais_str field, const char *be
     return ok;
 }
 
-/* Blanks around it change nothing; one member more is one more; a comma that nothing follows makes it none. */
+/* Spaces around it make no difference; an additional member adds one; a trailing comma makes it invalid. */
 static void check_neighbours(struct ais_str field, bool ok, size_t members)
 {
     bool empty = ok && members == 0;
@@ -184,7 +184,7 @@ static bool read_field(struct ais_str field)
     return ok;
 }
 
-/* The limits, and what a budget makes of them. */
+/* The limits, and how a budget applies them. */
 
 static void check_limit(const struct ais_limit *limit)
 {
@@ -211,7 +211,7 @@ static bool has_limit(const struct ais_limits *limits, const struct ais_limit *w
     return false;
 }
 
-/* Written as the API would write them, they are read as the same. */
+/* Serialized in the API's form, they are parsed as the same. */
 static void check_again(const struct ais_limits *limits)
 {
     char ratelimit[512] = "", policy[512] = "";
@@ -230,14 +230,13 @@ static void check_again(const struct ais_limits *limits)
                     limit->name, (long long) limit->left, (long long) ((limit->reset_at - NOW) / SECOND));
     }
 
-    ais_limits_parse(&again, ais_str_of(ratelimit), ais_str_of(policy),
-                     NOW);
+    ais_limits_parse(&again, ais_str_of(ratelimit), ais_str_of(policy), NOW);
     MUST(again.n == limits->n);
     for (size_t i = 0; i < limits->n; i++)
         MUST(has_limit(&again, &limits->items[i]));
 }
 
-/* The tightest counts, of those whose reset is believed. */
+/* The tightest limit with a plausible reset applies. */
 static void check_budget(const struct ais_limits *limits)
 {
     static const struct ais_budget_limit much = {UINT32_MAX, SECOND};

@@ -1,5 +1,5 @@
-/* The lines of the collectd plugin's state file: the input is such lines, "KIND TEXT", each by itself. What is read of
- * one can be written and read again, and is the same then. */
+/* The lines of the collectd plugin's state file: the input consists of independent lines "KIND TEXT". A line that is
+ * parsed can be written and parsed again with the same result. */
 
 #include "fuzz.h"
 
@@ -51,7 +51,7 @@ static char *print(state_kind_t kind, void *of)
     return text;
 }
 
-/* Returns what it is printed as; NULL: it is none. */
+/* Returns the line as it is printed, or NULL if it is invalid. */
 static char *reprint(struct things *t, state_kind_t kind, const char *text)
 {
     void *of = begin(t, kind);
@@ -66,8 +66,8 @@ static char *reprint(struct things *t, state_kind_t kind, const char *text)
     return printed;
 }
 
-/* Calls are written in the order in which they ended. Of others, calls of one group may be taken for
- * older ones. */
+/* Calls are written in the order in which they ended. In another order, the calls of a group may be considered
+ * older. */
 static bool is_in_order(const char *text)
 {
     double last = 0.0;
@@ -82,7 +82,7 @@ static bool is_in_order(const char *text)
     return true;
 }
 
-/* What is said of a floor twice at first is said once by then. */
+/* A floor that occurs twice in the input occurs once in the output. */
 static void check(state_kind_t kind, const char *text)
 {
     struct things first, second, third;

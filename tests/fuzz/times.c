@@ -1,4 +1,4 @@
-/* Times, as the API and as HTTP write them, and pauses: one of them is the whole input. */
+/* Times in the formats of the API and of HTTP, and pauses: the whole input is one of them. */
 
 #include "fuzz.h"
 
@@ -11,7 +11,7 @@
 #define NOW INT64_C(1795435200000)
 #define DAY INT64_C(86400000)
 
-/* The C library's calendar, as a second opinion. */
+/* The C library's calendar for comparison. */
 static struct tm calendar(int64_t ms)
 {
     time_t seconds = (time_t) (ms / 1000);
@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int64_t pause;
 
     if (ais_time_parse(text, &ms)) {
-        /* an offset may take it a day out of the years that are written */
+        /* the offset may shift it by a day beyond the range of years in the text */
         MUST(ms >= -DAY && ms < YEAR_10000 + DAY);
         if (ms >= 0 && ms < YEAR_10000)
             check_api_form(ms);

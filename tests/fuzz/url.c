@@ -1,4 +1,4 @@
-/* URLs of a configuration: a line with api_url, and a line with a proxy. libcurl has to read the same in them. */
+/* URLs in a configuration: a line with api_url, and a line with a proxy. libcurl must parse them in the same way. */
 
 #include "fuzz.h"
 
@@ -18,7 +18,7 @@ static bool starts_with(const char *s, const char *prefix)
     return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
-/* Whoever reads it has to go to the host that we have looked at. */
+/* libcurl must connect to the host that was checked. */
 static void check_with_libcurl(const struct ais_url *url)
 {
     CURLU *u = curl_url();

@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, driven by chromedriver (W3C WebDriver)."""
+"""Debian's Chromium in headless mode, controlled by chromedriver (W3C WebDriver)."""
 
 import contextlib
 import http.client
@@ -12,7 +12,7 @@ from . import SLOWNESS, net, process
 
 
 def missing() -> list[str]:
-    """What there would have to be, and is not."""
+    """Returns the programs that are not installed."""
     return [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
 
 
@@ -22,8 +22,8 @@ class Browser:
         browser.open(url)
         assert browser.run("return document.title") == "..."
 
-    Its profile is in a directory below tmp. It looks at no proxy, takes any certificate, and talks to nobody but the
-    pages that it opens.
+    Its profile is in a directory below tmp. It ignores proxies, accepts any certificate, and connects only to the pages
+    that it opens.
     """
 
     def __init__(self, tmp: pathlib.Path) -> None:
@@ -55,31 +55,31 @@ class Browser:
         self._call("POST", f"/session/{self._session}/url", {"url": url})
 
     def run(self, script: str, *args):
-        """What the body of a function returns."""
+        """Runs the body of a function and returns its result."""
         return self._call("POST", f"/session/{self._session}/execute/sync", {"script": script, "args": args})
 
     def console(self) -> list[str]:
-        """What the page has written there since the last call, and what the browser has about it: errors alone."""
+        """Returns what the page has logged since the last call and the browser's own messages; only errors."""
         entries = self._call("POST", f"/session/{self._session}/se/log", {"type": "browser"})
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
     def devtools(self, command: str, **params):
-        """A command of the Chrome DevTools Protocol."""
+        """Sends a command of the Chrome DevTools Protocol."""
         return self._call("POST", f"/session/{self._session}/goog/cdp/execute", {"cmd": command, "params": params})
 
     def size(self, width: int, height: int) -> None:
-        """Of what shows the page, in CSS pixels."""
+        """Sets the size of the viewport, in CSS pixels."""
         self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def minimize(self) -> None:
-        """The page is hidden from then on."""
+        """Hides the page from then on."""
         self._call("POST", f"/session/{self._session}/window/minimize", {})
 
     def restore(self) -> None:
         self._call("POST", f"/session/{self._session}/window/rect", {"x": 0, "y": 0, "width": 1280, "height": 900})
 
     def press(self, *keys: str) -> None:
-        """One after the other, whatever has the focus."""
+        """Presses the keys one by one, sent to the focused element."""
         actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self._call("POST", f"/session/{self._session}/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
 

@@ -1,7 +1,7 @@
 """
-The hunt for credentials. Every credential of the tests is a canary: it has MARK in it, more than once, so that a piece
-of it is as easy to find as the whole. Whoever runs a daemon looks for MARK in all that it leaves behind, and whoever talks
-to one, in all that it says.
+Searches for leaked credentials. Each credential of the tests is a canary: it contains MARK more than once, so that a
+part of it is found like the whole. Code that runs a daemon searches everything that it leaves behind for MARK, and code
+that talks to one searches everything that it sends.
 """
 
 import contextlib
@@ -13,20 +13,20 @@ from . import TESTS
 
 MARK = b"CaNaRy-"
 
-# Whether daemons write logs for the hunt alone, which costs time.
+# Whether daemons write additional logs for the search, which takes time.
 hunting = False
 
-# How much of memory or of a file is looked at in one piece.
+# The size of the pieces in which memory and files are searched.
 _PIECE = 1 << 24
 
 
 def secret(end: str) -> str:
-    """A credential; end tells it from others."""
+    """Returns a credential; end makes it unique."""
     return MARK.decode() * 4 + end
 
 
 class Found(AssertionError):
-    """A credential stands where it must not."""
+    """A credential was found where it must not be."""
 
 
 def check(data: bytes, where: object) -> None:
@@ -42,7 +42,7 @@ def check_all(places: Iterable[str]) -> None:
 
 
 def in_files(directory: pathlib.Path) -> list[str]:
-    """The names of files, however deep below a directory, that have one."""
+    """Returns the names of files below a directory that contain a credential."""
     return [str(path.relative_to(directory)) for path in sorted(directory.rglob("*"))
             if path.is_file() and not path.is_symlink() and _in_file(path)]
 
@@ -54,7 +54,7 @@ def _in_file(path: pathlib.Path) -> bool:
 
 
 def in_processes(pids: Iterable[int]) -> list[str]:
-    """What processes show of themselves, and what memory they share, as far as we may look at it."""
+    """Searches what processes reveal about themselves and the memory that they share, as far as we have access."""
     found = []
     for pid in pids:
         for name in ("cmdline", "environ"):
@@ -93,7 +93,7 @@ def _in_stream(file, size: int) -> bool:
 
 
 def check_requests(requests: Iterable[dict]) -> None:
-    """As the simulator has recorded them: only where credentials belong."""
+    """Checks requests recorded by the simulator: credentials may only be in the right headers."""
     for request in requests:
         check(request["target"].encode("latin-1"), f"the target of a request, {request['target']}")
         for name, value in request["headers"]:
@@ -103,8 +103,8 @@ def check_requests(requests: Iterable[dict]) -> None:
 
 def leak(tmp: pathlib.Path) -> pathlib.Path:
     """
-    Builds a library for LD_PRELOAD that gives away what a daemon hands to libcurl as a header: in a line on standard
-    error, and in the memory that it shares with other processes, if it does.
+    Builds a library for LD_PRELOAD that leaks the headers that a daemon passes to libcurl: to standard error, and to
+    memory shared with other processes, if there is any.
     """
     library = tmp / "leak.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", library, TESTS / "harness" / "leak.c",

@@ -1,7 +1,7 @@
 /*
- * For LD_PRELOAD: the clocks of a process, and of those it forks, run ahead by as many nanoseconds as stand in the file
- * AIS_CLOCK, first those of the monotonic one, so that a test need not wait for minutes to pass, then those of the wall
- * clock, which may also be behind.
+ * For LD_PRELOAD: sets the clocks of a process and of those that it forks ahead by the nanoseconds in the file
+ * AIS_CLOCK, so that a test need not wait for minutes. The first value is for the monotonic clock, the second for the
+ * wall clock, which may also be set back.
  */
 
 #define _GNU_SOURCE
@@ -23,7 +23,7 @@ typedef int clock_reader(clockid_t id, struct timespec *ts);
 static clock_reader *real_clock_gettime;
 static const volatile int64_t *ahead;
 
-/* Now, because nginx takes the environment away from its workers. */
+/* Now, because nginx clears the environment of its workers. */
 __attribute__((constructor)) static void
 init(void)
 {
@@ -58,7 +58,7 @@ ahead_of(clockid_t id)
     }
 }
 
-/* Calls may come before the constructor, of what was loaded earlier. */
+/* Libraries loaded earlier may call this before the constructor. */
 int
 clock_gettime(clockid_t id, struct timespec *ts)
 {

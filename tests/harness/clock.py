@@ -1,6 +1,6 @@
 """
-The clocks of a daemon: the monotonic one, which a test may advance for what takes minutes, such as a closed budget; and
-the wall clock, which may be set as somebody sets a host's.
+A daemon's clocks: the monotonic one, which a test may advance to shorten long waits, such as for a closed budget; and
+the wall clock, which may be set as on any host.
 """
 
 import pathlib
@@ -17,8 +17,8 @@ class Clock:
         clock.advance(300)
         clock.set_wall(-120)        # two minutes slow
 
-    Each leaves the other alone, and the timers that the kernel has already: what is due by the new time happens when
-    something else wakes the daemon up, say a request.
+    The clocks are independent of each other. Timers that were passed to the kernel do not change: what has become due
+    happens when something else wakes the daemon, such as a request.
     """
 
     def __init__(self, tmp: pathlib.Path) -> None:
@@ -37,7 +37,7 @@ class Clock:
         self._write()
 
     def set_wall(self, seconds: float) -> None:
-        """So far it is ahead of ours from now on."""
+        """Sets the difference to our own clock, in seconds."""
         self._wall = seconds
         self._write()
 

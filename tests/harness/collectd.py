@@ -1,4 +1,4 @@
-"""Runs collectd with the plugin, in a directory of its own, and reads back what it reports."""
+"""Runs collectd with the plugin in its own directory, and reads back what it reports."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ BINARY = os.environ.get("AIS_COLLECTD") or shutil.which("collectd", path=os.defp
 PLUGIN_DIR = BUILD / "collectd"
 STOCK_PLUGIN_DIR = pathlib.Path("/usr/lib/collectd")
 
-# Short, so that tests are; long enough for a busy machine to answer within nine tenths of it.
+# Short, to keep tests short, but long enough for a busy machine to respond within nine tenths of it.
 INTERVAL = 0.4 * SLOWNESS ** 0.5
 
 # One report: values by "PLUGIN_INSTANCE/TYPE[-TYPE_INSTANCE]".
@@ -63,9 +63,8 @@ LoadPlugin csv
 @dataclasses.dataclass
 class Config:
     """
-    aisearch is what stands in the <Plugin aisearch> block, with @INTERVAL@ for the interval; None: there is no such
-    block. extra comes before, where plugins of collectd's own may be loaded. Without csv, nothing is there to be read
-    back.
+    aisearch is the content of the <Plugin aisearch> block, in which @INTERVAL@ stands for the interval; None: no such
+    block. extra precedes it and may load collectd's own plugins. Without csv, no values can be read back.
     """
 
     aisearch: str | None
@@ -89,7 +88,7 @@ class Refusal:
 
 
 def refusal(config: Config, tmp: pathlib.Path) -> Refusal:
-    """How collectd -T leaves that is started with a wrong configuration. Fails where it stays."""
+    """Runs collectd -T with an invalid configuration and returns how it exited. Fails if it does not exit."""
     collectd = Collectd(tmp, config)
     try:
         collectd.launch("-T")
@@ -117,8 +116,8 @@ class Collectd:
     with Collectd(tmp, Config(aisearch='<Account "docs"> ... </Account>')) as collectd:
         collectd.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1)
 
-    Leaving the block stops it (SIGTERM), which has to take less than stop_timeout seconds, and checks what sanitizers
-    and valgrind say about our code, and that no credential stands in its log or its values.
+    Leaving the block stops it by SIGTERM, which must take less than stop_timeout seconds, and checks that sanitizers
+    and valgrind report nothing about our code, and that its log and values contain no credential.
     """
 
     def __init__(self, tmp: pathlib.Path, config: Config, stop_timeout: float = 5,
@@ -130,7 +129,7 @@ class Collectd:
         self._environment = {**memory.environment(self.prefix, preload), **(env or {})}
         self._process: subprocess.Popen | None = None
 
-    # Life.
+    # Starting and stopping.
 
     def __enter__(self) -> "Collectd":
         self.start()
@@ -151,7 +150,7 @@ class Collectd:
             raise AssertionError(f"collectd did not start:\n{self.log()}{self.stderr()}")
 
     def launch(self, *options: str) -> None:
-        """Starts it, in the foreground, and does not wait."""
+        """Starts it in the foreground, without waiting."""
         self._conf.write_text(self.config.text(self.prefix))
         with (self.prefix / "stderr").open("wb") as stderr:
             self._process = process.start([*memory.valgrind(self.prefix), BINARY, "-C", self._conf, "-f", *options],
@@ -159,7 +158,7 @@ class Collectd:
                                           stdout=subprocess.DEVNULL, stderr=stderr)
 
     def read_once(self) -> int:
-        """Runs collectd -T, which reads once and leaves; returns its exit status."""
+        """Runs collectd -T, which reads once and exits; returns its exit status."""
         self.launch("-T")
         try:
             return net.wait_until(lambda: self.exited() is not None, 15, "collectd -T to leave") and self.exited()
@@ -167,7 +166,7 @@ class Collectd:
             self.stop()
 
     def exited(self) -> int | None:
-        """Its exit status, or None while it runs."""
+        """Its exit status, or None while it is running."""
         return self._process.poll()
 
     def _up_or_gone(self) -> bool:
@@ -175,8 +174,8 @@ class Collectd:
 
     def stop(self) -> float:
         """
-        Sends SIGTERM and returns how many seconds it took to leave. Fails where that is more than stop_timeout, or where
-        sanitizers or valgrind have something to say about our code.
+        Sends SIGTERM and returns the seconds until it exited. Fails if that takes more than stop_timeout, or if
+        sanitizers or valgrind report anything about our code.
         """
         if self._process is None:
             return 0.0
@@ -203,7 +202,7 @@ class Collectd:
     # Values.
 
     def series(self, name: str, plugin: str = "aisearch") -> list[tuple[float, float]]:
-        """(time, value) of one series, "PLUGIN_INSTANCE/TYPE[-TYPE_INSTANCE]", in the order of their times."""
+        """Returns (time, value) of a series, "PLUGIN_INSTANCE/TYPE[-TYPE_INSTANCE]", in chronological order."""
         plugin_instance, _, type_name = name.rpartition("/")
         directory = self.prefix / "csv" / "test" / "-".join(filter(None, [plugin, plugin_instance]))
         dated = re.compile(re.escape(type_name) + r"-\d{4}-\d\d-\d\d")
@@ -211,8 +210,8 @@ class Collectd:
 
     def reports(self, account: str) -> list[tuple[float, Report]]:
         """
-        All that was reported about an account, report by report. Values of one report carry one time. The last report
-        is left out: more of it may be to come.
+        Returns all reports about an account. All values of a report have the same time. The last report is omitted,
+        since it may be incomplete.
         """
         by_time: dict[float, Report] = {}
         for directory in _files(self.prefix / "csv" / "test"):
@@ -226,7 +225,7 @@ class Collectd:
         return sorted(by_time.items())[:-1]
 
     def last_report(self, account: str) -> tuple[float, Report]:
-        """The last of reports(), which is whole, or nothing at time 0; cheap where there are many accounts."""
+        """Returns the last of reports(), or an empty one at time 0; fast even with many accounts."""
         by_time: dict[float, Report] = {}
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self.prefix / "csv" / "test"):
@@ -240,7 +239,7 @@ class Collectd:
 
     def wait_report(self, account: str, condition: Callable[[Report], object] = lambda report: True,
                     timeout: float = 10, since: float = 0.0, what: str = "a report") -> Report:
-        """Waits for a report, not older than since, that meets the condition."""
+        """Waits for a report, made at since or later, that meets the condition."""
         def look() -> Report | None:
             return next((report for when, report in self.reports(account) if when >= since and condition(report)), None)
 
@@ -252,14 +251,14 @@ class Collectd:
         return self.wait_report(account, condition, timeout, time.time(), what)
 
     def wait_reads(self, count: int, account: str = "docs") -> None:
-        """So many more reports, all of them whole."""
+        """Waits for so many more complete reports."""
         done = len(self.reports(account)) + count
         net.wait_until(lambda: len(self.reports(account)) >= done, 10 + 2 * count * INTERVAL, f"{count} reads", every=0.05)
 
     # Logs.
 
     def notifications(self) -> list[Notification]:
-        """Of the plugin, as collectd's own logfile plugin writes them."""
+        """The plugin's notifications, as written by collectd's logfile plugin."""
         found = (_NOTIFICATION.search(line) for line in self.log_lines("Notification: "))
         return [Notification(m[1], f"{m[2]}/{m[3]}", m[4]) for m in found]
 
@@ -270,21 +269,21 @@ class Collectd:
         return _text(self.prefix / "stderr")
 
     def log_lines(self, pattern: str) -> list[str]:
-        """Lines of the log that match a regular expression."""
+        """Returns the lines of the log that match a regular expression."""
         return [line for line in self.log().splitlines() if re.search(pattern, line)]
 
     def wait_log(self, pattern: str, timeout: float = 10) -> str:
-        """Waits for the first line that matches."""
+        """Waits for the first line that matches and returns it."""
         return net.wait_until(lambda: self.log_lines(pattern), timeout, f'"{pattern}" in the log')[0]
 
     def show_log(self, lines: int = 60) -> None:
-        """Prints the end of the log, for the one who has to find out."""
+        """Prints the end of the log, for debugging."""
         tail = self.log().splitlines()[-lines:]
         print(f"--- {self.prefix}/collectd.log", *tail, self.stderr(), sep="\n", file=sys.stderr)
 
 
 class BackgroundCollectd(Collectd):
-    """One that goes to the background by itself, as without systemd."""
+    """Runs collectd in the background, as without systemd."""
 
     def launch(self) -> None:
         self._conf.write_text(self.config.text(self.prefix))
@@ -323,17 +322,17 @@ def _files(directory: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _rows(path: pathlib.Path) -> list[tuple[float, float]]:
-    """Of a file of the csv plugin: time and (first) value of each line, but for one that is still being written."""
+    """Returns time and (first) value of each line in a file of the csv plugin, except a line still being written."""
     text = _text(path)
     lines = text[:text.rfind("\n") + 1].splitlines()[1:]
     return [(float(fields[0]), float(fields[1])) for fields in (line.split(",") for line in lines)]
 
 
 def _last_rows(path: pathlib.Path) -> list[tuple[float, float]]:
-    """Two or three of them."""
+    """Returns the last two or three of them."""
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - 80))
-        lines = file.read().decode().split("\n")[1:-1]  # the first is not whole, or the heading; the last is empty
+        lines = file.read().decode().split("\n")[1:-1]  # the first one is partial or the heading; the last one is empty
     return [(float(fields[0]), float(fields[1])) for fields in (line.split(",") for line in lines)]
 
 

@@ -1,4 +1,4 @@
-"""A second nginx, without our module: TLS and HTTP/2 in front of the simulator, with good and bad certificates."""
+"""A second nginx without our module: TLS and HTTP/2 in front of the simulator, with good and bad certificates."""
 
 import json
 import pathlib
@@ -7,7 +7,7 @@ import textwrap
 
 from .nginx import Config, Nginx
 
-# Names below .test are resolved by harness.stall's slow_dns.
+# harness.stall's slow_dns resolves names below .test.
 _NAMES = "DNS:localhost,DNS:*.test,DNS:*.slow.test,IP:127.0.0.1"
 
 _CA_CONF = """\
@@ -30,12 +30,12 @@ commonName = supplied
 
 class Certificates:
     """
-    A certification authority of our own (ca_file) and what it signed, made by openssl:
+    A private certification authority (ca_file) and the certificates that it has signed, made by openssl:
 
         good         for localhost, 127.0.0.1, *.test and *.slow.test
         wrong_host   for another name
         expired      years ago
-        self_signed  by itself instead
+        self_signed  not signed by the authority
     """
 
     KINDS = ("good", "wrong_host", "expired", "self_signed")
@@ -84,11 +84,11 @@ class Edge:
     """
     with Edge(tmp, certificates, simulator.unix) as edge:
         edge.url("good")         # https://localhost:PORT/client/v4
-        edge.requests()          # what came in: protocol, connection, ...
+        edge.requests()          # what was requested: protocol, connection, ...
 
-    One port for each certificate, one named old_tls that speaks TLS 1.1 at most, and one without TLS (plain_url). http2=False leaves HTTP/1.1 alone.
-    The upstream is the path of a Unix socket, or HOST:PORT.
-    server takes more directives for each of these servers.
+    There is one port for each certificate, one named old_tls that speaks TLS 1.1 at most, and one without TLS
+    (plain_url). http2=False disables HTTP/2. The upstream is the path of a Unix socket, or HOST:PORT. server has
+    additional directives for each of these servers.
     """
 
     def __init__(self, tmp: pathlib.Path, certificates: Certificates, upstream: str, http2: bool = True,
@@ -116,9 +116,10 @@ class Edge:
 
     def requests(self) -> list[dict]:
         """
-        What the edge has answered, in order: server (the certificate's kind), protocol ("HTTP/2.0"), tls, sni, resumed
-        ("r" or "."), connection (a number), nth (of that connection), uri, status, ended (when the answer was out, of
-        time.time()), took (seconds). nginx writes a line a moment after the answer: wait for it with net.wait_until().
+        Returns the requests that the edge has answered, in order: server (the kind of certificate), protocol
+        ("HTTP/2.0"), tls, sni, resumed ("r" or "."), connection (a number), nth (on that connection), uri, status,
+        ended (when the response was sent, by time.time()), took (seconds). nginx writes a line shortly after the
+        response, so wait for it with net.wait_until().
         """
         return [json.loads(line) for line in self.nginx.access_log("edge.log")]
 

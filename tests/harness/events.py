@@ -1,4 +1,4 @@
-"""A client of text/event-stream (WHATWG HTML, 9.2.6) over HTTP/1.1, by the letter of the standard."""
+"""A strict text/event-stream client (WHATWG HTML, 9.2.6) over HTTP/1.1."""
 
 import dataclasses
 import time
@@ -11,20 +11,20 @@ from . import SLOWNESS, net
 class Event:
     type: str
     data: str
-    id: str  # the last event id when it was dispatched
+    id: str  # the last event id when the event was dispatched
 
 
 class Stream:
-    """One connection with one response; events come one by one."""
+    """One connection with one response; events are read one by one."""
 
     def __init__(self, address: net.Address, target: str, headers: Iterable[tuple[str, str]] = (),
                  timeout: float = 10) -> None:
         self._connection = net.Connection(address, timeout)
         self.sock = self._connection.sock
         self._timeout = timeout * SLOWNESS
-        self._raw = b""  # as it came
-        self._text = b""  # without chunks, from the last event on
-        self.ended = False  # the response has ended as it should
+        self._raw = b""  # as received
+        self._text = b""  # without chunk headers, from the last event on
+        self.ended = False  # the response has ended properly
         self.comments = 0
         self.retry: int | None = None
         self.last_id = ""
@@ -44,7 +44,7 @@ class Stream:
         return self.response.header(name)
 
     def next(self, timeout: float | None = None) -> Event | None:
-        """The next event; None: the response has ended. Fails where none comes in time."""
+        """Returns the next event, or None if the response has ended. Fails on timeout."""
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout * SLOWNESS)
         while True:
             event = self._take_event()
@@ -55,7 +55,7 @@ class Stream:
             self._receive(deadline)
 
     def nothing_for(self, seconds: float) -> None:
-        """No event comes in this time, and no end."""
+        """Checks that neither an event nor the end arrives in this time."""
         try:
             event = self.next(seconds / SLOWNESS)
         except TimeoutError:
@@ -63,7 +63,7 @@ class Stream:
         raise AssertionError(f"came: {event}")
 
     def rest(self, timeout: float | None = None) -> list[Event]:
-        """All events until the end."""
+        """Returns all events until the end."""
         return list(iter(lambda: self.next(timeout), None))
 
     def _receive(self, deadline: float) -> None:
@@ -111,7 +111,7 @@ class Stream:
             self.ended = length == 0
 
     def _take_event(self) -> Event | None:
-        """What stands before the next empty line; None where there is none yet."""
+        """Returns the text before the next empty line, or None if there is none yet."""
         while b"\n\n" in self._text:
             block, _, self._text = self._text.partition(b"\n\n")
             event = self._dispatch(block.decode().split("\n"))

@@ -1,4 +1,4 @@
-"""The files of config/, as they stand but for their places and times."""
+"""The files of config/, unchanged except for paths and times."""
 
 import pathlib
 
@@ -14,7 +14,7 @@ COLLECTD_HANDBOOK = ('#<Instance "handbook">', '<Instance "handbook">\n</Instanc
 
 
 def config_text(name: str, *replacements: tuple[str, str | int | pathlib.Path]) -> str:
-    """A file of config/, with each of these replaced, which have to be there."""
+    """Returns a file of config/ with the given replacements, whose old texts must be in it."""
     text = (CONFIG / name).read_text()
     for old, new in replacements:
         assert old in text, f"{name} has no {old}"

@@ -1,14 +1,14 @@
-"""A day in the life of many instances, for the simulator: jobs that come, run and end by a plan known in advance."""
+"""A day of many instances, for the simulator: jobs that appear, run and end according to a plan known in advance."""
 
 import heapq
 import random
 
 DAY = 86400
-SYNC = 6 * 3600  # instances sync by themselves this often
-SHORTEST, LONGEST = 120, 1200  # seconds that a job runs
-LONGEST_WAIT = 30  # seconds that a job is queued
+SYNC = 6 * 3600  # the sync interval of the instances
+SHORTEST, LONGEST = 120, 1200  # how long a job runs, in seconds
+LONGEST_WAIT = 30  # how long a job is queued, in seconds
 
-# How jobs end, and how many of a hundred do so.
+# How jobs end, in percent.
 ENDS = {"completed": 88, "error: could not read the source": 8, "cancelled by user": 4}
 
 
@@ -18,19 +18,19 @@ def names(count: int) -> list[str]:
 
 def day(instances: int, seed: int = 1, seconds: int = DAY, most_active: int = 60, at_random: float = 2.0) -> list[dict]:
     """
-    Orders to Simulator.instances(): each instance syncs every six hours, beginning whenever it likes, and at_random
-    times a day besides; never are more than so many jobs active at once. All times are in seconds from when the orders
-    are given. The same seed makes the same day.
+    Returns orders for Simulator.instances(): each instance syncs every six hours, starting at a random time, and
+    at_random more times per day; at most most_active jobs are active at once. Times are in seconds after the orders.
+    The same seed gives the same day.
     """
     dice = random.Random(seed)
     wanted = sorted(_wanted(instances, seconds, at_random, dice))
     jobs: dict[int, list[dict]] = {n: [] for n in range(instances)}
-    ends: list[float] = []  # of those that are active
+    ends: list[float] = []  # of active jobs
     for number, (at, n, source) in enumerate(wanted):
         while ends and ends[0] <= at:
             heapq.heappop(ends)
         if len(ends) == most_active:
-            at = heapq.heappop(ends)  # it waits until one has ended
+            at = heapq.heappop(ends)  # waits until one has ended
         job = _job(number, at, source, dice)
         heapq.heappush(ends, job["ends_in"])
         jobs[n].append(job)
@@ -48,7 +48,7 @@ def _wanted(instances: int, seconds: int, at_random: float, dice: random.Random)
 
 
 def _times(mean: float, dice: random.Random) -> int:
-    """Whole, and so many on average."""
+    """A random integer with that mean."""
     return int(mean) + (dice.random() < mean % 1)
 
 
@@ -60,14 +60,14 @@ def _job(number: int, at: float, source: str, dice: random.Random) -> dict:
 
 
 def at_once(instances: int, at: float = 0.0, seed: int = 2) -> list[dict]:
-    """The same, of a job on each of them that begins at that moment."""
+    """The same, with a job on each instance that starts at that moment."""
     dice = random.Random(seed)
     return [{"name": name, "jobs": [{**_job(n, at, "user", dice), "id": f"at-once-{n:06}"}]}
             for n, name in enumerate(names(instances))]
 
 
 def most_active(orders: list[dict]) -> int:
-    """How many jobs are queued or running at once, at most."""
+    """The largest number of jobs that are queued or running at once."""
     steps = [(job[key], change) for order in orders for job in order["jobs"]
              for key, change in (("appears_in", 1), ("ends_in", -1))]
     active = most = 0

@@ -1,11 +1,12 @@
 /*
- * An upstream that sends as fast as it can, and never ends: flood HOW HEAD PIECE [CERTIFICATE KEY ALPN]
+ * An upstream that sends endless data as fast as it can: flood HOW HEAD PIECE [CERTIFICATE KEY ALPN]
  *
- * It says its port, and then to each connection what the file HEAD holds, and what PIECE holds again and again. Without a
- * certificate it does so as soon as it hears something; with one, in TLS, after a request, in the way HOW:
+ * It prints its port. To each connection it sends the content of the file HEAD, and then that of PIECE repeatedly.
+ * Without a certificate, it starts as soon as it receives something; with one, it uses TLS and starts after a request,
+ * in the way HOW:
  *
- *     data     records as large as they can be        bytes    records of one byte
- *     tickets  new tickets for the session            keys     new keys
+ *     data     the largest possible records           bytes    records of one byte
+ *     tickets  new session tickets                    keys     new keys
  */
 
 #define _GNU_SOURCE
@@ -59,7 +60,7 @@ static bool send_all(int fd, struct text text)
     return true;
 }
 
-/* So that the other side never waits for room. */
+/* So that the other side never blocks while writing. */
 static void drain(int fd)
 {
     static __thread char waste[65536];
@@ -82,7 +83,7 @@ static bool write_all(SSL *ssl, struct text text, size_t most)
     return true;
 }
 
-/* Whether a whole request is there: of HTTP/1.1, or of HTTP/2, one frame after the other. */
+/* Whether a complete request has been received: HTTP/1.1, or HTTP/2 frame by frame. */
 static bool has_request(const unsigned char *data, size_t len)
 {
     size_t at = PREFACE_LEN;

@@ -1,5 +1,6 @@
 """
-An upstream that floods at the full speed of loopback: with frames of HTTP/2, inside of HTTP/1.1, or with TLS itself.
+An upstream that floods the client at the full speed of loopback: with HTTP/2 frames, within HTTP/1.1, or with TLS
+itself.
 
     with flood.Flood(tmp, certificates, "empty DATA") as url: ...     # https://localhost:PORT/client/v4
 """
@@ -15,9 +16,9 @@ _MIB = 1 << 20
 
 class Way(NamedTuple):
     head: bytes
-    piece: bytes  # again and again
-    protocol: str | None = "h2"  # of ALPN; None: before there is any, while the client waits for a handshake
-    how: str = "data"  # of flood.c
+    piece: bytes  # sent repeatedly
+    protocol: str | None = "h2"  # for ALPN; None: before any protocol, while the client waits for the handshake
+    how: str = "data"  # a mode of flood.c
     tls: bool = True
 
 

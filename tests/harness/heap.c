@@ -1,6 +1,6 @@
 /*
- * For LD_PRELOAD: whenever nginx's master has nothing more to do, it writes how many bytes of its heap are in use to the
- * file AIS_HEAP, a line each time.
+ * For LD_PRELOAD: whenever nginx's master is idle, writes the number of heap bytes in use to the file AIS_HEAP, as a
+ * new line.
  */
 
 #define _GNU_SOURCE

@@ -1,11 +1,11 @@
 """
-One client that means harm, in a process of its own, as fast as it can:
+A malicious client in its own process, as fast as possible:
 
     with Hostile(nginx.address, "abandons"):
-        ...                                     # what others notice of it
+        ...                                     # check the effect on others
 
-WAYS has the ways. They ask for resources below PREFIX, of an instance with jobs "slow" (a look-up takes long) and "done"
-(it is in the cache), and with a log of "done" that is too large for a socket's buffers.
+WAYS lists the ways. They request resources below PREFIX, of an instance with the jobs "slow" (a lookup takes long) and
+"done" (it is cached), and with a log of "done" that is too large for a socket's buffers.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ from . import TESTS, http2, net, process
 
 PREFIX = "/client/v4/instances/docs"
 
-_CONNECTIONS = 100  # that are held at once; no more than anybody may have of a web server
-_ROUND = 0.05  # seconds, between the rounds of those who only hold what they have
+_CONNECTIONS = 100  # concurrent ones; no more than a web server should allow anyone
+_ROUND = 0.05  # seconds between the rounds of clients that only hold connections
 
 
 class Hostile:
-    """address is where it connects to: of HTTP/2 for the ways that begin with h2."""
+    """address is the server's; for the ways that begin with h2, one with HTTP/2."""
 
     def __init__(self, address: net.Address, way: str) -> None:
         self._order = {"address": address, "way": way}
@@ -48,7 +48,7 @@ class Hostile:
         self._process.stdout.close()
 
 
-# Each is a generator that does a bit of harm at each step.
+# Each is a generator that does a bit of harm per step.
 
 
 def _connect(address: net.Address) -> socket.socket:
@@ -67,7 +67,7 @@ def _get(path: str, *headers: tuple[str, str]) -> bytes:
 
 
 def _hold(address: net.Address, data: bytes, more: bytes = b""):
-    """As many connections as it may have, each with this request, and with more of it in each round."""
+    """Holds as many connections as allowed, each with this request, and sends more of it in each round."""
     held: list[socket.socket] = []
     while True:
         while len(held) < _CONNECTIONS:
@@ -82,7 +82,7 @@ def _hold(address: net.Address, data: bytes, more: bytes = b""):
 
 
 def _lives(sock: socket.socket, more: bytes) -> bool:
-    """Whether it can be held on to. An answer is left where it is, unless it is to more than one request."""
+    """Whether to keep the connection. A response is not read, unless there are several requests."""
     try:
         sock.sendall(more)
         return not more or not _has_something(sock)
@@ -91,17 +91,17 @@ def _lives(sock: socket.socket, more: bytes) -> bool:
 
 
 def _has_something(sock: socket.socket) -> bool:
-    """An answer, or an end."""
+    """A response or the end of the connection."""
     return select.select([sock], [], [], 0)[0] != []
 
 
 def _waits(address):
-    """Many connections on one key that is slow."""
+    """Many connections that request the same slow resource."""
     return _hold(address, _get("/jobs/slow"))
 
 
 def _half_closes(address):
-    """The same with a FIN behind each request: more and more of them, since nobody holds them."""
+    """The same, but half-closes after each request: more and more requests, since connections are not held."""
     held: list[socket.socket] = []
     while True:
         held.append(_connect(address))
@@ -113,7 +113,7 @@ def _half_closes(address):
 
 
 def _abandons(address):
-    """Connects, asks, and is gone."""
+    """Connects, sends a request and disconnects."""
     while True:
         sock = _connect(address)
         sock.sendall(_get("/jobs/slow"))
@@ -140,7 +140,7 @@ def _sends_large_headers(address):
 
 
 def _sends_bodies(address):
-    """Of requests that are refused."""
+    """Bodies of requests that are refused."""
     with contextlib.ExitStack() as stack:
         while True:
             sock = stack.enter_context(_connect(address))
@@ -152,7 +152,7 @@ def _sends_bodies(address):
 
 
 def _pipelines(address):
-    """Hits, and misses among them, and reads what comes of it."""
+    """Pipelines hits and some misses, and reads the responses."""
     data = (_get("/jobs/done") * 20 + _get("/jobs/slow") + _get("/jobs/done?page=0")) * 10
     while True:
         with _connect(address) as sock:
@@ -165,7 +165,7 @@ def _pipelines(address):
 
 
 def _is_refused(address):
-    """As often as it can, in each way that there is."""
+    """Requests that are refused, as often as possible, for all reasons."""
     data = b"".join(map(_get, ("/jobs/done?page=0", "/jobs/a%2f", "/nonsense", "/jobs/done/logs?per_page=501")))
     data += net.format_request("/client/v4/instances/foreign/jobs/a") + net.format_request("/client/v4/" + "x" * 3000)
     while True:
@@ -178,7 +178,7 @@ def _is_refused(address):
 
 
 def _h2(address, requests):
-    """Connections of HTTP/2, each with steps of frames that requests(stream) makes."""
+    """HTTP/2 connections; each step sends the frames that requests(stream) returns."""
     while True:
         with _connect(address) as sock, contextlib.suppress(OSError):
             sock.sendall(http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0))
@@ -196,17 +196,17 @@ def _h2_headers(stream: int, path: str) -> bytes:
 
 
 def _h2_resets(address):
-    """Asks for what is slow, and resets the stream at once."""
+    """Requests slow resources and resets the streams at once."""
     return _h2(address, lambda stream: _h2_headers(stream, "/jobs/slow") + http2.rst_stream(stream, http2.CANCEL))
 
 
 def _h2_asks(address):
-    """Hits and misses, and does not wait for any of them."""
+    """Requests hits and misses without waiting for responses."""
     return _h2(address, lambda stream: _h2_headers(stream, "/jobs/slow" if stream % 8 == 1 else "/jobs/done"))
 
 
 def _asks(address, targets):
-    """For one after the other, on one connection."""
+    """Requests one target after the other on one connection."""
     connection = None
     for target, headers in targets:
         try:
@@ -218,18 +218,18 @@ def _asks(address, targets):
 
 
 def _scans_jobs(address):
-    """That do not exist."""
+    """Jobs that do not exist."""
     return _asks(address, ((f"{PREFIX}/jobs/{random.randrange(1 << 60):x}", ()) for _ in itertools.count()))
 
 
 def _scans_lists(address):
-    """Each page and per_page is another answer."""
+    """Each page and per_page is another entry."""
     return _asks(address, ((f"{PREFIX}/jobs?page={page}&per_page={size}", ())
                            for page in itertools.count(1) for size in range(1, 51)))
 
 
 def _bypasses(address):
-    """One URL, which is good for a call of the API each time."""
+    """One URL that costs a call of the API each time."""
     return _asks(address, itertools.repeat((f"{PREFIX}/jobs/done", [("Pragma", "no-cache")])))
 
 

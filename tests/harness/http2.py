@@ -1,4 +1,4 @@
-"""The server's side of HTTP/2 in raw frames (RFC 9113), so that it can say what no library would."""
+"""The server side of HTTP/2 in raw frames (RFC 9113), to send what no library would."""
 
 import base64
 import struct
@@ -17,11 +17,11 @@ END_HEADERS, PADDED, PRIORITY = 0x4, 0x8, 0x20
 NO_ERROR, INTERNAL_ERROR, REFUSED_STREAM, CANCEL = 0, 2, 7, 8
 ENHANCE_YOUR_CALM = 11
 
-MAX_CONCURRENT_STREAMS = 3  # of SETTINGS
+MAX_CONCURRENT_STREAMS = 3  # in SETTINGS
 
 
 def raw(data: bytes, **more) -> dict:
-    """A step of a script."""
+    """Returns a step of a script."""
     return {**more, "send_b64": base64.b64encode(data).decode()}
 
 
@@ -35,7 +35,7 @@ def headers(stream: int, status: int = 200, fields: list[tuple[str, str]] = (), 
 
 
 def block(fields: list[tuple[str, str]]) -> bytes:
-    """Encoded without the dynamic table, so that each block stands alone."""
+    """Encodes without the dynamic table, so that each block is independent."""
     return hpack.Encoder().encode([(name, value, True) for name, value in fields])
 
 
@@ -58,8 +58,8 @@ def goaway(last_stream: int, code: int) -> bytes:
 def serve(connection: Connection, respond: Callable[[int, dict[str, str]], list[dict]],
           is_over: Callable[[], bool]) -> None:
     """
-    Plays the script that respond() has for each request, of which it is told the stream and the header fields; until
-    is_over(), or a script ends the connection.
+    Runs the script that respond() returns for each request, given its stream and header fields, until is_over() is true
+    or a script ends the connection.
     """
     decoder = hpack.Decoder()
     if connection.read_exactly(len(PREFACE)) != PREFACE:

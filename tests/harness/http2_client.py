@@ -1,4 +1,4 @@
-"""A client of HTTP/2 that sends what it is told, and takes as much as it wants (RFC 9113)."""
+"""An HTTP/2 client that sends exactly what it is given and reads as much as it is asked to (RFC 9113)."""
 
 import collections
 import dataclasses
@@ -12,12 +12,12 @@ from . import SLOWNESS, canary, net
 from .http2 import (ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
                     WINDOW_UPDATE, block, frame, rst_stream, setting)
 
-_INITIAL_WINDOW_SIZE = 4  # of SETTINGS
+_INITIAL_WINDOW_SIZE = 4  # in SETTINGS
 
 
 @dataclasses.dataclass
 class Stream:
-    """What has come of one response."""
+    """The response on one stream."""
 
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     body: bytes = b""
@@ -31,7 +31,7 @@ class Client:
         stream = client.get("/", [("accept", "text/event-stream")])
         client.until(lambda: stream.ended)
 
-    Each response may be as long as window says; client.open_window() lets more come. That of the connection is large.
+    window limits the length of each response; client.open_window() allows more. The connection's window is large.
     """
 
     def __init__(self, address: net.Address, window: int = 1 << 30) -> None:
@@ -62,7 +62,7 @@ class Client:
         self._sock.sendall(frame(WINDOW_UPDATE, 0, number, struct.pack(">I", size)))
 
     def until(self, condition, timeout: float = 10) -> None:
-        """Reads until the condition holds."""
+        """Reads until the condition is true."""
         deadline = time.monotonic() + timeout * SLOWNESS
         while not condition():
             self._sock.settimeout(max(deadline - time.monotonic(), 0.001))

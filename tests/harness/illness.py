@@ -1,12 +1,12 @@
 """
-Upstreams that go wrong in one way each, for as long as a test wants, and give proper answers before and after that.
+Upstreams that each fail in one way for as long as a test wants, and respond properly before and after that.
 
     with Upstream(Illness(answers=lambda job: stall.truncated()), certificates) as upstream:
         upstream.url()           # http://127.0.0.1:PORT/client/v4
         upstream.fall_ill()
         ...
         upstream.recover()
-        upstream.heads           # of all requests that it got
+        upstream.heads           # of all requests it has received
 """
 
 import contextlib
@@ -27,20 +27,20 @@ BASE = "/client/v4"
 
 @dataclasses.dataclass(frozen=True)
 class Illness:
-    """What is not as it should be. Of an upstream without TLS, or with it, or with HTTP/2 over it."""
+    """What fails. The upstream is one without TLS, with TLS, or with HTTP/2 over TLS."""
 
-    listens: str = "yes"  # or "no": connections are refused; "full": they get no answer
-    greets: Script | None = None  # at once, to every connection, in the place of all else
-    answers: Callable[[str], Script] | None = None  # to the request for a job of this id
-    tls: str | None = None  # a kind of certificate; "old": nothing newer than TLS 1.1; "client": wants a certificate
-    frames: Callable[[int, str], Script] | None = None  # HTTP/2: to a stream, for a job
-    spares: str | None = None  # requests with this in their head get proper answers all the same
+    listens: str = "yes"  # or "no": connections are refused; "full": connects get no response
+    greets: Script | None = None  # sent at once on each connection, instead of everything else
+    answers: Callable[[str], Script] | None = None  # the response for a job with this id
+    tls: str | None = None  # a kind of certificate; "old": TLS 1.1 at most; "client": requires a client certificate
+    frames: Callable[[int, str], Script] | None = None  # HTTP/2: the response on a stream, for a job
+    spares: str | None = None  # requests with this text in their head get proper responses
 
 
 class Counted:
     """
-    Proper answers, body(job) after a delay, in seconds; and how many were under way at most until the first ones, that
-    many, had come.
+    Proper responses, body(job) after a delay in seconds; counts how many of the first requests were in progress at
+    once.
     """
 
     def __init__(self, body: Callable[[str], str], first: int, delay: float = 0.0) -> None:
@@ -68,7 +68,7 @@ class Counted:
 
 class Upstream:
     def __init__(self, illness: Illness, certificates: Certificates, well: Callable[[str, int], str]) -> None:
-        """well(job, version) is the body of a proper answer; the version grows with each recovery."""
+        """well(job, version) returns the body of a proper response; the version is incremented by each recovery."""
         self.heads: list[str] = []
         self.version = 1
         self._illness = illness
@@ -93,11 +93,11 @@ class Upstream:
         self._server.__exit__(*exc)
 
     def url(self, host: str = "127.0.0.1") -> str:
-        """With TLS, the same server has the name localhost too."""
+        """With TLS, the server is also reachable as localhost."""
         return f"{'https' if self._illness.tls else 'http'}://{host}:{self._port}{BASE}"
 
     def fall_ill(self) -> None:
-        """Requests and connections from now on are for the worse; connections that nobody uses now are closed."""
+        """From now on new requests and connections fail; idle connections are closed."""
         self.ill = True
         if self._illness.listens == "no":
             self._server.refuse()
@@ -115,7 +115,7 @@ class Upstream:
             self._server.listen()
 
     def hold(self) -> None:
-        """Requests and connections get nothing at all, neither good nor bad, until release()."""
+        """Requests and connections get no response of any kind until release()."""
         self._gate.clear()
 
     def release(self) -> None:
@@ -138,7 +138,7 @@ class Upstream:
                 break
 
     def _is_over(self, connection: stall.Connection, born_ill: bool) -> bool:
-        """Either this sees that the upstream has fallen ill, or fall_ill() sees that the connection is idle."""
+        """Either this notices that the upstream has fallen ill, or fall_ill() notices that the connection is idle."""
         connection.idle = True
         return self.ill and not born_ill
 
@@ -166,7 +166,7 @@ def _context(certificates: Certificates, kind: str, alpn: list[str]) -> ssl.SSLC
     context.set_alpn_protocols(alpn)
     if kind == "old":
         context.set_ciphers("DEFAULT@SECLEVEL=0")
-        with warnings.catch_warnings():  # which is right, and the point of it
+        with warnings.catch_warnings():  # which is right, and the purpose
             warnings.simplefilter("ignore", DeprecationWarning)
             context.minimum_version = ssl.TLSVersion.TLSv1
             context.maximum_version = ssl.TLSVersion.TLSv1_1

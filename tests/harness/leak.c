@@ -1,6 +1,6 @@
 /*
- * For LD_PRELOAD: a daemon that has this gives away each header that it hands to libcurl, on standard error and in shared
- * memory, so that a test can see that it would be found there.
+ * For LD_PRELOAD: leaks each header that a daemon passes to libcurl, to standard error and to shared memory, to verify
+ * that a test would find it there.
  */
 
 #define _GNU_SOURCE
@@ -13,7 +13,7 @@ struct curl_slist;
 
 typedef struct curl_slist *append(struct curl_slist *list, const char *text);
 
-/* At the end of the first large mapping, where a cache of a few answers has nothing. */
+/* At the end of the first large mapping, which a cache with a few entries does not use. */
 static void
 leak_into_shared_memory(const char *text)
 {
@@ -37,7 +37,7 @@ leak_into_shared_memory(const char *text)
 struct curl_slist *
 curl_slist_append(struct curl_slist *list, const char *text)
 {
-    /* that of collectd's plugin is in no scope that RTLD_NEXT would look at */
+    /* RTLD_NEXT does not search the scope of the libcurl that collectd's plugin has loaded */
     append *real = (append *) dlsym(dlopen("libcurl.so.4", RTLD_NOW), "curl_slist_append");
 
     dprintf(STDERR_FILENO, "%s\n", text);

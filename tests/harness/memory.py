@@ -1,4 +1,4 @@
-"""What watches the memory of a daemon under test: sanitizers and valgrind, and what they report about our code."""
+"""Checks a daemon's memory use: runs sanitizers and valgrind, and reads their reports about our code."""
 
 import os
 import pathlib
@@ -8,7 +8,10 @@ from . import PRELOAD, TESTS, VALGRIND
 
 
 def environment(directory: pathlib.Path, preload: list = ()) -> dict[str, str]:
-    """For the daemon. Sanitizers write into the directory. Leaks are valgrind's to find: daemons leave their own."""
+    """
+    Returns the daemon's environment. Sanitizers write to the directory. Leaks are left to valgrind, since daemons do
+    not free everything at exit.
+    """
     env = dict(os.environ)
     libraries = [*PRELOAD, *map(str, preload)]
     if libraries:
@@ -22,7 +25,7 @@ def environment(directory: pathlib.Path, preload: list = ()) -> dict[str, str]:
 
 
 def valgrind(directory: pathlib.Path) -> list[str]:
-    """What to put in front of the daemon's command line."""
+    """Returns the beginning of the daemon's command line."""
     if not VALGRIND:
         return []
     suppressions = TESTS / "valgrind.supp"
@@ -32,7 +35,7 @@ def valgrind(directory: pathlib.Path) -> list[str]:
 
 
 def check(directory: pathlib.Path) -> None:
-    """Fails where there are reports. They are complete once the daemon has left."""
+    """Fails if there are reports. They are complete when the daemon has exited."""
     reports = "".join(_text(path) for path in sorted(directory.glob("sanitizer.*")))
     assert not reports, f"sanitizer:\n{reports}"
     faults = "\n\n".join(block for path in directory.glob("valgrind.*") for block in valgrind_faults(_text(path)))
@@ -40,7 +43,7 @@ def check(directory: pathlib.Path) -> None:
 
 
 def valgrind_faults(log: str) -> list[str]:
-    """The blocks of a valgrind log that name our code."""
+    """Returns the blocks of a valgrind log that mention our code."""
     text = re.sub(r"^==\d+== ?", "", log, flags=re.MULTILINE)
     return [block for block in text.split("\n\n") if " at 0x" in block and re.search(r"\bais_|aisearch", block)]
 

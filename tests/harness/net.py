@@ -1,4 +1,4 @@
-"""A raw HTTP/1.1 client, bounded waiting, and what the kernel knows about a process."""
+"""A raw HTTP/1.1 client, waiting with timeouts, and the kernel's data about processes."""
 
 import concurrent.futures
 import contextlib
@@ -20,7 +20,7 @@ Address = tuple[str, int] | str
 
 def wait_until(condition: Callable[[], object], timeout: float = 5, what: str = "the condition",
                every: float = 0.01) -> object:
-    """Polls until condition() is true and returns what it returned. Fails after timeout seconds."""
+    """Polls until condition() is true and returns its result. Fails after timeout seconds."""
     deadline = time.monotonic() + timeout * SLOWNESS
     while True:
         value = condition()
@@ -32,7 +32,7 @@ def wait_until(condition: Callable[[], object], timeout: float = 5, what: str = 
 
 
 def free_port() -> int:
-    """A port that was free a moment ago. Where a server can bind to port 0 itself, let it."""
+    """Returns a port that was free a moment ago. Prefer port 0 if a server can bind to it."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
@@ -71,16 +71,16 @@ def http_server(answer: Callable[[bytes], bytes], content_type: str = "text/plai
 class Response:
     status: int
     reason: str
-    headers: list[tuple[str, str]]  # as they came, in order
+    headers: list[tuple[str, str]]  # as received, in order
     body: bytes
-    interim: list[int] = dataclasses.field(default_factory=list)  # statuses of 1xx answers before it
-    elapsed: float = 0.0  # seconds, where the client measured it
+    interim: list[int] = dataclasses.field(default_factory=list)  # status codes of preceding 1xx responses
+    elapsed: float = 0.0  # seconds, if measured by the client
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
     def header(self, name: str, default: str | None = None) -> str | None:
-        """The one value of a header. Fails where it came twice."""
+        """Returns the value of a header. Fails if there are several."""
         values = self.all(name)
         assert len(values) <= 1, f"{name} came {len(values)} times: {values}"
         return values[0] if values else default
@@ -90,11 +90,11 @@ class Response:
 
 
 class Closed(ConnectionError):
-    """The peer closed the connection before a whole answer."""
+    """The peer closed the connection before a complete response."""
 
 
 class Connection:
-    """One connection, kept alive: send any bytes, read answers one by one."""
+    """A persistent connection: send any bytes, read responses one by one."""
 
     def __init__(self, address: Address, timeout: float = 10) -> None:
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
@@ -122,7 +122,7 @@ class Connection:
 
     def request(self, target: str | bytes, headers: Iterable[tuple[str, str]] = (), method: str = "GET",
                 body: bytes = b"") -> Response:
-        """Sends the target as it is, whatever bytes it has. A Host is added where the headers have none."""
+        """Sends the target unchanged, whatever bytes it contains. Adds a Host header if there is none."""
         began = time.monotonic()
         self.send(format_request(target, headers, method, body))
         response = self.read_response(method)
@@ -141,7 +141,7 @@ class Connection:
         canary.check(self._buffer[-len(data) - len(canary.MARK):], "an answer")
 
     def take_response(self, method: str = "GET") -> Response | None:
-        """An answer from what was received; None where more has to come."""
+        """Returns a response from the received data, or None if it is incomplete."""
         parsed = parse_response(self._buffer, method, self._ended)
         if parsed is None:
             if self._ended:
@@ -151,7 +151,7 @@ class Connection:
         return response
 
     def at_eof(self) -> bool:
-        """Whether the peer closes without another byte; waits for it."""
+        """Waits, and returns whether the peer closes the connection without sending another byte."""
         try:
             return self._buffer == b"" and self.sock.recv(1) == b""
         except ConnectionResetError:
@@ -159,7 +159,10 @@ class Connection:
 
 
 def parse_response(data: bytes, method: str, ended: bool) -> tuple[Response, bytes] | None:
-    """The first answer in data and what is behind it, or None where it is not whole. ended: nothing more will come."""
+    """
+    Returns the first response in data and the data after it, or None if it is incomplete. ended: no more data will
+    arrive.
+    """
     interim = []
     while True:
         head, separator, rest = data.partition(b"\r\n\r\n")
@@ -224,13 +227,15 @@ def format_request(target: str | bytes, headers: Iterable[tuple[str, str]] = (),
 
 def request(address: Address, target: str | bytes, headers: Iterable[tuple[str, str]] = (), method: str = "GET",
             body: bytes = b"", timeout: float = 10) -> Response:
-    """One request on a connection of its own."""
+    """Sends one request on a new connection."""
     with Connection(address, timeout) as connection:
         return connection.request(target, [*headers, ("Connection", "close")], method, body)
 
 
 class InThreads:
-    """run() of each of these arguments in a thread of its own, which is to end when over is set: that ends the block."""
+    """
+    Calls run() with each of these arguments in its own thread. Leaving the block sets over, which ends the threads.
+    """
 
     def __init__(self, run: Callable[..., None], arguments: Iterable[tuple]) -> None:
         self.over = threading.Event()
@@ -248,7 +253,7 @@ class InThreads:
 
 
 def concurrently(count: int, job: Callable[[int], object]) -> list:
-    """Runs job(0) to job(count - 1) at the same time, each in a thread; their results, or the first exception."""
+    """Runs job(0) to job(count - 1) at once, each in a thread; returns their results, or raises the first exception."""
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         return list(pool.map(job, range(count)))
 
@@ -256,8 +261,8 @@ def concurrently(count: int, job: Callable[[int], object]) -> list:
 def concurrent_gets(address: Address, targets: Iterable[str], headers: Iterable[tuple[str, str]] = (),
                     timeout: float = 10) -> list[Response]:
     """
-    One GET for each target, all at the same time: every connection is made before the first request is sent, and one
-    thread waits for all answers, so that `elapsed` is what the server took even for a thousand of them.
+    Sends one GET for each target, all at once: all connections are opened before the first request is sent, and one
+    thread waits for all responses, so that `elapsed` is the server's time even for a thousand requests.
     """
     targets, headers = list(targets), list(headers)
     connections: list[Connection] = []
@@ -294,17 +299,19 @@ def _exchange(connections: list[Connection], requests: list[bytes], timeout: flo
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs; a zombie does not."""
+    """Whether the process is running; a zombie is not."""
     return _stat(pid)[:1] not in ([], ["Z"], ["X"])
 
 
 def children(pid: int) -> list[int]:
-    """Direct children of a process, in order."""
+    """The direct children of a process, in order."""
     return sorted(int(name) for name in os.listdir("/proc") if name.isdigit() and _stat(int(name))[1:2] == [str(pid)])
 
 
 def _stat(pid: int) -> list[str]:
-    """State, parent, and so on: proc(5), /proc/pid/stat behind the name. Empty where there is no such process."""
+    """
+    Parent, state and so on: proc(5), the fields of /proc/pid/stat after the name. Empty if there is no such process.
+    """
     try:
         with open(f"/proc/{pid}/stat", encoding="latin-1") as file:
             return file.read().rpartition(")")[2].split()
@@ -329,7 +336,7 @@ def _read(path: str) -> bytes:
 
 
 def open_fds(pid: int) -> dict[int, str]:
-    """What each descriptor of a process refers to."""
+    """The target of each descriptor of a process."""
     fds = {}
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -340,12 +347,12 @@ def open_fds(pid: int) -> dict[int, str]:
 
 
 def uid(pid: int) -> int:
-    """Whom a process runs as."""
+    """The user that a process runs as."""
     return int(_status(pid, "Uid").split()[1])
 
 
 def rss(pid: int) -> int:
-    """Resident memory of a process, in bytes."""
+    """The resident memory of a process, in bytes."""
     return int(_status(pid, "VmRSS").split()[0]) * 1024
 
 
@@ -358,18 +365,18 @@ def _status(pid: int, name: str) -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has spent."""
+    """The user and system time of a process."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def run_seconds(pid: int) -> float:
-    """As cpu_seconds(), to the nanosecond, of a process with one thread."""
+    """Like cpu_seconds(), but in nanosecond resolution and only for a process with one thread."""
     fields = _read(f"/proc/{pid}/schedstat").split()
     return int(fields[0]) / 1e9 if fields else 0.0
 
 
 def queued_seconds(pid: int) -> float:
-    """How long a process, or a thread, has waited for a processor although it could run."""
+    """How long a process or thread was runnable but had no processor."""
     fields = _read(f"/proc/{pid}/schedstat").split()
     return int(fields[1]) / 1e9 if fields else 0.0

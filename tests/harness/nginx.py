@@ -1,4 +1,4 @@
-"""Runs nginx with the module, in a prefix of its own, and looks at what it leaves behind."""
+"""Runs nginx with the module in its own prefix and checks what it leaves behind."""
 
 import contextlib
 import dataclasses
@@ -17,10 +17,10 @@ BINARY = os.environ.get("AIS_NGINX") or shutil.which("nginx", path=os.defpath + 
 DEBIAN_MODULES = pathlib.Path("/usr/lib/nginx/modules")
 MODULE = BUILD / "nginx" / "ngx_http_aisearch_module.so"
 
-# What no test should make nginx write.
+# Messages that no test should cause.
 _SUSPECT = re.compile(r"\[(?:alert|emerg|crit)\]|open socket")
 
-# Logs for canary to look through: of all variables, and, where the environment asks for it, of all there is to say.
+# Logs that canary searches: all variables, and debug messages if the environment asks for them.
 _VARIABLES = " ".join(f"$aisearch_{name}" for name in (
     "cache_status", "job_state", "job_id", "end_reason", "age", "fetch_time", "error"))
 _VARIABLES_LOG = f"log_format variables '{_VARIABLES}';\n    access_log @PREFIX@/variables.log variables;"
@@ -68,12 +68,12 @@ http {
 @dataclasses.dataclass
 class Config:
     """
-    The parts of a configuration: main, events, http and server go into the block of that name; server has a listen on a
-    port and on a socket already. modules are paths, or names of those in Debian's directory, such as
+    The parts of a configuration: main, events, http and server are inserted into the block with that name; server
+    already listens on a port and on a Unix socket. modules are paths, or names in Debian's directory such as
     "ngx_http_echo_module.so".
 
     In each part, @PREFIX@, @PORT@ and @SOCKET@ stand for the prefix, the port and the Unix socket. @PORT_NAME@, with
-    any name of capitals, is one more free port: Nginx.ports["NAME"].
+    any name in capitals, is another free port: Nginx.ports["NAME"].
     """
 
     http: str = ""
@@ -102,7 +102,7 @@ class Config:
 
 
 class Ports(dict):
-    """By name; a name that is new gets a free port. The one without a name is ""."""
+    """Ports by name; a new name gets a free port. The default port's name is ""."""
 
     def __missing__(self, name: str) -> int:
         while (port := net.free_port()) in self.values():
@@ -118,7 +118,7 @@ class ConfigTest:
 
 
 def config_test(config: Config, tmp: pathlib.Path, option: str = "-t") -> ConfigTest:
-    """What nginx -t (or -T) says about a configuration. The file is @PREFIX@/nginx.conf."""
+    """Returns the result of nginx -t (or -T) for a configuration. The file is @PREFIX@/nginx.conf."""
     prefix = _make_prefix(tmp)
     conf = prefix / "nginx.conf"
     conf.write_text(config.text(prefix, Ports()))
@@ -135,9 +135,9 @@ class Nginx:
     with Nginx(tmp, Config(http="aisearch_account docs { ... }", server="location / { ... }")) as nginx:
         assert nginx.get("/jobs/x").status == 200
 
-    Leaving the block stops it gracefully (SIGQUIT), which has to take less than stop_timeout seconds, and checks the
-    logs: no alert, no leaked socket, nothing from sanitizers or valgrind about our code, and no credential there or in
-    shared memory. A test that expects such a message names it by allow_log().
+    Leaving the block stops it gracefully (SIGQUIT), which must take less than stop_timeout seconds, and checks the
+    logs: no alert, no leaked socket, no report by sanitizers or valgrind about our code, and no credential in the logs
+    or in shared memory. A test that expects such a message declares it with allow_log().
     """
 
     def __init__(self, tmp: pathlib.Path, config: Config, preload: list = (), stop_timeout: float = 5,
@@ -152,7 +152,7 @@ class Nginx:
         self._allowed: list[str] = []
         self._leaks: list[str] = []
 
-    # Life.
+    # Starting and stopping.
 
     def __enter__(self) -> "Nginx":
         self.start()
@@ -168,7 +168,7 @@ class Nginx:
             self.show_log()
 
     def start(self) -> None:
-        """Starts on a free port; takes another one where somebody was faster."""
+        """Starts on free ports; retries with others if they were taken meanwhile."""
         for _ in range(5):
             self.ports = Ports()
             self._conf.write_text(self.config.text(self.prefix, self.ports))
@@ -200,8 +200,8 @@ class Nginx:
 
     def stop(self, signum: int = signal.SIGQUIT) -> None:
         """
-        SIGQUIT finishes what is under way, SIGTERM drops it. Fails where it takes longer than stop_timeout, or where
-        a process stays behind.
+        SIGQUIT lets requests finish, SIGTERM drops them. Fails if it takes longer than stop_timeout, or if a process
+        remains.
         """
         if self._process is None:
             return
@@ -218,13 +218,13 @@ class Nginx:
                     os.kill(pid, signal.SIGKILL)
 
     def write_config(self) -> None:
-        """What a reload by hand is to read."""
+        """Writes what a reload by hand will read."""
         self._conf.write_text(self.config.text(self.prefix, self.ports))
 
     def reload(self, config: Config | None = None, wait_old: bool = True) -> None:
         """
-        Sends SIGHUP, with a new configuration if there is one, and waits until the new workers run and the old ones
-        have left, or (without wait_old; needs a log of level info) at least accept no more.
+        Sends SIGHUP, with a new configuration if given, and waits until the new workers run and the old ones have
+        exited or (without wait_old; requires log level info) at least stopped accepting connections.
         """
         if config is not None:
             self.config = config
@@ -242,17 +242,17 @@ class Nginx:
         return f"{pid}#{pid}: gracefully shutting down" in self.error_log() or self._gone(pid)
 
     def signal(self, signum: int) -> None:
-        """To the master."""
+        """Sends a signal to the master."""
         self._process.send_signal(signum)
 
     @property
     def pid(self) -> int:
-        """Of the master."""
+        """The master's process id."""
         return self._process.pid
 
     def workers(self) -> list[int]:
         pids = net.children(self.pid)
-        if VALGRIND:  # there, nginx cannot change the title of a process
+        if VALGRIND:  # nginx cannot change its process title there
             return pids
         return [pid for pid in pids if b"worker process" in net.cmdline(pid)]
 
@@ -271,7 +271,7 @@ class Nginx:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, target: str | bytes, headers=(), **options) -> net.Response:
-        """One GET on a connection of its own: net.request()."""
+        """Sends one GET on a new connection: net.request()."""
         return net.request(self.address, target, headers, **options)
 
     def connect(self, timeout: float = 10) -> net.Connection:
@@ -283,7 +283,10 @@ class Nginx:
         return _text(self.prefix / "error.log")
 
     def access_log(self, name: str = "access.log") -> list[str]:
-        """Lines of an access log. nginx writes one a moment after the answer: wait for it with net.wait_until()."""
+        """
+        Returns the lines of an access log. nginx writes a line shortly after the response, so wait for it with
+        net.wait_until().
+        """
         return _text(self.prefix / name).splitlines()
 
     def stderr(self) -> str:
@@ -291,19 +294,19 @@ class Nginx:
 
     def kill_worker(self, pid: int) -> None:
         """
-        SIGKILL. The log may say that it died of the signal, and that it died while it held the lock of a zone, which the
-        master then takes from it.
+        Sends SIGKILL. The log may say that the worker died of the signal, and that it held a zone's lock, which the
+        master then releases.
         """
         self.allow_log(rf"worker process {pid} exited on signal 9")
         self.allow_log(rf"shared memory zone \S+ was locked by {pid}$")
         os.kill(pid, signal.SIGKILL)
 
     def allow_log(self, pattern: str) -> None:
-        """Lines of the error log that match are fine."""
+        """Ignores lines of the error log that match."""
         self._allowed.append(pattern)
 
     def check_logs(self) -> None:
-        """What was logged so far gives no reason to worry. Sanitizers and valgrind are complete only after the stop."""
+        """Checks the messages so far. Reports by sanitizers and valgrind are only complete after stop()."""
         lines = [line for line in self.error_log().splitlines() if _SUSPECT.search(line)]
         lines = [line for line in lines if not any(re.search(pattern, line) for pattern in self._allowed)]
         assert not lines, "nginx complained:\n" + "\n".join(lines)
@@ -311,20 +314,20 @@ class Nginx:
         memory.check(_reports(self.prefix))
 
     def show_log(self, lines: int = 60) -> None:
-        """Prints the end of the error log, for the one who has to find out."""
+        """Prints the end of the error log, for debugging."""
         tail = self.error_log().splitlines()[-lines:]
         print(f"--- {self.prefix}/error.log", *tail, self.stderr(), sep="\n", file=sys.stderr)
 
 
 class InBackground(Config):
-    """A master ignores an upgrade as long as it has the parent that it began with."""
+    """A master ignores an upgrade while its parent is still the original one."""
 
     def text(self, prefix, ports) -> str:
         return super().text(prefix, ports).replace("daemon off;", "daemon on;")
 
 
 class Daemon(Nginx):
-    """nginx in the background; upgrade() makes it the new one."""
+    """nginx in the background; after upgrade(), this object stands for the new one."""
 
     def _launch(self) -> None:
         super()._launch()
@@ -336,7 +339,7 @@ class Daemon(Nginx):
         return int(net.wait_until(lambda: pid_file.exists() and pid_file.read_text().strip(), 5, "a master"))
 
     def upgrade(self) -> int:
-        """Returns the old master, which is still there."""
+        """Returns the process id of the old master, which is still running."""
         old = self._process.pid
         self.signal(signal.SIGUSR2)
         net.wait_until((self.prefix / "nginx.pid.oldbin").exists, 5, "the old master to step aside")
@@ -345,7 +348,7 @@ class Daemon(Nginx):
 
 
 class Orphan:
-    """A process that is no child of ours, with what we use of subprocess.Popen."""
+    """A process that is not our child, with the part of subprocess.Popen's interface that we use."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -369,12 +372,12 @@ def _make_prefix(tmp: pathlib.Path) -> pathlib.Path:
     prefix = pathlib.Path(tempfile.mkdtemp(prefix="ngx-", dir=tmp))
     prefix.chmod(0o755)
     _reports(prefix).mkdir()
-    _reports(prefix).chmod(0o777)  # a worker writes there, as another user
+    _reports(prefix).chmod(0o777)  # a worker writes there as another user
     return prefix
 
 
 def _reports(prefix: pathlib.Path) -> pathlib.Path:
-    """Where sanitizers and valgrind write what they find."""
+    """The directory for the reports of sanitizers and valgrind."""
     return prefix / "reports"
 
 

@@ -1,12 +1,12 @@
 """
-A client that keeps a steady pace in a process of its own, to see when a server holds up.
+A client in its own process that sends requests at a steady rate, to detect when a server stalls.
 
     with Pace(nginx.address, "/plain", rate=500) as pace:
         pace.begin()
         ...
         latencies = pace.end()      # of all requests that were due since begin()
 
-A latency counts from the moment that the request was due, so that those which a stall kept from being sent show it too.
+Latencies count from the time at which a request was due, so they include requests that a stall has delayed.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ import time
 
 from . import SLOWNESS, TESTS, net, process
 
-# Of the client, where we are root, so that what else runs on the machine does not pass for a stall of the server; give
-# nginx the same worker_priority.
+# The client's priority if we are root, so that other load on the machine is not mistaken for a stall of the server.
+# Give nginx the same worker_priority.
 PRIORITY = -15
 
 
@@ -34,7 +34,7 @@ class Pace:
 
     def __enter__(self) -> "Pace":
         env = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONDONTWRITEBYTECODE": "1"}
-        self._report = tempfile.TemporaryFile()  # a pipe would fill up, and make the process wait
+        self._report = tempfile.TemporaryFile()  # a pipe would fill up and block the process
         self._process = process.start([sys.executable, "-m", "harness.pace", json.dumps(self._order)], env=env,
                                       stdin=subprocess.DEVNULL, stdout=self._report)
         net.wait_until(self._lines, 10, "a paced client to begin")
@@ -48,7 +48,7 @@ class Pace:
         self._began = time.monotonic()
 
     def end(self) -> list[float]:
-        """In seconds. Waits for the answers to those that are due now."""
+        """In seconds. Waits for the responses to all requests that are due."""
         now = time.monotonic()
         net.wait_until(lambda: self._lines()[-1][0] > now, 10, "the answers to a paced client")
         return [latency for due, latency in self._lines() if self._began <= due <= now]
@@ -64,7 +64,7 @@ def quantile(values: list[float], q: float) -> float:
 
 
 def _run(order: dict) -> None:
-    """Writes a line for each request: when it was due, and after how long its answer was there."""
+    """Writes a line for each request: when it was due, and its latency."""
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     address = order["address"]

@@ -1,4 +1,4 @@
-"""The page of config/html, and its location as config/nginx.conf has it."""
+"""The page of config/html, and its location as in config/nginx.conf."""
 
 import pathlib
 import re
@@ -10,7 +10,7 @@ PATH = "/aisearch/"
 
 
 def location(tmp: pathlib.Path) -> str:
-    """For a server. The files are copied into tmp, where workers can read them."""
+    """Returns the location for a server. The files are copied to tmp, where workers can read them."""
     html = tmp / "html"
     shutil.copytree(ROOT / "config" / "html", html)
     for path in (html, *html.iterdir()):

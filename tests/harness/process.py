@@ -1,4 +1,4 @@
-"""Child processes that never outlive us, whatever happens to us."""
+"""Child processes that never outlive us, however we end."""
 
 import ctypes
 import os
@@ -22,15 +22,19 @@ def _die_with_parent(parent: int):
 
 def start(argv: list, **options) -> subprocess.Popen:
     """
-    As subprocess.Popen, but the child gets SIGTERM when we die. Call it from a thread that stays: the kernel takes the
-    death of the thread for the death of the parent. A Ctrl-C on the terminal is for us alone, who then stop the child.
+    Like subprocess.Popen, but the child gets SIGTERM when we die. Must be called from a thread that keeps running,
+    because the kernel signals the death of the thread, not of the process. Ctrl-C on the terminal only reaches us, and
+    we stop the child.
     """
     return subprocess.Popen([str(arg) for arg in argv], preexec_fn=_die_with_parent(os.getpid()), process_group=0,
                             **options)
 
 
 def stop(process: subprocess.Popen, signum: int = signal.SIGTERM, timeout: float = 10) -> int:
-    """Sends the signal and waits. Returns the exit status; kills, and says so, what does not leave in time."""
+    """
+    Sends the signal and waits. Returns the exit status. A process that does not exit in time is killed, which is
+    reported.
+    """
     if process.poll() is None:
         process.send_signal(signum)
     try:

@@ -1,4 +1,4 @@
-"""Runs Prometheus, in a directory of its own, and asks it."""
+"""Runs Prometheus in its own directory and queries it."""
 
 import json
 import os
@@ -19,7 +19,8 @@ class Prometheus:
     with Prometheus(tmp, config, {"my.rules.yml": rules}) as prometheus:
         assert prometheus.query('up{job="collectd"}')[0].value == 1
 
-    config is that of prometheus.yml; the files are beside it; the options are for its command line.
+    config is the content of prometheus.yml; the files are written to the same directory; options are for the command
+    line.
     """
 
     def __init__(self, tmp: pathlib.Path, config: str, files: dict[str, str] | None = None,
@@ -38,7 +39,7 @@ class Prometheus:
         self.stop()
 
     def start(self) -> None:
-        """Starts on a free port; takes another one where somebody was faster."""
+        """Starts on a free port; retries with another if it was taken meanwhile."""
         for _ in range(5):
             self.port = net.free_port()
             with (self.prefix / "log").open("wb") as log:
@@ -77,17 +78,17 @@ class Prometheus:
         return answer["data"]
 
     def query(self, expression: str) -> list["Sample"]:
-        """What an instant query of a vector returns."""
+        """Returns the result of an instant vector query."""
         data = self._ask("/api/v1/query", query=expression)
         assert data["resultType"] == "vector", data
         return [Sample(entry["metric"], float(entry["value"][1])) for entry in data["result"]]
 
     def rules(self) -> list[dict]:
-        """All rules, with their health and the last error."""
+        """Returns all rules with their health and last error."""
         return [rule for group in self._ask("/api/v1/rules")["groups"] for rule in group["rules"]]
 
     def firing(self) -> set[tuple[str, str]]:
-        """(alert, the label "aisearch") of each alert that fires."""
+        """Returns (alert, label "aisearch") of each firing alert."""
         samples = self.query('ALERTS{alertstate="firing"}')
         return {(sample.labels["alertname"], sample.labels.get("aisearch", "")) for sample in samples}
 

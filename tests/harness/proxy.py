@@ -14,16 +14,16 @@ import urllib.parse
 class Forwarded:
     method: str
     target: str
-    headers: list[tuple[str, str]]  # as they came, in order
+    headers: list[tuple[str, str]]  # as received, in order
 
 
 class ForwardProxy:
     """
     with ForwardProxy() as proxy:
         proxy.url        # http://127.0.0.1:PORT
-        proxy.requests   # what it was asked, tunnels included
+        proxy.requests   # all requests, including CONNECT
 
-    It forwards to loopback only, whatever the host's name: nothing leaves this machine.
+    It only connects to loopback, for any host name, so nothing leaves this machine.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class _Server(http.server.ThreadingHTTPServer):
                 sock.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request, client_address) -> None:
-        """A connection that breaks is the tests' daily bread."""
+        """Broken connections are normal in tests."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -1,12 +1,11 @@
 /*
- * For LD_PRELOAD: makes one allocation of one process fail, the one with the number that it is told, or all from there
- * on. It is told so in a file, named by AIS_SHORTAGE, that the test and all processes have in common.
+ * For LD_PRELOAD: makes one allocation of one process fail, by number, or all from that one on. Orders are in a file
+ * named by AIS_SHORTAGE, which the test and all processes map.
  *
- * Allocations are of two kinds. Those of everybody: malloc and its like. And those that the module (or collectd's
- * plugin) makes itself, from whatever pool, slab or heap: for these it has to be linked with --wrap, for the functions
- * that have a __wrap_ here.
- * (What nginx's own code takes from its pools cannot be told from outside, but that every block of a pool is one of
- * malloc's.)
+ * There are two kinds of allocations. Those of anybody: malloc() and similar functions. And those of the module (or
+ * collectd's plugin) itself, from any pool, slab or heap: it must be linked with --wrap for the functions that have a
+ * __wrap_ here. (The allocations of nginx's own code from its pools cannot be recognized from outside, but each block
+ * of a pool comes from malloc().)
  */
 
 #define _GNU_SOURCE
@@ -23,18 +22,18 @@
 
 enum {
     ANYBODY,
-    MODULE, /* or plugin */
+    MODULE, /* or the plugin */
 };
 
-/* tests/harness/shortage.py knows this by heart. */
+/* tests/harness/shortage.py has the same layout. */
 struct orders {
-    int32_t pid;    /* of whom */
+    int32_t pid;    /* the process that the orders are for */
     int32_t kind;
-    int32_t lasts;  /* whether all fail from there on */
-    int32_t failed; /* how many have */
-    int64_t nth;    /* 1 for the first; 0: none, and they are not counted */
-    int64_t count;  /* how many there were */
-    int64_t live;   /* of this process, by malloc and not yet by free, since it is the one that is meant */
+    int32_t lasts;  /* whether all later ones fail too */
+    int32_t failed; /* number of failed ones */
+    int64_t nth;    /* 1 for the first; 0: none fails, and they are not counted */
+    int64_t count;  /* total number */
+    int64_t live;   /* malloc() calls minus free() calls of this process since the orders were for it */
 };
 
 static struct orders *orders;
@@ -45,7 +44,7 @@ void *__libc_realloc(void *p, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 void __libc_free(void *p);
 
-/* Now, because nginx takes the environment away from its workers. They inherit what is mapped. */
+/* Now, because nginx clears the environment of its workers. They inherit the mapping. */
 __attribute__((constructor)) static void
 init(void)
 {
@@ -142,7 +141,7 @@ free(void *p)
     __libc_free(p);
 }
 
-/* The module's, which go on to whom they were for. */
+/* The module's functions, which call the real ones. */
 
 #define WRAP(type, name, parameters, arguments)                                                                      \
     type __wrap_##name parameters;                                                                                   \
@@ -152,7 +151,7 @@ free(void *p)
         return fails(MODULE) ? NULL : name arguments;                                                                \
     }
 
-/* nginx's own are there where the process is one. */
+/* nginx's own functions exist only in an nginx process. */
 #define WRAP_NGX(name, parameters, arguments)                                                                        \
     void *name parameters __attribute__((weak));                                                                     \
     WRAP(void *, name, parameters, arguments)
@@ -178,7 +177,7 @@ WRAP_NGX(ngx_slab_alloc_locked, (void *pool, size_t size), (pool, size))
 WRAP_NGX(ngx_slab_calloc, (void *pool, size_t size), (pool, size))
 WRAP_NGX(ngx_slab_calloc_locked, (void *pool, size_t size), (pool, size))
 
-/* This one says in its own way that there is nothing. */
+/* This one reports a failure in its own way. */
 void *__wrap_mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset);
 
 void *

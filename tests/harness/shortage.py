@@ -1,4 +1,4 @@
-"""Memory that runs out at a chosen allocation, in nginx's workers or in collectd: see shortage.c."""
+"""Makes a chosen memory allocation fail, in nginx's workers or in collectd; see shortage.c."""
 
 import enum
 import mmap
@@ -14,12 +14,12 @@ SOURCE = TESTS / "harness" / "shortage.c"
 
 
 class Kind(enum.IntEnum):
-    ANYBODY = 0  # malloc and its like, by whoever calls them
-    MODULE = 1  # what the module, or the plugin, takes itself, from whatever pool, slab or heap
+    ANYBODY = 0  # malloc() and similar functions, for any caller
+    MODULE = 1  # allocations of the module or the plugin itself, from any pool, slab or heap
 
 
 class Library:
-    """What has to be compiled for it, in a directory."""
+    """Compiles the required files in a directory."""
 
     def __init__(self, directory: pathlib.Path) -> None:
         self._directory = directory
@@ -27,14 +27,14 @@ class Library:
         _compile("-o", self.preload, SOURCE)
 
     def module(self) -> pathlib.Path:
-        """nginx's module, linked again so that its own allocations are known."""
+        """Returns nginx's module, linked so that its own allocations are recognized."""
         objects = BUILD / "nginx" / "tree" / "objs"
         return self._link("ngx_http_aisearch_module.so", *(objects / "addon").rglob("*.o"),
                           objects / "ngx_http_aisearch_module_modules.o")
 
     def plugin(self) -> pathlib.Path:
-        """The same of collectd's plugin."""
-        sources = (TESTS.parent / "collectd-plugin").glob("*.c")  # objects of others may be left over
+        """Returns collectd's plugin, linked in the same way."""
+        sources = (TESTS.parent / "collectd-plugin").glob("*.c")  # there may be leftover objects of other files
         return self._link("aisearch.so", *(BUILD / "collectd-plugin" / f"{source.stem}.o" for source in sources),
                           BUILD / "libaisearch.a")
 
@@ -49,7 +49,7 @@ class Library:
 
 
 class Shortage:
-    """Orders to the processes that were started with the library and this environment."""
+    """Controls processes that were started with the library and this environment."""
 
     _LAYOUT = struct.Struct("=iiiiqqq")  # struct orders
 
@@ -61,32 +61,32 @@ class Shortage:
             self._orders = mmap.mmap(opened.fileno(), self._LAYOUT.size)
 
     def watch(self, pid: int) -> None:
-        """Everything is about this process from now on."""
+        """From now on, orders apply to this process."""
         self._write(pid=pid, kind=0, lasts=0, failed=0, nth=0, count=0, live=0)
 
     def begin(self, kind: Kind, nth: int, lasts: bool) -> None:
-        """The nth allocation of the kind fails; where it lasts, all that follow do too."""
+        """Lets the nth allocation of that kind fail, and all later ones too if lasts is set."""
         self._write(nth=0)
         self._write(kind=kind, lasts=int(lasts), failed=0, count=0)
         self._write(nth=nth)
 
     def stop(self) -> None:
-        """There is memory again."""
+        """No more allocations fail."""
         self._write(nth=0)
 
     @property
     def failed(self) -> int:
-        """How many allocations did, since begin()."""
+        """The number of allocations that failed since begin()."""
         return self._read()["failed"]
 
     @property
     def count(self) -> int:
-        """How many there were since begin(), those that failed included."""
+        """The number of allocations since begin(), including those that failed."""
         return self._read()["count"]
 
     @property
     def live(self) -> int:
-        """Blocks of the process, more than when it was first watched."""
+        """The number of blocks that the process has allocated, minus those when it was first watched."""
         return self._read()["live"]
 
     _FIELDS = ("pid", "kind", "lasts", "failed", "nth", "count", "live")
@@ -95,7 +95,7 @@ class Shortage:
         return dict(zip(self._FIELDS, self._LAYOUT.unpack(self._orders[:])))
 
     def _write(self, **fields: int) -> None:
-        """One by one: others count in the same memory."""
+        """Writes fields individually, because the process updates others in the same memory."""
         offset = 0
         for name, code in zip(self._FIELDS, "iiiiqqq"):
             if name in fields:
@@ -106,9 +106,9 @@ class Shortage:
 def sweep(shortage: Shortage, kind: Kind, lasts: bool, act: Callable[[Callable[[], None]], None],
           most: int = 2000) -> int:
     """
-    Calls act(begin) again and again: its first allocation fails, then its second, and so on, until it is over before
-    the one that would. act calls begin() where the counting is to begin, then stop(), and checks what comes of it.
-    Returns how many allocations there were.
+    Calls act(begin) repeatedly: its first allocation fails, then its second and so on, until it makes fewer allocations
+    than that. act calls begin() where counting starts, then stop(), and checks the result. Returns the number of
+    allocations.
     """
     for n in range(1, most):
         act(lambda: shortage.begin(kind, n, lasts))

@@ -1,4 +1,4 @@
-"""Runs the API simulator and gives it orders."""
+"""Runs the API simulator and sends orders to it."""
 
 import base64
 import dataclasses
@@ -21,16 +21,16 @@ ACCOUNT = "c3dc5f0b34a14ff8e1b3ec04895e1b22"
 
 @dataclasses.dataclass
 class Request:
-    """A request that the simulator saw."""
+    """A request recorded by the simulator."""
 
     method: str
     target: str
-    headers: list[tuple[str, str]]  # as they came, in order
-    connection: int  # the simulator's number of the connection
+    headers: list[tuple[str, str]]  # as received, in order
+    connection: int  # the simulator's number for the connection
     has_body: bool
-    began: float  # of time.monotonic()
+    began: float  # by time.monotonic()
     ended: float | None
-    status: int | None  # None: under way, or a script instead of an answer
+    status: int | None  # None: in progress, or a script instead of a response
 
     def header(self, name: str) -> str | None:
         values = [value for key, value in self.headers if key.lower() == name.lower()]
@@ -51,9 +51,10 @@ class Simulator:
             ...
             assert sim.count("/jobs/a$") == 2
 
-    An instance is named as in the API's paths: "instances/ID", "namespaces/NAME/instances/ID" or "rags/ID".
+    Instances are named as in the API's paths: "instances/ID", "namespaces/NAME/instances/ID" or "rags/ID".
 
-    lean_unix is a second Unix socket of the same API, for thousands of look-ups a second: no faults, but delay().
+    lean_unix is a second Unix socket for the same API, for thousands of lookups per second: without faults, but with
+    delay().
     """
 
     def __init__(self, tmp: pathlib.Path, scenario: str = "empty", limit: int = 0, keepalive_timeout: float = 75,
@@ -83,7 +84,7 @@ class Simulator:
         self.stop()
 
     def start(self, port: int = 0) -> None:
-        """Starts it, on a free port, or on the one given: to come back where it was before."""
+        """Starts it on a free port, or on the given one, to restart at the same address."""
         env = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = process.start([sys.executable, "-m", "simulator", "--port", port, *self._arguments], env=env,
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -112,7 +113,7 @@ class Simulator:
             child.stdin.close()
             child.stdout.close()
 
-    # Where it is.
+    # The address.
 
     @property
     def address(self) -> Address:
@@ -131,7 +132,7 @@ class Simulator:
         return [("Authorization", f"Bearer {self.token}")]
 
     def path(self, instance: str, job: str | None = None, logs: bool = False, account: str = ACCOUNT) -> str:
-        """The API's path of a list, a job or its logs, with the base in front."""
+        """Returns the API's path of a list, a job or its logs, including the base."""
         generation = "autorag" if instance.startswith("rags/") else "ai-search"
         path = f"{self.base}/accounts/{account}/{generation}/{instance}/jobs"
         if job is not None:
@@ -139,23 +140,23 @@ class Simulator:
         return path + "/logs" if logs else path
 
     def listing(self, namespace: str | None = None, account: str = ACCOUNT) -> str:
-        """The API's path of a list of instances, with the base in front."""
+        """Returns the API's path of a list of instances, including the base."""
         return self.resource((f"namespaces/{namespace}/" if namespace else "") + "instances", account)
 
     def resource(self, name: str, account: str = ACCOUNT) -> str:
         """
-        The API's path of anything else, with the base in front: "instances/ID", "namespaces/NAME/instances/ID/stats",
-        "namespaces", "namespaces/NAME".
+        Returns the API's path of anything else, including the base: "instances/ID",
+        "namespaces/NAME/instances/ID/stats", "namespaces", "namespaces/NAME".
         """
         return f"{self.base}/accounts/{account}/ai-search/{name}"
 
-    # What exists.
+    # Contents.
 
     def account(self, account: str = ACCOUNT, tokens: list[str] | None = None,
                 keys: list[tuple[str, str]] | None = None, user: str | None = None) -> None:
         """
-        Makes an account, or replaces its credentials: by default this simulator's token, and its email and key.
-        Accounts of one user share one rate limit.
+        Adds an account, or replaces its credentials: by default with this simulator's token, email and key. Accounts of
+        the same user share a rate limit.
         """
         order = {"id": account, "tokens": [self.token] if tokens is None else tokens,
                  "keys": [(self.email, self.key)] if keys is None else keys, "user": user or account}
@@ -164,48 +165,46 @@ class Simulator:
     def instance(self, name: str, jobs: list[dict] = (), account: str = ACCOUNT, replace: bool = False,
                  remove: list[str] = (), **fields) -> None:
         """
-        Makes an instance, or adds to it; a job whose id is there already is changed. Fields of a job: id, state (a
-        shorthand: queued, running, succeeded, failed, cancelled, superseded), appears_in, starts_in, ends_in, silent_in
-        (seconds from now; None: never, but has always been there; silent: last_seen_at stands still), source,
-        description, end_reason, last_seen_every, times (rfc3339, fraction, offset, plain, zoneless; number: no text),
-        missing (null, absent), logs (list), extra (laid over the answer).
+        Adds an instance, or adds to it; jobs with an existing id are changed. Fields of a job: id, state (a shorthand:
+        queued, running, succeeded, failed, cancelled, superseded), appears_in, starts_in, ends_in, silent_in (seconds
+        from now; None: never, or for appears_in: always; silent: last_seen_at does not change), source, description,
+        end_reason, last_seen_every, times (rfc3339, fraction, offset, plain, zoneless; number: not a string), missing
+        (null, absent), logs (list), extra (replaces fields of the response).
 
-        Fields of an instance: type ("r2", "web-crawler", None: built-in storage), source (by default what suits the
-        type), sync_interval (seconds; one of eight), enable, paused, status, last_activity (text or None), stats (a
-        dict, told as it is; None: nothing is indexed), extra (laid over the answer, but not that of stats).
+        Fields of an instance: type ("r2", "web-crawler", None: built-in storage), source (by default one for the type),
+        sync_interval (seconds; one of eight), enable, paused, status, last_activity (text or None), stats (a dict,
+        returned unchanged; None: nothing is indexed), extra (replaces fields of the response, but not of its stats).
         """
         part = {"name": name, "jobs": list(jobs), "replace": replace, "remove": list(remove), **fields}
         self.control("POST", "/world", {"accounts": [{"id": account, "instances": [part]}]})
 
     def instances(self, orders: list[dict], account: str = ACCOUNT) -> None:
-        """Many of them with one order, each as instance() takes it: {"name", "jobs", ...}; harness.fleet has some."""
+        """Adds many instances with one order, each as for instance(): {"name", "jobs", ...}; see harness.fleet."""
         self.control("POST", "/world", {"accounts": [{"id": account, "instances": orders}]})
 
     def job(self, instance: str, job_id: str, account: str = ACCOUNT, **fields) -> None:
-        """Makes one job, or changes it."""
+        """Adds or changes one job."""
         self.instance(instance, [{"id": job_id, **fields}], account)
 
     def start_job(self, instance: str, job_id: str, account: str = ACCOUNT, **fields) -> None:
-        """
-        Makes a job that runs from now on. One that is running is ended by that: its end_reason is new_job_has_started.
-        """
+        """Adds a job that runs from now on. This ends a running job, with the end_reason new_job_has_started."""
         self.control("POST", "/world", {"accounts": [
             {"id": account, "instances": [{"name": instance, "start": {"id": job_id, **fields}}]}]})
 
     def namespace(self, name: str, description: str | None = None, account: str = ACCOUNT) -> None:
-        """Makes a namespace, or changes it. The one of an instance is there with the instance."""
+        """Adds or changes a namespace. An instance's namespace is added with the instance."""
         order = {"name": name, "description": description}
         self.control("POST", "/world", {"accounts": [{"id": account, "namespaces": [order]}]})
 
     def remove_namespaces(self, *names: str, account: str = ACCOUNT) -> None:
-        """With their instances."""
+        """Also removes their instances."""
         self.control("POST", "/world", {"accounts": [{"id": account, "remove_namespaces": list(names)}]})
 
     def remove_instances(self, *names: str, account: str = ACCOUNT) -> None:
         self.control("POST", "/world", {"accounts": [{"id": account, "remove_instances": list(names)}]})
 
     def census(self, since: float = float("-inf"), account: str = ACCOUNT) -> dict[str, dict[str, int]]:
-        """How many jobs are in each state, by instance; of those that have ended, what did so since then."""
+        """Returns the number of jobs in each state, by instance; ended jobs count only if they ended since then."""
         return self.control("GET", f"/census?account={account}&since={since}")
 
     # The clock.
@@ -226,55 +225,56 @@ class Simulator:
         self.control("POST", "/clock", {"set": epoch})
 
     def run(self, speed: float) -> None:
-        """From now on so many seconds go by in one, for the rate limit too."""
+        """From now on the clock runs faster by this factor, also for the rate limit."""
         self.control("POST", "/clock", {"speed": speed})
 
-    # What goes wrong.
+    # Faults and limits.
 
     def limit(self, calls: int | None, seconds: float = 300, headers: str = "new") -> None:
         """
-        The rate limit of each user, from now on; None: none. headers is how answers tell of it: "new" (Ratelimit and
-        Ratelimit-Policy), "old" (x-ratelimit-*), "both" or "none"; on 429 there is Retry-After in any case.
+        Sets the rate limit for each user; None: no limit. headers is the form of the headers about it: "new" (Ratelimit
+        and Ratelimit-Policy), "old" (x-ratelimit-*), "both" or "none"; 429 responses always have Retry-After.
         """
         self.control("POST", "/limit", {"calls": calls, "seconds": seconds, "headers": headers})
 
     def limit_headers(self, headers: list[tuple[str, str]] | None) -> None:
         """
-        Every answer of the API (faults are none) has these headers, in the place of its own of the same names; None:
-        its own again.
+        All responses of the API, except faults, have these headers, which replace headers with the same names; None:
+        none.
         """
         self.control("POST", "/limit_headers", {"headers": headers})
 
     def refusal(self, form: str = "401") -> None:
-        """How a credential is refused that is nobody's, from now on; one of another account always with 403."""
+        """Sets how an unknown credential is refused; a credential of another account is always refused with 403."""
         self.control("POST", "/refusal", {"form": form})
 
     def refuse(self, form: str, path: str = "", **order) -> int:
-        """A fault that refuses in that form; the rest as in fault(), whose headers take the place of the form's."""
+        """Adds a fault that refuses in that form; otherwise like fault(), whose headers replace those of the form."""
         return self.fault(path, refusal=form, **order)
 
     def forms(self, plain: bool = True, namespaced: bool = True, refusal: str = "400_7003") -> None:
-        """Which forms of paths are known, "instances/ID" and "namespaces/..."; the other one is refused like that."""
+        """Sets which path forms exist, "instances/ID" and "namespaces/...", and how the other one is refused."""
         self.control("POST", "/forms", {"plain": plain, "namespaced": namespaced, "refusal": refusal})
 
     def oddity(self, **order) -> None:
         """
-        From now on answers of the API (faults are none) are odd in these ways, and in no others: result_info ("full",
-        "partial": count and per_page alone, "none"), ignore_page (True: lists answer with their first page whatever
-        page says), error_codes (False: errors have no code), messages (objects in the envelope).
+        From now on, all responses of the API, except faults, are odd in exactly these ways: result_info ("full",
+        "partial": only count and per_page, "none"), ignore_page (True: lists return their first page for any page
+        number), error_codes (False: errors have no code), messages (objects in the envelope).
         """
         self.control("POST", "/oddity", order)
 
     def delay(self, seconds: float) -> None:
-        """The lean listener answers so much later, however many ask at once."""
+        """Delays each response of the lean listener, independently of others."""
         self.control("POST", "/delay", {"seconds": seconds})
 
     def fault(self, path: str = "", **order) -> int:
         """
-        Makes requests whose path and query match the regular expression go wrong, until it is removed or was hit
+        Lets requests fail whose path and query match the regular expression, until the fault is removed or was hit
         `times` times: delay, body_delay (seconds), status with headers ([[name, value]]) and body (str or bytes),
-        script (steps of raw bytes), refusal (a form's name, as refuse() has it), reused (only on a connection that
-        carried a request before). The simulator's Faults.add() tells it all; harness.stall has scripts. Returns its id.
+        script (steps of raw bytes), refusal (the name of a form, as in refuse()), reused (only on a connection that
+        carried a request before). For details see the simulator's Faults.add(); harness.stall has scripts. Returns its
+        id.
         """
         if isinstance(order.get("body"), bytes):
             order["body_b64"] = base64.b64encode(order.pop("body")).decode()
@@ -290,22 +290,22 @@ class Simulator:
         self.control("DELETE", "/faults")
 
     def drop_connections(self, reset: bool = False) -> None:
-        """Closes all connections to the API, idle or not, by FIN or by RST."""
+        """Closes all connections to the API, idle or not, by FIN or RST."""
         self.control("POST", "/connections", {"reset": reset})
 
-    # What it saw.
+    # Records.
 
     def requests(self, path: str = "") -> list[Request]:
         """
-        Those whose path and query match the regular expression, in the order of their arrival. Only as many are
-        remembered as `record` says; counters() has no such limit.
+        Returns the requests whose path and query match the regular expression, in the order of arrival. Only the last
+        ones are recorded, as set by `record`; counters() has no limit.
         """
         seen = self.control("GET", "/requests?" + urllib.parse.urlencode({"path": path}))
         assert seen["forgotten"] == 0, "more requests than are recorded"
         return [Request(**entry) for entry in seen["requests"]]
 
     def recorded(self) -> list[dict]:
-        """All requests that are remembered, as they are."""
+        """All recorded requests in raw form."""
         return self.control("GET", "/requests?path=")["requests"]
 
     def count(self, path: str = "") -> int:
@@ -321,14 +321,14 @@ class Simulator:
 
     def reset(self) -> None:
         """
-        As if just started: one account with the token, no instances, real time, no faults, no limit, and answers in
-        their usual forms.
+        As if just started: one account with the token, no instances, real time, no faults, no limit, and the usual
+        response forms.
         """
         self.control("POST", "/reset", {})
         self.account()
 
     def control(self, method: str, path: str, order: object = None):
-        """Any order; see the simulator's control.py."""
+        """Sends any order; see the simulator's control.py."""
         connection = _UnixConnection(self._control_unix)
         try:
             connection.request(method, path, None if order is None else json.dumps(order))

@@ -1,6 +1,6 @@
 /*
- * For LD_PRELOAD: names below .test resolve to 127.0.0.1, and those below .slow.test only after AIS_SLOW_DNS seconds,
- * so that a test can see who waits for DNS. All other names are left to the C library.
+ * For LD_PRELOAD: names below .test resolve to 127.0.0.1, and names below .slow.test do so only after AIS_SLOW_DNS
+ * seconds, so that a test can check what waits for DNS. All other names are left to the C library.
  */
 
 #define _GNU_SOURCE
@@ -17,7 +17,7 @@ typedef int resolver(const char *node, const char *service, const struct addrinf
 static resolver *real_getaddrinfo;
 static double delay;
 
-/* Now, because nginx takes the environment away from its workers. */
+/* Now, because nginx clears the environment of its workers. */
 __attribute__((constructor)) static void
 init(void)
 {

@@ -1,13 +1,13 @@
 """
-Upstreams that go wrong below HTTP or in the middle of it, on loopback, and a resolver that takes its time.
+Upstreams on loopback that fail below HTTP or within a response, and a slow resolver.
 
     with stall.refusing() as address: ...       connections are refused
-    with stall.black_hole() as address: ...     a connect gets no answer
-    with stall.silent() as address: ...         accepts, and never says a word: no TLS handshake, no headers
-    with stall.speaking(script) as address: ... reads a request, and says what the script has
+    with stall.black_hole() as address: ...     a connect gets no response
+    with stall.silent() as address: ...         accepts, but never sends anything: no TLS handshake, no headers
+    with stall.speaking(script) as address: ... reads a request and sends what the script contains
 
-A script is a list of steps, the same as in the simulator's faults; the functions below make some. Here there is also
-{"hear": true}: wait until the other side says something.
+A script is a list of steps, as in the simulator's faults; the functions below return some. Here there is an additional
+step {"hear": true}: wait until the other side sends something.
 """
 
 import base64
@@ -30,7 +30,7 @@ HOUR = 3600
 
 
 def response(status: int = 200, body: str = "", headers: list[tuple[str, str]] = (), length: int | None = None) -> dict:
-    """A step: a whole answer, with a Content-Length that may be wrong."""
+    """A step: a complete response, whose Content-Length may be wrong."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     length = len(body.encode()) if length is None else length
     return {"send": f"HTTP/1.1 {status} Whatever\r\nContent-Type: application/json\r\n"
@@ -38,7 +38,7 @@ def response(status: int = 200, body: str = "", headers: list[tuple[str, str]] =
 
 
 def a_job(job_id: str = "a") -> str:
-    """The body of an answer that is well-formed."""
+    """The body of a well-formed response."""
     return json.dumps({"success": True, "result": {"id": job_id, "source": "user"}})
 
 
@@ -68,7 +68,7 @@ def endless_headers() -> list[dict]:
 
 
 def truncated() -> list[dict]:
-    """Closes in the middle of the body."""
+    """Closes within the body."""
     body = a_job()
     return [response(body=body[:20], length=len(body)), {"close": True}]
 
@@ -99,14 +99,14 @@ def not_http() -> list[dict]:
 
 @contextlib.contextmanager
 def refusing() -> Iterator[tuple[str, int]]:
-    """Nobody listens there, and nobody else can begin to."""
+    """The port is reserved, but nobody listens on it."""
     with _bound() as sock:
         yield sock.getsockname()
 
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[tuple[str, int]]:
-    """The queue of the listening socket is full and never drained, so the kernel drops every further SYN."""
+    """The queue of the listening socket is full and never drained, so the kernel drops all further SYNs."""
     with _bound() as sock, _full_queue(sock):
         yield sock.getsockname()
 
@@ -119,7 +119,7 @@ def silent() -> Iterator[tuple[str, int]]:
 
 @contextlib.contextmanager
 def speaking(script: list[dict], tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, int]]:
-    """Plays the script once for each request head it reads; the connection stays until the script closes it."""
+    """Runs the script once for each request head; the connection stays open until the script closes it."""
 
     def serve(connection: Connection) -> None:
         connection.handshake(tls)
@@ -179,7 +179,7 @@ class Connection:
             raise Stopped
 
     def read_head(self) -> bytes:
-        """Of the next request; empty at the end."""
+        """Returns the head of the next request; empty at the end."""
         head = b""
         while b"\r\n\r\n" not in head:
             self.idle = not head
@@ -202,7 +202,7 @@ class Connection:
         return data
 
     def play(self, script: list[dict]) -> bool:
-        """Returns whether the connection lives on."""
+        """Returns whether the connection is still open."""
         for step in script:
             if "repeat" in step:
                 for _ in itertools.count() if step["repeat"] is None else range(step["repeat"]):
@@ -229,7 +229,10 @@ class Connection:
 
 
 class Server:
-    """A thread that accepts, and one for each connection. All have left, and all sockets are closed, at the end."""
+    """
+    A thread that accepts connections, and a thread for each connection. At the end, all threads have ended and all
+    sockets are closed.
+    """
 
     def __init__(self, serve) -> None:
         self.connections: list[Connection] = []
@@ -257,14 +260,14 @@ class Server:
         self._acceptor = self._start(self._accept)
 
     def refuse(self) -> None:
-        """No more connections, until it listens again."""
+        """Refuses connections until it listens again."""
         _shut(self._listener)
         if self._acceptor is not None:
             self._acceptor.join()
 
     @contextlib.contextmanager
     def black_hole(self) -> Iterator[None]:
-        """No connect gets an answer until the end of the block, and then all are refused."""
+        """Connects get no response until the end of the block; then they are refused."""
         self.refuse()
         with _full_queue(self._listener):
             yield
@@ -292,10 +295,10 @@ class Server:
 
 
 def _bound_for_good() -> socket.socket:
-    """A port that the kernel has chosen is given back with the end of listening; one that was asked for stays."""
+    """A port chosen by the kernel is released when listening ends; a port that was requested remains bound."""
     for _ in range(10):
         sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # to listen again while old connections fade away
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # to listen again in spite of TIME_WAIT
         try:
             sock.bind(("127.0.0.1", net.free_port()))
             return sock
@@ -305,7 +308,7 @@ def _bound_for_good() -> socket.socket:
 
 
 def _shut(sock: socket.socket) -> None:
-    """Wakes whoever blocks on it, in whatever thread; with TLS too, whose own way is not meant for that."""
+    """Wakes any thread that blocks on the socket; also with TLS, whose own shutdown is not meant for this."""
     with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
@@ -315,8 +318,8 @@ def _shut(sock: socket.socket) -> None:
 
 def slow_dns(tmp: pathlib.Path) -> pathlib.Path:
     """
-    Builds a library for LD_PRELOAD (Nginx's preload): names below .test become 127.0.0.1; those below .slow.test after
-    as many seconds as AIS_SLOW_DNS says in the environment.
+    Builds a library for LD_PRELOAD (Nginx's preload): names below .test become 127.0.0.1; those below .slow.test do so
+    after the number of seconds in the environment variable AIS_SLOW_DNS.
     """
     library = tmp / "slow_dns.so"
     if not library.exists():

@@ -1,4 +1,4 @@
-"""Asks collectd's unixsock plugin, as collectdctl does: collectd-unixsock(5)."""
+"""A client of collectd's unixsock plugin, like collectdctl: collectd-unixsock(5)."""
 
 import contextlib
 import pathlib
@@ -6,7 +6,7 @@ import socket
 
 
 class Refused(LookupError):
-    """By the plugin, with the reason: no such value, mostly."""
+    """The plugin refused, with a reason: usually there is no such value."""
 
 
 class UnixSock:
@@ -26,15 +26,15 @@ class UnixSock:
                 return [file.readline().strip() for _ in range(int(count))]
 
     def names(self) -> list[str]:
-        """All identifiers that there are values of."""
+        """All identifiers with values."""
         return sorted(line.split(" ", 1)[1] for line in self._ask("LISTVAL"))
 
     def value(self, name: str) -> float:
-        """Of an identifier with one value. That of a counter is its rate."""
+        """The value of an identifier with one value. For a counter it is the rate."""
         return float(self._ask(f'GETVAL "{name}"')[0].partition("=")[2])
 
     def values(self, prefix: str) -> dict[str, float]:
-        """Of all identifiers that begin so; without those that end meanwhile."""
+        """The values of all identifiers with that prefix, except those that disappear meanwhile."""
         values = {}
         for name in self.names():
             if name.startswith(prefix):

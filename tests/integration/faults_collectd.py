@@ -74,7 +74,7 @@ class Cell:
 
     def causes(self) -> list[str]:
         """That the log tells, each time that it is another."""
-        return re.findall("cannot be read: (.*?): ", "\n".join(self.lines))
+        return re.findall(r'(?:cannot be read|Account "[^"]*"): (.*?): ', "\n".join(self.lines))
 
     def text(self) -> str:
         """For the table."""

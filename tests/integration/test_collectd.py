@@ -611,11 +611,11 @@ def test_budget_that_is_too_small(simulator, collectd):
     ages = [report[f"docs-{name}/duration-since_read"] for name in names]
     assert 3 / pace < max(ages) < 11 / pace * SLOWNESS
     assert set(errors(report)) <= {"timeout"}
-    assert [line.partition("] ")[2] for line in daemon.log_lines("warning. aisearch plugin.*wanted, but")] == [
+    assert [line.partition("] ")[2] for line in daemon.log_lines("warning. aisearch plugin.*due, but")] == [
         '[warning] aisearch plugin: Account "docs": '
-        f"{60 * wanted:.3g} look-ups per minute are wanted, but the budget allows {60 * pace:.3g}: all intervals are "
-        "stretched, and the answers get older. Use a longer ActiveInterval or IdleInterval, fewer instances, or a "
-        "greater Budget."]
+        f"{60 * wanted:.3g} lookups per minute are due, but the budget allows only {60 * pace:.3g}, so all intervals are "
+        "stretched and values get older. Use a longer ActiveInterval or IdleInterval, fewer instances, or a larger "
+        "Budget."]
 
 
 def test_budget_that_is_sufficient(simulator, collectd):
@@ -644,7 +644,7 @@ def test_default_budget(simulator, collectd):
     names = many(simulator, 4)
     daemon = collectd(account(simulator, *of_lists(*names), budget=""))
     line = daemon.wait_log("but the budget allows")
-    wanted, allowed = re.search(r" (\S+) look-ups per minute are wanted, but the budget allows (\S+):", line).groups()
+    wanted, allowed = re.search(r" (\S+) lookups per minute are due, but the budget allows only (\S+),", line).groups()
     assert float(wanted) == pytest.approx(240 / INTERVAL, rel=0.01)
     assert float(allowed) == pytest.approx(60 * 38 / 39, rel=0.01)
     daemon.wait_report("docs", has(*(f"docs-{name}/gauge-state" for name in names)), timeout=10)
@@ -713,7 +713,7 @@ def test_api_that_says_what_is_left(simulator, collectd):
     names = many(simulator, 3)
     simulator.limit(10, 60)
     daemon = collectd(account(simulator, *of_lists(*names)))
-    daemon.wait_log("look-ups per minute are wanted, but the budget allows", timeout=10)
+    daemon.wait_log("lookups per minute are due, but the budget allows only", timeout=10)
     report = daemon.wait_report("docs", since=time.time() + 4 * INTERVAL)
     assert report["docs/gauge-budget_stretch"] > 15, "what is left has to last for a minute"
     daemon.stop()
@@ -1206,7 +1206,7 @@ def test_hits_of_nginx_do_not_count(simulator, nginx, collectd):
     daemon = collectd(account(simulator, *of_lists(*names), options=options, budget=f"Budget 5 {seconds}"),
                       interval=interval)
     daemon.wait_report("docs", has(*(f"docs-{name}/gauge-state" for name in names)), timeout=60 * interval)
-    daemon.wait_log("look-ups per minute are wanted, but the budget allows")
+    daemon.wait_log("lookups per minute are due, but the budget allows only")
     check_rolling(asked(simulator), 5, seconds)
 
     report = daemon.next_report("docs", lambda r: r["docs/gauge-budget_stretch"] == 1, timeout=40 * interval)
@@ -1215,7 +1215,7 @@ def test_hits_of_nginx_do_not_count(simulator, nginx, collectd):
     daemon.next_report("docs", lambda r: r["docs/http_requests"] >= enough, timeout=30 * interval)
     assert time.monotonic() - began < 16 * interval * SLOWNESS, "six in an interval, rather than one"
     assert simulator.count("/jobs") == 6
-    daemon.wait_log("The budget allows all look-ups that are wanted again", timeout=20)
+    daemon.wait_log("The budget allows all lookups that are due again", timeout=20)
 
 
 @pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")

@@ -70,7 +70,7 @@ def test_each_form_in_which_a_credential_is_refused(tmp, simulator, collectd, fo
     assert simulator.count() == 1
     assert errors(daemon.next_report("docs")) == {"credential"}
     [line] = daemon.log_lines(r"\[error\].*plugin")
-    assert re.search(rf'Account "docs": cannot be read: credential: the API refuses the credential \({form[:3]}.*"{path}"',
+    assert re.search(rf'Account "docs": credential: the API refuses the credential \({form[:3]}.*"{path}"',
                      line)
     assert [identity for _, identity, _ in daemon.notifications()] == ["docs/credential"]
 
@@ -109,7 +109,7 @@ def test_each_form_of_a_no(simulator, collectd, form):
     message = wait_notification(daemon, "WARNING", "docs/refused")
     code = {"404_job": 7021, "404_instance": 7002, "404_namespace": 7063}.get(form) or (
         int(form.split("_")[1]) if form.split("_")[1].isdigit() else None)
-    assert message == f"Every look-up is refused: the API answers {form[:3]}{f' (code {code})' if code else ''}"
+    assert message == f"All lookups are refused: the API answers {form[:3]}{f' (code {code})' if code else ''}"
     daemon.wait_reads(2)
     report = daemon.next_report("docs")
     assert errors(report) == {"refused"} and report["docs/errors-refused"] >= 3
@@ -355,7 +355,7 @@ def test_one_that_is_refused_by_itself_too(simulator, collectd):
     report = daemon.next_report("docs", lambda report: "docs-handbook/duration-sync_interval" in report)
     assert report["docs-handbook/duration-sync_interval"] == 21600
     wait_looks(simulator, r"/instances/handbook$", 3)
-    assert len(daemon.log_lines("as if they synced by the API's default")) == 1
+    assert len(daemon.log_lines("the API's default sync interval determines")) == 1
     assert len(daemon.notifications()) == 1 and errors(daemon.next_report("docs")) == set()
 
 
@@ -369,7 +369,7 @@ def test_a_list_of_instances_that_ignores_pages(simulator, collectd):
                             pace="ActiveInterval 60\nIdleInterval 60"))
     daemon.wait_log("90 more instances were found")
     net.wait_until(lambda: simulator.count(r"/instances\?") >= 6, 10, "three rounds")
-    assert len(daemon.log_lines(r"\[warning\].*list of instances: another page of it has nothing but")) == 1
+    assert len(daemon.log_lines(r"\[warning\].*list of instances: a page repeats the previous one")) == 1
     targets = [request.target.partition("?")[2] for request in simulator.requests(r"/instances\?")]
     assert set(targets) == {"per_page=100", "page=2&per_page=100"}
     assert max(len(list(group)) for _, group in itertools.groupby(targets)) == 1
@@ -402,7 +402,7 @@ def test_the_plain_form_goes_away(simulator, collectd, refusal):
     report = daemon.wait_report("docs", lambda report: all(
         f"docs-{name}/{value}" in report for name in names for value in ("gauge-state", "count-items_queued")))
     assert errors(report) == set()
-    assert len(daemon.log_lines(r'\[notice\] .*Account "docs": .*"namespaces/default" from now on')) == 1
+    assert len(daemon.log_lines(r'\[notice\] .*Account "docs": .*"namespaces/default" is requested from now on')) == 1
     simulator.forget()
     wait_looks(simulator, "/jobs", 2 * len(names))
     assert simulator.count("ai-search/instances") == 0
@@ -441,7 +441,7 @@ def test_the_list_of_the_account_goes_away(simulator, collectd):
     daemon = collectd(block(simulator, "DiscoverInstances true", "DiscoveryInterval @INTERVAL@"))
     names = ("docs-handbook", "docs-docs@team", "docs-wiki@other")
     daemon.wait_report("docs", lambda report: all(f"{name}/count-running" in report for name in names), 20)
-    assert len(daemon.log_lines("list of instances: the API has none any more")) == 1
+    assert len(daemon.log_lines("list of instances: the API no longer has one")) == 1
     assert simulator.count(r"/ai-search/namespaces\?") >= 1
 
     simulator.instance("namespaces/third/instances/new")

@@ -126,12 +126,12 @@ def test_a_budget_that_is_too_small_is_told_of(tmp, simulator):
     """Once, when the instances are known; and values tell how many are unread by that."""
     populate(simulator, *(f"instances/i{n}" for n in range(30)))
     with running(tmp, block(simulator, "DiscoverInstances true", budget="Budget 20 600")) as daemon:
-        daemon.wait_log(r'\[warning\] .*Account "docs": With this Budget it takes 1[45] min to look at all of 30 instances '
-                        r"once, and not an IdleInterval of \d s\. A Budget of \d+ calls in 300 seconds would do", 20)
+        daemon.wait_log(r'\[warning\] .*Account "docs": With this Budget, it takes 1[45] min to look up all 30 instances '
+                        r"once, longer than the IdleInterval of \d s\. Use a Budget of at least \d+ calls in 300 seconds", 20)
         report = daemon.next_report("docs", lambda report: report["docs/count-instances"] == 30, 20)
         assert 0 <= report["docs/percent-budget_left"] < 100
         daemon.wait_reads(5)
-        assert len(daemon.log_lines("With this Budget it takes")) == 1
+        assert len(daemon.log_lines("With this Budget, it takes")) == 1
 
 
 def test_they_come_and_go_without_a_restart(tmp, simulator):
@@ -284,7 +284,7 @@ def test_an_answer_with_more_than_a_page_is_none(collectd, simulator):
     simulator.fault(r"/instances\?", status=200, body=listing(101))
     simulator.fault(r"/docs/jobs\?", status=200, body=json.dumps({"success": True, "result": jobs}))
     daemon = collectd(block(simulator, "DiscoverInstances true", 'Instance "docs"'))
-    what = "cannot be read: body: the answer has {} entries, and {} were asked for"
+    what = "cannot be read: body: the response has {} entries, but {} were requested"
     daemon.wait_log("list of instances: " + what.format(101, 100))
     daemon.wait_log('Instance "docs": ' + what.format(51, 50))
     assert daemon.log_lines("was found") == []
@@ -309,8 +309,8 @@ def test_a_list_without_an_end(collectd, tmp, simulator):
         daemon = collectd(block(simulator, 'DiscoverInstance "/^i-1..$/"', through=through, interval="900"))
         before = net.rss(daemon.pid)
         line = daemon.wait_log("list of instances: has more than", timeout=60)
-        assert "has more than the 100000 instances that are watched at most" in line
-        assert "Say which ones are meant, by DiscoverNamespace, DiscoverInstance or Instance." in line
+        assert "has more than 100000 instances, the maximum" in line
+        assert "Select instances by DiscoverNamespace, DiscoverInstance or Instance." in line
         assert len(daemon.log_lines("was found")) == 10, "the others were counted"
         net.wait_until(lambda: looked_at == {b"i-%d" % n for n in range(100, 200)}, 15, "a look at each of those")
         assert pages == list(range(1, 1001))
@@ -431,7 +431,7 @@ def test_an_allow_list_of_nginx_lists_none(tmp, simulator, nginx):
         wait_watched(daemon, "docs")
         line = daemon.wait_log("list of instances: cannot be read")
         assert re.search(r"the API answers 403: instances and namespaces are not listed here \(code 403\)\. "
-                         r'Where nginx has an allow-list \("instance"\), it lists no instances: name them here, too$', line)
+                         r'An nginx with an allow-list \("instance"\) lists no instances: name them here, too$', line)
         wait_watched(daemon, "docs")
         assert len(daemon.log_lines("list of instances.*403")) == 1
         assert "secret" not in daemon.log()

@@ -211,7 +211,7 @@ def test_stalled(simulator, collectd):
     wait_notifications(daemon, stalled)
 
     simulator.job(LIST, "a", silent_in=None)
-    wait_notifications(daemon, stalled, ("OKAY", "docs-handbook/stalled", "No job is stalled any more"))
+    wait_notifications(daemon, stalled, ("OKAY", "docs-handbook/stalled", "No job is stalled any longer"))
 
 
 def test_queued_for_too_long(simulator, collectd):
@@ -264,7 +264,7 @@ def test_unreachable(simulator, collectd):
     wait_notifications(daemon)
 
     both = simulator.fault("/jobs", status=502, body="<html>")
-    unreachable = ("WARNING", "docs/unreachable", "The API cannot be reached: no look-up succeeds")
+    unreachable = ("WARNING", "docs/unreachable", "The API cannot be reached: no lookup succeeds")
     wait_notifications(daemon, unreachable)
     daemon.wait_reads(4)
     simulator.clear_fault(both)
@@ -277,7 +277,7 @@ def test_rate_limited(simulator, collectd):
     daemon = collectd(account(simulator))
     known(daemon, succeeded=0)
     simulator.fault("/handbook/", times=1, status=429, headers=[["Retry-After", "2"]])
-    limited = ("WARNING", "docs/rate_limited", r"The rate limit of the API is reached \(429\)")
+    limited = ("WARNING", "docs/rate_limited", r"The rate limit of the API has been reached \(429\)")
     wait_notifications(daemon, limited)
     wait_notifications(daemon, limited, ("OKAY", "docs/rate_limited", "The API accepts calls again"))
 
@@ -383,7 +383,7 @@ def test_an_instance_that_goes_and_comes_back(simulator, collectd):
     wait_notifications(daemon, failed)
 
     simulator.control("POST", "/world", {"accounts": [{"id": ACCOUNT, "remove_instances": [LIST]}]})
-    gone = ("OKAY", "docs-handbook/failed", "The instance is not there any more")
+    gone = ("OKAY", "docs-handbook/failed", "The instance no longer exists")
     wait_notifications(daemon, failed, gone)
     net.wait_until(lambda: daemon.series("docs-handbook/gauge-failed")[-1][1] == 0, 5, "its conditions as 0, once more")
     simulator.instance(LIST, [*jobs, ended("b", "failed")])
@@ -417,7 +417,7 @@ def test_an_instance_that_is_not_named_any_more(simulator, collectd):
 
     daemon.config.aisearch = daemon.config.aisearch.replace('Instance "handbook"\n', "")
     daemon.start()
-    over = ("OKAY", "docs-handbook/failed", "The instance is not there any more")
+    over = ("OKAY", "docs-handbook/failed", "The instance no longer exists")
     wait_notifications(daemon, failed, over)
     daemon.wait_reads(2)
     wait_notifications(daemon, failed, over)
@@ -454,7 +454,7 @@ def test_damaged_state(simulator, collectd, damage):
 
     daemon.start()
     known(daemon, failed=0)
-    assert daemon.log_lines(r"\[warning\] aisearch plugin: StateFile: aisearch\.state is .*damaged\..*aisearch\.state\.damaged")
+    assert daemon.log_lines(r"\[warning\] aisearch plugin: StateFile: aisearch\.state is damaged.*aisearch\.state\.damaged")
     assert (daemon.prefix / "aisearch.state.damaged").read_bytes() == damaged
     wait_notifications(daemon)
     daemon.stop()
@@ -481,7 +481,7 @@ def test_a_line_that_is_not_understood_costs_that_line(simulator, collectd):
     report = known(daemon, instance="docs-handbook", failed=1)
     assert (report["docs-handbook/gauge-failed"], report["docs-wiki/gauge-failed"]) == (1, 0)
     known(daemon, instance="docs-wiki", failed=1)
-    assert len(daemon.log_lines(r"\[warning\] .*StateFile: 3 lines of aisearch\.state are not understood")) == 1
+    assert len(daemon.log_lines(r"\[warning\] .*StateFile: 3 lines of aisearch\.state are invalid")) == 1
 
 
 def test_the_file_of_the_release_before(simulator, collectd):
@@ -646,7 +646,7 @@ def test_a_stale_answer_is_none(simulator, nginx, collectd):
     report = daemon.next_report("docs", lambda report: "docs-handbook/count-running" not in report)
     assert report["docs-handbook/duration-since_read"] > 2 * INTERVAL
     assert report["docs/errors-server"] >= 3
-    assert daemon.log_lines("cannot be read: server: nginx has but a stale answer")
+    assert daemon.log_lines("cannot be read: server: nginx has only a stale response")
 
     simulator.clear_fault(fault)
     wait_notifications(daemon, unreachable, ("OKAY", "docs/unreachable", ".*"))

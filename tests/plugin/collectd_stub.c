@@ -25,7 +25,7 @@ int stub_verbosity = -1;
 void (*stub_on_values)(const value_list_t *vl);
 void (*stub_on_notification)(const notification_t *n);
 
-/* What a plugin may find in the daemon beside functions. */
+/* The daemon's variables that a plugin may use. */
 char *hostname_g = "stub";
 cdtime_t interval_g = TIME_T_TO_CDTIME_T(10);
 int timeout_g = 2;
@@ -240,7 +240,7 @@ void daemon_log(int level, const char *format, ...)
     va_end(args);
 }
 
-/* Not more often than each interval, then each second one, and so on. */
+/* At most once per interval, then once in two intervals, and so on. */
 static void complain(int level, c_complain_t *c, const char *format, va_list args)
 {
     cdtime_t now = cdtime();
@@ -294,7 +294,7 @@ static bool is_name(const char *s)
     return memchr(s, '\0', DATA_MAX_NAME_LEN) != NULL && strpbrk(s, "\n\r") == NULL;
 }
 
-/* What the daemon, or any of the plugins that write, could not make an identifier of. */
+/* Whether neither the daemon nor a write plugin would reject the identifier. */
 static bool is_identifier(const char *plugin, const char *plugin_instance, const char *type, const char *type_instance)
 {
     return is_name(plugin) && is_name(plugin_instance) && is_name(type) && is_name(type_instance) &&
@@ -398,7 +398,7 @@ int plugin_notification_meta_free(notification_meta_t *n)
 
 /* ---- options ----------------------------------------------------------------------------------------------------- */
 
-/* The one value of an option, where it is of this type. */
+/* Returns the option's only value if it has this type. */
 static const oconfig_value_t *only_value(const oconfig_item_t *ci, int type)
 {
     if (ci->values_num == 1 && ci->values[0].type == type) {
@@ -454,7 +454,7 @@ int cf_util_get_double(const oconfig_item_t *ci, double *ret)
     return 0;
 }
 
-/* Also "true" and the like as a string. */
+/* Also accepts "true" and the like as a string. */
 int cf_util_get_boolean(const oconfig_item_t *ci, bool *ret)
 {
     const char *word;

@@ -7,7 +7,7 @@
 
 #define DEPTH_MAX 8
 
-/* Returns the child, which is empty but for its key; NULL where there is no memory. */
+/* Returns the child, which has only a key, or NULL if out of memory. */
 static oconfig_item_t *add_child(oconfig_item_t *parent, char *key)
 {
     oconfig_item_t *children = realloc(parent->children, sizeof(*children) * (size_t) (parent->children_num + 1));
@@ -41,7 +41,7 @@ static const char *skip_blanks(const char *p)
     return p + strspn(p, " \t\r");
 }
 
-/* Up to the line's end; a comment ends there, too. */
+/* Whether the line ends here; a comment also ends it. */
 static bool at_end(const char *p)
 {
     return *p == '\0' || *p == '\n' || *p == '#';
@@ -58,7 +58,7 @@ static const char *skip_line(const char *p)
     return *p == '\n' ? p + 1 : p;
 }
 
-/* A word, as a string of its own; NULL where there is none. */
+/* Returns a word as a new string, or NULL if there is none. */
 static char *take_word(const char **p)
 {
     const char *begin = *p;
@@ -69,7 +69,7 @@ static char *take_word(const char **p)
     return *p > begin ? strndup(begin, (size_t) (*p - begin)) : NULL;
 }
 
-/* What stands between quotes; a backslash takes the meaning from the character behind it. */
+/* Text between quotes; a backslash escapes the next character. */
 static char *take_quoted(const char **p)
 {
     char *text = malloc(strlen(*p) + 1);
@@ -119,7 +119,7 @@ static oconfig_value_t value_of(char *word)
     return value;
 }
 
-/* False where there is none. */
+/* Returns false if there is none. */
 static bool take_value(const char **p, oconfig_value_t *value)
 {
     char *text;
@@ -151,7 +151,7 @@ static bool take_values(oconfig_item_t *item, const char **p)
 
 static const char *parse_block(oconfig_item_t *item, const char *p, int depth);
 
-/* An option, or a whole block: returns what is behind it, or NULL. */
+/* Parses an option or an entire block. Returns a pointer to what follows, or NULL. */
 static const char *parse_item(oconfig_item_t *parent, const char *p, int depth)
 {
     bool block = *p == '<';
@@ -173,7 +173,7 @@ static const char *parse_item(oconfig_item_t *parent, const char *p, int depth)
     return parse_block(item, skip_line(p), depth + 1);
 }
 
-/* The closing line of a block, and what is behind it; NULL where it is another's. */
+/* Parses the closing line of a block. Returns a pointer to what follows, or NULL if it closes another block. */
 static const char *parse_close(const oconfig_item_t *item, const char *p)
 {
     size_t len = strlen(item->key);

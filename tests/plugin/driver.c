@@ -1,7 +1,7 @@
 /*
- * Drives the plugin as the daemon does, with threads that read: driver CONFIGURATION SECONDS INTERVAL_MS THREADS.
- * CONFIGURATION is a file with what stands in the <Plugin aisearch> block. What came of it goes to standard output, as
- * JSON; what the plugin logs, to standard error.
+ * Runs the plugin like the daemon, with several reading threads: driver CONFIGURATION SECONDS INTERVAL_MS THREADS. The
+ * file CONFIGURATION has the content of the <Plugin aisearch> block. Prints the results to standard output as JSON, and
+ * the plugin's messages to standard error.
  */
 
 #include "collectd_stub.h"
@@ -13,7 +13,7 @@
 #define READERS_MAX 64
 #define THREADS_MAX 64
 
-/* When a read callback is due, and who is at it; as in the daemon, one thread at a time. */
+/* When a read callback is due, and whether a thread runs it; like in the daemon, only one at a time. */
 struct turn {
     cdtime_t due;
     bool running;
@@ -28,7 +28,7 @@ static size_t reads;
 static size_t failed_reads;
 static cdtime_t slowest;
 
-/* The next to be due that nobody is at; NULL where all are taken. */
+/* Returns the turn that is due next and not taken, or NULL. */
 static struct turn *next_turn(void)
 {
     struct turn *next = NULL;
@@ -41,7 +41,7 @@ static struct turn *next_turn(void)
     return next;
 }
 
-/* Called with the lock, which is given up in between. */
+/* Called with the lock held, which it releases while the callback runs. */
 static void take_turn(struct turn *turn)
 {
     cdtime_t began = cdtime();

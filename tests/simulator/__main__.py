@@ -20,7 +20,7 @@ from .scenarios import SCENARIOS
 from .server import ApiServer
 from .world import World
 
-SOCKET_MODE = 0o666  # whoever reaches the directory may connect: nginx's workers run as another user
+SOCKET_MODE = 0o666  # anyone with access to the directory may connect: nginx's workers run as another user
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -60,7 +60,7 @@ def initial_world(arguments: argparse.Namespace) -> dict:
 
 
 async def listen(protocol_factory, host: str | None, port: int, path: str | None) -> tuple[list, dict]:
-    """Returns the listeners and where they are."""
+    """Returns the listeners and their address."""
     loop = asyncio.get_running_loop()
     listeners, address = [], {}
     if host is not None:
@@ -116,7 +116,7 @@ async def run(arguments: argparse.Namespace) -> None:
     await control.cleanup()
     for path in (arguments.unix, arguments.lean_unix, arguments.control_unix):
         if path is not None:
-            with contextlib.suppress(FileNotFoundError):  # Python 3.13 takes it away by itself
+            with contextlib.suppress(FileNotFoundError):  # Python 3.13 removes it by itself
                 os.unlink(path)
 
 

@@ -1,4 +1,4 @@
-"""The API itself: from a request to an answer, without any network."""
+"""The API itself: from a request to a response, without a network."""
 
 import dataclasses
 import json
@@ -29,14 +29,14 @@ class Api:
         self.behave()
 
     def behave(self) -> None:
-        """Again as the reference says, in every form that can be chosen."""
-        self.refusal = "401"  # of a credential that is nobody's
+        """Restores the documented behavior of everything that can be changed."""
+        self.refusal = "401"  # of an unknown credential
         self.forms = Forms()
         self.oddity = Oddity()
         self.limits.fixed_headers = []
 
     def refuse_with(self, form: str) -> None:
-        """How a credential that is nobody's is refused from now on."""
+        """Sets how an unknown credential is refused."""
         refusals.refusal(form)
         self.refusal = form
 
@@ -59,7 +59,7 @@ class Api:
         return Answer(status, _json(self.oddity.spoil(envelope)), self.limits.headers(verdict, others))
 
     def _user_in(self, path: str) -> str | None:
-        """Whose account it is that the path is about."""
+        """The user who owns the account in the path."""
         account = self._world.accounts.get(routes.account_in(path))
         return account and account.user
 
@@ -117,7 +117,7 @@ class Api:
 
 
 def _credential(headers: list[tuple[str, str]]) -> str | tuple[str, str] | None:
-    """A token, or email and key. One scheme, once: what else arrives was mixed up on the way."""
+    """A token, or an email and key. Exactly one scheme, once: any other combination was mixed up on the way."""
     found: dict[str, str] = {}
     for name, value in headers:
         name = name.lower()

@@ -1,4 +1,4 @@
-"""The time the jobs live on: real time, unless a test freezes, sets or advances it, or makes it run faster."""
+"""The clock that jobs run on: real time, unless a test freezes, sets, advances or speeds it up."""
 
 import time
 
@@ -10,14 +10,14 @@ class Clock:
     def reset(self) -> None:
         self._speed = 1.0
         self._frozen = False
-        self._now = time.time()  # at the moment of self._then
+        self._now = time.time()  # at the time of self._then
         self._monotonic = self._then = time.monotonic()
 
     def _elapsed(self) -> float:
         return (time.monotonic() - self._then) * self._speed
 
     def _settle(self) -> None:
-        """Begins anew from what both clocks show now."""
+        """Makes the current time of both clocks the new starting point."""
         self._now, self._monotonic, self._then = self.now(), self.monotonic(), time.monotonic()
 
     def now(self) -> float:
@@ -25,7 +25,7 @@ class Clock:
         return self._now if self._frozen else self._now + self._elapsed()
 
     def monotonic(self) -> float:
-        """For intervals, such as the rate limit's: it advances, and runs faster, but is neither frozen nor set."""
+        """For intervals such as the rate limit's: affected by advance() and run(), but not by freeze() and set()."""
         return self._monotonic + self._elapsed()
 
     def set(self, now: float) -> None:
@@ -44,12 +44,12 @@ class Clock:
         self._frozen = True
 
     def thaw(self) -> None:
-        """Goes on from where it stood."""
+        """Continues from the time at which it was frozen."""
         self._settle()
         self._frozen = False
 
     def run(self, speed: float) -> None:
-        """From now on so many seconds go by in one."""
+        """From now on the clocks run faster by this factor."""
         if speed <= 0:
             raise ValueError("a clock runs forward")
         self._settle()

@@ -1,31 +1,31 @@
 """
-Orders to the simulator, as JSON over HTTP on a listener of its own:
+Orders to the simulator, as JSON over HTTP on a separate listener:
 
     GET    /clock                          {"now": seconds since the epoch, "frozen": bool}
     POST   /clock                          {"freeze": true} {"thaw": true} {"set": seconds} {"advance": seconds}
-                                           {"speed": seconds in one}
+                                           {"speed": factor}
     POST   /world                          adds and changes accounts, namespaces, instances, jobs: World.apply()
-    DELETE /world                          nothing exists any more
-    GET    /census?account=ID&since=SECONDS  how many jobs are in each state, by instance: Account.census()
+    DELETE /world                          removes everything
+    GET    /census?account=ID&since=SECONDS  the number of jobs in each state, by instance: Account.census()
     POST   /limit                          {"calls": count or null, "seconds": length,
                                             "headers": "new", "old", "both" or "none"}
-    POST   /limit_headers                  {"headers": [[name, value]]}: over every answer of the API; [] or null: none
-    POST   /refusal                        {"form": one of refusals.py}: how a credential is refused that is nobody's
-    POST   /forms                          {"plain": bool, "namespaced": bool, "refusal": form of the unknown one's}
+    POST   /limit_headers                  {"headers": [[name, value]]}: replace those of responses; [] or null: none
+    POST   /refusal                        {"form": one of refusals.py}: how an unknown credential is refused
+    POST   /forms                          {"plain": bool, "namespaced": bool, "refusal": form for the other paths}
     POST   /oddity                         {"result_info": "full", "partial" or "none", "ignore_page": bool,
-                                            "error_codes": bool, "messages": [object]}: what is left out is as usual
-    POST   /delay                          {"seconds": before each answer of the lean listener}
-    GET    /faults                         with how often each was hit
-    POST   /faults                         one fault: Faults.add(); answers its id
+                                            "error_codes": bool, "messages": [object]}: default for what is missing
+    POST   /delay                          {"seconds": before each response of the lean listener}
+    GET    /faults                         with the number of hits of each
+    POST   /faults                         one fault: Faults.add(); returns its id
     DELETE /faults, /faults/{id}
     GET    /counters
     GET    /requests?path=REGEX            requests since the last reset: Record.requests()
-    DELETE /requests                       resets the counters too
+    DELETE /requests                       also resets the counters
     POST   /connections                    {"close": true} or {"reset": true}: all of them
-    POST   /reset                          as if just started, without a scenario and without a limit, every answer in
-                                           its usual form
+    POST   /reset                          as if just started, without a scenario or a limit, and with all responses in
+                                           their usual form
 
-Orders answer 200 with JSON, or 400 with {"error": ...}.
+Orders return 200 with JSON, or 400 with {"error": ...}.
 """
 
 import asyncio
@@ -167,7 +167,7 @@ class Control:
         return web.json_response({})
 
     async def _settle(self) -> None:
-        """Waits a moment for dropped connections, and what was under way on them, to be over."""
+        """Waits a moment until dropped connections and their requests are over."""
         for _ in range(200):
             if not (self._record.connections_open or self._record.in_flight):
                 return

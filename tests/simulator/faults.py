@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: which requests it befalls, and what they get instead of a proper answer."""
+"""Deliberate faults: which requests they affect, and what these get instead of a proper response."""
 
 import base64
 import dataclasses
@@ -14,14 +14,14 @@ _STEPS = {"send", "send_b64", "sleep", "repeat", "close", "reset", "answer"}
 class Fault:
     id: int
     path: re.Pattern
-    times: int | None = None  # None: always
-    reused: bool | None = None  # only on a connection that carried a request before (or: only on one that did not)
-    delay: float = 0.0  # before the headers
-    body_delay: float = 0.0  # between headers and body
-    status: int | None = None  # an answer in the place of the API's
+    times: int | None = None  # None: no limit
+    reused: bool | None = None  # only on a connection that carried a request before (False: only on a new one)
+    delay: float = 0.0  # seconds before the headers
+    body_delay: float = 0.0  # seconds between headers and body
+    status: int | None = None  # a response instead of the API's
     headers: list = dataclasses.field(default_factory=list)
     body: bytes = b""
-    script: list | None = None  # bytes in the place of an answer
+    script: list | None = None  # raw bytes instead of a response
     hits: int = 0
 
     def befalls(self, target: str, reused: bool) -> bool:
@@ -41,7 +41,7 @@ def _refusing(form: str) -> dict:
 
 
 class Faults:
-    """In the order they were set; the first that fits is the one."""
+    """Faults in the order in which they were set; the first that matches a request applies."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -51,13 +51,13 @@ class Faults:
         """
         {"path": REGEX to search for in path and query, or "prefix": TEXT they begin with,
          "times", "reused", "delay", "body_delay", "status", "headers": [[name, value]], "body" or "body_b64",
-         "refusal": NAME of one in refusals.py, in the place of status, headers and body,
+         "refusal": NAME of one in refusals.py, instead of status, headers and body,
          "script": [{"send": TEXT} | {"send_b64": BASE64} | {"sleep": SECONDS}
                     | {"repeat": COUNT or null, "every": SECONDS, "send" or "send_b64": ...}
                     | {"close": true} | {"reset": true} | {"answer": true}]}
 
-        A script that neither closes nor resets leaves the connection to the next request. "answer" ends a script with
-        the API's own answer.
+        A script that neither closes nor resets the connection leaves it to the next request. "answer" ends a script
+        with the API's own response.
         """
         fields = {**_refusing(order["refusal"]), **order} if "refusal" in order else dict(order)
         fields.pop("refusal", None)

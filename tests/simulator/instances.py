@@ -1,4 +1,4 @@
-"""An instance: its settings, what is indexed, and its jobs. And a namespace, which has instances."""
+"""Instances, with their settings, items and jobs; and namespaces, which contain instances."""
 
 import math
 import re
@@ -10,24 +10,24 @@ _NAME = re.compile(r"(?:namespaces/([^/]+)/)?instances/([^/]+)|rags/([^/]+)")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,26}[a-z0-9])?")
 
 DEFAULT_NAMESPACE = "default"
-AUTORAG = None  # in the place of a namespace
+AUTORAG = None  # used instead of a namespace
 
-# Where the items come from, by type; None is built-in storage, which is indexed as files come and has no sync jobs.
+# The source of the items, by type. None is built-in storage, which indexes files as they arrive and has no sync jobs.
 SOURCES = {"r2": "bucket", "web-crawler": "example.org", None: None}
 
 SYNC_INTERVALS = (900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
-COUNTS = ("queued", "running", "completed", "error", "skipped", "outdated")  # of items
+COUNTS = ("queued", "running", "completed", "error", "skipped", "outdated")  # number of items in each state
 
 _CHANGEABLE = {"type", "source", "sync_interval", "enable", "paused", "status", "last_activity", "stats", "extra"}
 _ORDERS = {"name", "replace", "jobs", "remove", "start"}
 
-# The longest page of jobs.
+# The largest page of jobs.
 _PAGE = 50
 
 
 def instance_key(name: str) -> tuple[str | None, str]:
     """
-    (namespace, id) of "instances/ID", "namespaces/NAME/instances/ID" or "rags/ID". A plain instance is one of the
+    Returns (namespace, id) for "instances/ID", "namespaces/NAME/instances/ID" or "rags/ID". A plain instance is in the
     namespace "default".
     """
     match = _NAME.fullmatch(name)
@@ -38,7 +38,7 @@ def instance_key(name: str) -> tuple[str | None, str]:
 
 
 def instance_name(key: tuple[str | None, str]) -> str:
-    """The shortest name for that."""
+    """The shortest name for a key."""
     namespace, name = key
     if namespace is AUTORAG:
         return f"rags/{name}"
@@ -69,13 +69,13 @@ class Instance:
         self.paused = False
         self.status = "waiting"
         self.last_activity: str | None = None
-        self.stats: dict | None = None  # None: made up from nothing indexed
-        self.extra: dict = {}  # laid over the answer, right or wrong
+        self.stats: dict | None = None  # None: generated, with nothing indexed
+        self.extra: dict = {}  # replaces fields of the response, whether valid or not
         self.jobs: dict[str, jobs.Job] = {}
         self._listed: list[jobs.Job] | None = None
 
     def change(self, order: dict, now: float) -> None:
-        """Any setting that World.apply() knows; a type without a source has its usual one."""
+        """Applies any setting that World.apply() accepts. A type without a source gets its usual one."""
         unknown = set(order) - _CHANGEABLE - _ORDERS
         if unknown:
             raise ValueError(f"unknown field of an instance: {', '.join(sorted(unknown))}")
@@ -90,7 +90,7 @@ class Instance:
             self.modified_at = now
 
     def tell(self) -> dict:
-        """By itself, or as an element of a list of instances."""
+        """The instance on its own, or as an element of a list."""
         return {
             "id": self.id,
             "namespace": self.namespace,
@@ -107,7 +107,7 @@ class Instance:
         }
 
     def tell_stats(self) -> dict:
-        """What is indexed."""
+        """The stats of the items."""
         if self.stats is not None:
             return self.stats
         return {
@@ -118,7 +118,7 @@ class Instance:
         }
 
     def put(self, order: dict, now: float) -> None:
-        """Makes a job, or changes the one with this id."""
+        """Adds a job, or changes the one with this id."""
         if not isinstance(order.get("id"), str):
             raise ValueError("a job needs an id")
         job = self.jobs.get(order["id"]) or jobs.Job(order["id"])
@@ -127,7 +127,7 @@ class Instance:
         self._listed = None
 
     def start(self, order: dict, now: float) -> None:
-        """Makes a job that runs from now on. One that is running is ended by that."""
+        """Adds a job that runs from now on. This ends a running job."""
         running = [job for job in self.jobs.values() if jobs.state(job, now) == "running"]
         self.put({"starts_in": 0, "ends_in": None, "end_reason": None, **order}, now)
         for job in running:
@@ -144,8 +144,8 @@ class Instance:
 
     def listed(self, now: float) -> list[jobs.Job]:
         """
-        In an order that means nothing, though always the same one: the API promises none. But where it takes more than
-        one page, the newest are on the first.
+        In an arbitrary but repeatable order, since the API promises none. But if there are several pages, the newest
+        jobs are on the first.
         """
         if self._listed is None:
             self._listed = sorted(self.jobs.values(), key=lambda job: (zlib.crc32(job.id.encode()), job.id))

@@ -1,4 +1,4 @@
-"""A job's life, and how the API would tell it at a given moment."""
+"""The life of a job, and how the API presents it at a given time."""
 
 import dataclasses
 from datetime import datetime, timedelta, timezone
@@ -24,15 +24,15 @@ def _zoneless(t: float) -> str:
     return datetime.fromtimestamp(int(t), timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-# The forms of a time that the API is seen to use: RFC 3339, also with a fraction or an offset, and two without a zone.
-# And one that is no text, which the reference forbids: seconds since the epoch.
+# The time formats that the API has been seen to use: RFC 3339, also with a fraction or an offset, and two without a
+# time zone. Also seconds since the epoch as a number, which the reference does not allow.
 TIME_FORMS = {"rfc3339": rfc3339, "fraction": _fraction, "offset": _offset, "plain": _plain, "zoneless": _zoneless,
               "number": int}
 
-# How a field without a value is told.
+# How a field without a value is presented.
 MISSING = ("null", "absent")
 
-# Why a job ended where another one was started.
+# The end reason of a job that was superseded by another one.
 SUPERSEDED = "new_job_has_started"
 
 # Shorthands: when the job starts and ends, in seconds from now, and why.
@@ -45,7 +45,7 @@ STATES = {
     "superseded": (-600, -300, SUPERSEDED),
 }
 
-# What state() tells.
+# The states that state() returns.
 COUNTED = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
@@ -55,15 +55,15 @@ class Job:
     source: str = "user"
     description: str | None = None
     end_reason: str | None = None
-    appears_at: float | None = None  # before that, nobody knows of it; None: it has been there always
+    appears_at: float | None = None  # before that, the job does not exist; None: it has always existed
     starts_at: float | None = None
     ends_at: float | None = None
-    silent_at: float | None = None  # from then on, last_seen_at stands still: the job is stalled
+    silent_at: float | None = None  # from then on, last_seen_at does not change: the job is stalled
     last_seen_every: float = 10.0
     times: str = "rfc3339"
     missing: str = "null"
-    logs: list | None = None  # told as they are, instead of the made-up ones
-    extra: dict = dataclasses.field(default_factory=dict)  # laid over the answer, right or wrong
+    logs: list | None = None  # returned unchanged instead of generated ones
+    extra: dict = dataclasses.field(default_factory=dict)  # replaces fields of the response, whether valid or not
 
     def exists(self, now: float) -> bool:
         return self.appears_at is None or self.appears_at <= now
@@ -90,8 +90,8 @@ _PLAIN = {"source", "description", "end_reason", "last_seen_every", "times", "mi
 
 def apply(job: Job, order: dict, now: float) -> None:
     """
-    Changes a job as ordered: any plain field; state, a shorthand; appears_in, starts_in, ends_in and silent_in, in
-    seconds from now (negative: ago; null: never, but always for the first).
+    Changes a job as ordered: any plain field; state, a shorthand; and appears_in, starts_in, ends_in and silent_in, in
+    seconds from now (negative: ago; null: never, or for appears_in: always).
     """
     unknown = set(order) - _PLAIN - set(_RELATIVE) - {"id", "state"}
     if unknown:
@@ -121,7 +121,7 @@ _SUCCESS = ("", "completed", "complete", "success", "succeeded", "finished", "do
 
 
 def state(job: Job, now: float) -> str:
-    """The API has no such thing: this is how its users derive it."""
+    """The API has no such field: its users derive the state like this."""
     if not job.ended(now):
         return "running" if job.started(now) else "queued"
     reason = (job.end_reason or "").lower()
@@ -131,7 +131,7 @@ def state(job: Job, now: float) -> str:
 
 
 def tell(job: Job, now: float, described: bool) -> dict:
-    """The job as the API answers it; described is false for AutoRAG, which has no description."""
+    """The job in the API's format; described is false for AutoRAG, whose jobs have no description."""
     form = TIME_FORMS[job.times]
     seen = job.last_seen(now)
     fields = {
@@ -156,7 +156,7 @@ _LOG_MAX = 500
 
 
 def tell_logs(job: Job, now: float) -> list[dict]:
-    """A log that grows with the job: where it began, one entry for each 15 seconds, where it ended."""
+    """A log that grows with the job: an entry for the start, one every 15 seconds, and one for the end."""
     if job.logs is not None:
         return job.logs
     if not job.started(now):

@@ -1,6 +1,7 @@
 """
-The API on the network a second time: faster than by aiohttp, for thousands of look-ups a second, with the same world,
-limit and record. It has no faults but a delay, which holds up nobody else, as a distance would.
+A second, faster server for the API than the one based on aiohttp, for thousands of lookups per second, with the same
+world, limit and record. It supports no faults except a delay, which affects all requests independently, like network
+latency.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class LeanServer:
-    """Give it to loop.create_server() or create_unix_server()."""
+    """A protocol factory for loop.create_server() or create_unix_server()."""
 
     def __init__(self, api: Api, record: Record) -> None:
         self.api = api
@@ -36,7 +37,7 @@ class LeanServer:
 class _Connection(asyncio.Protocol):
     def __init__(self, server: LeanServer) -> None:
         self._server = server
-        self._number = -next(server.numbers)  # those of the other server are positive
+        self._number = -next(server.numbers)  # the other server uses positive numbers
         self._received = b""
         self._under_way: collections.deque[dict] = collections.deque()
 
@@ -66,7 +67,9 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _request(self, head: bytes) -> bool:
-        """Answers now or after the delay; answers to one connection keep their order, as all wait equally long."""
+        """
+        Responds now or after the delay. Responses on one connection stay in order, because all have the same delay.
+        """
         lines = head.decode("latin-1").split("\r\n")
         words = lines[0].split(" ")
         headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines[1:])]

@@ -1,6 +1,6 @@
 """
-The API's rate limit: so many calls in any interval; one call more closes it for a whole interval. And how answers tell
-of it: with each of them, in headers of the new form (RFC 9651) or of the old one.
+The API's rate limit: a number of calls in any interval, where one call too many blocks all calls for a whole interval.
+Also the headers that describe it in each response, in the new form (RFC 9651) or the old one.
 """
 
 import collections
@@ -16,9 +16,9 @@ Headers = list[tuple[str, str]]
 class Verdict:
     allowed: bool
     limit: int
-    seconds: float  # the interval
+    seconds: float  # length of the interval
     remaining: int
-    reset: float  # seconds until there is room again, or all of it
+    reset: float  # seconds until a call is available again, or all calls
 
 
 class RateLimit:
@@ -40,7 +40,7 @@ class RateLimit:
         return self._verdict(now, allowed)
 
     def look(self, now: float) -> Verdict:
-        """How things stand, without a call."""
+        """Returns the state of the limit without counting a call."""
         self._forget(now)
         return self._verdict(now, True)
 
@@ -58,7 +58,7 @@ class RateLimit:
 
 
 def _whole(seconds: float) -> int:
-    """Rounded up, but for what is left of a difference of two times."""
+    """Rounded up, except for rounding errors."""
     return math.ceil(round(seconds, 3))
 
 
@@ -68,7 +68,7 @@ def _new_headers(verdict: Verdict) -> Headers:
 
 
 def _old_headers(verdict: Verdict) -> Headers:
-    # The date is of real time, which the clients live in, whatever the jobs' clock says.
+    # The date is in real time, which the clients use, no matter how the jobs' clock is set.
     return [("x-ratelimit-limit", str(verdict.limit)),
             ("x-ratelimit-remaining", str(verdict.remaining)),
             ("x-ratelimit-reset", email.utils.formatdate(time.time() + verdict.reset, usegmt=True))]
@@ -78,21 +78,23 @@ HEADER_FORMS = {"new": [_new_headers], "old": [_old_headers], "both": [_new_head
 
 
 class Limits:
-    """One for each user."""
+    """One limit per user."""
 
     def __init__(self) -> None:
         self.fixed_headers: Headers = []
         self.set(1200)
 
     def set(self, calls: int | None, seconds: float = 300, headers: str = "new") -> None:
-        """For each user: so many calls in any interval of so many seconds; None: no limit. Starts anew."""
+        """
+        Sets the limit for each user: calls in any interval of that many seconds; None: no limit. Nothing is spent.
+        """
         if headers not in HEADER_FORMS:
             raise ValueError(f"headers is one of {', '.join(HEADER_FORMS)}")
         self._calls, self._seconds, self._tell = calls, seconds, HEADER_FORMS[headers]
         self._users: dict[str, RateLimit] = {}
 
     def take(self, user: str, now: float) -> Verdict | None:
-        """Counts one call. None: there is no limit."""
+        """Counts one call. Returns None if there is no limit."""
         if self._calls is None:
             return None
         if user not in self._users:
@@ -100,13 +102,16 @@ class Limits:
         return self._users[user].take(now)
 
     def look(self, user: str | None, now: float) -> Verdict | None:
-        """How things stand for that user, or for somebody new. None: there is no limit."""
+        """Returns the state of the limit for the user, or for a new one. Returns None if there is no limit."""
         if self._calls is None:
             return None
         return self._users.get(user, RateLimit(self._calls, self._seconds)).look(now)
 
     def headers(self, verdict: Verdict | None, others: Headers) -> Headers:
-        """Those of an answer: what it tells of the limit; over that, others that it has; over these, the fixed ones."""
+        """
+        Returns the headers of a response: those about the limit, replaced by others of the response, replaced by the
+        fixed ones.
+        """
         told: Headers = []
         if verdict is not None:
             told = [header for form in self._tell for header in form(verdict)]
@@ -116,6 +121,6 @@ class Limits:
 
 
 def _lay_over(headers: Headers, others: Headers) -> Headers:
-    """The others take the place of those of the same names."""
+    """Others replace headers with the same names."""
     names = {name.lower() for name, _ in others}
     return [(name, value) for name, value in headers if name.lower() not in names] + list(others)

@@ -1,4 +1,4 @@
-"""Lists: what their query asks for, one page of them, and the filters of instances and namespaces."""
+"""Lists: their query arguments, pages, and the filters for instances and namespaces."""
 
 import re
 from urllib.parse import parse_qsl
@@ -7,7 +7,7 @@ from .instances import Instance
 from .refusals import Refused, bad_query
 
 PER_PAGE_DEFAULT = 20
-PER_PAGE = {"jobs": (0, 50), "logs": (0, 500), "instances": (1, 100), "namespaces": (1, 100)}  # least and most
+PER_PAGE = {"jobs": (0, 50), "logs": (0, 500), "instances": (1, 100), "namespaces": (1, 100)}  # minimum and maximum
 
 _ORDER_BY = ("created_at",)
 _DIRECTIONS = ("asc", "desc")
@@ -18,7 +18,7 @@ def arguments(query: str) -> dict[str, str]:
 
 
 class Page:
-    """One page of many items: a page past the end is empty, not an error."""
+    """One page of a list: a page past the end is empty, not an error."""
 
     def __init__(self, items: list, what: str, asked: dict[str, str], ignore_page: bool) -> None:
         page = 1 if ignore_page else _integer(asked, "page", 1, 1, None)
@@ -37,13 +37,13 @@ def _integer(asked: dict[str, str], name: str, default: int, least: int, most: i
 
 
 def searched(items: list, asked: dict[str, str], name: str) -> list:
-    """Those whose id or name (the attribute) contains what is searched for."""
+    """The items whose id or name (the attribute) contains the search term."""
     text = asked.get("search", "")
     return [item for item in items if text in getattr(item, name)]
 
 
 def chosen(instances: list[Instance], asked: dict[str, str]) -> list[Instance]:
-    """Those that the query asks for, in its order; without one, in theirs."""
+    """The instances that match the query, in the order it asks for, or in their own."""
     found = searched(instances, asked, "id")
     if "hostname" in asked:
         found = [instance for instance in found if instance.source == asked["hostname"]]

@@ -1,4 +1,4 @@
-"""What is odd, though not wrong, about the answers, on request: real ones come in all these forms."""
+"""Responses that are odd, though not wrong, on request: real ones occur in all these forms."""
 
 import dataclasses
 
@@ -8,9 +8,9 @@ _PARTIAL = ("count", "per_page")
 
 @dataclasses.dataclass(frozen=True)
 class Oddity:
-    result_info: str = "full"  # partial: count and per_page alone
-    ignore_page: bool = False  # a list answers with its first page whatever page says
-    error_codes: bool = True  # False: errors have none
+    result_info: str = "full"  # partial: only count and per_page
+    ignore_page: bool = False  # a list returns its first page for any page number
+    error_codes: bool = True  # False: errors have no code
     messages: list = dataclasses.field(default_factory=list)  # in the envelope
 
     def __post_init__(self) -> None:
@@ -18,7 +18,7 @@ class Oddity:
             raise ValueError(f"result_info is one of {', '.join(RESULT_INFO)}")
 
     def spoil(self, envelope: dict) -> dict:
-        """The same answer, as odd as that."""
+        """Applies the oddities to a response."""
         envelope = dict(envelope)
         if "result_info" in envelope and self.result_info != "full":
             info = envelope.pop("result_info")

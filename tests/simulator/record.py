@@ -1,4 +1,4 @@
-"""What the simulator was asked: every request up to a cap, and counts of all."""
+"""Records the requests to the simulator, up to a limit, and counts all of them."""
 
 import collections
 import re
@@ -13,7 +13,7 @@ class Record:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets what was; what is open or under way stays counted."""
+        """Forgets past requests. Open connections and requests in progress remain counted."""
         self._since = time.monotonic()
         self._requests: collections.deque[dict] = collections.deque(maxlen=self._cap)
         self._total = 0
@@ -42,9 +42,9 @@ class Record:
             "headers": headers,
             "connection": connection,
             "has_body": has_body,
-            "began": time.monotonic(),  # the same clock in every process of a host
+            "began": time.monotonic(),  # the same clock in all processes on a host
             "ended": None,
-            "status": None,  # None: under way, or not an HTTP answer
+            "status": None,  # None: in progress, or not an HTTP response
         }
         self._requests.append(entry)
         self._total += 1
@@ -61,7 +61,10 @@ class Record:
             self._by_status[status] += 1
 
     def requests(self, path: str) -> dict:
-        """Those whose path and query match the regular expression, and how many of all are forgotten already."""
+        """
+        Returns the requests whose path and query match the regular expression, and how many requests were forgotten in
+        all.
+        """
         pattern = re.compile(path)
         found = [entry for entry in self._requests if pattern.search(entry["target"])]
         return {"forgotten": self._total - len(self._requests), "requests": found}

@@ -1,6 +1,6 @@
 """
-Every form in which the API refuses, by name: status, body and headers. Carried over by hand from the API's reference
-and from what its users report. The name tells the status and the code; the lists below tell what a refusal means.
+All forms in which the API refuses requests, by name: status, body and headers. They were copied by hand from the API's
+reference and its users' reports. The name contains status and code; the tables below are grouped by meaning.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ class Refusal(NamedTuple):
 
 
 def _refusal(status: int, code: int, message: str, **more) -> Refusal:
-    """With a code, and whatever else stands in the error."""
+    """With a code and possibly other fields in the error."""
     error = {"code": code, "message": message, **more}
     return Refusal(status, {"success": False, "errors": [error], "messages": [], "result": None})
 
@@ -23,7 +23,7 @@ def _no_code(status: int, message: str) -> Refusal:
 
 
 def _bare(status: int, **error) -> Refusal:
-    """The short envelope: without messages, and with an empty result."""
+    """The short envelope: without messages and with an empty result."""
     return Refusal(status, {"success": False, "errors": [error], "result": {}})
 
 
@@ -38,7 +38,7 @@ def _throttled(code: int, message: str, seconds: int) -> Refusal:
 
 
 def bad_query(name: str) -> Refusal:
-    """That argument of the query is not as it should be."""
+    """Invalid query argument."""
     return _bare(400, message="Invalid input", path=["query", name])
 
 
@@ -49,7 +49,7 @@ _UNKNOWN_KEY = (9103, "Unknown X-Auth-Key or X-Auth-Email")
 _NO_ROUTE = (7000, "No route for that URI")
 _COULD_NOT_ROUTE = (7003, "Could not route to /accounts/0/ai-search, perhaps your object identifier is invalid?")
 
-# The credential is refused.
+# The credential is rejected.
 _CREDENTIAL = {
     "401": _refusal(401, *_AUTHENTICATION),
     "403_10000": _refusal(403, *_AUTHENTICATION),
@@ -68,7 +68,7 @@ _CREDENTIAL = {
     "400_9106": _refusal(400, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers"),
 }
 
-# The credential is good, but not for this, or the path leads nowhere.
+# The credential is valid, but not for this resource, or the path does not exist.
 _RESOURCE = {
     "403_9109_resource": _refusal(403, 9109, "Unauthorized to access requested resource"),
     "403_7003": _refusal(403, *_COULD_NOT_ROUTE),
@@ -78,13 +78,13 @@ _RESOURCE = {
     "410_gone": _no_code(410, "Gone"),
 }
 
-# The parameters are not as they should be.
+# Invalid parameters.
 _CLIENT = {
     "400_no_code": _no_code(400, "Bad Request"),
     "400_path": bad_query("per_page"),
 }
 
-# There is no such thing.
+# The resource does not exist.
 _MISSING = {
     "404_job": _bare(404, code=7021, message="job_not_found"),
     "404_instance": _bare(404, code=7002, message="ai_search_not_found"),
@@ -97,14 +97,14 @@ _LIMIT = {
     "429_971": _throttled(971, "Please wait and consider throttling your request speed", 47),
 }
 
-# The API is ill: ask again.
+# A temporary problem of the API: retry.
 _SERVER = {
     "500_7001": _refusal(500, 7001, "Internal Error"),
     "500_7068": _refusal(500, 7068, "Internal Error"),
     "503_7017": _refusal(503, 7017, "unable_to_connect_to_ai_search"),
 }
 
-# The reference names no such refusal: it is ours.
+# The reference has no refusal for this case: it is our own.
 _OURS = {
     "405": _refusal(405, 10405, "Method not allowed")._replace(headers=(("Allow", "GET, HEAD"),)),
 }
@@ -116,21 +116,21 @@ MISSING_FORMS = list(_MISSING)
 LIMIT_FORMS = list(_LIMIT)
 SERVER_FORMS = list(_SERVER)
 
-# The answer to one call too many has headers of its own.
+# The response to a call over the limit has its own headers.
 TOO_MANY = _LIMIT["429_10429"]._replace(headers=())
 
 _FORMS = {**_CREDENTIAL, **_RESOURCE, **_CLIENT, **_MISSING, **_LIMIT, **_SERVER, **_OURS}
 
 
 def refusal(form: str) -> Refusal:
-    """The one of that name."""
+    """Returns the refusal with that name."""
     if form not in _FORMS:
         raise ValueError(f"a refusal is one of {', '.join(_FORMS)}")
     return _FORMS[form]
 
 
 class Refused(Exception):
-    """What a look-up ends with that has no answer."""
+    """Ends a lookup without a result."""
 
     def __init__(self, what: Refusal | str) -> None:
         super().__init__(what)

@@ -1,4 +1,4 @@
-"""From a path to the resource that is asked for, in all three generations."""
+"""Maps a path to the resource, in all three generations."""
 
 import dataclasses
 import re
@@ -28,21 +28,21 @@ _ACCOUNT = re.compile(r"/accounts/([^/]+)(?:/|$)")
 
 @dataclasses.dataclass
 class Route:
-    what: str  # of _RESOURCES
+    what: str  # one of _RESOURCES
     account: str
-    namespace: str | None = None  # as it stands in the path
+    namespace: str | None = None  # as in the path
     instance: str | None = None
     rag: str | None = None
     job: str | None = None
 
     @property
     def key(self) -> tuple[str | None, str]:
-        """Which instance: a plain one is one of the namespace "default"."""
+        """The key of the instance: a plain one is in the namespace "default"."""
         return (AUTORAG, self.rag) if self.rag else (self.namespace or DEFAULT_NAMESPACE, self.instance)
 
 
 def find(path: str) -> Route | None:
-    """The path is without the base."""
+    """The path does not include the base."""
     for what, pattern in _PATTERNS.items():
         match = pattern.fullmatch(path)
         if match is not None:
@@ -51,14 +51,14 @@ def find(path: str) -> Route | None:
 
 
 def account_in(path: str) -> str | None:
-    """The account in the path, wherever else it leads."""
+    """The account in the path, which may be unknown otherwise."""
     match = _ACCOUNT.match(path)
     return match[1] if match else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Forms:
-    """Which of the two forms of a path to AI Search are known, and how the other one is refused."""
+    """Which of the two path forms of AI Search exist, and how the other one is refused."""
 
     plain: bool = True
     namespaced: bool = True

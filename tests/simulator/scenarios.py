@@ -1,4 +1,4 @@
-"""What the simulator can start with."""
+"""Initial contents of the simulator."""
 
 from .instances import COUNTS
 
@@ -11,9 +11,9 @@ def empty(_tokens: list[str], _keys: list[list[str]]) -> dict:
 
 def demo(tokens: list[str], keys: list[list[str]]) -> dict:
     """
-    One account with instances of all three generations, and jobs in every state. Some start and end while a demo runs,
-    within the first minute. There are instances of every type, one that sleeps, and one whose jobs end well though its
-    index is bad.
+    One account with instances of all three generations and jobs in all states. Some jobs start and end within the first
+    minute of a demo. There are instances of each type, one that is paused, and one whose jobs succeed although its
+    index has errors.
     """
     namespaces = [{"name": "support", "description": "What the help desk asks"}]
     account = {"id": DEMO_ACCOUNT, "tokens": tokens, "keys": keys, "namespaces": namespaces,

@@ -1,8 +1,7 @@
 """
-What a proper answer of the API looks like, as JSON schemas (a few keywords of them), and a validator for these. Carried
-over by hand from the API's published OpenAPI document, and from what is seen where that is silent or too strict (forms
-of times; parts of an envelope that may be missing). The simulator does not use it: it is what its answers are held
-against.
+JSON schemas (with a few keywords only) of proper API responses, and a validator for them. They were copied by hand from
+the API's published OpenAPI document, and from observation where that is silent or too strict (time formats; parts of an
+envelope that may be missing). The simulator does not use them: tests compare its responses with them.
 """
 
 import re
@@ -143,7 +142,7 @@ _TYPES = {
 
 
 def violations(schema: dict, value: object, where: str = "$") -> list[str]:
-    """Everything about value that the schema forbids; empty where it is valid."""
+    """Returns all violations of the schema by value; empty if it is valid."""
     if "type" in schema and not any(_TYPES[name](value) for name in schema["type"]):
         return [f"{where}: {value!r} is not of type {' or '.join(schema['type'])}"]
     found = []

@@ -1,4 +1,4 @@
-"""The API on the network: HTTP/1.1 by aiohttp, and faults below and above it."""
+"""The API on the network: HTTP/1.1 by aiohttp, with faults below and above it."""
 
 import asyncio
 import base64
@@ -21,7 +21,7 @@ class Connection:
         self.gone = asyncio.Event()
 
     async def sleep(self, seconds: float) -> None:
-        """For so long, or until the client goes away."""
+        """Sleeps for that many seconds, or until the client disconnects."""
         try:
             await asyncio.wait_for(self.gone.wait(), seconds)
         except asyncio.TimeoutError:
@@ -32,7 +32,7 @@ class Connection:
         self.transport.close()
 
     def reset(self) -> None:
-        """Sends an RST, where the connection is TCP."""
+        """Sends an RST if the connection is TCP."""
         sock = self.transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -40,7 +40,7 @@ class Connection:
 
 
 class ApiServer(web.Server):
-    """Give it to loop.create_server() or create_unix_server()."""
+    """A protocol factory for loop.create_server() or create_unix_server()."""
 
     def __init__(self, api: Api, faults: Faults, record: Record, keepalive_timeout: float) -> None:
         super().__init__(self._handle, access_log=None, keepalive_timeout=keepalive_timeout)
@@ -63,12 +63,12 @@ class ApiServer(web.Server):
             self._record.connection_closed()
 
     def drop_connections(self, reset: bool) -> None:
-        """Closes (or resets) every connection, whatever is under way on it."""
+        """Closes or resets all connections, including those with requests in progress."""
         for peer in list(self._peers.values()):
             peer.reset() if reset else peer.close()
 
     def _make_request(self, message, *rest) -> web.BaseRequest:
-        if message.method == "UNKNOWN":  # aiohttp's stand-in for what it could not parse
+        if message.method == "UNKNOWN":  # aiohttp's placeholder for what it could not parse
             self._record.malformed()
         return super()._make_request(message, *rest)
 
@@ -89,7 +89,7 @@ class ApiServer(web.Server):
                 response = await self._go_wrong(fault, request, peer, headers)
             status = None if isinstance(response, _Sent) else response.status
             return response
-        except ConnectionError:  # the client had enough of it
+        except ConnectionError:  # the client has disconnected
             return _Sent(keep_alive=False)
         finally:
             self._record.end(entry, status)
@@ -133,7 +133,7 @@ async def _halt_before_body(response: web.Response, seconds: float, request: web
 
 
 class _Sent(web.StreamResponse):
-    """Stands for bytes that are sent already."""
+    """Represents bytes that were already sent."""
 
     def __init__(self, keep_alive: bool) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class _Sent(web.StreamResponse):
 
 
 async def _play(script: list[dict], request: web.BaseRequest, peer: Connection) -> _Sent | None:
-    """Does step by step what the script says. None where it leaves the answer to the API."""
+    """Executes a script step by step. Returns None if the script leaves the response to the API."""
     for step in script:
         if "answer" in step:
             return None

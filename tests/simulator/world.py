@@ -1,4 +1,4 @@
-"""What exists: accounts with their credentials, their namespaces and instances, and the jobs of these."""
+"""All that exists: accounts with their credentials, namespaces and instances, and their jobs."""
 
 import zlib
 
@@ -9,7 +9,7 @@ from .instances import AUTORAG, DEFAULT_NAMESPACE, Instance, Namespace, instance
 class Account:
     def __init__(self, account_id: str, now: float) -> None:
         self.id = account_id
-        self.user = account_id  # whose rate limit it is
+        self.user = account_id  # the owner of the rate limit
         self.tokens: set[str] = set()
         self.keys: set[tuple[str, str]] = set()
         self.namespaces = {DEFAULT_NAMESPACE: Namespace(DEFAULT_NAMESPACE, now)}
@@ -17,13 +17,13 @@ class Account:
         self._listed: list[Instance] | None = None
 
     def namespace(self, name: str, now: float) -> Namespace:
-        """The namespace of that name, made if there is none."""
+        """Returns the namespace with that name and creates it if needed."""
         if name not in self.namespaces:
             self.namespaces[name] = Namespace(name, now)
         return self.namespaces[name]
 
     def instance(self, name: str, now: float) -> Instance:
-        """The instance of that name, made if there is none, and its namespace as well."""
+        """Returns the instance with that name and creates it and its namespace if needed."""
         key = instance_key(name)
         if key not in self.instances:
             if key[0] is not AUTORAG:
@@ -37,24 +37,24 @@ class Account:
         self._listed = None
 
     def remove_namespace(self, name: str) -> None:
-        """And what is in it."""
+        """Also removes its instances."""
         self.namespaces.pop(name, None)
         self.instances = {key: instance for key, instance in self.instances.items() if key[0] != name}
         self._listed = None
 
     def census(self, now: float, since: float) -> dict[str, dict[str, int]]:
-        """How many jobs are in each state, by instance; of those that have ended only what did so since then."""
+        """Returns the number of jobs in each state, by instance; ended jobs count only if they ended since then."""
         return {instance_name(key): instance.census(now, since) for key, instance in self.instances.items()}
 
     def listed(self) -> list[Instance]:
-        """As jobs are, in an order that means nothing; an AutoRAG is not among them."""
+        """Like jobs, in an arbitrary order; without AutoRAG instances."""
         if self._listed is None:
             self._listed = sorted((one for one in self.instances.values() if one.namespace is not AUTORAG),
                                   key=lambda one: (zlib.crc32(one.id.encode()), one.id, one.namespace))
         return self._listed
 
     def listed_namespaces(self) -> list[Namespace]:
-        """The same of namespaces."""
+        """Namespaces, also in an arbitrary order."""
         return sorted(self.namespaces.values(), key=lambda one: (zlib.crc32(one.name.encode()), one.name))
 
 
@@ -64,13 +64,13 @@ class World:
         self.accounts: dict[str, Account] = {}
 
     def account(self, account_id: str) -> Account:
-        """The account of that id, made if there is none."""
+        """Returns the account with that id and creates it if needed."""
         if account_id not in self.accounts:
             self.accounts[account_id] = Account(account_id, self.clock.now())
         return self.accounts[account_id]
 
     def knows(self, credential: object) -> bool:
-        """Whether the credential is anybody's."""
+        """Whether any account has the credential."""
         return any(credential in a.tokens or credential in a.keys for a in self.accounts.values())
 
     def apply(self, order: dict) -> None:
@@ -82,8 +82,8 @@ class World:
                                       "status", "last_activity", "stats", "extra"}],
                        "remove_instances": ["instances/ID"], "remove_namespaces": ["NAME"]}]}
 
-        Adds and changes. Credentials that are given replace those before; jobs are merged by id, unless "replace" says
-        to drop the others. "start" makes a job that runs from now on, and ends the one that was running.
+        Adds and changes. New credentials replace the previous ones; jobs are merged by id, unless "replace" is set,
+        which removes the others. "start" adds a job that runs from now on and ends the running one.
         """
         for part in order.get("accounts", []):
             self._apply_account(part)

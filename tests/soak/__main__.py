@@ -1,4 +1,4 @@
-"""make soak: --time SECONDS --seed N. Ends with 0 where nothing was wrong, with 1 at the first violation."""
+"""make soak: --time SECONDS --seed N. Exits with 0 if nothing was wrong, or with 1 at the first violation."""
 
 import argparse
 import contextlib
@@ -21,7 +21,7 @@ from .world import World
 CLIENTS = 10
 WORKERS = 3
 
-# A cache that is too small for all, and answers that are good for a short time: most of what can happen does.
+# A cache that is too small for all jobs, and short lifetimes: most of what can happen does.
 _HTTP = """
     aisearch_shared_zone zone=aisearch:256k;
     aisearch_account docs {{

@@ -1,4 +1,4 @@
-"""Who asks: for what, how, and how patiently."""
+"""The clients: what they request, how, and how patiently."""
 
 import random
 import threading
@@ -9,11 +9,11 @@ from harness import net
 from .judge import Judge
 from .world import INSTANCES, Job, World
 
-SHORT_OF_IT = 0.02  # seconds after which a client goes away
+SHORT_OF_IT = 0.02  # seconds after which a client disconnects
 
 
 class Client(threading.Thread):
-    """One that asks for this and that until it is told to stop; on one connection, or on many."""
+    """Sends various requests until it is stopped; on one connection or on many."""
 
     def __init__(self, rng: random.Random, address: net.Address, world: World, judge: Judge,
                  burst: threading.Event) -> None:
@@ -40,11 +40,11 @@ class Client(threading.Thread):
                 action = self._unheard_of
             try:
                 action()
-            except Exception as error:  # a judge's mistake is one, too
+            except Exception as error:  # including mistakes of the judge
                 self._judge.violation(f"{action.__name__}: {error!r}")
         self._close()
 
-    # What is asked for. Some jobs are wanted more than others.
+    # What to request. Some jobs are more popular than others.
 
     def _some_job(self) -> Job:
         jobs = self._world.jobs
@@ -67,7 +67,7 @@ class Client(threading.Thread):
             self._judge.head(job, answer, began)
 
     def _conditional(self) -> None:
-        """304 says that it is as it was, whatever that is."""
+        """304 means that the response has not changed, whatever it was."""
         job = self._rng.choice(list(self._etags) or self._world.jobs)
         etag = self._etags.get(job, '"none"')
         began = time.time()
@@ -96,7 +96,7 @@ class Client(threading.Thread):
         self._refuse(f"/client/v4/{self._rng.choice(INSTANCES)}/jobs/missing{self._rng.randrange(5)}", 404)
 
     def _unheard_of(self) -> None:
-        """That takes a call each time."""
+        """Costs a call each time."""
         self._refuse(f"/client/v4/{INSTANCES[0]}/jobs/{self._rng.randrange(1 << 40):x}", 404)
 
     def _refused(self) -> None:
@@ -111,7 +111,7 @@ class Client(threading.Thread):
             self._judge.refusal(target, status, answer, began)
 
     def _go_away(self) -> None:
-        """Before the answer has come, if that is not there already."""
+        """Before the response has arrived, unless it is already there."""
         job = self._some_job()
         try:
             with net.Connection(self._address) as connection:
@@ -121,17 +121,17 @@ class Client(threading.Thread):
             self._judge.broken("a request that nobody waits for", error, time.time() - 1)
         self._judge.count("went away")
 
-    # How.
+    # How to request it.
 
     def _ask(self, target: str, headers=(), method: str = "GET") -> net.Response | None:
-        """None where there is no answer, which the judge knows already."""
+        """Returns None if there is no response, which the judge has already been notified of."""
         began = time.time()
         for kept in ([True, False] if self._connection else [False]):
             try:
                 return self._exchange(target, headers, method)
             except (ConnectionError, TimeoutError) as error:
                 self._close()
-                # nginx may close an idle connection at any time, and at a reload it does
+                # nginx may close an idle connection at any time, and does so at a reload
                 if not kept or isinstance(error, TimeoutError):
                     self._judge.broken(target, error, began)
                     return None

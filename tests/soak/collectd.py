@@ -1,9 +1,9 @@
 """
-collectd in all kinds of trouble: python3 -m soak.collectd --time SECONDS [--seed N] [--seeds N]. Instances whose jobs
-begin and end at random, an API with faults, and a collectd that is stopped, or killed, again and again; for each seed once
-with stops alone, and once with kills too. At the end each job that has ended is counted once, and each that has failed was
-told: once, or, where collectd was killed, at least once, and for each notification that was in the state file then at most
-once more.
+collectd under all kinds of failures: python3 -m soak.collectd --time SECONDS [--seed N] [--seeds N]. There are
+instances whose jobs start and end at random, an API with faults, and a collectd that is repeatedly stopped or killed;
+each seed is run with stops only, and with kills too. At the end, each ended job must have been counted once. There must
+be a notification of each failed job: exactly one or, if collectd was killed, at least one, plus at most one for each
+time that the notification was in the state file at a kill.
 """
 
 import argparse
@@ -22,7 +22,7 @@ INSTANCES = 50
 INTERVAL = 0.5
 ENDS = ("succeeded", "failed", "cancelled")
 
-# How long it is left in peace, in seconds: in a long run, and in a short one.
+# The seconds between interruptions, in a long run and in a short one.
 LONG, SHORT = (10, 30), (3, 8)
 
 _CONFIG = """
@@ -46,7 +46,7 @@ _FAULTS = ({"status": 500, "body": "<html>"}, {"status": 503, "body": "{}"}, {"d
 
 
 class World:
-    """The truth: jobs by instance, and how each has ended."""
+    """The truth: the jobs of each instance, and how each has ended."""
 
     def __init__(self, simulator: Simulator, rng: random.Random) -> None:
         self._simulator = simulator
@@ -60,7 +60,7 @@ class World:
             simulator.instance(f"instances/{name}")
 
     def step(self) -> None:
-        """A job begins, or ends; or one does both at once, between two looks."""
+        """A job starts or ends; or one does both between two lookups."""
         name = self._rng.choice(self._names)
         if name not in self._running:
             self._jobs += 1
@@ -84,7 +84,7 @@ def counters(daemon: Collectd, name: str, end: str) -> list[float]:
 
 
 def pending(daemon: Collectd) -> list[str]:
-    """The jobs of the notifications of failures that wait in the state file."""
+    """The jobs whose failure notifications are pending in the state file."""
     text = (daemon.prefix / "aisearch.state").read_text() if (daemon.prefix / "aisearch.state").exists() else ""
     return re.findall(r"^budget notice!\S*message=Job%20(job\d+)%20\S*has%20failed", text, re.MULTILINE)
 

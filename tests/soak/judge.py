@@ -1,4 +1,4 @@
-"""What has to hold, whatever goes wrong. What does not is written down, and ends the run."""
+"""What must hold whatever fails. Violations are logged and end the run."""
 
 import collections
 import threading
@@ -11,17 +11,18 @@ from harness.simulator import Simulator
 from .trouble import Trouble
 from .world import Job
 
-# The budget in nginx's configuration: calls, and seconds.
+# The budget in nginx's configuration: calls and seconds.
 BUDGET = (800, 10)
 
-# How far apart an answer's way into the cache and what Age makes of it may be, and two clocks.
+# The largest difference in seconds between two clocks, or between when a response was cached and what Age says.
 SLACK = 4.0
 
-# A worker's upstream connections and its clients' come and go; more than so many is a leak. So is so much memory.
+# The connections of a worker to the upstream and to its clients vary, but a greater increase is a leak. The same
+# applies to memory.
 MORE_DESCRIPTORS = 100
 MORE_MEMORY = 16 << 20
 
-# The calls may be seen by the API so much closer together than they were made.
+# The API may see calls this many seconds closer together than they were made.
 JITTER = 2.0
 
 _ERRORS = (502, 503, 504)
@@ -31,13 +32,13 @@ class Judge:
     def __init__(self, nginx: Nginx, simulator: Simulator, trouble: Trouble) -> None:
         self.violations: list[str] = []
         self.counts: collections.Counter[str] = collections.Counter()
-        self.most_calls = 0  # in the length of the budget
+        self.most_calls = 0  # in one interval of the budget
         self._nginx = nginx
         self._simulator = simulator
         self._trouble = trouble
-        self._ended: dict[Job, float] = {}  # since when it is known
+        self._ended: dict[Job, float] = {}  # when its end was first seen
         self._versions: dict[tuple, tuple[tuple, float]] = {}  # of each resource's jobs: the newest, and since when
-        self._first: dict[int, tuple[int, int]] = {}  # of each process: descriptors and memory
+        self._first: dict[int, tuple[int, int]] = {}  # descriptors and memory of each process
         self._calls: list[float] = []
         self._lock = threading.Lock()
 
@@ -49,10 +50,12 @@ class Judge:
         with self._lock:
             self.counts[what] += 1
 
-    # Answers.
+    # Responses.
 
     def job(self, job: Job, answer: net.Response, began: float) -> None:
-        """The answer to a look-up of a job: this job, in a state that it had when the answer was made."""
+        """
+        The response to a lookup of a job must be this job, in a state that it had when the response was generated.
+        """
         now = time.time()
         if not self._good(job.mark, answer, began):
             return
@@ -85,7 +88,7 @@ class Judge:
             self.violation(f"asked for the logs of {job.mark}, got {messages}")
 
     def refusal(self, target: str, status: int, answer: net.Response, began: float) -> None:
-        """What is not there, or not for clients."""
+        """Resources that do not exist or are not available to clients."""
         self.count(f"{answer.status}")
         if answer.status in _ERRORS and status == 404:
             self._excuse(target, answer, began)
@@ -93,7 +96,7 @@ class Judge:
             self.violation(f"{status} was due for {target}, got {answer.status}")
 
     def broken(self, target: str, error: Exception, began: float) -> None:
-        """No answer, or half of one: only if the worker was killed in between."""
+        """A missing or partial response is only allowed if the worker was killed meanwhile."""
         self.count("broken off")
         if not self._trouble.killed(began - 0.5, time.time()):
             self.violation(f"no answer to {target}, and no worker was killed: {error!r}")
@@ -128,7 +131,7 @@ class Judge:
             self.violation(f"{job.mark} had ended, and is {state} again")
 
     def _version(self, what: tuple, result: dict, began: float, now: float) -> None:
-        """No answer is older than what was told, to whomever, before it was asked for."""
+        """No response is older than one that any client received before the request."""
         version = tuple(result[name] or "" for name in ("ended_at", "started_at", "last_seen_at"))
         with self._lock:
             newest, since = self._versions.get(what, (version, now))
@@ -137,10 +140,10 @@ class Judge:
         if version < newest and since < began:
             self.violation(f"{what} was told to be {newest} {began - since:.3f} s before, and is {version}")
 
-    # What nginx spends.
+    # nginx's resources.
 
     def budget(self) -> None:
-        """As the API saw it. Called now and then."""
+        """As seen by the API. Called from time to time."""
         recorded = self._simulator.recorded()
         self._simulator.forget()
         self._calls += sorted(request["began"] for request in recorded)
@@ -156,12 +159,12 @@ class Judge:
         self.counts["calls to the API"] += len(recorded)
 
     def resources(self) -> None:
-        """Called now and then: no process has many more descriptors, or much more memory, than at first."""
+        """Called from time to time: no process has many more descriptors, or much more memory, than at first."""
         for pid in [self._nginx.pid, *self._nginx.workers()]:
             try:
                 now = len(net.open_fds(pid)), net.rss(pid)
             except (FileNotFoundError, ProcessLookupError):
-                continue  # left in between
+                continue  # it has exited meanwhile
             first = self._first.setdefault(pid, now)
             more = 0 if pid == self._nginx.pid else MORE_DESCRIPTORS
             if now[0] > first[0] + more:

@@ -1,8 +1,8 @@
 """
-An outage of the API as Prometheus sees it: python3 -m soak.outage --time SECONDS. Half an hour of it, by the real rules
-with the real Prometheus, collectd and write_prometheus, where every duration of theirs is cut in proportion to SECONDS.
-What was wrong with instances before has to stand all the time, and over a restart of collectd; the outage itself is told
-within five minutes, and nothing else is.
+An outage of the API as seen by Prometheus: python3 -m soak.outage --time SECONDS. Simulates half an hour with the real
+rules and the real Prometheus, collectd and write_prometheus, with all their durations reduced in proportion to SECONDS.
+Earlier problems of instances must remain visible at all times, also across a restart of collectd; the outage itself
+must be reported within five minutes, and nothing else may be.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from harness.examples import RULES, config_text
 from harness.prometheus import Prometheus
 from harness.simulator import ACCOUNT, Simulator
 
-# What is seconds in all that follows, at the speed of life.
+# In seconds at real speed, as all times below.
 MINUTE = 60
 LASTS = 30 * MINUTE
 
 _UNITS = {"s": 1, "m": MINUTE, "h": 60 * MINUTE, "d": 24 * 60 * MINUTE}
 
-# What is wrong with instances before it, and has to stand in it; and what may be told of the outage itself.
+# The earlier problems of instances, which must remain visible; and the alerts allowed for the outage itself.
 STANDING = {("AisearchJobFailed", "docs-failing"), ("AisearchJobsKeepFailing", "docs-failing"),
             ("AisearchJobStalled", "docs-silent"), ("AisearchOverdue", "docs-late"),
             ("AisearchInstanceError", "docs-broken")}
@@ -33,7 +33,7 @@ Alerts = set[tuple[str, str]]
 
 
 class Pace:
-    """How much faster than life all goes."""
+    """By which factor everything is faster than real time."""
 
     def __init__(self, seconds: float) -> None:
         self.factor = LASTS / seconds
@@ -42,7 +42,7 @@ class Pace:
         return of_life / self.factor
 
     def text(self, text: str) -> str:
-        """With each duration in it, as Prometheus writes them, as it is at this pace."""
+        """Scales all durations in the text, in Prometheus's format."""
         def cut(match: re.Match) -> str:
             return f"{round(self.seconds(int(match[1]) * _UNITS[match[2]]) * 1000)}ms"
 
@@ -53,14 +53,14 @@ class Pace:
 
 
 def prometheus_at(pace: Pace, tmp: pathlib.Path, port: int) -> Prometheus:
-    """Without nginx. What was scraped last it finds for five minutes, by default."""
+    """Without nginx. By default, Prometheus uses scraped values for five minutes."""
     config = config_text("prometheus.yml", ("localhost:9103", f"127.0.0.1:{port}")).partition("  # What the nginx")[0]
     return Prometheus(tmp, pace.text(config), {RULES: pace.text(config_text(RULES))},
                       options=[f"--query.lookback-delta={pace.text('5m')}"])
 
 
 def collectd_at(pace: Pace, simulator: Simulator, port: int) -> Config:
-    """With the defaults of all options, but for OverdueAfter, which would take hours."""
+    """With default options except OverdueAfter, whose default would take hours."""
     account = f"""
         <Account "docs">
           AccountID "{ACCOUNT}"
@@ -82,7 +82,7 @@ def collectd_at(pace: Pace, simulator: Simulator, port: int) -> Config:
 
 
 def run(tmp: pathlib.Path, simulator: Simulator, seconds: float) -> None:
-    """Fails where something was wrong."""
+    """Fails if anything was wrong."""
     pace = Pace(seconds)
     for name, fields in {"failing": {}, "silent": {}, "late": {}, "broken": {"status": "error"}}.items():
         simulator.instance(f"instances/{name}", [{"id": "old", "state": "succeeded"}], **fields)
@@ -119,13 +119,16 @@ def break_instances(pace: Pace, simulator: Simulator, prometheus: Prometheus) ->
 
 
 def alerts_since(prometheus: Prometheus) -> dict[tuple[str, str], float]:
-    """When each alert began that stands: another time, where it was over in between."""
+    """When each firing alert began; this changes if an alert was interrupted."""
     return {(sample.labels["alertname"], sample.labels.get("aisearch", "")): sample.value
             for sample in prometheus.query("ALERTS_FOR_STATE")}
 
 
 def watch(firing, standing: Alerts, pace: Pace, began: float, until: float) -> dict[tuple[str, str], float]:
-    """After how many seconds each alert of the outage was first seen to fire; what stands has to fire all the time."""
+    """
+    Returns the seconds after which each alert of the outage was first seen firing; the earlier alerts must fire at all
+    times.
+    """
     first: dict[tuple[str, str], float] = {}
     while (passed := (time.monotonic() - began) * pace.factor) < until:
         now = firing()

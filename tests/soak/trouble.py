@@ -1,4 +1,4 @@
-"""What goes wrong: to nginx's processes at any time, to the API in between."""
+"""What fails: nginx's processes at any time, the API now and then."""
 
 import contextlib
 import os
@@ -14,7 +14,8 @@ from harness.clock import Clock
 from harness.nginx import Nginx
 from harness.simulator import Simulator
 
-# For so long after a fault an answer may still be an error: a fetch that has begun, and an error that is remembered.
+# For this many seconds after a fault, a response may still be an error: because of a fetch in progress, or a cached
+# error.
 GRACE = 5.0
 
 FAULTS = {
@@ -40,7 +41,7 @@ FAULTS = {
 
 
 class Tokens:
-    """Two files, of which the API accepts one; the workers may read them, too."""
+    """Two files, of which the API accepts one; workers can read them too."""
 
     def __init__(self, tmp: pathlib.Path, simulator: Simulator) -> None:
         self.files = [tmp / "first.token", tmp / "second.token"]
@@ -65,12 +66,12 @@ class Tokens:
 
 
 class Trouble:
-    """run() makes it, until stop(); the rest tells of it."""
+    """run() causes it until stop(); the other methods report it."""
 
     def __init__(self, rng: random.Random, nginx: Nginx, simulator: Simulator, tokens: Tokens,
                  clock: Clock) -> None:
         self.kills = 0  # by SIGKILL
-        self.burst = threading.Event()  # clients ask for what is in no cache, as fast as they can
+        self.burst = threading.Event()  # clients request uncached resources as fast as they can
         self._rng = rng
         self._nginx = nginx
         self._simulator = simulator
@@ -79,13 +80,13 @@ class Trouble:
         self._stopping = threading.Event()
         self._log: list[tuple[float, str]] = []
         self._killed: list[float] = []
-        self._faults: list[tuple[float, float]] = []  # from, until; the last one may be under way
+        self._faults: list[tuple[float, float]] = []  # begin, end; the last one may be in progress
 
     def stop(self) -> None:
         self._stopping.set()
 
     def run(self, between) -> None:
-        """between() is called where it is quiet."""
+        """Calls between() in quiet phases."""
         while not self._stopping.is_set():
             self._calm(self._rng.uniform(5, 8))
             self._halt()
@@ -94,7 +95,7 @@ class Trouble:
             self._pause(GRACE)
 
     def excuses(self, began: float, ended: float) -> bool:
-        """Whether there was a fault in this time, or shortly before."""
+        """Whether there was a fault in this time or shortly before."""
         return any(since < ended and began < until + GRACE for since, until in self._faults)
 
     def killed(self, began: float, ended: float) -> bool:
@@ -109,7 +110,7 @@ class Trouble:
     def _pause(self, seconds: float) -> None:
         self._stopping.wait(seconds)
 
-    # Of nginx. No client may see it, but for those whose worker is killed.
+    # Trouble for nginx. No client may notice it, except clients of a killed worker.
 
     def _calm(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -146,7 +147,9 @@ class Trouble:
         self._killed.append(time.time())
 
     def _halt(self) -> None:
-        """With fetches under way. Where it is for longer than a lease lasts, others know better when it goes on."""
+        """
+        With fetches in progress. After a pause longer than a lease, other workers have newer data when it continues.
+        """
         pid, seconds = self._worker(), self._rng.choice([0.2, 1, 2.5, 2.5, 2.5])
         slow = self._simulator.fault("/jobs", delay=0.25)
         self._pause(0.25)
@@ -157,17 +160,17 @@ class Trouble:
         os.kill(pid, signal.SIGCONT)
 
     def _set_clock(self) -> None:
-        """Of all of nginx's processes, the wall clock: by minutes, and back at some time."""
+        """Changes the wall clock of all nginx processes by minutes, and restores it later."""
         seconds = self._rng.choice([0, self._rng.uniform(-600, 600)])
         self._say(f"the clock is {seconds:+.0f} s ahead")
         self._clock.set_wall(seconds)
 
     def _rotate(self) -> None:
-        """As an operator does: the next token into the other file, a reload, and then the old one is revoked."""
+        """Like an operator: writes the next token to the other file, reloads, and then revokes the old token."""
         self._turn("a reload", self._nginx.reload)
 
     def _follow(self) -> None:
-        """Without a reload: the workers look into the files."""
+        """Without a reload: the workers check the files."""
         if os.geteuid() == 0:
             self._turn("ten seconds", lambda: self._pause(11))
 
@@ -182,7 +185,7 @@ class Trouble:
             self._tokens.slot = slot
             self._say(f"only slot {slot} is accepted")
 
-    # Of the API. Clients may get errors, where there is nothing in the cache for them.
+    # Trouble for the API. Clients may get errors if there is no cached response.
 
     def _fault(self, seconds: float) -> None:
         name = self._rng.choice([*FAULTS, "no connections", "halted", "burst", "burst"])
@@ -195,7 +198,7 @@ class Trouble:
             if name == "burst":
                 self.burst.set()
                 self._pause(seconds)
-                lasts = 10.0  # until the budget comes back
+                lasts = 10.0  # until the budget is available again
             elif name == "no connections":
                 self._simulator.drop_connections(reset=True)
             elif name == "halted":

@@ -1,4 +1,4 @@
-"""The jobs that there are, what they go through, and so what an answer may say at a given time."""
+"""The jobs, their states over time, and thus what a response may say at a given time."""
 
 import dataclasses
 import random
@@ -7,8 +7,8 @@ import time
 from harness.simulator import Simulator
 
 INSTANCES = ("instances/docs", "instances/wiki", "namespaces/team/instances/docs", "rags/docs")
-JOBS = 40  # of each instance; all have the same names
-SEEN_EVERY = 0.2  # seconds: two answers about a job that runs tell which of them is newer
+JOBS = 40  # per instance; all instances use the same names
+SEEN_EVERY = 0.2  # seconds: this shows which of two responses about a running job is newer
 
 REASONS = {"succeeded": None, "failed": "error: could not read the source", "cancelled": "cancelled by user"}
 
@@ -19,15 +19,15 @@ class Job:
     id: str
     starts_at: float
     ends_at: float
-    end: str  # its last state
+    end: str  # its final state
 
     @property
     def mark(self) -> str:
-        """Stands in its answer, and in no other job's."""
+        """Text in its response and in no other job's."""
         return f"{self.instance} {self.id}"
 
     def states(self, since: float, until: float) -> list[str]:
-        """Those that it has in this time."""
+        """The states that it has in this time."""
         times = [since, *(t for t in (self.starts_at, self.ends_at) if since < t < until), until]
         return [self._state(t) for t in times]
 
@@ -36,7 +36,7 @@ class Job:
 
 
 class World:
-    """All of it is settled in the beginning, for so many seconds."""
+    """Everything is determined in advance, for that many seconds."""
 
     def __init__(self, simulator: Simulator, rng: random.Random, seconds: float) -> None:
         self.jobs = [_job(rng, instance, f"j{n}", seconds) for instance in INSTANCES for n in range(JOBS)]

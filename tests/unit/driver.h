@@ -2,8 +2,8 @@
 #define DRIVER_H
 
 /*
- * A driver that holds the client to its word: descriptors are open while they are watched, watches end, the timer is
- * not set again to what it was, no callback comes out of turn. And what a fetch has brought.
+ * A driver that checks the client's calls: descriptors are open while they are watched, all watches end, the timer is
+ * not set to the value that it has, and callbacks occur only when allowed. Also the result of a fetch.
  */
 
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 
 struct driver_watch {
     int fd;
-    unsigned events; /* 0: free */
+    unsigned events; /* 0: unused */
 };
 
 struct driver {
@@ -28,15 +28,15 @@ struct driver {
     int64_t timer_at;
     unsigned timer_calls;
     unsigned watch_calls;
-    unsigned refuse_from; /* watches cannot be made from the nth on; 0: all can */
+    unsigned refuse_from; /* the nth and all later watches fail; 0: none */
     unsigned refuse_to;
-    bool inside; /* the client has been called, so done callbacks may come */
+    bool inside; /* the client is being called, so done callbacks are allowed */
 };
 
 struct result {
     struct driver *driver;
     struct ais_fetch *fetch;
-    unsigned done; /* times */
+    unsigned done; /* number of calls */
     enum ais_fault fault;
     int status;
     size_t body_len;
@@ -139,7 +139,7 @@ static inline void driver_free(struct driver *driver)
     free(driver);
 }
 
-/* One round of an event loop that waits at most ms. */
+/* One iteration of an event loop that waits at most ms. */
 static inline void driver_round(struct driver *driver, int ms)
 {
     struct pollfd fds[DRIVER_SOCKETS];
@@ -181,7 +181,7 @@ static inline void driver_round(struct driver *driver, int ms)
     driver->inside = false;
 }
 
-/* Runs the loop until condition holds, at most 30 s. */
+/* Runs the loop until the condition holds, for at most 30 s. */
 #define DRIVE_UNTIL(driver, condition)                                                                                 \
     do {                                                                                                               \
         int64_t until_ = clock_ms() + 30000;                                                                           \
@@ -237,7 +237,7 @@ static inline void fetch(struct driver *driver, struct result *result, const str
     assert_int_equal(result->done, 0);
 }
 
-/* The same, and runs the loop until it is over. */
+/* The same, and runs the loop until the fetch is over. */
 static inline void fetch_whole(struct driver *driver, struct result *result, const struct ais_target *target,
                                const struct ais_credential *cred, const char *path)
 {

@@ -1,7 +1,7 @@
 #ifndef FACTS_H
 #define FACTS_H
 
-/* Of the collectd plugin's instance.c, which is included before. */
+/* For the collectd plugin's instance.c, which must be included before. */
 
 static bool facts_equal(const facts_t *a, const facts_t *b)
 {

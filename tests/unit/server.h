@@ -2,8 +2,8 @@
 #define SERVER_H
 
 /*
- * A server for the tests: a listening socket, a thread that accepts, and a thread for each connection that runs a
- * function of the test. It counts, and keeps the last request.
+ * A server for tests: a listening socket, a thread that accepts, and a thread for each connection that runs a function
+ * of the test. It has counters, and keeps the last request.
  */
 
 #include <arpa/inet.h>
@@ -23,7 +23,7 @@
 
 struct server;
 
-/* Serves one connection; it is closed when this returns. nth counts the server's connections from 1. */
+/* Serves one connection, which is closed when this returns. nth counts the server's connections from 1. */
 typedef void (*serve_fn)(struct server *server, int fd, unsigned nth);
 
 struct connection {
@@ -40,22 +40,22 @@ struct server {
     void *data; /* for serve */
     pthread_t thread;
     atomic_uint connections;
-    atomic_uint closed; /* by the client, as far as server_request() has seen it */
+    atomic_uint closed; /* by the client, as noticed by server_request() */
     atomic_uint requests;
     pthread_mutex_t mutex;
-    char last[8192]; /* request; server_last() reads it */
+    char last[8192]; /* the last request; read it with server_last() */
     char seen[8192];
     struct connection all[SERVER_CONNECTIONS];
 };
 
-/* Reads one request's header. Returns false where the client has hung up. */
+/* Reads the header of one request. Returns false if the client has closed the connection. */
 static inline bool server_request(struct server *server, int fd)
 {
     char buf[sizeof(server->last)];
     size_t len = 0;
 
     while (len < 4 || memcmp(buf + len - 4, "\r\n\r\n", 4) != 0) {
-        /* Byte by byte: what follows belongs to the next. */
+        /* Byte by byte, since further data belongs to the next request. */
         if (len == sizeof(buf) - 1 || recv(fd, buf + len, 1, 0) != 1) {
             server->closed++;
             return false;
@@ -93,7 +93,7 @@ static inline void server_send(int fd, const char *text)
     }
 }
 
-/* Waits until the client hangs up, or the test ends. */
+/* Waits until the client closes the connection, or the test ends. */
 static inline void server_linger(struct server *server, int fd)
 {
     char buf[256];
@@ -121,7 +121,7 @@ static inline void *server_accept(void *data)
         struct connection *c;
 
         if (fd == -1 && errno == EMFILE) {
-            usleep(1000); /* a test has the process run out of descriptors */
+            usleep(1000); /* a test lets the process run out of descriptors */
             continue;
         }
         if (fd == -1) {
@@ -155,7 +155,7 @@ static inline void server_run(struct server *server)
     assert_int_equal(pthread_create(&server->thread, NULL, server_accept, server), 0);
 }
 
-/* On 127.0.0.1, on a port of its own; refuses connections until server_run(). */
+/* On a free port of 127.0.0.1; refuses connections until server_run(). */
 static inline struct server *server_bind(serve_fn serve)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -187,7 +187,7 @@ static inline struct server *server_start_unix(serve_fn serve, const char *path)
     return server;
 }
 
-/* Hangs up on everybody and waits for the threads. */
+/* Closes all connections and joins the threads. */
 static inline void server_stop(struct server *server)
 {
     unsigned i;
@@ -206,7 +206,7 @@ static inline void server_stop(struct server *server)
     free(server);
 }
 
-/* Of this process. */
+/* Number of this process's open descriptors. */
 static inline size_t open_descriptors(void)
 {
     size_t n = 0;

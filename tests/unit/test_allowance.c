@@ -1,5 +1,5 @@
 /*
- * How much a connection may bring that is no answer: floods are too much, and nothing that honest servers do.
+ * How much data without a response a connection may receive: floods exceed it, honest servers never do.
  */
 
 #include "unit.h"
@@ -10,7 +10,7 @@
 #define MIB (1024 * 1024)
 #define SECOND 1000
 
-/* What one brings before it is over, in pieces of that size, all at one time. */
+/* Returns how much a connection may receive, in pieces of that size and at one time, before it is closed. */
 static size_t brings(struct ais_allowance *a, size_t piece, size_t more, int64_t now)
 {
     size_t n = 0;
@@ -32,7 +32,7 @@ static void test_first(void **state)
     assert_int_equal(a.beside, 257 * KIB);
     assert_false(ais_allowance_take(&a, 0, 0, 5 * SECOND));
 
-    /* Work counts as bytes do, but is none. */
+    /* Work counts like data, but is not data. */
     ais_allowance_begin(&a);
     assert_int_equal(brings(&a, 1, 63, SECOND), 4 * KIB);
     assert_int_equal(a.beside, 4 * KIB + 1);
@@ -49,7 +49,7 @@ static void test_more(void **state)
     ais_allowance_add_request(&a);
     assert_int_equal(brings(&a, KIB, 0, SECOND), 272 * KIB);
 
-    /* Whether the answer is seen before it is taken, or after. */
+    /* Whether the response is processed before or after it is counted. */
     ais_allowance_begin(&a);
     assert_true(ais_allowance_take(&a, 10 * KIB, 0, SECOND));
     ais_allowance_add_answer(&a, 10 * KIB);
@@ -64,10 +64,10 @@ static void test_more(void **state)
     assert_true(ais_allowance_take(&a, 0, 0, SECOND));
     assert_int_equal(brings(&a, KIB, 0, SECOND), MIB);
 
-    /* With time; the first byte may come late. */
+    /* Over time; the first byte may be late. */
     ais_allowance_begin(&a);
     (void) brings(&a, KIB, 0, 1000 * SECOND);
-    ais_allowance_add_answer(&a, 257 * KIB); /* back to where it was: -1, and three */
+    ais_allowance_add_answer(&a, 257 * KIB); /* back to the same balance: -1 and three */
     ais_allowance_limit(&a, 0);
     assert_int_equal(brings(&a, 100, 0, 1002 * SECOND), 32000);
 }
@@ -98,7 +98,7 @@ static void test_most(void **state)
     assert_int_equal(a.left, 1000);
 }
 
-/* The longest certificates there are, then an answer of the largest size, in whatever order they are seen. */
+/* The longest possible certificates, then a response of the maximum size, processed in either order. */
 static void test_honest(void **state)
 {
     struct ais_allowance a;
@@ -114,13 +114,13 @@ static void test_honest(void **state)
         ais_allowance_add_answer(&a, 16 * KIB);
     }
 
-    /* Without TLS: all at once, after it was seen. */
+    /* Without TLS: all at once, after it was processed. */
     ais_allowance_begin(&a);
     ais_allowance_add_request(&a);
     ais_allowance_add_answer(&a, MIB);
     assert_true(ais_allowance_take(&a, MIB + 2 * KIB, 0, now));
 
-    /* A body that comes byte by byte, each in a frame and a record of its own, ten a second. */
+    /* A body that arrives byte by byte, ten per second, each in its own frame and record. */
     ais_allowance_begin(&a);
     for (i = 0; i < 100000; i++) {
         assert_true(ais_allowance_take(&a, 1 + 9 + 22, 64, now));
@@ -128,13 +128,13 @@ static void test_honest(void **state)
         now += SECOND / 10;
     }
 
-    /* A day of ten pings a second. */
+    /* A day with ten pings per second. */
     for (i = 0; i < 864000; i++) {
         assert_true(ais_allowance_take(&a, 17 + 22, 64, now));
         now += SECOND / 10;
     }
 
-    /* A hundred small answers a second, with a large header each. */
+    /* A hundred small responses per second, each with a large header. */
     for (i = 0; i < 10000; i++) {
         ais_allowance_add_request(&a);
         assert_true(ais_allowance_take(&a, 8 * KIB, 64, now));

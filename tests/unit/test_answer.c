@@ -6,7 +6,7 @@
 #include "ais_answer.h"
 #include "ais_time.h"
 
-/* Memory that runs out: the fuse'th allocation from now fails; none where it is negative. */
+/* Out of memory: the fuse'th allocation from now fails; none if it is negative. */
 static int fuse = -1;
 
 void *__real_calloc(size_t count, size_t size);
@@ -47,7 +47,7 @@ static void assert_good(struct ais_answer *answer, enum ais_kind kind, const cha
     assert_string_equal(err.text, "");
 }
 
-/* Refused for that reason, with nothing left in the answer. */
+/* The response is refused for that reason, and nothing is left in the answer. */
 static void assert_bad(enum ais_kind kind, const char *text, const char *reason)
 {
     static const struct ais_answer nothing;
@@ -97,7 +97,7 @@ static void test_job(void **state)
     assert_null(answer.document);
 }
 
-/* As little as the API has to send; null and absent are the same. */
+/* The minimum that the API must send; null and absent are equivalent. */
 static void test_bare_job(void **state)
 {
     static const char *const bodies[] = {
@@ -123,7 +123,7 @@ static void test_bare_job(void **state)
     }
 }
 
-/* A time that cannot be read is there all the same. */
+/* A time that cannot be parsed still counts as present. */
 static void test_unreadable_times(void **state)
 {
     struct ais_answer answer;
@@ -139,7 +139,7 @@ static void test_unreadable_times(void **state)
     ais_answer_free(&answer);
 }
 
-/* The API may add members, anywhere; names are told apart by case. */
+/* The API may add members anywhere; names are case-sensitive. */
 static void test_unknown_members(void **state)
 {
     struct ais_answer answer;
@@ -156,11 +156,11 @@ static void test_unknown_members(void **state)
 
 #define JOB(members) "{\"success\":true,\"result\":{" members "}}"
 
-/* What stands in a job, and is odd, costs the job nothing but that. */
+/* Odd members of a job are ignored, without affecting the others. */
 static void test_odd_members(void **state)
 {
     static const struct {
-        const char *members; /* behind the id */
+        const char *members; /* after the id */
         enum ais_state state;
     } cases[] = {
         {"", AIS_QUEUED},
@@ -171,7 +171,7 @@ static void test_odd_members(void **state)
         {",\"end_reason\":false", AIS_QUEUED},
         {",\"last_seen_at\":true", AIS_QUEUED},
 
-        /* present, and not known */
+        /* present, but unknown */
         {",\"started_at\":1763901850", AIS_RUNNING},
         {",\"started_at\":false", AIS_RUNNING},
         {",\"started_at\":[]", AIS_RUNNING},
@@ -206,7 +206,7 @@ static void test_odd_members(void **state)
     }
 }
 
-/* Nothing by which it could be asked for. */
+/* No id by which it could be requested. */
 static void test_bad_job(void **state)
 {
     static const char *const bodies[] = {
@@ -255,7 +255,7 @@ static void test_bad_envelope(void **state)
         {"{\"success\":false}", "neither"},
         {"{\"success\":false,\"errors\":null}", "neither"},
         {"{\"success\":false,\"errors\":{\"code\":1,\"message\":\"m\"}}", "wrong type"},
-        /* what a lenient reader lets pass */
+        /* text that a lenient parser accepts */
         {"\xEF\xBB\xBF" JOB("\"id\":\"1\",\"source\":\"u\""), "not JSON"},
         {JOB("\"id\":\"1\",\"source\":\"u\"") "}", "bytes after the document"},
         {JOB("\"id\":\"1\",\"source\":\"u\"") JOB("\"id\":\"2\",\"source\":\"u\""), "bytes after the document"},
@@ -288,7 +288,7 @@ static void test_nul_byte(void **state)
     assert_non_null(strstr(err.text, "a NUL at byte 33"));
 }
 
-/* The message tells where, and none of the body. */
+/* The message names the position, but contains nothing of the body. */
 static void test_message(void **state)
 {
     struct ais_answer answer;
@@ -299,7 +299,7 @@ static void test_message(void **state)
     assert_string_equal(err.text, "the answer is not JSON: an invalid value at byte 0");
 }
 
-/* Nested to the limit, and one deeper; a job stands on the second level. */
+/* Nesting up to the limit, and one level deeper; a job is on the second level. */
 static void test_depth(void **state)
 {
     enum { BODY_MAX = 512 };
@@ -351,7 +351,7 @@ static void test_list(void **state)
     assert_bad(AIS_LIST, JOB("\"id\":\"1\",\"source\":\"u\""), "\"result\" is not an array");
 }
 
-/* What is no job is left out, and the others stand; but a list in which there is none is no list of jobs. */
+/* Elements that are not jobs are skipped; but a list without any job among its elements is not a list of jobs. */
 static void test_odd_elements(void **state)
 {
     static const char *const odd[] = {
@@ -384,13 +384,13 @@ static void test_odd_elements(void **state)
     }
 }
 
-/* Made from what users of the API have reported, odd members and all. */
+/* Based on reports by users of the API, including odd members. */
 static void test_reported_jobs(void **state)
 {
     static const struct {
         const char *job;
         enum ais_state state;
-        const char *started_at; /* NULL: not known */
+        const char *started_at; /* NULL: unknown */
     } cases[] = {
         {"\"source\":\"schedule\",\"description\":null,\"started_at\":\"2026-07-16 "
          "10:00:00\",\"ended_at\":\"2026-07-16 "
@@ -439,10 +439,10 @@ static void test_reported_jobs(void **state)
     ais_answer_free(&answer);
 }
 
-/* No bound on the number of jobs but the size of the body. */
+/* The number of jobs is only limited by the size of the body. */
 static void test_long_list(void **state)
 {
-    enum { JOBS = 6000 }; /* with their members nearly as many values as may be */
+    enum { JOBS = 6000 }; /* including their members, nearly the maximum number of values */
     char *body = malloc(64 + JOBS * 64);
     struct ais_answer answer;
     char *p = body;
@@ -484,7 +484,7 @@ static void test_logs(void **state)
     ais_answer_free(&answer);
 }
 
-/* Whatever stands in them: it is for those who read the log. */
+/* Whatever they contain: they are meant for people. */
 static void test_odd_logs(void **state)
 {
     struct ais_answer answer;
@@ -506,7 +506,7 @@ static void test_errors(void **state)
     static const struct {
         const char *body;
         size_t nerrors;
-        int code; /* of the last */
+        int code; /* of the last error */
         const char *message;
     } cases[] = {
         {"{\"success\":false,\"errors\":[{\"code\":7021,\"message\":\"job_not_found\"}],\"result\":{}}", 1, 7021,
@@ -518,7 +518,7 @@ static void test_errors(void **state)
         {ERRORS("{\"code\":1e999,\"message\":\"m\"}"), 1, INT32_MAX, "m"},
         {ERRORS("{\"code\":-1e999,\"message\":\"m\"}"), 1, INT32_MIN, "m"},
 
-        /* without a code, or with odd members: the older form of 400, and whatever else */
+        /* without a code or with odd members: the older form of 400, and others */
         {ERRORS("{\"message\":\"Invalid input\",\"path\":[\"query\",\"per_page\"]}"), 1, 0, "Invalid input"},
         {ERRORS("{\"message\":\"Bad Request\"}"), 1, 0, "Bad Request"},
         {ERRORS("{\"code\":1}"), 1, 1, NULL},
@@ -529,7 +529,7 @@ static void test_errors(void **state)
         {ERRORS("{}"), 1, 0, NULL},
         {ERRORS("null,1,\"2\",[]"), 4, 0, NULL},
 
-        /* the first ones are enough */
+        /* only the first ones are kept */
         {ERRORS("{\"code\":1},{\"code\":2},{\"code\":3},{\"code\":4,\"message\":\"d\"},{\"code\":5},6"), 4, 4, "d"},
     };
     static const enum ais_kind kinds[] = {AIS_JOB,      AIS_LIST,  AIS_LOGS,       AIS_INSTANCES,
@@ -591,7 +591,7 @@ static void test_error_chain(void **state)
     }
 }
 
-/* Of namespaces, it is enough that there is a list of them. */
+/* For namespaces, it is sufficient that there is a list. */
 static void test_namespaces(void **state)
 {
     struct ais_answer answer;
@@ -605,7 +605,7 @@ static void test_namespaces(void **state)
     assert_bad(AIS_NAMESPACES, "{\"success\":true,\"result\":{\"name\":\"default\"}}", "\"result\" is not an array");
 }
 
-/* Of whatever kind, an answer is parsed as what was asked for; test_instance.c has the rest. */
+/* A response of any kind is parsed as what was requested; see also test_answer_instance.c. */
 static void test_instances(void **state)
 {
     struct ais_answer answer;
@@ -659,7 +659,7 @@ static void test_single(void **state)
     assert_bad(AIS_NAMESPACE, JOB("\"id\":\"docs\""), "\"result\" is not what was asked for");
 }
 
-/* Cut anywhere, an answer is none: never a half-filled job. */
+/* A truncated response is never valid, and never yields a partial job. */
 static void test_every_prefix(void **state)
 {
     static const char body[] = "{\"success\":true,\"result\":[{\"id\":\"1\",\"source\":\"u\",\"ended_at\":null}]}";
@@ -675,7 +675,7 @@ static void test_every_prefix(void **state)
     }
 }
 
-/* Each allocation of a parse fails in turn: an error, nothing left behind. */
+/* Each allocation of a parse fails in turn: the result is an error, and nothing is left behind. */
 static void test_out_of_memory(void **state)
 {
     static const char body[] = "{\"success\":true,\"result\":[{\"id\":\"1\",\"source\":\"u\"}],\"x\":[1,\"y\"]}";

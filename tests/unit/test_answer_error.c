@@ -7,7 +7,7 @@
 #define HEAD "{\"success\":false,\"errors\":[{\"code\":400,\"message\":\""
 #define TAIL "\"}],\"messages\":[],\"result\":null}"
 
-/* Writes into memory that ends at AIS_ANSWER_ERROR_MAX; freed by the caller. */
+/* Writes to memory that ends at AIS_ANSWER_ERROR_MAX; the caller frees it. */
 static char *envelope(int code, const char *message)
 {
     char *buf = malloc(AIS_ANSWER_ERROR_MAX);
@@ -47,7 +47,7 @@ static void test_escapes(void **state)
     assert_envelope(400, "\xF0\x9D\x84", HEAD "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" TAIL);
 }
 
-/* The API's own reader takes it for what it is, whatever the length and wherever it was cut. */
+/* The envelope is parsed like one of the API's, whatever its length and wherever the message was truncated. */
 static void test_cut(void **state)
 {
     static const char *const units[] = {"x", "\"", "\x01", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9D\x84\x9E", "\xFF"};

@@ -13,7 +13,7 @@
 #define ONE(members) "{\"success\":true,\"result\":{" members "}}"
 #define INFO(members) "{\"success\":true,\"result\":[],\"result_info\":{" members "}}"
 
-/* Memory runs out at the next allocation. */
+/* The next allocation fails. */
 static bool exhausted;
 
 void *__real_calloc(size_t count, size_t size);
@@ -41,7 +41,7 @@ static struct ais_answer parse(const char *text)
     return parse_as(AIS_INSTANCES, text);
 }
 
-/* Refused in that way, for that reason, with nothing left in the answer. */
+/* The response is refused in that way and for that reason, and nothing is left in the answer. */
 static void assert_refused(enum ais_kind kind, const char *text, int rc, const char *reason)
 {
     static const struct ais_answer nothing;
@@ -112,7 +112,7 @@ static void test_empty_page(void **state)
     }
 }
 
-/* What could never be asked about is left out; the others stand. */
+/* Elements that cannot be requested are skipped; the others are kept. */
 static void test_names_that_are_none(void **state)
 {
     static const char *const elements[] = {
@@ -176,7 +176,7 @@ static void test_bad_pages(void **state)
     assert_bad("{\"success\":true,\"result\":[],\"result_info\":{},\"result_info\":{}}", "\"result_info\" twice");
 }
 
-/* Of result_info, what there is. */
+/* The parts of result_info that are present. */
 static void test_partial_info(void **state)
 {
     static const struct {
@@ -211,11 +211,11 @@ static void test_partial_info(void **state)
     }
 }
 
-/* What a watcher has to know of each, in the forms that were seen. */
+/* All that a watcher must know about an instance, in all forms that have been seen. */
 static void test_what_is_told_of_instances(void **state)
 {
     static const struct {
-        const char *members; /* behind the id */
+        const char *members; /* after the id */
         struct ais_instance instance;
     } cases[] = {
         {",\"type\":null,\"source\":null,\"sync_interval\":21600,\"enable\":true,\"paused\":false,"
@@ -234,7 +234,7 @@ static void test_what_is_told_of_instances(void **state)
         {",\"type\":\"r2\",\"enable\":false,\"paused\":false,\"status\":\"waiting\"",
          {.indexed = AIS_INDEXED_BY_JOBS, .disabled = true, .status = "waiting"}},
 
-        /* nothing is known of what is not told, or told oddly */
+        /* missing or odd values are unknown */
         {"", {.indexed = AIS_INDEXED_UNKNOWN}},
         {",\"type\":\"\"", {.indexed = AIS_INDEXED_BY_JOBS}},
         {",\"type\":7", {.indexed = AIS_INDEXED_UNKNOWN}},
@@ -293,7 +293,7 @@ static void test_what_is_told_of_instances(void **state)
     }
 }
 
-/* One that was asked for by its name may have any: it is not asked for again by what the answer says. */
+/* An instance that was requested by name may have any name in the response, which is not used for requests. */
 static void test_single(void **state)
 {
     static const char *const bad[] = {
@@ -378,7 +378,7 @@ static void test_namespace(void **state)
         assert_refused(AIS_NAMESPACE, bad[i], -1, "not what was asked for");
 }
 
-/* Names alone; those that cannot be asked about are left out. */
+/* Only names; those that cannot be requested are skipped. */
 static void test_namespaces(void **state)
 {
     static const char body[] = "{\"success\":true,\"result\":[{\"name\":\"team\"},{\"name\":\"a--b\"},{\"id\":\"x\"},"

@@ -1,4 +1,4 @@
-/* Whether an account's API is asked: what opens the breaker, who finds out, and how it closes. */
+/* Whether an account's API may be called: when the breaker opens, which calls test the API, and how it closes. */
 
 #include "unit.h"
 
@@ -42,7 +42,7 @@ static enum ais_breaker_news call(struct ais_breaker *b, const struct ais_verdic
     return settle(b, &pass, verdict, now);
 }
 
-/* One that has opened at this time. */
+/* Returns a breaker that opened at this time. */
 static struct ais_breaker opened(int64_t now)
 {
     struct ais_breaker b = {.era = 0};
@@ -78,7 +78,7 @@ static void test_a_success_in_between(void **state)
     assert_string_equal(ais_breaker_state_name(b.state), "closed");
 }
 
-/* What counts, and what does not. */
+/* Which results count as faults. */
 static void test_signs(void **state)
 {
     static const struct {
@@ -86,7 +86,7 @@ static void test_signs(void **state)
         bool pass;
         int status;
         unsigned calls;
-        int sign; /* -1: somebody is there, 1: nobody is, 0: neither */
+        int sign; /* -1: the API responded, 1: it did not, 0: neither */
     } signs[] = {
         {AIS_FAULT_NONE, true, 200, 1, -1},        {AIS_FAULT_NONE, true, 404, 1, -1},
         {AIS_FAULT_CONNECT, false, 0, 1, 1},       {AIS_FAULT_TLS, false, 0, 1, 1},
@@ -133,7 +133,7 @@ static void test_one_probe_at_a_time(void **state)
     assert_string_equal(ais_breaker_state_name(b.state), "recovering");
 }
 
-/* Its process was killed; or it was not made. */
+/* Its process was killed, or it was never sent. */
 static void test_a_probe_without_an_end(void **state)
 {
     struct ais_breaker b = opened(0);
@@ -144,7 +144,7 @@ static void test_a_probe_without_an_end(void **state)
     (void) state;
     assert_int_equal(refused(&b, over - 1), AIS_BREAKER_PAUSE);
     probe = enter(&b, over);
-    assert_int_equal(settle(&b, &lost, &unconnected, over), AIS_BREAKER_NO_NEWS); /* it was not, but late */
+    assert_int_equal(settle(&b, &lost, &unconnected, over), AIS_BREAKER_NO_NEWS); /* it was not lost, only late */
     assert_int_equal(refused(&b, over), AIS_BREAKER_PAUSE);
     ais_breaker_cancel(&b, &probe);
     probe = enter(&b, over + 1);
@@ -178,7 +178,7 @@ static void test_pauses(void **state)
     assert_int_equal(pause_after(502, 60000, 0), AIS_BREAKER_PAUSE);
 }
 
-/* For an API that takes its time: now and then. */
+/* If the API takes long, from time to time a probe may take long too. */
 static void test_long_probes(void **state)
 {
     struct ais_breaker b = opened(0);
@@ -197,7 +197,7 @@ static void test_long_probes(void **state)
     assert_int_equal(b.since, 0);
 }
 
-/* Less than a quick one may have. */
+/* Shorter than the timeout of a quick probe. */
 static void test_short_timeouts(void **state)
 {
     struct ais_breaker b = opened(0);
@@ -233,7 +233,7 @@ static void test_recovers(void **state)
         (void) enter(&b, 5003);
 }
 
-/* All of them, by a process that was killed. */
+/* All of them were lost with a killed process. */
 static void test_recovers_from_lost_calls(void **state)
 {
     struct ais_breaker b = recovering(5000);
@@ -257,7 +257,7 @@ static void test_fails_again(void **state)
     assert_int_equal(settle(&b, &one, &unconnected, 5100), AIS_BREAKER_NO_NEWS);
     assert_int_equal(b.state, AIS_BREAKER_OPEN);
     assert_int_equal(settle(&b, &other, &unconnected, 5200), AIS_BREAKER_NO_NEWS);
-    assert_int_equal(refused(&b, 5200), AIS_BREAKER_PAUSE - 100); /* that was of before */
+    assert_int_equal(refused(&b, 5200), AIS_BREAKER_PAUSE - 100); /* that was before it opened */
     assert_int_equal(b.since, 4000);
 }
 
@@ -272,7 +272,7 @@ static void test_late_ends(void **state)
         (void) call(&b, &unconnected, 0);
     assert_int_equal(settle(&b, &late[0], &unconnected, 500), AIS_BREAKER_NO_NEWS);
     assert_int_equal(refused(&b, 500), AIS_BREAKER_PAUSE - 500);
-    assert_int_equal(settle(&b, &late[1], &good, 500), AIS_BREAKER_NO_NEWS); /* somebody is there after all */
+    assert_int_equal(settle(&b, &late[1], &good, 500), AIS_BREAKER_NO_NEWS); /* the API does respond after all */
     assert_int_equal(b.state, AIS_BREAKER_RECOVERING);
     assert_int_equal(settle(&b, &late[2], &good, 500), AIS_BREAKER_NO_NEWS);
     assert_int_equal(b.count, 0);

@@ -1,6 +1,6 @@
 /*
- * The budget, on a clock of the test's own. Most of it by random schedules that an oracle follows, which remembers each
- * call and knows nothing of groups, rings and slots.
+ * The budget, on a fake clock. Most tests use random schedules and an oracle that remembers each call and knows nothing
+ * about groups, rings and slots.
  */
 
 #include "unit.h"
@@ -21,9 +21,9 @@
 struct call {
     ais_ticket ticket;
     int64_t start;
-    int64_t end; /* where it is still under way: its latest */
+    int64_t end; /* its latest end if it is in progress */
     bool flying;
-    bool crashed; /* nobody will tell its end */
+    bool crashed; /* its end will not be reported */
 };
 
 struct oracle {
@@ -48,7 +48,7 @@ static uint32_t draw(struct oracle *o, uint32_t below)
 
 #define PICK(o, ...) (((const int64_t[]){__VA_ARGS__})[draw(o, COUNT(((const int64_t[]){__VA_ARGS__})))])
 
-/* Calls that may have been counted by the API in the interval that ends now, or will be. */
+/* Calls that the API may have counted in the interval that ends now, or may still count. */
 static uint64_t oracle_count(const struct oracle *o, int64_t interval)
 {
     uint64_t n = 0;
@@ -61,7 +61,7 @@ static uint64_t oracle_count(const struct oracle *o, int64_t interval)
     return n;
 }
 
-/* A call that was refused must have been so for a limit that is spent, but for the last group. */
+/* A call is only refused if a limit is spent, except for the last group. */
 static bool oracle_is_spent(const struct oracle *o)
 {
     for (size_t i = 0; i < o->nlimits; i++) {
@@ -92,7 +92,7 @@ static void oracle_start(struct oracle *o, uint64_t seed)
     oracle_configure(o);
 }
 
-/* Where no call can be had, says the budget, none can be had until then; and then one can. */
+/* If the budget says that no call is available until some time, none is until then; and then one is. */
 static void oracle_check_wait(const struct oracle *o, bool exact)
 {
     struct ais_budget copy = o->budget;
@@ -132,7 +132,7 @@ static void oracle_take(struct oracle *o, bool exact)
     o->ncalls++;
 }
 
-/* Any of those under way. */
+/* Any call in progress. */
 static struct call *oracle_pick(struct oracle *o)
 {
     uint32_t first = draw(o, (uint32_t) o->ncalls + 1);
@@ -153,7 +153,7 @@ static void oracle_end(struct oracle *o, struct call *call)
     call->end = o->now;
 }
 
-/* Time passes; a call that would take longer than its hold ends before. */
+/* Time passes; a call that would take longer than its hold ends earlier. */
 static void oracle_pass(struct oracle *o, int64_t ms)
 {
     for (size_t i = 0; i < o->ncalls; i++) {
@@ -170,8 +170,8 @@ static void oracle_pass(struct oracle *o, int64_t ms)
 }
 
 /*
- * Every call is counted by the API at some moment between its start and its end, to the microsecond; whatever moments
- * these are, no interval holds more than the limit.
+ * The API counts each call at some moment between its start and its end, with a resolution of microseconds; whatever
+ * these moments are, no interval contains more calls than the limit.
  */
 static int compare_instants(const void *a, const void *b)
 {
@@ -201,8 +201,8 @@ static void oracle_check_instants(struct oracle *o)
 }
 
 struct mix {
-    uint32_t crash;       /* of 1000 steps, so many */
-    uint32_t reconfigure; /* ... */
+    uint32_t crash;       /* per 1000 steps */
+    uint32_t reconfigure; /* per 1000 steps */
 };
 
 static void run_schedule(struct oracle *o, uint64_t seed, struct mix mix)
@@ -237,7 +237,7 @@ static void run_schedule(struct oracle *o, uint64_t seed, struct mix mix)
             ais_budget_configure(&o->budget, o->limits, o->nlimits, o->hold, o->now); /* a reload */
     }
 
-    oracle_pass(o, HOUR); /* all have ended, each when it did */
+    oracle_pass(o, HOUR); /* all have ended, at their own times */
     if (mix.reconfigure == 0)
         oracle_check_instants(o);
 }
@@ -282,7 +282,7 @@ static void set_up(struct ais_budget *b, uint32_t calls, int64_t interval)
     ais_budget_configure(b, &limit, 1, HOLD, 0);
 }
 
-/* Takes n calls that end at once. */
+/* Takes n calls that end immediately. */
 static void spend(struct ais_budget *b, unsigned n, int64_t now)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -293,7 +293,7 @@ static void spend(struct ais_budget *b, unsigned n, int64_t now)
     }
 }
 
-/* What an answer said of one of the API's limits. */
+/* Passes what a response said about one of the API's limits. */
 static void observe_limit(struct ais_budget *b, const char *name, int64_t left, int64_t reset_at, int64_t uncertain,
                           int64_t now)
 {
@@ -308,7 +308,7 @@ static void observe(struct ais_budget *b, int64_t left, int64_t reset_at, int64_
     observe_limit(b, "default", left, reset_at, 0, now);
 }
 
-/* With a demand of one call every so many microseconds, each of which takes that long. */
+/* With a demand of one call per so many microseconds, each of which takes that long. */
 static void run_demand(uint32_t calls, int64_t interval, int64_t every_us, int64_t duration)
 {
     enum { INTERVALS = 20 };
@@ -347,9 +347,9 @@ static void run_demand(uint32_t calls, int64_t interval, int64_t every_us, int64
 static void test_throughput(void **state)
 {
     (void) state;
-    run_demand(100, 10 * SECOND, 6000, 5); /* 166 a second */
+    run_demand(100, 10 * SECOND, 6000, 5); /* 166 per second */
     run_demand(100, 10 * SECOND, 6000, 50);
-    run_demand(100, 10 * SECOND, 90000, 5); /* hardly more than there is */
+    run_demand(100, 10 * SECOND, 90000, 5); /* hardly more than available */
     run_demand(100, 10 * SECOND, 1000, 5);
     run_demand(100, SECOND, 1000, 4);
     run_demand(100, SECOND, 9500, 4);
@@ -362,7 +362,7 @@ static void test_throughput(void **state)
     run_demand(1200, 5 * MINUTE, 200000, 200);
 }
 
-/* A limit of few calls is kept to the millisecond. */
+/* A limit of a few calls is exact to the millisecond. */
 static void test_exact_for_few_calls(void **state)
 {
     struct ais_budget b;
@@ -443,7 +443,7 @@ static void test_each_limit_holds(void **state)
     assert_true(ais_budget_share(&b, NULL, 0, 6000) == 0.0);
 }
 
-/* The process that had them was killed: they count for a hold, and then for an interval. */
+/* The process that made them was killed: they count for the hold and then for the interval. */
 static void test_crash(void **state)
 {
     struct ais_budget b;
@@ -460,7 +460,7 @@ static void test_crash(void **state)
     assert_int_equal(ais_budget_left(&b, HOLD + 10 * SECOND), 1);
     assert_int_equal(ais_budget_left(&b, latest + 10 * SECOND), 4);
 
-    /* as well when nobody looked in between, be it for days */
+    /* even if the budget was not used in between for days */
     set_up(&b, 4, 10 * SECOND);
     ais_budget_take(&b, 0);
     assert_int_equal(ais_budget_left(&b, latest + 10 * SECOND), 4);
@@ -477,7 +477,7 @@ static void test_end_too_late_or_twice(void **state)
     set_up(&b, 2, 10 * SECOND);
     first = ais_budget_take(&b, 0);
     second = ais_budget_take(&b, 14 * SECOND);
-    ais_budget_end(&b, first, 16 * SECOND); /* its hold has passed: it has ended before */
+    ais_budget_end(&b, first, 16 * SECOND); /* its hold has passed: it has already ended */
     assert_int_equal(ais_budget_left(&b, 26 * SECOND), 1);
     ais_budget_end(&b, second, 26 * SECOND);
     ais_budget_end(&b, second, 26 * SECOND);
@@ -486,7 +486,7 @@ static void test_end_too_late_or_twice(void **state)
     assert_int_equal(ais_budget_left(&b, 36 * SECOND + 1), 2);
 }
 
-/* To the last moment that it may take. */
+/* Up to the last moment that it may take. */
 static void test_end_in_time(void **state)
 {
     struct ais_budget b;
@@ -515,14 +515,14 @@ static void test_cancelled_call_does_not_count(void **state)
     ais_budget_cancel(&b, AIS_TICKET_NONE, SECOND);
     assert_int_equal(ais_budget_left(&b, SECOND), 1);
 
-    /* a longer limit, too, knows of the other call alone */
+    /* a longer limit also only counts the other call */
     ais_budget_end(&b, second, SECOND);
     ais_budget_configure(&b, &(struct ais_budget_limit){2, MINUTE}, 1, HOLD, 2 * SECOND);
     assert_int_equal(ais_budget_left(&b, 2 * SECOND), 1);
     assert_int_equal(ais_budget_left(&b, MINUTE + SECOND + 1), 2);
 }
 
-/* After its hold, a call may have been counted as one that ended; and it is only taken back once. */
+/* After its hold, a call may have been counted as ended; and a call is only cancelled once. */
 static void test_cancel_too_late_or_twice(void **state)
 {
     struct ais_budget b;
@@ -540,7 +540,7 @@ static void test_cancel_too_late_or_twice(void **state)
     assert_int_equal(ais_budget_left(&b, 27 * SECOND), 2);
 }
 
-/* What the API said is left never grows by it: others may have spent that. */
+/* A cancelled call does not increase what the API said is left: others may have spent it. */
 static void test_cancel_and_what_the_api_said(void **state)
 {
     struct ais_budget b;
@@ -555,7 +555,7 @@ static void test_cancel_and_what_the_api_said(void **state)
     assert_int_equal(ais_budget_left(&b, 0), 4);
 }
 
-/* Intervals as long as can be, and times that are the same modulo 2^32. */
+/* The longest possible intervals, and times that are equal modulo 2^32. */
 static void test_long_times(void **state)
 {
     static const int64_t gaps[] = {INT64_C(1) << 31, INT64_C(1) << 32, (INT64_C(1) << 32) + 5, INT64_C(1) << 61};
@@ -610,7 +610,7 @@ static void test_close(void **state)
     assert_int_equal(ais_budget_left(&b, 300 * SECOND), 10);
     assert_int_equal(ais_budget_wait(&b, 300 * SECOND), 0);
 
-    /* closed already when it is configured for the first time */
+    /* closed before it is first configured */
     memset(&b, 0, sizeof(b));
     ais_budget_close(&b, 5000, 0);
     ais_budget_configure(&b, &(struct ais_budget_limit){10, SECOND}, 1, HOLD, 0);
@@ -618,7 +618,7 @@ static void test_close(void **state)
     assert_int_equal(ais_budget_left(&b, 5000), 10);
 }
 
-/* Groups that hold more than can be counted, as after limits that are as great as can be. */
+/* Groups with more calls than the counters can hold, as with the largest possible limits. */
 static void test_counters_do_not_overflow(void **state)
 {
     static const struct ais_budget_limit longer = {UINT32_MAX, 10 * SECOND};
@@ -636,14 +636,14 @@ static void test_counters_do_not_overflow(void **state)
     assert_int_equal(ais_budget_take(&b, 0), AIS_TICKET_NONE);
     assert_int_equal(ais_budget_left(&b, 1001), UINT32_MAX - 1);
 
-    /* more calls in the past than a group can hold, and one more that ends */
+    /* more past calls than a group can hold, and one more that ends */
     b.taken = UINT64_MAX - 5;
     ais_budget_configure(&b, &longer, 1, HOLD, 1001);
     ais_budget_end(&b, ticket, 1001);
     assert_int_equal(ais_budget_left(&b, 1001), 0);
     assert_int_equal(b.windows[0].groups, 2);
     b.windows[0].groups = 1;
-    b.windows[0].limit.calls = 7; /* so that the group is taken as it is */
+    b.windows[0].limit.calls = 7; /* so that the group is kept as it is */
     b.windows[0].calls[0] = 0;
     assert_int_equal(ais_budget_left(&b, 1001), 7);
     spend(&b, 1, 1001);
@@ -671,30 +671,30 @@ static void test_observe(void **state)
     for (int i = 0; i < 3; i++)
         tickets[i] = ais_budget_take(&b, 0);
 
-    /* 10 are left, but the two under way may not be counted in that */
+    /* 10 are left, but that may not include the two in progress */
     ais_budget_end(&b, tickets[1], 10);
     observe(&b, 10, MINUTE, 10);
     assert_int_equal(ais_budget_left(&b, 10), 8);
     assert_true(ais_budget_share(&b, NULL, 0, 10) == 0.08);
 
-    /* each call takes one away */
+    /* each call reduces it by one */
     ais_budget_end(&b, ais_budget_take(&b, 10), 10);
     assert_int_equal(ais_budget_left(&b, 10), 7);
     assert_int_equal(ais_budget_wait(&b, 10), 0);
 
-    /* answers overtake each other: what remains only falls */
+    /* responses overtake each other: what is left only decreases */
     ais_budget_end(&b, tickets[0], 20);
     observe(&b, 11, MINUTE, 20);
     assert_int_equal(ais_budget_left(&b, 20), 7);
     ais_budget_end(&b, tickets[2], 20);
     observe(&b, 9, MINUTE, 20);
     assert_int_equal(ais_budget_left(&b, 20), 7);
-    observe(&b, 3, MINUTE + SECOND, 20); /* others spend it too; the second is a matter of rounding */
+    observe(&b, 3, MINUTE + SECOND, 20); /* others spend calls too; the second case is about rounding */
     assert_int_equal(ais_budget_left(&b, 20), 3);
     observe(&b, 2, MINUTE - SECOND, 20);
     assert_int_equal(ais_budget_left(&b, 20), 2);
 
-    /* until a second after the reset, whose date has no fraction */
+    /* until a second after the reset, since its date has no fraction */
     spend(&b, 2, 20);
     assert_int_equal(ais_budget_take(&b, 20), AIS_TICKET_NONE);
     assert_int_equal(ais_budget_wait(&b, 20), MINUTE + SECOND - 20);
@@ -711,16 +711,16 @@ static void test_observe_periods(void **state)
     (void) state;
     set_up(&b, 100, SECOND);
     observe(&b, 5, MINUTE, 0);
-    observe(&b, 50, 6 * MINUTE, 100); /* a new one */
+    observe(&b, 50, 6 * MINUTE, 100); /* a new window */
     assert_int_equal(ais_budget_left(&b, 100), 50);
-    observe(&b, 4, MINUTE, 100); /* this answer was overtaken */
+    observe(&b, 4, MINUTE, 100); /* this response was overtaken */
     assert_int_equal(ais_budget_left(&b, 100), 50);
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 50);
     observe(&b, 1000, 6 * MINUTE + 1001, 2 * MINUTE);
-    assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 100); /* our own limit is tighter now */
+    assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 100); /* now our own limit is tighter */
     assert_true(ais_budget_share(&b, NULL, 0, 2 * MINUTE) == 1.0);
 
-    /* less than what is under way */
+    /* less than the calls in progress */
     ais_budget_take(&b, 2 * MINUTE);
     ais_budget_take(&b, 2 * MINUTE);
     observe(&b, 1, 7 * MINUTE, 2 * MINUTE);
@@ -728,7 +728,7 @@ static void test_observe_periods(void **state)
     assert_true(ais_budget_share(&b, NULL, 0, 2 * MINUTE) == 0.0);
 }
 
-/* What remains is measured by the greatest limit. */
+/* The share is that of the greatest limit. */
 static void test_observe_share(void **state)
 {
     static const struct ais_budget_limit limits[] = {{50, SECOND}, {400, MINUTE}, {100, SECOND}};
@@ -743,7 +743,7 @@ static void test_observe_share(void **state)
     observe(&b, 1200, 10 * MINUTE, 0);
     assert_true(ais_budget_share(&b, NULL, 0, 0) == 0.2);
 
-    /* of the limits that are long enough, if there are any */
+    /* of the limits that are long enough, if any */
     assert_true(ais_budget_share(&b, NULL, SECOND, 0) == 0.2);
     assert_true(ais_budget_share(&b, NULL, SECOND + 1, 0) == 0.9);
     assert_true(ais_budget_share(&b, NULL, MINUTE + 1, 0) == 1.0);
@@ -774,7 +774,7 @@ static void test_observe_nonsense(void **state)
     assert_int_equal(ais_budget_left(&b, SECOND), 0);
 }
 
-/* In whole seconds, a reset in no second from now may be one that comes within a second. */
+/* In whole seconds, a reset 0 seconds from now may still come within a second. */
 static void test_observe_within_a_second(void **state)
 {
     struct ais_budget b;
@@ -789,7 +789,7 @@ static void test_observe_within_a_second(void **state)
     assert_int_equal(ais_budget_wait(&b, SECOND), SECOND);
 }
 
-/* Several limits hold at once: the tightest counts, whichever it is, and each until its own reset. */
+/* Several limits apply at once: the tightest one counts, and each until its own reset. */
 static void test_observe_several(void **state)
 {
     struct ais_budget b;
@@ -803,12 +803,12 @@ static void test_observe_several(void **state)
     assert_int_equal(ais_budget_take(&b, 0), AIS_TICKET_NONE);
     assert_int_equal(ais_budget_wait(&b, 0), 2 * SECOND);
 
-    /* the burst is over, the long one is not forgotten, and has those calls less */
+    /* the burst is over, but the long limit remains, minus those calls */
     assert_int_equal(ais_budget_left(&b, 2 * SECOND - 1), 0);
     assert_int_equal(ais_budget_left(&b, 2 * SECOND), 47);
     assert_int_equal(ais_budget_wait(&b, 2 * SECOND), 0);
 
-    /* another burst, another reset: it is the same limit */
+    /* another burst with another reset: the same limit */
     observe_limit(&b, "burst", 5, 4 * SECOND, 0, 3 * SECOND);
     assert_int_equal(ais_budget_left(&b, 3 * SECOND), 5);
     observe_limit(&b, "default", 2, 10 * MINUTE, 0, 3 * SECOND);
@@ -836,7 +836,7 @@ static void test_observe_several_spent(void **state)
     assert_int_equal(ais_budget_wait(&b, 10 * SECOND), 11 * SECOND);
 }
 
-/* A short one is full again before a refresh that is put off is due; one of an unknown window may not be. */
+/* A short limit is full again before a postponed refresh is due; a limit with an unknown window may not be. */
 static void test_observe_share_of_several(void **state)
 {
     struct ais_limit burst = {.name = "burst", .left = 10, .reset_at = SECOND, .quota = 100, .window = SECOND};
@@ -855,7 +855,7 @@ static void test_observe_share_of_several(void **state)
     assert_true(ais_budget_share(&b, NULL, SECOND + 1, 2 * SECOND) == 0.5);
 }
 
-/* Of its own quota, where the API tells that. */
+/* Relative to the limit's own quota, if the API states it. */
 static void test_observe_share_of_the_quota(void **state)
 {
     struct ais_limit limit = {.name = "default", .left = 60, .reset_at = MINUTE, .quota = 240, .window = MINUTE};
@@ -867,7 +867,7 @@ static void test_observe_share_of_the_quota(void **state)
     assert_true(ais_budget_share(&b, NULL, 0, 0) == 0.25);
 }
 
-/* The reset may be too late by as much as the answer took: what seems to be a new window then need not be one. */
+/* The reset may be too late by the duration of the response, so what looks like a new window may not be one. */
 static void test_observe_uncertain(void **state)
 {
     struct ais_budget b;
@@ -885,7 +885,7 @@ static void test_observe_uncertain(void **state)
     assert_int_equal(ais_budget_left(&b, MINUTE + 5001), 100);
 }
 
-/* What is told without what is left is kept to be shown, and limits nothing. */
+/* A policy without what is left is kept to be displayed, but limits nothing. */
 static void test_observe_policy_alone(void **state)
 {
     struct ais_limit policy = {.name = "default", .left = -1, .reset_at = -1, .quota = 1200, .window = 300000};
@@ -901,13 +901,13 @@ static void test_observe_policy_alone(void **state)
     assert_int_equal(b.observed[0].quota, 1200);
     assert_int_equal(b.observed[0].window, 300000);
 
-    /* what was known of it holds on */
+    /* what was known about it still applies */
     observe(&b, 5, HOUR + MINUTE, HOUR);
     ais_budget_observe(&b, &policy, 0, HOUR);
     assert_int_equal(ais_budget_left(&b, HOUR), 5);
 }
 
-/* There is room for a few: those that leave least are kept. */
+/* Only a few are kept: those with the least left. */
 static void test_observe_many(void **state)
 {
     static const char *const names[AIS_LIMITS_MAX] = {"a", "b", "c", "d"};
@@ -919,7 +919,7 @@ static void test_observe_many(void **state)
         observe_limit(&b, names[i], 40 - 10 * i, MINUTE, 0, 0);
     assert_int_equal(b.nobserved, AIS_LIMITS_MAX);
 
-    /* in the place of the one that leaves most, if it leaves less */
+    /* it replaces the one with the most left, if it has less */
     observe_limit(&b, "e", 40, MINUTE, 0, 0);
     observe_limit(&b, "f", 50, MINUTE, 0, 0);
     assert_string_equal(b.observed[0].name, "a");
@@ -928,14 +928,14 @@ static void test_observe_many(void **state)
     assert_int_equal(b.nobserved, AIS_LIMITS_MAX);
     assert_int_equal(ais_budget_left(&b, 0), 5);
 
-    /* one that is not believed takes nobody's place, nor does one that tells nothing */
+    /* one that is implausible replaces none, nor does one without a number */
     observe_limit(&b, "h", 1, -1, 0, 2 * SECOND);
     observe_limit(&b, "i", 1, 2 * HOUR, 0, 2 * SECOND);
     observe_limit(&b, "j", -1, MINUTE, 0, 2 * SECOND);
     assert_string_equal(b.observed[1].name, "b");
     assert_int_equal(ais_budget_left(&b, 2 * SECOND), 5);
 
-    /* those that are over make way for any */
+    /* expired ones are replaced by any other */
     observe_limit(&b, "k", 99, 3 * MINUTE, 0, MINUTE + SECOND);
     assert_string_equal(b.observed[0].name, "g");
     assert_string_equal(b.observed[1].name, "k");
@@ -944,7 +944,7 @@ static void test_observe_many(void **state)
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE + SECOND), 99);
 }
 
-/* A name that comes back after its place was taken begins anew; the same name is never there twice. */
+/* A name that returns after it was replaced starts anew; no name is ever kept twice. */
 static void test_observe_names_again(void **state)
 {
     struct ais_budget b;
@@ -956,7 +956,7 @@ static void test_observe_names_again(void **state)
     assert_int_equal(b.nobserved, 1);
     assert_int_equal(ais_budget_left(&b, 0), 6);
 
-    /* long ago: whatever it left is past */
+    /* long ago: its window is over */
     observe_limit(&b, "", 60, 3 * MINUTE, 0, 2 * MINUTE);
     assert_int_equal(b.nobserved, 1);
     assert_int_equal(ais_budget_left(&b, 2 * MINUTE), 60);
@@ -998,7 +998,7 @@ static void test_reload_with_other_calls(void **state)
     ais_budget_configure(&b, &many, 1, HOLD, 1000);
     assert_int_equal(ais_budget_left(&b, 1000), 320);
 
-    /* more than are allowed now: as they leave, calls come back, one by one or nearly */
+    /* more than the limit: as they expire, calls become available, one by one or nearly so */
     ais_budget_configure(&b, &few, 1, HOLD, 1000);
     assert_int_equal(ais_budget_left(&b, 1000), 0);
     assert_int_equal(ais_budget_left(&b, 10 * SECOND + 300), 0);
@@ -1006,7 +1006,7 @@ static void test_reload_with_other_calls(void **state)
     assert_int_equal(ais_budget_left(&b, 10 * SECOND + 791), 50);
 }
 
-/* There are more groups then than there would be with the new limit alone. */
+/* There are more groups then than with only the new limit. */
 static void test_reload_with_few_calls_under_way(void **state)
 {
     static const struct ais_budget_limit few = {10, 10 * SECOND};
@@ -1044,7 +1044,7 @@ static void test_reload_with_fewer_limits(void **state)
     assert_int_equal(ais_budget_left(&b, 1001), 1);
 }
 
-/* Of several windows, the one that knows best. */
+/* Uses the window, of several, that knows most. */
 static void test_reload_with_an_interval_between(void **state)
 {
     static const struct ais_budget_limit old[] = {{1000, 2 * SECOND}, {390, 60 * SECOND}, {1000, 10 * SECOND}};
@@ -1057,7 +1057,7 @@ static void test_reload_with_an_interval_between(void **state)
     for (int i = 0; i < 30; i++)
         spend(&b, 1, i * SECOND);
 
-    /* all of which are in three groups of ten for the second, and in two for the third */
+    /* all of which are in three groups of ten for the second window, and in two for the third */
     ais_budget_configure(&b, &middle, 1, HOLD, 34 * SECOND);
     assert_in_range(ais_budget_left(&b, 34 * SECOND), 39, 49);
 
@@ -1065,20 +1065,20 @@ static void test_reload_with_an_interval_between(void **state)
     ais_budget_configure(&b, reverse, COUNT(reverse), HOLD, 0);
     spend(&b, 20, 0);
     spend(&b, 5, 14 * SECOND);
-    ais_budget_configure(&b, &middle, 1, HOLD, 20 * SECOND); /* not the shortest, which would not know when */
+    ais_budget_configure(&b, &middle, 1, HOLD, 20 * SECOND); /* not the shortest, which does not know when they were */
     assert_int_equal(ais_budget_left(&b, 20 * SECOND), 50);
 
     memset(&b, 0, sizeof(b));
     ais_budget_configure(&b, old, COUNT(old), HOLD, 0);
     spend(&b, 9, 0);
     spend(&b, 1, 12 * SECOND);
-    ais_budget_configure(&b, &middle, 1, HOLD, 16 * SECOND); /* nor the longest, where all are one group */
+    ais_budget_configure(&b, &middle, 1, HOLD, 16 * SECOND); /* nor the longest, in which they are all in one group */
     assert_int_equal(ais_budget_left(&b, 16 * SECOND), 49);
 
     memset(&b, 0, sizeof(b));
     ais_budget_configure(&b, old, COUNT(old), HOLD, 0);
     spend(&b, 20, 0);
-    ais_budget_configure(&b, &longest, 1, HOLD, 30 * SECOND); /* the longest remembers them all, and when they were */
+    ais_budget_configure(&b, &longest, 1, HOLD, 30 * SECOND); /* the longest remembers all calls and their times */
     assert_int_equal(ais_budget_left(&b, 70 * SECOND), 30);
     assert_int_equal(ais_budget_left(&b, 70 * SECOND + 1), 50);
 }
@@ -1101,7 +1101,7 @@ static void test_reload_with_a_shorter_interval(void **state)
     assert_int_equal(ais_budget_left(&b, 12 * SECOND), 97);
 }
 
-/* What had left the longest interval before is not forgotten, unless it was too long ago for any. */
+/* Calls that have left the longest interval are not forgotten, unless they are too old for any interval. */
 static void test_reload_with_a_longer_interval(void **state)
 {
     static const struct ais_budget_limit longer[] = {{100, 10 * SECOND}, {20, 500}, {30, 700}};
@@ -1116,7 +1116,7 @@ static void test_reload_with_a_longer_interval(void **state)
     ais_budget_configure(&b, longer, 3, HOLD, 4000);
     assert_int_equal(ais_budget_left(&b, 4501), 19);
     assert_int_equal(ais_budget_left(&b, 5000), 19);
-    assert_int_equal(100 - 46, ais_budget_left(&b, 5000) + 35); /* all 46 are there */
+    assert_int_equal(100 - 46, ais_budget_left(&b, 5000) + 35); /* all 46 are known */
     spend(&b, 19, 5000);
     spend(&b, 19, 6000);
     assert_int_equal(ais_budget_left(&b, 7000), 100 - 46 - 38);
@@ -1124,7 +1124,7 @@ static void test_reload_with_a_longer_interval(void **state)
     assert_int_equal(ais_budget_left(&b, 3000 + 10 * SECOND), 19);
 }
 
-/* Calls under way keep what they have, and their tickets hold. */
+/* Calls in progress keep their hold, and their tickets remain valid. */
 static void test_reload_with_another_hold(void **state)
 {
     static const struct ais_budget_limit limit = {10, SECOND};
@@ -1153,7 +1153,7 @@ static void test_reload_with_another_hold(void **state)
     }
 }
 
-/* Another process goes on, some time later, with what this one has spent. */
+/* Another process continues some time later with what this one has spent. */
 static void restart(struct ais_budget *to, const struct oracle *o, int64_t later, int64_t now)
 {
     struct ais_budget from = o->budget;
@@ -1170,7 +1170,7 @@ static void restart(struct ais_budget *to, const struct oracle *o, int64_t later
     }
 }
 
-/* It never has more calls than this one would have, and in the end as many. */
+/* It never allows more calls than this process would have, and eventually as many. */
 static void test_random_restarts(void **state)
 {
     static struct oracle o;
@@ -1190,7 +1190,7 @@ static void test_random_restarts(void **state)
             struct ais_budget there;
 
             restart(&there, &o, later, HOUR);
-            /* (as it began later, nothing was under way any more) */
+            /* (since it began later, no calls were in progress) */
             if (later == 0)
                 assert_true(ais_budget_left(&there, HOUR) <= ais_budget_left(&here, o.now));
             assert_int_equal(ais_budget_left(&there, 2 * HOUR), ais_budget_left(&here, o.now + HOUR));
@@ -1235,7 +1235,7 @@ static void test_restart(void **state)
     assert_int_equal(ais_budget_left(&next, HOUR + 4 * MINUTE + 10 * SECOND), 300 - 211);
     assert_int_equal(ais_budget_left(&next, HOUR + 4 * MINUTE + 21 * SECOND), 100);
 
-    /* a clock that was set back meanwhile: as if it was spent just now */
+    /* the clock was set back in the meantime: treated as just spent */
     ais_budget_add_spent(&next, (struct ais_budget_spent){-HOUR, 20}, 2 * HOUR);
     assert_int_equal(ais_budget_left(&next, 2 * HOUR), 80);
     assert_int_equal(ais_budget_left(&next, 2 * HOUR + 2 * SECOND), 100);
@@ -1259,7 +1259,7 @@ static void set_up_part(struct parted *p, struct ais_budget_limit limit, uint32_
     ais_budget_configure(&p->part, &part, 1, HOLD, 0);
 }
 
-/* As many calls of the part as there are; they end at once. */
+/* Takes as many calls of the part as are available; they end immediately. */
 static unsigned spend_part(struct parted *p, int64_t now)
 {
     unsigned n = 0;
@@ -1305,7 +1305,7 @@ static void test_part_of(void **state)
     }
 }
 
-/* What a part does not get is there for the others; what they leave, and no more than its share, is there for it. */
+/* Calls that the part does not use are available to others; it may use what they leave, up to its share. */
 static void test_part_has_its_share(void **state)
 {
     struct parted p;
@@ -1320,19 +1320,19 @@ static void test_part_has_its_share(void **state)
     assert_int_equal(spend_part(&p, 10 * SECOND + 1), 10);
     assert_int_equal(ais_budget_part_wait(&p.part, &p.whole, 10 * SECOND + 1), 10 * SECOND + 1);
 
-    /* the others may have spent all of it */
+    /* the others may have spent everything */
     set_up_part(&p, (struct ais_budget_limit){20, 10 * SECOND}, 50);
     spend(&p.whole, 16, 0);
     assert_int_equal(spend_part(&p, 0), 4);
     assert_int_equal(ais_budget_part_wait(&p.part, &p.whole, 0), 10 * SECOND + 1);
 
-    /* and the API may want none at all */
+    /* and the API may want no calls at all */
     ais_budget_close(&p.whole, MINUTE, 20 * SECOND);
     assert_int_equal(spend_part(&p, 20 * SECOND), 0);
     assert_int_equal(ais_budget_part_wait(&p.part, &p.whole, 20 * SECOND), 40 * SECOND);
 }
 
-/* It counts a call from when it was sent, the whole one until it has ended. */
+/* A call counts for the part from when it was sent, and for the whole until it has ended. */
 static void test_part_of_calls_under_way(void **state)
 {
     struct parted p;
@@ -1358,7 +1358,7 @@ static void observe_parted(struct parted *p, int64_t left, int64_t reset_at, int
     ais_budget_part_observe(&p->part, &p->whole, 50, &limit, 0, now);
 }
 
-/* Of what the API says is left, the part gets its share, not that of what remains after each of its own calls. */
+/* The part gets its share of what the API says is left, not a share of the rest after each of its own calls. */
 static void test_part_of_what_the_api_said(void **state)
 {
     struct parted p;
@@ -1378,13 +1378,13 @@ static void test_part_of_what_the_api_said(void **state)
     assert_int_equal(ais_budget_part_wait(&p.part, &p.whole, 0), MINUTE + SECOND);
     assert_int_equal(ais_budget_left(&p.whole, 0), 5);
 
-    /* others spend as well */
+    /* others spend calls too */
     observe_parted(&p, 40, 2 * MINUTE + 2 * SECOND, MINUTE + 2 * SECOND);
     assert_int_equal(ais_budget_part_left(&p.part, &p.whole, MINUTE + 2 * SECOND), 20);
     observe_parted(&p, 7, 2 * MINUTE + 2 * SECOND, MINUTE + 2 * SECOND);
     assert_int_equal(ais_budget_part_left(&p.part, &p.whole, MINUTE + 2 * SECOND), 4);
 
-    /* the API has not counted what is under way */
+    /* the API has not counted the calls in progress */
     observe_parted(&p, 100, 4 * MINUTE, 3 * MINUTE);
     for (size_t i = 0; i < COUNT(tickets); i++)
         tickets[i] = ais_budget_part_take(&p.part, &p.whole, 3 * MINUTE);
@@ -1396,7 +1396,7 @@ static void test_part_of_what_the_api_said(void **state)
     assert_int_equal(ais_budget_part_left(&p.part, &p.whole, 3 * MINUTE), 0);
 }
 
-/* However much of it new calls spend: refreshes are slowed down by what they themselves have spent. */
+/* However much of it new calls spend: refreshes are slowed down only by what they have spent themselves. */
 static void test_share_of_what_a_part_leaves(void **state)
 {
     struct parted p;

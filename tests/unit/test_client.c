@@ -1,10 +1,10 @@
 /*
- * The client over plain HTTP: what is sent, what is read, how long it takes, and that every fetch ends exactly once
+ * The client over plain HTTP: what it sends, what it reads, how long it takes, and that every fetch ends exactly once,
  * whatever the server, the caller and the clock do.
  */
 /* LDFLAGS: -ldl */
 
-#define _GNU_SOURCE /* RTLD_NEXT */
+#define _GNU_SOURCE /* for RTLD_NEXT */
 #include <dlfcn.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
@@ -26,7 +26,7 @@
 #define MISDIRECTED "HTTP/1.1 421 Misdirected Request\r\nContent-Length: 4\r\n\r\noops"
 #define TOO_MANY "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 4\r\n\r\nbusy"
 
-/* At the end of a reply: what the server does next, where that is not to wait for the next request. */
+/* At the end of a reply: what the server does next, if it does not wait for the next request. */
 #define CLOSE "\001"
 #define STALL "\002"
 
@@ -76,7 +76,7 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 /* ---- libcurl's memory: the test sees how headers with a credential are freed --------------------------------- */
 
 static void *header_blocks[64];
-static pthread_t main_thread; /* libcurl has others, which know no headers */
+static pthread_t main_thread; /* libcurl has other threads, which do not handle headers */
 static unsigned headers_made;
 static unsigned headers_freed;
 static unsigned headers_freed_unwiped;
@@ -86,7 +86,7 @@ static bool is_secret(const char *text)
     return strncmp(text, "Authorization: ", 15) == 0 || strncmp(text, "X-Auth-", 7) == 0;
 }
 
-/* Counts down to the allocation that fails, and all after it if there is a shortage; 0: none does. */
+/* Counts down to the allocation that fails, and all later ones if there is a shortage; 0: none fails. */
 static unsigned memory_fails_in;
 static bool memory_shortage;
 
@@ -145,7 +145,7 @@ static void memory_free(void *p)
     free(p);
 }
 
-/* ---- what every test needs ----------------------------------------------------------------------------------- */
+/* ---- common to all tests ------------------------------------------------------------------------------------- */
 
 static struct ais_credential *credential;
 
@@ -175,7 +175,7 @@ static int set_up(void **state)
 
     main_thread = pthread_self();
 
-    /* Nothing of the environment may matter. */
+    /* The environment must have no effect. */
     setenv("http_proxy", "http://127.0.0.1:1", 1);
     setenv("https_proxy", "http://127.0.0.1:1", 1);
     setenv("all_proxy", "http://127.0.0.1:1", 1);
@@ -197,7 +197,7 @@ static int tear_down(void **state)
     return rmdir(dir);
 }
 
-/* Answers the server's nth request with the nth of server->data, and all others with the last. */
+/* Answers the server's nth request with the nth string of server->data, and all later ones with the last. */
 static void serve_script(struct server *server, int fd, unsigned nth)
 {
     const char *const *script = server->data;
@@ -247,7 +247,7 @@ static struct ais_target target_at(const struct server *server)
     return target_of(url);
 }
 
-/* One fetch from a server that follows the script. */
+/* One fetch from a server that runs the script. */
 static void fetch_script(struct result *result, void *script, unsigned retries, size_t body_max)
 {
     struct server *server = script_start(script);
@@ -282,7 +282,7 @@ static void expect_fault(const struct result *result, enum ais_fault fault, cons
 
 /* ---- the request --------------------------------------------------------------------------------------------- */
 
-/* Exactly these lines, in whatever order. */
+/* Exactly these lines, in any order. */
 static void expect_request(const char *request, const char *const *lines, size_t n)
 {
     size_t total = 2; /* the empty line */
@@ -396,7 +396,7 @@ static void test_unix_socket(void **state)
     server->data = SCRIPT(OK);
     snprintf(url, sizeof(url), "http://unix:%s:/base", path_of("api.sock"));
     target = target_of(url);
-    target.proxy = "http://127.0.0.1:1"; /* makes no sense, and does no harm */
+    target.proxy = "http://127.0.0.1:1"; /* makes no sense, but is harmless */
     fetch_whole(driver, &result, &target, credential, "/x");
     expect_ok(&result);
     assert_non_null(strstr(server_last(server), "GET /base/x HTTP/1.1\r\nHost: localhost\r\n"));
@@ -405,9 +405,9 @@ static void test_unix_socket(void **state)
     unlink(path_of("api.sock"));
 }
 
-/* ---- the answer ---------------------------------------------------------------------------------------------- */
+/* ---- the response -------------------------------------------------------------------------------------------- */
 
-/* By how much the time of day is ahead of the clock that nobody sets. */
+/* How far the wall clock is ahead of the monotonic clock. */
 static int64_t time_offset(void)
 {
     struct timespec ts;
@@ -436,13 +436,13 @@ static void test_answer_fields(void **state)
     assert_int_equal(result.limits.n, 1);
     assert_string_equal(result.limits.items[0].name, "");
     assert_int_equal(result.limits.items[0].left, 1187);
-    /* of a clock that nobody sets: some time ago, or to come */
+    /* on the monotonic clock: some time in the past or future */
     assert_in_range(result.limits.items[0].reset_at + time_offset() - INT64_C(1795435200000) + 1000, 0, 2000);
     assert_string_equal(result.cache, "HIT");
     assert_int_equal(result.calls, 1);
 }
 
-/* Of the last header alone; lines of one field are one list; the old names count where they say nothing. */
+/* Of the final header only; lines of one field are joined; the old names are used if the new ones are missing. */
 static void test_answer_limits(void **state)
 {
     int64_t before = clock_ms();
@@ -468,7 +468,7 @@ static void test_answer_limits(void **state)
     assert_in_range(result.limits.uncertain, 0, clock_ms() - before);
 }
 
-/* More than there is room for is none of it. */
+/* A field that does not fit is ignored as a whole. */
 static void test_long_answer_limits(void **state)
 {
     static const char joined[] = "\"default\";r=50;t=30,\"burst\";r=3;t=1,\"third\";r=2;t=1";
@@ -583,12 +583,12 @@ static void test_body_of_any_bytes(void **state)
     struct result result;
 
     (void) state;
-    /* No length: until the connection ends. */
+    /* Without a length, the body ends with the connection. */
     fetch_script(&result, SCRIPT("HTTP/1.1 200 OK\r\n\r\n\x7f\xff{}" CLOSE), 0, 0);
     assert_int_equal(result.fault, AIS_FAULT_NONE);
     assert_string_equal(result.body, "\x7f\xff{}");
 
-    /* An encoding that was not asked for is passed on as it is. */
+    /* A content encoding that was not requested is passed on unchanged. */
     fetch_script(&result, SCRIPT("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08"),
                  0, 0);
     assert_int_equal(result.fault, AIS_FAULT_NONE);
@@ -617,7 +617,7 @@ static void test_body_cap(void **state)
     expect_fault(&result, AIS_FAULT_BODY, "the answer is larger than 1048576 bytes");
 }
 
-/* A body without an end. */
+/* An endless body. */
 static void serve_flood(struct server *server, int fd, unsigned nth)
 {
     static const char chunk[] = "4\r\nabcd\r\n";
@@ -645,7 +645,7 @@ static void test_endless_body(void **state)
     server_stop(server);
 }
 
-/* A chunk that does not come to its data. */
+/* A chunk whose data never begins. */
 static void serve_extension(struct server *server, int fd, unsigned nth)
 {
     char extension[65536];
@@ -679,7 +679,7 @@ static void test_flood(void **state)
 
     begin = clock_ms();
 
-    /* It is given a rest, and then one try at a time. Others do not wait. */
+    /* It gets a pause, and then one try at a time. Others do not wait. */
     for (i = 1; i < COUNT(results); i++) {
         fetch(driver, &results[i], &target, credential, "/x");
     }
@@ -818,7 +818,7 @@ static void test_kept_connection(void **state)
         fetch_whole(driver, &result, &target, credential, "/x");
         expect_ok(&result);
         assert_int_equal(result.calls, 1);
-        assert_int_equal(driver_watched(driver), 0); /* nobody watches an idle connection */
+        assert_int_equal(driver_watched(driver), 0); /* an idle connection is not watched */
         assert_int_equal(ais_client_inflight(driver->client), 0);
     }
     assert_int_equal(server->connections, 1);
@@ -851,7 +851,7 @@ static void test_connection_limit(void **state)
     free(results);
 }
 
-/* Many at once, then one after the other: the connections of the burst are kept, as many as is sensible. */
+/* Many at once, then one after the other: a sensible number of connections of the burst is kept. */
 static void test_burst(void **state)
 {
     enum { N = 30 };
@@ -878,7 +878,7 @@ static void test_burst(void **state)
     free(results);
 }
 
-/* The second request on the first connection is read, and the connection closed without an answer. */
+/* The second request on the first connection is read, and the connection is closed without a response. */
 static void serve_dead_connection(struct server *server, int fd, unsigned nth)
 {
     while (server_request(server, fd)) {
@@ -920,14 +920,14 @@ static void test_closed_connection_is_noticed(void **state)
     for (i = 1; i <= 3; i++) {
         fetch_whole(driver, &result, &target, credential, "/x");
         expect_ok(&result);
-        usleep(20000); /* for the end of the connection to arrive; should it be late, there is a repeat */
+        usleep(20000); /* for the close to arrive; if it is late, there is a retry */
     }
     assert_int_equal(server->connections, server->requests);
     driver_free(driver);
     server_stop(server);
 }
 
-/* Answers the first so many requests of a connection, and hangs up at the next without a word. */
+/* Answers the first few requests on a connection, and closes it at the next one. */
 static void serve_few(struct server *server, int fd, unsigned nth)
 {
     const unsigned *good = server->data;
@@ -935,11 +935,11 @@ static void serve_few(struct server *server, int fd, unsigned nth)
 
     for (i = 0; server_request(server, fd) && i < (nth <= 5 ? good[0] : good[1]); i++) {
         server_send(fd, OK);
-        usleep(20000); /* for all that begin together to get a connection each */
+        usleep(20000); /* so that all that start together get their own connections */
     }
 }
 
-/* libcurl repeats once by itself, on a new connection; five kept ones are dead. */
+/* libcurl retries once by itself on a new connection; five idle connections are dead. */
 static void expect_one_repeat(unsigned good[2], unsigned retries, enum ais_fault fault, unsigned calls)
 {
     struct server *server = server_bind(serve_few);
@@ -973,12 +973,12 @@ static void test_one_repeat(void **state)
     expect_one_repeat((unsigned[]){1, 0}, 2, AIS_FAULT_CONNECT, 4);
 }
 
-/* What the connections up to a certain one answer to all requests but their first so many; the others are well. */
+/* How the connections up to a certain one answer all but their first requests; the others work properly. */
 struct sick {
     const char *answer;
     unsigned good;
     unsigned last;
-    atomic_uint requests[16]; /* by connection */
+    atomic_uint requests[16]; /* per connection */
 };
 
 static void serve_sick(struct server *server, int fd, unsigned nth)
@@ -1045,7 +1045,7 @@ static void test_connection_that_only_fails(void **state)
     }
 }
 
-/* One that was well until now is left at the third fault, and each retry goes by another. */
+/* A connection that worked before is abandoned at the third fault, and each retry uses another one. */
 static void test_connection_that_begins_to_fail(void **state)
 {
     struct sick sick = {.answer = UNAVAILABLE, .good = 4, .last = 1};
@@ -1063,7 +1063,7 @@ static void test_connection_that_begins_to_fail(void **state)
     assert_true(sick.requests[1] > 4 && sick.requests[1] <= 4 + 3);
     assert_int_equal(calls, COUNT(results) + sick.requests[1] - 4);
 
-    /* At 421 at once. */
+    /* At a 421, immediately. */
     sick = (struct sick){.answer = MISDIRECTED, .good = 4, .last = 1};
     run_sick(&sick, NULL, 1, COUNT(results), results);
     for (n = 0; n < COUNT(results); n++) {
@@ -1094,7 +1094,8 @@ static void test_every_retry_goes_by_another_connection(void **state)
     }
 }
 
-/* Whatever becomes of a connection, its descriptor is closed, and once: the server's side has numbers to be hit. */
+/* However a connection ends, its descriptor is closed exactly once: the server's descriptors would be hit by a second
+ * close. */
 static void test_descriptors_are_closed(void **state)
 {
     static const char *const answers[] = {MISDIRECTED, UNAVAILABLE, (OK CLOSE), CLOSE, ("HTTP/1.1 200 O" CLOSE)};
@@ -1130,10 +1131,10 @@ static void test_retry(void **state)
     fetch_script(&result, SCRIPT(UNAVAILABLE, UNAVAILABLE, OK), 2, 0);
     expect_ok(&result);
     assert_int_equal(result.calls, 3);
-    assert_true(result.elapsed >= 50 + 100); /* half of 100 and of 200 are fixed */
+    assert_true(result.elapsed >= 50 + 100); /* half of 100 and of 200 is fixed */
 
     fetch_script(&result, SCRIPT(CLOSE, "HTTP/1.1 200 OK\r\nConte" CLOSE, OK), 2, 0);
-    assert_int_equal(result.calls, 2); /* the second is a server fault without a status: not repeated */
+    assert_int_equal(result.calls, 2); /* the second result is a server fault without a status: no retry */
     expect_fault(&result, AIS_FAULT_SERVER, "");
 }
 
@@ -1151,7 +1152,7 @@ static void test_retries_spent(void **state)
     fetch_script(&result, SCRIPT(UNAVAILABLE, CLOSE), 1, 0);
     expect_fault(&result, AIS_FAULT_CONNECT, "");
     assert_int_equal(result.status, 0);
-    assert_int_equal(result.calls, 2); /* none by libcurl: it was not the connection of the first */
+    assert_int_equal(result.calls, 2); /* no retry by libcurl, since it was not the first connection */
 
     fetch_script(&result, SCRIPT(UNAVAILABLE), 0, 0);
     assert_int_equal(result.calls, 1);
@@ -1176,7 +1177,7 @@ static void test_no_retry(void **state)
     assert_int_equal(result.calls, 1);
 }
 
-/* A pause that would end after the deadline is not made: the answer that is there is delivered at once. */
+/* A pause that would end after the deadline is skipped, and the last response is delivered at once. */
 static void test_retry_does_not_fit(void **state)
 {
     struct server *server = script_start(SCRIPT(UNAVAILABLE));
@@ -1256,7 +1257,7 @@ static void serve_stall(struct server *server, int fd, unsigned nth)
     server_linger(server, fd);
 }
 
-/* A listener with a full queue: the kernel drops what else arrives. */
+/* A listener with a full queue: the kernel drops further SYNs. */
 struct black_hole {
     struct server *server;
     int fds[8];
@@ -1304,7 +1305,7 @@ static void test_connect_timeout(void **state)
     expect_elapsed(&result, 150);
     assert_int_equal(result.calls, 0);
 
-    /* The whole is shorter. */
+    /* The total timeout is shorter. */
     target.connect_timeout = 5000;
     target.timeout = 150;
     fetch_whole(driver, &result, &target, credential, "/x");
@@ -1314,7 +1315,7 @@ static void test_connect_timeout(void **state)
     black_hole_close(&hole);
 }
 
-/* The first address of a name swallows everything: the next one is tried when half of the time has passed. */
+/* The first address of a name does not respond: the next one is tried after half of the time. */
 static void test_next_address(void **state)
 {
     struct server *server = script_start(SCRIPT(OK));
@@ -1343,7 +1344,7 @@ static void test_next_address(void **state)
     server_stop(server);
 }
 
-/* libcurl makes one connection and has the others wait for it. They need not try in turn what cannot work. */
+/* libcurl opens one connection while the other fetches wait for it. They must not try one by one what cannot work. */
 static void test_handshake_timeout(void **state)
 {
     struct server *server = server_start(serve_stall);
@@ -1356,7 +1357,7 @@ static void test_handshake_timeout(void **state)
     (void) state;
     snprintf(url, sizeof(url), "https://127.0.0.1:%d", server->port);
     target = target_of(url);
-    target.verify_peer = false; /* no certificates to read, which takes its time */
+    target.verify_peer = false; /* saves the time to load certificates */
     target.connect_timeout = 150;
     target.retries = 2;
     for (i = 0; i < COUNT(results); i++) {
@@ -1369,12 +1370,12 @@ static void test_handshake_timeout(void **state)
         assert_true(results[i].elapsed - results[0].elapsed < 150);
         assert_int_equal(results[i].calls, 0);
     }
-    assert_true(server->connections <= 2); /* the next in line may have begun before it was told */
+    assert_true(server->connections <= 2); /* the next one in line may have started before it was notified */
     driver_free(driver);
     server_stop(server);
 }
 
-/* A byte every few milliseconds, for ever. */
+/* Sends a byte every few milliseconds, forever. */
 static void serve_trickle(struct server *server, int fd, unsigned nth)
 {
     (void) nth;
@@ -1417,7 +1418,7 @@ static void test_total_timeout(void **state)
     expect_timeout(serve_script, SCRIPT(UNAVAILABLE, STALL), 600, 2, "timeout of 600 ms passed waiting for the answer");
 }
 
-/* It may have less time than its target gives, never more. */
+/* A fetch may have less time than its target allows, but never more. */
 static void test_limit(void **state)
 {
     struct server *server = server_start(serve_stall);
@@ -1443,7 +1444,7 @@ static void test_limit(void **state)
     server_stop(server);
 }
 
-/* The kernel gives up a connection whose peer acknowledges nothing: nobody else would for a quarter of an hour. */
+/* The kernel gives up a connection whose peer acknowledges nothing, which takes a quarter of an hour by default. */
 static void test_unacknowledged(void **state)
 {
     struct server *server = server_start(serve_stall);
@@ -1465,7 +1466,7 @@ static void test_unacknowledged(void **state)
     server_stop(server);
 }
 
-/* A fetch that waits in line for a connection has its deadline too. */
+/* A fetch that waits in line for a connection also has a deadline. */
 static void test_timeout_in_line(void **state)
 {
     struct ais_client_options options = {.max_host_connections = 1};
@@ -1513,9 +1514,9 @@ static void test_timer_is_left_alone(void **state)
     calls = driver->timer_calls;
     drive_for(driver, 200);
     assert_int_equal(driver->timer_calls, calls);
-    assert_true(driver->timer_at - clock_ms() > 1000); /* nothing but deadlines is left */
+    assert_true(driver->timer_at - clock_ms() > 1000); /* only deadlines are left */
 
-    /* Too early, or for nothing: no harm. */
+    /* Calls that are early or unnecessary are harmless. */
     driver->timer_set = false;
     driver->inside = true;
     ais_client_timeout(driver->client);
@@ -1600,7 +1601,7 @@ static void test_cancel_in_every_phase(void **state)
         drive_for(driver, 5);
 
         fetch(driver, &result, &target, credential, "/x");
-        driver_round(driver, 100); /* in the middle of the connect, if it is in no hurry */
+        driver_round(driver, 100); /* during the connect, if it is slow */
         ais_fetch_cancel(result.fetch);
 
         fetch(driver, &result, &target, credential, "/x");
@@ -1655,7 +1656,7 @@ static void test_cancel_in_line(void **state)
     server_stop(server);
 }
 
-/* A group of fetches, of which the first to end cancels all the others. */
+/* A group of fetches; the first one that ends cancels all others. */
 struct group {
     struct driver *driver;
     struct ais_fetch *fetches[8];
@@ -1722,7 +1723,7 @@ static void test_cancel_from_callback(void **state)
     stalled.timeout = 50;
     for (restart = 0; restart < 2; restart++) {
         run_group(driver, &good, restart, good);
-        run_group(driver, &refused, restart, good); /* all end in one call of libcurl */
+        run_group(driver, &refused, restart, good); /* all end in a single libcurl call */
         run_group(driver, &stalled, restart, good); /* all have the same deadline */
     }
     driver_free(driver);
@@ -1730,7 +1731,7 @@ static void test_cancel_from_callback(void **state)
     server_stop(server);
 }
 
-/* One fetch after the other, each started by the callback of the one before. */
+/* A sequence of fetches, each started by the callback of the previous one. */
 struct chain {
     struct driver *driver;
     struct ais_target target;
@@ -1793,7 +1794,7 @@ static void test_abort(void **state)
     DRIVE_UNTIL(driver, server->requests >= 3);
     ais_client_abort(driver->client);
     assert_int_equal(group.done, 5);
-    assert_int_equal(ais_client_inflight(driver->client), 1); /* the one that a callback started */
+    assert_int_equal(ais_client_inflight(driver->client), 1); /* the fetch that a callback started */
     DRIVE_UNTIL(driver, group.restarted.done);
     expect_ok(&group.restarted);
 
@@ -1828,7 +1829,7 @@ static void test_destroy(void **state)
     server_stop(server);
 }
 
-/* ---- the driver's troubles ----------------------------------------------------------------------------------- */
+/* ---- failures of the driver ---------------------------------------------------------------------------------- */
 
 static void test_unwatchable_socket(void **state)
 {
@@ -1842,7 +1843,7 @@ static void test_unwatchable_socket(void **state)
 
     (void) state;
     target.retries = 2;
-    /* The nth watch fails: to connect, to read, and more that may not come. */
+    /* The nth watch fails: for connecting, for reading, and others that may not happen. */
     for (n = 1; n <= 4; n++) {
         fetch(driver, &kept, &target, credential, "/x");
         while (driver_watched(driver) == 0 && !kept.done) {
@@ -1919,13 +1920,14 @@ static void test_headers_are_wiped(void **state)
     fetch(driver, &result, &target, credential, "/x");
     driver_free(driver);
     assert_int_equal(headers_freed - freed, headers_made - made);
-    assert_int_equal(headers_freed_unwiped, 0); /* by all tests so far */
+    assert_int_equal(headers_freed_unwiped, 0); /* in all tests so far */
     server_stop(server);
 }
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
-/* From the nth allocation of libcurl on, one or all fail: the fetch may fail, it has to end, and the next to work. */
+/* From the nth libcurl allocation on, one or all fail: the fetch may fail, but it must end, and the next one must
+ * work. */
 static bool fetch_short_of_memory(const struct ais_target *target, unsigned n, bool shortage)
 {
     struct driver *driver = driver_new(NULL);

@@ -1,5 +1,5 @@
 /*
- * The gate in front of the API: asked before each request, told when each is over, however the fetch ends.
+ * The gate in front of the API is asked before each request and notified when it is over, however the fetch ends.
  */
 
 #include "driver.h"
@@ -10,15 +10,15 @@
 
 #define SPENT "the budget for calls to the API is spent"
 
-/* ---- a gate that holds the client to its word ---------------------------------------------------------------- */
+/* ---- a gate that checks the client's calls ------------------------------------------------------------------- */
 
 struct counter {
-    unsigned open; /* so many requests may pass; then it is closed */
+    unsigned open; /* the number of requests that may pass; then it is closed */
     unsigned entered;
     unsigned left;
     unsigned given_up;
     unsigned refused;
-    uint64_t inside; /* a bit for each ticket */
+    uint64_t inside; /* one bit per ticket */
     struct ais_gate gate;
 };
 
@@ -59,7 +59,7 @@ static void counter_init(struct counter *counter, unsigned open)
         assert_int_equal((counter)->refused, refused_);                                                                \
     } while (0)
 
-/* ---- what every test needs ----------------------------------------------------------------------------------- */
+/* ---- common to all tests ------------------------------------------------------------------------------------- */
 
 /* Answers with server->data, or never. */
 static void serve(struct server *server, int fd, unsigned nth)
@@ -129,7 +129,7 @@ static void on_done_outside(void *data, const struct ais_response *response)
     bench->result.fault = response->fault;
 }
 
-/* The callback may tell the gate's owner what the answer said: the call is over by then. */
+/* The callback may pass what the response says to the gate's owner, since the call is over by then. */
 static void expect_left_before_callback(char *answer, int64_t timeout, bool abort, enum ais_fault fault)
 {
     struct bench bench;
@@ -195,7 +195,7 @@ static void test_no_gate(void **state)
     bench_stop(&bench);
 }
 
-/* Where there is no connection there is no request, and nothing to ask for. */
+/* Without a connection there is no request, and the gate is not asked. */
 static void test_no_connection(void **state)
 {
     struct bench bench;
@@ -233,7 +233,7 @@ static void test_each_try_is_asked_for(void **state)
     bench_stop(&bench);
 }
 
-/* Between two tries no request is under way. */
+/* Between two tries no request is in progress. */
 static void test_pause_is_outside(void **state)
 {
     struct bench bench;
@@ -248,7 +248,7 @@ static void test_pause_is_outside(void **state)
     bench_stop(&bench);
 }
 
-/* Hangs up on the second request of the first connection, in place of an answer: libcurl then sends it again. */
+/* Closes the first connection at its second request instead of answering it: libcurl then sends the request again. */
 static void serve_dead_connection(struct server *server, int fd, unsigned nth)
 {
     while (server_request(server, fd)) {
@@ -274,7 +274,7 @@ static void test_dead_connection(void **state)
     assert_int_equal(bench.server->requests, 3);
     bench_stop(&bench);
 
-    /* no call is left for the repeat */
+    /* no call is left for the retry */
     bench_start(&bench, serve_dead_connection, NULL, 2);
     bench.target.retries = 2;
     fetch_one(&bench);
@@ -321,7 +321,7 @@ static void test_cancel(void **state)
     (void) state;
     bench_start(&bench, serve, NULL, 10);
     fetch(bench.driver, &bench.result, &bench.target, NULL, "/x");
-    ais_fetch_cancel(bench.result.fetch); /* before there is a request */
+    ais_fetch_cancel(bench.result.fetch); /* before a request was sent */
     expect_gate(&bench.counter, 0, 0);
 
     fetch(bench.driver, &bench.result, &bench.target, NULL, "/x");
@@ -334,7 +334,7 @@ static void test_cancel(void **state)
     expect_gate(&bench.counter, 1, 0);
 }
 
-/* The process leaves: all at once, those in the pause before a retry and those that have no connection included. */
+/* The process exits: all fetches end at once, including those that wait for a retry or for a connection. */
 static void test_abort_and_destroy(void **state)
 {
     struct bench bench;
@@ -362,7 +362,7 @@ static void test_abort_and_destroy(void **state)
     }
 }
 
-/* One that is refused does no harm to others, whatever their number. */
+/* A refused request does not affect others, however many there are. */
 static void test_many(void **state)
 {
     struct bench bench;

@@ -1,6 +1,6 @@
 /*
- * The client over TLS and HTTP/2, against a real nginx on Unix sockets: what is trusted, how connections are shared,
- * and what a proxy in between gets to see.
+ * The client over TLS and HTTP/2, with a real nginx on Unix sockets: what is trusted, how connections are shared, and
+ * what a proxy in between can see.
  */
 
 #include <signal.h>
@@ -17,7 +17,7 @@
 
 static char dir[] = "/tmp/ais-client-tls-XXXXXX";
 static pid_t nginx;
-static int port; /* of HTTP/2 over TCP: of a Unix socket nobody can tell which connection it is */
+static int port; /* for HTTP/2 over TCP: on a Unix socket, connections cannot be told apart */
 static struct ais_credential *credential;
 
 static const char *path_of(const char *name)
@@ -102,7 +102,7 @@ static bool can_connect(const char *path)
     return connected;
 }
 
-/* nginx takes the paths of sockets as they are, so it has to run in the directory. */
+/* nginx uses relative socket paths unchanged, so it must run in the directory. */
 static bool start_nginx(void)
 {
     pid_t parent = getpid();
@@ -131,7 +131,7 @@ static bool start_nginx(void)
     return false;
 }
 
-/* One that was free a moment ago. */
+/* A port that was free a moment ago. */
 static int free_port(void)
 {
     struct server *server = server_bind(NULL);
@@ -156,7 +156,7 @@ static int set_up(void **state)
     credential = ais_credential_token(path_of("token"), NULL);
 
     setenv("https_proxy", "http://127.0.0.1:1", 1);
-    setenv("no_proxy", "*", 1); /* must not switch the proxy off either */
+    setenv("no_proxy", "*", 1); /* must not disable the proxy either */
 
     if (!make_certificate("good", "localhost") || !make_certificate("other", "elsewhere.test") || !start_nginx()) {
         if (chdir(dir) == 0) {
@@ -182,7 +182,7 @@ static int tear_down(void **state)
     return run(command) ? 0 : -1;
 }
 
-/* https on a Unix socket: no configuration can say so, but it spares the test a port. */
+/* https on a Unix socket: this cannot be configured, but saves the test a port. */
 static struct ais_target target_on(const char *socket_name)
 {
     struct ais_target target = target_of("https://localhost");
@@ -196,7 +196,7 @@ static struct driver *driver_trusting(const char *ca, unsigned connections)
     char path[sizeof(dir) + 64];
     struct ais_client_options options = {.ca_file = path, .max_host_connections = connections};
 
-    snprintf(path, sizeof(path), "%s", path_of(ca)); /* it is copied: this one goes away */
+    snprintf(path, sizeof(path), "%s", path_of(ca)); /* the path is copied: this buffer is reused */
     return driver_new(&options);
 }
 
@@ -220,7 +220,7 @@ static void expect_tls_fault(const struct result *result, const char *message)
         fail_msg("%s: %s", ais_fault_name(result->fault), result->message);
     }
     assert_int_equal(result->status, 0);
-    assert_int_equal(result->calls, 0); /* so the credential has not left */
+    assert_int_equal(result->calls, 0); /* so the credential was not sent */
 }
 
 /* ---- trust --------------------------------------------------------------------------------------------------- */
@@ -254,7 +254,7 @@ static void test_unknown_authority(void **state)
     fetch_whole(driver, &result, &target, credential, "/x");
     expect_answer(&result, "HTTP/2.0");
 
-    /* The connection that was not verified is not used by those who want it verified. */
+    /* An unverified connection is not reused by fetches that require verification. */
     target.verify_peer = true;
     fetch_whole(driver, &result, &target, credential, "/x");
     expect_tls_fault(&result, "self-signed certificate");
@@ -321,11 +321,11 @@ static void test_load_ca(void **state)
     if (ais_client_load_ca(driver->client, NULL, &err) != 0) {
         fail_msg("%s", err.text);
     }
-    assert_int_equal(driver->watch_calls, 0); /* the driver has seen nothing of it */
+    assert_int_equal(driver->watch_calls, 0); /* without any driver calls */
     assert_int_equal(driver->timer_calls, 0);
     assert_int_equal(ais_client_inflight(driver->client), 0);
 
-    /* Who would read the file again would fail now. */
+    /* Reading the file again would fail now. */
     unlink(path_of("once.pem"));
     target = target_on("h2.sock");
     fetch_whole(driver, &result, &target, credential, "/x");
@@ -385,8 +385,7 @@ static void test_load_system_ca(void **state)
     driver_free(driver);
 }
 
-/* Two targets of one client trust different certificates: whatever it keeps, no connection is trusted by the wrong one.
- */
+/* Two targets of one client trust different certificates: no connection or cached data is trusted by the wrong one. */
 static void test_targets_with_their_own_ca(void **state)
 {
     struct driver *driver = driver_trusting("text.pem", 0);
@@ -407,7 +406,7 @@ static void test_targets_with_their_own_ca(void **state)
         other.ca_file = path_of("other.pem");
         fetch_whole(driver, &result, &other, credential, "/x");
         expect_tls_fault(&result, "self-signed certificate");
-        other.ca_file = NULL; /* the client's, which are none */
+        other.ca_file = NULL; /* the client's, which has none */
         fetch_whole(driver, &result, &other, credential, "/x");
         expect_tls_fault(&result, "");
     }
@@ -418,7 +417,7 @@ static void test_targets_with_their_own_ca(void **state)
 
 #define MANY 300
 
-/* How many connections nginx counted. */
+/* The number of connections that nginx counted. */
 static unsigned connections_of(const struct result *results, size_t n)
 {
     unsigned seen[MANY];
@@ -477,7 +476,7 @@ static void serve_stall(struct server *server, int fd, unsigned nth)
     }
 }
 
-/* A stream that ends badly takes no other with it. */
+/* A stream that fails does not affect others. */
 static void test_streams_are_independent(void **state)
 {
     struct server *stall = server_start_unix(serve_stall, path_of("stall.sock"));
@@ -516,7 +515,7 @@ static void test_streams_are_independent(void **state)
     unlink(path_of("stall.sock"));
 }
 
-/* One that has fallen silent would fail all that begins on it. */
+/* A stalled connection would fail all new fetches on it. */
 static void test_connection_is_left(void **state)
 {
     struct server *stall = server_start_unix(serve_stall, path_of("stall.sock"));
@@ -560,12 +559,13 @@ static void serve_later(struct server *server, int fd, unsigned nth)
     }
 }
 
-/* One that fails is left while a stream of it goes on, which takes no harm; and is closed when that has ended. */
+/* A failing connection is abandoned while a stream on it continues, which is not affected, and closed when that
+ * ends. */
 static void test_failing_connection_is_left(void **state)
 {
     static const struct {
         const char *path;
-        unsigned times; /* until it is left */
+        unsigned times; /* until it is abandoned */
     } cases[] = {{"/misdirected", 1}, {"/fail", 3}};
     size_t i;
     size_t k;
@@ -601,7 +601,7 @@ static void test_failing_connection_is_left(void **state)
         DRIVE_UNTIL(driver, slow.done);
         assert_int_equal(slow.fault, AIS_FAULT_NONE);
         assert_string_equal(slow.body, "late");
-        DRIVE_UNTIL(driver, open_descriptors() < descriptors); /* libcurl 8.14 takes leave first */
+        DRIVE_UNTIL(driver, open_descriptors() < descriptors); /* libcurl 8.14 closes cleanly first */
         assert_int_equal(open_descriptors(), descriptors - 1);
         ok[0] = ok[1];
         fetch_whole(driver, &ok[1], &target, credential, "/x");
@@ -612,7 +612,7 @@ static void test_failing_connection_is_left(void **state)
     }
 }
 
-/* A retry leaves a connection that others go on with, and many of them do not make one each. */
+/* A retry abandons a connection that others still use, and many retries do not open one each. */
 static void test_many_retries_on_few_connections(void **state)
 {
     struct server *stall = server_start_unix(serve_stall, path_of("stall.sock"));
@@ -667,7 +667,7 @@ static void gate_leave(void *data, uint64_t ticket, bool given_up)
     assert_int_equal(ticket, 1);
 }
 
-/* A request that the gate refuses takes neither the connection nor the streams of others with it. */
+/* A request that the gate refuses affects neither the connection nor other streams. */
 static void test_gate_refuses_a_stream(void **state)
 {
     struct server *stall = server_start_unix(serve_stall, path_of("stall.sock"));
@@ -704,7 +704,8 @@ static void test_gate_refuses_a_stream(void **state)
     unlink(path_of("stall.sock"));
 }
 
-/* Answers that arrive together: the callback of the first cancels the others, whose ends libcurl has noted already. */
+/* Responses that arrive together: the callback of the first cancels the others, whose ends libcurl has already
+ * noted. */
 struct group {
     struct ais_fetch *fetches[50];
     unsigned done;
@@ -750,7 +751,7 @@ static void test_cancel_what_has_ended(void **state)
             break;
         }
     }
-    usleep(50000); /* for all answers to be there at once */
+    usleep(50000); /* for all responses to arrive together */
     DRIVE_UNTIL(driver, group.done > 0);
     drive_for(driver, 20);
     assert_int_equal(group.done, 1);
@@ -762,7 +763,7 @@ static void test_cancel_what_has_ended(void **state)
 
 /* ---- proxies ------------------------------------------------------------------------------------------------- */
 
-/* Copies both ways until one side hangs up. */
+/* Copies in both directions until one side closes. */
 static void relay(int a, int b)
 {
     struct pollfd fds[2] = {{.fd = a, .events = POLLIN}, {.fd = b, .events = POLLIN}};
@@ -783,7 +784,7 @@ static void relay(int a, int b)
     }
 }
 
-/* A forward proxy that connects everybody to the Unix socket of server->data. */
+/* A forward proxy that connects all clients to the Unix socket of server->data. */
 static void serve_proxy(struct server *server, int fd, unsigned nth)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};

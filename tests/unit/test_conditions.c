@@ -1,4 +1,4 @@
-/* The collectd plugin's notifications: what begins and ends a condition, and how it is told. */
+/* The collectd plugin's notifications: when a condition begins and ends, and how this is reported. */
 
 #include "unit.h"
 
@@ -12,7 +12,7 @@
 #define HOUR (60 * MINUTE)
 #define NONE AIS_TIME_NONE
 
-/* An account with one instance, from look to look. */
+/* An account with one instance, over several lookups. */
 typedef struct {
     int64_t stalled_after, overdue_after;
     instance_t instance;
@@ -75,7 +75,7 @@ static void know(fixture_t *f, const facts_t *facts, int64_t now)
     conditions_know(&f->instance, facts, now);
 }
 
-/* What a report tells, one line each: "SEVERITY PLUGIN_INSTANCE/CONDITION MESSAGE". */
+/* Checks what a report sends, one line each: "SEVERITY PLUGIN_INSTANCE/CONDITION MESSAGE". */
 static void check_read(fixture_t *f, const char *expected)
 {
     static char text[16384];
@@ -84,7 +84,7 @@ static void check_read(fixture_t *f, const char *expected)
 
     text[0] = '\0';
     conditions_report(&f->account);
-    assert_false(notices_take(&f->notices, &n)); /* the state file does not have them yet */
+    assert_false(notices_take(&f->notices, &n)); /* they are not in the state file yet */
     f->notices.written = f->notices.n;
     while (notices_take(&f->notices, &n)) {
         len += (size_t) snprintf(text + len, sizeof(text) - len, "%s %s/%s %s\n",
@@ -104,7 +104,7 @@ static void test_failed(void **state)
     struct ais_job jobs[] = {job("a", AIS_FAILED, NOW - HOUR, NOW - MINUTE), job("b", AIS_RUNNING, NOW, NONE)};
 
     look(f, jobs, 2, NOW);
-    check_read(f, ""); /* nobody is told of what was before */
+    check_read(f, ""); /* there are no notifications about the past */
 
     jobs[1] = job("b", AIS_FAILED, NOW, NOW + 90 * SECOND);
     jobs[1].end_reason = "no disk";
@@ -156,7 +156,7 @@ static void test_a_failure_that_comes_to_light_late(void **state)
                   "FAILURE docs-handbook/failed Job c (user) has failed after 1 s\n");
 }
 
-/* Of more ends than a page has, the newest come first; what they say stands. */
+/* Of more ends than a page has, the newest are read first; their result stands. */
 static void test_failures_on_several_pages(void **state)
 {
     fixture_t *f = *state;
@@ -187,14 +187,14 @@ static void test_stalled(void **state)
     look(f, jobs, 2, NOW + 17 * MINUTE);
     check_read(f, "");
 
-    /* the queued one goes on with it */
+    /* the queued one continues it */
     look(f, jobs + 1, 1, NOW + 33 * MINUTE);
     look(f, jobs + 1, 1, NOW + 34 * MINUTE);
     check_read(f, "");
     look(f, NULL, 0, NOW + 35 * MINUTE);
     check_read(f, "");
     look(f, NULL, 0, NOW + 36 * MINUTE);
-    check_read(f, "OKAY docs-handbook/stalled No job is stalled any more\n");
+    check_read(f, "OKAY docs-handbook/stalled No job is stalled any longer\n");
 }
 
 static void test_queued_for_too_long(void **state)
@@ -205,7 +205,7 @@ static void test_queued_for_too_long(void **state)
     look_at(f, job("q", AIS_QUEUED, NONE, NONE), NOW + 15 * MINUTE + SECOND);
     check_read(f, "WARNING docs-handbook/stalled Job q (user) has been queued for 15 min\n");
     look_at(f, job("q", AIS_RUNNING, NOW + 15 * MINUTE, NONE), NOW + 16 * MINUTE);
-    check_read(f, "OKAY docs-handbook/stalled No job is stalled any more\n");
+    check_read(f, "OKAY docs-handbook/stalled No job is stalled any longer\n");
 }
 
 /* ---- overdue ----------------------------------------------------------------------------------------------------- */
@@ -245,7 +245,7 @@ static void test_overdue_since_it_was_created(void **state)
     check_read(f, "");
 }
 
-/* Nothing begins or ends for want of knowledge that is on its way. */
+/* No condition begins or ends while data that is needed is still being read. */
 static void test_overdue_waits_for_what_is_known(void **state)
 {
     fixture_t *f = *state;
@@ -262,7 +262,7 @@ static void test_overdue_waits_for_what_is_known(void **state)
     check_read(f, "");
 }
 
-/* By default it is the instance's own interval that counts, twice, and a quarter of an hour. */
+/* By default, twice the instance's own interval counts, plus a quarter of an hour. */
 static void test_overdue_by_the_interval(void **state)
 {
     static const int64_t intervals[] = {900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 0};
@@ -301,7 +301,7 @@ static void test_overdue_after_overrides_the_interval(void **state)
     check_read(f, "");
 }
 
-/* What has no sync jobs, or is not to have any, is never late; nor is it for the time that it was so. */
+/* Instances without sync jobs, or that should not have any, are never overdue, nor is that time counted. */
 static void test_what_is_never_overdue(void **state)
 {
     static const struct {
@@ -343,7 +343,8 @@ static void test_what_is_never_overdue(void **state)
     }
 }
 
-/* What is to sync more often is not late by that; nor does it wait for longer than the quarter of an hour. */
+/* If an instance is to sync more often, it is not overdue because of that, but has only a quarter of an hour of
+ * grace. */
 static void test_an_interval_that_changes(void **state)
 {
     fixture_t *f = *state;
@@ -360,14 +361,14 @@ static void test_an_interval_that_changes(void **state)
     look(f, NULL, 0, NOW + 20 * HOUR + 31 * MINUTE);
     check_read(f, "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 20 h ago\n");
 
-    /* and less often is no reason to wait anew */
+    /* syncing less often is no reason for another grace period */
     facts.sync_interval = 10 * HOUR;
     know(f, &facts, NOW + 21 * HOUR);
     look(f, NULL, 0, NOW + 21 * HOUR);
     check_read(f, "");
 }
 
-/* The service pauses what is in error: that ends no alarm, and excuses nothing. */
+/* The service pauses instances in error: that neither ends a condition nor excuses anything. */
 static void test_paused_on_an_error(void **state)
 {
     fixture_t *f = *state;
@@ -395,7 +396,7 @@ static void test_paused_on_an_error(void **state)
     facts.status[0] = '\0';
     know(f, &facts, NOW + 3 * HOUR);
     look(f, NULL, 0, NOW + 3 * HOUR);
-    check_read(f, "OKAY docs-handbook/instance_error The instance is not in error any more: its status is unknown\n"
+    check_read(f, "OKAY docs-handbook/instance_error The instance is no longer in error: its status is unknown\n"
                   "OKAY docs-handbook/overdue The instance is paused\n");
 }
 
@@ -407,10 +408,10 @@ static void test_an_instance_in_error_that_is_gone(void **state)
     know(f, &facts, NOW);
     check_read(f, "FAILURE docs-handbook/instance_error The instance is in error: its status is error\n");
     conditions_gone(&f->instance.told);
-    check_read(f, "OKAY docs-handbook/instance_error The instance is not there any more\n");
+    check_read(f, "OKAY docs-handbook/instance_error The instance no longer exists\n");
 }
 
-/* An end in a year to come is none that a success could be older than. */
+/* A success can never be later than an end in the far future, which is therefore ignored. */
 static void test_a_failure_of_a_year_to_come(void **state)
 {
     fixture_t *f = *state;
@@ -422,7 +423,7 @@ static void test_a_failure_of_a_year_to_come(void **state)
     check_read(f, "OKAY docs-handbook/failed Job b (user) has succeeded after 60 s\n");
 }
 
-/* A pinned job succeeds once. */
+/* A pinned job succeeds only once. */
 static void test_single_jobs_are_never_overdue(void **state)
 {
     fixture_t *f = *state;
@@ -447,8 +448,8 @@ static void test_an_instance_that_is_gone(void **state)
                   "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 13 h ago\n");
     conditions_gone(&f->instance.told);
     conditions_gone(&f->instance.told);
-    check_read(f, "OKAY docs-handbook/failed The instance is not there any more\n"
-                  "OKAY docs-handbook/overdue The instance is not there any more\n");
+    check_read(f, "OKAY docs-handbook/failed The instance no longer exists\n"
+                  "OKAY docs-handbook/overdue The instance no longer exists\n");
 }
 
 /* ---- accounts ---------------------------------------------------------------------------------------------------- */
@@ -478,7 +479,7 @@ static void test_unreachable(void **state)
         outcomes(f, 1, faults[i]);
         check_read(f, "");
         outcomes(f, 1, faults[i]);
-        check_read(f, "WARNING docs/unreachable The API cannot be reached: no look-up succeeds\n");
+        check_read(f, "WARNING docs/unreachable The API cannot be reached: no lookup succeeds\n");
         outcomes(f, 1, faults[i]);
         check_read(f, "");
         outcomes(f, 5, faults[i]);
@@ -508,7 +509,7 @@ static void test_credential(void **state)
 {
     fixture_t *f = *state;
 
-    /* replaced, and the old one was still under way */
+    /* replaced while the previous one was still in use */
     outcomes(f, 3, AIS_FAULT_CREDENTIAL);
     check_read(f, "");
     outcomes(f, 3, AIS_FAULT_NONE);
@@ -534,7 +535,7 @@ static void test_rate_limited(void **state)
     outcomes(f, 2, AIS_FAULT_NONE);
     outcomes(f, 2, AIS_FAULT_RATE_LIMITED);
     outcomes(f, 2, AIS_FAULT_NONE);
-    check_read(f, "WARNING docs/rate_limited The rate limit of the API is reached (429)\n");
+    check_read(f, "WARNING docs/rate_limited The rate limit of the API has been reached (429)\n");
     check_read(f, "");
     outcomes(f, 1, AIS_FAULT_RATE_LIMITED);
     check_read(f, "");
@@ -544,7 +545,7 @@ static void test_rate_limited(void **state)
     check_read(f, "OKAY docs/rate_limited The API accepts calls again\n");
 }
 
-/* Three reads with nothing but a no: whoever says that can be reached, and it is not about the credential. */
+/* Three reports with refusals only: the API can be reached, and they are not about the credential. */
 static void test_refused(void **state)
 {
     fixture_t *f = *state;
@@ -555,18 +556,18 @@ static void test_refused(void **state)
     refusals(f, 2, 404, 7002);
     check_read(f, "");
     refusals(f, 2, 403, 9109);
-    check_read(f, "WARNING docs/refused Every look-up is refused: the API answers 403 (code 9109)\n");
+    check_read(f, "WARNING docs/refused All lookups are refused: the API answers 403 (code 9109)\n");
     refusals(f, 5, 400, 0);
     check_read(f, "");
     outcomes(f, 1, AIS_FAULT_TIMEOUT);
     check_read(f, "");
     refusals(f, 5, 404, 7002);
     outcomes(f, 1, AIS_FAULT_NONE);
-    check_read(f, "OKAY docs/refused The API answers a look-up again\n");
+    check_read(f, "OKAY docs/refused The API answers lookups again\n");
 
     for (int i = 0; i < 3; i++) {
         refusals(f, 1, 400, 0);
-        check_read(f, i < 2 ? "" : "WARNING docs/refused Every look-up is refused: the API answers 400\n");
+        check_read(f, i < 2 ? "" : "WARNING docs/refused All lookups are refused: the API answers 400\n");
     }
 }
 
@@ -581,7 +582,7 @@ static void test_what_is_not_refused(void **state)
     }
 }
 
-/* A no of another kind says nothing of the credential, but that the API is there, and takes calls. */
+/* Another refusal says nothing about the credential, but the API is there and accepts calls. */
 static void test_what_a_refusal_ends(void **state)
 {
     fixture_t *f = *state;
@@ -591,7 +592,7 @@ static void test_what_a_refusal_ends(void **state)
         outcomes(f, 1, AIS_FAULT_RATE_LIMITED);
         conditions_report(&f->account);
     }
-    check_read(f, "WARNING docs/rate_limited The rate limit of the API is reached (429)\n"
+    check_read(f, "WARNING docs/rate_limited The rate limit of the API has been reached (429)\n"
                   "FAILURE docs/credential The API refuses the credential\n");
     refusals(f, 1, 403, 9109);
     check_read(f, "OKAY docs/rate_limited The API accepts calls again\n");
@@ -599,9 +600,9 @@ static void test_what_a_refusal_ends(void **state)
     check_read(f, "OKAY docs/credential The API accepts the credential\n");
 }
 
-/* ---- notices that wait ------------------------------------------------------------------------------------------- */
+/* ---- pending notices --------------------------------------------------------------------------------------------- */
 
-/* What is over before it was told is not told at all; but each job that has failed is. */
+/* A condition that ends before its begin was sent is not reported at all; but each failed job is. */
 static void test_what_is_over_before_it_was_told(void **state)
 {
     fixture_t *f = *state;
@@ -621,7 +622,7 @@ static void test_what_is_over_before_it_was_told(void **state)
                   "OKAY docs-handbook/failed Job c (user) has succeeded after 4 min\n");
 }
 
-/* An end that waits is not taken for the begin of the same. */
+/* A pending end is not confused with the begin of the same condition. */
 static void test_what_begins_again_before_its_end_was_told(void **state)
 {
     fixture_t *f = *state;
@@ -635,10 +636,10 @@ static void test_what_begins_again_before_its_end_was_told(void **state)
     know(f, &facts, NOW);
     facts.in_error = false;
     know(f, &facts, NOW);
-    check_read(f, "OKAY docs-handbook/instance_error The instance is not in error any more: its status is error\n");
+    check_read(f, "OKAY docs-handbook/instance_error The instance is no longer in error: its status is error\n");
 }
 
-/* What is in the state file, or is written to it, goes on to be what it was when others come and go. */
+/* Notices that are in the state file, or being written to it, keep that status when others are added and removed. */
 static void test_marks(void **state)
 {
     fixture_t *f = *state;
@@ -653,7 +654,7 @@ static void test_marks(void **state)
     assert_true(notices_add(&f->notices, &notice));
 
     facts.in_error = false;
-    know(f, &facts, NOW); /* the first one is not to be told any more */
+    know(f, &facts, NOW); /* the first one is no longer to be sent */
     assert_int_equal(f->notices.written, 0);
     assert_false(notices_take(&f->notices, &taken));
     assert_int_equal(f->notices.writing, 1);
@@ -720,7 +721,7 @@ static char *repeat(const char *text, size_t times)
     return all;
 }
 
-/* Whatever its length, what stands before the reason is whole, and the reason is cut between two characters. */
+/* At any length, the text before the reason is complete, and the reason is cut between two characters. */
 static void test_long_reasons_are_cut(void **state)
 {
     static const char *const characters[] = {"x", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};

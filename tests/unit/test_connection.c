@@ -1,5 +1,5 @@
 /*
- * The client's books about its connections: which are known, which are trusted, and by which a try goes.
+ * The client's records of its connections: which are known, which are trusted, and which one a try uses.
  */
 /* LDFLAGS: -Wl,--wrap=calloc */
 
@@ -94,7 +94,7 @@ static void test_books(void **state)
     assert_int_equal(all.first->fd, 9);
     assert_int_equal(all.first->next->fd, 7);
 
-    /* The descriptor comes again, though nobody said that it was closed. */
+    /* The descriptor is reused, although its close was not reported. */
     assert_true(add(&all, 7, THERE, 3)->id != id);
     assert_null(ais_connection_get(&all, id));
     assert_int_equal(all.first->next->fd, 9);
@@ -134,7 +134,7 @@ static void test_between(void **state)
     ais_connection_remove_all(&all);
 }
 
-/* A try may open several, to several addresses, of which one is left. */
+/* A try may open several connections, to several addresses, one of which remains. */
 static void test_opener(void **state)
 {
     struct ais_connections all = {.first = NULL};
@@ -174,21 +174,21 @@ static void test_flood(void **state)
     judge(c, AIS_OUTCOME_GOOD, 1);
     assert_true(c->distrusted);
 
-    /* That is said once, and known for longer than the connection. */
+    /* That is reported once, and remembered longer than the connection exists. */
     assert_true(ais_connection_take(&all, c, (size_t) 100 * KIB, 0, 5000));
     assert_int_equal(ais_connection_flood(&all, id), 300 * KIB);
     ais_connection_remove(&all, 1);
     assert_int_equal(ais_connection_flood(&all, id), 300 * KIB);
     assert_int_equal(ais_connection_flood(&all, id + 1), 0);
 
-    /* Work without bytes is a flood, too, though there is nothing to count. */
+    /* Work without data is a flood too, although there is nothing to count. */
     c = add(&all, 1, HERE, 0);
     assert_false(ais_connection_take(&all, c, 0, (size_t) 300 * KIB, 5000));
     assert_int_equal(ais_connection_flood(&all, c->id), 1);
     ais_connection_remove_all(&all);
 }
 
-/* One floods: others of its origin may, too. */
+/* One connection floods: others to its origin may too. */
 static void test_flood_of_many(void **state)
 {
     struct ais_connections all = {.first = NULL};
@@ -208,7 +208,7 @@ static void test_flood_of_many(void **state)
     ais_connection_remove_all(&all);
 }
 
-/* Less is suspicious, when it is over, but not what ended it. */
+/* A smaller amount is suspicious when the connection ends, unless it caused the end. */
 static void test_close(void **state)
 {
     struct ais_connections all = {.first = NULL};
@@ -253,7 +253,7 @@ static void test_caution(void **state)
     assert_int_equal(ais_connection_caution(&all, HERE, 110000), AIS_CAUTION_NONE);
     assert_int_equal(ais_connection_caution(&all, THERE, 100000), AIS_CAUTION_NONE);
 
-    /* The last one counts; only the last ones are known. */
+    /* The last one counts; only the last ones are remembered. */
     ais_connection_note_flood(&all, add(&all, 2, HERE, 0), 105000);
     assert_int_equal(ais_connection_caution(&all, HERE, 105100), AIS_CAUTION_REST);
     for (i = 0; i < 16; i++) {
@@ -271,7 +271,7 @@ static void test_trust(void **state)
     struct ais_connection *c = add_up(&all, 1, HERE, 0);
 
     (void) state;
-    /* Until it has proved itself, one fault is all there is. */
+    /* Until it has worked once, a single fault is enough. */
     assert_true(ais_connection_is_usable(c));
     assert_true(ais_connection_survives(c, AIS_OUTCOME_NONE));
     assert_true(ais_connection_survives(c, AIS_OUTCOME_GOOD));
@@ -296,7 +296,7 @@ static void test_trust(void **state)
     assert_true(c->distrusted);
     assert_false(ais_connection_is_usable(c));
 
-    /* Which is for good. */
+    /* That is permanent. */
     judge(c, AIS_OUTCOME_GOOD, 1);
     judge(c, AIS_OUTCOME_FAULT, 1);
     assert_true(c->distrusted);
@@ -338,7 +338,7 @@ static void test_route(void **state)
     first->up = true;
     expect_route(&all, &nothing, 0, true, false);
 
-    /* One that has failed this fetch is good enough for others. */
+    /* A connection that has failed this fetch may be used by others. */
     ais_connection_avoid(&failed, first->id);
     ais_connection_avoid(&failed, 12345);
     judge(first, AIS_OUTCOME_GOOD, 1);
@@ -346,7 +346,7 @@ static void test_route(void **state)
     expect_route(&all, &failed, 1, false, true);
     expect_route(&all, &nothing, 0, true, false);
 
-    /* The better one, where there are two; one that is coming only where there is none. */
+    /* The better one if there are two; one being opened only if there is no other. */
     second = add(&all, 2, HERE, 3);
     expect_route(&all, &failed, 3, false, true);
     expect_route(&all, &nothing, 0, true, false);
@@ -360,7 +360,7 @@ static void test_route(void **state)
     judge(second, AIS_OUTCOME_FAULT, 2);
     expect_route(&all, &nothing, 0, true, false);
 
-    /* The best of one label counts. */
+    /* The best one of a label counts. */
     add_up(&all, 3, HERE, 3);
     expect_route(&all, &nothing, 3, true, false);
     second = add_up(&all, 4, HERE, 3);
@@ -368,14 +368,14 @@ static void test_route(void **state)
     judge(second, AIS_OUTCOME_FAULT, 1);
     expect_route(&all, &nothing, 3, true, false);
 
-    /* A label with a bad one is of no use. */
+    /* A label with a bad connection is not used. */
     judge(second, AIS_OUTCOME_MISDIRECTED, 1);
     expect_route(&all, &nothing, 0, true, true);
     expect_route(&all, &failed, 1, false, true);
     ais_connection_remove_all(&all);
 }
 
-/* Of those that failed a fetch the last eight are avoided, and all that are older than something. */
+/* Of the connections that failed a fetch, the last eight are avoided, and all that are older than something. */
 static void test_avoid(void **state)
 {
     struct ais_connections all = {.first = NULL};
@@ -406,7 +406,7 @@ static void test_other_origins(void **state)
 
     (void) state;
     judge(add_up(&all, 1, THERE, 0), AIS_OUTCOME_MISDIRECTED, 1);
-    judge(add_up(&all, 2, HERE, AIS_LABELS), AIS_OUTCOME_MISDIRECTED, 1); /* by HTTP/1.1 */
+    judge(add_up(&all, 2, HERE, AIS_LABELS), AIS_OUTCOME_MISDIRECTED, 1); /* over HTTP/1.1 */
     expect_route(&all, &nothing, 0, false, false);
     ais_connection_remove_all(&all);
 }
@@ -434,11 +434,13 @@ static void test_no_label_left(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_outcome),       cmocka_unit_test(test_books),   cmocka_unit_test(test_between),
-        cmocka_unit_test(test_opener),        cmocka_unit_test(test_flood),   cmocka_unit_test(test_flood_of_many),
-        cmocka_unit_test(test_close),   cmocka_unit_test(test_caution),       cmocka_unit_test(test_trust),   cmocka_unit_test(test_barred),
-        cmocka_unit_test(test_route),         cmocka_unit_test(test_avoid),   cmocka_unit_test(test_other_origins),
-        cmocka_unit_test(test_no_label_left),
+        cmocka_unit_test(test_outcome),       cmocka_unit_test(test_books),
+        cmocka_unit_test(test_between),       cmocka_unit_test(test_opener),
+        cmocka_unit_test(test_flood),         cmocka_unit_test(test_flood_of_many),
+        cmocka_unit_test(test_close),         cmocka_unit_test(test_caution),
+        cmocka_unit_test(test_trust),         cmocka_unit_test(test_barred),
+        cmocka_unit_test(test_route),         cmocka_unit_test(test_avoid),
+        cmocka_unit_test(test_other_origins), cmocka_unit_test(test_no_label_left),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Credentials: what a file may hold, what is said about one that does not do, and where the secret lives. */
+/* Credentials: what a file may contain, the messages about invalid ones, and where the secret is kept. */
 
 #include "unit.h"
 
@@ -45,7 +45,7 @@ static const char *write_file(const void *content, size_t len)
 
 struct lines {
     char text[3][4200];
-    const char *address; /* of the line that add() was given last */
+    const char *address; /* in the line that was last passed to add() */
     int n;
     int stop_after;
 };
@@ -102,7 +102,7 @@ static void test_longest_token(void **state)
     expect_token(content, 4098, header);
 }
 
-/* The message names the file, the fault and the cure, and nothing of the content. */
+/* The message contains the file, the fault and the remedy, but nothing of the content. */
 static void expect_refusal(const void *content, size_t len, const char *fault, const char *cure)
 {
     struct ais_error err = {""};
@@ -181,7 +181,7 @@ static void test_bad_file(void **state)
     expect_unreadable(dir, "not a regular file");
     expect_unreadable("/dev/null", "not a regular file");
 
-    /* Nobody ever writes into it: to open it must not block. */
+    /* There is no writer: opening it must not block. */
     assert_int_equal(mkfifo(path_of("fifo"), 0600), 0);
     expect_unreadable(path_of("fifo"), "not a regular file");
     unlink(path_of("fifo"));
@@ -250,7 +250,7 @@ static void test_no_permission(void **state)
     struct ais_error err = {""};
     const char *path = write_file(CANARY, strlen(CANARY));
     struct ais_credential *cred;
-    bool root = geteuid() == 0; /* who reads everything */
+    bool root = geteuid() == 0; /* who can read everything */
 
     (void) state;
     assert_int_equal(chmod(path, 0), 0);
@@ -362,7 +362,7 @@ static void test_bad_email(void **state)
     assert_null(ais_credential_email_key(too_long, "/nonexistent", &err));
     assert_non_null(strstr(err.text, "not an email address; give"));
 
-    too_long[254] = '\0'; /* just right: now it is the file that is missing */
+    too_long[254] = '\0'; /* exactly right: now the error is that the file is missing */
     assert_null(ais_credential_email_key(too_long, "/nonexistent", &err));
     assert_non_null(strstr(err.text, "No such file"));
 }
@@ -399,7 +399,7 @@ static void test_wipe(void **state)
     ais_credential_free(NULL);
 }
 
-/* The flags of the mapping that holds p, as /proc/self/smaps has them. */
+/* The flags of the mapping that contains p, from /proc/self/smaps. */
 static void flags_of(const void *p, char *flags, size_t size)
 {
     FILE *f = fopen("/proc/self/smaps", "r");
@@ -445,7 +445,7 @@ static void rewrite(const char *content)
     write_file(content, strlen(content));
 }
 
-/* As an editor, or "mv", does it. */
+/* Like an editor, or mv. */
 static void replace(const char *content)
 {
     char to[sizeof(dir) + 64];
@@ -490,7 +490,7 @@ static void test_renew(void **state)
     expect_header(cred, "Authorization: Bearer first");
 
     rewrite("in place");
-    assert_int_equal(ais_credential_renew(&cred, &err), AIS_RENEWAL_UNUSABLE); /* there is a space in it */
+    assert_int_equal(ais_credential_renew(&cred, &err), AIS_RENEWAL_UNUSABLE); /* it contains a space */
     rewrite("in-place\n");
     assert_int_equal(ais_credential_renew(&cred, &err), AIS_RENEWAL_DONE);
     expect_header(cred, "Authorization: Bearer in-place");
@@ -519,7 +519,7 @@ static void test_renew_key(void **state)
     ais_credential_free(cred);
 }
 
-/* It is told once, and what there was stays. */
+/* It is reported once, and the previous content stays in use. */
 static void expect_kept(struct ais_credential **cred, enum ais_renewal renewal, const char *fault)
 {
     struct ais_error err = {""};
@@ -601,7 +601,7 @@ static void test_modes(void **state)
     assert_true(exposed(0602));
 }
 
-/* Credentials of systemd. */
+/* systemd credentials. */
 
 static void expect_no_path(const char *value, const char *fault)
 {

@@ -1,5 +1,5 @@
 /* LDFLAGS: -Wl,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=clock_gettime */
-/* What the collectd plugin makes of lists of instances: which are watched, and what is known of them. */
+/* How the collectd plugin uses lists of instances: which instances are watched, and what is known about them. */
 
 #include "unit.h"
 
@@ -19,9 +19,9 @@
 #define X8 "xxxxxxxx"
 #define X64 X8 X8 X8 X8 X8 X8 X8 X8
 
-#define INTERVAL INT64_C(900000) /* ms, between two rounds */
+#define INTERVAL INT64_C(900000) /* ms between two rounds */
 
-/* Memory that runs out: the fuse'th allocation from now fails; none where it is negative. */
+/* Out of memory: the fuse'th allocation from now fails; none if it is negative. */
 static int fuse = -1;
 
 void *__real_calloc(size_t count, size_t size);
@@ -52,7 +52,7 @@ char *__wrap_strdup(const char *s)
     return burns_out() ? NULL : __real_strdup(s);
 }
 
-/* The time, ms. */
+/* The current time, ms. */
 static int64_t now_ms;
 
 int __wrap_clock_gettime(clockid_t id, struct timespec *now)
@@ -62,12 +62,12 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *now)
     return 0;
 }
 
-/* ---- what is beside the lists ------------------------------------------------------------------------------------ */
+/* ---- stubs of other files ---------------------------------------------------------------------------------------- */
 
 static char logged[1 << 16];
 static const char *remembered[4]; /* the names in the state file */
-static size_t nended;             /* of those, that are over */
-static const char *complaint;     /* what cannot be read, as far as the lists know */
+static size_t nended;             /* how many of those were ended */
+static const char *complaint;     /* what cannot be read, according to the lists */
 static request_t *asked;          /* the latest request */
 
 void plugin_log(int level, const char *format, ...)
@@ -164,17 +164,17 @@ void request_send(request_t *request)
     asked = request;
 }
 
-/* ---- the account, as it is watched, and as the API has it -------------------------------------------------------- */
+/* ---- the account, as watched and in the API ---------------------------------------------------------------------- */
 
-/* It changes between the pages. */
+/* The API's instances, which change between the pages. */
 struct world {
     struct ais_instance instances[400];
     size_t ninstances;
-    size_t left_out; /* that stand behind all others */
-    bool silent;     /* it tells no totals */
+    size_t left_out; /* at the end of the list */
+    bool silent;     /* it has no total_count */
 };
 
-/* What was watched when changes() was called last. */
+/* What was watched when changes() was last called. */
 struct watched {
     char id[65], namespace[32];
     facts_t facts;
@@ -206,7 +206,7 @@ static int select_names(const char *text)
     return selection_add(&account.discover.selection, text, error, sizeof(error));
 }
 
-/* An Account block that discovers all; no list is made yet. */
+/* An Account block that discovers everything; there are no lists yet. */
 static int set_up(void **state)
 {
     (void) state;
@@ -247,7 +247,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* One that the configuration names. */
+/* An instance named in the configuration. */
 static poll_t *name(enum ais_generation generation, const char *id, const char *namespace)
 {
     poll_what_t what = {.instance = id, .namespace = namespace, .generation = generation};
@@ -294,7 +294,7 @@ static void delete (const char *id)
     memmove(instance, instance + 1, behind * sizeof(*instance));
 }
 
-/* So many, with names that last: "i000" and so on. */
+/* Creates that many, with persistent names: "i000" and so on. */
 static void create_many(size_t count)
 {
     static char names[400][8];
@@ -305,7 +305,7 @@ static void create_many(size_t count)
     }
 }
 
-/* What the API answers to a resource. */
+/* The API's response for a resource. */
 static struct ais_listing answer_to(const struct ais_resource *resource)
 {
     size_t from = (size_t) (resource->page - 1) * DISCOVERY_PER_PAGE;
@@ -327,7 +327,7 @@ static struct ais_listing answer_to(const struct ais_resource *resource)
     };
 }
 
-/* What is named is watched from now on. */
+/* Starts watching the named instances. */
 static void start(void)
 {
     assert_int_equal(lists_start(&account), 0);
@@ -344,7 +344,7 @@ static void ask(void)
     assert_non_null(asked);
 }
 
-/* Returns whether the round goes on. */
+/* Delivers a result. Returns whether the round continues. */
 static bool give(result_t result, int status, const char *cache)
 {
     struct ais_response response = {.status = status};
@@ -368,7 +368,7 @@ static bool page(void)
     return give_page(answer_to(&asked->resource), "");
 }
 
-/* The next page of the round is out of a cache. */
+/* The next page of the round comes from a cache. */
 static bool page_of_cache(void)
 {
     bool goes_on;
@@ -390,7 +390,7 @@ static void wait_for_round(void)
     now_ms += INTERVAL;
 }
 
-/* A whole round, in so many pages. */
+/* A whole round of that many pages. */
 static void round_of(size_t pages)
 {
     wait_for_round();
@@ -407,7 +407,7 @@ static int compare_watched(const void *a, const void *b)
     return order != 0 ? order : strcmp(left->id, right->id);
 }
 
-/* All that are, but for AutoRAGs; what is gone was reported. */
+/* All existing instances, except AutoRAGs; those that are gone were reported. */
 static struct watched *list_watched(size_t *count)
 {
     struct watched *list = __real_calloc(account.polls + 1, sizeof(*list));
@@ -443,7 +443,7 @@ static char *put_change(char *p, char sign, const struct watched *one)
                        one->namespace);
 }
 
-/* What has changed since the last call, as text: "-tickets +docs *handbook", what is gone first. */
+/* The changes since the last call, as text: "-tickets +docs *handbook", removed ones first. */
 static const char *changes(void)
 {
     static char text[1 << 16] = "";
@@ -470,7 +470,7 @@ static const char *changes(void)
     return text + 1;
 }
 
-/* ---- what comes and goes ----------------------------------------------------------------------------------------- */
+/* ---- new and missing instances ----------------------------------------------------------------------------------- */
 
 static void test_they_come_and_go(void **state)
 {
@@ -535,7 +535,7 @@ static void test_what_is_known_of_one(void **state)
     assert_string_equal(changes(), "+docs +handbook +docs@team");
 }
 
-/* It is the same one for as long as it is there, and no longer. */
+/* It remains the same one as long as it exists, and no longer. */
 static void test_the_same_one(void **state)
 {
     poll_t *docs;
@@ -566,7 +566,7 @@ static void test_the_same_one(void **state)
     assert_false(find_watched("docs-docs")->latest.good);
 }
 
-/* Before anybody has reported that it is gone; or while it is asked for. */
+/* Before it was reported as gone, or while it is being requested. */
 static void test_back_at_once(void **state)
 {
     poll_t *docs;
@@ -595,7 +595,7 @@ static void test_back_at_once(void **state)
     }
 }
 
-/* More than ten at once are counted. */
+/* If there are more than ten at once, the others are counted. */
 static void test_many_in_the_log(void **state)
 {
     (void) state;
@@ -624,13 +624,13 @@ static void test_pause(void **state)
     round_of(1);
     assert_string_equal(changes(), "*docs");
 
-    /* made again under the same name between two rounds */
+    /* recreated under the same name between two rounds */
     find("docs")->created_at = 5;
     round_of(1);
     assert_string_equal(changes(), "*docs");
 }
 
-/* Whatever is known of one is taken over when it changes. */
+/* Any change of an instance's data is stored. */
 static void test_facts_that_change(void **state)
 {
     struct ais_instance *docs;
@@ -664,7 +664,7 @@ static void test_facts_that_change(void **state)
     assert_string_equal(changes(), "*docs");
 }
 
-/* It ends up in messages. */
+/* It is used in messages. */
 static void test_odd_status(void **state)
 {
     (void) state;
@@ -690,7 +690,7 @@ static void test_pages(void **state)
     }
 }
 
-/* Where the API tells no totals, it is asked until a page is empty. */
+/* If the API returns no totals, pages are requested until one is empty. */
 static void test_no_totals(void **state)
 {
     (void) state;
@@ -703,7 +703,7 @@ static void test_no_totals(void **state)
     assert_string_equal(changes(), "-i007");
 }
 
-/* Those that cannot be asked about count as seen. */
+/* Elements that cannot be requested count as read. */
 static void test_left_out(void **state)
 {
     (void) state;
@@ -714,14 +714,14 @@ static void test_left_out(void **state)
     assert_int_equal(count_logged("list of instances: 3 of them cannot be watched"), 1);
 
     create_in("team", "docs");
-    /* where there is nothing else, it may be the list that is odd */
+    /* if there are no others, the list itself may be odd */
     world.ninstances = 0;
     round_of(1);
     assert_string_equal(changes(), "");
     assert_int_equal(account.lists->discovery.left_out, 3);
     assert_int_equal(count_logged("cannot be watched"), 1);
 
-    /* said again, where it is so again */
+    /* logged again when it happens again */
     create("docs");
     world.left_out = 0;
     round_of(1);
@@ -730,7 +730,7 @@ static void test_left_out(void **state)
     assert_int_equal(count_logged("list of instances: 1 of them cannot be watched"), 1);
 }
 
-/* ---- which ------------------------------------------------------------------------------------------------------- */
+/* ---- which instances --------------------------------------------------------------------------------------------- */
 
 static void test_selection(void **state)
 {
@@ -747,7 +747,7 @@ static void test_selection(void **state)
     assert_string_equal(changes(), "");
 }
 
-/* Where nothing is to be discovered, the list tells of named ones alone, and one look at it is enough. */
+/* If nothing is to be discovered, the list only provides data about named instances, and reading it once is enough. */
 static void test_only_named_ones(void **state)
 {
     (void) state;
@@ -765,7 +765,7 @@ static void test_only_named_ones(void **state)
     assert_int_equal(find_watched("docs-i120")->instance->facts.sync_interval, 900000);
 
     delete ("i120");
-    world.left_out++; /* it moves meanwhile */
+    world.left_out++; /* the list changes meanwhile */
     round_of(2);
     assert_string_equal(changes(), "");
     assert_string_equal(logged, "");
@@ -785,13 +785,13 @@ static void test_named_ones_stay(void **state)
     round_of(1);
     assert_string_equal(changes(), "+a");
 
-    /* what a list tells of them is taken over */
+    /* the data in the list is stored */
     find("docs")->created_at = 5;
     round_of(1);
     assert_string_equal(changes(), "*docs");
     assert_true(docs->instance->is_named);
 
-    /* they are nobody's to take away, and no reason to look twice */
+    /* they are never removed, and no reason to read the list twice */
     delete ("docs");
     round_of(1);
     assert_string_equal(changes(), "");
@@ -803,7 +803,7 @@ static void test_named_ones_stay(void **state)
     assert_int_equal(count_logged("\"docs\" was found"), 0);
 }
 
-/* In whatever form it is named: it is the same one. */
+/* It is the same instance, whichever form names it. */
 static void test_named_by_its_namespace(void **state)
 {
     poll_t *docs = name(AIS_NAMESPACED, "docs", "default");
@@ -826,7 +826,7 @@ static void test_names_of_autorags_are_taken(void **state)
     assert_int_equal(
         count_logged("Account \"docs\": Instance \"docs\" cannot be watched: an AutoRAG of this account has"), 1);
 
-    /* said once, whatever happens to it */
+    /* logged once, whatever happens to it */
     find("docs")->paused = true;
     round_of(1);
     assert_string_equal(changes(), "");
@@ -839,7 +839,7 @@ static void test_names_of_autorags_are_taken(void **state)
     assert_false(find_watched("docs-docs")->instance->is_known);
 }
 
-/* It is nobody's concern as long as nobody selects it. */
+/* It does not matter unless it is selected. */
 static void test_taken_but_not_selected(void **state)
 {
     (void) state;
@@ -852,7 +852,7 @@ static void test_taken_but_not_selected(void **state)
     assert_string_equal(logged, "");
 }
 
-/* The longest ones that there are: they fit. */
+/* The longest possible names fit. */
 static void test_long_names(void **state)
 {
     (void) state;
@@ -903,7 +903,7 @@ static void test_list_of_the_account(void **state)
     assert_int_equal(asked->part, BUDGET_DISCOVERY);
 }
 
-/* Each named one has a list that tells of it, and no two lists tell of the same. */
+/* Each named instance is covered by a list, and no two lists cover the same. */
 static void test_which_lists_there_are(void **state)
 {
     static char *namespaces[] = {"team", "team"};
@@ -937,7 +937,7 @@ static void test_which_lists_there_are(void **state)
     assert_null(account.lists);
 }
 
-/* From before a restart: what is still to be discovered, until the list is read whole; what is not, is over. */
+/* From before a restart: instances that are still to be discovered stay until the list was read; others end at once. */
 static void test_remembered_ones(void **state)
 {
     (void) state;
@@ -956,7 +956,7 @@ static void test_remembered_ones(void **state)
     assert_string_equal(changes(), "-docs-2@team");
 }
 
-/* A block that was refused may have been about it. */
+/* The rejected block may have named it. */
 static void test_remembered_with_a_refused_block(void **state)
 {
     (void) state;
@@ -968,9 +968,9 @@ static void test_remembered_with_a_refused_block(void **state)
     assert_int_equal(nended, 0);
 }
 
-/* ---- lists that fail, or make no sense --------------------------------------------------------------------------- */
+/* ---- failing and inconsistent lists ------------------------------------------------------------------------------ */
 
-/* A round that does not end takes nothing away, however far it came; what it told of is there. */
+/* An incomplete round removes nothing, however far it got; the instances that it has read are added. */
 static void test_a_round_that_fails(void **state)
 {
     (void) state;
@@ -979,7 +979,7 @@ static void test_a_round_that_fails(void **state)
     (void) changes();
 
     create("new");
-    world.instances[0] = world.instances[--world.ninstances]; /* i000 is gone, and the new one in its place */
+    world.instances[0] = world.instances[--world.ninstances]; /* i000 is gone, and the new one has its place */
     wait_for_round();
     assert_true(page());
     assert_false(give_fault(AIS_FAULT_SERVER, 500));
@@ -987,13 +987,13 @@ static void test_a_round_that_fails(void **state)
     assert_string_equal(complaint, ", list of instances");
     assert_int_equal(account.lists->due, now_ms + account.active_interval);
 
-    /* the next one finds what is gone */
+    /* the next round finds what is missing */
     round_of(4);
     assert_string_equal(changes(), "-i000");
     assert_null(complaint);
 }
 
-/* The first pass ended, the one that has to confirm it did not. */
+/* The first pass was completed, but not the one to confirm it. */
 static void test_a_confirmation_that_fails(void **state)
 {
     (void) state;
@@ -1011,7 +1011,7 @@ static void test_a_confirmation_that_fails(void **state)
     assert_string_equal(changes(), "-docs");
 }
 
-/* What a cache says a second time it has not looked at again. */
+/* A cached response confirms nothing. */
 static void test_a_confirmation_out_of_a_cache(void **state)
 {
     struct ais_response old = {.cache = "HIT", .age = 15000};
@@ -1023,7 +1023,7 @@ static void test_a_confirmation_out_of_a_cache(void **state)
     round_of(1);
     (void) changes();
 
-    /* the second look is later, but the answer is from before the first */
+    /* the second pass is later, but its response is from before the first one */
     delete ("docs");
     wait_for_round();
     ask();
@@ -1039,7 +1039,7 @@ static void test_a_confirmation_out_of_a_cache(void **state)
     assert_false(page());
     assert_string_equal(changes(), "-docs");
 
-    /* all looks are at what was made before the end of the first one */
+    /* all responses were generated before the end of the first pass */
     delete ("handbook");
     wait_for_round();
     for (int pass = 1; pass <= DISCOVERY_PASSES_MAX; pass++) {
@@ -1049,7 +1049,7 @@ static void test_a_confirmation_out_of_a_cache(void **state)
     }
     assert_string_equal(changes(), "");
 
-    /* an old first look is as good as any; and the third one may be the second that counts */
+    /* an old first pass is as good as any; and the third pass may be the one that confirms it */
     wait_for_round();
     assert_true(page_of_cache());
     account.lists->due = now_ms = account.lists->read_at + 500;
@@ -1058,7 +1058,7 @@ static void test_a_confirmation_out_of_a_cache(void **state)
     assert_string_equal(changes(), "-handbook");
 }
 
-/* An API that loses sight of instances for a moment costs nothing. */
+/* If the API loses instances for a moment, they are kept. */
 static void test_a_list_that_was_short_for_a_moment(void **state)
 {
     size_t n;
@@ -1078,7 +1078,7 @@ static void test_a_list_that_was_short_for_a_moment(void **state)
     assert_string_equal(changes(), "");
 }
 
-/* An instance is deleted while the list is read: others move to pages that were read already. */
+/* An instance is deleted while the list is read: others move to pages that were already read. */
 static void test_deleted_between_two_pages(void **state)
 {
     (void) state;
@@ -1092,13 +1092,13 @@ static void test_deleted_between_two_pages(void **state)
     assert_true(page()); /* 149 in all */
 
     assert_true(page());
-    assert_false(page()); /* i050 was seen in this round: the next one will tell */
+    assert_false(page()); /* i050 was seen in this round: the next one will notice */
     assert_string_equal(changes(), "");
     round_of(4);
     assert_string_equal(changes(), "-i050");
 }
 
-/* One goes, one comes: the totals are right, and yet i100 was never seen. */
+/* One is deleted and one created: the totals match, although i100 was never seen. */
 static void test_replaced_between_two_pages(void **state)
 {
     (void) state;
@@ -1125,13 +1125,13 @@ static void test_created_between_two_pages(void **state)
     wait_for_round();
     assert_true(page());
     create("new");
-    assert_true(page()); /* 151 in all: again */
+    assert_true(page()); /* 151 in all: read again */
     assert_true(page());
     assert_false(page());
     assert_int_equal(strlen(changes()), 150 * 6 - 1 + 5);
 }
 
-/* A list that is never the same for long tells what is there, and not what is gone. */
+/* A list that keeps changing adds instances, but removes none. */
 static void test_a_list_in_motion(void **state)
 {
     (void) state;
@@ -1152,7 +1152,7 @@ static void test_a_list_in_motion(void **state)
     assert_string_equal(changes(), "+new-1 +new-2");
 }
 
-/* The list ends before its total was seen. */
+/* The list ends before its total was reached. */
 static void test_a_list_that_ends_early(void **state)
 {
     (void) state;
@@ -1172,7 +1172,7 @@ static void test_a_list_that_ends_early(void **state)
     assert_string_equal(changes(), "+new");
 }
 
-/* The next page of a list without an end, whose names begin with a letter. */
+/* The next page of an endless list, whose names begin with a letter. */
 static bool endless_page(char letter, int64_t total, int count)
 {
     static char names[DISCOVERY_PER_PAGE][16];
@@ -1189,7 +1189,7 @@ static bool endless_page(char letter, int64_t total, int count)
         (struct ais_listing){.instances = instances, .ninstances = (size_t) count, .total = total, .page = -1}, "");
 }
 
-/* So many pages are read of it, however short they are; and nothing is gone by that. */
+/* A limited number of pages is read, however short they are; and no instance is considered gone. */
 static void test_a_list_without_an_end(void **state)
 {
     static const struct {
@@ -1211,10 +1211,10 @@ static void test_a_list_without_an_end(void **state)
         assert_int_equal(pages, DISCOVERY_PAGES_MAX);
         assert_true(account.lists->discovery.full);
         assert_string_equal(changes(), "");
-        assert_int_equal(count_logged("list of instances: has more than the 100000 instances"), 1);
+        assert_int_equal(count_logged("list of instances: has more than 100000 instances"), 1);
     }
 
-    /* one that ends right there is no such thing */
+    /* a list that ends exactly there is not endless */
     round_of(1);
     wait_for_round();
     forget_log();
@@ -1224,7 +1224,7 @@ static void test_a_list_without_an_end(void **state)
     assert_int_equal(count_logged("has more than"), 0);
 }
 
-/* Nobody is made to watch more than so many, neither by one list nor by one that has others each time. */
+/* No more than the maximum is watched, whether from one list or from one that changes each time. */
 static void test_more_than_are_watched(void **state)
 {
     (void) state;
@@ -1235,7 +1235,7 @@ static void test_more_than_are_watched(void **state)
     assert_false(endless_page('n', -1, DISCOVERY_PER_PAGE));
     assert_int_equal(account.polls, 250);
     assert_true(account.lists->discovery.full);
-    assert_int_equal(count_logged("has more than the 100000 instances that are watched at most"), 1);
+    assert_int_equal(count_logged("has more than 100000 instances, the maximum"), 1);
 
     wait_for_round();
     while (endless_page('o', -1, DISCOVERY_PER_PAGE))
@@ -1244,7 +1244,7 @@ static void test_more_than_are_watched(void **state)
     assert_int_equal(count_logged("has more than"), 1);
 }
 
-/* What changes while it is read is read again, which is no way around that. */
+/* A list that changes while it is read is read again, which does not evade the limit. */
 static void test_a_list_without_an_end_that_moves(void **state)
 {
     bool goes_on = true;
@@ -1262,7 +1262,7 @@ static void test_a_list_without_an_end_that_moves(void **state)
     assert_int_equal(account.polls, 150);
 }
 
-/* A server that does not care which page is asked for: what it tells is there, and nothing is gone by that. */
+/* A server that ignores the page number: the instances that it returns exist, but none is considered gone. */
 static void test_a_list_that_ignores_pages(void **state)
 {
     struct ais_listing listing;
@@ -1286,10 +1286,10 @@ static void test_a_list_that_ignores_pages(void **state)
         assert_false(give_page(listing, ""));
         assert_true(account.lists->discovery.repeats);
         assert_string_equal(changes(), round == 0 ? "" : "+new");
-        assert_int_equal(count_logged("another page of it has nothing but what was there before"), 1);
+        assert_int_equal(count_logged("a page repeats the previous one"), 1);
     }
 
-    /* one that moves from page to page is no such thing */
+    /* a list whose elements move between pages is not one */
     world.instances[0].id = "i000";
     wait_for_round();
     assert_true(page());
@@ -1299,7 +1299,7 @@ static void test_a_list_that_ignores_pages(void **state)
     assert_true(page());
     assert_false(account.lists->discovery.repeats);
 
-    /* nor is one of the same name in another namespace */
+    /* nor is one with the same name in another namespace */
     tear_down(&(void *){NULL});
     set_up(&(void *){NULL});
     create("docs");
@@ -1314,7 +1314,7 @@ static void test_a_list_that_ignores_pages(void **state)
     assert_string_equal(changes(), "+docs +docs@team");
 }
 
-/* Totals that come and go are no totals to rely on. */
+/* Totals that are not always there are not relied upon. */
 static void test_totals_that_come_and_go(void **state)
 {
     (void) state;
@@ -1335,7 +1335,7 @@ static void test_totals_that_come_and_go(void **state)
 
 /* ---- lists that are refused -------------------------------------------------------------------------------------- */
 
-/* The answer to what is known of one. */
+/* Delivers the response for the data of one instance. */
 static bool give_one(const char *id, int64_t sync_interval)
 {
     struct ais_instance told = {.id = id, .created_at = AIS_TIME_NONE, .sync_interval = sync_interval};
@@ -1369,12 +1369,12 @@ static void test_one_by_one(void **state)
         assert_int_equal(a->instance->facts.sync_interval, 1000 + round);
         assert_false(b->instance->is_known);
     }
-    assert_int_equal(count_logged("asked for one by one"), 1);
-    assert_int_equal(count_logged("as if they synced by the API's default interval"), 1);
+    assert_int_equal(count_logged("requested one by one"), 1);
+    assert_int_equal(count_logged("the API's default sync interval determines"), 1);
     assert_null(complaint);
 }
 
-/* Where it fails, nobody is overdue, for as long as the discovery interval. */
+/* If it fails, no instance is overdue for the discovery interval. */
 static void test_waiting_for_what_is_known(void **state)
 {
     poll_t *docs = name(AIS_PLAIN, "docs", NULL), *known = name(AIS_PLAIN, "known", NULL);
@@ -1395,13 +1395,13 @@ static void test_waiting_for_what_is_known(void **state)
     wait_for_round();
     assert_false(give_fault(AIS_FAULT_CONNECT, 0));
     assert_false(docs->instance->awaited);
-    assert_int_equal(count_logged("as if they synced by the API's default interval"), 1);
+    assert_int_equal(count_logged("the API's default sync interval determines"), 1);
     wait_for_round();
     assert_false(give_fault(AIS_FAULT_CONNECT, 0));
-    assert_int_equal(count_logged("as if they synced by the API's default interval"), 1);
+    assert_int_equal(count_logged("the API's default sync interval determines"), 1);
 }
 
-/* An nginx that lists none says how to get by, and named ones are asked for. */
+/* If an nginx refuses the list, the message says what to do, and named instances are requested. */
 static void test_a_list_to_discover_that_is_refused(void **state)
 {
     (void) state;
@@ -1414,7 +1414,7 @@ static void test_a_list_to_discover_that_is_refused(void **state)
     assert_string_equal(complaint, ", list of instances");
 }
 
-/* The API has no list of the account any more: each namespace has one. */
+/* The API no longer has a list for the whole account: each namespace has one. */
 static void test_lists_of_all_namespaces(void **state)
 {
     struct ais_instance names[] = {{.id = "default", .namespace = "default"}, {.id = "team", .namespace = "team"}};
@@ -1429,7 +1429,7 @@ static void test_lists_of_all_namespaces(void **state)
     ask();
     of_account = (list_t *) asked;
     assert_true(give((result_t){.verdict = {.no_route = true}}, 404, ""));
-    assert_int_equal(count_logged("the API has none any more"), 1);
+    assert_int_equal(count_logged("the API no longer has one"), 1);
     for (int round = 0; round < 2; round++) {
         asked = NULL;
         (void) list_poll(of_account);
@@ -1449,7 +1449,7 @@ static void test_lists_of_all_namespaces(void **state)
     assert_false(give_page(answer_to(&asked->resource), ""));
     assert_non_null(poll_find(&account, "docs-new@team"));
 
-    /* the other list has nothing to say of it */
+    /* the other list does not cover it */
     world.ninstances = 0;
     asked = NULL;
     (void) list_poll(account.lists->next);
@@ -1458,9 +1458,9 @@ static void test_lists_of_all_namespaces(void **state)
     assert_false(docs->instance->awaited);
 }
 
-/* ---- memory that runs out ---------------------------------------------------------------------------------------- */
+/* ---- out of memory ----------------------------------------------------------------------------------------------- */
 
-/* Each allocation of a round fails in turn: nothing is taken away by that, and the next round makes up for it. */
+/* Each allocation of a round fails in turn: nothing is removed because of it, and the next round makes up for it. */
 static void test_out_of_memory(void **state)
 {
     int failures = 0;
@@ -1484,7 +1484,7 @@ static void test_out_of_memory(void **state)
         failed = fuse < 0;
         fuse = -1;
         if (failed)
-            assert_int_equal(count_logged("Instance \"docs\": Out of memory: it is not watched."), 1);
+            assert_int_equal(count_logged("Instance \"docs\": Out of memory. It is not watched."), 1);
 
         wait_for_round();
         while (page())

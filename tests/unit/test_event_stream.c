@@ -1,4 +1,4 @@
-/* Events as they are written: WHATWG HTML, section 9.2. */
+/* Formatting of events: WHATWG HTML, section 9.2. */
 
 #include "unit.h"
 
@@ -6,7 +6,7 @@
 
 static const struct ais_str none = {NULL, 0};
 
-/* It is written into memory that is as long as was said. */
+/* The memory has exactly the length that was announced. */
 static void assert_written(struct ais_str type, struct ais_str id, const char *data, const char *expected)
 {
     struct ais_event event = {.type = exact_copy(type), .data = exact_copy(str(data))};
@@ -36,7 +36,7 @@ static void test_fields(void **state)
     assert_written(AIS_STR("end"), none, "x", "event: end\ndata: x\n\n");
     assert_written(AIS_STR(""), AIS_STR("1"), "x", "id: 1\ndata: x\n\n");
     assert_written(AIS_STR("end"), AIS_STR("1"), "x", "event: end\nid: 1\ndata: x\n\n");
-    assert_written(AIS_STR(""), AIS_STR(""), "x", "id: \ndata: x\n\n"); /* the client forgets the one it had */
+    assert_written(AIS_STR(""), AIS_STR(""), "x", "id: \ndata: x\n\n"); /* the client forgets the previous one */
 }
 
 static void assert_data(const char *data, const char *expected)
@@ -60,7 +60,7 @@ static void test_lines(void **state)
     assert_data("a\r", "data: a\ndata: \n\n");
     assert_data("a\r\n", "data: a\ndata: \n\n");
     assert_data("\na", "data: \ndata: a\n\n");
-    assert_data(" a", "data:  a\n\n"); /* one blank belongs to the field */
+    assert_data(" a", "data:  a\n\n"); /* one space belongs to the field */
     assert_data(":a\nid: 1\nevent: x", "data: :a\ndata: id: 1\ndata: event: x\n\n");
 }
 

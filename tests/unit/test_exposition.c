@@ -1,4 +1,4 @@
-/* Metrics as they are written: Prometheus' text format 0.0.4. */
+/* Formatting of metrics: Prometheus' text format 0.0.4. */
 
 #include "unit.h"
 
@@ -14,7 +14,7 @@ static const struct ais_resource list = {.kind = AIS_LIST, .instance = {"handboo
 static const struct ais_resource instance = {.kind = AIS_INSTANCE, .instance = {"handbook", 8}};
 static const struct ais_resource stats = {.kind = AIS_STATS, .instance = {"handbook", 8}};
 
-/* It is written into memory that is as long as was said. The caller frees the text. */
+/* The memory has exactly the length that was announced. The caller frees the text. */
 static char *write_text(const struct ais_exposition *exposition)
 {
     size_t len = ais_exposition_write(NULL, exposition);
@@ -37,7 +37,7 @@ static void assert_text(const struct ais_exposition *exposition, const char *exp
     free(text);
 }
 
-/* The text has this line, and the family of its sample has a head. */
+/* The text contains this line, and the family of its sample has a header. */
 static void assert_lines(const struct ais_resource *resource, const struct ais_answer *answer, const char *const *lines,
                          size_t nlines)
 {
@@ -56,7 +56,7 @@ static void assert_lines(const struct ais_resource *resource, const struct ais_a
             fail_msg("no %s in\n%s", line, text);
     }
 
-    /* and no others, but aisearch_up and aisearch_answer_timestamp_seconds */
+    /* and no others except aisearch_up and aisearch_answer_timestamp_seconds */
     for (const char *p = text; *p != '\0'; p = strchr(p, '\n') + 1)
         nsamples += *p != '#';
     if (nsamples != nlines + 2)

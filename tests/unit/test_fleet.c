@@ -1,7 +1,6 @@
 /*
- * A day of the collectd plugin's with 300 instances, on a clock of the test's own: what is looked at and when, what it
- * costs, what is found out, and what is told of syncs that are missed. All that decides is the plugin's; the API is
- * made up here.
+ * A day of the collectd plugin with 300 instances, on a fake clock: what is looked up and when, what it costs, what is
+ * detected, and what is reported about missed syncs. The plugin makes all decisions; the API is simulated here.
  */
 
 #include "unit.h"
@@ -14,15 +13,14 @@
 #include "../../collectd-plugin/instance.c"
 #include "../../collectd-plugin/schedule.c"
 
-
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)
 #define HOUR (60 * MINUTE)
-#define EPOCH INT64_C(1795435200000) /* at 0 of the clock */
+#define EPOCH INT64_C(1795435200000) /* when the clock is 0 */
 
 #define INSTANCES 300
-#define JOBS 400 /* of one instance, in all */
-#define PAGE 50  /* of these, the newest */
+#define JOBS 400 /* per instance in total */
+#define PAGE 50  /* the newest ones */
 #define ACTIVE_MAX 60
 #define STREAMS 100
 
@@ -32,7 +30,7 @@
 #define CALLS_MAX 1200
 #define PERIOD (300 * SECOND)
 
-/* An answer comes so long after its request was sent. */
+/* the time from request to response */
 #define LATENCY 150
 
 struct job {
@@ -48,9 +46,9 @@ struct instance {
     size_t njobs;
     size_t looks;
 
-    /* of the day of syncs */
+    /* for the day of syncs */
     char id[16];
-    int64_t interval, new_interval; /* between two syncs, until and from then on */
+    int64_t interval, new_interval; /* between two syncs, until and after the change */
     int64_t changes_at;
     bool is_stored;
     enum { NORMAL, PAUSED, DISABLED, IN_ERROR, SILENT, FAILING } trouble;
@@ -76,11 +74,11 @@ struct world {
     struct look under_way[STREAMS]; /* a ring: all take the same time */
     size_t first, n;
 
-    size_t budget_calls;           /* in PERIOD */
+    size_t budget_calls;           /* per PERIOD */
     int64_t last_calls[CALLS_MAX]; /* when they were sent: a ring */
     size_t calls;
 
-    int64_t delays[INSTANCES * JOBS]; /* of ends that were found out, where the job was known to run */
+    int64_t delays[INSTANCES * JOBS]; /* for ends that were detected, of jobs known to run */
     size_t ndelays;
     double stretch; /* the greatest */
 
@@ -88,7 +86,7 @@ struct world {
     discovery_t discovery;
     notices_t notices;
     size_t told[CONDITIONS]; /* conditions that began */
-    size_t checked;          /* syncs that were missed, and told of in time */
+    size_t checked;          /* syncs that were missed and reported in time */
 };
 
 static uint32_t draw(struct world *w, int64_t from, int64_t to)
@@ -129,7 +127,7 @@ static bool is_busy(const struct instance *instance, int64_t at)
     return instance->njobs > 0 && instance->jobs[instance->njobs - 1].ended_at > at;
 }
 
-/* One job of each every six hours, all of them within an hour, and others at random; at most 60 at a time. */
+/* One job of each instance every six hours, all within one hour, and others at random times; at most 60 at once. */
 static void plan_day(struct world *w)
 {
     size_t rounds[INSTANCES] = {0};
@@ -149,7 +147,7 @@ static void plan_day(struct world *w)
     }
 }
 
-/* What the API answers. */
+/* The API's response. */
 
 static struct ais_job job_at(const struct job *job, int64_t at)
 {
@@ -167,7 +165,7 @@ static struct ais_job job_at(const struct job *job, int64_t at)
     return j;
 }
 
-/* The newest come first. */
+/* The newest jobs are first. */
 static size_t list_at(const struct instance *instance, int64_t at, struct ais_job jobs[PAGE])
 {
     size_t n = 0;
@@ -233,7 +231,7 @@ static void send_call(struct world *w)
     w->calls++;
 }
 
-/* One in a hundred looks fails. */
+/* One in a hundred lookups fails. */
 static void begin(struct world *w, struct instance *instance)
 {
     w->under_way[(w->first + w->n++) % STREAMS] =
@@ -263,7 +261,8 @@ static void begin_due(struct world *w)
     schedule_entry_t *turn;
 
     schedule_advance(&w->schedule, w->now, budget_rate(&w->budget, w->now));
-    while (w->n < STREAMS && budget_left(&w->budget, BUDGET_ALL, w->now) > 0 && (turn = schedule_take(&w->schedule)) != NULL)
+    while (w->n < STREAMS && budget_left(&w->budget, BUDGET_ALL, w->now) > 0 &&
+           (turn = schedule_take(&w->schedule)) != NULL)
         begin(w, (struct instance *) turn);
     if (w->schedule.stretch > w->stretch)
         w->stretch = w->schedule.stretch;
@@ -320,7 +319,7 @@ static void tear_down(struct world *w)
     free(w);
 }
 
-/* Every end of every job, in the right way. */
+/* All ends of all jobs, with the right result. */
 static size_t check_ends(const struct world *w)
 {
     size_t n = 0;
@@ -401,7 +400,7 @@ static void test_all_at_once(void **state)
     tear_down(w);
 }
 
-/* A quarter of what the day would like to have. */
+/* A quarter of the budget that the day would need. */
 static void test_day_with_a_small_budget(void **state)
 {
     struct world *w = set_up(300);
@@ -430,14 +429,14 @@ static bool is_in_trouble(const struct instance *instance, int64_t at)
     return instance->trouble != NORMAL && at >= instance->trouble_from && at < instance->trouble_to;
 }
 
-/* Whether a sync is due then by nobody's will but its own. */
+/* Whether only the instance itself is the reason for a sync to be due then. */
 static bool is_excused(const struct instance *instance, int64_t at)
 {
     return instance->is_stored ||
            ((instance->trouble == PAUSED || instance->trouble == DISABLED) && is_in_trouble(instance, at));
 }
 
-/* Whole seconds. */
+/* In whole seconds. */
 static int64_t draw_time(struct world *w, int64_t from, int64_t to)
 {
     return draw(w, from / SECOND, to / SECOND) * SECOND;
@@ -456,7 +455,8 @@ static void plan_sync(struct world *w, struct instance *instance, int64_t at)
     snprintf(job->id, sizeof(job->id), "%zu-%zu", (size_t) (instance - w->instances), instance->njobs++);
 }
 
-/* When the next sync is due: one interval later, and where it was paused or its interval has changed, one from then. */
+/* When the next sync is due: one interval later or, if the instance was paused or its interval has changed, one
+ * interval after that. */
 static int64_t next_sync(const struct instance *instance, int64_t at)
 {
     int64_t next = at + interval_at(instance, at);
@@ -468,7 +468,7 @@ static int64_t next_sync(const struct instance *instance, int64_t at)
     return next;
 }
 
-/* Each interval, and whatever may befall an instance, evenly; the days before are there, too. */
+/* All intervals and all kinds of trouble occur equally often; the days before are included. */
 static void plan_instance(struct world *w, size_t n)
 {
     struct instance *instance = &w->instances[n];
@@ -490,7 +490,7 @@ static void plan_instance(struct world *w, size_t n)
     instance->trouble_from = draw_time(w, 0, 20 * HOUR) - (instance->interval >= 12 * HOUR ? 24 * HOUR : 0);
     instance->trouble_to = instance->trouble_from + draw_time(w, 20 * MINUTE, longest);
     if (instance->trouble_to < HOUR)
-        instance->trouble_to = HOUR; /* what was over before anybody looked nobody knows of */
+        instance->trouble_to = HOUR; /* trouble that ended before the first lookup is unknown */
 
     if (!instance->is_stored)
         for (int64_t at = draw_time(w, 0, instance->interval) - 72 * HOUR; at < 24 * HOUR; at = next_sync(instance, at))
@@ -517,7 +517,7 @@ static struct ais_instance instance_at(const struct instance *instance, int64_t 
     };
 }
 
-/* The list of the namespace, page by page, in the way of named instances. */
+/* Reads the namespace's list page by page, as for named instances. */
 static void read_instances(struct world *w)
 {
     struct ais_instance page[DISCOVERY_PER_PAGE];
@@ -544,7 +544,7 @@ static void read_instances(struct world *w)
     assert_int_equal(step, DISCOVERY_DONE);
 }
 
-/* The earliest sync that was due and has not been made up for since; INT64_MAX: none. */
+/* The earliest sync that was due and has not been followed by a success; INT64_MAX: none. */
 static int64_t missed_at(const struct instance *instance, int64_t now)
 {
     int64_t covered = -72 * HOUR, missed = INT64_MAX;
@@ -560,7 +560,7 @@ static int64_t missed_at(const struct instance *instance, int64_t now)
     return missed;
 }
 
-/* What is told is true, and what is missed is told within two intervals and a quarter of an hour. */
+/* All reports are true, and missed syncs are reported within two intervals and a quarter of an hour. */
 static void check_instance(struct world *w, struct instance *instance, bool was_told)
 {
     int64_t missed = missed_at(instance, w->now);

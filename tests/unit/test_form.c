@@ -1,4 +1,4 @@
-/* In which form the plain resources of an account are asked for. */
+/* The path form in which an account's plain resources are requested. */
 
 #include "unit.h"
 
@@ -11,7 +11,7 @@ static bool settle(struct ais_form *form, enum ais_fault fault, bool no_route)
     return ais_form_settle(form, &verdict);
 }
 
-/* Once it has turned out that there is a route, it stays so, and that is news once. */
+/* Once there is known to be a route, this is permanent, and reported once. */
 static void test_goes_over(void **state)
 {
     struct ais_form form = {.namespaced = false};
@@ -28,7 +28,7 @@ static void test_goes_over(void **state)
         assert_true(ais_form_try(&form, now));
 }
 
-/* While there is a route for neither, the other form is tried now and then. */
+/* While neither form has a route, the other one is tried from time to time. */
 static void test_tried_now_and_then(void **state)
 {
     struct ais_form form = {.namespaced = false};
@@ -47,7 +47,7 @@ static void test_tried_now_and_then(void **state)
     assert_true(form.namespaced);
 }
 
-/* Only an answer, or a refusal of what was asked for, shows that there is a route. */
+/* Only a response, or a refusal of the resource, shows that there is a route. */
 static void test_what_shows_a_route(void **state)
 {
     (void) state;

@@ -1,4 +1,4 @@
-/* What the collectd plugin remembers of an instance's jobs: each end is counted once, whatever the pages look like. */
+/* The collectd plugin's history of an instance's jobs: each end is counted once, whatever the pages look like. */
 
 #include "unit.h"
 
@@ -7,7 +7,7 @@
 
 #include "../../collectd-plugin/instance.c"
 
-/* What is to be freed by the caller. */
+/* The caller frees the text. */
 static char *text_of(history_t *h)
 {
     instance_t instance = {.history = *h};
@@ -113,7 +113,7 @@ static void check_ended(const history_t *h, unsigned succeeded, unsigned failed,
     assert_int_equal(h->ended[AIS_CANCELLED], cancelled);
 }
 
-/* Over a restart. */
+/* Across a restart. */
 static void restart(history_t *h)
 {
     char *text = text_of(h);
@@ -123,7 +123,7 @@ static void restart(history_t *h)
     free(text);
 }
 
-/* ---- first sight ------------------------------------------------------------------------------------------------ */
+/* ---- the first lookup ------------------------------------------------------------------------------------------- */
 
 static void test_what_had_ended_at_first_sight_does_not_count(void **state)
 {
@@ -175,12 +175,13 @@ static void test_nothing_at_first_sight(void **state)
     assert_int_equal(h->changed_at, NONE);
     assert_int_equal(h->seen_at, NOW);
 
-    /* the API's clock is late: still, it was not there before */
+    /* the API's clock is slow, but the job was not there before */
     look(h, jobs, 1, NOW + 20 * SECOND);
     check_ended(h, 1, 0, 0);
 }
 
-/* Of more jobs than a page has, those that were not seen are old, also when the removal of others brings them up. */
+/* If there are more jobs than fit on a page, unknown jobs are old, even if the removal of others moves them to the
+ * page. */
 static void test_old_jobs_that_come_up_do_not_count(void **state)
 {
     history_t *h = *state;
@@ -210,7 +211,7 @@ static void test_an_end_counts_once(void **state)
     assert_string_equal(news.ended[0]->id, "a");
     assert_true(news.changed);
 
-    /* its end changes, it is gone, it is back, it seems to run again: nothing of that is another end */
+    /* its end changes, it disappears, it reappears, it seems to be running again: none of that is another end */
     jobs[0].ended_at += SECOND;
     look(h, jobs, 1, NOW + 4 * MINUTE);
     jobs[0].state = AIS_SUCCEEDED;
@@ -241,8 +242,7 @@ static void test_ends_are_told_in_their_order(void **state)
     check_ended(h, 2, 2, 1);
 }
 
-/* A list with more on its page than it was asked for: all count, and the latest are told, in whatever order it has
- * them. */
+/* A page with more jobs than requested: all are counted, and the latest are reported, whatever their order. */
 static void test_more_ends_than_are_told(void **state)
 {
     history_t *h = *state;
@@ -262,7 +262,7 @@ static void test_more_ends_than_are_told(void **state)
         assert_int_equal(news.ended[i]->ended_at, NOW + 20 + (int64_t) i);
 }
 
-/* Two jobs of one second, of which the other shows up later. */
+/* Two jobs in the same second, the second of which appears later. */
 static void test_equal_times(void **state)
 {
     history_t *h = *state;
@@ -311,7 +311,7 @@ static void test_times_that_cannot_be_read(void **state)
     check_ended(h, 1, 0, 0);
 }
 
-/* One absurd date may not make all that comes later old. */
+/* A single absurd date must not make all later jobs old. */
 static void test_a_date_in_the_far_future(void **state)
 {
     history_t *h = *state;
@@ -329,7 +329,7 @@ static void test_a_date_in_the_far_future(void **state)
     assert_int_equal(h->changed_at, NOW + 2 * MINUTE);
 }
 
-/* Ours is an hour behind the API's, and then an hour ahead. */
+/* Our clock is an hour behind the API's, and then an hour ahead. */
 static void test_clocks_that_differ(void **state)
 {
     history_t *h = *state;
@@ -365,7 +365,7 @@ static void test_changes(void **state)
     assert_false(look(h, &job, 1, NOW + 4 * MINUTE).changed);
 }
 
-/* It vanishes for one look, as an older answer from somewhere may not have it; and at last for good. */
+/* It disappears for one lookup, as in an old response from elsewhere, and finally for good. */
 static void test_an_active_job_that_vanishes(void **state)
 {
     history_t *h = *state;
@@ -408,7 +408,7 @@ static void test_silence(void **state)
     assert_int_equal(news.silence, PATIENCE + SECOND);
     assert_false(news.all_well);
 
-    /* without a sign of life it is the begin that counts, and for a queued one the time since it was seen first */
+    /* without a sign of life, the start counts, and for a queued job the time since it was first seen */
     jobs[1].last_seen_at = NONE;
     jobs[2].last_seen_at = NOW + SECOND;
     assert_ptr_equal(look(h, jobs, 3, NOW + SECOND).silent, &jobs[1]);
@@ -442,7 +442,7 @@ static void test_pinned_jobs(void **state)
     check_ended(h, 0, 0, 0);
     assert_int_equal(h->changed_at, NOW - MINUTE);
 
-    /* that of another job does not say that this one is gone */
+    /* that of another job does not mean that this one is gone */
     for (int i = 0; i < 3; i++)
         assert_true(look_at_job(h, ended("a", AIS_FAILED, NOW - 2 * MINUTE, NOW - MINUTE), NOW).active);
 
@@ -453,9 +453,9 @@ static void test_pinned_jobs(void **state)
     check_ended(h, 1, 0, 0);
 }
 
-/* ---- many -------------------------------------------------------------------------------------------------------- */
+/* ---- many jobs --------------------------------------------------------------------------------------------------- */
 
-/* A world of jobs, the newest first. */
+/* A world of jobs, newest first. */
 #define WORLD 400
 
 typedef struct {
@@ -478,7 +478,7 @@ static void add_to_world(world_t *w, enum ais_state state, int64_t started_at, i
         w->jobs[i].id = w->ids[i];
 }
 
-/* One that took no time, a second later. */
+/* A job that took no time, a second later. */
 static void add_ended_to_world(world_t *w, enum ais_state state, int64_t *now)
 {
     *now += SECOND;
@@ -506,7 +506,7 @@ static void test_more_ends_than_a_page(void **state)
     for (int i = 0; i < 120; i++)
         add_ended_to_world(w, AIS_SUCCEEDED, &now);
     assert_true(look_at_world(h, w, 1, now).more);
-    /* another one moves the pages on */
+    /* another job shifts the pages */
     add_ended_to_world(w, AIS_SUCCEEDED, &now);
     assert_true(look_at_world(h, w, 2, now).more);
     assert_false(look_at_world(h, w, 3, now).more);
@@ -516,7 +516,7 @@ static void test_more_ends_than_a_page(void **state)
     check_ended(h, 121, 0, 0);
     assert_true(h->njobs <= HISTORY_JOBS && h->size <= HISTORY_JOBS);
 
-    /* a look that is cut short begins again */
+    /* a lookup that is interrupted starts again */
     for (int i = 0; i < 130; i++)
         add_ended_to_world(w, AIS_CANCELLED, &now);
     assert_true(look_at_world(h, w, 1, now).more);
@@ -551,7 +551,7 @@ static void test_there_is_an_end_to_pages(void **state)
     assert_true(h->njobs <= HISTORY_JOBS);
 }
 
-/* A list that has the same page again, whatever is asked for, has no more to tell. */
+/* A list that returns the same page for any page number has nothing more. */
 static void test_pages_that_repeat(void **state)
 {
     history_t *h = *state;
@@ -567,12 +567,12 @@ static void test_pages_that_repeat(void **state)
     assert_false(look_page(h, jobs, HISTORY_PER_PAGE, 2, NOW + SECOND).more);
     check_ended(h, HISTORY_PER_PAGE, 0, 0);
 
-    /* one of them is another: nothing is counted twice */
+    /* one of them is different: nothing is counted twice */
     assert_true(look_page(h, jobs + 1, HISTORY_PER_PAGE, 1, NOW + MINUTE).nended == 1);
     check_ended(h, HISTORY_PER_PAGE + 1, 0, 0);
 }
 
-/* An active job that newer ones have moved to the second page is found there. */
+/* An active job that newer ones have shifted to the second page is found there. */
 static void test_an_active_job_on_the_second_page(void **state)
 {
     history_t *h = *state;
@@ -602,8 +602,8 @@ static unsigned draw(unsigned n)
     return (seed >> 8) % n;
 }
 
-/* Jobs come and end at random, looks miss some, pages come in any order, fail and are read again, and now and then
- * there is a restart: every end is counted once. */
+/* Jobs start and end at random, some are missed by lookups, pages arrive in any order, fail and are read again, and
+ * there are occasional restarts: every end is counted once. */
 static void test_at_random(void **state)
 {
     history_t *h = *state;
@@ -621,7 +621,7 @@ static void test_at_random(void **state)
         for (size_t i = 0; i < w->njobs; i++) {
             struct ais_job *job = &w->jobs[i];
 
-            /* what is about to leave the first page has ended */
+            /* jobs that are about to leave the first page have ended */
             if (!ais_state_active(job->state) || (draw(3) != 0 && i < 40))
                 continue;
             if (job->state == AIS_QUEUED)
@@ -676,7 +676,7 @@ static void test_text(void **state)
     check_ended(h, 0, 1, 0);
 }
 
-/* The release before counted by source. */
+/* The previous release counted by source. */
 static void test_counters_by_source_are_added_up(void **state)
 {
     history_t *h = *state;
@@ -689,7 +689,7 @@ static void test_counters_by_source_are_added_up(void **state)
     free(text);
 }
 
-/* What was written down by a clock that was wrong is of now; the API's own clock may be a day ahead. */
+/* Times saved by a wrong clock are replaced by the present; the API's own clock may be a day ahead. */
 static void test_times_to_come(void **state)
 {
     history_t *h = *state;

@@ -103,7 +103,7 @@ static void test_sum(void **state)
 {
     const struct ais_job jobs[] = {
         {.state = AIS_FAILED, .started_at = 9, .ended_at = 10},
-        {.state = AIS_SUCCEEDED, .started_at = 5, .ended_at = AIS_TIME_NONE}, /* at a time that cannot be read */
+        {.state = AIS_SUCCEEDED, .started_at = 5, .ended_at = AIS_TIME_NONE}, /* at a time that cannot be parsed */
         {.state = AIS_SUCCEEDED, .started_at = 5, .ended_at = 8},
         {.state = AIS_SUCCEEDED, .started_at = 1, .ended_at = 2},
         {.state = AIS_RUNNING, .started_at = 3, .ended_at = AIS_TIME_NONE},

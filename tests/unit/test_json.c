@@ -21,7 +21,7 @@ static const char *check(struct ais_str text)
     return wrong;
 }
 
-/* What is right for us is right for cJSON as well, to its end. */
+/* Text that we accept is accepted by cJSON too, up to the same end. */
 static void assert_good(struct ais_str text)
 {
     cJSON *document = cJSON_ParseWithLength(text.data, text.len);
@@ -218,7 +218,7 @@ static void test_nul(void **state)
     assert_bad((struct ais_str){"", 0}, "an invalid value");
 }
 
-/* The position points at the byte that is wrong. */
+/* The position is that of the invalid byte. */
 static void test_where(void **state)
 {
     size_t where;
@@ -230,7 +230,7 @@ static void test_where(void **state)
     assert_int_equal(where, 3);
 }
 
-/* Nesting far beyond the limit costs no stack. */
+/* Nesting far beyond the limit uses no stack. */
 static void test_very_deep(void **state)
 {
     enum { LEN = 1024 * 1024 };
@@ -245,7 +245,7 @@ static void test_very_deep(void **state)
     free(text);
 }
 
-/* No cut of a good object is good, and nothing behind its end is read. */
+/* A truncated valid object is never valid, and nothing after its end is read. */
 static void test_every_prefix(void **state)
 {
     static const char text[] =
@@ -257,7 +257,7 @@ static void test_every_prefix(void **state)
         assert_non_null(check((struct ais_str){text, len}));
 }
 
-/* What we take for good, after any one byte has changed, cJSON reads too. */
+/* If we accept the text after a change of any single byte, cJSON accepts it too. */
 static void test_every_change(void **state)
 {
     static const char text[] = "{\"a\\u00e9\\n\xC3\xA9\":[null,true,-1.5e3,{}],\"b\":\"\\ud834\\udd1e\"}";
@@ -278,10 +278,10 @@ static void test_every_change(void **state)
         }
     }
 
-    assert_true(good > 500); /* those inside the strings alone */
+    assert_true(good > 500); /* only those within strings */
 }
 
-/* A megabyte of small numbers takes a multiple of that in memory, and tens of milliseconds. */
+/* A megabyte of small numbers takes several times that much memory and tens of milliseconds. */
 static void test_values(void **state)
 {
     enum { LEN = 2 * AIS_JSON_VALUES_MAX };
@@ -292,7 +292,7 @@ static void test_values(void **state)
     for (size_t i = 0; i < LEN; i += 2)
         memcpy(text + i, "1,", 2);
 
-    /* the array is a value, too */
+    /* the array is a value too */
     text[0] = '[';
     text[1] = ' ';
     text[LEN - 1] = ']';

@@ -1,4 +1,4 @@
-/* What an answer says of the API's own limits, and what a budget makes of it. */
+/* What a response says about the API's own limits, and how a budget applies it. */
 
 #include "unit.h"
 
@@ -26,7 +26,7 @@ static struct ais_limits parse(const char *ratelimit, const char *policy)
     return limits;
 }
 
-/* The one that leaves least, of those that tell. */
+/* The limit with the least left, of those with a number. */
 static const struct ais_limit *tightest(const struct ais_limits *limits)
 {
     const struct ais_limit *tightest = NULL;
@@ -40,15 +40,15 @@ static const struct ais_limit *tightest(const struct ais_limits *limits)
     return tightest;
 }
 
-/* What the tightest leaves, and when it is reset, in seconds from now. */
+/* What is left of the tightest limit, and when it is reset, in seconds from now. */
 static void test_ratelimit(void **state)
 {
     static const struct {
         const char *field;
-        int64_t left; /* NONE: it says nothing */
+        int64_t left; /* NONE: unknown */
         int64_t seconds;
     } cases[] = {
-        /* as documented, and as seen */
+        /* as documented and as seen */
         {"\"default\";r=50;t=30", 50, 30},
         {"\"default\";r=1100;t=200, \"burst\";r=3;t=1", 3, 1},
         {"\"burst\";r=3;t=1, \"default\";r=1100;t=200", 3, 1},
@@ -66,12 +66,12 @@ static void test_ratelimit(void **state)
         {"\"default\";t=30;r=50", 50, 30},
         {"\"\";r=1;t=2", 1, 2},
         {"\"default\";r=50;t=30;x;y=1.5;z=?0", 50, 30},
-        {"\"default\";R=1;r=50;t=30", NONE, 0}, /* no key is in upper case */
+        {"\"default\";R=1;r=50;t=30", NONE, 0}, /* keys are never in upper case */
         {"\"default\";r=999999999999999;t=30", INT64_C(999999999999999), 30},
         {"\"default\";r=1;t=999999999999999", 1, INT64_C(1) << 31},
         {"\"default\";r=1;t=2147483648", 1, INT64_C(1) << 31},
 
-        /* an item that tells no count, or no time, says nothing; nor does one that is no name */
+        /* an item without a count or a time is ignored, as is one without a name */
         {"\"default\"", NONE, 0},
         {"\"default\";r=5", NONE, 0},
         {"\"default\";r;t=30", NONE, 0},
@@ -89,18 +89,18 @@ static void test_ratelimit(void **state)
         {":YQ==:;r=5;t=30", NONE, 0},
         {"\"default\";q=1200;w=300", NONE, 0},
 
-        /* but another item still does */
+        /* but another item is not */
         {"\"a\";r=-1;t=1, \"b\";r=8;t=9", 8, 9},
         {"(\"a\");r=1;t=1, \"b\";r=8;t=9", 8, 9},
         {"7;r=1;t=1, \"b\";r=8;t=9, @5;r=0;t=0", 8, 9},
 
-        /* the same name twice: what leaves less; a key twice: the last */
+        /* the same name twice: the one with less left; a key twice: the last one */
         {"\"a\";r=8;t=9, \"a\";r=7;t=5", 7, 5},
         {"\"a\";r=7;t=5, \"a\";r=8;t=9", 7, 5},
         {"\"a\";r=1;r=8;t=1;t=9", 8, 9},
         {"\"a\";r=1;t=9;r=-8", NONE, 0},
 
-        /* all of a field that is no list is ignored */
+        /* a malformed field is ignored as a whole */
         {"\"default\";r=5;t=30,", NONE, 0},
         {"\"default\";r=5;t=30;", NONE, 0},
         {"\"default;r=5;t=30", NONE, 0},
@@ -149,7 +149,7 @@ static void test_policy(void **state)
     assert_int_equal(limits.n, 1);
     assert_limit(&limits.items[0], "default", NONE, 0, 1200, 300 * SECOND);
 
-    /* each item has the policy of its name */
+    /* each item has the policy with its name */
     limits = parse("\"burst\";r=3;t=1, \"default\";r=50;t=30, \"other\";r=7;t=8",
                    "\"default\";q=1200;w=300, \"burst\";q=10;w=2;pk=:YQ==:");
     assert_int_equal(limits.n, 3);
@@ -157,7 +157,7 @@ static void test_policy(void **state)
     assert_limit(&limits.items[1], "burst", 3, NOW + SECOND, 10, 2 * SECOND);
     assert_limit(&limits.items[2], "other", 7, NOW + 8 * SECOND, NONE, NONE);
 
-    /* without a time of its own, for the window of its policy */
+    /* without its own time, the window of its policy applies */
     limits = parse("\"default\";r=50", "\"default\";q=1200;w=300");
     assert_int_equal(limits.n, 1);
     assert_limit(&limits.items[0], "default", 50, NOW + 300 * SECOND, 1200, 300 * SECOND);
@@ -168,7 +168,7 @@ static void test_policy(void **state)
     assert_int_equal(limits.n, 1);
     assert_limit(&limits.items[0], "other", NONE, 0, 1200, 300 * SECOND);
 
-    /* a policy without a quota is none; one field may be malformed, and the other not */
+    /* a policy without a quota is ignored; one field may be malformed and the other one not */
     limits = parse("\"default\";r=50;t=30", "\"default\";w=300, \"b\";q=-1, \"c\";q=1.5, 7;q=1;w=1, \"d\";r=1;t=1");
     assert_int_equal(limits.n, 1);
     assert_limit(&limits.items[0], "default", 50, NOW + 30 * SECOND, NONE, NONE);
@@ -179,7 +179,7 @@ static void test_policy(void **state)
     assert_int_equal(limits.n, 1);
     assert_limit(&limits.items[0], "default", NONE, 0, 1200, 300 * SECOND);
 
-    /* a window may be as long as a time may be far */
+    /* a window may be as long as the latest possible time */
     limits = parse("", "\"default\";q=1;w=999999999999999");
     assert_limit(&limits.items[0], "default", NONE, 0, 1, (INT64_C(1) << 31) * SECOND);
 }
@@ -196,7 +196,7 @@ static void test_lines(void **state)
     assert_limit(&limits.items[1], "burst", 3, NOW + SECOND, 10, SECOND);
 }
 
-/* They go into messages and pages as they are. */
+/* They are used in messages and pages unchanged. */
 static void test_names(void **state)
 {
     static const struct {
@@ -229,7 +229,7 @@ static void test_names(void **state)
     }
 }
 
-/* Of more than there is room for, those that leave least. */
+/* If there are too many, those with the least left are kept. */
 static void test_many(void **state)
 {
     static const int orders[][6] = {{0, 1, 2, 3, 4, 5}, {5, 4, 3, 2, 1, 0}, {2, 5, 0, 4, 1, 3}, {3, 0, 5, 1, 4, 2}};
@@ -252,7 +252,7 @@ static void test_many(void **state)
     }
 }
 
-/* What tells what is left is worth more than what tells a quota alone. */
+/* A limit with what is left is preferred to one with only a quota. */
 static void test_many_policies(void **state)
 {
     static const char policies[] = "\"a\";q=1;w=1, \"b\";q=2;w=2, \"c\";q=3;w=3, \"d\";q=4;w=4, \"e\";q=5;w=5";
@@ -272,7 +272,7 @@ static void test_many_policies(void **state)
     assert_limit(&limits.items[2], "c", NONE, 0, 3, 3 * SECOND);
 }
 
-/* The names of the first announcement count where the documented ones say nothing of what is left. */
+/* The names of the first announcement are used if the documented fields do not say what is left. */
 static void test_old_names(void **state)
 {
     struct ais_limits limits;
@@ -312,7 +312,7 @@ static struct ais_budget fresh(void)
     return b;
 }
 
-/* A budget heeds all of it, and closes for what a 429 or 503 asks for. */
+/* A budget obeys all limits, and is closed for as long as a 429 or 503 requests. */
 static void test_heed(void **state)
 {
     static const struct {
@@ -353,7 +353,7 @@ static void test_heed(void **state)
     }
 }
 
-/* 429 with what it was seen with: none left, and when there will be some. */
+/* A 429 as seen: none left, and when there will be some. */
 static void test_heed_spent(void **state)
 {
     struct ais_limits limits = parse("\"default\";r=0;t=47", "\"default\";q=1200;w=300");
@@ -368,7 +368,7 @@ static void test_heed_spent(void **state)
     assert_int_equal(b.observed[0].quota, 1200);
 }
 
-/* An answer that says nothing changes nothing. */
+/* A response that says nothing changes nothing. */
 static void test_heed_nothing(void **state)
 {
     struct ais_limits limits = parse("", "");
@@ -381,7 +381,7 @@ static void test_heed_nothing(void **state)
     assert_memory_equal(&b, &before, sizeof(b));
 }
 
-/* How long the answer took goes with it: a reset that only seems later is that of the same window. */
+/* The duration of the response is taken into account: a reset that only seems later is that of the same window. */
 static void test_heed_uncertain(void **state)
 {
     struct ais_limits first = parse("\"default\";r=10;t=30", ""), second = parse("\"default\";r=12;t=33", "");
@@ -431,7 +431,7 @@ static void test_place(void **state)
     assert_ptr_equal(ais_limits_place(items, 0, &more, NOW), &items[0]);
     assert_ptr_equal(ais_limits_place(items, 3, &more, NOW), &items[3]);
     assert_ptr_equal(ais_limits_place(items, COUNT(items), &more, NOW), &items[1]);
-    assert_ptr_equal(ais_limits_place(items, COUNT(items), &more, NOW + 1), &items[2]); /* it is not known any more */
+    assert_ptr_equal(ais_limits_place(items, COUNT(items), &more, NOW + 1), &items[2]); /* it is no longer known */
     more.left = 7;
     assert_null(ais_limits_place(items, COUNT(items), &more, NOW));
     assert_null(ais_limits_place(items, COUNT(items), &more, INT64_MIN));
@@ -445,11 +445,11 @@ static void test_place(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_place),
-        cmocka_unit_test(test_ratelimit),  cmocka_unit_test(test_policy),       cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_names),      cmocka_unit_test(test_many),         cmocka_unit_test(test_many_policies),
-        cmocka_unit_test(test_heed_part),  cmocka_unit_test(test_old_names),    cmocka_unit_test(test_heed),
-        cmocka_unit_test(test_heed_spent), cmocka_unit_test(test_heed_nothing), cmocka_unit_test(test_heed_uncertain),
+        cmocka_unit_test(test_place),          cmocka_unit_test(test_ratelimit),  cmocka_unit_test(test_policy),
+        cmocka_unit_test(test_lines),          cmocka_unit_test(test_names),      cmocka_unit_test(test_many),
+        cmocka_unit_test(test_many_policies),  cmocka_unit_test(test_heed_part),  cmocka_unit_test(test_old_names),
+        cmocka_unit_test(test_heed),           cmocka_unit_test(test_heed_spent), cmocka_unit_test(test_heed_nothing),
+        cmocka_unit_test(test_heed_uncertain),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

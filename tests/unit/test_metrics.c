@@ -1,4 +1,4 @@
-/* The collectd plugin's values, as a pure function of what is known; and when it asks for the items of an instance. */
+/* The collectd plugin's values, as a pure function of what is known; and when it requests an instance's items. */
 
 #include "unit.h"
 
@@ -65,11 +65,8 @@ static void add_text(const metrics_t *metrics, const char *type, const char *nam
 static metrics_t metrics_at(int64_t now, bool details)
 {
     text[0] = '\0';
-    return (metrics_t){.now = now,
-                       .lifetime = LIFETIME,
-                       .details = details,
-                       .plugin_instance = instance.name,
-                       .dispatch = add_text};
+    return (metrics_t){
+        .now = now, .lifetime = LIFETIME, .details = details, .plugin_instance = instance.name, .dispatch = add_text};
 }
 
 static void check_latest(const char *job, bool details, int64_t now, const char *expected)
@@ -93,9 +90,9 @@ static void check_instance(bool details, int64_t now, const char *expected)
     assert_string_equal(instance_text(details, now), expected);
 }
 
-/* ---- what an answer tells ---------------------------------------------------------------------------------------- */
+/* ---- the latest response ----------------------------------------------------------------------------------------- */
 
-/* The age counts from when it was first heard of, or from the last answer before a restart. */
+/* The age counts from when the instance was first heard of, or from the last response before a restart. */
 static void test_before_the_first_answer(void **state)
 {
     (void) state;
@@ -126,7 +123,7 @@ static void test_job_in_each_state(void **state)
         {JOB(SUCCEEDED), "duration-since_read-x=0 gauge-state-x=2 duration-job-x=1800 duration-since_success-x=5400"},
         {JOB(FAILED), "duration-since_read-x=0 gauge-state-x=3 duration-job-x=630"},
         {JOB(CANCELLED), "duration-since_read-x=0 gauge-state-x=4"},
-        /* The state is told by the presence of the times alone. */
+        /* Only the presence of the times determines the state. */
         {JOB(UNREADABLE), "duration-since_read-x=0 gauge-state-x=2"},
         /* A clock ahead of ours. */
         {JOB(FUTURE), "duration-since_read-x=0 gauge-state-x=1 duration-job-x=0 duration-last_seen-x=0"},
@@ -139,7 +136,7 @@ static void test_job_in_each_state(void **state)
     }
 }
 
-/* The job is told as it was when the answer was made, however late that is reported. */
+/* The job is reported as of the time of the response, however late the report is. */
 static void test_age_of_the_answer(void **state)
 {
     (void) state;
@@ -148,7 +145,7 @@ static void test_age_of_the_answer(void **state)
     check_latest(NULL, false, NOW + 5000, "duration-since_read=15 gauge-state=1 duration-job=590");
 }
 
-/* A look that fails takes nothing away; that the answer gets too old does, but for its age. */
+/* A failed lookup removes nothing; a response that is too old does, except for its age. */
 static void test_facts_last(void **state)
 {
     (void) state;
@@ -158,7 +155,7 @@ static void test_facts_last(void **state)
     check_latest(NULL, false, NOW + LIFETIME + 1000, "duration-since_read=901");
 }
 
-/* A pinned one that has ended is not looked at again, and does not have to be. */
+/* A pinned job that has ended is not, and need not be, looked up again. */
 static void test_ended_job_does_not_get_old(void **state)
 {
     (void) state;
@@ -174,9 +171,9 @@ static void test_clock_set_back(void **state)
                  "duration-since_read-x=0 gauge-state-x=2 duration-job-x=1800 duration-since_success-x=0");
 }
 
-/* ---- what is known of the instance ------------------------------------------------------------------------------- */
+/* ---- the instance ------------------------------------------------------------------------------------------------ */
 
-/* Conditions and counters are there from the start. Counters are as the state file has them. */
+/* Conditions and counters are reported from the start. Counters are those in the state file. */
 static void test_instance(void **state)
 {
     (void) state;
@@ -233,7 +230,7 @@ static void test_unread(void **state)
 static const struct ais_stats good = {.items = {1, 2, 3, 4, 5, -1}};
 static const struct ais_stats degraded = {.items = {-1, -1, -1, -1, -1, -1}, .degraded = true};
 
-/* Not with the first look, which all instances have at once; then once in four idle intervals. */
+/* Not with the first lookup, which all instances have at once; then once in four idle intervals. */
 static void test_items_are_due(void **state)
 {
     items_t items = {.known = false};
@@ -259,7 +256,7 @@ static void test_items_after_a_job(void **state)
     assert_true(items_due(&items, true, 1002));
 }
 
-/* What is not known is a gap; where that may be over soon, it is asked for sooner. */
+/* Unknown values are omitted; if they may be known soon, they are requested sooner. */
 static void test_gaps_of_items(void **state)
 {
     items_t items = {.known = false};

@@ -1,4 +1,4 @@
-/* Which answer a client wants, and which one it has: RFC 7240, and RFC 9110, sections 12.5.1 and 13.1.2. */
+/* Which response a client wants, and which one it has: RFC 7240, and RFC 9110, sections 12.5.1 and 13.1.2. */
 
 #include "unit.h"
 
@@ -70,9 +70,9 @@ static void test_wait_that_is_none(void **state)
     assert_wait("\"wait\"=10", -1);
     assert_wait("foo;wait=10", -1);
     assert_wait("foo=\"wait=10", -1);
-    assert_wait("foo=\", wait=10", -1); /* the quote never ends */
+    assert_wait("foo=\", wait=10", -1); /* the closing quote is missing */
     assert_wait("foo=\"\\", -1);
-    assert_wait("wait=x, wait=10", 10); /* what is malformed is ignored */
+    assert_wait("wait=x, wait=10", 10); /* a malformed preference is ignored */
 }
 
 static void assert_accept(const char *line, int event_stream, int json, int application, int all)
@@ -181,7 +181,7 @@ static void test_listed(void **state)
     assert_listed("\"x,y\", \"abc\"", true);
     assert_listed("\"x;y=\", \"abc\"", true);
     assert_listed("\"\", \"abc\"", true);
-    assert_listed("\"x\\\", \"abc\"", true); /* a backslash is one of a tag's characters */
+    assert_listed("\"x\\\", \"abc\"", true); /* a backslash is an ordinary character in a tag */
 
     assert_listed("", false);
     assert_listed("*", false);
@@ -259,7 +259,8 @@ static void test_scrape(void **state)
 
 static void test_scrape_that_is_malformed(void **state)
 {
-    static const char *const lines[] = {"", ".", ".5", "-1", "+1", "1e0", "1.x", "1.0.0", "NaN", "Inf", "1,5", "1 2", "3s"};
+    static const char *const lines[] = {"",      ".",   ".5",  "-1",  "+1",  "1e0", "1.x",
+                                        "1.0.0", "NaN", "Inf", "1,5", "1 2", "3s"};
 
     (void) state;
     for (size_t i = 0; i < COUNT(lines); i++)

@@ -1,4 +1,4 @@
-/* The calls that the collectd plugin's look-ups may send, on a clock of the test's own. */
+/* The calls that the collectd plugin's lookups may send, on a fake clock. */
 
 #include "unit.h"
 
@@ -31,7 +31,7 @@ static void check_rate(budget_t *b, int64_t now, double per_second)
         fail_msg("%g calls per second, not %g", rate, per_second);
 }
 
-/* One call after the other, all at the same time, until none is left. Returns how many there were. */
+/* Sends calls one by one, all at the same time, until none is left. Returns their number. */
 static size_t spend(budget_t *b, int64_t now, const char *cache, size_t most)
 {
     size_t n = 0;
@@ -76,7 +76,7 @@ static void test_hits_cost_nothing(void **state)
     assert_int_equal(spend(&b, 0, "STALE", 100), 2);
 }
 
-/* What lasts for ever: that of the tightest limit. Large ones let a bit less through than they say. */
+/* The sustainable rate is that of the tightest limit. Large limits allow slightly less than their number. */
 static void test_rate(void **state)
 {
     budget_t b;
@@ -90,7 +90,7 @@ static void test_rate(void **state)
     check_rate(&b, 0, 1e6 * 38.0 / 39.0);
 }
 
-/* What was spent of 390 in a row of rolling intervals, at that rate: all of it. */
+/* At that rate, the 390 calls of each rolling interval can all be spent. */
 static void test_rate_lasts(void **state)
 {
     size_t n = 0;
@@ -104,7 +104,7 @@ static void test_rate_lasts(void **state)
     assert_in_range(n, 37900, 38000);
 }
 
-/* Others spend what the API leaves. */
+/* Others spend what the API says is left. */
 static void test_rate_follows_the_api(void **state)
 {
     struct ais_response r = response(200, 1);
@@ -129,7 +129,7 @@ static void test_rate_follows_the_api(void **state)
     check_rate(&b, 100 * SECOND, 1000 * 38.0 / 39.0 / 100);
 }
 
-/* No more begin than could be sent, before any of them was. */
+/* No more lookups begin than can be sent, even before any of them is. */
 static void test_room_is_kept_for_those_that_began(void **state)
 {
     struct ais_response r = response(0, 0);
@@ -154,14 +154,14 @@ static void test_room_is_kept_for_those_that_began(void **state)
     budget_settle(&b, &r, &spent, 0);
     assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 1);
 
-    /* a repeat takes what was left */
+    /* a retry takes what was left */
     assert_true(budget_enter(&b, BUDGET_ALL, &tickets[4], 0));
     assert_int_equal(budget_left(&b, BUDGET_ALL, 0), 0);
     assert_false(budget_enter(&b, BUDGET_ALL, &ticket, 0));
     assert_int_equal(budget_wait(&b, BUDGET_ALL, 0), 1001);
 }
 
-/* A call that was given up may be counted by the API for as long as it could have taken, 1 s here. */
+/* The API may count an aborted call for as long as it could have taken, 1 s here. */
 static void test_given_up_calls_go_on_to_count(void **state)
 {
     struct ais_response r = response(0, 1);
@@ -178,7 +178,7 @@ static void test_given_up_calls_go_on_to_count(void **state)
     assert_true(budget_enter(&b, BUDGET_ALL, &ticket, 2200));
 }
 
-/* Of a look-up with a repeat that is a hit, the first call counts. */
+/* If the retry of a lookup is a hit, the first call counts. */
 static void test_repeats_count(void **state)
 {
     struct ais_response r = response(200, 2);
@@ -251,7 +251,7 @@ static void test_limits_of_several_accounts(void **state)
     assert_int_equal(budget_limit(&b, (struct ais_budget_limit){1, 3 * SECOND}), 0);
 }
 
-/* A part never spends more than its share, and never what is not there. */
+/* A part never spends more than its share, nor more than is left. */
 static void test_parts(void **state)
 {
     static const struct {
@@ -306,7 +306,7 @@ static void test_a_part_of_what_is_spent(void **state)
     assert_false(budget_enter(&b, BUDGET_DISCOVERY, &ticket, 0));
 }
 
-/* Of what the API says is left, a part has its share as well. */
+/* A part also gets its share of what the API says is left. */
 static void test_a_part_of_what_the_api_leaves(void **state)
 {
     struct ais_response r = response(200, 1);

@@ -50,7 +50,7 @@ static void test_classes(void **state)
     }
 }
 
-/* What was parsed is the caller's, whatever it was taken for; where nothing was, it is nothing. */
+/* The caller owns the parsed answer, whatever kind it is; if nothing was parsed, it is empty. */
 static void test_parse(void **state)
 {
     static const struct ais_answer nothing;
@@ -79,7 +79,7 @@ static void test_parse(void **state)
     assert_memory_equal(&answer, &nothing, sizeof(answer));
 }
 
-/* An answer of that class, which may be passed on. */
+/* A response of that class, which may be passed on. */
 static void assert_answer(struct ais_verdict verdict, enum ais_class class)
 {
     if (verdict.fault != AIS_FAULT_NONE)
@@ -88,7 +88,7 @@ static void assert_answer(struct ais_verdict verdict, enum ais_class class)
     assert_int_equal(verdict.class, class);
 }
 
-/* A fault, for that reason; it is never cached as an answer. */
+/* A fault for that reason; it is never cached as a response. */
 static void assert_fault(struct ais_verdict verdict, enum ais_fault fault, bool pass, const char *reason)
 {
     assert_int_equal(verdict.fault, fault);
@@ -144,7 +144,7 @@ static void test_judge_job(void **state)
     }
 }
 
-/* A job that was not asked for is never one that was. */
+/* Another job than the requested one is never accepted. */
 static void test_judge_other_job(void **state)
 {
     static const char *const ids[] = {"j2", "j", "j11", "J1", "j1 "};
@@ -201,7 +201,7 @@ static void test_judge_logs(void **state)
     assert_false(verdict.has_state);
 }
 
-/* As a list of jobs that are not active: paused, deleted or new, nothing in it is urgent. */
+/* Like a list of jobs that are not active: nothing in it is urgent, whether instances are paused, deleted or new. */
 static void test_judge_instances(void **state)
 {
     struct ais_verdict verdict;
@@ -219,7 +219,7 @@ static void test_judge_instances(void **state)
 
 #define ONE(members) "{\"success\":true,\"result\":{" members "}}"
 
-/* What is known of one instance or namespace, and what is indexed. */
+/* The data of one instance or namespace, and its items. */
 static void test_judge_single(void **state)
 {
     static const struct {
@@ -249,7 +249,7 @@ static void test_judge_single(void **state)
         assert_fault(judge(cases[i].res, 200, ERROR("7001")), AIS_FAULT_BODY, false, "200 with error code 7001");
     }
 
-    /* one that was not asked for is never one that was */
+    /* another one than the requested one is never accepted */
     assert_fault(judge(&instance, 200, ONE("\"id\":\"doc\"")), AIS_FAULT_BODY, false, "another instance or namespace");
     assert_fault(judge(&namespace, 200, ONE("\"name\":\"teams\"")), AIS_FAULT_BODY, false,
                  "another instance or namespace");
@@ -257,7 +257,7 @@ static void test_judge_single(void **state)
     assert_fault(judge(&namespaces, 200, ONE("\"name\":\"team\"")), AIS_FAULT_BODY, false, "not an array");
 }
 
-/* Only the API's own 404 is an answer. */
+/* Only the API's own 404 is a response. */
 static void test_judge_not_found(void **state)
 {
     static const char *const bodies[] = {ERROR("7021"), ERROR("7002"), ERROR("7063"), ERROR("10000"),
@@ -276,7 +276,7 @@ static void test_judge_not_found(void **state)
 #define ERRORS(errors) "{\"success\":false,\"errors\":[" errors "],\"messages\":[],\"result\":null}"
 #define SAID(code, message) "{\"code\":" code ",\"message\":\"" message "\"}"
 
-/* Every form in which the API was seen to refuse a credential: never passed on, and never an answer. */
+/* All forms in which the API has been seen to reject a credential: they are neither passed on nor cached. */
 static void test_judge_credential(void **state)
 {
     static const struct {
@@ -326,7 +326,7 @@ static void test_judge_credential(void **state)
     }
 }
 
-/* What was asked for is refused, or how: it is passed on, and takes no good answer's place. */
+/* The resource or the form of the request is refused: this is passed on, but does not replace a good response. */
 static void test_judge_refused(void **state)
 {
     static const struct {
@@ -367,7 +367,7 @@ static void test_judge_refused(void **state)
     }
 }
 
-/* 410 tells whatever its body is; any other status tells nothing of routes without the API's envelope. */
+/* A 410 is meaningful with any body; any other status says nothing about routes without the API's envelope. */
 static void test_judge_gone(void **state)
 {
     struct ais_verdict verdict = judge(&job, 410, "<html>");
@@ -472,7 +472,7 @@ static void *no_memory(size_t size)
     return NULL;
 }
 
-/* Ours, whatever the API has said: or a good answer would be taken for a bad one, and remembered as such. */
+/* Our own fault, whatever the API said: otherwise a good response would be considered a bad one and remembered. */
 static void test_judge_out_of_memory(void **state)
 {
     cJSON_Hooks hooks = {no_memory, free};
@@ -494,7 +494,7 @@ static void test_lifetime(void **state)
     assert_int_equal(lifetime(AIS_CLASS_INSTANCE, false, 0), 6);
     assert_int_equal(lifetime(AIS_CLASS_STATS, false, 0), 7);
 
-    /* an active job: a hundredth of its age, within its bounds */
+    /* an active job: a hundredth of its age, within the bounds */
     assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 0), 2000);
     assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 200000), 2000);
     assert_int_equal(lifetime(AIS_CLASS_ACTIVE, true, 200100), 2001);
@@ -536,7 +536,7 @@ static void test_stretch(void **state)
     assert_true(ais_policy_stretch(0.0) == 8.0);
     assert_true(ais_policy_stretch(-1.0) == 8.0);
 
-    /* without a step */
+    /* continuous */
     for (double share = 0.001; share < 0.6; share += 0.001) {
         double now = ais_policy_stretch(share);
 
@@ -552,13 +552,13 @@ static void test_closed(void **state)
         int64_t retry_after;
         int64_t closed;
     } cases[] = {
-        /* the API says so, for as long as it likes */
+        /* if the API says so, for any time */
         {429, -1, 5 * MINUTE},
         {429, 0, 0},
         {429, 7 * SECOND, 7 * SECOND},
         {429, DAY, DAY},
 
-        /* it may be about less than all */
+        /* it may only concern part of the API */
         {503, -1, 0},
         {503, 0, 0},
         {503, 1, 1},
@@ -630,7 +630,7 @@ static void test_backoff(void **state)
     assert_int_equal(ais_policy_backoff(0, UINT32_MAX), 100);
 }
 
-/* The drawn half is uniform over its whole range: each pause is met about as often as any other. */
+/* The random half is uniform over its whole range: all pauses are about equally frequent. */
 static void test_backoff_uniform(void **state)
 {
     enum { DRAWS = 51 * 1000 };
@@ -721,7 +721,7 @@ static void test_client_status(void **state)
     assert_string_equal(ais_policy_client_text(AIS_FAULT_BUDGET), "the budget for calls to the API is spent");
 }
 
-/* The decision of a cache: fresh for 10 s, stale for 5 s while it is fetched, for 60 s where that fails. */
+/* The decision of a cache: fresh for 10 s, stale for 5 s while it is refreshed, for 60 s if that fails. */
 
 #define GOOD .good = true, .lifetime = 10000
 #define ASKED_FOR_A_PAUSE .failed = true, .failure_age = 3000, .retry_after = 3001
@@ -755,7 +755,7 @@ static void test_decide_without_failure(void **state)
     DECIDES(NOTHING, true, GOOD, .age = 15000);
     DECIDES(FRESH, false, GOOD, .age = 15000, .came = true);
 
-    /* a 404 may be a job that is there by now; what is fresh for no time is always waited for */
+    /* after a 404 the job may exist by now; what is never fresh is always waited for */
     DECIDES(FRESH, false, GOOD, .not_found = true, .age = 9999);
     DECIDES(NOTHING, true, GOOD, .not_found = true, .age = 10000);
     DECIDES(NOTHING, true, .good = true, .age = 1);
@@ -791,7 +791,7 @@ static void test_decide_bypass(void **state)
     DECIDES_WITH(true, false, FAILED, false, .failed = true, .failed_since = true, .failure_age = 0);
     DECIDES_WITH(true, false, FRESH, false, GOOD, .came = true, .failed = true, .failed_since = true);
 
-    /* not even it asks an API that wants a pause */
+    /* not even this calls an API that has asked for a pause */
     DECIDES_WITH(true, false, FAILED, false, ASKED_FOR_A_PAUSE);
     DECIDES_WITH(true, false, STALE, false, GOOD, .age = 20000, ASKED_FOR_A_PAUSE);
     DECIDES_WITH(true, false, STALE, false, GOOD, .age = 20000, .came = true, ASKED_FOR_A_PAUSE);

@@ -1,4 +1,4 @@
-/* A client without a driver, in a thread of its own: many fetches, timers, and wake-ups from elsewhere. */
+/* A client without a driver in its own thread: many fetches, timers, and wake-ups from other threads. */
 
 #include <sys/resource.h>
 
@@ -75,7 +75,7 @@ static void on_counted(void *data, const struct ais_response *response)
     }
 }
 
-/* Some are answered, some are not: the timers alone have to end those. */
+/* Some are answered and some are not: only the timers end the latter. */
 static void test_fetches_side_by_side(void **state)
 {
     enum { FETCHES = 80, STALLED = 4 };
@@ -119,11 +119,11 @@ static void test_timeout(void **state)
     ais_poll_wait(client, 50);
     assert_true(clock_ms() - start >= 50 && clock_ms() - start < 1000);
     ais_poll_wake(client);
-    ais_poll_wait(client, INT64_MAX); /* no more than there can be */
+    ais_poll_wait(client, INT64_MAX); /* limited to the longest possible wait */
     ais_client_destroy(client);
 }
 
-/* While a fetch waits for its answer, the thread sleeps. */
+/* While a fetch waits for its response, the thread sleeps. */
 static void test_no_busy_loop(void **state)
 {
     struct server *server = server_start(serve_stall);
@@ -152,7 +152,7 @@ static void test_wake_before(void **state)
 
     (void) state;
     for (i = 0; i < 1000; i++) {
-        ais_poll_wake(client); /* many are one */
+        ais_poll_wake(client); /* several count as one */
     }
     ais_poll_wait(client, 5000);
     assert_true(clock_ms() - start < 1000);
@@ -169,7 +169,7 @@ static void *wake_later(void *data)
     return NULL;
 }
 
-/* Also one that waits for answers. */
+/* Also wakes a thread that waits for responses. */
 static void test_wake_from_a_thread(void **state)
 {
     struct server *server = server_start(serve_stall);
@@ -185,7 +185,7 @@ static void test_wake_from_a_thread(void **state)
 
         assert_int_equal(pthread_create(&thread, NULL, wake_later, client), 0);
         do {
-            ais_poll_wait(client, 30000); /* a timer of libcurl's may end one, too */
+            ais_poll_wait(client, 30000); /* a libcurl timer may also end one */
         } while (clock_ms() - start < 40);
         assert_true(clock_ms() - start < 1000);
         pthread_join(thread, NULL);
@@ -219,7 +219,7 @@ static void test_destroy_under_way(void **state)
     server_stop(server);
 }
 
-/* Each callback starts another fetch, and some cancel one, while the client goes through what is ready. */
+/* Each callback starts another fetch, and some cancel one, while the client processes completed fetches. */
 struct relay {
     struct ais_client *client;
     struct ais_target target;
@@ -275,7 +275,7 @@ static void test_fetch_from_a_callback(void **state)
     server_stop(server);
 }
 
-/* Nothing can be fetched then, but whoever waits is not kept for longer, nor is it a busy loop. */
+/* Nothing can be fetched then, but the wait is no longer than requested, and not a busy loop. */
 static void test_no_descriptors(void **state)
 {
     struct server *server = server_start(serve_ok);

@@ -1,4 +1,4 @@
-/* What the API means when it says no: each form in which it was seen or is documented, and what is near to one. */
+/* What the API's refusals mean: all forms that were seen or are documented, and similar ones. */
 
 #include "unit.h"
 
@@ -43,7 +43,7 @@ static void test_forms(void **state)
         {400, 6102, "Invalid format for X-Auth-Email header", CREDENTIAL},
         {400, 6103, "Invalid format for X-Auth-Key header", CREDENTIAL},
 
-        /* one code, two meanings */
+        /* one code with two meanings */
         {400, 9109, "Invalid access token", CREDENTIAL},
         {403, 9109, "Invalid access token", CREDENTIAL},
         {403, 9109, "Cannot use the access token from location: 192.0.2.7", CREDENTIAL},
@@ -76,7 +76,7 @@ static void test_forms(void **state)
         {403, 100000, NULL, OTHER},
         {403, -10000, NULL, OTHER},
 
-        /* these codes mean the credential only with the statuses of a refusal */
+        /* these codes only mean the credential together with a refusal's status */
         {402, 10000, "Authentication error", OTHER},
         {404, 10000, "Authentication error", OTHER},
         {405, 9109, "Invalid access token", OTHER},
@@ -92,7 +92,7 @@ static void test_forms(void **state)
     }
 }
 
-/* Without any error, the status alone tells. */
+/* Without any error, only the status counts. */
 static void test_no_errors(void **state)
 {
     (void) state;
@@ -103,7 +103,7 @@ static void test_no_errors(void **state)
     assert_int_equal(ais_refusal_of(404, NULL, 0), OTHER);
 }
 
-/* Codes that say which header is invalid count wherever they stand in the chain; others do not. */
+/* Codes that identify the invalid header count anywhere in the chain; others do not. */
 static void test_chain(void **state)
 {
     static const struct {
@@ -132,7 +132,7 @@ static void test_chain(void **state)
     }
 }
 
-/* Of several errors, one that means the credential is enough, then one that means the path. */
+/* If there are several errors, one about the credential takes precedence, then one about the path. */
 static void test_several_errors(void **state)
 {
     static const struct ais_api_error other = {.code = 1, .message = "x"};

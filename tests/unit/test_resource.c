@@ -20,8 +20,8 @@ static enum ais_resource_error parse(struct ais_resource *res, const char *path,
 }
 
 /*
- * The key is how the API path goes on behind the account, without the word that the generation says anyway, and, for an
- * instance of the namespace "default", without that.
+ * The key is the part of the API path after the account, without the word that the generation implies, and without the
+ * namespace if that is "default".
  */
 static const char *key_in(const char *api_path)
 {
@@ -39,7 +39,7 @@ static bool ends_with(struct ais_str text, struct ais_str end)
     return text.len >= end.len && memcmp(text.data + text.len - end.len, end.data, end.len) == 0;
 }
 
-/* What the path of any resource holds to. */
+/* Properties of the path of any resource. */
 static void assert_path(const struct ais_resource *res, const char *expected)
 {
     char path[AIS_RESOURCE_PATH_MAX], key_buf[AIS_RESOURCE_PATH_MAX];
@@ -54,7 +54,7 @@ static void assert_path(const struct ais_resource *res, const char *expected)
     assert_true(ais_str_eq(key, str(key_in(expected))));
 }
 
-/* Each resource, in each of its spellings, has one API path, and one key. */
+/* Each resource, in any spelling, has one API path and one key. */
 static void test_api_path(void **state)
 {
     static const struct {
@@ -157,7 +157,7 @@ static void test_api_path(void **state)
             fail_msg("\"%s?%s\"", cases[i].path, cases[i].query);
         assert_path(&res, cases[i].api_path);
 
-        /* what was written is a spelling of the same resource */
+        /* the result is a spelling of the same resource */
         strcpy(buf, cases[i].api_path);
         query = strchr(buf, '?');
         if (query != NULL)
@@ -437,22 +437,22 @@ static void test_longest(void **state)
         assert_true(ais_resource_path(&res, AIS_STR(""), path) < AIS_RESOURCE_PATH_MAX);
         assert_true(ends_with(str(path), ais_resource_key(&res, key)));
 
-        /* and one byte more is too much */
+        /* and one more byte is too much */
         snprintf(query, sizeof(query), "search=x%s", filter);
         assert_int_equal(parse(&res, "instances", query), AIS_RESOURCE_BAD_FILTER);
     }
 }
 
-/* No byte but those of the grammar, wherever it stands: NUL and the upper half included. */
+/* Only bytes of the grammar are accepted in any place; this includes NUL and the upper half. */
 static void test_every_byte(void **state)
 {
     static const char path[] = "accounts/0/namespaces/n/instances/i/jobs/j/logs";
     static const struct {
-        const char *part; /* what stands in front of the byte */
+        const char *part; /* before the byte */
         const char *allowed;
     } parts[] = {
         {"accounts/", "0123456789abcdef"}, {"namespaces/", NAME_BYTES},  {"instances/", NAME_BYTES "_"},
-        {"jobs/", JOB_ID_BYTES},           {"jobs/j", "/" JOB_ID_BYTES}, /* a longer job id, then */
+        {"jobs/", JOB_ID_BYTES},           {"jobs/j", "/" JOB_ID_BYTES}, /* then it is a longer job id */
     };
     struct ais_resource res;
 
@@ -491,7 +491,7 @@ static void assert_every_byte(const char *path)
         else if (i == strlen("accounts/0/namespaces/"))
             allowed = NAME_BYTES;
         else if (i == strlen("accounts/0/namespaces/n"))
-            allowed = "/-" NAME_BYTES; /* a longer name, then */
+            allowed = "/-" NAME_BYTES; /* then it is a longer name */
 
         for (int c = 0; c < 256; c++) {
             char text[64];
@@ -514,7 +514,7 @@ static void test_every_byte_of_lists(void **state)
     assert_every_byte("accounts/0/namespaces/n");
 }
 
-/* A dot is nowhere in the grammar, however long the part that it stands in. */
+/* The grammar contains no dots, however long the part with one is. */
 static void test_every_position(void **state)
 {
     static const char path[] = "accounts/" ACCOUNT "/namespaces/" X28 "/instances/" X64 "/jobs/" X64 "/logs";
@@ -530,7 +530,7 @@ static void test_every_position(void **state)
     }
 }
 
-/* Cut anywhere, a path is either refused or a resource of its own; nothing behind its end is read. */
+/* A truncated path is either refused or another resource; nothing after its end is read. */
 static void test_every_prefix(void **state)
 {
     static const char path[] = "accounts/0ab/ai-search/namespaces/n-n/instances/i-i/jobs/j-j/logs";
@@ -633,7 +633,7 @@ static void test_query(void **state)
             }
         }
 
-        /* a job has no pages: whatever they say is dropped */
+        /* a job has no pages, so the arguments are ignored */
         assert_int_equal(ais_resource_parse(&res, AIS_STR("instances/docs/jobs/1"), query), AIS_RESOURCE_OK);
         assert_int_equal(res.page, AIS_PAGE_NONE);
         assert_int_equal(res.per_page, AIS_PAGE_NONE);
@@ -641,7 +641,7 @@ static void test_query(void **state)
     }
 }
 
-/* How many there may be on a page depends on what is listed. */
+/* The maximum page size depends on the kind of list. */
 static void test_per_page(void **state)
 {
     static const struct {
@@ -673,7 +673,7 @@ static void test_per_page(void **state)
     }
 }
 
-/* Of the account's list of instances; the cases that make a difference elsewhere are below. */
+/* For the account's list of instances; the cases that differ elsewhere are below. */
 static void test_filters(void **state)
 {
     static const struct {
@@ -683,7 +683,7 @@ static void test_filters(void **state)
         {"search=a", AIS_RESOURCE_OK},
         {"search=%F0%9F%98%80", AIS_RESOURCE_OK},
         {"search=\xF0\x9F\x98\x80", AIS_RESOURCE_OK},
-        {"search=%c2%a0", AIS_RESOURCE_OK}, /* a space without a break is no control character */
+        {"search=%c2%a0", AIS_RESOURCE_OK}, /* a no-break space is not a control character */
         {"searchx&search-&searc=&_search=&SEARCH=", AIS_RESOURCE_OK},
         {"order_by=created_at&order_by_direction=desc", AIS_RESOURCE_OK},
         {"order_byx=1&order_by_=2&order_by_directions=3", AIS_RESOURCE_OK},
@@ -747,7 +747,7 @@ static void test_filters(void **state)
         if (ais_resource_parse(&res, AIS_STR("instances"), query) != cases[i].error)
             fail_msg("\"%s\"", cases[i].query);
 
-        /* jobs, logs and what is one thing have no filters: whatever they say is dropped */
+        /* jobs, logs and single resources have no filters, so the arguments are ignored */
         assert_int_equal(ais_resource_parse(&res, AIS_STR("instances/docs"), query), AIS_RESOURCE_OK);
         assert_path(&res, "/accounts/" ACCOUNT "/ai-search/instances/docs");
         assert_int_equal(ais_resource_parse(&res, AIS_STR("namespaces/n"), query), AIS_RESOURCE_OK);
@@ -756,7 +756,7 @@ static void test_filters(void **state)
     }
 }
 
-/* Which arguments there are depends on what is listed. */
+/* The valid arguments depend on the kind of list. */
 static void test_filters_elsewhere(void **state)
 {
     static const struct {
@@ -783,7 +783,7 @@ static void test_filters_elsewhere(void **state)
     }
 }
 
-/* However a filter is encoded, its resource has one path and one key; what means another thing has another. */
+/* However a filter is encoded, its resource has one path and one key; another meaning has another one. */
 static void test_filter_encodings(void **state)
 {
     static const char *const spellings[] = {"a b", "a+b", "a%20b", "%61+%62", "%61%20b"};
@@ -805,7 +805,7 @@ static void test_filter_encodings(void **state)
     }
 }
 
-/* Each byte of a filter comes out as it is, or percent-encoded in upper case. */
+/* Each byte of a filter is written unchanged or percent-encoded in upper case. */
 static void test_filter_bytes(void **state)
 {
     static const char plain[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~";
@@ -823,15 +823,15 @@ static void test_filter_bytes(void **state)
     }
 }
 
-/* One page has one key and one path, however it was asked for; no other page, and no other length of it, has them. */
+/* Each page has one key and one path, however it was requested; another page or page size has others. */
 static void test_same_page(void **state)
 {
     static const char *const paths[] = {
         "instances/docs/jobs",    "rags/docs/jobs",        "namespaces/n/instances/docs/jobs", "instances",
         "namespaces/n/instances", "rags/docs/jobs/1/logs", "instances/docs/jobs/1/logs",       "namespaces",
     };
-    static const char *const first[] = {"", "x=1", "page=1", "page=001", "per_page=20", "page=1&per_page=20",
-                                        "per_page=020&page=1"};
+    static const char *const first[] = {
+        "", "x=1", "page=1", "page=001", "per_page=20", "page=1&per_page=20", "per_page=020&page=1"};
     static const char *const others[] = {"page=2", "per_page=19", "per_page=50", "page=2&per_page=20"};
     char buf[AIS_RESOURCE_PATH_MAX], other_buf[AIS_RESOURCE_PATH_MAX], path[AIS_RESOURCE_PATH_MAX];
     struct ais_resource res;
@@ -857,7 +857,7 @@ static void test_same_page(void **state)
     }
 }
 
-/* An instance of the namespace "default" is the plain one; lists and other namespaces are things of their own. */
+/* An instance of the namespace "default" is the plain one; lists and other namespaces are separate resources. */
 static void test_same_key(void **state)
 {
     static const struct {
@@ -898,7 +898,7 @@ static void test_to_namespaced(void **state)
     static const struct {
         const char *path;
         const char *query;
-        const char *api_path; /* behind the account; NULL: it stays what it is */
+        const char *api_path; /* after the account; NULL: unchanged */
     } cases[] = {
         {"instances/x", "", "/ai-search/namespaces/default/instances/x"},
         {"instances/x/stats", "", "/ai-search/namespaces/default/instances/x/stats"},
@@ -960,7 +960,7 @@ static bool matches(const regex_t *pattern, const char *text)
     return regexec(pattern, text, 0, NULL, 0) == 0;
 }
 
-/* Against the patterns of the API reference: every string of up to six of these characters. */
+/* Compared with the patterns of the API reference: all strings of up to six of these characters. */
 static void test_parts_against_patterns(void **state)
 {
     static const char alphabet[] = "a0_-Zg/";
@@ -1021,7 +1021,7 @@ static void test_part_with_nul(void **state)
     assert_false(ais_job_id_valid(AIS_STR("a\0/")));
 }
 
-/* Each refusal tells its reason, and no two the same. */
+/* Each refusal has its own reason. */
 static void test_status_text(void **state)
 {
     (void) state;

@@ -1,4 +1,4 @@
-/* Which credential to ask with: refusals, switches, turns, and calls that are over late. */
+/* Which credential to use: refusals, switches, turns, and calls that end late. */
 
 #include "unit.h"
 
@@ -68,7 +68,7 @@ static void test_first_slot_at_first(void **state)
     assert_false(ais_rotation_exhausted(&r));
 }
 
-/* The switch is there for all before it is confirmed, but only then it is one. */
+/* All processes see the switch before it is confirmed, but it is only reported then. */
 static void test_switch(void **state)
 {
     struct ais_rotation r = begin(2);
@@ -100,7 +100,7 @@ static void test_there_and_back(void **state)
     assert_int_equal(r.in_use, 1);
 }
 
-/* Many calls are under way when the credential is revoked. */
+/* Many calls are in progress when the credential is revoked. */
 static void test_late_refusals(void **state)
 {
     struct ais_rotation r = begin(2);
@@ -113,7 +113,7 @@ static void test_late_refusals(void **state)
     accept(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_SWITCHED);
     refuse(&r, other, AIS_ROTATION_NO_NEWS);
 
-    /* and back: what it said of the time before does not count now */
+    /* and back: what was said about the earlier time does not count now */
     refuse(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_REFUSED);
     accept(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_SWITCHED);
     refuse(&r, other, AIS_ROTATION_NO_NEWS);
@@ -166,7 +166,8 @@ static void test_refused_ones_take_turns(void **state)
     accept(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_SWITCHED);
 }
 
-/* A turn that comes to nothing, say for want of a connection, is followed by one of the same. */
+/* If a turn has no result, for example because no connection could be made, the next turn is for the same
+ * credential. */
 static void test_turn_without_an_answer(void **state)
 {
     struct ais_rotation r = begin(2);
@@ -197,7 +198,7 @@ static void test_renewed(void **state)
     accept(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_NO_NEWS);
 }
 
-/* It is told once, by whoever finds out first. */
+/* It is reported once, by the process that detects it first. */
 static void test_unusable(void **state)
 {
     struct ais_rotation r = begin(2);
@@ -210,7 +211,7 @@ static void test_unusable(void **state)
     (void) expect_slot(&r, NOW, 0);
 }
 
-/* A worker that has not read the new content, or knows an even newer one. */
+/* A worker that has not read the new content, or that already knows newer content. */
 static void test_another_version(void **state)
 {
     struct ais_rotation r = begin(2);
@@ -241,7 +242,7 @@ static void test_renewed_slot_that_is_not_in_use(void **state)
     accept(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_SWITCHED);
 }
 
-/* The one in use is another now: what was refused in between is forgotten with the first answer. */
+/* The credential in use was replaced: refusals in the meantime are forgotten with the first response. */
 static void test_renewed_slot_in_use(void **state)
 {
     struct ais_rotation r = begin(2);
@@ -271,18 +272,18 @@ static void test_begins_again(void **state)
     assert_int_equal(r.slots[0].refused_on, DATE + 1);
     (void) expect_slot(&r, NOW, 1);
 
-    /* another content in the slot that is in use */
+    /* new content in the slot in use */
     ais_rotation_begin(&r, changed, 2, 3, DATE + 10);
     assert_int_equal(r.since, DATE + 10);
     (void) expect_slot(&r, NOW, 1);
 
-    /* refused or not */
+    /* even if one was refused */
     refuse(&r, expect_slot(&r, NOW, 1), AIS_ROTATION_REFUSED);
     refuse(&r, expect_slot(&r, NOW, 0), AIS_ROTATION_EXHAUSTED);
     ais_rotation_begin(&r, changed, 2, 4, DATE + 11);
     (void) expect_slot(&r, NOW, 1);
 
-    /* and there is only one now */
+    /* and now there is only one */
     ais_rotation_begin(&r, versions, 1, 5, DATE + 12);
     assert_int_equal(r.in_use, 0);
     assert_int_equal(r.since, DATE + 12);

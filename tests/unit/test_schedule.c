@@ -1,4 +1,4 @@
-/* When the collectd plugin looks at what, on a clock of the test's own. */
+/* When the collectd plugin looks up what, on a fake clock. */
 
 #include "unit.h"
 
@@ -13,13 +13,13 @@
 
 #define PER_SECOND(calls) ((calls) / 1000.0)
 
-/* Players whose looks take no time. Those that are active have a job that goes on. */
+/* Players whose lookups take no time. Active players have a job in progress. */
 struct player {
     schedule_entry_t turn;
     bool active;
     size_t looks;
-    int64_t first, last; /* when it was looked at */
-    int64_t longest;     /* between two looks, since the counters were reset */
+    int64_t first, last; /* when it was looked up */
+    int64_t longest;     /* between two lookups, since the counters were reset */
 };
 
 struct play {
@@ -85,7 +85,7 @@ static void look(struct play *p, struct player *player)
     schedule_done(&p->schedule, &player->turn, player->active ? SCHEDULE_SOON : SCHEDULE_LATER, ACTIVE, IDLE);
 }
 
-/* Plays on until then. */
+/* Continues until then. */
 static void play(struct play *p, int64_t until)
 {
     for (;;) {
@@ -129,7 +129,7 @@ static void test_first_looks_are_at_once(void **state)
     tear_down(&p);
 }
 
-/* They have begun together, but do not go on together. */
+/* Entries that start together are spread afterwards. */
 static void test_looks_are_spread(void **state)
 {
     struct play p;
@@ -184,7 +184,7 @@ static void test_idle_ones_back_off(void **state)
             play(&p, p.now + 100);
         last = p.players[0].last;
         near(p.players[0].turn.interval, intervals[i] * 1e3, 1e-9);
-        /* the first look with another interval comes a bit sooner */
+        /* the first lookup with another interval is slightly early */
         assert_true(p.players[0].turn.due - (double) last <= intervals[i] * 1e3 + 1.0);
         assert_true(p.players[0].turn.due - (double) last >= intervals[i] * 500.0);
         p.players[0].active = i < 1;
@@ -199,7 +199,7 @@ static void test_idle_ones_back_off(void **state)
     tear_down(&p);
 }
 
-/* What is wanted is three times what there is, of active and idle ones: all are asked a third as often. */
+/* The demand is three times the supply, by active and idle entries: all are looked up a third as often. */
 static void test_all_are_stretched_evenly(void **state)
 {
     struct play p;
@@ -220,7 +220,7 @@ static void test_all_are_stretched_evenly(void **state)
     tear_down(&p);
 }
 
-/* The stretch is there as soon as its cause is, and gone with it. */
+/* The stretch follows its cause without delay in both directions. */
 static void test_stretch_follows_at_once(void **state)
 {
     struct play p;
@@ -243,7 +243,7 @@ static void test_stretch_follows_at_once(void **state)
     tear_down(&p);
 }
 
-/* Five thousand, and a call a second: none waits for longer than a round, neither those that are known nor the new. */
+/* Five thousand entries and one call per second: none waits longer than a round, whether known or new. */
 static void test_nothing_starves(void **state)
 {
     const int64_t round = 2 * 5000 * SECOND;
@@ -261,7 +261,7 @@ static void test_nothing_starves(void **state)
     for (size_t i = 0; i < 5000; i++)
         assert_true(p.players[i].looks > 0);
 
-    /* more of them, when all are known */
+    /* more of them when all are known */
     play(&p, 2 * round);
     forget(&p);
     for (size_t i = 5000; i < 5200; i++)
@@ -279,7 +279,7 @@ static void test_nothing_starves(void **state)
     tear_down(&p);
 }
 
-/* Those that queue get what the others leave, and these do not notice. */
+/* Queued entries get what the others leave, which are not affected. */
 static void test_queue_takes_what_is_left(void **state)
 {
     struct play p;
@@ -302,7 +302,7 @@ static void test_queue_takes_what_is_left(void **state)
     tear_down(&p);
 }
 
-/* What is due and may not begin does not lose its turn, and the others wait for as long as it does. */
+/* An entry that is due but may not start keeps its turn, and the others wait as long as it does. */
 static void test_clock_stands_while_something_waits(void **state)
 {
     struct play p;
@@ -322,7 +322,7 @@ static void test_clock_stands_while_something_waits(void **state)
         schedule_advance(&p.schedule, p.now += SECOND, p.rate);
     }
 
-    /* then all goes on as if nothing had been, and not with all of them at once */
+    /* then all continue as if nothing had happened, and not all at once */
     look(&p, take(&p));
     assert_null(take(&p));
     play(&p, p.now + 60 * SECOND);
@@ -365,7 +365,7 @@ static void test_never_again(void **state)
     tear_down(&p);
 }
 
-/* A look that takes longer than the interval is followed by the next one, and not doubled. */
+/* A lookup that takes longer than the interval is followed by the next one; none are made up for. */
 static void test_slow_looks(void **state)
 {
     struct player *player;
@@ -386,7 +386,7 @@ static void test_slow_looks(void **state)
     tear_down(&p);
 }
 
-/* A cache makes looks cheap, repeats make them dear: the stretch counts what they cost. */
+/* A cache makes lookups cheap, retries make them expensive: the stretch depends on their cost. */
 static void test_cost(void **state)
 {
     struct play p;
@@ -446,7 +446,7 @@ static void test_news(void **state)
     tear_down(&p);
 }
 
-/* Wherever it is just now: the others do not notice. */
+/* In any state, without affecting the others. */
 static void test_drop(void **state)
 {
     struct play p;
@@ -456,7 +456,7 @@ static void test_drop(void **state)
     set_up(&p, 30, PER_SECOND(1));
     add_all(&p, 20); /* from the eleventh on they queue */
     player = take(&p);
-    schedule_drop(&p.schedule, &player->turn);       /* under way */
+    schedule_drop(&p.schedule, &player->turn);       /* in progress */
     schedule_drop(&p.schedule, &p.players[5].turn);  /* due at once */
     schedule_drop(&p.schedule, &p.players[10].turn); /* the first of the queue */
     schedule_drop(&p.schedule, &p.players[20].turn); /* in the queue */
@@ -469,7 +469,7 @@ static void test_drop(void **state)
         assert_int_equal(p.players[i].looks, dropped ? 0 : 1);
     }
     play(&p, 1000 * SECOND);
-    schedule_drop(&p.schedule, &p.players[7].turn); /* between two looks */
+    schedule_drop(&p.schedule, &p.players[7].turn); /* between two lookups */
     assert_int_equal(p.schedule.members, 24);
     memset(&p.players[7].turn, 0, sizeof(p.players[7].turn));
     add(&p, 7, 0);
@@ -478,7 +478,7 @@ static void test_drop(void **state)
     tear_down(&p);
 }
 
-/* How many there are in a heap, each of them in its place, none due before the one above it. */
+/* Counts the entries in a heap and checks that each has the right parent and none is due before its parent. */
 static size_t count_in_order(struct play *p, schedule_entry_t **heap)
 {
     size_t n = 0;
@@ -497,7 +497,7 @@ static size_t count_in_order(struct play *p, schedule_entry_t **heap)
     return n;
 }
 
-/* Whatever comes and goes, in whatever order: what is due first comes first, and nothing is lost. */
+/* Whatever is added and removed, in any order: the entry that is due first comes first, and none is lost. */
 static void test_order(void **state)
 {
     enum { N = 500 };
@@ -526,7 +526,8 @@ static void test_order(void **state)
     tear_down(&p);
 }
 
-/* In an outage all that is due has to wait: nothing is stretched by that. Then the looks are spread again. */
+/* In an outage, everything that is due must wait: this does not stretch intervals. Then the lookups are spread
+ * again. */
 static void test_what_is_held(void **state)
 {
     enum { N = 100 };

@@ -1,4 +1,4 @@
-/* Which instances the collectd plugin selects: as collectd's ignorelist would. */
+/* Which instances the collectd plugin selects: like collectd's ignorelist. */
 
 #include "unit.h"
 
@@ -62,7 +62,7 @@ static void test_entries(void **state)
     }
 }
 
-/* Where nothing is said, everything is meant, whatever IgnoreSelected says. */
+/* Without entries, everything is selected, whatever IgnoreSelected says. */
 static void test_no_entries(void **state)
 {
     selection_t selection = {.ignore = false};
@@ -77,7 +77,7 @@ static void test_no_entries(void **state)
 static void test_bad_entries(void **state)
 {
     char endless[1100];
-    /* what begins or ends with a slash is a name, and none that there can be */
+    /* what begins or ends with a slash is a name, and an invalid one */
     const char *const entries[] = {
         "",   "/(/",    "/[a/",  "/*{/",   "/a{2,1}/",        "//",    "/docs",      "docs/",       "/",
         "/d", "docs.*", endless, "/DOCS/", "/docs handbook/", "/a/b/", "/^Docs-.*/", "/docs@team$/"};

@@ -1,6 +1,6 @@
 /*
- * Lists of structured fields (RFC 9651). What is found is written down, in a notation of the test's own, and compared;
- * each field is read from memory that ends where it does.
+ * Lists of structured fields (RFC 9651). The result is written in the test's own notation and compared; each field is
+ * parsed in memory that ends with it.
  */
 
 #include "unit.h"
@@ -192,7 +192,7 @@ static void test_strings(void **state)
     assert_list("\"\"", "\"\"");
     assert_list("\"   \"", "\"   \"");
     assert_list("\"a,b;c=d\"", "\"a,b;c=d\"");
-    assert_list("\"foo \\\"bar\\\" \\\\ baz\"", "\"foo \\\"bar\\\" \\\\ baz\""); /* as it stands */
+    assert_list("\"foo \\\"bar\\\" \\\\ baz\"", "\"foo \\\"bar\\\" \\\\ baz\""); /* unchanged */
     assert_list("\"\\\\\",\"\\\"\"", "\"\\\\\" | \"\\\"\"");
     assert_list("\" !#$%&'()*+,-./0123456789:;<=>?@AZ[]^_`az{|}~\"",
                 "\" !#$%&'()*+,-./0123456789:;<=>?@AZ[]^_`az{|}~\"");
@@ -243,7 +243,7 @@ static void test_bytes(void **state)
     assert_list("::", "bytes");
     assert_list(":/+Ah:", "bytes");
     assert_list(":YQ==:, :YWI=:, :YWJj:", "bytes | bytes | bytes");
-    assert_list(":aGVsbG8:", "bytes"); /* padding may be missing, and its bits may be anything */
+    assert_list(":aGVsbG8:", "bytes"); /* padding may be missing, and its bits may have any value */
     assert_list(":YQ=:", "bytes");
     assert_list(":iZ==:", "bytes");
     assert_list(":AZaz09+/:", "bytes");
@@ -337,7 +337,7 @@ static void test_display_strings(void **state)
     assert_malformed("%\"%g0%1w\"");
     assert_malformed("%\"%/0\"");
 
-    /* what is no UTF-8 */
+    /* invalid UTF-8 */
     assert_malformed("%\"%c3%28\"");
     assert_malformed("%\"%a0%a1\"");
     assert_malformed("%\"%e2%28%a1\"");
@@ -389,7 +389,7 @@ static void test_parameters(void **state)
     assert_list("text/html  ,  text/plain;  q=5;  charset=utf-8", "text/html | text/plain q=5 charset=utf-8");
     assert_list("1;a=?0;b=:YQ==:;c=@5;d=%\"x\";e=*", "1 a=?0 b=bytes c=@5 d=display e=*");
     assert_list("1;*=1;*a-b_c.d*9=2", "1 *=1 *a-b_c.d*9=2");
-    assert_list("a;b=1;c=2;b=3", "a b=1 c=2 b=3"); /* twice is told twice */
+    assert_list("a;b=1;c=2;b=3", "a b=1 c=2 b=3"); /* duplicates are reported twice */
     assert_list("a;m;z;t", "a m=?1 z=?1 t=?1");
     assert_list("\"default\";r=50;t=30", "\"default\" r=50 t=30");
 
@@ -414,17 +414,17 @@ static void test_parameters(void **state)
     assert_malformed("a;b==1");
 }
 
-/* What the API's fields were seen to be, or could come to be. */
+/* Fields of the API that have been seen or are possible. */
 static void test_malformed_later(void **state)
 {
     (void) state;
     assert_malformed("\"default\";r=5;t=30, ;;");
-    assert_string_equal(found, "\"default\" r=5 t=30"); /* told before, and to be forgotten */
+    assert_string_equal(found, "\"default\" r=5 t=30"); /* reported before, to be discarded */
     assert_malformed("\"default\";r=5;t=30, \"");
     assert_malformed("limit=100, remaining=50, reset=5");
 }
 
-/* Cut anywhere, a field is either malformed or another one; nothing behind its end is read. */
+/* A truncated field is either malformed or another one; nothing after its end is read. */
 static void test_every_prefix(void **state)
 {
     static const char field[] = "a;b=-1, (c \"d\");e=1.5, %\"%c3%bc\", :YWI=:";
@@ -453,7 +453,7 @@ static void test_every_prefix(void **state)
     }
 }
 
-/* Every byte, as the only one, and in the places of a field where one stands. */
+/* Each byte alone, and in those places of a field that hold a single byte. */
 static void test_every_byte(void **state)
 {
     (void) state;

@@ -1,4 +1,4 @@
-/* The collectd plugin's state file: what is in it, what is kept, and what may be told once it is written. */
+/* The collectd plugin's state file: its contents, what is kept, and what may be reported after it was written. */
 
 #include "unit.h"
 
@@ -73,7 +73,7 @@ static void open_it(void)
     assert_string_equal(state.path, path);
 }
 
-/* Another life of the same. */
+/* Restarts the plugin. */
 static void start_again(void)
 {
     state_close(&account);
@@ -135,9 +135,9 @@ static void save_and_wait(void)
         finish_writing(&account);
 }
 
-/* ---- what is told, and when -------------------------------------------------------------------------------------- */
+/* ---- what is reported, and when ---------------------------------------------------------------------------------- */
 
-/* Neither counters nor notices get out before the file has them. */
+/* Neither counters nor notices are reported before they are in the file. */
 static void test_nothing_is_told_before_it_is_written(void **test_state)
 {
     (void) test_state;
@@ -150,7 +150,7 @@ static void test_nothing_is_told_before_it_is_written(void **test_state)
     assert_int_equal(account.notices.written, 0);
 
     state_save(&account, true);
-    fail_job("b"); /* while it is written */
+    fail_job("b"); /* while it is being written */
     finish_writing(&account);
     assert_int_equal(instance.written[AIS_FAILED], 1);
     assert_int_equal(account.notices.written, 1);
@@ -161,7 +161,7 @@ static void test_nothing_is_told_before_it_is_written(void **test_state)
     assert_int_equal(account.notices.written, 2);
 }
 
-/* What there is to tell is written at once, but not over and over; all else once in an interval. */
+/* Changes with notices are written at once, but not too often; all other changes once per interval. */
 static void test_what_is_urgent(void **test_state)
 {
     (void) test_state;
@@ -205,7 +205,7 @@ static void test_a_restart(void **test_state)
     assert_string_equal(notice.end_reason, "no disk; 100 %! ");
     assert_in_range(notice.duration, 5000, 5100);
 
-    /* it was told, and the file has it no more */
+    /* it was sent, and is no longer in the file */
     assert_true(account.notices.changed);
     state_touch(account.notices.changed);
     save_and_wait();
@@ -214,7 +214,7 @@ static void test_a_restart(void **test_state)
     assert_int_equal(account.notices.n, 0);
 }
 
-/* Of a clock that was ahead. */
+/* By a clock that was ahead. */
 static void test_times_to_come(void **test_state)
 {
     (void) test_state;
@@ -226,7 +226,7 @@ static void test_times_to_come(void **test_state)
     assert_true(instance.read_at <= epoch());
 }
 
-/* The release before sets a file aside where it does not know a kind of line, or what is in one. */
+/* The previous release sets aside a file with an unknown kind of line, or with unknown contents of one. */
 static void test_the_release_before_can_read_it(void **test_state)
 {
     static const char date[] = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z";
@@ -255,7 +255,7 @@ static void test_the_release_before_can_read_it(void **test_state)
     regfree(&regex);
 }
 
-/* ---- what nobody takes ------------------------------------------------------------------------------------------- */
+/* ---- lines that are not taken ------------------------------------------------------------------------------------ */
 
 static void print_line(char *line, size_t size, const char *what, int64_t ago)
 {
@@ -381,7 +381,7 @@ static void test_what_is_none_is_set_aside(void **test_state)
     }
 }
 
-/* Each costs itself, and no other. */
+/* Each invalid line affects only itself. */
 static void test_lines_that_are_not_understood(void **test_state)
 {
     static const char *const bad[] = {
@@ -397,7 +397,7 @@ static void test_lines_that_are_not_understood(void **test_state)
         "budget facts!docs-a!read=x 2026-11-23T12:00:00Z ",
         "budget facts!docs-a 2026-11-23T12:00:00Z ",
         "budget what!docs-a!x=1 2026-11-23T12:00:00Z ",
-        "told good 2026-11-23T12:00:00Z stalled", /* the second of that name */
+        "told good 2026-11-23T12:00:00Z stalled", /* the second line with that name */
         "",
     };
 
@@ -441,7 +441,7 @@ static void test_what_cannot_be_written(void **test_state)
     fail_job("b");
     save_and_wait();
     assert_int_equal(stub_counts.logged[LOG_ERR], 1);
-    assert_int_equal(instance.written[AIS_FAILED], 2); /* better told again than never */
+    assert_int_equal(instance.written[AIS_FAILED], 2); /* better reported twice than never */
     assert_int_equal(account.notices.written, 2);
 
     assert_int_equal(rename(other, directory), 0);
@@ -462,7 +462,7 @@ static void test_readable_for_its_owner_alone(void **test_state)
     assert_int_equal(st.st_mode & 07777, 0600);
 }
 
-/* What the disk has not taken yet is written before the file is closed. */
+/* What was not written yet is written before the file is closed. */
 static void test_closed_at_once(void **test_state)
 {
     (void) test_state;

@@ -1,5 +1,5 @@
-/* What the collectd plugin's state file has of budgets, conditions, instances and notices: a restart goes on with it.
- * (Of histories, see test_history.c.) */
+/* The collectd plugin's state file: budgets, conditions, instances and notices survive a restart. (For histories, see
+ * test_history.c.) */
 
 #include "unit.h"
 
@@ -17,7 +17,7 @@
 
 static const struct ais_budget_limit limits[] = {{300, 5 * MINUTE}, {100, SECOND}};
 
-/* The latest one. */
+/* The latest text. */
 static char text[4096];
 
 static const char *print(state_kind_t kind, void *of)
@@ -61,7 +61,7 @@ static bool budget_parse(struct ais_budget *b, int64_t now, int64_t epoch, const
     return state_parse(STATE_BUDGET, &(state_budget_t){b, now, epoch}, from, epoch);
 }
 
-/* The monotonic clock begins anew, the real one goes on. */
+/* The monotonic clock starts anew, the wall clock continues. */
 static struct ais_budget restart(struct ais_budget *b, int64_t now, int64_t later)
 {
     struct ais_budget next = fresh(10 * SECOND), none = {.now = 0};
@@ -129,7 +129,7 @@ static void test_closed_stays_closed(void **state)
     assert_int_equal(ais_budget_left(&next, 10 * SECOND), 100);
 }
 
-/* Written down by a clock that was wrong; and by the release before, which also wrote what the API had said. */
+/* Saved by a wrong clock; and by the previous release, which also saved what the API said was left. */
 static void test_what_is_of_a_time_to_come(void **state)
 {
     struct ais_budget b = fresh(0);
@@ -204,7 +204,7 @@ static void test_told(void **state)
         assert_string_equal(print(STATE_TOLD, &told), condition_name(c));
     }
 
-    /* the release before had summaries: what was told in one was told */
+    /* the previous release had summaries: conditions in one count as reported */
     assert_true(told_parse(&told, "failed,failed+,overdue+"));
     assert_string_equal(print(STATE_TOLD, &told), "failed,overdue");
 }

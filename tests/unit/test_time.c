@@ -6,7 +6,7 @@
 
 #define UNTOUCHED INT64_C(-77)
 
-/* The same calendar, by the C library. */
+/* The C library's calendar for comparison. */
 static int64_t utc(int year, int month, int day, int hour, int minute, int second)
 {
     struct tm tm = {.tm_year = year - 1900,
@@ -19,7 +19,7 @@ static int64_t utc(int year, int month, int day, int hour, int minute, int secon
     return (int64_t) timegm(&tm) * 1000;
 }
 
-/* Parses an exact copy; UNTOUCHED where it is refused. */
+/* Parses an exact copy; returns UNTOUCHED if it is refused. */
 static int64_t parse_with(bool (*parse)(struct ais_str, int64_t *), const char *text)
 {
     struct ais_str s = exact_copy(str(text));
@@ -150,7 +150,7 @@ static void test_refused_times(void **state)
     assert_int_equal(ms, UNTOUCHED);
 }
 
-/* Of all cuts of a time only those within its fraction are times, and nothing behind the end is read. */
+/* A truncated time is only valid if it ends within the fraction, and nothing after the end is read. */
 static void test_every_prefix(void **state)
 {
     static const char text[] = "2026-11-23 12:44:10.125+01:30";
@@ -166,7 +166,7 @@ static void test_every_prefix(void **state)
     }
 }
 
-/* Days of all years and months against the C library; those around the end of February in each year. */
+/* Days of all years and months, compared with the C library, including the days around the end of February. */
 static void test_calendar(void **state)
 {
     char text[64];
@@ -180,7 +180,7 @@ static void test_calendar(void **state)
             assert_int_equal(parse_with(ais_time_parse, text), utc(year, month, day, day % 24, day, day * 2));
         }
 
-        /* the last day of each month, and no day after it */
+        /* the last day of each month is valid, and no day after it */
         for (int month = 1; month <= 12; month++) {
             int last = utc(year, month, 31, 0, 0, 0) < utc(year, month + 1, 1, 0, 0, 0) ? 31 : 30;
 
@@ -191,7 +191,7 @@ static void test_calendar(void **state)
             assert_int_equal(parse_with(ais_time_parse, text), UNTOUCHED);
         }
 
-        /* the C library turns the 29 February of a common year into 1 March: it is no date then */
+        /* the C library turns 29 February of a common year into 1 March: then it is no valid date */
         snprintf(text, sizeof(text), "%04d-02-29T00:00:00Z", year);
         if (utc(year, 2, 29, 0, 0, 0) == utc(year, 3, 1, 0, 0, 0))
             assert_int_equal(parse_with(ais_time_parse, text), UNTOUCHED);
@@ -260,7 +260,7 @@ static void test_http_dates(void **state)
     }
 }
 
-/* Every name of a day and a month, in all three forms, as the C library writes them. */
+/* All names of days and months, in all three formats, as written by the C library. */
 static void test_http_names(void **state)
 {
     static const char *const forms[] = {"%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT",

@@ -4,11 +4,12 @@
 
 #define DAY (24 * 60 * 60 * 1000ULL)
 
-/* What a machine of 32 bits has of a time is enough to know it, within 24 days of another. */
+/* The lower 32 bits of a time are sufficient to restore it if it is within 24 days of another time. */
 static void test_near(void **state)
 {
     static const ngx_http_aisearch_time_t times[] = {
-        30 * DAY, 49 * DAY, 50 * DAY, 99 * DAY, 1000 * DAY, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x1ffffffff,
+        30 * DAY,   49 * DAY,   50 * DAY,   99 * DAY,    1000 * DAY,
+        0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x1ffffffff,
     };
     static const ngx_http_aisearch_time_diff_t offs[] = {0, 1, -1, 250, -250, 24 * DAY, -24 * (int64_t) DAY};
 
@@ -22,7 +23,7 @@ static void test_near(void **state)
     }
 }
 
-/* An entry that nobody asked for in 25 days, or in 60, is as old as that. */
+/* An entry that was not requested for 25 or 60 days has that age. */
 static void test_age(void **state)
 {
     ngx_http_aisearch_time_t fetched = ngx_http_aisearch_time_near(40 * DAY, (uint32_t) (40 * DAY));

@@ -63,7 +63,7 @@ static void test_good(void **state)
     }
 }
 
-/* Each refusal names its reason, and never repeats the text, which may hold a password. */
+/* Each refusal has its own reason, and never contains the text, which may include a password. */
 static void test_bad(void **state)
 {
     static const struct {
@@ -232,7 +232,7 @@ static void test_proxy(void **state)
     }
 }
 
-/* Nothing behind the end of the text is read, wherever it ends. */
+/* Nothing after the end of the text is read, wherever it ends. */
 static void test_every_prefix(void **state)
 {
     static const char *const texts[] = {"https://[2001:db8::1]:8443/a%2eb/../c", "http://unix:/run/a.sock:/v4/%41/.",

@@ -2,7 +2,7 @@
 
 #include "ais_utf8.h"
 
-/* Against the definition: a code point, encoded, is one sequence; and nothing else is. */
+/* Compared with the definition: an encoded code point is one sequence, and nothing else is. */
 static void test_sequence(void **state)
 {
     (void) state;
@@ -25,12 +25,24 @@ static void test_sequence(void **state)
     }
 }
 
-/* Bytes that begin no sequence, or one that goes on otherwise. */
+/* Bytes that start no sequence, or a sequence that continues incorrectly. */
 static void test_no_sequence(void **state)
 {
-    static const char *const none[] = {"", "\x80", "\xBF", "\xC0\x80", "\xC1\xBF", "\xC2", "\xC2 ", "\xE0\x9F\xBF",
-                                       "\xED\xA0\x80", "\xE2\x82 ", "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80",
-                                       "\xF5\x80\x80\x80", "\xF0\x9D\x84 ", "\xFF"};
+    static const char *const none[] = {"",
+                                       "\x80",
+                                       "\xBF",
+                                       "\xC0\x80",
+                                       "\xC1\xBF",
+                                       "\xC2",
+                                       "\xC2 ",
+                                       "\xE0\x9F\xBF",
+                                       "\xED\xA0\x80",
+                                       "\xE2\x82 ",
+                                       "\xF0\x8F\xBF\xBF",
+                                       "\xF4\x90\x80\x80",
+                                       "\xF5\x80\x80\x80",
+                                       "\xF0\x9D\x84 ",
+                                       "\xFF"};
 
     (void) state;
     for (size_t i = 0; i < COUNT(none); i++) {
@@ -74,7 +86,9 @@ static void test_printable(void **state)
     assert_printable("", "");
     assert_printable("as it is: \xC3\xA9 \xE2\x82\xAC", "as it is: \xC3\xA9 \xE2\x82\xAC");
     assert_printable("a\r\nb\x1F\x7F", "a  b  ");
-    assert_printable("\xC2\x85" "a\xC2\x9B\n", "  a   ");
+    assert_printable("\xC2\x85"
+                     "a\xC2\x9B\n",
+                     "  a   ");
     assert_printable("\xC2\n\xC2", "\xC2 \xC2");
 }
 

@@ -1,4 +1,4 @@
-/* Whether a refusal is about the credential, or about what was asked for. */
+/* Whether a refusal concerns the credential or the resource. */
 
 #include "unit.h"
 
@@ -30,7 +30,7 @@ static void test_nobody_to_ask(void **state)
 
     (void) state;
     assert_int_equal(doubt(&w, &r, 0, 5, 5), AIS_DOUBT_NONE);
-    ais_witness_note(&w, 33, "/good", 1); /* by another credential */
+    ais_witness_note(&w, 33, "/good", 1); /* with another credential */
     assert_int_equal(doubt(&w, &r, 0, 5, 5), AIS_DOUBT_NONE);
     memset(path, 'x', sizeof(path) - 1);
     path[sizeof(path) - 1] = '\0';
@@ -39,7 +39,7 @@ static void test_nobody_to_ask(void **state)
     ais_witness_note(&w, 11, "/forbidden", 1); /* it is the witness itself */
     assert_int_equal(doubt(&w, &r, 0, 5, 5), AIS_DOUBT_NONE);
     ais_witness_note(&w, 11, "/good", 2);
-    choice.version = 10; /* meanwhile there is another */
+    choice.version = 10; /* replaced in the meantime */
     assert_int_equal(ais_witness_doubt(&w, &r, &choice, false, "/forbidden", 5, TIMEOUT, 5), AIS_DOUBT_NONE);
     assert_int_equal(doubt(&w, &r, 0, 5, 5), AIS_DOUBT_ASK);
 }
@@ -53,7 +53,7 @@ static void test_one_asks(void **state)
     ais_witness_note(&w, 11, "/good", 1);
     assert_int_equal(doubt(&w, &r, 0, 5, 10), AIS_DOUBT_ASK);
     assert_int_equal(doubt(&w, &r, 0, 5, 10 + TIMEOUT - 1), AIS_DOUBT_OWN);
-    assert_int_equal(doubt(&w, &r, 0, 5, 10 + TIMEOUT), AIS_DOUBT_ASK); /* the other was killed */
+    assert_int_equal(doubt(&w, &r, 0, 5, 10 + TIMEOUT), AIS_DOUBT_ASK); /* the other process was killed */
 
     ais_witness_told(&w, true, 50000);
     assert_int_equal(doubt(&w, &r, 0, 5, 50000 + AIS_WITNESS_PAUSE - 1), AIS_DOUBT_OWN);
@@ -62,7 +62,7 @@ static void test_one_asks(void **state)
     assert_int_equal(doubt(&w, &r, 0, 5, 70000), AIS_DOUBT_ASK);
 }
 
-/* Who was asked later, and answered, has told already. */
+/* A call that was sent later and answered has already shown it. */
 static void test_needs_not_be_asked(void **state)
 {
     struct ais_rotation r = rotation_of(1);
@@ -74,12 +74,12 @@ static void test_needs_not_be_asked(void **state)
     assert_string_equal(w.path, "/good");
     assert_int_equal(doubt(&w, &r, 0, 5, 10), AIS_DOUBT_OWN);
     assert_int_equal(doubt(&w, &r, 0, 6, 10), AIS_DOUBT_ASK);
-    ais_witness_note(&w, 22, "/next", 4); /* of another credential it is later */
+    ais_witness_note(&w, 22, "/next", 4); /* with another credential it is later */
     assert_int_equal(w.asking_until, 0);
     assert_string_equal(w.path, "/next");
 }
 
-/* Another one is tried first; and the witness is asked with the one that it was answered with. */
+/* Another credential is tried first; and the witness is requested with the credential that it was answered with. */
 static void test_two_credentials(void **state)
 {
     struct ais_rotation r = rotation_of(2);
@@ -97,7 +97,7 @@ static void test_two_credentials(void **state)
 
     ais_witness_told(&w, false, 5);
     (void) ais_rotation_refused(&r, &(struct ais_choice){.slot = 1, .version = 22, .known = r.changes}, 0, 0);
-    assert_int_equal(doubt(&w, &r, 0, 5, 5), AIS_DOUBT_ASK); /* that one is refused already */
+    assert_int_equal(doubt(&w, &r, 0, 5, 5), AIS_DOUBT_ASK); /* that one is already refused */
 }
 
 static void test_good(void **state)

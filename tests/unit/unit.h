@@ -1,7 +1,7 @@
 #ifndef UNIT_H
 #define UNIT_H
 
-/* What every unit test needs: cmocka with the headers it wants in front, and views of text. */
+/* What all unit tests need: cmocka with the headers that it requires, and views of text. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,8 @@ static inline struct ais_str str(const char *s)
     return ais_str_of(s);
 }
 
-/* A copy that ends where its memory ends, so that a sanitizer or valgrind sees who reads on; freed by the caller. */
+/* Returns a copy that ends with its memory block, so that a sanitizer or valgrind detects reads beyond it; the caller
+ * frees it. */
 static inline struct ais_str exact_copy(struct ais_str s)
 {
     char *data = malloc(s.len > 0 ? s.len : 1);

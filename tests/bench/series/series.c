@@ -1,6 +1,6 @@
 /*
- * A plugin of collectd's that does nothing but dispatch what aisearch does: ten values for each of many instances, a
- * tenth of them in each tenth of an interval. It also says how many values collectd takes for missing.
+ * A collectd plugin that only dispatches what aisearch does: ten values for each of many instances, a tenth of them in
+ * each tenth of an interval. It also prints how many values collectd considers missing.
  */
 
 #include "collectd.h"
