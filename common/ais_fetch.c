@@ -27,6 +27,9 @@
 /* How long libcurl lets a try go on after its time, should it be libcurl that keeps the client from ending it. */
 #define OVERTIME_MS 500
 
+/* And with connecting, so that it is the client that says what there was no time for. */
+#define CONNECT_OVERTIME_MS 50
+
 /* Tries by HTTP/1.1 in the place of HTTP/2 at once: each takes a connection of its own. */
 #define HTTP_1_MAX 8
 
@@ -168,10 +171,10 @@ static bool find_way(struct ais_fetch *fetch, struct ais_try *how, int64_t now)
 static int run_try(struct ais_fetch *fetch, int64_t now)
 {
     bool nudges = curl_version_info(CURLVERSION_NOW)->version_num < NUDGE_UNTIL_VERSION;
-    int64_t connect_timeout = ais_earlier(fetch->target->connect_timeout, fetch->deadline - now);
+    int64_t left = fetch->deadline > now ? fetch->deadline - now : 0;
     struct ais_try how = {
-        .connect_timeout = connect_timeout > 0 ? connect_timeout : 1,
-        .timeout = (fetch->deadline > now ? fetch->deadline - now : 0) + OVERTIME_MS,
+        .connect_timeout = ais_earlier(fetch->target->connect_timeout, left + CONNECT_OVERTIME_MS),
+        .timeout = left + OVERTIME_MS,
         .calls_max = fetch->tries + 1, /* each try may send one, and libcurl one more in all */
     };
 
