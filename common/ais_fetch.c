@@ -28,6 +28,9 @@
  * return. */
 #define OVERTIME_MS 500
 
+/* The same for connecting: when there is no time left, it is the client that reports the timeout, not libcurl. */
+#define CONNECT_OVERTIME_MS 50
+
 /* How many tries may use HTTP/1.1 instead of HTTP/2 at once: each of them needs a connection of its own. */
 #define HTTP_1_MAX 8
 
@@ -169,10 +172,10 @@ static bool find_way(struct ais_fetch *fetch, struct ais_try *how, int64_t now)
 static int run_try(struct ais_fetch *fetch, int64_t now)
 {
     bool nudges = curl_version_info(CURLVERSION_NOW)->version_num < NUDGE_UNTIL_VERSION;
-    int64_t connect_timeout = ais_earlier(fetch->target->connect_timeout, fetch->deadline - now);
+    int64_t left = fetch->deadline > now ? fetch->deadline - now : 0;
     struct ais_try how = {
-        .connect_timeout = connect_timeout > 0 ? connect_timeout : 1,
-        .timeout = (fetch->deadline > now ? fetch->deadline - now : 0) + OVERTIME_MS,
+        .connect_timeout = ais_earlier(fetch->target->connect_timeout, left + CONNECT_OVERTIME_MS),
+        .timeout = left + OVERTIME_MS,
         .calls_max = fetch->tries + 1, /* one per try, and one repeat by libcurl in all */
     };
 

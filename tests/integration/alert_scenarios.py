@@ -53,7 +53,8 @@ class Scenario:
     """
     series are those that are not as in _ALL_IS_WELL: a value from each minute on, in promtool's notation ("7", "0+3",
     "_" for none). fires: alert and whose it is, with the first and the last minute. hosts are the collectds that
-    report, which all see the same; down: those that do not, from one minute to another.
+    report, which all see the same; down: those that do not, from one minute to another. open: minutes that are not
+    checked, as a value is exactly five minutes old, which Prometheus 3 finds to be too old, and those before do not.
     """
 
     title: str
@@ -62,6 +63,7 @@ class Scenario:
     minutes: int = 60
     hosts: tuple[str, ...] = ("h", "g")
     down: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    open: tuple[int, ...] = ()
 
 
 STANDS = 59  # to the end
@@ -248,7 +250,7 @@ SCENARIOS = [
         ("AisearchJobFailed", A): (10, 34),
         ("AisearchNotMonitored", NOBODY): (33, 44),
         ("AisearchJobFailed", A, "again"): (45, STANDS),
-    }, hosts=("h",), down={"h": (30, 44)}),
+    }, hosts=("h",), down={"h": (30, 44)}, open=(34,)),
     Scenario("collectd is restarted, and soon back", {f"{A} gauge-failed": {10: "1"}}, {
         ("AisearchJobFailed", A): (10, STANDS),
     }, hosts=("h",), down={"h": (30, 31)}),
@@ -261,7 +263,7 @@ SCENARIOS = [
     }, {("AisearchNginxNotMonitored", NOBODY): (23, STANDS)}),
     Scenario("nginx gives old answers", {
         "nginx stale": {20: "0+3", 40: "60"},
-    }, {("AisearchCacheStale", NGINX): (31, 44)}),
+    }, {("AisearchCacheStale", NGINX): (31, 44)}, open=(44,)),
 ]
 
 
@@ -272,7 +274,7 @@ def promtool_file(scenario: Scenario) -> str:
               for name in names for host in (("",) if name.startswith(NGINX) else scenario.hosts)]
     checks = [{"expr": 'count by (alertname, aisearch, account, index, namespace) (ALERTS{alertstate="firing"})',
                "eval_time": f"{minute}m", "exp_samples": _firing(scenario, minute)}
-              for minute in range(scenario.minutes)]
+              for minute in range(scenario.minutes) if minute not in scenario.open]
     group = {"interval": "1m", "input_series": series, "promql_expr_test": checks}
     return json.dumps({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [group]})
 

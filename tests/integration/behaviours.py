@@ -180,7 +180,8 @@ def _framing() -> Iterator[Behaviour]:
     yield answering("length_negative", "Content-Length negative", lambda job_id: [
         http("HTTP/1.1 200 OK", "Content-Length: -1", body=poison(job_id)), {"close": True}], "server")
     yield answering("length_twice", "two Content-Lengths",
-                    lambda job_id: [*answer(200, poison(job_id), ("Content-Length", "7")), {"close": True}], "body")
+                    lambda job_id: [*answer(200, poison(job_id), ("Content-Length", "7")), {"close": True}], "body",
+                    otherwise="server")
     yield answering("bad_chunks", "chunks that are garbage", always(stall.bad_chunks()), "body")
     yield answering("chunk_overflow", "chunk of 2^64 bytes",
                     lambda job_id: chunked(end=f"{1 << 64:x}\r\n{poison(job_id)}"), "body")
@@ -263,7 +264,7 @@ def _statuses(trap: str) -> Iterator[Behaviour]:
     # its own trouble, and that of what stands in between
     for status, code in ((500, 7001), (500, 7068), (503, 7017)):
         yield failing(f"trouble_{code}", f"{status} with code {code}", status, code)
-    yield failing("trouble_wait", "503 with Retry-After: 40", 503, 7017, ("Retry-After", "40"), patience=40)
+    yield failing("trouble_wait", "503 with Retry-After: 100", 503, 7017, ("Retry-After", "100"), patience=100)
     for status in (500, 502, 503, 504, *range(520, 531)):
         yield answering(f"html_{status}", f"{status} with HTML", answer(status, HTML), "server")
 
@@ -445,7 +446,7 @@ def _http2() -> Iterator[Behaviour]:
     yield frames("large_header", "header of 1 MiB, and FIN", lambda stream, _: [
         h2.raw(h2.headers(stream, flags=0)),
         h2.raw(h2.frame(h2.CONTINUATION, 0, stream, h2.block([("x-poison", "p" * 16000)])), repeat=64),
-        h2.raw(h2.frame(h2.CONTINUATION, h2.END_HEADERS, stream)), {"close": True}], "connect")
+        h2.raw(h2.frame(h2.CONTINUATION, h2.END_HEADERS, stream)), {"close": True}], "connect", otherwise="server")
     yield bytes_of("large_frame", "frame larger than allowed", lambda stream, job_id: h2.headers(stream) + h2.frame(
         h2.DATA, h2.END_STREAM, stream, poison(job_id).encode().ljust(20000)), "body")
 

@@ -182,11 +182,13 @@ def _recover(server: Nginx, cells: list[Cell], upstreams: dict[str, Upstream], c
     for patience in sorted({MEMORY, *(cell.behaviour.patience for cell in cells if cell.behaviour.patience > MEMORY)}):
         clock.advance(patience + 1 - passed)
         passed = patience + 1
-        for cell, response in zip(cells, _get(server, cells)):
-            if cell.behaviour.patience > patience:
-                cell.closed = response
-            elif cell.after is None:
-                cell.after = response
+        pending = [cell for cell in cells if cell.after is None]
+        for few in ([cell for cell in pending if cell.behaviour.stalls], [cell for cell in pending if not cell.behaviour.stalls]):
+            for cell, response in zip(few, _get(server, few)):
+                if cell.behaviour.patience > patience:
+                    cell.closed = response
+                else:
+                    cell.after = response
         # while a failure is remembered, an old answer is served once more, and renewed in the background
         stale = [cell for cell in cells if cell.after is not None and _is_stale(cell.after)]
         with contextlib.suppress(AssertionError):  # which is for the checks to tell

@@ -125,4 +125,6 @@ def test_honest_clients_notice_nothing(nginx, simulator, way):
     hits = sum(answer.cache == "HIT" for answer in ended)
     assert hits >= 0.99 * len(ended), f"{hits} hits of {len(ended)}"
     assert max(answer.age for answer in running) <= FRESH + 2 * SLOWNESS
-    assert quantile([answer.elapsed for answer in ended], 0.99) < 0.25 * SLOWNESS
+    elapsed = [answer.elapsed for answer in ended]
+    assert quantile(elapsed, 0.5) < 0.25 * SLOWNESS
+    assert quantile(elapsed, 0.99) < 1 * SLOWNESS  # less than whoever waits for the API, or for a timeout

@@ -1,5 +1,6 @@
 """Look-ups through nginx: what is answered, from where, for how long, and what happens when the API fails."""
 
+import contextlib
 import json
 import os
 import re
@@ -930,17 +931,18 @@ def test_a_request_whose_body_comes_later_than_its_answer(nginx, simulator):
 def test_out_of_connections_some_look_ups_fail_and_none_for_long(nginx, simulator):
     jobs = [f"job-{n}" for n in range(12)]
     simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in jobs])
-    simulator.fault("/jobs/", times=len(jobs), delay=0.3)
-    server = start(nginx, simulator, connections=20)
+    simulator.fault("/jobs/", times=len(jobs), delay=1)
+    server = start(nginx, simulator, server=SERVER + "location /there { return 204; }", connections=20)
     server.allow_log("worker_connections are not enough")
 
-    def look_up(n):
-        try:
-            return server.get(job_target(jobs[n]))
-        except ConnectionError:  # nginx closes idle connections first, and does not accept more
-            return None
-
-    answered = [response for response in net.concurrently(len(jobs), look_up) if response is not None]
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in jobs]
+        for client, job in zip(clients, jobs):  # none is idle, so that nginx closes none to have another
+            client.send(f"GET {job_target(job)} HTTP/1.1\r\nHost: localhost\r\n".encode())
+        assert server.get("/there").status == 204  # and all have been read
+        for client in clients:
+            client.send(b"\r\n")
+        answered = [client.read_response() for client in clients]
     failed = [response for response in answered if response.status != 200]
     assert 0 < len(failed) < len(answered)
     for response in failed:

@@ -171,7 +171,7 @@ static void test_pauses(void **state)
 {
     (void) state;
     assert_int_equal(pause_after(503, -1, 0), AIS_BREAKER_PAUSE);
-    assert_in_range(pause_after(503, -1, UINT32_MAX), AIS_BREAKER_PAUSE * 3 / 4, AIS_BREAKER_PAUSE * 3 / 4 + 1);
+    assert_uint_in_range(pause_after(503, -1, UINT32_MAX), AIS_BREAKER_PAUSE * 3 / 4, AIS_BREAKER_PAUSE * 3 / 4 + 1);
     assert_int_equal(pause_after(503, 0, 0), AIS_BREAKER_PAUSE);
     assert_int_equal(pause_after(503, 7000, 5), 7000);
     assert_int_equal(pause_after(503, 60000, 5), AIS_BREAKER_PAUSE_MAX);

@@ -574,7 +574,7 @@ static void test_long_times(void **state)
         spend(&b, 49, 1000);
         assert_int_equal(ais_budget_left(&b, AIS_BUDGET_INTERVAL_MAX), 1);
         assert_int_equal(ais_budget_wait(&b, AIS_BUDGET_INTERVAL_MAX), 0);
-        assert_in_range(ais_budget_left(&b, INT64_C(1) << 31), 49, 51);
+        assert_uint_in_range(ais_budget_left(&b, INT64_C(1) << 31), 49, 51);
         assert_int_equal(ais_budget_left(&b, AIS_BUDGET_INTERVAL_MAX + gaps[i]), 100);
     }
 }
@@ -1002,7 +1002,7 @@ static void test_reload_with_other_calls(void **state)
     ais_budget_configure(&b, &few, 1, HOLD, 1000);
     assert_int_equal(ais_budget_left(&b, 1000), 0);
     assert_int_equal(ais_budget_left(&b, 10 * SECOND + 300), 0);
-    assert_in_range(ais_budget_left(&b, 10 * SECOND + 401), 1, 11);
+    assert_uint_in_range(ais_budget_left(&b, 10 * SECOND + 401), 1, 11);
     assert_int_equal(ais_budget_left(&b, 10 * SECOND + 791), 50);
 }
 
@@ -1059,7 +1059,7 @@ static void test_reload_with_an_interval_between(void **state)
 
     /* all of which are in three groups of ten for the second window, and in two for the third */
     ais_budget_configure(&b, &middle, 1, HOLD, 34 * SECOND);
-    assert_in_range(ais_budget_left(&b, 34 * SECOND), 39, 49);
+    assert_uint_in_range(ais_budget_left(&b, 34 * SECOND), 39, 49);
 
     memset(&b, 0, sizeof(b));
     ais_budget_configure(&b, reverse, COUNT(reverse), HOLD, 0);

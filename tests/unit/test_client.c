@@ -437,7 +437,7 @@ static void test_answer_fields(void **state)
     assert_string_equal(result.limits.items[0].name, "");
     assert_int_equal(result.limits.items[0].left, 1187);
     /* on the monotonic clock: some time in the past or future */
-    assert_in_range(result.limits.items[0].reset_at + time_offset() - INT64_C(1795435200000) + 1000, 0, 2000);
+    assert_uint_in_range(result.limits.items[0].reset_at + time_offset() - INT64_C(1795435200000) + 1000, 0, 2000);
     assert_string_equal(result.cache, "HIT");
     assert_int_equal(result.calls, 1);
 }
@@ -460,12 +460,12 @@ static void test_answer_limits(void **state)
     assert_int_equal(result.limits.n, 2);
     assert_string_equal(result.limits.items[0].name, "default");
     assert_int_equal(result.limits.items[0].left, 50);
-    assert_in_range(result.limits.items[0].reset_at, before + 30000, clock_ms() + 30000);
+    assert_uint_in_range(result.limits.items[0].reset_at, before + 30000, clock_ms() + 30000);
     assert_int_equal(result.limits.items[0].quota, 1200);
     assert_int_equal(result.limits.items[0].window, 300000);
     assert_string_equal(result.limits.items[1].name, "burst");
     assert_int_equal(result.limits.items[1].left, 3);
-    assert_in_range(result.limits.uncertain, 0, clock_ms() - before);
+    assert_uint_in_range(result.limits.uncertain, 0, clock_ms() - before);
 }
 
 /* A field that does not fit is ignored as a whole. */
@@ -1315,7 +1315,7 @@ static void test_connect_timeout(void **state)
     black_hole_close(&hole);
 }
 
-/* The first address of a name does not respond: the next one is tried after half of the time. */
+/* The first address of a name does not respond: the next one is tried while there is time left for it. */
 static void test_next_address(void **state)
 {
     struct server *server = script_start(SCRIPT(OK));
@@ -1338,7 +1338,7 @@ static void test_next_address(void **state)
     target.connect_timeout = 1000;
     fetch_whole(driver, &result, &target, credential, "/x");
     expect_ok(&result);
-    assert_true(result.elapsed >= 400 && result.elapsed < 1000);
+    assert_true(result.elapsed >= 150); /* libcurl waits for 200 ms, or before 8.17 for half of the time */
     driver_free(driver);
     black_hole_close(&hole);
     server_stop(server);
@@ -1452,15 +1452,21 @@ static void test_unacknowledged(void **state)
     struct ais_target target = target_at(server);
     struct result result;
     unsigned ms = 0;
-    socklen_t len = sizeof(ms);
+    unsigned sockets = 0;
     size_t i;
 
     (void) state;
     fetch(driver, &result, &target, credential, "/x");
-    DRIVE_UNTIL(driver, server->connections == 1 && driver_watched(driver) == 1);
-    for (i = 0; driver->watches[i].events == 0; i++) {
+    DRIVE_UNTIL(driver, server->connections == 1 && driver_watched(driver) > 0);
+    for (i = 0; i < DRIVER_SOCKETS; i++) {
+        socklen_t len = sizeof(ms);
+
+        /* Since 8.20 libcurl has something else to be watched, by which its threads wake it up. */
+        if (driver->watches[i].events != 0) {
+            sockets += getsockopt(driver->watches[i].fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, &len) == 0;
+        }
     }
-    assert_int_equal(getsockopt(driver->watches[i].fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, &len), 0);
+    assert_int_equal(sockets, 1);
     assert_int_equal(ms, 10000);
     driver_free(driver);
     server_stop(server);
@@ -1487,7 +1493,7 @@ static void test_timeout_in_line(void **state)
     }
     DRIVE_UNTIL(driver, others[0].done && others[1].done && others[2].done);
     for (i = 0; i < COUNT(others); i++) {
-        expect_fault(&others[i], AIS_FAULT_TIMEOUT, "timeout of 150 ms passed before the request could be sent");
+        expect_fault(&others[i], AIS_FAULT_TIMEOUT, ""); /* libcurl may be the first to see it, on a busy machine */
         expect_elapsed(&others[i], 150);
         assert_int_equal(others[i].calls, 0);
     }
@@ -1535,6 +1541,7 @@ static void test_name_resolution_stalls(void **state)
     struct result result;
     struct result dropped;
     int64_t start;
+    int stalled;
 
     (void) state;
     resolver_stalls = true;
@@ -1549,12 +1556,13 @@ static void test_name_resolution_stalls(void **state)
     target.connect_timeout = 5000;
     fetch(driver, &result, &target, credential, "/x");
     fetch(driver, &dropped, &target, credential, "/x");
-    DRIVE_UNTIL(driver, resolver_threads == 3);
+    DRIVE_UNTIL(driver, resolver_threads >= 3); /* since 8.20 libcurl asks for each family by itself */
     start = clock_ms();
     ais_fetch_cancel(dropped.fetch);
+    stalled = resolver_threads;
     driver_free(driver);
-    assert_true(clock_ms() - start < 100);
-    assert_int_equal(resolver_threads, 3);
+    assert_true(clock_ms() - start < 1000);
+    assert_true(resolver_threads >= stalled);
 
     resolver_stalls = false;
     while (resolver_threads > 0) {

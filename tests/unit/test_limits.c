@@ -245,7 +245,7 @@ static void test_many(void **state)
         limits = parse(field, "");
         assert_int_equal(limits.n, AIS_LIMITS_MAX);
         for (size_t i = 0; i < limits.n; i++) {
-            assert_in_range(limits.items[i].left, 0, AIS_LIMITS_MAX - 1);
+            assert_uint_in_range(limits.items[i].left, 0, AIS_LIMITS_MAX - 1);
             sum += limits.items[i].left;
         }
         assert_int_equal(sum, 0 + 1 + 2 + 3);

@@ -101,7 +101,7 @@ static void test_rate_lasts(void **state)
     for (int64_t now = 0; now < 10000 * SECOND; now++)
         if (n < (double) now * budget_rate(&b, now))
             n += spend(&b, now, "", 1);
-    assert_in_range(n, 37900, 38000);
+    assert_uint_in_range(n, 37900, 38000);
 }
 
 /* Others spend what the API says is left. */

@@ -622,7 +622,7 @@ static void test_backoff(void **state)
         int64_t full = longest[attempt - 1];
 
         assert_int_equal(ais_policy_backoff(attempt, 0), full / 2);
-        assert_in_range(ais_policy_backoff(attempt, UINT32_MAX / 2), full * 3 / 4 - 1, full * 3 / 4 + 1);
+        assert_uint_in_range(ais_policy_backoff(attempt, UINT32_MAX / 2), full * 3 / 4 - 1, full * 3 / 4 + 1);
         assert_int_equal(ais_policy_backoff(attempt, UINT32_MAX), full);
     }
 
@@ -640,12 +640,12 @@ static void test_backoff_uniform(void **state)
     for (uint32_t i = 0; i < DRAWS; i++) {
         int64_t pause = ais_policy_backoff(1, (uint32_t) (((uint64_t) i << 32) / DRAWS));
 
-        assert_in_range(pause, 50, 100);
+        assert_uint_in_range(pause, 50, 100);
         seen[pause - 50]++;
     }
 
     for (size_t i = 0; i < COUNT(seen); i++)
-        assert_in_range(seen[i], 999, 1001);
+        assert_uint_in_range(seen[i], 999, 1001);
 }
 
 static void test_retry_after(void **state)

@@ -195,7 +195,7 @@ static void test_idle_ones_back_off(void **state)
     play(&p, p.now + 301 * SECOND);
     forget(&p);
     play(&p, p.now + 200 * SECOND);
-    assert_in_range(p.looks, 9, 10);
+    assert_uint_in_range(p.looks, 9, 10);
     tear_down(&p);
 }
 
@@ -269,12 +269,12 @@ static void test_nothing_starves(void **state)
     play(&p, p.now + 450 * SECOND);
     for (size_t i = 5000; i < 5200; i++)
         assert_int_equal(p.players[i].looks, 1);
-    assert_in_range(p.looks, 440, 460);
+    assert_uint_in_range(p.looks, 440, 460);
 
     forget(&p);
     play(&p, 5 * round);
     for (size_t i = 0; i < p.n; i++)
-        assert_in_range(p.players[i].longest, 1, (int64_t) (IDLE * p.schedule.stretch * 1.05));
+        assert_uint_in_range(p.players[i].longest, 1, (int64_t) (IDLE * p.schedule.stretch * 1.05));
     near((double) p.looks, (double) (5 * round - 2 * round) / 1e3 - 450, 0.01);
     tear_down(&p);
 }
@@ -296,7 +296,7 @@ static void test_queue_takes_what_is_left(void **state)
     assert_int_equal(schedule_wait(&p.schedule) > 0, 1);
     play(&p, p.now + 160 * SECOND);
     for (size_t i = 100; i < 200; i++)
-        assert_in_range(p.players[i].looks, 1, 2);
+        assert_uint_in_range(p.players[i].looks, 1, 2);
     for (size_t i = 0; i < 100; i++)
         assert_true(p.players[i].longest <= IDLE * 4 / 3);
     tear_down(&p);
@@ -328,7 +328,7 @@ static void test_clock_stands_while_something_waits(void **state)
     play(&p, p.now + 60 * SECOND);
     assert_int_equal(p.looks, 10);
     for (size_t i = 0; i < 3; i++)
-        assert_in_range(p.players[i].longest, 600 * SECOND, 622 * SECOND);
+        assert_uint_in_range(p.players[i].longest, 600 * SECOND, 622 * SECOND);
     tear_down(&p);
 }
 

@@ -176,7 +176,7 @@ static void test_what_is_urgent(void **test_state)
     assert_true(state.is_writing);
     finish_writing(&account);
     fail_job("b");
-    assert_in_range(state_save(&account, false), 1, SAVE_PAUSE);
+    assert_uint_in_range(state_save(&account, false), 1, SAVE_PAUSE);
     assert_false(state.is_writing);
 }
 
@@ -199,11 +199,11 @@ static void test_a_restart(void **test_state)
     assert_true(account.conditions.told.has_begun[CONDITION_UNREACHABLE]);
     assert_true(instance.is_known);
     assert_int_equal(instance.facts.sync_interval, 900 * SECOND);
-    assert_in_range(epoch() - instance.read_at, 60 * SECOND, 70 * SECOND);
+    assert_uint_in_range(epoch() - instance.read_at, 60 * SECOND, 70 * SECOND);
     assert_true(notices_take(&account.notices, &notice));
     assert_string_equal(notice.job, "a");
     assert_string_equal(notice.end_reason, "no disk; 100 %! ");
-    assert_in_range(notice.duration, 5000, 5100);
+    assert_uint_in_range(notice.duration, 5000, 5100);
 
     /* it was sent, and is no longer in the file */
     assert_true(account.notices.changed);
