@@ -176,8 +176,10 @@ void account_sweep(account_t *account) {
 }
 
 void account_free(account_t *account) {
-  while (account->first != NULL)
-    poll_remove(account->first);
+  for (poll_t *poll = account->first, *next; poll != NULL; poll = next) {
+    next = poll->next;
+    poll_remove(poll);
+  }
   sfree(account->notices.all);
   ais_credential_free(account->credential.secret);
   selection_free(&account->discover.selection);

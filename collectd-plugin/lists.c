@@ -496,6 +496,7 @@ static int64_t list_poll(list_t *list) {
     return wait;
 
   if (list->began_at == 0) {
+    DEBUG("aisearch plugin: %s%s: round begins", account->name, list->label);
     discovery_begin(&list->discovery);
     list->began_at = now;
     list->failed = false;

@@ -57,19 +57,15 @@ int selection_add(selection_t *selection, const char *text, char *error,
 bool selection_has(const selection_t *selection, const char *name) {
   const selection_entry_t *entry = selection->entries;
 
-  if (entry == NULL)
-    return true;
   while (entry != NULL && regexec(&entry->regex, name, 0, NULL, 0) != 0)
     entry = entry->next;
-  return (entry != NULL) != selection->ignore;
+  return selection->entries == NULL || (entry != NULL) != selection->ignore;
 }
 
 void selection_free(selection_t *selection) {
-  while (selection->entries != NULL) {
-    selection_entry_t *next = selection->entries->next;
-
-    regfree(&selection->entries->regex);
-    free(selection->entries);
-    selection->entries = next;
+  for (selection_entry_t *entry; (entry = selection->entries) != NULL;) {
+    selection->entries = entry->next;
+    regfree(&entry->regex);
+    free(entry);
   }
 }
