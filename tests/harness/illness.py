@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 
-from . import http2, stall
+from . import http2, net, stall
 from .edge import Certificates
 
 Script = list[dict]  # see harness.stall
@@ -97,7 +97,12 @@ class Upstream:
         return f"{'https' if self._illness.tls else 'http'}://{host}:{self._port}{BASE}"
 
     def fall_ill(self) -> None:
-        """Requests and connections from now on are for the worse; connections that nobody uses now are closed."""
+        """
+        Requests and connections from now on are for the worse; connections that nobody uses now are closed. On a busy
+        machine the peer may have an answer before we wait for its next request, which would come to a bad end.
+        """
+        with contextlib.suppress(AssertionError):
+            net.wait_until(self._rests, 2)
         self.ill = True
         if self._illness.listens == "no":
             self._server.refuse()
@@ -106,6 +111,10 @@ class Upstream:
         for connection in self._server.connections:
             if connection.idle:
                 connection.shut()
+
+    def _rests(self) -> bool:
+        return all(connection.idle for connection in self._server.connections
+                   if connection.well and connection.sock.fileno() != -1)
 
     def recover(self) -> None:
         self.ill = False
@@ -124,6 +133,7 @@ class Upstream:
     def _serve(self, connection: stall.Connection) -> None:
         self._gate.wait()
         born_ill = self.ill
+        connection.well = not born_ill
         if born_ill and self._illness.greets is not None:
             connection.play(self._illness.greets)
             return
