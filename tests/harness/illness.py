@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 
-from . import http2, stall
+from . import http2, net, stall
 from .edge import Certificates
 
 Script = list[dict]  # see harness.stall
@@ -97,7 +97,12 @@ class Upstream:
         return f"{'https' if self._illness.tls else 'http'}://{host}:{self._port}{BASE}"
 
     def fall_ill(self) -> None:
-        """From now on new requests and connections fail; idle connections are closed."""
+        """
+        From now on new requests and connections fail; idle connections are closed. Waits first until all connections are
+        idle: on a busy machine the peer may have its response before this end waits for the next request.
+        """
+        with contextlib.suppress(AssertionError):
+            net.wait_until(self._rests, 2)
         self.ill = True
         if self._illness.listens == "no":
             self._server.refuse()
@@ -106,6 +111,10 @@ class Upstream:
         for connection in self._server.connections:
             if connection.idle:
                 connection.shut()
+
+    def _rests(self) -> bool:
+        return all(connection.idle for connection in self._server.connections
+                   if connection.well and connection.sock.fileno() != -1)
 
     def recover(self) -> None:
         self.ill = False
@@ -124,6 +133,7 @@ class Upstream:
     def _serve(self, connection: stall.Connection) -> None:
         self._gate.wait()
         born_ill = self.ill
+        connection.well = not born_ill
         if born_ill and self._illness.greets is not None:
             connection.play(self._illness.greets)
             return

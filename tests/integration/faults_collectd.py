@@ -20,7 +20,7 @@ INTERVAL = 1.0 * SLOWNESS ** 0.5
 
 # Between look-ups: long enough for a busy machine to look at all of them within nine tenths of it; and for those few
 # that want to be left alone for long, which have a collectd of their own.
-LOOKS = {False: 4.0 * SLOWNESS ** 0.5, True: INTERVAL}
+LOOKS = {False: 4.0 * SLOWNESS ** 0.5, True: 2 * INTERVAL}
 STALL_TIMEOUT = 2.0 * SLOWNESS ** 0.5
 
 # A job that was never read when its upstream falls ill, and one that was.

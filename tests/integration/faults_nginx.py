@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 import re
 import threading
+import time
 from collections.abc import Iterable
 
 import gateway
@@ -140,6 +141,7 @@ def _fall_ill(server: Nginx, cells: list[Cell], upstreams: dict[str, Upstream]) 
     for upstream in upstreams.values():
         upstream.heads.clear()
         upstream.fall_ill()
+    time.sleep(1.1)  # libcurl 8.23 takes a connection for alive that was so a second ago, and these have been closed
     held = [cell for cell in cells if cell.state == "waiters" and can_be_held(cell.behaviour)]
     _ask(server, [cell for cell in cells if cell not in held])
 
