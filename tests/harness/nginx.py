@@ -282,6 +282,10 @@ class Nginx:
     def error_log(self) -> str:
         return _text(self.prefix / "error.log")
 
+    def warnings(self) -> list[str]:
+        """Of the error log, but for those about a budget that is meant for tests."""
+        return [line for line in self.error_log().splitlines() if "[warn]" in line and '"budget" allows' not in line]
+
     def access_log(self, name: str = "access.log") -> list[str]:
         """
         Returns the lines of an access log. nginx writes a line shortly after the response, so wait for it with
