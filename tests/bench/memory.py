@@ -93,7 +93,7 @@ def churn(bench) -> list[Line]:
             for _ in range(parts):
                 failed += client(server.ports["SPREAD"], TARGET, "-c", 64, "-n", lookups // parts, "-j", jobs).failed
                 seen.append((sum(map(net.rss, server.workers())), server.get("/aisearch_status").json()["zone"]))
-            warnings = server.error_log().count("[warn]")
+            warnings = len(server.warnings())
     # The first quarter fills pools, arenas and the zone. After it a worker may yet get more of the connections at once
     # than ever before, which takes some memory, but not for each look-up.
     (rss_before, zone_before), (rss, zone) = seen[0], seen[-1]

@@ -282,6 +282,10 @@ class Nginx:
     def error_log(self) -> str:
         return _text(self.prefix / "error.log")
 
+    def warnings(self) -> list[str]:
+        """Of the error log, but for those about a budget that is meant for tests."""
+        return [line for line in self.error_log().splitlines() if "[warn]" in line and '"budget" allows' not in line]
+
     def access_log(self, name: str = "access.log") -> list[str]:
         """Lines of an access log. nginx writes one a moment after the answer: wait for it with net.wait_until()."""
         return _text(self.prefix / name).splitlines()

@@ -307,7 +307,7 @@ def test_where_the_plain_form_has_no_route_any_more_the_account_goes_over_to_the
     for number in range(10):
         server.get(target(f"job-{number}"))
     assert simulator.count() == 12
-    warnings = [line for line in server.error_log().splitlines() if "[warn]" in line]
+    warnings = server.warnings()
     assert len(warnings) == 1 and "namespaces/default" in warnings[0]
     server.reload()
     simulator.forms()

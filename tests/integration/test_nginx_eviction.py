@@ -173,7 +173,7 @@ def test_where_all_was_asked_for_again_the_least_recently_used_make_way(nginx, s
     assert ask(server, jobs(new), 200) == ["HIT"] * 20
     assert ask(server, jobs(reversed(old[-50:]))) == ["HIT"] * 50
     assert ask(server, jobs(old[:50])) == ["MISS"] * 50
-    assert server.error_log().count("[warn]") == 0
+    assert len(server.warnings()) == 0
 
 
 # What is not there, and what fails.
