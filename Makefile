@@ -112,7 +112,7 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIB) $(BUILD)/flags
 	    $(LDFLAGS) $$(sed -n 's,^/\* LDFLAGS: \(.*\) \*/$$,\1,p' $<) $(LIB) $(PKG_LIBS) -lcmocka -lpthread
 
 # (what is not pure of the plugin, with the stub of the daemon)
-$(BUILD)/unit/test_state $(BUILD)/unit/test_discovery: override CPPFLAGS += $(COLLECTD_CFLAGS)
+$(BUILD)/unit/test_state $(BUILD)/unit/test_discovery $(BUILD)/unit/test_discovery_faults: override CPPFLAGS += $(COLLECTD_CFLAGS)
 
 # ---- collectd plugin: of its symbols only module_register is there for all ------------------------------------------
 

@@ -1,6 +1,6 @@
 """
 A day of a collectd that watches 300 instances of the simulator, whose clock is accelerated by the same factor as
-collectd's intervals are shortened. tests/unit/test_fleet.c simulates the same day on a fake clock.
+collectd's intervals are shortened. tests/unit/test_scenario_fleet.c simulates the same day on a fake clock.
 """
 
 import pathlib

@@ -66,10 +66,11 @@ measure() {
     ' "$report"
 }
 
-for name in str utf8 resource refusal job policy budget sf limits form rotation breaker witness allowance \
+for name in str utf8 resource refusal job policy sf limits form rotation breaker witness allowance \
     connection negotiation event_stream exposition; do
     (measure "$name" "$name") || status=1
 done
 (measure answer answer answer_error answer_instance) || status=1
+(measure budget budget budget_limits budget_reload budget_part) || status=1
 
 exit $status
