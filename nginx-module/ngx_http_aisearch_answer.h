@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * What is asked of the API, its answer or why there is none, and an answer that
- * many requests share.
+ * What a request asks the API for, the answer or the reason why there is none,
+ * and an answer shared by many requests.
  */
 
 
@@ -20,11 +20,11 @@
 #include "ngx_http_aisearch_clock.h"
 
 
-/* of the entity tag without its quotes: 64 bits in hexadecimal */
+/* an entity tag without quotes: 64 bits in hexadecimal */
 #define NGX_HTTP_AISEARCH_ETAG_LEN  16
 
 
-/* what is asked for, within an account */
+/* the key of an entry: an account and a path within it */
 
 typedef struct {
     uint32_t                   hash;
@@ -33,7 +33,7 @@ typedef struct {
 } ngx_http_aisearch_key_t;
 
 
-/* what a request asks for; it consists of views into the request's memory */
+/* a resource and its key; both point into the memory of the request */
 
 typedef struct {
     struct ais_resource                resource;
@@ -42,8 +42,8 @@ typedef struct {
 
 
 /*
- * Where the verdict has a fault and may not be passed on, there is neither
- * status nor body.  "failure" is the fault for which a stale answer is served.
+ * If the verdict has a fault and is not to be passed on, status and body are
+ * not set.  "failure" is the fault because of which a stale answer is served.
  */
 
 typedef struct {
@@ -55,16 +55,16 @@ typedef struct {
     ngx_http_aisearch_time_t   asked;
     ngx_http_aisearch_time_t   fetched;
     ngx_msec_t                 fetch_time;
-    ngx_msec_t                 upstream_age; /* how old it was when it came */
-    ngx_msec_t                 retry_after;  /* from fetched on, 0 for none */
+    ngx_msec_t                 upstream_age; /* age on arrival */
+    ngx_msec_t                 retry_after;  /* after "fetched"; 0: none */
 } ngx_http_aisearch_answer_t;
 
 
-/* what a stream sends of an answer */
+/* events that a stream sends */
 
 typedef enum {
     NGX_HTTP_AISEARCH_EVENT_MESSAGE = 0,
-    NGX_HTTP_AISEARCH_EVENT_END,       /* the last state, and that it is */
+    NGX_HTTP_AISEARCH_EVENT_END,       /* the final state */
     NGX_HTTP_AISEARCH_EVENT_FAULT,
     NGX_HTTP_AISEARCH_EVENT_RECOVERED,
     NGX_HTTP_AISEARCH_EVENTS
@@ -72,8 +72,8 @@ typedef enum {
 
 
 /*
- * In a pool of its own, which goes with the last request that refers to it.
- * Events are written once, when the first stream needs them.
+ * Lives in its own pool, which is destroyed with the last reference.  The text
+ * of an event is created when the first stream needs it.
  */
 
 typedef struct {
@@ -87,29 +87,29 @@ typedef struct {
 #pragma GCC visibility push(hidden)
 
 
-/* an empty one, with one reference, which is the caller's; NULL: no memory */
+/* returns an empty answer, the caller owns its reference; NULL: no memory */
 ngx_http_aisearch_shared_answer_t *ngx_http_aisearch_answer_create(void);
 
-/* "answer" becomes a fault; "retry_after" in ms, 0 for none */
+/* turns "answer" into a fault; "retry_after" is in ms, 0: none */
 void ngx_http_aisearch_answer_fail(ngx_http_aisearch_answer_t *answer,
     enum ais_fault fault, ngx_msec_t retry_after);
 
-/* "sa" becomes what the API answered; without memory, an internal fault */
+/* copies a response of the API to "sa"; no memory: sets an internal fault */
 void ngx_http_aisearch_answer_copy(ngx_http_aisearch_shared_answer_t *sa,
     const struct ais_response *response, struct ais_verdict *verdict);
 
-/* a reference that goes with "pool" */
+/* takes a reference that is released with "pool"; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_answer_share(ngx_http_aisearch_shared_answer_t *sa,
     ngx_pool_t *pool);
 
-/* gives up the caller's reference; NULL is none */
+/* releases a reference; "data" is a shared answer, or NULL */
 void ngx_http_aisearch_answer_release(void *data);
 
-/* event: of "sa", which it stays part of; NULL: no memory */
+/* event: returns the text, which belongs to "sa"; NULL: no memory */
 ngx_str_t *ngx_http_aisearch_event_text(ngx_http_aisearch_shared_answer_t *sa,
     ngx_http_aisearch_event_e event);
 
-/* how old a response was when it came, in ms, as the upstream says */
+/* returns the age of a response on arrival in ms, from its headers */
 ngx_msec_t ngx_http_aisearch_answer_upstream_age(
     const struct ais_response *response);
 
@@ -128,7 +128,7 @@ ngx_http_aisearch_key_equal(ngx_http_aisearch_key_t *a,
 }
 
 
-/* of the HTTP response to a client */
+/* returns the status code of the response to the client */
 
 static ngx_inline ngx_uint_t
 ngx_http_aisearch_answer_status(ngx_http_aisearch_answer_t *answer)
@@ -139,7 +139,7 @@ ngx_http_aisearch_answer_status(ngx_http_aisearch_answer_t *answer)
 }
 
 
-/* how old it is, what it was when it came included */
+/* returns the age in ms, including the age on arrival */
 
 static ngx_inline ngx_http_aisearch_time_t
 ngx_http_aisearch_answer_age(ngx_http_aisearch_answer_t *answer)

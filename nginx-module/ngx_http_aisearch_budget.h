@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The budget of a credential: how many calls may be sent to the API.  All
- * accounts with that credential share it, and all workers.
+ * The budget of a credential limits the calls to the API.  It is shared by all
+ * accounts with this credential and by all workers.
  */
 
 
@@ -13,68 +13,68 @@
 #include "ngx_http_aisearch_conf.h"
 
 
-/* ms for which a worker believes what it knows of the budget */
+/* how long a worker caches the stretch of the budget, in ms */
 #define NGX_HTTP_AISEARCH_STRETCH     100
 
 
 /*
- * Refreshes for those who watch: when the next one may begin, and which worker
- * has waited longest for it; ms of ais_clock().
+ * The turn to refresh a watched entry: when the next refresh may begin, and the
+ * worker that has waited longest for it; times are ms of ais_clock().
  */
 
 typedef struct {
     int64_t                        next;
-    int64_t                        due;     /* what that worker waits with */
-    int64_t                        claimed; /* when it said so; 0: none did */
+    int64_t                        due;     /* of that worker's entry */
+    int64_t                        claimed; /* when it claimed; 0: no claim */
     ngx_pid_t                      worker;
 } ngx_http_aisearch_turn_t;
 
 
-/* what this process watches, by when it is due */
+/* watches of this process, ordered by the time when they are due */
 
 typedef struct {
     ngx_rbtree_t                   tree;
     ngx_rbtree_node_t              sentinel;
     ngx_event_t                    timer;
-    int64_t                        taken;   /* "next" of the turn had last */
+    int64_t                        taken;   /* turn->next after our last turn */
 } ngx_http_aisearch_pace_t;
 
 
 /*
- * The budget of a credential.  Slots, and the records of accounts, are found
- * again over a reload, and used by all workers whose configuration names them.
- * One that no living worker can know may be taken for another name, once there
- * are no unused ones left, the one that was named longest ago first: until then
+ * The budget of a credential, in shared memory.  Slots and the records of
+ * accounts survive a reload and are used by all workers whose configuration
+ * names them.  Once no unused slot is left, a slot that no living worker can
+ * know is given to another name, the one named longest ago first; until then
  * the budget remembers what was spent.
  */
 
 typedef struct {
-    uint32_t                       named;   /* by that configuration last */
-    uint32_t                       taken;   /* how often it was */
+    uint32_t                       named;   /* last generation that named it */
+    uint32_t                       taken;   /* times given to a name */
     struct ais_budget              budget;
-    struct ais_budget              part;    /* that newcomers have of it */
+    struct ais_budget              part;    /* the newcomers' part */
     ngx_http_aisearch_turn_t       turn;
 } ngx_http_aisearch_slot_t;
 
 
-/* as this process sees it */
+/* the budget as seen by this process */
 
 struct ngx_http_aisearch_budget_s {
     ngx_slab_pool_t               *shpool;
     ngx_http_aisearch_slot_t      *slot;
-    struct ais_budget             *budget;     /* of the slot, under the */
-    struct ais_budget             *part;       /* mutex of shpool */
+    struct ais_budget             *budget;     /* in the slot, protected by */
+    struct ais_budget             *part;       /* the mutex of shpool */
 
     struct ais_budget_limit        limits[AIS_BUDGET_LIMITS];
     uint32_t                       reserves[AIS_BUDGET_LIMITS]; /* percent */
     ngx_uint_t                     nlimits;
     ngx_msec_t                     hold;
 
-    /* fetches of this process that have not sent a request; [1]: newcomers */
+    /* fetches of this process without a request sent yet; [1]: newcomers */
     int64_t                        unsent[2];
 
     double                         stretch;
-    ngx_msec_t                     stretched;        /* when that was right */
+    ngx_msec_t                     stretched;        /* when computed */
     ngx_msec_t                     warned[2];
 
     ngx_http_aisearch_pace_t       pace;
@@ -83,7 +83,7 @@ struct ngx_http_aisearch_budget_s {
 
 typedef struct {
     uint32_t                       left;
-    uint32_t                       newcomers; /* of these, for newcomers */
+    uint32_t                       newcomers; /* of these, usable by them */
     double                         share;
     ngx_msec_t                     wait;
     ngx_msec_t                     closed;
@@ -96,24 +96,26 @@ typedef struct {
 #pragma GCC visibility push(hidden)
 
 
-/* in the master, for a configuration that is in force from now on */
+/* called in the master when a configuration takes effect */
 void ngx_http_aisearch_budget_begin(ngx_http_aisearch_budget_t *b);
 
 /*
- * ms until a fetch may begin, 0 for now: no more of them than can be sent, so
- * that not all of a flood wait where none gets as far as that.
+ * Returns ms until a fetch may begin, 0: now.  No more fetches begin than can
+ * send a request: in a flood, the rest is refused at once instead of waiting
+ * for a call until the timeout.
  */
 ngx_msec_t ngx_http_aisearch_budget_wait(ngx_http_aisearch_budget_t *b,
     ngx_uint_t newcomer);
 
-/* as budget_wait(); logs it once a minute if a fetch has to wait */
+/* the same as budget_wait(), but logs a wait, at most once a minute */
 ngx_msec_t ngx_http_aisearch_budget_check(
     ngx_http_aisearch_account_t *account, ngx_uint_t newcomer);
 
-/* what the API says of its own limits, which others may spend as well */
+/* applies the API's rate limit headers, which include calls of others */
 void ngx_http_aisearch_budget_observe(ngx_http_aisearch_budget_t *b,
     const struct ais_response *response);
 
+/* recomputes the stretch, under the mutex */
 double ngx_http_aisearch_budget_new_stretch(ngx_http_aisearch_budget_t *b);
 
 void ngx_http_aisearch_budget_snapshot(ngx_http_aisearch_budget_t *b,
@@ -123,7 +125,7 @@ void ngx_http_aisearch_budget_snapshot(ngx_http_aisearch_budget_t *b,
 #pragma GCC visibility pop
 
 
-/* by how much refreshes are slowed down; on each look-up, so without a lock */
+/* the factor that slows refreshes down; used by each lookup, hence lockless */
 
 static ngx_inline double
 ngx_http_aisearch_budget_stretch(ngx_http_aisearch_budget_t *b)

@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The clock of a worker, which nobody sets: the time of the present turn of
- * its event loop.  Where that is too early, as for a call that ends in this
- * turn, ais_clock() tells the exact one.
+ * The monotonic clock of a worker: the cached time of the current event loop
+ * iteration.  Where the cached time would be too early, for example at the end
+ * of a call, ais_clock() returns the exact time.
  */
 
 
@@ -31,8 +31,8 @@ ngx_http_aisearch_now(void)
 
 
 /*
- * How long ago that was, in ms.  The clock of a busy worker stands still, so
- * that what another worker did may lie in its future.
+ * Returns the ms elapsed since "then".  The cached time of a busy worker lags
+ * behind, so an event in another worker may appear to be in the future.
  */
 
 static ngx_inline ngx_http_aisearch_time_t
@@ -46,7 +46,7 @@ ngx_http_aisearch_time_since(ngx_http_aisearch_time_t then)
 }
 
 
-/* once a minute */
+/* returns 1 at most once a minute */
 
 static ngx_inline ngx_uint_t
 ngx_http_aisearch_may_warn(ngx_msec_t *warned)

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The configuration: what its directives fill in, and their functions.
+ * The configuration structures and the functions that set them up.
  */
 
 
@@ -26,7 +26,7 @@
 #include "ngx_http_aisearch_stats.h"
 
 
-/* of an account */
+/* of the name of an account */
 #define NGX_HTTP_AISEARCH_NAME_MAX  128
 
 
@@ -43,36 +43,36 @@ struct ngx_http_aisearch_main_conf_s {
     ngx_array_t                    nets;      /* ngx_http_aisearch_net_t * */
     ngx_shm_zone_t                *shm_zone;  /* of the cache */
     ngx_shm_zone_t                *shared_zone;
-    ngx_shm_zone_t                *limit_zone; /* where there is a limit */
-    ngx_uint_t                     limits;     /* there is */
+    ngx_shm_zone_t                *limit_zone; /* NULL: no limits */
+    ngx_uint_t                     limits;     /* aisearch_limit_fetches used */
     uint32_t                       generation; /* of this configuration */
     int64_t                        loaded;     /* s since the epoch */
 };
 
 
-/* which credential of an account is in use, as this process sees it */
+/* the credential of an account in use, as seen by this process */
 
 typedef struct {
     struct ais_rotation           *shared;
     struct ais_witness            *witness;
     uint32_t                       generation;  /* of this configuration */
-    struct ais_rotation            own;   /* for when another is in force */
-    ngx_msec_t                     looked;      /* at the files */
-    ngx_msec_t                     warned;      /* of missing permissions */
+    struct ais_rotation            own;         /* if superseded by a reload */
+    ngx_msec_t                     looked;      /* last check of the files */
+    ngx_msec_t                     warned;      /* about permissions */
 } ngx_http_aisearch_rotation_t;
 
 
-/* one that an "instance" directive allows */
+/* an instance allowed by an "instance" directive */
 
 typedef struct {
-    struct ais_str                 namespace;      /* "": the default one */
+    struct ais_str                 namespace;      /* "": default */
     struct ais_str                 instance;
 } ngx_http_aisearch_allowed_t;
 
 
 /*
- * One credential, or two that take turns, and one account of the API: an
- * "aisearch_account" block.
+ * An "aisearch_account" block: an account of the API, with one credential, or
+ * two to rotate between.
  */
 
 struct ngx_http_aisearch_account_s {
@@ -80,10 +80,10 @@ struct ngx_http_aisearch_account_s {
 
     ngx_str_t                      account_id;
     ngx_str_t                      email;
-    ngx_str_t                      files[AIS_SLOTS]; /* of tokens, or keys */
+    ngx_str_t                      files[AIS_SLOTS]; /* with tokens or keys */
     ngx_uint_t                     nfiles;
     ngx_uint_t                     keys;
-    ngx_array_t                   *instances; /* that it allows; NULL: all */
+    ngx_array_t                   *instances; /* allowed; NULL: all */
     ngx_str_t                      api_url;
     ngx_msec_t                     connect_timeout;
     ngx_msec_t                     timeout;
@@ -96,7 +96,7 @@ struct ngx_http_aisearch_account_s {
     uint32_t                       reserves[AIS_BUDGET_LIMITS]; /* percent */
     ngx_uint_t                     nlimits;
 
-    struct ais_target              target;         /* has no gate */
+    struct ais_target              target;         /* without a gate */
 
     /* [1]: for newcomers; [][1]: for quick probes */
     struct ais_gate                gates[2];
@@ -107,7 +107,7 @@ struct ngx_http_aisearch_account_s {
 
     ngx_str_t                      prefix;         /* "accounts/ID/" */
     uint64_t                       cache_id;
-    ngx_msec_t                     warned;       /* of an API without routes */
+    ngx_msec_t                     warned;         /* about missing routes */
 
     ngx_shm_zone_t                *zone;           /* of the cache */
     ngx_http_aisearch_net_t       *net;
@@ -116,27 +116,27 @@ struct ngx_http_aisearch_account_s {
     /* in shared memory */
     ngx_slab_pool_t               *shpool;
     ngx_http_aisearch_stats_t     *stats;
-    struct ais_form               *form;           /* under its mutex */
-    struct ais_breaker            *breaker;        /* the same */
+    struct ais_form               *form;           /* protected by mutex */
+    struct ais_breaker            *breaker;        /* protected by mutex */
     ngx_atomic_t                  *renewals;       /* of credentials */
 
     u_char                        *file;
     ngx_uint_t                     line;
     u_char                        *trusted_file;  /* of the directive, */
-    ngx_uint_t                     trusted_line;  /* or else as above */
+    ngx_uint_t                     trusted_line;  /* or the same as above */
 };
 
 
-/* an "aisearch_pass" directive; its account may be defined after it */
+/* an "aisearch_pass" directive; the account may be defined after it */
 
 typedef struct {
     ngx_str_t                      name;
     ngx_http_aisearch_account_t   *account;
     ngx_http_complex_value_t      *resource;  /* NULL: the rest of the URI */
-    ngx_uint_t                     slashes;   /* between its parts; 0: any */
-    ngx_str_t                      location;  /* what the rest begins after */
-    ngx_http_core_srv_conf_t      *server;    /* where that is, */
-    ngx_http_core_loc_conf_t      *clcf;      /* and its own */
+    ngx_uint_t                     slashes;   /* in the resource; 0: any */
+    ngx_str_t                      location;  /* prefix to strip from URI */
+    ngx_http_core_srv_conf_t      *server;    /* server of the location */
+    ngx_http_core_loc_conf_t      *clcf;      /* the location */
 
     u_char                        *file;
     ngx_uint_t                     line;
@@ -146,17 +146,17 @@ typedef struct {
 typedef struct {
     ngx_http_aisearch_pass_t      *pass;
     struct ais_freshness           freshness;
-    ngx_uint_t                     valid_set; /* a bit for each class */
+    ngx_uint_t                     valid_set; /* bit per class */
     ngx_uint_t                     stale_set;
     ngx_array_t                   *bypass;    /* ngx_http_complex_value_t */
     ngx_flag_t                     intercept_errors;
     ngx_http_aisearch_limit_t     *limit;     /* of fetches; NULL: none */
     ngx_uint_t                     limit_status;
-    time_t                         wait;      /* at most; 0: off */
+    time_t                         wait;      /* maximum, in s; 0: off */
     ngx_flag_t                     events;
     ngx_msec_t                     heartbeat;
     ngx_flag_t                     metrics;
-    ngx_uint_t                     watched;   /* waits or events are possible */
+    ngx_uint_t                     watched;   /* waits or events are enabled */
 } ngx_http_aisearch_loc_conf_t;
 
 
@@ -167,10 +167,12 @@ typedef struct {
 
 ngx_http_aisearch_account_t *ngx_http_aisearch_account_find(
     ngx_http_aisearch_main_conf_t *amcf, ngx_str_t *name);
+
+/* whether the account allows the instance of this resource */
 ngx_int_t ngx_http_aisearch_account_allows(ngx_http_aisearch_account_t *account,
     struct ais_resource *res);
 
-/* the whole block, once it is read: what is missing, what does not agree */
+/* checks the whole block for missing and conflicting directives */
 ngx_int_t ngx_http_aisearch_account_init(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account);
 
@@ -187,29 +189,29 @@ char *ngx_http_aisearch_credential_file(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_aisearch_credential_email(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-/* what the block lacks, or NULL */
+/* returns a text that says what the block lacks, or NULL */
 const char *ngx_http_aisearch_credential_missing(
     ngx_http_aisearch_account_t *account);
 
-/* whether accounts have a credential in common, and so a user at the API */
+/* whether two accounts share a credential, and so a user of the API */
 ngx_uint_t ngx_http_aisearch_credential_shared(ngx_http_aisearch_account_t *a,
     ngx_http_aisearch_account_t *b);
 
-/* of the account that "data" is */
+/* frees the credentials of an account; a pool cleanup handler */
 void ngx_http_aisearch_credential_free(void *data);
 
 /* conf */
 
-/* whether a name can be shown as it is, in JSON and to Prometheus */
+/* whether a name needs no escaping in JSON and in Prometheus labels */
 ngx_uint_t ngx_http_aisearch_conf_name_valid(ngx_str_t *name);
 
-/* returns NGX_CONF_ERROR */
+/* logs "text" with the position of the block, and returns NGX_CONF_ERROR */
 char *ngx_http_aisearch_conf_error(ngx_conf_t *cf,
     ngx_http_aisearch_account_t *account, const char *text);
 
 /* loc_conf */
 
-/* as the handler of a location; warns where it has another one */
+/* sets the content handler of a location; warns if it replaces another one */
 char *ngx_http_aisearch_loc_conf_set_handler(ngx_conf_t *cf,
     ngx_str_t *directive, ngx_http_handler_pt handler);
 
@@ -248,7 +250,7 @@ ngx_int_t ngx_http_aisearch_limit_configure(ngx_conf_t *cf,
 
 char *ngx_http_aisearch_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
-/* once all accounts are known: one may be used before its block */
+/* once all accounts are known, as one may be used before its block */
 ngx_int_t ngx_http_aisearch_pass_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf);
 
@@ -277,19 +279,19 @@ void ngx_http_aisearch_net_init(ngx_cycle_t *cycle,
 void ngx_http_aisearch_net_done(ngx_http_aisearch_main_conf_t *amcf);
 struct ais_client *ngx_http_aisearch_net_client(ngx_http_aisearch_net_t *net);
 
-/* loaded: in the master, once a configuration is read */
+/* loaded: logs the versions, called in the master */
 
 void ngx_http_aisearch_loaded(ngx_log_t *log);
 
-/* shared: what outlives the cache, in a small zone of its own */
+/* shared: a small zone for the state that outlives the cache */
 
 ngx_int_t ngx_http_aisearch_shared_configure(ngx_conf_t *cf,
     ngx_http_aisearch_main_conf_t *amcf);
 
-/* in the master, once nothing can fail any more */
+/* called in the master, when the new configuration can no longer fail */
 void ngx_http_aisearch_shared_attach(ngx_http_aisearch_main_conf_t *amcf);
 
-/* in each process, so that the master knows what is still in use */
+/* called in each process, so that the master knows which records are in use */
 void ngx_http_aisearch_shared_enter(ngx_http_aisearch_main_conf_t *amcf);
 
 /* variables */
@@ -308,7 +310,7 @@ ngx_http_aisearch_equal(ngx_str_t *a, ngx_str_t *b)
 }
 
 
-/* in the resource of a pass, or in what it has become */
+/* counts the slashes in the resource of a pass, before or after evaluation */
 
 static ngx_inline ngx_uint_t
 ngx_http_aisearch_slashes(ngx_str_t *s)
@@ -324,7 +326,7 @@ ngx_http_aisearch_slashes(ngx_str_t *s)
 }
 
 
-/* a view of nginx's string for the library */
+/* converts to the string type of the library, without copying */
 
 static ngx_inline struct ais_str
 ngx_http_aisearch_str(ngx_str_t *s)

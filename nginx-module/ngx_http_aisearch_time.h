@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Times of which the difference does not turn negative after 25 days where
- * ngx_msec_t has 32 bits: an entry of the cache may be older.
+ * 64-bit times.  With a 32-bit ngx_msec_t, time differences turn negative after
+ * 25 days, and a cache entry may be older than that.
  */
 
 
@@ -13,13 +13,13 @@
 #include <stdint.h>
 
 
-/* ms, on the clock of ngx_current_msec; with 64 bits, they are the same */
+/* ms on the clock of ngx_current_msec, which is the same if it has 64 bits */
 
 typedef uint64_t  ngx_http_aisearch_time_t;
 typedef int64_t   ngx_http_aisearch_time_diff_t;
 
 
-/* the time with these lowest 32 bits that is nearest to another one */
+/* returns the time nearest to "other" whose lowest 32 bits are "low" */
 
 static inline ngx_http_aisearch_time_t
 ngx_http_aisearch_time_near(ngx_http_aisearch_time_t other, uint32_t low)
