@@ -56,7 +56,7 @@ typedef struct {
     struct ais_rotation           *shared;
     struct ais_witness            *witness;
     uint32_t                       generation;  /* of this configuration */
-    struct ais_rotation            own;         /* after a reload */
+    struct ais_rotation            own;         /* if superseded by a reload */
     ngx_msec_t                     looked;      /* last check of the files */
     ngx_msec_t                     warned;      /* about permissions */
 } ngx_http_aisearch_rotation_t;
@@ -189,7 +189,7 @@ char *ngx_http_aisearch_credential_file(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_aisearch_credential_email(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
-/* returns the name of a missing directive, or NULL */
+/* returns a text that says what the block lacks, or NULL */
 const char *ngx_http_aisearch_credential_missing(
     ngx_http_aisearch_account_t *account);
 
@@ -279,7 +279,7 @@ void ngx_http_aisearch_net_init(ngx_cycle_t *cycle,
 void ngx_http_aisearch_net_done(ngx_http_aisearch_main_conf_t *amcf);
 struct ais_client *ngx_http_aisearch_net_client(ngx_http_aisearch_net_t *net);
 
-/* loaded: logs the configuration in the master once it has been read */
+/* loaded: logs the versions, called in the master */
 
 void ngx_http_aisearch_loaded(ngx_log_t *log);
 

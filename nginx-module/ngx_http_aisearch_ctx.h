@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The context of a request, and what is done with it.
+ * The functions that process a request by its context.
  */
 
 
@@ -15,12 +15,12 @@
 #pragma GCC visibility push(hidden)
 
 
-/* NULL: no memory, or a predicate failed */
+/* NULL: no memory, or evaluation of "aisearch_cache_bypass" failed */
 ngx_http_aisearch_ctx_t *ngx_http_aisearch_ctx_create(ngx_http_request_t *r);
 
 /*
- * Makes the context available until the request is freed; it then leaves its
- * flight.
+ * Keeps the context available until the request is freed, when it also leaves
+ * its flight.  NGX_ERROR: no memory.
  */
 ngx_int_t ngx_http_aisearch_ctx_keep(ngx_http_aisearch_ctx_t *ctx);
 
@@ -39,12 +39,18 @@ ngx_int_t ngx_http_aisearch_limit(ngx_http_aisearch_ctx_t *ctx,
 
 /* response */
 
-/* sends Retry-After if ctx->answer.retry_after is set */
+/*
+ * These send a response and return the result for ngx_http_finalize_request().
+ * ..._refuse() also sends Retry-After if ctx->answer.retry_after is set.
+ */
 ngx_int_t ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, const char *text);
 ngx_int_t ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx);
 
-/* those of a body that is not sent now, but by whom it was redirected here */
+/*
+ * Clears headers that describe another body, set by a handler that redirected
+ * the request here.
+ */
 void ngx_http_aisearch_clear_foreign_headers(ngx_http_request_t *r);
 
 ngx_int_t ngx_http_aisearch_set_cache_status(ngx_http_aisearch_ctx_t *ctx);
@@ -55,47 +61,50 @@ ngx_int_t ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx,
 
 /* watcher */
 
-/* what the request says of waiting and of events; NGX_ERROR: no memory */
+/* sets ctx->watcher if a wait or events are requested; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx);
 
-/* copies what it asks for, before it may begin; NGX_ERROR: no memory */
+/* copies the key, needed before ..._begin(); NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_watcher_set_key(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_key_t *key);
 
 /*
- * Instead of an answer: holds the request, or opens a stream.  NGX_DECLINED:
- * neither, it is answered as any other.
+ * Holds the request or opens a stream, instead of responding.  NGX_DECLINED:
+ * neither, the request is answered as usual.
  */
 ngx_int_t ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx);
 
-/* Vary and Preference-Applied, of any answer */
+/* adds Vary, and Preference-Applied if a wait was requested */
 ngx_int_t ngx_http_aisearch_watcher_set_headers(ngx_http_aisearch_ctx_t *ctx);
 
-/* the client has gone, or the response ends */
+/* the client closed the connection, or the response ends */
 void ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx);
 
-/* its request has gone on without it: then it leaves, and nothing is sent */
+/* returns 1 and leaves the watch if the request was redirected meanwhile */
 ngx_uint_t ngx_http_aisearch_watcher_has_left(ngx_http_aisearch_ctx_t *ctx);
 
-/* the worker's last connections are for its fetches */
+/* returns 1 if the last free connections must be kept for fetches */
 ngx_uint_t ngx_http_aisearch_watcher_no_room(void);
 
 /* scrape */
 
-/* of a request in a location with metrics; NGX_DECLINED: go on */
+/*
+ * Handles a request in a location with metrics.  NGX_DECLINED: continue with
+ * the lookup.
+ */
 ngx_int_t ngx_http_aisearch_scrape_create(ngx_http_aisearch_ctx_t *ctx,
     struct ais_resource *resource);
 
-/* limits how long it stays in its flight; NGX_ERROR: no memory */
+/* limits the wait of the request for its flight; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_scrape_wait(ngx_http_aisearch_ctx_t *ctx);
 
-/* the metrics that ctx->answer makes; NGX_ERROR: no memory */
+/* allocates the metrics of ctx->answer in r->pool; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_scrape_text(ngx_http_aisearch_ctx_t *ctx,
     ngx_str_t *text);
 
 /* stream */
 
-/* NGX_DECLINED: what was asked for is refused, or missing */
+/* NGX_DECLINED: no stream, the answer is a refusal or a 404 */
 ngx_int_t ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx);
 void ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx);
 
@@ -108,8 +117,9 @@ ngx_str_t *ngx_http_aisearch_variables_job_state(enum ais_state state);
 
 
 /*
- * Nobody waits for the answer of a mirror, or of a detached subrequest of njs.
- * Its other subrequests are background ones, too, but have a handler.
+ * Nobody waits for the response to a mirror subrequest, or to a detached
+ * subrequest of njs.  Other njs subrequests run in background as well, but have
+ * a handler.
  */
 
 static ngx_inline ngx_uint_t
@@ -119,7 +129,10 @@ ngx_http_aisearch_unattended(ngx_http_request_t *r)
 }
 
 
-/* of an ordinary request they are for it: those of the access phase, say */
+/*
+ * Headers of a request that was not redirected are kept: they belong to this
+ * response, for example those set in the access phase.
+ */
 
 static ngx_inline void
 ngx_http_aisearch_clear_headers(ngx_http_request_t *r)

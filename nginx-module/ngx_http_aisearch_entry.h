@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * What lies in the zone of the cache: for the files of the cache alone, which
- * hold its mutex in all of these functions.
+ * The contents of the cache zone.  Private to the files of the cache; the
+ * caller of any function here must hold the mutex of the zone.
  */
 
 
@@ -22,7 +22,7 @@ typedef struct ngx_http_aisearch_chunk_s  ngx_http_aisearch_chunk_t;
  * evicted entry must fit any other entry.
  */
 
-/* the smallest one of an entry */
+/* the minimum size of the first block of an entry */
 #define NGX_HTTP_AISEARCH_BLOCK      256
 
 #define NGX_HTTP_AISEARCH_CHUNK  (128 - sizeof(ngx_http_aisearch_chunk_t *))
@@ -34,26 +34,26 @@ struct ngx_http_aisearch_chunk_s {
 };
 
 
-/* what an entry is worth to others, and the queue that it is in */
+/* the value of an entry for eviction, and the queue it is in; best first */
 
 typedef enum {
-    NGX_HTTP_AISEARCH_WATCHED = 0, /* somebody waits for it to change */
-    NGX_HTTP_AISEARCH_AGAIN,       /* asked for again, and not at once */
+    NGX_HTTP_AISEARCH_WATCHED = 0, /* a watcher waits for a change */
+    NGX_HTTP_AISEARCH_AGAIN,       /* requested again some time later */
     NGX_HTTP_AISEARCH_LISTS_AGAIN,
     NGX_HTTP_AISEARCH_ONCE,
     NGX_HTTP_AISEARCH_LISTS_ONCE,
     NGX_HTTP_AISEARCH_MISSING,     /* the API's 404 */
-    NGX_HTTP_AISEARCH_FAILURES,    /* no answer but, at best, why */
+    NGX_HTTP_AISEARCH_FAILURES,    /* no good answer */
     NGX_HTTP_AISEARCH_PENDING,     /* fetched for the first time */
     NGX_HTTP_AISEARCH_RANKS
 } ngx_http_aisearch_rank_e;
 
 
 /*
- * An entry has the last answer, and the failure to get a later one, if any.
+ * An entry stores the last answer and, if a later fetch failed, that failure.
  *
- * An entry and its key are one block; what is left of it takes the beginning
- * of the body.  The rest is in chunks.
+ * An entry and its key share a block; the space left in it holds the beginning
+ * of the body.  The rest of the body is in chunks.
  */
 
 typedef struct {
@@ -62,8 +62,8 @@ typedef struct {
 
     ngx_http_aisearch_chunk_t    *chunks;
     ngx_http_aisearch_time_t      fetched;
-    ngx_http_aisearch_time_t      failed;      /* 0: did not fail since */
-    ngx_http_aisearch_time_t      lease;       /* runs out then; 0: none */
+    ngx_http_aisearch_time_t      failed;      /* 0: no failure since */
+    ngx_http_aisearch_time_t      lease;       /* expiration time; 0: none */
     uint64_t                      waiters;     /* workers to wake */
     uint64_t                      account;     /* cache_id */
     ngx_pid_t                     leader;
@@ -73,7 +73,7 @@ typedef struct {
     uint32_t                      fetch_time;
     uint32_t                      upstream_age; /* ms */
     uint32_t                      retry_after; /* ms */
-    unsigned                      revision:24; /* of the credentials then */
+    unsigned                      revision:24; /* of credentials, at failure */
     unsigned                      rank:8;
 
     u_char                        etag[NGX_HTTP_AISEARCH_ETAG_LEN];
@@ -87,14 +87,14 @@ typedef struct {
     unsigned                      class:3;
     unsigned                      state:3;
 
-    uint32_t                      watched;     /* until then, in seconds */
+    uint32_t                      watched;     /* until, in seconds */
 
     u_char                        data[1];     /* the key, then the body */
 } ngx_http_aisearch_entry_t;
 
 
 typedef struct {
-    ngx_rbtree_t                 *trees;       /* by hash: few levels each */
+    ngx_rbtree_t                 *trees;       /* by hash, to keep them flat */
     ngx_uint_t                    mask;
     ngx_rbtree_node_t             sentinel;
     ngx_queue_t                   queues[NGX_HTTP_AISEARCH_RANKS];
@@ -102,7 +102,7 @@ typedef struct {
     ngx_uint_t                    entries;
     ngx_uint_t                    evictions;
 
-    /* a ring of the hashes of entries whose leases ended last */
+    /* ring buffer: hashes of the entries whose leases ended last */
     uint32_t                      changes[NGX_HTTP_AISEARCH_CHANGES];
     ngx_uint_t                    nchanges;
 } ngx_http_aisearch_shctx_t;
@@ -118,7 +118,7 @@ typedef struct {
 #pragma GCC visibility push(hidden)
 
 
-/* entry: one by one */
+/* entry: operations on a single entry */
 
 void ngx_http_aisearch_entry_insert(ngx_rbtree_node_t *temp,
     ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel);
@@ -134,42 +134,50 @@ void ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
 void ngx_http_aisearch_entry_free_body(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
 
-/* bytes of memory: of an entry without chunks, of chunks, of both */
+/* memory in bytes: of an entry without chunks, of its chunks, of both */
 size_t ngx_http_aisearch_entry_size(size_t key_len);
 size_t ngx_http_aisearch_entry_chunks_size(size_t key_len, size_t body_len);
 size_t ngx_http_aisearch_entry_memory(ngx_http_aisearch_entry_t *e);
 
-/* what the block of an entry has left for the body */
+/* bytes of the body that fit in the block of an entry */
 size_t ngx_http_aisearch_entry_inline_size(size_t key_len);
 
 
-/* eviction: who makes way */
+/* eviction */
 
-/* of an entry with a good answer of this class, or the API's 404 */
+/* the rank of an entry with a good answer of this class, or a 404 */
 ngx_uint_t ngx_http_aisearch_eviction_rank(ngx_http_aisearch_entry_t *e,
     enum ais_class class);
 
-/* as entry_move(), within the share of that rank */
+/* the same as entry_move(), but keeps the rank within its share of the zone */
 void ngx_http_aisearch_eviction_move(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_uint_t rank);
 
-/* marks it as watched, for a while, and keeps it if there is room for such */
+/*
+ * Marks an entry as watched for a limited time, and protects it from eviction
+ * if the share for watched entries has room.
+ */
 void ngx_http_aisearch_eviction_watch(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
 
-/* it was asked for */
+/* records a lookup of an entry */
 void ngx_http_aisearch_eviction_touch(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_msec_t lifetime);
 
+/*
+ * Evicts entries other than "keep" until the share of a rank has room for
+ * "size" bytes.  NGX_DECLINED: no room, for rank PENDING only: all of its
+ * entries are being fetched.
+ */
 ngx_int_t ngx_http_aisearch_eviction_make_way(ngx_http_aisearch_cache_t *c,
     ngx_uint_t rank, size_t size, ngx_http_aisearch_entry_t *keep);
 
-/* memory, for which others make way, but for "keep" */
+/* allocates memory, evicting entries other than "keep" if needed */
 void *ngx_http_aisearch_eviction_alloc(ngx_http_aisearch_cache_t *c,
     size_t size, ngx_http_aisearch_entry_t *keep);
 
 
-/* storage: memory for entries and what they hold */
+/* storage: creates entries and writes their answers */
 
 ngx_http_aisearch_entry_t *ngx_http_aisearch_storage_create(
     ngx_http_aisearch_cache_t *c, ngx_http_aisearch_key_t *key,
@@ -181,7 +189,7 @@ ngx_int_t ngx_http_aisearch_storage_write(ngx_http_aisearch_cache_t *c,
 #pragma GCC visibility pop
 
 
-/* somebody fetches it, and has not been silent for too long */
+/* whether a worker fetches the entry, and has renewed its lease in time */
 
 static ngx_inline ngx_uint_t
 ngx_http_aisearch_lease_held(ngx_http_aisearch_entry_t *e)
@@ -192,7 +200,7 @@ ngx_http_aisearch_lease_held(ngx_http_aisearch_entry_t *e)
 }
 
 
-/* of the answer: what it was when it came, and since */
+/* the age of the answer in ms, including the age on arrival */
 
 static ngx_inline ngx_http_aisearch_time_t
 ngx_http_aisearch_entry_age(ngx_http_aisearch_entry_t *e)

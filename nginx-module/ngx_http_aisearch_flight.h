@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The context of a request, and the flight that it waits for.
+ * The context of a request, and the flight it waits for.
  */
 
 
@@ -32,18 +32,18 @@ typedef struct {
     ngx_msec_t                         lifetime;
     ngx_str_t                          job_id;
 
-    ngx_http_aisearch_watcher_t       *watcher; /* if it wants to be told */
-    struct ais_resource               *scrape; /* that has its metrics read */
-    ngx_http_aisearch_flight_t        *flight; /* that we wait for, if any */
-    ngx_queue_t                        queue;  /* in flight->waiters */
-    ngx_event_t                       *timeout; /* of that, if any */
+    ngx_http_aisearch_watcher_t       *watcher; /* if it waits for a change */
+    struct ais_resource               *scrape;  /* instance to be scraped */
+    ngx_http_aisearch_flight_t        *flight;  /* to wait for, or NULL */
+    ngx_queue_t                        queue;   /* in flight->waiters */
+    ngx_event_t                       *timeout; /* of this wait, or NULL */
 
     unsigned                           bypass:1;
     unsigned                           answered:1;
     unsigned                           refused:1;
     unsigned                           kept:1;
 
-    /* one allocation instead of four */
+    /* embedded, to save allocations */
 
     ngx_buf_t                          buf;
     ngx_table_elt_t                   *cache_control;
@@ -55,39 +55,49 @@ typedef struct {
 #pragma GCC visibility push(hidden)
 
 
-/* what comes of a flight; "sa" is NULL where there was no memory */
+/* called when a flight lands; "sa" is borrowed, NULL: no memory */
 typedef void (*ngx_http_aisearch_flight_pt)(ngx_http_aisearch_key_t *key,
     ngx_http_aisearch_shared_answer_t *sa);
 
 
-/* in a worker: "landed" is called before those who wait get the answer */
+/* called in a worker; "landed" is called before the waiters get the answer */
 void ngx_http_aisearch_flight_init(ngx_http_aisearch_flight_pt landed);
 
 /*
- * The worker is leaving: ends the flights that only refresh what is watched,
- * or all of them, so that other workers take over what they fetch.
+ * The worker is shutting down: ends the flights that only refresh watched
+ * entries, or all flights, so that other workers take over the fetches.
  */
 void ngx_http_aisearch_flight_end(ngx_uint_t all);
 
+/*
+ * Adds the request to the waiters of a flight; "lookup" tells who fetches.
+ * ngx_http_aisearch_resume() is called later.  NGX_ERROR: no memory.
+ */
 ngx_int_t ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
 
 /*
- * Fetches for the cache alone, or, "watched", for those who watch, who end with
- * the process.  NGX_DECLINED: no fetch could be begun.
+ * Starts a fetch without a waiting request, to update the cache; "watched": for
+ * watchers, so that it ends when the worker shuts down.  NGX_DECLINED: no fetch
+ * was started.
  */
 ngx_int_t ngx_http_aisearch_flight_start(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup,
     ngx_uint_t watched);
 
+/* the request no longer waits for its flight, which fetches on for the cache */
 void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
 
-/* leaves, and answers with what is known: the request can wait no longer */
+/*
+ * The wait has timed out: leaves the flight, and responds with a stale answer
+ * or a timeout.
+ */
 void ngx_http_aisearch_flight_give_up(ngx_http_aisearch_ctx_t *ctx);
 
+/* woken by another worker: looks up all followed entries */
 void ngx_http_aisearch_flight_look(void);
 
-/* response: the answer that the request waited for stands in the context */
+/* response: sends the answer in the context to a request that waited for it */
 void ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx);
 
 

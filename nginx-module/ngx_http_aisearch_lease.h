@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Leases: who fetches an entry.
+ * Leases: which worker fetches an entry.
  */
 
 
@@ -20,26 +20,26 @@
 #pragma GCC visibility push(hidden)
 
 
-/* of a leader that still fetches, every NGX_HTTP_AISEARCH_RENEWAL */
+/* a leader that is still fetching calls this every NGX_HTTP_AISEARCH_RENEWAL */
 void ngx_http_aisearch_lease_renew(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key);
 
-/* of a leader that gives up: another may take over */
+/* a leader gives up, another worker may take over */
 void ngx_http_aisearch_lease_release(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key);
 
 
-/* for the files of the cache, which hold its mutex */
+/* private to the files of the cache; the caller holds the mutex of the zone */
 
 void ngx_http_aisearch_lease_take(ngx_http_aisearch_entry_t *e);
 
-/* returns the workers to wake, once the mutex is free */
+/* returns the workers to wake up once the mutex is unlocked */
 uint64_t ngx_http_aisearch_lease_end(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
 
 /*
- * Whether the answer must be dropped: another worker has taken over, or a newer
- * answer is stored.
+ * Whether the answer must be discarded: another worker has taken over, or the
+ * stored answer is newer.
  */
 ngx_uint_t ngx_http_aisearch_lease_lost(ngx_http_aisearch_entry_t *e,
     ngx_http_aisearch_answer_t *answer);

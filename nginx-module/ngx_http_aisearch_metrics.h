@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * What aisearch_status tells: tables of metrics, in the order in which they
- * are told, as JSON and to Prometheus.
+ * The metrics that aisearch_status exposes, as JSON and for Prometheus: tables
+ * in the order of the output.
  */
 
 
@@ -15,7 +15,7 @@
 #include "ngx_http_aisearch_cache.h"
 
 
-/* what the configuration says of an account, to one of its servers */
+/* an account as configured, and the server whose locations are listed */
 
 typedef struct {
     ngx_http_aisearch_account_t           *account;
@@ -24,24 +24,24 @@ typedef struct {
 } ngx_http_aisearch_origin_t;
 
 
-/* what is told of an account, or of a zone */
+/* the values of an account, or of a zone */
 
 typedef struct {
     ngx_str_t                              name;
     ngx_http_aisearch_origin_t             origin;
 
-    ngx_http_aisearch_stats_t              stats; /* latencies added up */
+    ngx_http_aisearch_stats_t              stats; /* latencies cumulative */
     ngx_http_aisearch_budget_snapshot_t    budget;
     ngx_http_aisearch_breaker_snapshot_t   breaker;
     struct ais_rotation                    rotation;
     ngx_uint_t                             watchers;
-    ngx_uint_t                             waits; /* of these */
+    ngx_uint_t                             waits; /* included in watchers */
 
     ngx_http_aisearch_cache_snapshot_t     cache;
 } ngx_http_aisearch_snapshot_t;
 
 
-/* what tells the values of a metric from each other */
+/* the label that distinguishes the values of a metric */
 
 typedef struct {
     const char  *name;
@@ -51,10 +51,10 @@ typedef struct {
 
 
 /*
- * JSON has a metric by its key, in a group or where that is ""; one with a
- * label is an object, or where it has no key, its values are in the group.
- * Prometheus has it by its name, if any, and where there is a head begins a
- * family with it.
+ * In JSON, a metric is a member "key" of the object "group", or of the account
+ * or zone if the group is "".  A metric with a label is an object; without a
+ * key, its values are members of the group.  For Prometheus, a metric is
+ * written if it has a name, and a head starts a new family.
  */
 
 typedef struct {

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * When what is watched is refreshed.
+ * Scheduling of the refreshes of watched entries.
  */
 
 
@@ -16,14 +16,14 @@ typedef struct ngx_http_aisearch_paced_s  ngx_http_aisearch_paced_t;
 
 
 /*
- * It is due, and is not scheduled any more.  Returns 0, or in how many ms its
- * turn comes: then it is scheduled again as it was.
+ * Called when a refresh is due, which is then no longer scheduled.  Returns 0,
+ * or ms until its turn: then it is scheduled again with the same due time.
  */
 typedef ngx_msec_t (*ngx_http_aisearch_paced_pt)(
     ngx_http_aisearch_paced_t *paced);
 
 
-/* part of what is scheduled; zeroed at first */
+/* embedded in a scheduled object; initially zeroed */
 
 struct ngx_http_aisearch_paced_s {
     ngx_rbtree_node_t                 node;
@@ -36,15 +36,15 @@ struct ngx_http_aisearch_paced_s {
 #pragma GCC visibility push(hidden)
 
 
-/* at "due", of ngx_current_msec, and at no other time */
+/* schedules or reschedules; "due" is on the clock of ngx_current_msec */
 void ngx_http_aisearch_pace_schedule(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced, ngx_msec_t due);
 void ngx_http_aisearch_pace_cancel(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced);
 
 /*
- * Asks for a refresh of what is due: 0 if it may begin now, or how many ms to
- * wait.  If it did not begin, it is given back.
+ * Asks for the turn to refresh.  Returns 0 if the refresh may begin now, or ms
+ * to wait.  If the refresh does not begin, the turn must be given back.
  */
 ngx_msec_t ngx_http_aisearch_pace_enter(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced);

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * How what is watched stays fresh, and how this worker hears of it.
+ * Keeps watched entries fresh, and passes changes on to their watches.
  */
 
 
@@ -15,12 +15,12 @@
 #pragma GCC visibility push(hidden)
 
 
-/* in a worker that starts */
+/* called when a worker starts */
 void ngx_http_aisearch_refresh_init(ngx_shm_zone_t *zone);
 
 /*
- * Joins a watch with what the request was answered, ctx->answer, which may be a
- * failure.  NGX_ERROR: no memory.
+ * Joins a watch; ctx->answer, which may be a failure, is the answer that the
+ * watcher knows.  NGX_ERROR: no memory.
  */
 ngx_int_t ngx_http_aisearch_refresh_join(ngx_http_aisearch_watcher_t *watcher);
 
@@ -28,7 +28,7 @@ ngx_int_t ngx_http_aisearch_refresh_join(ngx_http_aisearch_watcher_t *watcher);
 void ngx_http_aisearch_refresh_hear(ngx_http_aisearch_key_t *key,
     ngx_http_aisearch_shared_answer_t *sa);
 
-/* another worker has stored an answer */
+/* another worker has stored an answer, or released a lease */
 void ngx_http_aisearch_refresh_look(void);
 
 

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Which of the credentials of an account is in use.  All workers share what the
- * API says of them; what is in the files, each reads by itself.
+ * Selects the credential of an account.  All workers share the knowledge which
+ * credentials the API accepts; each worker reads the files on its own.
  */
 
 
@@ -17,34 +17,38 @@
 #pragma GCC visibility push(hidden)
 
 
-/* in the master, for a configuration that is in force from now on */
+/* called in the master when a configuration takes effect */
 void ngx_http_aisearch_rotation_begin(ngx_http_aisearch_account_t *account,
     uint32_t generation);
 
 /*
- * Returns what to ask with, or NULL where the API refuses all that there is:
- * then choice->wait says for how long it is not asked.
+ * Returns the credential to use, or NULL if the API has refused all of them:
+ * then no call is allowed for choice->wait ms.
  */
 struct ais_credential *ngx_http_aisearch_rotation_choose(
     ngx_http_aisearch_account_t *account, struct ais_choice *choice);
 
-/* what was chosen before, or NULL where there is another meanwhile */
+/* returns the credential chosen before, or NULL if its file has changed */
 struct ais_credential *ngx_http_aisearch_rotation_chosen(
     ngx_http_aisearch_account_t *account, struct ais_choice *choice);
 
-/* a refusal is told once, not for each look-up that meets it */
+/* logs a refusal once, not for each lookup that encounters it */
 void ngx_http_aisearch_rotation_refused(ngx_http_aisearch_account_t *account,
     struct ais_choice *choice, const char *reason, ngx_log_t *log);
 
-/* a good answer, or the API's 404, shows that the credential is accepted */
+/*
+ * The API has accepted the credential: it returned a good answer or a 404 to
+ * "path", requested at "asked".
+ */
 void ngx_http_aisearch_rotation_accepted(ngx_http_aisearch_account_t *account,
     struct ais_choice *choice, const char *path,
     ngx_http_aisearch_time_t asked);
 
 /*
- * A refusal that may be about the path alone: what to take it for, and for
- * OTHER and ASK what to ask with next.  For ASK, "witness" gets the path to ask
- * for, and ..._told() has to be called once that is over.
+ * Classifies a refusal that may concern the path only, not the credential.  For
+ * OTHER and ASK, *choice is set to the credential to try next.  For ASK, the
+ * path to request is copied to "witness" (AIS_WITNESS_PATH_MAX bytes), and the
+ * caller must call ..._told() with the result.
  */
 enum ais_doubt ngx_http_aisearch_rotation_doubt(
     ngx_http_aisearch_account_t *account, struct ais_choice *choice,

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The counters of an account, which lie in shared memory, and what they count.
+ * The counters of an account, in shared memory.
  */
 
 
@@ -16,7 +16,7 @@
 #include "ais_policy.h"
 
 
-/* what the cache did for a look-up: $aisearch_cache_status */
+/* the cache status of a lookup: $aisearch_cache_status */
 
 typedef enum {
     NGX_HTTP_AISEARCH_CACHE_NONE = 0,
@@ -36,7 +36,7 @@ typedef enum {
 extern ngx_str_t  ngx_http_aisearch_cache_statuses[];
 
 
-/* upper bounds of the latency histogram, in ms; after the last one is +Inf */
+/* upper bounds of the latency histogram in ms, followed by +Inf */
 
 #define NGX_HTTP_AISEARCH_LATENCY_BOUNDS                                      \
     10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000
@@ -49,7 +49,7 @@ extern ngx_str_t  ngx_http_aisearch_cache_statuses[];
 extern ngx_uint_t  ngx_http_aisearch_latency_bounds[];
 
 
-/* requests of a worker that are held, by kind */
+/* kinds of held requests */
 
 typedef enum {
     NGX_HTTP_AISEARCH_WAITS = 0,
@@ -61,7 +61,7 @@ typedef enum {
 #define NGX_HTTP_AISEARCH_GAUGES  64
 
 
-/* of one worker, which alone writes it */
+/* the gauges of a worker, written by this worker only */
 
 typedef struct {
     ngx_pid_t                      pid;
@@ -69,7 +69,7 @@ typedef struct {
 } ngx_http_aisearch_gauge_t;
 
 
-/* written without a lock */
+/* updated without a lock */
 
 typedef struct {
     ngx_atomic_t                   lookups[NGX_HTTP_AISEARCH_CACHE_STATUSES];
@@ -79,7 +79,7 @@ typedef struct {
     ngx_atomic_t                   latency_sum;      /* ms */
     ngx_atomic_t                   calls;
     ngx_atomic_t                   woken;
-    ngx_atomic_t                   held;    /* back by the breaker */
+    ngx_atomic_t                   held;             /* by the breaker */
     ngx_atomic_t                   events;           /* sent */
     ngx_http_aisearch_gauge_t      gauges[NGX_HTTP_AISEARCH_GAUGES];
 } ngx_http_aisearch_stats_t;
@@ -88,17 +88,18 @@ typedef struct {
 #pragma GCC visibility push(hidden)
 
 
-/* counts a fetch that has ended */
+/* counts a completed fetch */
 void ngx_http_aisearch_stats_fetch(ngx_http_aisearch_stats_t *stats,
     enum ais_fault fault, const struct ais_response *response);
 
-/* this worker begins: what its slot counted was another's */
+/* called when a worker starts: resets the gauges of its predecessor */
 void ngx_http_aisearch_stats_begin(ngx_http_aisearch_stats_t *stats);
 
-/* one watcher more in this worker (1), or less (-1) */
+/* adds "n", 1 or -1, to the number of watchers in this worker */
 void ngx_http_aisearch_stats_watch(ngx_http_aisearch_stats_t *stats,
     ngx_http_aisearch_watcher_e kind, int32_t n);
 
+/* returns the number of watchers in all workers */
 ngx_uint_t ngx_http_aisearch_stats_watchers(ngx_http_aisearch_stats_t *stats,
     ngx_http_aisearch_watcher_e kind);
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * One question to the API, from the first fetch to the answer.
+ * An API request, from the first fetch to the final answer.
  */
 
 
@@ -17,64 +17,64 @@ typedef struct ngx_http_aisearch_upstream_s  ngx_http_aisearch_upstream_t;
 
 
 /*
- * The end of it: "sa" is the caller's, and NULL where there was no memory.
- * Where it is cacheable, it is about what was asked for, and not about us.
+ * Called at the end.  "sa" is owned by the handler, NULL: no memory.  It is
+ * cacheable if it is about the resource, as opposed to our credential, our
+ * budget, or the reachability of the API.
  */
 typedef void (*ngx_http_aisearch_upstream_pt)(void *data,
     ngx_http_aisearch_shared_answer_t *sa, ngx_uint_t cacheable);
 
-/* where to log what comes of it */
+/* returns the log for the result */
 typedef ngx_log_t *(*ngx_http_aisearch_upstream_log_pt)(void *data);
 
 
 struct ngx_http_aisearch_upstream_s {
     ngx_http_aisearch_account_t        *account;
-    ngx_http_aisearch_query_t           query;   /* its views are of the path */
+    ngx_http_aisearch_query_t           query;   /* points into path */
     char                                path[AIS_RESOURCE_PATH_MAX];
-    ngx_uint_t                          newcomer; /* to the budget */
+    ngx_uint_t                          newcomer; /* for the budget */
 
-    struct ais_fetch                   *fetch;   /* that is under way, if any */
-    struct ais_choice                   choice;  /* the credential of that */
-    struct ais_choice                   first;   /* the one before, in doubt */
-    struct ais_pass                     pass;    /* the breaker's, for that */
-    ngx_http_aisearch_time_t            asked;
+    struct ais_fetch                   *fetch;   /* in progress, or NULL */
+    struct ais_choice                   choice;  /* credential of the fetch */
+    struct ais_choice                   first;   /* doubtful, used before it */
+    struct ais_pass                     pass;    /* the breaker's permission */
+    ngx_http_aisearch_time_t            asked;   /* start of the fetch */
 
     ngx_uint_t                          repeats; /* with another credential */
-    ngx_http_aisearch_shared_answer_t  *refusal; /* while a witness is asked */
-    char                               *witness;
-    int64_t                             elapsed; /* ms, and */
-    unsigned                            calls;   /* requests, before those */
+    ngx_http_aisearch_shared_answer_t  *refusal; /* while asking the witness */
+    char                               *witness; /* path */
+    int64_t                             elapsed; /* ms, by earlier fetches */
+    unsigned                            calls;   /* sent by earlier fetches */
 
-    enum ais_fault                      fault;   /* why no fetch began */
-    ngx_msec_t                          wait;    /* until that may be over */
+    enum ais_fault                      fault;   /* why no fetch started */
+    ngx_msec_t                          wait;    /* ms until another may */
 
     void                               *data;
     ngx_http_aisearch_upstream_pt       handler;
     ngx_http_aisearch_upstream_log_pt   log;
 
-    unsigned                            other_form:1; /* it tries that one */
-    unsigned                            held:1;   /* back by the breaker */
-    unsigned                            chosen:1; /* what to ask with next is */
-    unsigned                            second:1; /* it is not the first one */
-    unsigned                            reachable:1; /* is the API, for all */
-                                                  /* that is known */
+    unsigned                            other_form:1; /* of the path tried */
+    unsigned                            held:1;   /* by the breaker */
+    unsigned                            chosen:1; /* next credential */
+    unsigned                            second:1; /* trying other credential */
+    unsigned                            reachable:1; /* the API */
 };
 
 
 #pragma GCC visibility push(hidden)
 
 
-/* in memory that is all zero; the query is copied */
+/* initializes zeroed memory, except for the handlers; copies the query */
 void ngx_http_aisearch_upstream_init(ngx_http_aisearch_upstream_t *u,
     ngx_http_aisearch_account_t *account, ngx_http_aisearch_query_t *query);
 
 /*
- * Begins a fetch.  NGX_DECLINED: none can be begun, for u->fault, and for
- * u->wait ms where that is known; the handler is not called.
+ * Starts a fetch.  NGX_DECLINED: not possible because of u->fault, for u->wait
+ * ms if not 0; the handler is not called.
  */
 ngx_int_t ngx_http_aisearch_upstream_start(ngx_http_aisearch_upstream_t *u);
 
-/* ends it without a word */
+/* cancels the fetch, if any, without calling the handler */
 void ngx_http_aisearch_upstream_cancel(ngx_http_aisearch_upstream_t *u);
 
 

@@ -1,7 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * How a worker that has stored an answer wakes those that wait for it.
+ * Wakeups: a worker that has stored an answer notifies the workers that wait
+ * for it.
  */
 
 
@@ -20,17 +21,18 @@ typedef void (*ngx_http_aisearch_wakeup_pt)(void);
 #pragma GCC visibility push(hidden)
 
 
-/* in the master, for the workers of this cycle */
+/* called in the master, for the workers of this cycle */
 void ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle);
 
-/* in a worker: "handler" is called when another has woken it */
+/* called in a worker; "handler" is called when another worker wakes it up */
 void ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
     ngx_http_aisearch_wakeup_pt handler);
 void ngx_http_aisearch_wakeup_done(void);
 
-/* a bit for each worker, the 65th has that of the first again */
+/* returns the bit of this worker; workers 64 apart share a bit */
 uint64_t ngx_http_aisearch_wakeup_bit(void);
 
+/* wakes up the workers whose bits are set */
 void ngx_http_aisearch_wakeup_send(uint64_t workers);
 
 

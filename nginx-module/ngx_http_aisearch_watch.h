@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * A watch is this worker's standing interest in one entry, which it shares with
- * all who watch that.
+ * A watch follows the changes of one entry, on behalf of all watchers of this
+ * worker.
  */
 
 
@@ -17,29 +17,29 @@
 typedef struct ngx_http_aisearch_watch_s    ngx_http_aisearch_watch_t;
 
 
-/* who watches: a request that waits, or a stream */
+/* a watcher: a request that waits for a change, or a stream */
 
 struct ngx_http_aisearch_watcher_s {
     ngx_http_aisearch_ctx_t            *ctx;
-    ngx_http_aisearch_key_t             key;     /* in the request's memory */
+    ngx_http_aisearch_key_t             key;     /* in the request pool */
 
-    ngx_http_aisearch_watch_t          *watch;   /* NULL: not yet, or no more */
-    ngx_queue_t                         queue;   /* in its watchers */
-    ngx_uint_t                          version; /* that it has been told */
+    ngx_http_aisearch_watch_t          *watch;   /* NULL: not joined, or left */
+    ngx_queue_t                         queue;   /* in watch->watchers */
+    ngx_uint_t                          version; /* last notified */
 
     ngx_event_t                         timer;
 
-    ngx_http_aisearch_shared_answer_t  *sent;    /* what was sent last */
+    ngx_http_aisearch_shared_answer_t  *sent;    /* last sent by the stream */
     u_char                              etag[NGX_HTTP_AISEARCH_ETAG_LEN];
     ngx_str_t                           last_event_id;
-    ngx_msec_t                          end;     /* of it, at the latest */
+    ngx_msec_t                          end;     /* deadline of the wait */
     time_t                              wait;    /* in seconds; -1: none */
 
     unsigned                            stream:1;
-    unsigned                            over:1;  /* is answered as any other */
+    unsigned                            over:1;  /* is answered as usual now */
     unsigned                            has_etag:1;
-    unsigned                            quiet:1; /* nothing was sent lately */
-    unsigned                            fault:4; /* that it has been told */
+    unsigned                            quiet:1; /* nothing sent recently */
+    unsigned                            fault:4; /* last notified */
 };
 
 
@@ -47,44 +47,48 @@ struct ngx_http_aisearch_watch_s {
     ngx_http_aisearch_paced_t           paced;      /* the refresh */
 
     ngx_queue_t                         queue;      /* in its bucket */
-    ngx_queue_t                         marks;      /* by when it was marked */
+    ngx_queue_t                         marks;      /* ordered by "marked" */
     ngx_msec_t                          marked;
 
     ngx_http_aisearch_account_t        *account;
     ngx_http_aisearch_loc_conf_t       *conf;
-    ngx_http_aisearch_query_t           query;      /* its views are of text */
+    ngx_http_aisearch_query_t           query;      /* points into text */
     char                                text[AIS_RESOURCE_PATH_MAX];
 
     ngx_http_aisearch_shared_answer_t  *answer;
     ngx_http_aisearch_shared_answer_t  *fault;
-    ngx_msec_t                          retry;      /* not before that, if */
-    ngx_uint_t                          failed;     /* the last fetch did */
+    ngx_msec_t                          retry;      /* no sooner if failed */
+    ngx_uint_t                          failed;     /* the last fetch failed */
 
     ngx_uint_t                          version;
-    ngx_queue_t                         watchers;   /* told longest ago first */
-    ngx_event_t                         told;       /* posted: tell the rest */
-    ngx_uint_t                          telling;
+    ngx_queue_t                         watchers;   /* notified last at tail */
+    ngx_event_t                         told;       /* posted: notify rest */
+    ngx_uint_t                          telling;    /* do not destroy */
 };
 
 
 #pragma GCC visibility push(hidden)
 
 
-/* in a worker that starts */
+/* called when a worker starts */
 void ngx_http_aisearch_watch_init(void);
 
 /* NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_watch_join(ngx_http_aisearch_watcher_t *watcher);
 void ngx_http_aisearch_watch_leave(ngx_http_aisearch_watcher_t *watcher);
 
-/* those of the hash, and others */
+/* returns the watches with this hash, among others */
 ngx_queue_t *ngx_http_aisearch_watch_bucket(uint32_t hash);
 
-/* whether it is, but for its age, the answer that the watch has */
+/* whether the answer equals that of the watch, which exists, except for age */
 ngx_uint_t ngx_http_aisearch_watch_knows(ngx_http_aisearch_watch_t *w,
     ngx_http_aisearch_answer_t *answer);
 
-/* an answer has come, one that it knows, or a fault; all is well again */
+/*
+ * ..._take() takes a new answer, with a reference of its own; ..._age() updates
+ * the age of the known answer; ..._fail() records a failure, which is retried
+ * no sooner than "retry_after" ms later; ..._recover() ends a failure.
+ */
 void ngx_http_aisearch_watch_take(ngx_http_aisearch_watch_t *w,
     ngx_http_aisearch_shared_answer_t *sa);
 void ngx_http_aisearch_watch_age(ngx_http_aisearch_watch_t *w,
@@ -93,17 +97,17 @@ void ngx_http_aisearch_watch_fail(ngx_http_aisearch_watch_t *w,
     enum ais_fault fault, ngx_msec_t retry_after);
 void ngx_http_aisearch_watch_recover(ngx_http_aisearch_watch_t *w);
 
-/* how long its answer is fresh, in ms */
+/* returns the lifetime of its answer in ms */
 ngx_msec_t ngx_http_aisearch_watch_lifetime(ngx_http_aisearch_watch_t *w);
 
-/* what is known here is newer than what it was answered */
+/* notifies a watcher whose answer is older than that of the watch */
 void ngx_http_aisearch_watch_tell_again(ngx_http_aisearch_watcher_t *watcher);
 
-/* the worker is shutting down: all watchers are told, and end */
+/* the worker is shutting down: notifies all watchers, so that they end */
 void ngx_http_aisearch_watch_end(void);
 
 
-/* watcher: tells it what is new; it may leave, and be gone after that */
+/* watcher: notifies it of a change; it may be freed afterwards */
 void ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher);
 
 
