@@ -468,7 +468,7 @@ const char *ais_credential_exposed(const struct ais_credential *cred)
         return NULL;
     return cred->is_read_only
                ? "mount it with another mode, in Kubernetes with \"defaultMode: 0400\" and an \"fsGroup\""
-               : "take that from its mode, say with \"chmod 0600\"";
+               : "restrict its mode, for example with \"chmod 0600\"";
 }
 
 static bool has_prefix(const char *secret, const char *a, const char *b)

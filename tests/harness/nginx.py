@@ -283,7 +283,7 @@ class Nginx:
         return _text(self.prefix / "error.log")
 
     def warnings(self) -> list[str]:
-        """Of the error log, but for those about a budget that is meant for tests."""
+        """Returns the warnings in the error log, except the one about a budget above the limit of the API, which many tests use."""
         return [line for line in self.error_log().splitlines() if "[warn]" in line and '"budget" allows' not in line]
 
     def access_log(self, name: str = "access.log") -> list[str]:

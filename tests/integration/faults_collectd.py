@@ -68,7 +68,8 @@ class Cell:
         About the job: upstreams that are well know of no lists of instances, the breaker is the account's, and what is
         known of instances is asked for beside it.
         """
-        others = ("list of instances", "faults in a row", "The API answers again", "It is overdue, and so are others")
+        others = ("list of instances", "faults in a row", "The API answers again", "It is overdue, and so are others",
+                  "Budget allows")
         return [line for line in log[self.begin:].splitlines()
                 if f'Account "{self.name}"' in line and not any(other in line for other in others)]
 

@@ -172,7 +172,7 @@ def test_modes_that_expose_it(tmp, simulator):
     with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
         assert state_of(daemon) == 1
         [line] = daemon.log_lines("Any user of this host")
-        assert re.search(rf'\[warning\].*Account "docs": Any user .* can read or write "{path}": take that from its mode.*0600"\.',
+        assert re.search(rf'\[warning\].*Account "docs": Any user .* can read or write "{path}": restrict its mode.*0600"\.',
                          line + daemon.stderr())
 
 

@@ -132,7 +132,7 @@ MISTAKES = {
     "a global key": token("global_key", "what is in it looks like an API key, not like a token; a key needs its email", "warning"),
     "an id for a token": token("zone_id", "what is in it looks like the id of an account or a zone; write", "warning"),
     "a token for a key": warned('Email "a@example.com"\nKeyFile "@FILES@/an_api_token"', "looks like an API token, not like a key; a token goes without", basis=(ID, URL, INSTANCE)),
-    "a file that all can read": wrong('TokenFile "@FILES@/open"', "Everybody .* can read or write .* chmod 0600", "warning", (ID, URL, INSTANCE)),
+    "a file that all can read": wrong('TokenFile "@FILES@/open"', "Any user of this host can read or write .*chmod 0600", "warning", (ID, URL, INSTANCE)),
     "a credential of systemd in a shell": wrong('TokenFile "credential:docs"', "CREDENTIALS_DIRECTORY is not set: .*: sudo CREDENTIALS_DIRECTORY=/run/credentials/collectd.service collectd -T", basis=(ID, URL, INSTANCE)),
     "both credentials": wrong('Email "a@example.com"\nKeyFile "@FILES@/key"', "Use TokenFile alone, or Email and KeyFile"),
     "Email alone": wrong('Email "a@example.com"', "KeyFile is missing", basis=(ID, URL, INSTANCE)),

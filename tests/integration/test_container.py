@@ -102,7 +102,7 @@ def test_life_of_the_container(tmp, simulator):
 
 
 @pytest.mark.parametrize("mode, text", (
-    (0o444, 'everybody on this machine can read or write ".*/secrets/docs.token", mount it with another mode, '
+    (0o444, 'any user of this host can read or write ".*/secrets/docs.token", mount it with another mode, '
             'in Kubernetes with "defaultMode: 0400" and an "fsGroup"'),
     (0o000, "let the user that starts the daemon read it"),
 ))

@@ -189,7 +189,7 @@ def test_files_of_the_plugin_take_what_they_need_from_below():
 
 def test_the_demo_prints_what_the_readme_says():
     """Its steps, and what it shows of headers and values: by the texts in its source."""
-    [quoted] = re.findall(r"^`make demo` starts .*?(?=^It ends)", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    [quoted] = re.findall(r"^`make demo` starts .*?(?=^Ctrl-C ends)", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     demo = (ROOT / "scripts/demo.py").read_text()
     steps = re.findall(r"^    \d+\. (.*)$", quoted, re.MULTILINE)
     headers = re.findall(r"^        ([A-Z][\w-]+): ", quoted, re.MULTILINE)

@@ -68,7 +68,7 @@ SERVER = """
     location = /args { aisearch_pass docs instances/$arg_inst/jobs/$arg_job; }
     location = /list { aisearch_pass docs instances/docs/jobs; }
     location = /header { aisearch_pass docs $http_x_resource; }
-    location /uri/ { aisearch_pass docs $request_uri; }
+    location /uri/ { set $rest $request_uri; aisearch_pass docs $rest; }
     location /rewritten/ { rewrite ^/rewritten/(.*)$ /client/v4/$1 last; }
     location /broken/ { rewrite ^/broken/(.*)$ /$1 break; aisearch_pass docs; }
 """

@@ -143,7 +143,7 @@ MISTAKES = {
     "a missing file": token("missing", 'token file ".*/missing": No such file or directory; check the path'),
     "the token for its file": in_account("", "token file: no such file, and its name looks like the API token itself; write "
                                          "that into a file, and give the name of the file", credential=f"token_file {WORD40}; #!"),
-    "a file that all can read": token("open", r'everybody .* can read or write ".*/open", .*"chmod 0600"', "warn"),
+    "a file that all can read": token("open", r'any user .* can read or write ".*/open", .*"chmod 0600"', "warn"),
     "a global key for a token": token("global_key", "looks like an API key, not like a token; a key needs its email", "warn"),
     "an id for a token": token("zone_id", "looks like the id of an account or a zone; write the API token or key", "warn"),
     "a token for a key": warned("key_file @FILES@/an_api_token; #!", "looks like an API token, not like a key; a token goes "

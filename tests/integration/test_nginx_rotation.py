@@ -560,11 +560,11 @@ def test_modes(tmp, simulator, mode, exposed):
     files.paths[1].chmod(mode)
     result = config_test(Config(http=account(simulator, credential=files.directives())), tmp)
     assert result.ok
-    warnings = [line for line in result.output.splitlines() if "[warn]" in line and "everybody" in line]
+    warnings = [line for line in result.output.splitlines() if "[warn]" in line and "any user" in line]
     assert len(warnings) == exposed, result.output
     if exposed:
         assert re.search(rf'aisearch_account "docs": any user of this host can read or write "{files.paths[1]}",'
-                         r' take that from its mode.* in \S+/nginx\.conf:\d+$', warnings[0])
+                         r' restrict its mode.* in \S+/nginx\.conf:\d+$', warnings[0])
 
 
 # Credentials of systemd.
