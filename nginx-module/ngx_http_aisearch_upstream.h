@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * One question to the API, from the first fetch to the answer.
+ * A query of the API, which may take several fetches to get an answer.
  */
 
 
@@ -17,64 +17,64 @@ typedef struct ngx_http_aisearch_upstream_s  ngx_http_aisearch_upstream_t;
 
 
 /*
- * The end of it: "sa" is the caller's, and NULL where there was no memory.
- * Where it is cacheable, it is about what was asked for, and not about us.
+ * Called once, at the end.  The callee owns the reference "sa"; NULL: no
+ * memory.  A cacheable answer concerns the resource, and not the account or
+ * the reachability of the API.
  */
 typedef void (*ngx_http_aisearch_upstream_pt)(void *data,
     ngx_http_aisearch_shared_answer_t *sa, ngx_uint_t cacheable);
 
-/* where to log what comes of it */
+/* returns the log for messages about the query */
 typedef ngx_log_t *(*ngx_http_aisearch_upstream_log_pt)(void *data);
 
 
 struct ngx_http_aisearch_upstream_s {
     ngx_http_aisearch_account_t        *account;
-    ngx_http_aisearch_query_t           query;   /* its views are of the path */
+    ngx_http_aisearch_query_t           query;   /* points into "path" */
     char                                path[AIS_RESOURCE_PATH_MAX];
-    ngx_uint_t                          newcomer; /* to the budget */
+    ngx_uint_t                          newcomer; /* for the budget */
 
-    struct ais_fetch                   *fetch;   /* that is under way, if any */
-    struct ais_choice                   choice;  /* the credential of that */
-    struct ais_choice                   first;   /* the one before, in doubt */
-    struct ais_pass                     pass;    /* the breaker's, for that */
+    struct ais_fetch                   *fetch;   /* in progress, or NULL */
+    struct ais_choice                   choice;  /* credential of "fetch" */
+    struct ais_choice                   first;   /* previous one, in doubt */
+    struct ais_pass                     pass;    /* of the breaker */
     ngx_http_aisearch_time_t            asked;
 
     ngx_uint_t                          repeats; /* with another credential */
-    ngx_http_aisearch_shared_answer_t  *refusal; /* while a witness is asked */
+    ngx_http_aisearch_shared_answer_t  *refusal; /* kept for the witness */
     char                               *witness;
-    int64_t                             elapsed; /* ms, and */
-    unsigned                            calls;   /* requests, before those */
+    int64_t                             elapsed; /* ms, of earlier fetches */
+    unsigned                            calls;   /* of earlier fetches */
 
-    enum ais_fault                      fault;   /* why no fetch began */
-    ngx_msec_t                          wait;    /* until that may be over */
+    enum ais_fault                      fault;   /* why no fetch started */
+    ngx_msec_t                          wait;    /* ms; 0: unknown */
 
     void                               *data;
     ngx_http_aisearch_upstream_pt       handler;
     ngx_http_aisearch_upstream_log_pt   log;
 
-    unsigned                            other_form:1; /* it tries that one */
-    unsigned                            held:1;   /* back by the breaker */
-    unsigned                            chosen:1; /* what to ask with next is */
-    unsigned                            second:1; /* it is not the first one */
-    unsigned                            reachable:1; /* is the API, for all */
-                                                  /* that is known */
+    unsigned                            other_form:1; /* of the path */
+    unsigned                            held:1;   /* by the breaker */
+    unsigned                            chosen:1; /* "choice" is set already */
+    unsigned                            second:1; /* credential is used */
+    unsigned                            reachable:1; /* as far as known */
 };
 
 
 #pragma GCC visibility push(hidden)
 
 
-/* in memory that is all zero; the query is copied */
+/* "u" must be zeroed; the query is copied */
 void ngx_http_aisearch_upstream_init(ngx_http_aisearch_upstream_t *u,
     ngx_http_aisearch_account_t *account, ngx_http_aisearch_query_t *query);
 
 /*
- * Begins a fetch.  NGX_DECLINED: none can be begun, for u->fault, and for
- * u->wait ms where that is known; the handler is not called.
+ * Starts a fetch.  NGX_DECLINED: not started because of u->fault, which may
+ * last for u->wait ms (0: unknown); the handler is not called.
  */
 ngx_int_t ngx_http_aisearch_upstream_start(ngx_http_aisearch_upstream_t *u);
 
-/* ends it without a word */
+/* cancels the query; the handler is not called */
 void ngx_http_aisearch_upstream_cancel(ngx_http_aisearch_upstream_t *u);
 
 
