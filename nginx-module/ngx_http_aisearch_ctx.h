@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The context of a request, and what is done with it.
+ * The functions that handle a request, by the file that defines them.
  */
 
 
@@ -15,21 +15,26 @@
 #pragma GCC visibility push(hidden)
 
 
-/* NULL: no memory, or a predicate failed */
+/*
+ * Allocates the context from the request's pool and evaluates
+ * aisearch_cache_bypass.  NULL: no memory, or the evaluation failed.
+ */
 ngx_http_aisearch_ctx_t *ngx_http_aisearch_ctx_create(ngx_http_request_t *r);
 
 /*
- * Makes the context available until the request is freed; it then leaves its
- * flight.
+ * Keeps the context available after internal redirects, and makes the request
+ * leave its flight when it is freed.  NGX_ERROR: no memory.
  */
 ngx_int_t ngx_http_aisearch_ctx_keep(ngx_http_aisearch_ctx_t *ctx);
 
+/* returns the context, also after an internal redirect; NULL: none */
 ngx_http_aisearch_ctx_t *ngx_http_aisearch_ctx_get(ngx_http_request_t *r);
 
 /* request */
 
 ngx_int_t ngx_http_aisearch_handler(ngx_http_request_t *r);
 
+/* finalizes the request with 499 if its client leaves */
 ngx_int_t ngx_http_aisearch_watch_client(ngx_http_request_t *r);
 
 /* limit */
@@ -39,12 +44,14 @@ ngx_int_t ngx_http_aisearch_limit(ngx_http_aisearch_ctx_t *ctx,
 
 /* response */
 
-/* sends Retry-After if ctx->answer.retry_after is set */
+/* sends an error; with Retry-After if ctx->answer.retry_after is set */
 ngx_int_t ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, const char *text);
+
+/* sends ctx->answer, or lets a watcher wait */
 ngx_int_t ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx);
 
-/* those of a body that is not sent now, but by whom it was redirected here */
+/* removes headers that describe the body of the handler that redirected here */
 void ngx_http_aisearch_clear_foreign_headers(ngx_http_request_t *r);
 
 ngx_int_t ngx_http_aisearch_set_cache_status(ngx_http_aisearch_ctx_t *ctx);
@@ -55,48 +62,50 @@ ngx_int_t ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx,
 
 /* watcher */
 
-/* what the request says of waiting and of events; NGX_ERROR: no memory */
+/* creates a watcher if the request asks for one; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx);
 
-/* copies what it asks for, before it may begin; NGX_ERROR: no memory */
+/* copies the key, called before _begin(); NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_watcher_set_key(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_key_t *key);
 
 /*
- * Instead of an answer: holds the request, or opens a stream.  NGX_DECLINED:
- * neither, it is answered as any other.
+ * Holds the request or opens a stream instead of sending an answer.
+ * NGX_DECLINED: neither, the answer is sent as usual.
  */
 ngx_int_t ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx);
 
-/* Vary and Preference-Applied, of any answer */
+/* sets Vary and Preference-Applied in any response */
 ngx_int_t ngx_http_aisearch_watcher_set_headers(ngx_http_aisearch_ctx_t *ctx);
 
-/* the client has gone, or the response ends */
+/* called when the client has left or the response ends */
 void ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx);
 
-/* its request has gone on without it: then it leaves, and nothing is sent */
+/* leaves and returns 1 if the request is no longer handled by this context */
 ngx_uint_t ngx_http_aisearch_watcher_has_left(ngx_http_aisearch_ctx_t *ctx);
 
-/* the worker's last connections are for its fetches */
+/* whether the worker's last free connections are reserved for fetches */
 ngx_uint_t ngx_http_aisearch_watcher_no_room(void);
 
 /* scrape */
 
-/* of a request in a location with metrics; NGX_DECLINED: go on */
+/* for locations with metrics; NGX_DECLINED: continue with the request */
 ngx_int_t ngx_http_aisearch_scrape_create(ngx_http_aisearch_ctx_t *ctx,
     struct ais_resource *resource);
 
-/* limits how long it stays in its flight; NGX_ERROR: no memory */
+/* limits the time in the flight; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_scrape_wait(ngx_http_aisearch_ctx_t *ctx);
 
-/* the metrics that ctx->answer makes; NGX_ERROR: no memory */
+/* creates the metrics from ctx->answer; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_scrape_text(ngx_http_aisearch_ctx_t *ctx,
     ngx_str_t *text);
 
 /* stream */
 
-/* NGX_DECLINED: what was asked for is refused, or missing */
+/* opens a stream; NGX_DECLINED: the resource is refused or missing */
 ngx_int_t ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx);
+
+/* sends new events, and closes the stream if it ends */
 void ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx);
 
 /* variables */
@@ -108,8 +117,8 @@ ngx_str_t *ngx_http_aisearch_variables_job_state(enum ais_state state);
 
 
 /*
- * Nobody waits for the answer of a mirror, or of a detached subrequest of njs.
- * Its other subrequests are background ones, too, but have a handler.
+ * A mirror or a detached subrequest of njs discards its response.  The other
+ * subrequests of njs are also in the background, but have a handler.
  */
 
 static ngx_inline ngx_uint_t
@@ -119,7 +128,7 @@ ngx_http_aisearch_unattended(ngx_http_request_t *r)
 }
 
 
-/* of an ordinary request they are for it: those of the access phase, say */
+/* other requests keep the headers that earlier phases have set */
 
 static ngx_inline void
 ngx_http_aisearch_clear_headers(ngx_http_request_t *r)
