@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Answers that many requests share, each in a pool of its own.
+ * Answers shared by many requests, each in its own pool.
  */
 
 
@@ -10,7 +10,7 @@
 
 #define NGX_HTTP_AISEARCH_ANSWER_POOL     1024
 
-/* ms; a day */
+/* ms, one day */
 #define NGX_HTTP_AISEARCH_ANSWER_AGE_MAX  (24 * 60 * 60 * 1000)
 
 
@@ -112,7 +112,7 @@ ngx_http_aisearch_answer_release(void *data)
 }
 
 
-/* an upstream may say anything */
+/* the headers may have any value, so the age is limited */
 
 ngx_msec_t
 ngx_http_aisearch_answer_upstream_age(const struct ais_response *response)

@@ -94,7 +94,7 @@ ngx_http_aisearch_shared_answer_t *ngx_http_aisearch_answer_create(void);
 void ngx_http_aisearch_answer_fail(ngx_http_aisearch_answer_t *answer,
     enum ais_fault fault, ngx_msec_t retry_after);
 
-/* copies a response of the API to "sa"; no memory: sets an internal fault */
+/* copies the API's response to "sa"; sets an internal fault if no memory */
 void ngx_http_aisearch_answer_copy(ngx_http_aisearch_shared_answer_t *sa,
     const struct ais_response *response, struct ais_verdict *verdict);
 

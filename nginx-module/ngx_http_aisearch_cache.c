@@ -1,38 +1,38 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The cache: looks up what is asked for, decides what to do about it, stores
- * what comes.  It is one shared memory zone for all workers, with rbtrees to
- * find an entry and LRU queues to evict one, under the slab pool's mutex, the
- * only lock that nginx frees for a process that died holding it.
+ * The cache: looks up entries, decides what to serve and whether to fetch, and
+ * stores answers.  It is one shared memory zone for all workers, with rbtrees
+ * to find an entry and LRU queues to evict one.  The slab pool's mutex protects
+ * it, the only lock that nginx releases if a process dies holding it.
  *
- * ais_policy_decide() decides by what is there; of these cases the first one
- * that holds counts:
+ * ais_policy_decide() uses the first case that matches:
  *
- *   what is there                            is served  and fetched again
+ *   the entry has                            is served  and fetched again
  *   ---------------------------------------  ---------  -------------------
  *   an answer within its lifetime            FRESH      no
- *   an answer that came while the caller
- *     waited for it                          FRESH      no
+ *   an answer that arrived while the
+ *     caller waited                          FRESH      no
  *   a failure, and an answer less than
  *     stale_error past its lifetime          STALE      yes, but not yet (1)
- *   a failure that is remembered (1)         FAILED     no
- *   an answer, no 404, no failure since,
+ *   a remembered failure (1)                 FAILED     no
+ *   an answer, not a 404, no failure since,
  *     and less than stale_updating past
  *     its lifetime, which is not 0           UPDATING   yes
  *   anything else, or nothing                nothing    yes: the caller waits
  *
  * (1) A failure is remembered for the time of "error", or for as long as the
- * API asks with Retry-After, whichever is longer.  Until then nobody fetches.
+ * API asks with Retry-After, whichever is longer.  Until then, no worker
+ * fetches.
  *
- * An answer is stale when its age, counted from when the API gave it, reaches
- * its lifetime: ais_policy_lifetime(), and longer for active jobs while the
- * budget runs low.
+ * An answer is stale when its age, including the age on arrival, reaches its
+ * lifetime: ais_policy_lifetime(), stretched for active jobs while the budget
+ * is low.
  *
- * With a bypass, only an answer that came while the caller waited is served,
+ * With BYPASS, only an answer that arrived while the caller waited is served,
  * unless the API has asked for a pause: then stored answers are served too.
- * With PEEK nobody fetches, and a stale answer is served as if the API had
- * failed.  With ASK no lease is taken yet.
+ * With PEEK, nothing is fetched, and a stale answer is served as if the API had
+ * failed.  With ASK, no lease is taken.
  *
  * The worker that fetches holds a lease: see ngx_http_aisearch_lease.c.
  */
@@ -80,9 +80,9 @@ const char  *ngx_http_aisearch_fetch_names[] = {
 
 
 /*
- * Eight bytes at a time, on each look-up, which costs a third of
- * ngx_murmur_hash2().  Keys that collide cost a comparison, no more: the tree
- * stays balanced.
+ * Hashes eight bytes at a time, since it runs on each lookup: it takes a third
+ * of the time of ngx_murmur_hash2().  A collision only costs a comparison, as
+ * the tree stays balanced.
  */
 
 void
@@ -102,7 +102,7 @@ ngx_http_aisearch_cache_hash(ngx_http_aisearch_key_t *key)
         hash ^= hash >> 32;
     }
 
-    /* no key is shorter than a word, so the last one may overlap */
+    /* keys are not shorter than a word, so the last word may overlap */
 
     ngx_memcpy(&word, p + len - 8, 8);
     hash = (hash ^ word) * 0x9e3779b97f4a7c15;
@@ -190,7 +190,7 @@ ngx_http_aisearch_cache_lookup(ngx_http_aisearch_account_t *account,
 }
 
 
-/* in a look-up that is all zero before */
+/* "lookup" must be zeroed */
 
 static void
 ngx_http_aisearch_cache_decide(ngx_http_aisearch_account_t *account,
@@ -215,7 +215,7 @@ ngx_http_aisearch_cache_decide(ngx_http_aisearch_account_t *account,
     cached.failed = 0;
 
     if (e->failed) {
-        /* what was refused to one credential may not be to the next */
+        /* another credential may not be refused */
         cached.failed = e->failure != AIS_FAULT_REFUSED
                         || e->revision
                            == ngx_http_aisearch_cache_revision(account);
@@ -247,8 +247,9 @@ ngx_http_aisearch_cache_decide(ngx_http_aisearch_account_t *account,
 
 
 /*
- * What a refusal has to be of to count: that of another credential, or another
- * configuration, does not.  Both counts only ever grow; an entry holds 24 bits.
+ * A refusal only counts while this number is the same: it changes with each
+ * new credential and configuration.  Both counters only increase; an entry has
+ * 24 bits for their sum.
  */
 
 static uint32_t
@@ -282,7 +283,7 @@ ngx_http_aisearch_cache_lifetime(struct ais_valid *valid,
 
     lifetime = ais_policy_lifetime(valid, verdict);
 
-    /* what has ended is not asked for again anyway */
+    /* ended jobs are not fetched again anyway */
 
     if (stretch > 1 && verdict->has_state && ais_state_active(verdict->state)) {
         lifetime = (int64_t) ((double) lifetime * stretch);
@@ -375,7 +376,7 @@ ngx_http_aisearch_cache_store_failure(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_cache_t *c, ngx_http_aisearch_entry_t *e,
     ngx_http_aisearch_answer_t *answer)
 {
-    /* what it said of another failure is over */
+    /* discard the API's response to an earlier failure */
 
     if (e->fault != AIS_FAULT_NONE) {
         e->answered = 0;
@@ -386,8 +387,7 @@ ngx_http_aisearch_cache_store_failure(ngx_http_aisearch_account_t *account,
     e->retry_after = (uint32_t) answer->retry_after;
     e->revision = ngx_http_aisearch_cache_revision(account);
 
-    /* a good answer, even an old one, is worth more than the API's own words
-       for a failure or a refusal */
+    /* keep a good answer, even an old one, rather than the API's error text */
 
     if (e->answered) {
         return NGX_OK;
@@ -401,8 +401,9 @@ ngx_http_aisearch_cache_store_failure(ngx_http_aisearch_account_t *account,
 
 
 /*
- * Logs are as fresh as their job, where it is here.  If that was found to have
- * ended while they were on their way, they may lack the end.
+ * Logs get the state of their job, and so its lifetime, if the job is cached.
+ * If the job ended after the logs were requested, they may lack the last lines,
+ * and do not get the state.
  */
 
 static void

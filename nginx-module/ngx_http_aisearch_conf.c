@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * What several directives need: whether a name is valid, errors that name the
- * account, and zones that no directive names.
+ * Functions shared by directives: checks of names, errors that name the
+ * account, and zones without a directive.
  */
 
 
@@ -41,8 +41,8 @@ ngx_http_aisearch_conf_error(ngx_conf_t *cf,
 
 
 /*
- * Adds a zone that no directive names, once the configuration is read.  At that
- * time nginx cannot name a line of the configuration if the name is in use.
+ * Adds a zone without a directive, after the configuration is read.  If its
+ * name is in use, nginx cannot log a line of the configuration.
  */
 
 ngx_shm_zone_t *

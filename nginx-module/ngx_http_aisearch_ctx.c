@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The context of a request: how it begins, and how it is found again.
+ * Creates the context of a request, and finds it after internal redirects.
  */
 
 
@@ -63,9 +63,9 @@ ngx_http_aisearch_ctx_cleanup(void *data)
 
 
 /*
- * A cleanup takes the request out of a flight.  It also is where the context
- * is found again once an internal redirect has cleared those of the request:
- * its variables should tell of the look-up all the same.
+ * The cleanup handler removes the request from its flight.  An internal
+ * redirect clears the contexts of the request; ours is then found by its
+ * cleanup handler, so that the variables still describe the lookup.
  */
 
 ngx_int_t
@@ -103,7 +103,7 @@ ngx_http_aisearch_ctx_get(ngx_http_request_t *r)
         return ctx;
     }
 
-    /* subrequests share the pool; the latest of this request is first */
+    /* subrequests share the pool; the latest context comes first */
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
 

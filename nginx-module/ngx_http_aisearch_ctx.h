@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The functions that process a request by its context.
+ * The functions that handle a request, by the file that defines them.
  */
 
 
@@ -15,21 +15,26 @@
 #pragma GCC visibility push(hidden)
 
 
-/* NULL: no memory, or evaluation of "aisearch_cache_bypass" failed */
+/*
+ * Allocates the context from the request's pool and evaluates
+ * aisearch_cache_bypass.  NULL: no memory, or the evaluation failed.
+ */
 ngx_http_aisearch_ctx_t *ngx_http_aisearch_ctx_create(ngx_http_request_t *r);
 
 /*
- * Keeps the context available until the request is freed, when it also leaves
- * its flight.  NGX_ERROR: no memory.
+ * Keeps the context available after internal redirects, and makes the request
+ * leave its flight when it is freed.  NGX_ERROR: no memory.
  */
 ngx_int_t ngx_http_aisearch_ctx_keep(ngx_http_aisearch_ctx_t *ctx);
 
+/* returns the context, also after an internal redirect; NULL: none */
 ngx_http_aisearch_ctx_t *ngx_http_aisearch_ctx_get(ngx_http_request_t *r);
 
 /* request */
 
 ngx_int_t ngx_http_aisearch_handler(ngx_http_request_t *r);
 
+/* finalizes the request with 499 if its client leaves */
 ngx_int_t ngx_http_aisearch_watch_client(ngx_http_request_t *r);
 
 /* limit */
@@ -39,18 +44,14 @@ ngx_int_t ngx_http_aisearch_limit(ngx_http_aisearch_ctx_t *ctx,
 
 /* response */
 
-/*
- * These send a response and return the result for ngx_http_finalize_request().
- * ..._refuse() also sends Retry-After if ctx->answer.retry_after is set.
- */
+/* sends an error; with Retry-After if ctx->answer.retry_after is set */
 ngx_int_t ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx,
     ngx_uint_t status, const char *text);
+
+/* sends ctx->answer, or lets a watcher wait */
 ngx_int_t ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx);
 
-/*
- * Clears headers that describe another body, set by a handler that redirected
- * the request here.
- */
+/* removes headers that describe the body of the handler that redirected here */
 void ngx_http_aisearch_clear_foreign_headers(ngx_http_request_t *r);
 
 ngx_int_t ngx_http_aisearch_set_cache_status(ngx_http_aisearch_ctx_t *ctx);
@@ -61,51 +62,50 @@ ngx_int_t ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx,
 
 /* watcher */
 
-/* sets ctx->watcher if a wait or events are requested; NGX_ERROR: no memory */
+/* creates a watcher if the request asks for one; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx);
 
-/* copies the key, needed before ..._begin(); NGX_ERROR: no memory */
+/* copies the key, called before _begin(); NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_watcher_set_key(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_key_t *key);
 
 /*
- * Holds the request or opens a stream, instead of responding.  NGX_DECLINED:
- * neither, the request is answered as usual.
+ * Holds the request or opens a stream instead of sending an answer.
+ * NGX_DECLINED: neither, the answer is sent as usual.
  */
 ngx_int_t ngx_http_aisearch_watcher_begin(ngx_http_aisearch_ctx_t *ctx);
 
-/* adds Vary, and Preference-Applied if a wait was requested */
+/* sets Vary and Preference-Applied in any response */
 ngx_int_t ngx_http_aisearch_watcher_set_headers(ngx_http_aisearch_ctx_t *ctx);
 
-/* the client closed the connection, or the response ends */
+/* called when the client has left or the response ends */
 void ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx);
 
-/* returns 1 and leaves the watch if the request was redirected meanwhile */
+/* leaves and returns 1 if the request is no longer handled by this context */
 ngx_uint_t ngx_http_aisearch_watcher_has_left(ngx_http_aisearch_ctx_t *ctx);
 
-/* returns 1 if the last free connections must be kept for fetches */
+/* whether the worker's last free connections are reserved for fetches */
 ngx_uint_t ngx_http_aisearch_watcher_no_room(void);
 
 /* scrape */
 
-/*
- * Handles a request in a location with metrics.  NGX_DECLINED: continue with
- * the lookup.
- */
+/* for locations with metrics; NGX_DECLINED: continue with the request */
 ngx_int_t ngx_http_aisearch_scrape_create(ngx_http_aisearch_ctx_t *ctx,
     struct ais_resource *resource);
 
-/* limits the wait of the request for its flight; NGX_ERROR: no memory */
+/* limits the time in the flight; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_scrape_wait(ngx_http_aisearch_ctx_t *ctx);
 
-/* allocates the metrics of ctx->answer in r->pool; NGX_ERROR: no memory */
+/* creates the metrics from ctx->answer; NGX_ERROR: no memory */
 ngx_int_t ngx_http_aisearch_scrape_text(ngx_http_aisearch_ctx_t *ctx,
     ngx_str_t *text);
 
 /* stream */
 
-/* NGX_DECLINED: no stream, the answer is a refusal or a 404 */
+/* opens a stream; NGX_DECLINED: the resource is refused or missing */
 ngx_int_t ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx);
+
+/* sends new events, and closes the stream if it ends */
 void ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx);
 
 /* variables */
@@ -117,9 +117,8 @@ ngx_str_t *ngx_http_aisearch_variables_job_state(enum ais_state state);
 
 
 /*
- * Nobody waits for the response to a mirror subrequest, or to a detached
- * subrequest of njs.  Other njs subrequests run in background as well, but have
- * a handler.
+ * A mirror or a detached subrequest of njs discards its response.  The other
+ * subrequests of njs are also in the background, but have a handler.
  */
 
 static ngx_inline ngx_uint_t
@@ -129,10 +128,7 @@ ngx_http_aisearch_unattended(ngx_http_request_t *r)
 }
 
 
-/*
- * Headers of a request that was not redirected are kept: they belong to this
- * response, for example those set in the access phase.
- */
+/* other requests keep the headers that earlier phases have set */
 
 static ngx_inline void
 ngx_http_aisearch_clear_headers(ngx_http_request_t *r)

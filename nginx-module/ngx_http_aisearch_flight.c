@@ -1,22 +1,22 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * A flight is this worker's interest in one entry: the requests that wait for
- * it, and the question to the API, where this worker leads.  It belongs to no
- * request: clients may go away, the fetch goes on for the others and for the
- * cache.
+ * A flight holds the requests of this worker that wait for one entry, and the
+ * fetch, if this worker leads.  It does not belong to a request: if clients
+ * leave, the fetch continues for the other requests and for the cache.
  *
- *               +--> follow --+        another worker fetches: wait until it
- *    join  -----+      |      |        wakes us, or look every 100 ms
+ *               +--> follow --+        another worker fetches: wait for its
+ *    join  -----+      |      |        wakeup, and check every 100 ms
  *    start -----+      v      |
- *               +--> lead ----+        we fetch, and renew the lease, if we
- *                      |      |        have it
+ *               +--> lead ----+        this worker fetches, and renews the
+ *                      |      |        lease if it holds one
  *                      v      v
- *                    fail -> land      no fetch was started: told in the next
- *                                      turn of the event loop
+ *                    fail -> land      no fetch was started: reported by the
+ *                                      timer, from the event loop
  *
- * A follower leads once the lease of its leader has run out, and a leader whose
- * answer is outdated follows.  Who lands hands out the answer, and ends.
+ * A follower becomes the leader when the lease expires.  A leader whose answer
+ * is outdated becomes a follower.  A flight that lands delivers the answer to
+ * its requests and is destroyed.
  */
 
 
@@ -27,7 +27,7 @@
 
 #define NGX_HTTP_AISEARCH_FLIGHTS  256  /* buckets */
 
-/* how often a follower looks by itself, in ms */
+/* ms between a follower's checks of the cache */
 #define NGX_HTTP_AISEARCH_POLL     100
 
 
@@ -45,11 +45,11 @@ struct ngx_http_aisearch_flight_s {
     ngx_queue_t                    waiters;
     ngx_event_t                    timer;
     ngx_http_aisearch_time_t       start;
-    ngx_uint_t                     flags;     /* to look up with */
+    ngx_uint_t                     flags;     /* of the lookup */
     ngx_http_aisearch_phase_e      phase;
-    ngx_uint_t                     leased;    /* we have the entry's lease */
-    ngx_uint_t                     watched;   /* begun for those who watch */
-    ngx_http_aisearch_upstream_t   upstream;  /* account and key, in any case */
+    ngx_uint_t                     leased;    /* we hold the lease */
+    ngx_uint_t                     watched;   /* started for watchers */
+    ngx_http_aisearch_upstream_t   upstream;  /* account, key: always set */
 };
 
 
@@ -133,8 +133,6 @@ ngx_http_aisearch_flight_end(ngx_uint_t all)
 }
 
 
-/* lets the request wait for the answer; the look-up says who fetches it */
-
 ngx_int_t
 ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup)
@@ -179,7 +177,7 @@ ngx_http_aisearch_flight_start(ngx_http_aisearch_account_t *account,
 }
 
 
-/* the flight goes on: what it brings is for the cache, and for the others */
+/* the flight continues for the cache and for other requests */
 
 void
 ngx_http_aisearch_flight_give_up(ngx_http_aisearch_ctx_t *ctx)
@@ -230,7 +228,7 @@ ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx)
         return;
     }
 
-    /* a fetch is finished all the same, looking out for one is not */
+    /* a fetch continues without requests, following does not */
 
     if (f->phase == NGX_HTTP_AISEARCH_FOLLOW
         || f->phase == NGX_HTTP_AISEARCH_FAIL)
@@ -240,7 +238,7 @@ ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* another worker has stored an answer; of which entry, it does not say */
+/* another worker has stored an answer, the entry is not known here */
 
 void
 ngx_http_aisearch_flight_look(void)
@@ -256,7 +254,7 @@ ngx_http_aisearch_flight_look(void)
     ngx_queue_add(&followers, &ngx_http_aisearch_followers);
     ngx_queue_init(&ngx_http_aisearch_followers);
 
-    /* one that lands may end others: take nothing for granted but the head */
+    /* a flight that lands may end others, so only the head is safe to use */
 
     while (!ngx_queue_empty(&followers)) {
         q = ngx_queue_head(&followers);
@@ -302,7 +300,7 @@ ngx_http_aisearch_flight_get(ngx_http_aisearch_account_t *account,
         ngx_http_aisearch_flight_lead(f, lookup);
 
     } else if (lookup->fetch == NGX_HTTP_AISEARCH_LEADER) {
-        /* it began without a lease, or had lost it */
+        /* the flight had no lease, or had lost it */
         f->leased = 1;
     }
 
@@ -418,7 +416,7 @@ ngx_http_aisearch_flight_timer(ngx_event_t *ev)
 }
 
 
-/* looks whether the answer has come, or the lease of its leader has run out */
+/* checks whether the answer was stored, or the leader's lease expired */
 
 static void
 ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f)
@@ -435,8 +433,10 @@ ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f)
 
     answer = &sa->answer;
 
-    /* those who wait for one entry may differ in what is fresh to them, but
-       not in what has come while they waited */
+    /*
+     * Locations may have different lifetimes, but an answer that arrives
+     * during the wait is fresh for all requests of the flight.
+     */
 
     lookup = ngx_http_aisearch_cache_lookup(f->upstream.account,
                        &f->upstream.query.key,
@@ -452,7 +452,7 @@ ngx_http_aisearch_flight_follow(ngx_http_aisearch_flight_t *f)
     if (lookup.serve != AIS_SERVE_NOTHING) {
         f->leased = (lookup.fetch == NGX_HTTP_AISEARCH_LEADER);
 
-        /* whether a stale answer will do is for each to say */
+        /* each request decides by its own location whether stale is allowed */
 
         if (lookup.serve == AIS_SERVE_STALE) {
             answer->verdict.fault = answer->failure;
@@ -489,7 +489,7 @@ ngx_http_aisearch_flight_lead(ngx_http_aisearch_flight_t *f,
 
     ngx_http_aisearch_flight_unfollow(f);
 
-    /* it does not land from here: the caller may be who waits for it */
+    /* a failure lands later, since the caller may be about to wait */
 
     f->phase = ngx_http_aisearch_upstream_start(&f->upstream) == NGX_OK
                ? NGX_HTTP_AISEARCH_LEAD : NGX_HTTP_AISEARCH_FAIL;
@@ -526,7 +526,7 @@ ngx_http_aisearch_flight_fail(ngx_http_aisearch_flight_t *f)
                       &account->name);
     }
 
-    /* those held back are counted as such, and there may be very many */
+    /* fetches held back by the breaker have their own counter */
 
     if (!f->upstream.held) {
         ngx_http_aisearch_count(account->stats->fetches[fault]);
@@ -543,8 +543,6 @@ ngx_http_aisearch_flight_fail(ngx_http_aisearch_flight_t *f)
     ngx_http_aisearch_answer_release(sa);
 }
 
-
-/* stores the answer, and lands */
 
 static void
 ngx_http_aisearch_flight_answered(void *data,
@@ -572,8 +570,8 @@ ngx_http_aisearch_flight_answered(void *data,
 
 
 /*
- * This worker was late, and others know something newer: those who wait here
- * get that.
+ * The answer was not stored: another worker has a newer one, or the lease.
+ * The waiting requests follow that worker.
  */
 
 static void
@@ -591,7 +589,7 @@ ngx_http_aisearch_flight_yield(ngx_http_aisearch_flight_t *f)
 }
 
 
-/* hands the answer to all who wait, and ends the flight */
+/* delivers the answer to all waiting requests, and destroys the flight */
 
 static void
 ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
@@ -599,7 +597,7 @@ ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
 {
     ngx_http_aisearch_ctx_t  *ctx;
 
-    /* who asks from now on takes another flight */
+    /* new requests must start another flight */
 
     ngx_queue_remove(&f->queue);
     ngx_queue_init(&f->queue);
@@ -631,7 +629,7 @@ ngx_http_aisearch_flight_land(ngx_http_aisearch_flight_t *f,
 }
 
 
-/* a failure may mean a stale answer, to each by its own configuration */
+/* on a failure, serves a stale answer if the request's location allows it */
 
 static void
 ngx_http_aisearch_flight_deliver(ngx_http_aisearch_flight_t *f,
@@ -670,7 +668,7 @@ ngx_http_aisearch_flight_deliver(ngx_http_aisearch_flight_t *f,
 }
 
 
-/* the request that waits longest; there is one */
+/* returns the oldest waiting request; the queue must not be empty */
 
 static ngx_http_aisearch_ctx_t *
 ngx_http_aisearch_flight_first(ngx_http_aisearch_flight_t *f)

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The context of a request, and the flight it waits for.
+ * The context of a request, and the flight whose answer it waits for.
  */
 
 
@@ -32,18 +32,18 @@ typedef struct {
     ngx_msec_t                         lifetime;
     ngx_str_t                          job_id;
 
-    ngx_http_aisearch_watcher_t       *watcher; /* if it waits for a change */
-    struct ais_resource               *scrape;  /* instance to be scraped */
-    ngx_http_aisearch_flight_t        *flight;  /* to wait for, or NULL */
-    ngx_queue_t                        queue;   /* in flight->waiters */
-    ngx_event_t                       *timeout; /* of this wait, or NULL */
+    ngx_http_aisearch_watcher_t       *watcher; /* NULL: no wait or events */
+    struct ais_resource               *scrape; /* resource; NULL: no metrics */
+    ngx_http_aisearch_flight_t        *flight; /* waited for, or NULL */
+    ngx_queue_t                        queue;  /* in flight->waiters */
+    ngx_event_t                       *timeout; /* of the wait, or NULL */
 
     unsigned                           bypass:1;
     unsigned                           answered:1;
     unsigned                           refused:1;
     unsigned                           kept:1;
 
-    /* embedded, to save allocations */
+    /* response buffers, kept here to save allocations */
 
     ngx_buf_t                          buf;
     ngx_table_elt_t                   *cache_control;
@@ -55,49 +55,46 @@ typedef struct {
 #pragma GCC visibility push(hidden)
 
 
-/* called when a flight lands; "sa" is borrowed, NULL: no memory */
+/* handles the answer of a flight; "sa" is borrowed, NULL: no memory */
 typedef void (*ngx_http_aisearch_flight_pt)(ngx_http_aisearch_key_t *key,
     ngx_http_aisearch_shared_answer_t *sa);
 
 
-/* called in a worker; "landed" is called before the waiters get the answer */
+/* called in each worker; "landed" runs before waiting requests are resumed */
 void ngx_http_aisearch_flight_init(ngx_http_aisearch_flight_pt landed);
 
 /*
- * The worker is shutting down: ends the flights that only refresh watched
- * entries, or all flights, so that other workers take over the fetches.
+ * Called when the worker shuts down.  Ends the flights that only refresh
+ * watched entries, or all flights, so that other workers take over the fetches.
  */
 void ngx_http_aisearch_flight_end(ngx_uint_t all);
 
 /*
- * Adds the request to the waiters of a flight; "lookup" tells who fetches.
- * ngx_http_aisearch_resume() is called later.  NGX_ERROR: no memory.
+ * Adds the request to the flight of its entry, and fetches or follows as
+ * "lookup" says.  NGX_ERROR: no memory, the lease is released.
  */
 ngx_int_t ngx_http_aisearch_flight_join(ngx_http_aisearch_ctx_t *ctx,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup);
 
 /*
- * Starts a fetch without a waiting request, to update the cache; "watched": for
- * watchers, so that it ends when the worker shuts down.  NGX_DECLINED: no fetch
- * was started.
+ * Fetches an entry while no request waits for it.  A "watched" flight serves
+ * only watchers, and ends with them when the worker shuts down.  NGX_DECLINED:
+ * the fetch could not be started.
  */
 ngx_int_t ngx_http_aisearch_flight_start(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_query_t *query, ngx_http_aisearch_lookup_t *lookup,
     ngx_uint_t watched);
 
-/* the request no longer waits for its flight, which fetches on for the cache */
+/* removes the request from its flight; a running fetch continues */
 void ngx_http_aisearch_flight_leave(ngx_http_aisearch_ctx_t *ctx);
 
-/*
- * The wait has timed out: leaves the flight, and responds with a stale answer
- * or a timeout.
- */
+/* ends the wait: leaves, and sends a stale answer or a timeout fault */
 void ngx_http_aisearch_flight_give_up(ngx_http_aisearch_ctx_t *ctx);
 
-/* woken by another worker: looks up all followed entries */
+/* checks the cache for the entries that other workers fetch */
 void ngx_http_aisearch_flight_look(void);
 
-/* response: sends the answer in the context to a request that waited for it */
+/* response: sends ctx->answer, and finalizes the request that waited for it */
 void ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx);
 
 

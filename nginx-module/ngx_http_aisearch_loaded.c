@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The log names the module that runs.  A reload does not load one that was
- * replaced on disk: dlopen() knows its name already.
+ * Logs the version of the module that runs.  A reload does not load a file that
+ * was replaced on disk, since dlopen() already has one with this name.
  */
 
 

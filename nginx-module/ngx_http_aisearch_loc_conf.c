@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The directives of locations, how they are inherited, and those that have no
- * effect where they stand.
+ * The directives of locations, their inheritance, and warnings about those
+ * that have no effect.
  */
 
 
@@ -20,7 +20,7 @@ static const char *ngx_http_aisearch_loc_conf_idle(
     ngx_http_aisearch_loc_conf_t *own, ngx_http_aisearch_loc_conf_t *conf);
 
 
-/* where "aisearch_valid" puts a time, by its first parameter */
+/* members of struct ais_valid by the first parameter of "aisearch_valid" */
 
 static ngx_conf_enum_t  ngx_http_aisearch_valid_names[] = {
     { ngx_string("active"), offsetof(struct ais_valid, active) },
@@ -82,7 +82,7 @@ ngx_http_aisearch_loc_conf_merge(ngx_conf_t *cf, void *parent, void *child)
 
     own = *conf;
 
-    /* "if" and "limit_except" go on with what the location does */
+    /* "if" and "limit_except" inherit the handler of the location */
 
     if (clcf->noname && conf->pass == NULL) {
         conf->pass = prev->pass;
@@ -92,7 +92,7 @@ ngx_http_aisearch_loc_conf_merge(ngx_conf_t *cf, void *parent, void *child)
         clcf->handler = ngx_http_aisearch_handler;
     }
 
-    /* a level that sets any lifetime sets them all */
+    /* lifetimes are inherited only if none is set on this level */
 
     if (conf->valid_set == 0) {
         conf->freshness.valid = prev->freshness.valid;
@@ -122,11 +122,11 @@ ngx_http_aisearch_loc_conf_merge(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->metrics, prev->metrics, 0);
 
-    /* locations inside this one, without metrics, inherit the rest */
+    /* not inherited: nested locations may turn metrics off */
 
     conf->watched = (conf->wait || conf->events) && !conf->metrics;
 
-    /* a server has no name here */
+    /* skip servers, which have no name */
 
     if (clcf->name.data && !clcf->noname) {
         ngx_http_aisearch_loc_conf_check(cf, clcf, &own, conf);
@@ -136,7 +136,7 @@ ngx_http_aisearch_loc_conf_merge(ngx_conf_t *cf, void *parent, void *child)
 }
 
 
-/* Warns of what has no effect, by what a location sets and what it has. */
+/* warns about directives without effect; "own": before the merge */
 
 static void
 ngx_http_aisearch_loc_conf_check(ngx_conf_t *cf, ngx_http_core_loc_conf_t *clcf,
@@ -189,7 +189,7 @@ ngx_http_aisearch_loc_conf_is_set(ngx_http_aisearch_loc_conf_t *own)
 }
 
 
-/* what has no effect where there is an "aisearch_pass", and the cure; or NULL */
+/* returns the warning for a location with "aisearch_pass", or NULL */
 
 static const char *
 ngx_http_aisearch_loc_conf_idle(ngx_http_aisearch_loc_conf_t *own,
@@ -238,7 +238,7 @@ ngx_http_aisearch_loc_conf_set_handler(ngx_conf_t *cf, ngx_str_t *directive,
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    /* of an "aisearch_pass" that is replaced, the merge warns */
+    /* a replaced "aisearch_pass" is reported when merging */
 
     if (clcf->handler && clcf->handler != ngx_http_aisearch_handler) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
@@ -350,7 +350,7 @@ ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     alcf->stale_set = 1;
 
-    /* what is not named is off */
+    /* parameters that are not given are off */
 
     alcf->freshness.stale_updating = 0;
     alcf->freshness.stale_error = 0;

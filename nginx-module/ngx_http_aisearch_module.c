@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The module as nginx knows it: its directives, and what is done when a
- * configuration is read, and when processes come and go.
+ * The module definition: directives, and the handlers for the configuration
+ * and for the start and the exit of processes.
  */
 
 
@@ -215,8 +215,8 @@ ngx_http_aisearch_create_main_conf(ngx_conf_t *cf)
 
 
 /*
- * Nothing can fail any more: until then, the workers of the old configuration
- * go by its budgets.
+ * The new configuration can no longer fail.  Until now, the workers of the old
+ * one used its budgets.
  */
 
 static ngx_int_t
@@ -285,7 +285,7 @@ ngx_http_aisearch_init_process(ngx_cycle_t *cycle)
 }
 
 
-/* by another worker, or by nginx, since this one is about to leave */
+/* called on a wakeup by another worker, or when this worker shuts down */
 
 static void
 ngx_http_aisearch_woken(void)

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * aisearch_pass: which account answers in a location, and with what resource.
+ * The "aisearch_pass" directive: the account and the resource of a location.
  */
 
 
@@ -131,7 +131,7 @@ ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
         return NGX_CONF_OK;
     }
 
-    /* without variables it is as good now as it will ever be */
+    /* without variables, the resource can be checked now */
 
     err = ais_resource_parse(&res, ngx_http_aisearch_str(value),
                                 AIS_STR(""));
@@ -148,7 +148,7 @@ ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
 }
 
 
-/* the rest of the URI is the resource, so there has to be a rest */
+/* the resource is the rest of the URI, after the prefix of the location */
 
 static char *
 ngx_http_aisearch_pass_prefix(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
@@ -191,7 +191,7 @@ ngx_http_aisearch_pass_prefix(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
 }
 
 
-/* as it stands, or by a variable that is the URI */
+/* whether the resource begins with a slash or a variable with the URI */
 
 static ngx_uint_t
 ngx_http_aisearch_pass_is_absolute(ngx_str_t *resource)
@@ -220,7 +220,7 @@ ngx_http_aisearch_pass_is_absolute(ngx_str_t *resource)
 }
 
 
-/* Warns of a resource with variables that is none, or not what was meant. */
+/* warns if a resource with variables is invalid or probably not intended */
 
 static void
 ngx_http_aisearch_pass_check_variables(ngx_conf_t *cf, ngx_str_t *account,
@@ -275,9 +275,8 @@ ngx_http_aisearch_pass_check_variables(ngx_conf_t *cf, ngx_str_t *account,
 
 
 /*
- * Whether it is its own words that make it none: it begins with a word that no
- * resource begins with, or all its variables are where names are, which follow
- * one word each.
+ * Whether the resource is invalid with any values of its variables: its first
+ * word is unknown, or variables only appear as names, each after one word.
  */
 
 static ngx_uint_t
@@ -339,8 +338,8 @@ ngx_http_aisearch_pass_is_one_of(u_char *word, u_char *last, char **words)
 
 
 /*
- * Makes an example of a resource with variables: each is that letter.  Returns
- * where the variable begins that ends the resource, or its end.
+ * Creates an example of a resource by replacing each variable with "letter".
+ * Returns the start of a variable at the end of the resource, or the end.
  */
 
 static u_char *
@@ -489,8 +488,8 @@ ngx_http_aisearch_pass_unknown(ngx_conf_t *cf,
 
 
 /*
- * What is known of a resource now: its parts, if account, namespace and
- * instance are the same whatever its variables are.
+ * Parses a resource with variables.  NGX_DECLINED: it is invalid, or its
+ * account, namespace or instance depends on a variable.
  */
 
 static ngx_int_t
@@ -525,7 +524,7 @@ ngx_http_aisearch_pass_parts(ngx_conf_t *cf, ngx_str_t *resource,
 }
 
 
-/* a resource that its account would always refuse */
+/* rejects a resource that the account never allows */
 
 static ngx_int_t
 ngx_http_aisearch_pass_check_account(ngx_conf_t *cf,

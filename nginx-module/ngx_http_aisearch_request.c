@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * A request from its handler on: what it asks for, whether it may, what the
- * cache says, and, where it has to wait, until its answer comes or its client
- * has gone.  $aisearch_cache_status is set here, by what the look-up returned.
+ * The handler of a request: finds and checks the resource, looks it up in the
+ * cache, and, if the request waits, keeps it until the answer arrives or the
+ * client leaves.  Sets $aisearch_cache_status from the result of the lookup.
  */
 
 
@@ -45,7 +45,7 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    /* a mirror of a write is a hint that a job changes, not a write */
+    /* a mirrored write is not executed, it only hints that a job may change */
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))
         && !ngx_http_aisearch_unattended(r))
@@ -113,7 +113,7 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
 }
 
 
-/* what is asked for; NGX_DECLINED: go on, anything else: the request is done */
+/* sets the query; NGX_DECLINED: continue, otherwise the request is done */
 
 static ngx_int_t
 ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
@@ -144,7 +144,7 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* our own account is recognized faster than it is parsed */
+    /* the account's own prefix is common, comparing is faster than parsing */
 
     named = path.len > acc->prefix.len
             && ngx_memcmp(path.data, acc->prefix.data, acc->prefix.len) == 0;
@@ -210,7 +210,7 @@ ngx_http_aisearch_resource(ngx_http_aisearch_ctx_t *ctx, ngx_str_t *path)
             return NGX_ERROR;
         }
 
-        /* a variable in a resource stands for one part of it, not for more */
+        /* a variable in a resource must be a single part of it */
 
         return pass->slashes && ngx_http_aisearch_slashes(path) > pass->slashes
                ? NGX_DECLINED : NGX_OK;
@@ -229,7 +229,7 @@ ngx_http_aisearch_resource(ngx_http_aisearch_ctx_t *ctx, ngx_str_t *path)
         }
     }
 
-    /* a location without a slash at its end, or an URI that was rewritten */
+    /* the location has no trailing slash, or the URI was rewritten */
 
     if (path->len && path->data[0] == '/') {
         path->data++;
@@ -248,7 +248,7 @@ ngx_http_aisearch_cache_status(ngx_http_aisearch_ctx_t *ctx,
 
     case AIS_SERVE_FRESH:
     case AIS_SERVE_FAILED:
-        /* a failure is remembered too */
+        /* failures are cached too */
         return NGX_HTTP_AISEARCH_CACHE_HIT;
 
     case AIS_SERVE_UPDATING:
@@ -274,7 +274,7 @@ ngx_http_aisearch_cache_status(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-/* nobody waits: what has to be fetched is fetched in the background */
+/* responds without waiting, fetches in the background if necessary */
 
 static ngx_int_t
 ngx_http_aisearch_serve(ngx_http_aisearch_ctx_t *ctx,
@@ -329,14 +329,14 @@ ngx_http_aisearch_wait(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-/* of subrequests, too: events of the connection come to the active one */
+/* subrequests too: the active one gets the events of the connection */
 
 ngx_int_t
 ngx_http_aisearch_watch_client(ngx_http_request_t *r)
 {
     ngx_event_t  *rev;
 
-    /* the rest of a body is still being read; or the client has left before */
+    /* the rest of the body is being read, or the client has already left */
 
     if (r->main->discard_body || r->post_action) {
         return NGX_OK;
@@ -344,7 +344,7 @@ ngx_http_aisearch_watch_client(ngx_http_request_t *r)
 
     r->read_event_handler = ngx_http_aisearch_read_handler;
 
-    /* of what came along with the request, no event will tell */
+    /* data that arrived with the request causes no further event */
 
     rev = r->connection->read;
 
@@ -358,8 +358,8 @@ ngx_http_aisearch_watch_client(ngx_http_request_t *r)
 
 
 /*
- * A request leaves its flight before it is finalized: "post_action" and
- * "error_page" go on with the same request.
+ * The request leaves its flight before it is finalized, since "post_action"
+ * and "error_page" continue with the same request.
  */
 
 static void
@@ -376,7 +376,7 @@ ngx_http_aisearch_read_handler(ngx_http_request_t *r)
         return;
 
     case NGX_OK:
-        /* what a client pipelines is read when its turn has come */
+        /* a pipelined request is read later */
 
         if (!(ngx_event_flags & NGX_USE_LEVEL_EVENT)
             || !rev->active
@@ -407,8 +407,8 @@ ngx_http_aisearch_read_handler(ngx_http_request_t *r)
 
 
 /*
- * As ngx_http_test_reading() does it.  NGX_OK: there is something to read,
- * NGX_AGAIN: there is not, NGX_ERROR: the client has left.
+ * Based on ngx_http_test_reading().  NGX_OK: there is data to read,
+ * NGX_AGAIN: no data, NGX_ERROR: the client has left.
  */
 
 static ngx_int_t
@@ -446,7 +446,7 @@ ngx_http_aisearch_peek(ngx_http_request_t *r)
         && ngx_use_epoll_rdhup
         && rev->pending_eof)
     {
-        /* it has closed behind what it has pipelined */
+        /* the client has closed the connection after a pipelined request */
         n = 0;
     }
 #endif

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * What a client gets: the answer that stands in the context, or a refusal, with
- * the headers that tell how old it is and how long it is good for.
+ * Sends the answer in the context, or a refusal, with the headers for its age
+ * and its remaining lifetime.
  */
 
 
@@ -13,13 +13,13 @@
 #include "ais_exposition.h"
 
 
-/* ms; what cannot be mended sooner is not worth a retry */
+/* ms; clients should not retry if Retry-After is longer */
 #define NGX_HTTP_AISEARCH_PATIENCE  5000
 
 
 typedef struct {
     ngx_str_t    text;
-    size_t       len;    /* without parameters, which filters do not go by */
+    size_t       len;    /* without parameters, for filters */
 } ngx_http_aisearch_type_t;
 
 
@@ -62,7 +62,7 @@ static ngx_str_t  ngx_http_aisearch_allow = ngx_string("Allow");
 static ngx_str_t  ngx_http_aisearch_allowed = ngx_string("GET, HEAD");
 
 
-/* headers about a body that is not sent now, but by whom redirected here */
+/* headers that describe the body of the handler that redirected here */
 
 static ngx_str_t  ngx_http_aisearch_foreign_headers[] = {
     ngx_string("Accept-Ranges"),
@@ -85,7 +85,7 @@ static ngx_str_t  ngx_http_aisearch_foreign_headers[] = {
 };
 
 
-/* refuses what is not asked of the API at all */
+/* sends an error without a request to the API */
 
 ngx_int_t
 ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
@@ -149,7 +149,7 @@ ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx)
     r = ctx->request;
     c = r->connection;
 
-    /* it may have gone on by itself, where its body could not be read */
+    /* the request may have moved on, if its body could not be read */
 
     if (ngx_http_get_module_ctx(r, ngx_http_aisearch_module) != ctx) {
         return;
@@ -162,8 +162,6 @@ ngx_http_aisearch_resume(ngx_http_aisearch_ctx_t *ctx)
     ngx_http_run_posted_requests(c);
 }
 
-
-/* answers with ctx->answer */
 
 ngx_int_t
 ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
@@ -195,7 +193,7 @@ ngx_http_aisearch_respond(ngx_http_aisearch_ctx_t *ctx)
                    ais_fault_name(answer->verdict.fault),
                    (ngx_msec_t) ngx_http_aisearch_answer_age(answer));
 
-    /* that the API fails is told by a metric: the scrape itself is fine */
+    /* a metric reports the failure of the API, the scrape itself succeeds */
 
     if (ctx->scrape && status >= NGX_HTTP_INTERNAL_SERVER_ERROR) {
         status = NGX_HTTP_OK;
@@ -262,7 +260,7 @@ ngx_http_aisearch_send_envelope(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-/* they are of this moment: nobody should keep them, or ask if they are new */
+/* metrics must not be cached or revalidated */
 
 static ngx_int_t
 ngx_http_aisearch_send_metrics(ngx_http_aisearch_ctx_t *ctx)
@@ -300,7 +298,7 @@ ngx_http_aisearch_send(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
     r->headers_out.content_type_len = type->len;
     r->headers_out.content_type_lowcase = NULL;
 
-    /* a condition that does not hold makes another answer of it: 412 */
+    /* a failed precondition redirects to an error page, 412 */
 
     if ((r->headers_in.if_match || r->headers_in.if_unmodified_since)
         && ngx_http_aisearch_ctx_keep(ctx) != NGX_OK)
@@ -339,8 +337,8 @@ ngx_http_aisearch_send_body(ngx_http_aisearch_ctx_t *ctx, ngx_str_t *body)
     out.next = NULL;
 
     /*
-     * The size of our answers is bounded by ourselves: they need not fit into
-     * subrequest_output_buffer_size, which is there for unbounded ones.
+     * Our answers have a limited size, so they need not fit into
+     * subrequest_output_buffer_size, which is for unlimited responses.
      */
 
     if (r->subrequest_in_memory && r->out == NULL) {
@@ -404,7 +402,7 @@ ngx_http_aisearch_clear_foreign_headers(ngx_http_request_t *r)
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
-    /* these come without a header of their own */
+    /* these are not in the list of headers */
 
     ngx_str_null(&r->headers_out.charset);
     r->headers_out.override_charset = NULL;
@@ -475,14 +473,14 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
         return NGX_ERROR;
     }
 
-    /* a failure is the moment's, ours to remember and nobody else's */
+    /* only our cache remembers failures */
 
     if (answer->verdict.fault != AIS_FAULT_NONE) {
         return ngx_http_aisearch_set_cache_control(ctx, (u_char *) "no-store",
                                                    sizeof("no-store") - 1);
     }
 
-    /* the values stand one before the other, since digits come from behind */
+    /* the values are written backwards, from the end of the buffer */
 
     last = ctx->headers + sizeof(ctx->headers);
 
@@ -534,7 +532,7 @@ ngx_http_aisearch_set_headers(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* the whole lifetime of the answer, so that less its age is what remains */
+/* returns the whole lifetime in ms, from which clients subtract Age */
 
 static ngx_msec_t
 ngx_http_aisearch_max_age(ngx_http_aisearch_ctx_t *ctx)
@@ -556,7 +554,7 @@ ngx_http_aisearch_max_age(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* until the failure is not remembered any more */
+/* returns the ms until the cache forgets the failure */
 
 static ngx_msec_int_t
 ngx_http_aisearch_wait_left(ngx_http_aisearch_ctx_t *ctx)
@@ -597,7 +595,7 @@ ngx_http_aisearch_set_retry_after(ngx_http_aisearch_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    /* the API's own clients would sleep for as long, and hold their callers */
+    /* the API's client libraries would block their callers for this time */
 
     if (left > NGX_HTTP_AISEARCH_PATIENCE
         && ngx_http_aisearch_add_header(r, &ngx_http_aisearch_should_retry,
@@ -635,7 +633,7 @@ ngx_http_aisearch_add_header(ngx_http_request_t *r, ngx_str_t *name,
 }
 
 
-/* in the place where "expires" and "add_header" look for one */
+/* uses the member that "expires" and "add_header" look at */
 
 ngx_int_t
 ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx, u_char *data,
@@ -672,7 +670,7 @@ ngx_http_aisearch_set_cache_control(ngx_http_aisearch_ctx_t *ctx, u_char *data,
 }
 
 
-/* on every hit, so without a format string; returns where they begin */
+/* returns the first digit; faster than ngx_sprintf(), runs on every hit */
 
 static u_char *
 ngx_http_aisearch_digits(u_char *last, ngx_uint_t n)

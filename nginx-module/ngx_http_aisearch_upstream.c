@@ -1,15 +1,14 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Asks the API, and decides what follows from a refusal (401, 403 and others).
- * A question may take several fetches: with the other credential if the API
- * refuses the one in use; by the other form of the path if the API has no such
- * route; and for a path that was answered before if it is unclear whether a
- * refusal is about the credential (see ais_witness.h).  All fetches together
- * get the time of one.
+ * Queries the API, and handles refusals (401, 403 and others).  A query may
+ * take several fetches: with the other credential if the API refuses the one
+ * in use, with the other form of the path if the API has no such route, and
+ * for a path that was answered before if it is unclear whether a refusal is
+ * about the credential (see ais_witness.h).  All fetches share one timeout.
  *
- * The breaker, the budget and the credentials of the account learn from each
- * answer.
+ * Each response updates the breaker, the budget and the credentials of the
+ * account.
  */
 
 
@@ -66,7 +65,7 @@ static void ngx_http_aisearch_upstream_report(ngx_http_aisearch_upstream_t *u,
     const char *reason);
 
 
-/* takes the query out of the request's memory, which it may outlive */
+/* copies the query, which may outlive the memory of the request */
 
 void
 ngx_http_aisearch_upstream_init(ngx_http_aisearch_upstream_t *u,
@@ -87,7 +86,7 @@ ngx_http_aisearch_upstream_init(ngx_http_aisearch_upstream_t *u,
 }
 
 
-/* "res" may consist of views of the path itself */
+/* "res" may point into u->path */
 
 static void
 ngx_http_aisearch_upstream_resource(ngx_http_aisearch_upstream_t *u,
@@ -104,7 +103,7 @@ ngx_http_aisearch_upstream_resource(ngx_http_aisearch_upstream_t *u,
 
     ngx_memcpy(u->path, path, len + 1);
 
-    /* the key is how the path ends */
+    /* the key is the end of the path */
 
     u->query.key.path.data = (u_char *) u->path + len - u->query.key.path.len;
 
@@ -227,7 +226,7 @@ ngx_http_aisearch_upstream_fetched(void *data,
 
     u->fetch = NULL;
 
-    /* each request that was sent has been taken off already */
+    /* the gate has subtracted each request when it was sent */
 
     u->account->budget->unsent[u->newcomer] += (int64_t) response->calls - 1;
 
@@ -314,8 +313,8 @@ ngx_http_aisearch_upstream_judge(ngx_http_aisearch_upstream_t *u,
 
 
 /*
- * The API may know plain instances no more, but those of the namespace
- * "default", which are the same ones.
+ * The API may drop the route "instances/..." and keep
+ * "namespaces/default/instances/...", which names the same instances.
  */
 
 static ngx_uint_t
@@ -371,9 +370,9 @@ ngx_http_aisearch_upstream_try_form(ngx_http_aisearch_upstream_t *u,
 
 
 /*
- * It was refused, and that may be about what was asked for alone.  Returns
- * whether it goes on, with another credential, or by asking for what was
- * answered before; else the verdict says what it is taken for.
+ * The fetch was refused, possibly for this resource only.  Returns 1 if
+ * another fetch was started, with the other credential or for a path that was
+ * answered before; otherwise sets the verdict.
  */
 
 static ngx_uint_t
@@ -422,7 +421,7 @@ ngx_http_aisearch_upstream_doubt(ngx_http_aisearch_upstream_t *u,
 }
 
 
-/* the refusal is kept: it is the answer, unless that is refused as well */
+/* keeps the refusal, which is the answer unless the witness is refused too */
 
 static ngx_uint_t
 ngx_http_aisearch_upstream_ask_witness(ngx_http_aisearch_upstream_t *u,
@@ -461,8 +460,8 @@ ngx_http_aisearch_upstream_ask_witness(ngx_http_aisearch_upstream_t *u,
 
 
 /*
- * What was answered before is refused as well, so it is the credential; or it
- * is not, or nobody knows: then the refusal is the answer.
+ * If the witness is refused too, the credential is at fault.  Otherwise, or if
+ * this stays unknown, the refusal that was kept is the answer.
  */
 
 static void
@@ -515,7 +514,7 @@ ngx_http_aisearch_upstream_refused(ngx_http_aisearch_upstream_t *u,
 }
 
 
-/* the credential is refused: the same question goes on with another */
+/* the credential is refused: repeats the query with another one */
 
 static ngx_uint_t
 ngx_http_aisearch_upstream_repeat(ngx_http_aisearch_upstream_t *u,
@@ -533,7 +532,7 @@ ngx_http_aisearch_upstream_repeat(ngx_http_aisearch_upstream_t *u,
 }
 
 
-/* once more, in what is left of the time */
+/* starts another fetch with the remaining time */
 
 static ngx_uint_t
 ngx_http_aisearch_upstream_again(ngx_http_aisearch_upstream_t *u,
@@ -575,7 +574,7 @@ ngx_http_aisearch_upstream_conclude(ngx_http_aisearch_upstream_t *u,
 }
 
 
-/* with all the time and the requests that it has taken */
+/* returns the response with the time and requests of all fetches */
 
 static struct ais_response
 ngx_http_aisearch_upstream_total(ngx_http_aisearch_upstream_t *u,
@@ -633,8 +632,8 @@ ngx_http_aisearch_upstream_answer(ngx_http_aisearch_upstream_t *u,
 
 
 /*
- * That nobody is there, or that a credential is refused, is remembered where
- * all look-ups see it, and not in the cache.
+ * An unreachable API and a refused credential are not cached per entry: the
+ * breaker and the rotation keep them for all lookups.
  */
 
 static void
@@ -667,9 +666,9 @@ ngx_http_aisearch_upstream_report(ngx_http_aisearch_upstream_t *u,
     fault = verdict->fault;
 
     /*
-     * A refusal of the look-up is told to the client, in the API's words; that
-     * nobody is there was told when that came to light.  But what was let
-     * through the API knows, so where it has no route it is asked elsewhere.
+     * The client gets the API's refusal, and the breaker has logged that the
+     * API is unreachable, so "info" will do.  A missing route is an error: only
+     * known paths are requested, so "api_url" is probably wrong.
      */
 
     level = (fault == AIS_FAULT_BUDGET || fault == AIS_FAULT_REFUSED
