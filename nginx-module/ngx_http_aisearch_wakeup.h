@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * How a worker that has stored an answer wakes those that wait for it.
+ * Wakes up workers that wait for an answer stored by another worker.
  */
 
 
@@ -20,17 +20,20 @@ typedef void (*ngx_http_aisearch_wakeup_pt)(void);
 #pragma GCC visibility push(hidden)
 
 
-/* in the master, for the workers of this cycle */
+/* called in the master, for the workers of this cycle; errors are logged */
 void ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle);
 
-/* in a worker: "handler" is called when another has woken it */
+/* called in a worker: "handler" is called on each wakeup */
 void ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
     ngx_http_aisearch_wakeup_pt handler);
+
+/* called in a worker: stops listening */
 void ngx_http_aisearch_wakeup_done(void);
 
-/* a bit for each worker, the 65th has that of the first again */
+/* returns the bit of this worker; the 65th worker shares that of the first */
 uint64_t ngx_http_aisearch_wakeup_bit(void);
 
+/* wakes up workers, a mask of bits, except this one; errors are logged */
 void ngx_http_aisearch_wakeup_send(uint64_t workers);
 
 
