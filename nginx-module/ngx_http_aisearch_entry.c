@@ -1,9 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The entries of the cache: how one is found, what it holds, and what it takes
- * of the zone.  A tree finds an entry by its key; a queue for each rank orders
- * the entries for eviction.
+ * Entries of the cache: lookup, contents, and memory use.  Entries are found in
+ * trees by key; a queue for each rank orders them for eviction.
  */
 
 
@@ -207,7 +206,7 @@ ngx_http_aisearch_entry_free_body(ngx_http_aisearch_cache_t *c,
 
     ngx_http_aisearch_entry_uncount(c, e->rank, size);
 
-    /* who is killed here loses one chunk, but leaves none to be freed twice */
+    /* a worker killed here leaks one chunk, but none is freed twice */
 
     while (e->chunks) {
         chunk = e->chunks;
@@ -218,7 +217,7 @@ ngx_http_aisearch_entry_free_body(ngx_http_aisearch_cache_t *c,
 }
 
 
-/* counts less, and right, where that is easy */
+/* subtracts "size", or sets the exact value if at most one entry is left */
 
 static void
 ngx_http_aisearch_entry_uncount(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
@@ -257,7 +256,7 @@ ngx_http_aisearch_entry_read_body(ngx_http_aisearch_entry_t *e, u_char *dst)
     dst = ngx_cpymem(dst, e->data + e->key_len, n);
     rest -= n;
 
-    /* on every hit: a whole chunk is copied without a call */
+    /* a hot path: the fixed size lets the compiler copy a chunk inline */
 
     for (chunk = e->chunks;
          rest >= NGX_HTTP_AISEARCH_CHUNK;
@@ -296,7 +295,7 @@ ngx_http_aisearch_entry_inline_size(size_t key_len)
 }
 
 
-/* the chunks of a body, as much as does not fit there */
+/* the chunks take the part of the body that does not fit into the block */
 
 size_t
 ngx_http_aisearch_entry_chunks_size(size_t key_len, size_t body_len)

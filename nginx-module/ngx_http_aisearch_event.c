@@ -1,13 +1,13 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * What a stream of events says of an answer, or of a failure:
+ * The text of events for an answer or a failure:
  *
  *     MESSAGE     id: the entity tag, data: the body
- *     END         the same twice, the second time as "event: end": the job has
- *                 ended, or what was asked for is missing now (without an id)
+ *     END         the message above, then the same as "event: end": the job has
+ *                 ended; if the resource is missing, only the latter, no id
  *     FAULT       "event: fault", data: an error envelope, no id
- *     RECOVERED   "event: recovered", the body that was known before, no id
+ *     RECOVERED   "event: recovered", data: the last known body, no id
  */
 
 
@@ -50,7 +50,7 @@ ngx_http_aisearch_event_text(ngx_http_aisearch_shared_answer_t *sa,
 }
 
 
-/* returns the length, also without "out" */
+/* returns the length; if "out" is NULL, writes nothing */
 
 static size_t
 ngx_http_aisearch_event_write(char *out, ngx_http_aisearch_answer_t *answer,

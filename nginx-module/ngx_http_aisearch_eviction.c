@@ -1,41 +1,41 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Who makes way.  What was asked for once, as by a scan, goes before what was
- * asked for again later; of either, what was not used for the longest time.
- * What is watched stays, as long as it takes no more than a third of the zone.
- * What holds no good answer has small shares of its own, and so have lists, of
- * which a client can make as many as it likes.
+ * Eviction.  Entries requested once, as by a scan, are evicted before entries
+ * requested again later, and among these the least recently used ones first.
+ * Watched entries are kept, as long as they use at most a third of the zone.
+ * Entries without a good answer have small shares of their own.  Lists have a
+ * share too, since a client can create any number of them.
  *
- * The shares are counted in bytes of blocks.  If a worker is killed between two
+ * Shares are counted in bytes of blocks.  If a worker is killed between two
  * updates, a count is wrong by one entry until its queue is nearly empty.  If
- * it is too high, evictions empty the queue, and so correct it.
+ * the count is too high, evictions empty the queue, which corrects it.
  */
 
 
 #include "ngx_http_aisearch_entry.h"
 
 
-/* parts of the zone */
+/* shares: 1/N of the zone */
 #define NGX_HTTP_AISEARCH_WATCHED_PART   3
 #define NGX_HTTP_AISEARCH_LISTS_PART     3
 #define NGX_HTTP_AISEARCH_PENDING_PART   8
-#define NGX_HTTP_AISEARCH_SMALL_PART     32   /* of failures, of 404s */
+#define NGX_HTTP_AISEARCH_SMALL_PART     32   /* failures; 404s */
 
 
-/* what was asked for again leaves a fifth for new work */
+/* entries requested again leave a fifth of a share for new ones */
 #define ngx_http_aisearch_protected(size)  ((size) / 5 * 4)
 
 
-/* leased ones at the end of a queue that are looked past */
+/* entries checked at the end of a queue */
 #define NGX_HTTP_AISEARCH_STEPS          8
 
 
-/* seconds for which an entry is watched, unless it is marked again */
+/* time until the mark of a watched entry expires, seconds */
 #define NGX_HTTP_AISEARCH_WATCHED_TIME   10
 
 
-/* for one call, so that the mutex is not held for long */
+/* maximum per call, so that the mutex is not held for long */
 #define NGX_HTTP_AISEARCH_EVICTIONS      32
 
 
@@ -85,8 +85,8 @@ ngx_http_aisearch_eviction_rank(ngx_http_aisearch_entry_t *e,
 
 
 /*
- * Neither a 404 nor a failure is kept for those who watch it.  Bodies may have
- * grown since the entry was marked first.
+ * 404s and failures are not kept for watchers.  A watched entry is released if
+ * the share is exceeded, as bodies may have grown since they were marked.
  */
 
 void
@@ -125,7 +125,7 @@ ngx_http_aisearch_eviction_watch(ngx_http_aisearch_cache_t *c,
 }
 
 
-/* it is not kept any more */
+/* the entry is no longer kept for watchers */
 
 static void
 ngx_http_aisearch_eviction_release(ngx_http_aisearch_cache_t *c,
@@ -137,7 +137,7 @@ ngx_http_aisearch_eviction_release(ngx_http_aisearch_cache_t *c,
 }
 
 
-/* of what nobody has marked again, some; each mark moves to the head */
+/* releases a few expired entries from the tail; a mark moves one to the head */
 
 static void
 ngx_http_aisearch_eviction_unwatch(ngx_http_aisearch_cache_t *c)
@@ -169,8 +169,9 @@ ngx_http_aisearch_eviction_unwatch(ngx_http_aisearch_cache_t *c)
 
 
 /*
- * Promotes what is asked for again when its time is over, or of what has ended,
- * at any time: that stays good for a day.  Whoever scans does neither.
+ * Promotes an entry that is requested again after its lifetime.  For a job that
+ * has ended any request will do, as its answer is valid for a day.  A scan does
+ * neither.
  */
 
 void
@@ -211,7 +212,7 @@ ngx_http_aisearch_eviction_move(ngx_http_aisearch_cache_t *c,
 }
 
 
-/* of lists, and of nothing else, the key says which page is meant */
+/* only keys of lists have arguments, which select a page */
 
 static ngx_uint_t
 ngx_http_aisearch_eviction_is_list(ngx_http_aisearch_entry_t *e)
@@ -230,7 +231,7 @@ ngx_http_aisearch_eviction_has_ended(ngx_http_aisearch_entry_t *e)
 }
 
 
-/* what was promoted has its bounds, too, or nothing new would stay */
+/* limits promoted entries, or no new entry would stay in the cache */
 
 static void
 ngx_http_aisearch_eviction_demote(ngx_http_aisearch_cache_t *c,
@@ -294,9 +295,9 @@ ngx_http_aisearch_eviction_demote_last(ngx_http_aisearch_cache_t *c,
 
 
 /*
- * Makes way within the share of a rank, of which "keep" may be one.  A share
- * that is taken up by what is just fetched is no reason to fail, but for what
- * is fetched for the first time: NGX_DECLINED.
+ * Evicts entries until "size" bytes fit into the share of a rank; "keep" is not
+ * evicted.  If the entries of the share are all being fetched, it may be
+ * exceeded, but not by an entry fetched for the first time: NGX_DECLINED.
  */
 
 ngx_int_t
@@ -357,7 +358,7 @@ ngx_http_aisearch_eviction_victim(ngx_http_aisearch_cache_t *c,
         return e;
     }
 
-    /* of what was asked for once, the answer is as old as the question */
+    /* an entry requested once was last used when it was fetched */
 
     oldest = NULL;
 
@@ -386,7 +387,7 @@ ngx_http_aisearch_eviction_victim(ngx_http_aisearch_cache_t *c,
 }
 
 
-/* within the share of a rank: that of lists is one of both */
+/* within the share of a rank; both ranks of lists have one share */
 
 static ngx_http_aisearch_entry_t *
 ngx_http_aisearch_eviction_victim_of(ngx_http_aisearch_cache_t *c,
@@ -410,7 +411,7 @@ ngx_http_aisearch_eviction_victim_of(ngx_http_aisearch_cache_t *c,
 }
 
 
-/* what was not asked for the longest time, and is not being fetched */
+/* the least recently used entry that is not being fetched */
 
 static ngx_http_aisearch_entry_t *
 ngx_http_aisearch_eviction_last(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
@@ -437,7 +438,7 @@ ngx_http_aisearch_eviction_last(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
 }
 
 
-/* would "size" bytes more be more than the share of the rank? */
+/* whether "size" more bytes would exceed the share of the rank */
 
 static ngx_uint_t
 ngx_http_aisearch_eviction_over(ngx_http_aisearch_cache_t *c, ngx_uint_t rank,
@@ -476,7 +477,7 @@ ngx_http_aisearch_eviction_zone_size(ngx_http_aisearch_cache_t *c)
 }
 
 
-/* of whatever is worth least, until there is room */
+/* evicts the least valuable entries until the allocation succeeds */
 
 void *
 ngx_http_aisearch_eviction_alloc(ngx_http_aisearch_cache_t *c, size_t size,

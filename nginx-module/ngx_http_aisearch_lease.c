@@ -2,14 +2,14 @@
  * SPDX-License-Identifier: BSD-2-Clause
  *
  * Leases.  A worker that fetches an entry holds its lease, so that no other
- * worker fetches it meanwhile.  A look-up takes the lease if the entry has to
- * be fetched and no other lease is in force; with PEEK or ASK it takes none,
- * and a LONER fetches without one.
+ * worker fetches it meanwhile.  A lookup takes the lease if the entry must be
+ * fetched and no other lease is in force.  With PEEK or ASK, a lookup takes no
+ * lease; a LONER fetches without a lease.
  *
  * A lease lasts 2 seconds, and its holder renews it every 500 ms.  If the
- * holder is killed or hangs, the lease expires, and the next look-up takes it:
- * waiting workers look every 100 ms.  A worker that exits normally releases its
- * leases.
+ * holder is killed or hangs, the lease expires, and the next lookup takes it:
+ * waiting workers check every 100 ms.  A worker that exits normally releases
+ * its leases.
  */
 
 
@@ -17,7 +17,7 @@
 #include "ngx_http_aisearch_wakeup.h"
 
 
-/* ms, for one that is not renewed */
+/* duration of a lease unless renewed, ms */
 #define NGX_HTTP_AISEARCH_LEASE  2000
 
 
@@ -43,7 +43,7 @@ ngx_http_aisearch_lease_end(ngx_http_aisearch_cache_t *c,
     sh = c->sh;
     waiters = e->waiters;
 
-    /* those who are woken read here of which entries they should look up */
+    /* woken workers read here which entries have changed */
 
     sh->changes[sh->nchanges % NGX_HTTP_AISEARCH_CHANGES] = e->node.key;
     sh->nchanges++;
@@ -56,8 +56,8 @@ ngx_http_aisearch_lease_end(ngx_http_aisearch_cache_t *c,
 
 
 /*
- * Who took over from a late leader asked later than it, and knows better.  So
- * does who has asked without a lease, where that was later.
+ * A worker that took over from a late leader asked the API later, so its answer
+ * is newer.  So is the answer to a later request without a lease.
  */
 
 ngx_uint_t
@@ -93,7 +93,7 @@ ngx_http_aisearch_lease_renew(ngx_http_aisearch_account_t *account,
 
     e = ngx_http_aisearch_entry_find(c, key);
 
-    /* a leader that was late may find that another took over */
+    /* another worker may have taken over from a late leader */
 
     held = e && e->leader == ngx_pid && e->lease;
 

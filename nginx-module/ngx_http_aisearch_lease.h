@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Leases: which worker fetches an entry.
+ * Leases, which decide which worker fetches an entry.
  */
 
 
@@ -13,33 +13,39 @@
 #include "ngx_http_aisearch_entry.h"
 
 
-/* how often a leader renews its lease, in ms */
+/* interval between renewals of a lease by its leader, ms */
 #define NGX_HTTP_AISEARCH_RENEWAL  500
 
 
 #pragma GCC visibility push(hidden)
 
 
-/* a leader that is still fetching calls this every NGX_HTTP_AISEARCH_RENEWAL */
+/* these two lock the mutex of the zone, the caller must not hold it */
+
+/* called by a leader every NGX_HTTP_AISEARCH_RENEWAL ms during a fetch */
 void ngx_http_aisearch_lease_renew(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key);
 
-/* a leader gives up, another worker may take over */
+/* called by a leader that gives up: wakes workers, another may take over */
 void ngx_http_aisearch_lease_release(ngx_http_aisearch_account_t *account,
     ngx_http_aisearch_key_t *key);
 
 
-/* private to the files of the cache; the caller holds the mutex of the zone */
+/* for the files of the cache: the caller holds the mutex of the zone */
 
+/* takes or renews a lease for this worker */
 void ngx_http_aisearch_lease_take(ngx_http_aisearch_entry_t *e);
 
-/* returns the workers to wake up once the mutex is unlocked */
+/*
+ * Ends the lease and records the change.  Returns a mask of the workers to wake
+ * up after the mutex is unlocked.
+ */
 uint64_t ngx_http_aisearch_lease_end(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
 
 /*
- * Whether the answer must be discarded: another worker has taken over, or the
- * stored answer is newer.
+ * Whether the answer must be dropped, as another worker has taken over, or a
+ * newer answer is stored.
  */
 ngx_uint_t ngx_http_aisearch_lease_lost(ngx_http_aisearch_entry_t *e,
     ngx_http_aisearch_answer_t *answer);

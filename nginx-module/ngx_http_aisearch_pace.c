@@ -1,14 +1,14 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Paces the refreshes of what is watched, so that they take at most half of the
- * budget, spread evenly, and other look-ups find the rest.
+ * Paces the refreshes of watched entries, so that they take at most half of the
+ * budget, spread evenly, and leave the rest for other lookups.
  *
- * Each worker keeps what it watches in a tree by when it is due, one for each
- * budget.  In shared memory stands when the next refresh may begin, and which
- * worker has waited longest: that one begins.  So the earliest due is refreshed
- * first, whichever worker watches it, and nothing is refreshed twice while
- * something else waits.
+ * Each worker has a tree per budget with its watches ordered by due time.  The
+ * shared memory has the time when the next refresh may start, and the worker
+ * with the earliest due time, which starts it.  So the earliest due entry is
+ * refreshed first in any worker, and no entry is refreshed twice while another
+ * one waits.
  */
 
 
@@ -17,10 +17,10 @@
 #include "ngx_http_aisearch_pace.h"
 
 
-/* handled in one turn of the event loop */
+/* refreshes handled in one iteration of the event loop */
 #define NGX_HTTP_AISEARCH_PACE_BATCH     64
 
-/* ms; a worker that does not take its turn for so long loses it */
+/* a worker that does not take its turn for this time loses it, ms */
 #define NGX_HTTP_AISEARCH_PACE_PATIENCE  1500
 
 
@@ -60,7 +60,7 @@ ngx_http_aisearch_pace_schedule(ngx_http_aisearch_budget_t *budget,
 }
 
 
-/* a node that is taken out of a tree may lose its key */
+/* sets the key each time, as ngx_rbtree_delete() clears it */
 
 static void
 ngx_http_aisearch_pace_insert(ngx_http_aisearch_pace_t *pace,
@@ -106,7 +106,7 @@ ngx_http_aisearch_pace_init(ngx_http_aisearch_pace_t *pace)
 }
 
 
-/* the earliest due, as long as there is something due and its turn has come */
+/* handles due refreshes, the earliest first, until one has to wait */
 
 static void
 ngx_http_aisearch_pace_handler(ngx_event_t *ev)
@@ -149,7 +149,7 @@ ngx_http_aisearch_pace_handler(ngx_event_t *ev)
 }
 
 
-/* at most so long */
+/* sets the timer, unless it expires earlier */
 
 static void
 ngx_http_aisearch_pace_wait(ngx_http_aisearch_pace_t *pace, ngx_msec_t wait)
@@ -197,7 +197,7 @@ ngx_http_aisearch_pace_enter(ngx_http_aisearch_budget_t *budget,
         && now - ngx_max(turn->next, turn->claimed)
            < NGX_HTTP_AISEARCH_PACE_PATIENCE)
     {
-        /* another worker has waited longer: when it has begun, we are next */
+        /* another worker has waited longer, try again after it */
         wait = ngx_max(wait, 0) + 10;
 
     } else if (wait > 0) {
@@ -231,7 +231,7 @@ ngx_http_aisearch_pace_give_back(ngx_http_aisearch_budget_t *budget)
 
     ngx_shmtx_lock(&budget->shpool->mutex);
 
-    /* unless another worker has had the next one since */
+    /* unless another worker has taken the next turn */
 
     if (turn->next == budget->pace.taken) {
         turn->next = ais_clock();
@@ -241,7 +241,7 @@ ngx_http_aisearch_pace_give_back(ngx_http_aisearch_budget_t *budget)
 }
 
 
-/* ms between two refreshes, which take half of each limit */
+/* returns ms between two refreshes that together use half of each limit */
 
 static int64_t
 ngx_http_aisearch_pace_interval(ngx_http_aisearch_budget_t *b)

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Scheduling of the refreshes of watched entries.
+ * Schedules refreshes of watched entries.
  */
 
 
@@ -16,14 +16,15 @@ typedef struct ngx_http_aisearch_paced_s  ngx_http_aisearch_paced_t;
 
 
 /*
- * Called when a refresh is due, which is then no longer scheduled.  Returns 0,
- * or ms until its turn: then it is scheduled again with the same due time.
+ * Called when a refresh is due and no longer scheduled.  Returns 0, or the time
+ * in ms to wait for its turn: the refresh is then scheduled again with the same
+ * due time.
  */
 typedef ngx_msec_t (*ngx_http_aisearch_paced_pt)(
     ngx_http_aisearch_paced_t *paced);
 
 
-/* embedded in a scheduled object; initially zeroed */
+/* embedded in a scheduled object, whose owner zeroes it and sets "handler" */
 
 struct ngx_http_aisearch_paced_s {
     ngx_rbtree_node_t                 node;
@@ -36,15 +37,16 @@ struct ngx_http_aisearch_paced_s {
 #pragma GCC visibility push(hidden)
 
 
-/* schedules or reschedules; "due" is on the clock of ngx_current_msec */
+/* "due" is on the clock of ngx_current_msec and replaces an earlier due time */
 void ngx_http_aisearch_pace_schedule(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced, ngx_msec_t due);
 void ngx_http_aisearch_pace_cancel(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced);
 
 /*
- * Asks for the turn to refresh.  Returns 0 if the refresh may begin now, or ms
- * to wait.  If the refresh does not begin, the turn must be given back.
+ * Asks for a turn to refresh.  Returns 0 if the refresh may start now, or the
+ * time to wait in ms.  A turn must be given back if no refresh was started.
+ * Both lock the mutex of the shared zone.
  */
 ngx_msec_t ngx_http_aisearch_pace_enter(ngx_http_aisearch_budget_t *budget,
     ngx_http_aisearch_paced_t *paced);

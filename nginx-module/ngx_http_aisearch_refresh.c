@@ -1,15 +1,15 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Keeps what is watched fresh, and hears of it.
+ * Refreshes watched entries and detects their changes.
  *
  * When its answer is no longer fresh, an entry is fetched as for any other
- * look-up, by the worker that gets the lease, but no sooner than pace.c lets
- * it.  A watch hears of an answer that this worker has fetched from its flight,
- * and of those of other workers by a wake-up: the zone of the cache has the
- * hashes of what changed last.  What no wake-up tells of, an entry that was
- * evicted, say, it sees when it renews its mark, every three seconds.  The mark
- * keeps the entry in the cache; if the worker is killed, it runs out.
+ * lookup, by the worker that gets the lease, but only when pace.c allows it.
+ * The end of a fetch in this worker updates the watch directly.  If another
+ * worker has fetched the entry, it wakes this one up, and the zone of the cache
+ * has the hashes of the entries changed last.  Changes without a wakeup, such
+ * as an eviction, are found when the watch renews its mark every 3 seconds.
+ * The mark keeps the entry in the cache and expires if the worker is killed.
  */
 
 
@@ -17,13 +17,13 @@
 #include "ngx_http_aisearch_refresh.h"
 
 
-/* ms between two marks of an entry */
+/* time between two marks of an entry, ms */
 #define NGX_HTTP_AISEARCH_REFRESH_MARKS  3000
 
-/* marked in one turn of the event loop */
+/* entries marked in one iteration of the event loop */
 #define NGX_HTTP_AISEARCH_REFRESH_SLICE  64
 
-/* ms until a worker looks whether one that fetches has died */
+/* time until a worker checks if the fetching one has died, ms */
 #define NGX_HTTP_AISEARCH_REFRESH_LOOK   1000
 
 
@@ -40,16 +40,16 @@ static void ngx_http_aisearch_refresh_mark_all(void);
 static void ngx_http_aisearch_refresh_mark_now(void);
 
 
-static ngx_queue_t      ngx_http_aisearch_marks;    /* the oldest first */
+static ngx_queue_t      ngx_http_aisearch_marks;    /* oldest first */
 static ngx_event_t      ngx_http_aisearch_marks_timer;
 
-/* for the debug log, which shows the descriptor of a timer's connection */
+/* the debug log prints the descriptor of a timer's connection */
 static ngx_connection_t  ngx_http_aisearch_marks_dumb = {
     .fd = (ngx_socket_t) -1
 };
 
 static ngx_shm_zone_t  *ngx_http_aisearch_refresh_zone;
-static ngx_uint_t       ngx_http_aisearch_refresh_seen;  /* changes in it */
+static ngx_uint_t       ngx_http_aisearch_refresh_seen;  /* changes */
 
 
 void
@@ -84,7 +84,7 @@ ngx_http_aisearch_refresh_join(ngx_http_aisearch_watcher_t *watcher)
     if (w->paced.handler == NULL) {
         w->paced.handler = ngx_http_aisearch_refresh_due;
 
-        /* at once: until it is marked, nobody wakes us */
+        /* mark it now: an entry without our mark does not wake us */
 
         ngx_queue_insert_head(&ngx_http_aisearch_marks, &w->marks);
         w->marked = ngx_current_msec - NGX_HTTP_AISEARCH_REFRESH_MARKS;
@@ -106,7 +106,7 @@ ngx_http_aisearch_refresh_join(ngx_http_aisearch_watcher_t *watcher)
 }
 
 
-/* a watcher brings along what it was answered */
+/* the watch takes the answer that the request of a watcher got */
 
 static void
 ngx_http_aisearch_refresh_first(ngx_http_aisearch_watch_t *w,
@@ -179,7 +179,7 @@ ngx_http_aisearch_refresh_hear(ngx_http_aisearch_key_t *key,
             ngx_http_aisearch_watch_take(w, sa);
         }
 
-        /* its end has taken our mark: what others fetch next is for us, too */
+        /* the end of the lease has cleared our mark, set it again */
 
         (void) ngx_http_aisearch_refresh_look_up(w, NGX_HTTP_AISEARCH_ASK);
 
@@ -188,7 +188,7 @@ ngx_http_aisearch_refresh_hear(ngx_http_aisearch_key_t *key,
 }
 
 
-/* what is overdue stays so: who has waited longest is refreshed first */
+/* overdue times are kept: the longest overdue watch is refreshed first */
 
 static void
 ngx_http_aisearch_refresh_schedule(ngx_http_aisearch_watch_t *w)
@@ -211,7 +211,7 @@ ngx_http_aisearch_refresh_schedule(ngx_http_aisearch_watch_t *w)
 }
 
 
-/* looks whether it is still to be fetched, by whom, and whether it may be */
+/* starts a fetch if it is still needed, by this worker, and allowed now */
 
 static ngx_msec_t
 ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
@@ -222,7 +222,7 @@ ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
     ngx_http_aisearch_budget_t  *budget;
     ngx_http_aisearch_lookup_t   lookup;
 
-    /* the worker is about to leave, and those who watch with it */
+    /* the worker is shutting down, and the watchers end */
 
     if (ngx_exiting) {
         return 0;
@@ -259,7 +259,7 @@ ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
         lookup = ngx_http_aisearch_refresh_look_up(w, 0);
     }
 
-    /* until it lands, or another worker wakes us, or has died */
+    /* check again if neither the fetch nor a wakeup reschedules it */
 
     ngx_http_aisearch_pace_schedule(budget, paced,
                                     ngx_current_msec
@@ -277,7 +277,7 @@ ngx_http_aisearch_refresh_due(ngx_http_aisearch_paced_t *paced)
 }
 
 
-/* marks the entry, and takes over what it has */
+/* marks the entry and updates the watch from it */
 
 static ngx_http_aisearch_lookup_t
 ngx_http_aisearch_refresh_look_up(ngx_http_aisearch_watch_t *w, ngx_uint_t flags)
@@ -294,7 +294,7 @@ ngx_http_aisearch_refresh_look_up(ngx_http_aisearch_watch_t *w, ngx_uint_t flags
 
     if (lookup.serve == AIS_SERVE_NOTHING) {
 
-        /* of what is never fresh, what another worker has fetched */
+        /* another worker may have fetched an answer that is never fresh */
 
         if (lookup.expired) {
             ngx_http_aisearch_refresh_read(w);
@@ -354,7 +354,7 @@ ngx_http_aisearch_refresh_read(ngx_http_aisearch_watch_t *w)
 }
 
 
-/* those whose marks are the oldest */
+/* renews the oldest marks */
 
 static void
 ngx_http_aisearch_refresh_mark(ngx_event_t *ev)
@@ -387,8 +387,6 @@ ngx_http_aisearch_refresh_mark(ngx_event_t *ev)
     }
 }
 
-
-/* some entries have changed, or their leases have ended: which ones? */
 
 void
 ngx_http_aisearch_refresh_look(void)
@@ -430,7 +428,7 @@ ngx_http_aisearch_refresh_look(void)
 }
 
 
-/* too many have changed to say which ones */
+/* too many entries have changed to know which ones */
 
 static void
 ngx_http_aisearch_refresh_mark_all(void)

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Keeps watched entries fresh, and passes changes on to their watches.
+ * Refreshing of watched entries, and detection of their changes.
  */
 
 
@@ -15,20 +15,20 @@
 #pragma GCC visibility push(hidden)
 
 
-/* called when a worker starts */
+/* called once when a worker starts; "zone" is the zone of the cache */
 void ngx_http_aisearch_refresh_init(ngx_shm_zone_t *zone);
 
 /*
- * Joins a watch; ctx->answer, which may be a failure, is the answer that the
- * watcher knows.  NGX_ERROR: no memory.
+ * Adds a watcher to the watch of its key.  The watch copies ctx->answer, which
+ * may be a failure, if that is news.  NGX_ERROR: no memory.
  */
 ngx_int_t ngx_http_aisearch_refresh_join(ngx_http_aisearch_watcher_t *watcher);
 
-/* a flight has landed in this worker */
+/* called when a fetch of this worker has ended; NULL: no answer */
 void ngx_http_aisearch_refresh_hear(ngx_http_aisearch_key_t *key,
     ngx_http_aisearch_shared_answer_t *sa);
 
-/* another worker has stored an answer, or released a lease */
+/* called on a wakeup: another worker has stored an answer or ended a lease */
 void ngx_http_aisearch_refresh_look(void);
 
 

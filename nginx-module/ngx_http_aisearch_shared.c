@@ -1,9 +1,10 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The zone of what outlives the cache: records of accounts, slots of budgets,
- * and which configuration each process has.  After a reload, records are found
- * by name; a new name may reuse one that no running process refers to.
+ * The zone of the state that outlives the cache: records of accounts, slots of
+ * budgets, and the configuration that each process uses.  After a reload,
+ * records are found by name; a new name may reuse a record that no running
+ * process refers to.
  */
 
 
@@ -12,22 +13,21 @@
 
 
 /*
- * nginx keeps a zone over a reload only at the same size, and a reload that has
- * come as far as the modules' initialization can not fail any more.  So the
- * size is fixed and ample, and whether there is room is found out before.  What
- * is never used costs no memory.
+ * nginx keeps a zone on reload only if its size is the same, and a reload can
+ * no longer fail once it initializes the modules.  So the size is fixed and
+ * ample, and the room is checked before that.  Unused pages take no memory.
  */
 #define NGX_HTTP_AISEARCH_SHARED_SIZE  (32 * 1024 * 1024)
 
 #define NGX_HTTP_AISEARCH_RECORDS      3072
 
-/* accounts that do not share a credential any more take another budget */
+/* accounts that stop sharing a credential need further budgets */
 #define NGX_HTTP_AISEARCH_SLOTS        (2 * NGX_HTTP_AISEARCH_RECORDS)
 
 
 typedef struct {
-    uint32_t                         named;   /* as that of a slot */
-    uint32_t                         taken;   /* the slot, as it was then */
+    uint32_t                         named;   /* see the slot */
+    uint32_t                         taken;   /* slot->taken then */
     ngx_http_aisearch_slot_t        *slot;
     ngx_http_aisearch_stats_t        stats;
     struct ais_rotation              rotation;
@@ -41,7 +41,7 @@ typedef struct {
 } ngx_http_aisearch_record_t;
 
 
-/* a process of nginx, by its number in the master, and its configuration */
+/* the configuration of an nginx process, indexed by ngx_process_slot */
 
 typedef struct {
     ngx_pid_t                        pid;
@@ -51,7 +51,7 @@ typedef struct {
 
 typedef struct {
     uint32_t                         generation;    /* of the configuration */
-    ngx_uint_t                       nrecords;      /* that were ever used */
+    ngx_uint_t                       nrecords;      /* ever used */
     ngx_uint_t                       nslots;
     ngx_http_aisearch_record_t      *records;
     ngx_http_aisearch_slot_t        *slots;
@@ -82,7 +82,7 @@ static void *ngx_http_aisearch_shared_take(void *elts, size_t size,
     ngx_uint_t *nelts, ngx_uint_t max);
 
 
-/* its address is the tag of the zone, which is not that of the cache */
+/* the address is the tag of the zone, the cache has another one */
 
 static ngx_str_t  ngx_http_aisearch_shared_name = ngx_string("aisearch_state");
 
@@ -126,7 +126,7 @@ ngx_http_aisearch_shared_init(ngx_shm_zone_t *zone, void *data)
 }
 
 
-/* the memory is zeroed already; to zero it again would take all of it */
+/* the memory is zeroed already, zeroing it again would touch every page */
 
 static ngx_int_t
 ngx_http_aisearch_shared_create(ngx_slab_pool_t *shpool)
@@ -153,7 +153,7 @@ ngx_http_aisearch_shared_create(ngx_slab_pool_t *shpool)
 }
 
 
-/* whether there is room for all accounts, before they are adopted */
+/* checks that there is room for all accounts before the zone is used */
 
 static ngx_int_t
 ngx_http_aisearch_shared_check(ngx_shm_zone_t *zone,
@@ -200,9 +200,10 @@ ngx_http_aisearch_shared_check(ngx_shm_zone_t *zone,
 
 
 /*
- * The oldest configuration that a process may still have.  What was named by
- * earlier ones only may be taken.  Where a process has not got so far as to
- * say which one it has, or all are one process, nothing is.
+ * Returns the oldest configuration that a process may still use: records and
+ * slots last named by earlier ones may be reused.  Returns 0, so that none is
+ * reused, in single process mode or if a process has not yet registered its
+ * configuration.
  */
 
 static uint32_t
@@ -235,8 +236,8 @@ ngx_http_aisearch_shared_oldest(ngx_http_aisearch_shared_t *sh)
 
 
 /*
- * Over a reload an account is found by its name, and its budget with it:
- * another token in the file is most likely one of the same user.
+ * On reload, an account and its budget are found by the name of the account: a
+ * new token in the file most likely belongs to the same user.
  */
 
 void
@@ -331,7 +332,7 @@ ngx_http_aisearch_shared_enter(ngx_http_aisearch_main_conf_t *amcf)
 }
 
 
-/* what is known of an API says nothing about another, or another way to it */
+/* the breaker is reset if the account uses another API or another way to it */
 
 static void
 ngx_http_aisearch_shared_breaker(ngx_http_aisearch_account_t *account,
@@ -358,7 +359,7 @@ ngx_http_aisearch_shared_breaker(ngx_http_aisearch_account_t *account,
 }
 
 
-/* accounts that shared a credential, and do not any more, both spent it */
+/* accounts that stop sharing a credential each keep the spent budget */
 
 static void
 ngx_http_aisearch_shared_claim(ngx_http_aisearch_budget_t *b,
@@ -452,8 +453,9 @@ ngx_http_aisearch_shared_record(ngx_http_aisearch_shared_t *sh,
 
 
 /*
- * A slot or a record, which begin with when they were named: one that was never
- * used, or that nobody can know any more.  There is one.
+ * Returns a slot or a record that was never used or that was named longest ago,
+ * and so is no longer in use: shared_check() has ensured that there is one.
+ * Both structures start with the generation that named them.
  */
 
 static void *

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Allocates memory of the zone for entries and answers, evicting other entries
- * if needed.
+ * Allocates memory of the zone for entries and answers, and evicts other
+ * entries if needed.
  */
 
 
@@ -43,7 +43,7 @@ ngx_http_aisearch_storage_create(ngx_http_aisearch_cache_t *c,
     c->sh->entries++;
     c->sh->used[rank] += size;
 
-    /* who is killed between the two leaves an entry that is not evicted */
+    /* a worker killed between the inserts leaves an entry never evicted */
 
     ngx_queue_init(&e->queue);
 
@@ -58,7 +58,7 @@ ngx_int_t
 ngx_http_aisearch_storage_write(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e, ngx_http_aisearch_answer_t *answer)
 {
-    /* the old answer goes with its body */
+    /* the old answer is invalid once its body is freed */
 
     e->answered = 0;
 
@@ -96,7 +96,7 @@ ngx_http_aisearch_storage_write_body(ngx_http_aisearch_cache_t *c,
         return NGX_OK;
     }
 
-    /* one answer is not worth all the others */
+    /* a single answer must not evict most of the others */
 
     if (body->len > (size_t) (c->shpool->end - c->shpool->start) / 4) {
         return NGX_ERROR;

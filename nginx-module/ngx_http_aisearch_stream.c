@@ -1,11 +1,11 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Streams of events (WHATWG HTML, 9.2): what is known at once, then each change
- * of it, and each change of the fault for which there is no news.
+ * Event streams (WHATWG HTML, 9.2).  A stream sends the known state at once,
+ * then each change of the state or of the fault that prevents updates.
  *
- * A state is no log: who reads slowly gets the newest one when the one before
- * has been written, and what lay in between is skipped.
+ * A stream is not a log: a slow client gets the newest state once the previous
+ * one has been written, and the states in between are skipped.
  */
 
 
@@ -15,13 +15,13 @@
 #include "ais_negotiation.h"
 
 
-/* ms until a client comes again, if its stream has ended; half of it is drawn */
+/* time until clients reconnect, ms; half of it is random */
 #define NGX_HTTP_AISEARCH_STREAM_RETRY  4000
 
-/* of the time that a stream lasts, this part is drawn */
+/* 1/N of the duration of a stream is random */
 #define NGX_HTTP_AISEARCH_STREAM_DRAWN  10
 
-/* ms that a client should stay away from a worker without connections */
+/* Retry-After if the worker is short of connections, ms */
 #define NGX_HTTP_AISEARCH_STREAM_FULL   5000
 
 
@@ -66,7 +66,7 @@ static ngx_str_t  ngx_http_aisearch_accel_buffering =
     ngx_string("X-Accel-Buffering");
 
 
-/* is never sent: what has an encoding already is left alone by gzip */
+/* never sent: gzip skips a response that has an encoding already */
 
 static ngx_table_elt_t  ngx_http_aisearch_stream_encoding = {
     .key = ngx_string("Content-Encoding"),
@@ -75,8 +75,8 @@ static ngx_table_elt_t  ngx_http_aisearch_stream_encoding = {
 
 
 /*
- * Any other status than 200 ends an EventSource for good.  So that is for what
- * will not get better by waiting; 204 tells it that all is said.
+ * Any status other than 200 makes an EventSource stop for good.  So faults that
+ * may pass are sent as events; 204 is sent if the client has the final state.
  */
 
 ngx_int_t
@@ -112,7 +112,7 @@ ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* what the API says no to, or does not have */
+/* 4xx: the request is refused, or there is no such resource */
 
 static ngx_int_t
 ngx_http_aisearch_stream_refused(ngx_http_aisearch_ctx_t *ctx)
@@ -126,7 +126,7 @@ ngx_http_aisearch_stream_refused(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* the state that the client has had last, known here or not */
+/* reads the entity tag of the last state that the client has received */
 
 static void
 ngx_http_aisearch_stream_read_last(ngx_http_aisearch_watcher_t *watcher)
@@ -198,7 +198,7 @@ ngx_http_aisearch_stream_begin(ngx_http_aisearch_ctx_t *ctx)
         rc = ngx_http_aisearch_stream_send_news(ctx);
     }
 
-    /* by a connection that was made before: the client comes back to another */
+    /* a request on an old connection: the client reconnects to a new worker */
 
     if (rc == NGX_OK && watcher->watch && ngx_exiting) {
         rc = ngx_http_aisearch_stream_end(ctx);
@@ -253,7 +253,7 @@ ngx_http_aisearch_stream_send_headers(ngx_http_aisearch_ctx_t *ctx)
     r->headers_out.content_type_lowcase = NULL;
     r->headers_out.content_encoding = &ngx_http_aisearch_stream_encoding;
 
-    /* an event comes at once, and a stream has no entity tag to ask by */
+    /* events must not be delayed, and a stream has no entity tag to compare */
 
     r->limit_rate = 0;
     r->limit_rate_set = 1;
@@ -265,7 +265,7 @@ ngx_http_aisearch_stream_send_headers(ngx_http_aisearch_ctx_t *ctx)
         return NGX_ERROR;
     }
 
-    /* NGX_AGAIN: other streams of an HTTP/2 connection are before it */
+    /* NGX_AGAIN: queued behind other streams of the HTTP/2 connection */
 
     return NGX_OK;
 }
@@ -300,7 +300,7 @@ ngx_http_aisearch_stream_add_headers(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* so that not all come back at once */
+/* the time is random, so that clients do not all reconnect at once */
 
 static ngx_int_t
 ngx_http_aisearch_stream_send_retry(ngx_http_aisearch_ctx_t *ctx)
@@ -322,7 +322,7 @@ ngx_http_aisearch_stream_send_retry(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* of a worker that is leaving, which waits for no client that does not read */
+/* the worker is shutting down and does not wait for slow clients */
 
 static ngx_int_t
 ngx_http_aisearch_stream_end(ngx_http_aisearch_ctx_t *ctx)
@@ -333,9 +333,10 @@ ngx_http_aisearch_stream_end(ngx_http_aisearch_ctx_t *ctx)
 
 
 /*
- * A comment, so that proxies and clients see that the stream is alive; not for
- * those that have just had an event.  Looking at it twice in the time keeps
- * comments as spread as the clients came, and the silence no longer than that.
+ * Sends a comment, so that proxies and clients see that the stream is alive,
+ * unless an event was sent lately.  The timer expires twice per heartbeat, so
+ * comments stay spread in time as the clients connected, and no silence is
+ * longer than the heartbeat.
  */
 
 static void
@@ -353,7 +354,7 @@ ngx_http_aisearch_stream_timer(ngx_event_t *ev)
 
     ngx_http_set_log_request(r->connection->log, r);
 
-    /* access is checked when a stream begins, and not again */
+    /* access is only checked when a stream starts, so limit its duration */
 
     if ((ngx_msec_int_t) (ctx->watcher->end - ngx_current_msec) <= 0) {
         ngx_http_aisearch_stream_close(ctx,
@@ -410,7 +411,7 @@ ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* all that is new, unless the client does not read; after the end it leaves */
+/* sends all news unless output is blocked; leaves after the final event */
 
 static ngx_int_t
 ngx_http_aisearch_stream_send_news(ngx_http_aisearch_ctx_t *ctx)
@@ -445,7 +446,7 @@ ngx_http_aisearch_stream_send_news(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* what the client does not know yet, and how to say it; NULL: nothing */
+/* returns the next answer to send and its event; NULL: nothing to send */
 
 static ngx_http_aisearch_shared_answer_t *
 ngx_http_aisearch_stream_next(ngx_http_aisearch_watcher_t *watcher,
@@ -464,7 +465,7 @@ ngx_http_aisearch_stream_next(ngx_http_aisearch_watcher_t *watcher,
         ended = answer->status != NGX_HTTP_OK
                 || answer->verdict.class == AIS_CLASS_ENDED;
 
-        /* that it has ended is told in any case: it might wait for nothing */
+        /* the end is always sent, or the client might wait forever */
 
         if (ended || !ngx_http_aisearch_stream_known(watcher, answer)) {
             *event = ended ? NGX_HTTP_AISEARCH_EVENT_END
@@ -516,7 +517,7 @@ ngx_http_aisearch_stream_send_event(ngx_http_aisearch_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    /* it stays until the next one is sent, or the request is freed */
+    /* keep the text until the next event is sent or the request is freed */
 
     watcher = ctx->watcher;
 
@@ -549,7 +550,7 @@ ngx_http_aisearch_stream_send(ngx_http_aisearch_ctx_t *ctx, u_char *data,
 
     ctx->watcher->quiet = 0;
 
-    /* the one before has been written */
+    /* the previous event has been written, so the buffer is free */
 
     b = &ctx->buf;
 
@@ -580,7 +581,7 @@ ngx_http_aisearch_stream_blocked(ngx_http_request_t *r)
 }
 
 
-/* the time to read begins when nginx could not write, and ends with all of it */
+/* send_timeout runs from blocked output until all of it is written */
 
 static ngx_int_t
 ngx_http_aisearch_stream_flow(ngx_http_request_t *r)

@@ -1,10 +1,10 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * A worker that has stored an answer wakes the workers that wait for it.  Each
- * has one eventfd, created in the master so that all workers of the cycle have
- * it.  Workers of another cycle cannot be woken this way; their timers find the
- * answer.  So an error here is logged and otherwise ignored.
+ * A worker that has stored an answer wakes up the workers that wait for it.
+ * Each worker has an eventfd, created in the master so that all workers of the
+ * cycle inherit it.  Workers of another cycle cannot be woken up, they find the
+ * answer by their timers.  So errors here are logged and otherwise ignored.
  */
 
 
@@ -33,7 +33,7 @@ ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle)
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
 
-    /* those of the last cycle go with its pool */
+    /* the descriptors of the last cycle are closed with its pool */
 
     ngx_http_aisearch_wakeups = NULL;
 
@@ -90,7 +90,7 @@ ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
     c->read->handler = ngx_http_aisearch_wakeup_handler;
     c->read->log = cycle->log;
 
-    /* once the worker is to leave, nginx calls the handler of what is idle */
+    /* on shutdown, nginx calls the read handlers of idle connections */
 
     c->idle = 1;
 
@@ -156,7 +156,7 @@ ngx_http_aisearch_wakeup_send(uint64_t workers)
         ngx_log_debug1(NGX_LOG_DEBUG_EVENT, ngx_cycle->log, 0,
                        "aisearch wakeup: sent worker:%ui", i);
 
-        /* a descriptor that is full wakes its reader all the same */
+        /* NGX_EAGAIN: the counter is full, so a wakeup is pending anyway */
 
         n = write(fds[i], &one, sizeof(uint64_t));
 
@@ -193,7 +193,7 @@ ngx_http_aisearch_wakeup_handler(ngx_event_t *ev)
 
     c = ev->data;
 
-    /* who was woken in vain does not mind */
+    /* a spurious wakeup does no harm */
 
     n = read(c->fd, &count, sizeof(uint64_t));
     (void) n;

@@ -1,8 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Wakeups: a worker that has stored an answer notifies the workers that wait
- * for it.
+ * Wakes up workers that wait for an answer stored by another worker.
  */
 
 
@@ -21,18 +20,20 @@ typedef void (*ngx_http_aisearch_wakeup_pt)(void);
 #pragma GCC visibility push(hidden)
 
 
-/* called in the master, for the workers of this cycle */
+/* called in the master, for the workers of this cycle; errors are logged */
 void ngx_http_aisearch_wakeup_create(ngx_cycle_t *cycle);
 
-/* called in a worker; "handler" is called when another worker wakes it up */
+/* called in a worker: "handler" is called on each wakeup */
 void ngx_http_aisearch_wakeup_listen(ngx_cycle_t *cycle,
     ngx_http_aisearch_wakeup_pt handler);
+
+/* called in a worker: stops listening */
 void ngx_http_aisearch_wakeup_done(void);
 
-/* returns the bit of this worker; workers 64 apart share a bit */
+/* returns the bit of this worker; the 65th worker shares that of the first */
 uint64_t ngx_http_aisearch_wakeup_bit(void);
 
-/* wakes up the workers whose bits are set */
+/* wakes up workers, a mask of bits, except this one; errors are logged */
 void ngx_http_aisearch_wakeup_send(uint64_t workers);
 
 

@@ -1,12 +1,12 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * What this worker watches.  A watch has the newest answer, which all of its
- * watchers share, and the fault for which there is no later one, if any.  Each
- * change of either makes a new version, of which the watchers are told in
- * slices, so that other requests get their turn in between.
+ * The watches of this worker.  A watch has the newest answer, shared by all of
+ * its watchers, and the fault that prevents a later one, if any.  If either
+ * changes, the version is increased, and watchers are notified in slices, so
+ * that other requests are handled in between.
  *
- * Locations may differ in what is fresh, so each has a watch of its own.
+ * Freshness is set per location, so each location has its own watches.
  */
 
 
@@ -16,10 +16,10 @@
 
 #define NGX_HTTP_AISEARCH_WATCHES      256    /* buckets */
 
-/* told of a change in one turn of the event loop */
+/* watchers notified in one iteration of the event loop */
 #define NGX_HTTP_AISEARCH_WATCH_SLICE  64
 
-/* ms: no more often is an entry refreshed, whatever its lifetime */
+/* minimum time between two refreshes of an entry, ms */
 #define NGX_HTTP_AISEARCH_WATCH_MIN    1000
 
 
@@ -37,7 +37,7 @@ static void ngx_http_aisearch_watch_drain(ngx_event_t *ev);
 
 static ngx_queue_t  ngx_http_aisearch_watches[NGX_HTTP_AISEARCH_WATCHES];
 static ngx_uint_t   ngx_http_aisearch_nwatches;
-static ngx_event_t  ngx_http_aisearch_watch_last;    /* until all have ended */
+static ngx_event_t  ngx_http_aisearch_watch_last;    /* keeps the worker */
 
 
 void
@@ -62,7 +62,7 @@ ngx_http_aisearch_watch_bucket(uint32_t hash)
 }
 
 
-/* who comes and who leaves */
+/* joining and leaving */
 
 
 ngx_int_t
@@ -177,7 +177,7 @@ ngx_http_aisearch_watch_create(ngx_http_aisearch_watcher_t *watcher)
 }
 
 
-/* the key is a path without an account: it says what is asked for */
+/* the path of the key is enough to parse the resource again */
 
 static void
 ngx_http_aisearch_watch_copy(ngx_http_aisearch_watch_t *w,
@@ -228,7 +228,7 @@ ngx_http_aisearch_watch_destroy(ngx_http_aisearch_watch_t *w)
 }
 
 
-/* what is new */
+/* changes */
 
 
 void
@@ -259,8 +259,6 @@ ngx_http_aisearch_watch_take(ngx_http_aisearch_watch_t *w,
     ngx_http_aisearch_watch_change(w);
 }
 
-
-/* whether it is, but for its age, the one that the watch has */
 
 ngx_uint_t
 ngx_http_aisearch_watch_knows(ngx_http_aisearch_watch_t *w,
@@ -296,8 +294,8 @@ ngx_http_aisearch_watch_age(ngx_http_aisearch_watch_t *w,
 
 
 /*
- * A budget that is spent, or a pause that the API has asked for, is no fault as
- * long as a stale answer would do.
+ * A spent budget, or a pause requested by the API, is not a fault as long as a
+ * stale answer may be served.
  */
 
 void
@@ -306,7 +304,7 @@ ngx_http_aisearch_watch_fail(ngx_http_aisearch_watch_t *w,
 {
     ngx_http_aisearch_shared_answer_t  *sa;
 
-    /* the same failure may be told again and again */
+    /* the same failure may be reported many times */
 
     if (!w->failed || (ngx_msec_int_t) (w->retry - ngx_current_msec) <= 0) {
         w->failed = 1;
@@ -384,7 +382,7 @@ ngx_http_aisearch_watch_lifetime(ngx_http_aisearch_watch_t *w)
 }
 
 
-/* telling those who watch */
+/* notifications */
 
 
 void
@@ -470,7 +468,7 @@ ngx_http_aisearch_watch_end(void)
 }
 
 
-/* keeps the worker, which leaves when no timer is left, until all have ended */
+/* a timer keeps the worker from exiting until all watches have ended */
 
 static void
 ngx_http_aisearch_watch_drain(ngx_event_t *ev)

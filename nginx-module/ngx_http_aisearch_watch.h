@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * A watch follows the changes of one entry, on behalf of all watchers of this
- * worker.
+ * A watch follows one entry on behalf of all watchers in this worker.  Watches
+ * are local to the worker, so there is no locking.
  */
 
 
@@ -17,37 +17,37 @@
 typedef struct ngx_http_aisearch_watch_s    ngx_http_aisearch_watch_t;
 
 
-/* a watcher: a request that waits for a change, or a stream */
+/* a request that waits for a change, or a stream of events */
 
 struct ngx_http_aisearch_watcher_s {
     ngx_http_aisearch_ctx_t            *ctx;
-    ngx_http_aisearch_key_t             key;     /* in the request pool */
+    ngx_http_aisearch_key_t             key;     /* path is in r->pool */
 
-    ngx_http_aisearch_watch_t          *watch;   /* NULL: not joined, or left */
+    ngx_http_aisearch_watch_t          *watch;   /* NULL: has not joined */
     ngx_queue_t                         queue;   /* in watch->watchers */
     ngx_uint_t                          version; /* last notified */
 
     ngx_event_t                         timer;
 
-    ngx_http_aisearch_shared_answer_t  *sent;    /* last sent by the stream */
+    ngx_http_aisearch_shared_answer_t  *sent;    /* last one sent */
     u_char                              etag[NGX_HTTP_AISEARCH_ETAG_LEN];
     ngx_str_t                           last_event_id;
-    ngx_msec_t                          end;     /* deadline of the wait */
-    time_t                              wait;    /* in seconds; -1: none */
+    ngx_msec_t                          end;     /* of the wait or stream */
+    time_t                              wait;    /* seconds; -1: none */
 
     unsigned                            stream:1;
-    unsigned                            over:1;  /* is answered as usual now */
+    unsigned                            over:1;  /* done: no wait or stream */
     unsigned                            has_etag:1;
-    unsigned                            quiet:1; /* nothing sent recently */
-    unsigned                            fault:4; /* last notified */
+    unsigned                            quiet:1; /* no output since timer */
+    unsigned                            fault:4; /* last one sent */
 };
 
 
 struct ngx_http_aisearch_watch_s {
-    ngx_http_aisearch_paced_t           paced;      /* the refresh */
+    ngx_http_aisearch_paced_t           paced;      /* next refresh */
 
-    ngx_queue_t                         queue;      /* in its bucket */
-    ngx_queue_t                         marks;      /* ordered by "marked" */
+    ngx_queue_t                         queue;      /* in the hash bucket */
+    ngx_queue_t                         marks;      /* oldest mark first */
     ngx_msec_t                          marked;
 
     ngx_http_aisearch_account_t        *account;
@@ -57,57 +57,64 @@ struct ngx_http_aisearch_watch_s {
 
     ngx_http_aisearch_shared_answer_t  *answer;
     ngx_http_aisearch_shared_answer_t  *fault;
-    ngx_msec_t                          retry;      /* no sooner if failed */
+    ngx_msec_t                          retry;      /* no fetch before it */
     ngx_uint_t                          failed;     /* the last fetch failed */
 
     ngx_uint_t                          version;
-    ngx_queue_t                         watchers;   /* notified last at tail */
-    ngx_event_t                         told;       /* posted: notify rest */
-    ngx_uint_t                          telling;    /* do not destroy */
+    ngx_queue_t                         watchers;   /* last notified at tail */
+    ngx_event_t                         told;       /* posted: notify more */
+    ngx_uint_t                          telling;
 };
 
 
 #pragma GCC visibility push(hidden)
 
 
-/* called when a worker starts */
+/* called once when a worker starts */
 void ngx_http_aisearch_watch_init(void);
 
-/* NGX_ERROR: no memory */
+/*
+ * Finds or creates the watch of watcher->key and adds the watcher to it.
+ * NGX_ERROR: no memory.
+ */
 ngx_int_t ngx_http_aisearch_watch_join(ngx_http_aisearch_watcher_t *watcher);
+
+/* stops the timer; the last watcher to leave frees the watch */
 void ngx_http_aisearch_watch_leave(ngx_http_aisearch_watcher_t *watcher);
 
-/* returns the watches with this hash, among others */
+/* returns the watches of this hash and of others in the same bucket */
 ngx_queue_t *ngx_http_aisearch_watch_bucket(uint32_t hash);
 
-/* whether the answer equals that of the watch, which exists, except for age */
+/* whether the watch has this answer, ignoring its age; w->answer is set */
 ngx_uint_t ngx_http_aisearch_watch_knows(ngx_http_aisearch_watch_t *w,
     ngx_http_aisearch_answer_t *answer);
 
-/*
- * ..._take() takes a new answer, with a reference of its own; ..._age() updates
- * the age of the known answer; ..._fail() records a failure, which is retried
- * no sooner than "retry_after" ms later; ..._recover() ends a failure.
- */
+/* takes a reference to a newer answer and notifies watchers of a change */
 void ngx_http_aisearch_watch_take(ngx_http_aisearch_watch_t *w,
     ngx_http_aisearch_shared_answer_t *sa);
+
+/* updates the times of the known answer from a later copy of it */
 void ngx_http_aisearch_watch_age(ngx_http_aisearch_watch_t *w,
     ngx_http_aisearch_answer_t *answer);
+
+/* sets the fault, if it is a new one; "retry_after" is in ms, 0: none */
 void ngx_http_aisearch_watch_fail(ngx_http_aisearch_watch_t *w,
     enum ais_fault fault, ngx_msec_t retry_after);
+
+/* clears the fault */
 void ngx_http_aisearch_watch_recover(ngx_http_aisearch_watch_t *w);
 
-/* returns the lifetime of its answer in ms */
+/* returns how long the answer is fresh, in ms; w->answer is set */
 ngx_msec_t ngx_http_aisearch_watch_lifetime(ngx_http_aisearch_watch_t *w);
 
-/* notifies a watcher whose answer is older than that of the watch */
+/* notifies this watcher: its request got an older answer than the watch has */
 void ngx_http_aisearch_watch_tell_again(ngx_http_aisearch_watcher_t *watcher);
 
-/* the worker is shutting down: notifies all watchers, so that they end */
+/* called when the worker shuts down: notifies all watchers, which then end */
 void ngx_http_aisearch_watch_end(void);
 
 
-/* watcher: notifies it of a change; it may be freed afterwards */
+/* notifies a watcher, which may leave and free its request */
 void ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher);
 
 

@@ -1,11 +1,12 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Requests that wait for a change, by "Prefer: wait=N" (RFC 7240), and what a
- * request says about that and about streams of events.
+ * Requests that wait for a change, "Prefer: wait=N" (RFC 7240), and parsing of
+ * the request headers for waits and event streams.
  *
- * A request is held while it would get what its client has already: the entity
- * tag of If-None-Match or, without one, a job that has not ended.
+ * A request is held while its response would be no news to the client: the
+ * entity tag is listed in If-None-Match or, without that header, the job is
+ * still active.
  */
 
 
@@ -15,7 +16,7 @@
 #include "ais_negotiation.h"
 
 
-/* of the worker's connections, this part is left for its fetches */
+/* 1/N of the worker's connections is reserved for its fetches */
 #define NGX_HTTP_AISEARCH_WATCHER_PART  8
 
 
@@ -42,8 +43,8 @@ static ngx_str_t  ngx_http_aisearch_preference_applied =
 
 
 /*
- * Subrequests share the headers of the client, but are not what it has asked
- * for: a guard of auth_request, say, must not become a stream.
+ * Subrequests see the headers of the main request, but must not wait or become
+ * streams: an auth_request subrequest, for example.
  */
 
 ngx_int_t
@@ -72,7 +73,7 @@ ngx_http_aisearch_watcher_create(ngx_http_aisearch_ctx_t *ctx)
     *ctx->watcher = watcher;
     ctx->watcher->ctx = ctx;
 
-    /* its first look-up is part of the time that it waits */
+    /* the wait includes the time of the first lookup */
 
     ctx->watcher->end = ngx_current_msec + (ngx_msec_t) watcher.wait * 1000;
 
@@ -100,7 +101,7 @@ ngx_http_aisearch_watcher_set_key(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-/* whether it asks for either of them */
+/* whether the client requests a wait or a stream */
 
 static ngx_uint_t
 ngx_http_aisearch_watcher_read(ngx_http_request_t *r,
@@ -261,7 +262,10 @@ ngx_http_aisearch_watcher_leave(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* "post_action" takes it elsewhere where the rest of its body did not come */
+/*
+ * If the rest of a request body does not arrive, "post_action" moves the
+ * request to another location.
+ */
 
 ngx_uint_t
 ngx_http_aisearch_watcher_has_left(ngx_http_aisearch_ctx_t *ctx)
@@ -308,7 +312,7 @@ ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher)
 /* waits */
 
 
-/* an asterisk names no state, so there is none whose end could be waited for */
+/* "If-None-Match: *" names no state that could change, so it never holds */
 
 static ngx_uint_t
 ngx_http_aisearch_wait_holds(ngx_http_request_t *r,
@@ -356,7 +360,7 @@ ngx_http_aisearch_wait_tell(ngx_http_aisearch_ctx_t *ctx)
 }
 
 
-/* what it gets is what a request that does not wait would get now */
+/* the response is the one that a request without a wait would get now */
 
 static void
 ngx_http_aisearch_wait_finish(ngx_http_aisearch_ctx_t *ctx)
@@ -370,8 +374,8 @@ ngx_http_aisearch_wait_finish(ngx_http_aisearch_ctx_t *ctx)
 
 
 /*
- * The watch may know better than the cache: what did not fit in there, what was
- * evicted since, and faults that are not stored.
+ * The watch may know more than the cache: answers that did not fit into it or
+ * were evicted, and faults that are not stored.
  */
 
 static void

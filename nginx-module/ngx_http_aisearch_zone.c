@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The zone of the cache: the directive, and what a new one begins with.
+ * The zone of the cache: the directive and the initialization of a new zone.
  */
 
 
@@ -9,7 +9,7 @@
 #include "ngx_http_aisearch_entry.h"
 
 
-/* unless a directive says so */
+/* if there is no directive */
 #define NGX_HTTP_AISEARCH_ZONE_SIZE  (8 * 1024 * 1024)
 
 
@@ -85,7 +85,7 @@ ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* once all accounts are known */
+/* called when all accounts are known */
 
 ngx_int_t
 ngx_http_aisearch_zone_configure(ngx_conf_t *cf,
@@ -105,7 +105,7 @@ ngx_http_aisearch_zone_configure(ngx_conf_t *cf,
         }
     }
 
-    /* where a directive names it, too */
+    /* also for a zone set by the directive */
 
     amcf->shm_zone->init = ngx_http_aisearch_zone_init;
     amcf->shm_zone->data = amcf;
@@ -156,8 +156,8 @@ ngx_http_aisearch_zone_init(ngx_shm_zone_t *zone, void *data)
         c->shpool->data = c->sh;
 
         /*
-         * One tree of 100000 entries has 17 levels, each in memory that no
-         * cache of the CPU holds; one for 2 to 4 KiB of the zone has three.
+         * A single tree of 100000 entries has 17 levels, and each is likely a
+         * miss in the CPU caches; a tree per 2 to 4 KiB of the zone has three.
          */
 
         for (n = 1; n <= zone->shm.size / 4096; n <<= 1) { /* void */ }
@@ -187,7 +187,7 @@ ngx_http_aisearch_zone_init(ngx_shm_zone_t *zone, void *data)
         ngx_sprintf(c->shpool->log_ctx, " in aisearch zone \"%V\"%Z",
                     &zone->shm.name);
 
-        /* a full zone is a cache at work; we warn where it matters */
+        /* a full cache is normal; we log a warning where it matters */
         c->shpool->log_nomem = 0;
     }
 
