@@ -1,21 +1,21 @@
-# aisearch-jobs: "make help" says what can be made.
+# aisearch-jobs: "make help" lists the targets.
 
 BUILD    ?= build
 CC       ?= cc
 PYTHON   ?= /usr/bin/python3
 SANITIZE ?=
 
-# With sanitizers, or where the user brings CFLAGS, the hardening of the default makes way.
+# Hardening flags are omitted in builds with sanitizers, and when the user sets CFLAGS.
 ifeq ($(SANITIZE),)
 CFLAGS   ?= -O2 -g -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 else
 CFLAGS   ?= -O1 -g -fno-omit-frame-pointer
-# (what sanitizers make of the code confuses gcc's guess at the size of strings)
+# (instrumented code causes false positives of gcc's format-truncation check)
 SAN      := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -Wno-format-truncation
 endif
 LDFLAGS  ?= -Wl,-z,relro -Wl,-z,now
 
-# Where things are installed; a distribution's paths by default.
+# Installation directories; the defaults are a distribution's paths.
 DESTDIR      ?=
 prefix       ?= /usr
 libdir       ?= $(prefix)/lib
@@ -28,7 +28,7 @@ nginxetcdir  ?= $(patsubst %/,%,$(dir $(or $(call NGINX_ARG,conf-path),$(addsuff
 nginxconfdir ?= $(datadir)/nginx/modules-available
 collectddir  ?= $(libdir)/collectd
 
-# nginx: Debian's nginx-dev, or any source tree; what it is configured with comes from the tree or from this nginx.
+# nginx: Debian's nginx-dev or any source tree. The configure arguments are taken from this nginx or from the tree.
 NGINX     ?= $(or $(shell PATH=$$PATH:/usr/sbin:/usr/local/sbin command -v nginx),/usr/sbin/nginx)
 NGINX_SRC ?= /usr/share/nginx/src
 NGINX_ARG  = $(patsubst --$(1)=%,%,$(filter --$(1)=%,$(shell $(NGINX) -V 2>&1)))
@@ -41,7 +41,7 @@ PACKAGES   := libcurl libssl libcjson
 PKG_CFLAGS  = $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 PKG_LIBS    = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 
-# What takes many steps runs in parallel, also where nobody said -j.
+# Long builds run in parallel, even without -j.
 CORES    := $(shell nproc 2>/dev/null || echo 1)
 PARALLEL  = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(CORES))
 
@@ -76,8 +76,8 @@ unit: $(UNIT)
 nginx: $(NGINX_SO)
 collectd: $(COLLECTD_SO) $(COLLECTD_MAN)
 
-# What was built with other flags, or for other versions of what it is built for, is built again; and nginx is configured
-# again for other sources, or for an nginx that was configured otherwise.
+# Everything is rebuilt when flags or the versions of dependencies change. nginx is reconfigured when its sources or the
+# configure arguments change.
 FLAGS = $(CC) $(BASE) $(LDFLAGS) $(COLLECTD_INCLUDE) $(shell $(PKG_CONFIG) --modversion $(PACKAGES)) \
         $(shell sed -n 's/^.define PACKAGE_VERSION //p' $(COLLECTD_INCLUDE)/core/config.h 2>/dev/null)
 NGINX_BUILT = $(shell $(NGINX) -V 2>&1; sed -n 's/^.define nginx_version //p' $(NGINX_SRC)/src/core/nginx.h 2>/dev/null)
@@ -103,7 +103,7 @@ $(LIB): $(LIB_OBJ)
 	$(call SAY,AR,$@)
 	$(Q)$(AR) rcs $@ $^
 
-# ---- unit tests: each is one file, which may name more to link with in a line "/* LDFLAGS: ... */" -------------------
+# ---- unit tests: one file each; a line "/* LDFLAGS: ... */" in it adds linker flags ----------------------------------
 
 $(BUILD)/unit/%: tests/unit/%.c $(LIB) $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -111,10 +111,10 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIB) $(BUILD)/flags
 	$(Q)$(CC) -std=gnu11 $(BASE) -MF $@.d -Icommon -Itests/unit $(PKG_CFLAGS) -o $@ $< \
 	    $(LDFLAGS) $$(sed -n 's,^/\* LDFLAGS: \(.*\) \*/$$,\1,p' $<) $(LIB) $(PKG_LIBS) -lcmocka -lpthread
 
-# (what is not pure of the plugin, with the stub of the daemon)
+# (parts of the plugin that call collectd, with the stub of the daemon)
 $(BUILD)/unit/test_state $(BUILD)/unit/test_discovery $(BUILD)/unit/test_discovery_faults: override CPPFLAGS += $(COLLECTD_CFLAGS)
 
-# ---- collectd plugin: of its symbols only module_register is there for all ------------------------------------------
+# ---- collectd plugin: module_register is the only exported symbol ---------------------------------------------------
 
 COLLECTD_CFLAGS = -std=gnu11 -DHAVE_CONFIG_H -Icommon $(PKG_CFLAGS) \
                   -isystem $(COLLECTD_INCLUDE)/core/daemon -isystem $(COLLECTD_INCLUDE)/core \
@@ -152,7 +152,7 @@ $(COLLECTD_MAN): collectd-plugin/collectd-aisearch.pod common/ais_version.h
 	$(call SAY,POD,$@)
 	$(Q)pod2man --section=5 --center='aisearch-jobs' --release='$(VERSION)' $< $@
 
-# ---- nginx module: nginx's own build system, in a tree of links so that nothing is written into the sources ---------
+# ---- nginx module: nginx's own build system, in a tree of links, so that the sources are not modified ---------------
 
 NGINX_TREE := $(BUILD)/nginx/tree
 
@@ -162,7 +162,7 @@ $(NGINX_TREE)/objs/Makefile: nginx-module/config $(BUILD)/flags $(BUILD)/nginx/s
 	$(Q)CC='$(CC)' NGINX='$(NGINX)' scripts/nginx-configure '$(NGINX_SRC)' '$(NGINX_TREE)' nginx-module \
 	    '$(CFLAGS) $(CPPFLAGS) $(SAN) -Wshadow -Wmissing-prototypes -Wstrict-prototypes' '$(LDFLAGS) $(SAN)'
 
-# (an nginx may be running with the one before)
+# (the old file is replaced, not overwritten, since a running nginx may have it mapped)
 $(NGINX_SO): $(NGINX_TREE)/objs/Makefile $(NGINX_DEPS)
 	$(call SAY,MAKE,$@)
 	$(Q)env -u MAKEFLAGS -u MFLAGS -u CFLAGS $(MAKE) -j$(CORES) $(if $(V),,-s) -C $(NGINX_TREE) \
@@ -174,20 +174,20 @@ $(NGINX_SO): $(NGINX_TREE)/objs/Makefile $(NGINX_DEPS)
 
 RESULTS := $(BUILD)/results
 
-# What the tests find their way by.
+# The environment of the tests.
 TEST_ENV = AIS_BUILD='$(abspath $(BUILD))' PYTHONDONTWRITEBYTECODE=1
 
-# The daemons themselves are not built with sanitizers, so that the runtime has to be loaded before them.
+# The daemons themselves are built without sanitizers, so the runtime must be preloaded.
 ifneq ($(findstring address,$(SANITIZE)),)
 TEST_ENV += AIS_PRELOAD="$$($(CC) -print-file-name=libasan.so)"
-# It takes its time anyway: nginx logs all there is to say, for the hunt for credentials (tests/harness/canary.py).
+# This build is slow anyway, so nginx logs at debug level, to find leaked credentials (tests/harness/canary.py).
 TEST_ENV += AIS_DEBUG_LOG=1
 endif
 
-# More to say to pytest, say PYTEST_ARGS='-k refusal -x'.
+# More arguments for pytest, for example PYTEST_ARGS='-k refusal -x'.
 PYTEST_ARGS ?=
 
-# How many files of tests run at once; see scripts/run-integration-tests.
+# How many test files run at the same time; see scripts/run-integration-tests.
 PYTEST_JOBS ?= $(if $(SANITIZE),5,6)
 
 .PHONY: check test test-unit test-integration
@@ -195,7 +195,7 @@ check:
 	scripts/install-deps check
 	$(MAKE) --no-print-directory $(PARALLEL) test
 
-# TEST=NAME is one of them, in C or in Python: see scripts/run-test.
+# TEST=NAME runs one test, in C or Python: see scripts/run-test.
 TEST ?=
 ifeq ($(TEST),)
 test: all unit
@@ -213,22 +213,22 @@ endif
 test-unit: unit
 	@$(TEST_ENV) scripts/run-unit-tests --results $(RESULTS) --wrap '$(UNIT_WRAP)' $(UNIT)
 
-# what the tests in Python run
+# the programs that the Python tests run
 .PHONY: test-programs
 test-programs: nginx collectd $(DRIVER) $(BENCH_TOOLS)
 
 test-integration: test-programs unit
 	@$(TEST_ENV) PYTHON='$(PYTHON)' PYTEST_JOBS=$(PYTEST_JOBS) scripts/run-integration-tests $(RESULTS) $(PYTEST_ARGS)
 
-# Writes down, in docs/faults.md, what comes of each way in which the API may misbehave; test-integration compares.
-# ROW=NAME repeats one row, or ROW="NAME NAME" some, and compares.
+# Writes the effects of each way in which the API may misbehave to docs/faults.md; test-integration compares them.
+# ROW=NAME (or ROW="NAME NAME") only runs these rows again and compares them.
 ROW ?=
 .PHONY: faults
 faults: nginx collectd
 	@$(if $(ROW),AIS_FAULTS_ROWS='$(ROW)',AIS_WRITE_FAULTS=1) $(TEST_ENV) \
 	    $(PYTHON) -m pytest -q -rP $(PYTEST_ARGS) tests/integration/test_faults.py
 
-# The page of config/html in Chromium; each test has a browser, and mostly waits.
+# The page in config/html, in Chromium. Each test starts its own browser and is idle most of the time.
 .PHONY: test-page
 test-page:
 	-scripts/install-deps page
@@ -237,13 +237,13 @@ test-page:
 	@$(TEST_ENV) PYTHON='$(PYTHON)' PYTEST_JOBS=4 PYTEST_DIST=load PYTEST_MARK=page \
 	    scripts/run-integration-tests $(BUILD)/results-page $(PYTEST_ARGS)
 
-# The same tests, with everything that is ours built with sanitizers.
+# The tests of make check, with all code of this project built with sanitizers.
 .PHONY: asan
 asan:
 	scripts/install-deps check
 	$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/asan SANITIZE=address,undefined test
 
-# With ThreadSanitizer: the unit tests, and the plugin's callbacks in many threads, for TSAN_TIME seconds.
+# With ThreadSanitizer: the unit tests, and the plugin's callbacks in many threads for TSAN_TIME seconds.
 TSAN_TIME ?= 20
 .PHONY: tsan tsan-test
 tsan:
@@ -260,7 +260,7 @@ tsan-test: unit $(DRIVER)
 	scripts/add-up-tests $(RESULTS) || status=1; \
 	exit $$status
 
-# All unit tests; and of the others those that walk through most of the code and hold no stopwatch.
+# All unit tests, and those integration tests that cover most of the code and do not measure time.
 VALGRIND_TESTS ?= test_nginx_internal or test_plugin_threads \
     or test_nginx_lookup and (failure or timeout or conditional or goes_away or http_2 or small_zone or died) \
     or test_nginx_lifecycle and (reload or quits or fast_stop or unloaded or come_and_go) \
@@ -274,9 +274,9 @@ valgrind:
 	    PYTEST_JOBS=3 PYTEST_ARGS='-k "$(VALGRIND_TESTS)"' \
 	    UNIT_WRAP='valgrind --quiet --leak-check=full --error-exitcode=1' test
 
-# nginx in all kinds of trouble at random, for SOAK_TIME seconds; collectd, for half of that with each of three seeds, once
-# with stops alone and once with kills; and an outage as Prometheus sees it, three times as long. By default that is half an
-# hour, which is the speed of life; in less, all goes faster. SEED=n is that of an earlier run.
+# nginx with random faults for SOAK_TIME seconds; collectd, half as long for each of three seeds, once with stops only
+# and once with kills; and an outage as seen by Prometheus, three times as long. By default the outage takes half an hour,
+# which is real time; if it is shorter, everything is sped up. SEED=n repeats the seed of an earlier run.
 SOAK_TIME   ?= 600
 CHAOS_TIME  ?= $(shell expr $(SOAK_TIME) / 2)
 OUTAGE_TIME ?= $(shell expr $(SOAK_TIME) '*' 3)
@@ -289,13 +289,13 @@ soak:
 	@$(TEST_ENV) PYTHONPATH=tests $(PYTHON) -m soak.collectd --time $(CHAOS_TIME) $(SEED:%=--seed %)
 	@$(TEST_ENV) PYTHONPATH=tests $(PYTHON) -m soak.outage --time $(OUTAGE_TIME)
 
-# clang-tidy and cppcheck, which have nothing to say.
+# clang-tidy and cppcheck, without any findings.
 .PHONY: analyse
 analyse: $(NGINX_TREE)/objs/Makefile
 	scripts/install-deps gates
 	@scripts/analyse $(NGINX_TREE) $(COLLECTD_INCLUDE)
 
-# ---- fuzzing: each target is one file in tests/fuzz, with a corpus; what it finds is kept in build/fuzz --------------
+# ---- fuzzing: each target is one file in tests/fuzz, with a corpus; new inputs are kept in build/fuzz ----------------
 
 FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/*.c)))
 FUZZ_BUILD   := $(BUILD)/fuzz
@@ -304,15 +304,15 @@ FUZZ_FLAGS    = BUILD=$(FUZZ_BUILD) CC='$(FUZZ_CC)' SAN='-fsanitize=address,unde
                 CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping' \
                 LDFLAGS='$(LDFLAGS) -fprofile-instr-generate'
 
-# nginx's target is a library, with the module in it, for a real nginx to load.
+# nginx's target is a library that contains the module, and is loaded by a real nginx.
 FUZZ_FILES    = $(patsubst $(FUZZ_BUILD)/target/nginx,$(FUZZ_BUILD)/target/nginx.so,$(FUZZ:%=$(FUZZ_BUILD)/target/%))
 
-# Some of the targets, how many seconds each of them, and how many at once.
+# The targets to run, the seconds for each, and how many run at the same time.
 FUZZ      ?= $(FUZZ_TARGETS)
 FUZZ_TIME ?= 60
 FUZZ_JOBS ?= $(CORES)
 
-# These are rules of the make that fuzz-build starts, with other flags than everything else has.
+# These rules are used by the make that fuzz-build starts, which has its own flags.
 $(BUILD)/collectd-plugin/plugin.a: $(COLLECTD_OBJ) $(filter-out %/driver.o,$(STUB_OBJ))
 	@rm -f $@
 	$(call SAY,AR,$@)
@@ -344,12 +344,12 @@ fuzz-build:
 fuzz: fuzz-build
 	@NGINX='$(NGINX)' scripts/fuzz run --build $(FUZZ_BUILD) --time $(FUZZ_TIME) --jobs $(FUZZ_JOBS) $(FUZZ)
 
-# How much of common/ the corpus reaches, without what fuzzing has added to it in build/.
+# How much of common/ the corpus covers, without the inputs that fuzzing has added in build/.
 fuzz-coverage: FUZZ = $(FUZZ_TARGETS)
 fuzz-coverage: fuzz-build
 	@NGINX='$(NGINX)' scripts/fuzz coverage --build $(FUZZ_BUILD) --jobs $(FUZZ_JOBS) --least 95 $(FUZZ_TARGETS)
 
-# Takes into the tree what fuzzing has added in build/, as far as it reaches more.
+# Copies the inputs that fuzzing has added in build/ to the tree, if they increase coverage.
 fuzz-merge: fuzz-build
 	@NGINX='$(NGINX)' scripts/fuzz merge --build $(FUZZ_BUILD) --jobs $(FUZZ_JOBS) $(FUZZ)
 
@@ -365,8 +365,8 @@ $(BUILD)/bench/%: tests/bench/%.c tests/bench/bench.h $(BUILD)/flags
 	$(call SAY,LD,$@)
 	$(Q)$(CC) -std=gnu11 $(WARN) $(CFLAGS) -o $@ $<
 
-# All of it takes about half an hour, and wants a machine that does nothing else. Some rows: BENCH='instructions cold';
-# less of each: BENCH=--quick; what else there is: BENCH=--help.
+# The complete bench takes about half an hour and requires an otherwise idle machine. BENCH='instructions cold' runs only
+# these rows, BENCH=--quick shortens each row, BENCH=--help lists more options.
 BENCH ?=
 .PHONY: bench
 bench:
@@ -386,7 +386,7 @@ demo:
 	@$(MAKE) --no-print-directory $(PARALLEL) nginx collectd
 	@AIS_BUILD='$(abspath $(BUILD))' PYTHONDONTWRITEBYTECODE=1 $(PYTHON) scripts/demo.py $(if $(ONCE),--once)
 
-# Debian packages, in build/deb; and what becomes of a fresh Debian on which they come and go.
+# Debian packages, in build/deb, and tests that install, upgrade and remove them on a fresh Debian.
 .PHONY: deb test-packages
 deb:
 	scripts/install-deps deb
@@ -431,26 +431,26 @@ clean:
 .PHONY: help
 help:
 	@echo 'make            build/nginx/ngx_http_aisearch_module.so and build/collectd/aisearch.so'
-	@echo 'make deps       install what it takes to build (Debian packages)'
-	@echo 'make demo       see it work: nginx and collectd in front of a simulated API, until Ctrl-C (ONCE=1: one tour)'
-	@echo 'make check      build and run all tests; TEST=NAME: one of them, in C or in Python'
-	@echo 'make test-page  the page of config/html, in Chromium'
-	@echo 'make faults     write docs/faults.md anew: what comes of each way in which the API may misbehave; ROW=NAME: repeat a row'
-	@echo 'make asan       the same with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
-	@echo 'make tsan       the unit tests and the plugin in many threads, with ThreadSanitizer; TSAN_TIME=20 (seconds)'
-	@echo 'make valgrind   the unit tests, and some of the others, under valgrind'
-	@echo 'make fuzz       run the fuzz targets of tests/fuzz, FUZZ_TIME=60 seconds each; some of them: FUZZ="url times"'
-	@echo 'make fuzz-coverage   what their corpus reaches of common/; make fuzz-merge: take into it what they found'
-	@echo 'make soak       nginx and collectd in trouble at random, and an outage of 30 min; SOAK_TIME=600: all in proportion; SEED=n'
-	@echo 'make analyse    clang-tidy and cppcheck'
-	@echo 'make bench      what the module costs and saves, beside what else one would use: docs/benchmarks.md'
-	@echo 'make deb        build the Debian packages, in build/deb; make test-packages: install, upgrade and remove them'
-	@echo 'make install    DESTDIR, prefix; also nginxmoddir, nginxconfdir, collectddir, htmldir, mandir, docdir'
-	@echo 'make uninstall  the reverse'
-	@echo 'make format     clang-format'
+	@echo 'make deps       install the Debian packages that are required for building'
+	@echo 'make demo       a demonstration: nginx and collectd with a simulated API, until Ctrl-C (ONCE=1: exit after the tour)'
+	@echo 'make check      build, and run all tests; TEST=NAME: run one test, in C or Python'
+	@echo 'make test-page  test the page in config/html, in Chromium'
+	@echo 'make faults     rewrite docs/faults.md, the effects of each way in which the API may misbehave; ROW=NAME: check one row'
+	@echo 'make asan       the tests of make check with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
+	@echo 'make tsan       the unit tests, and the plugin in many threads, with ThreadSanitizer; TSAN_TIME=20 (seconds)'
+	@echo 'make valgrind   the unit tests and some integration tests under valgrind'
+	@echo 'make fuzz       run the fuzz targets in tests/fuzz for FUZZ_TIME=60 seconds each; FUZZ="url times": only these'
+	@echo 'make fuzz-coverage   coverage of common/ by the corpus; make fuzz-merge: add new inputs to the corpus'
+	@echo 'make soak       nginx and collectd with random faults, and an outage of 30 min; SOAK_TIME=600 scales all durations; SEED=n'
+	@echo 'make analyse    run clang-tidy and cppcheck'
+	@echo 'make bench      measure costs and savings, compared with the alternatives: docs/benchmarks.md'
+	@echo 'make deb        build the Debian packages in build/deb; make test-packages: install, upgrade and remove them'
+	@echo 'make install    install; variables: DESTDIR, prefix, nginxmoddir, nginxconfdir, collectddir, htmldir, mandir, docdir'
+	@echo 'make uninstall  remove the installed files'
+	@echo 'make format     run clang-format'
 	@echo 'make clean      remove build/'
 	@echo
-	@echo 'demo, check, test-page, asan, deb and bench install the Debian packages that are missing. Variables: V=1, CC, CFLAGS, LDFLAGS, BUILD,'
+	@echo 'demo, check, test-page, asan, deb and bench install missing Debian packages. Variables: V=1, CC, CFLAGS, LDFLAGS, BUILD,'
 	@echo 'SANITIZE=address,undefined, NGINX_SRC=/path/to/nginx, NGINX=/path/to/sbin/nginx, PYTEST_ARGS="-k name".'
 
 -include $(LIB_OBJ:.o=.d) $(COLLECTD_OBJ:.o=.d) $(STUB_OBJ:.o=.d) $(UNIT:=.d)

@@ -1,6 +1,6 @@
 """
-A tour: a simulated API, a real nginx and a real collectd in front of it, on loopback, for as long as it takes. With
---once it ends after the tour. Whatever it shows it checks as well, and fails where something is not as it should be.
+A tour of a simulated API, with a real nginx and a real collectd in front of it, on loopback. They keep running after
+the tour, unless --once is given. Everything that is shown is also checked, and unexpected results are errors.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from harness.collectd import Collectd, Config as CollectdConfig
 from harness.nginx import Config as NginxConfig, Nginx
 from harness.simulator import ACCOUNT, Simulator
 
-JOB = "3f1e2d4c-5b6a-4789-8abc-000000000005"  # of the scenario: runs when the tour begins, and ends 20 s later
+JOB = "3f1e2d4c-5b6a-4789-8abc-000000000005"  # from the scenario: running when the tour begins, and ends 20 s later
 
 NGINX_HTTP = """\
 aisearch_account docs {
@@ -81,11 +81,11 @@ LoadPlugin unixsock
 
 
 class Wrong(Exception):
-    """Something that was shown is not as it should be."""
+    """An unexpected result."""
 
 
 class Stopped(BaseException):
-    """By a signal."""
+    """The demo was stopped by a signal."""
 
     def __init__(self, signum: int) -> None:
         super().__init__()
@@ -97,9 +97,9 @@ def expect(what: str, got: object, wanted: object) -> None:
         raise Wrong(f"{what} is {got!r}, and should be {wanted!r}")
 
 
-# ---- what it prints -------------------------------------------------------------------------------------------------
+# ---- output ---------------------------------------------------------------------------------------------------------
 
-# A step fits a screen.
+# The output of each step must fit on a screen.
 LINES, COLUMNS = 24, 100
 INDENT = "    "
 
@@ -132,7 +132,7 @@ def fill(template: str, **values: object) -> str:
     return template
 
 
-# ---- what it asks ---------------------------------------------------------------------------------------------------
+# ---- requests -------------------------------------------------------------------------------------------------------
 
 
 class Answer:
@@ -162,7 +162,7 @@ SHOWN = ("Allow", "Cache-Control", "Age", "X-Aisearch-State", "X-Aisearch-Cache"
 
 
 def show_curl(command: str, variables: dict[str, str], *options: str) -> Answer:
-    """The command as one would type it, with these variables of the shell."""
+    """Shows and runs the command as typed in a shell with these variables."""
     show(f"$ curl -si {' '.join((*map(shlex.quote, options), command))}")
     answer = curl(string.Template(command.strip('"')).substitute(variables), *options)
     show(answer.status_line)
@@ -302,7 +302,7 @@ def tour_end(nginx: Nginx, collectd: Collectd) -> None:
 
 
 def tour_page(nginx: Nginx) -> None:
-    step("A page for people, to be opened in a browser.")
+    step("A page for users, to be opened in a browser.")
     answer = curl(f"{nginx.url}{page.PATH}")
     expect("the status", answer.status, 200)
     expect("the page", "<title>AI Search jobs</title>" in answer.body, True)
@@ -310,7 +310,7 @@ def tour_page(nginx: Nginx) -> None:
 
 
 def live(simulator: Simulator) -> None:
-    """A job that runs and ends, one that fails, and a queue: over again each minute, for those who look at the page."""
+    """Adds a job that succeeds, one that fails and a queued one each minute, so that the page shows changes."""
     for number in itertools.count(100):
         simulator.job("instances/my-ai-search", f"{JOB[:-3]}{number}", source="user", description="Runs, and ends well",
                       starts_in=2, ends_in=40, end_reason="completed")
@@ -321,7 +321,7 @@ def live(simulator: Simulator) -> None:
 
 
 def stay(nginx: Nginx, simulator: Simulator, socket_path: pathlib.Path) -> None:
-    step("All of it stays up until Ctrl-C, and on the page jobs come and go. What else there is:")
+    step("Everything keeps running until Ctrl-C, and the page shows new jobs. More to try:")
     show(f"curl -si {nginx.url}/jobs/my-ai-search/{JOB}\n"
          f"curl -s '{nginx.url}/aisearch_status?format=prometheus'\n"
          f"collectdctl -s {socket_path} listval        (Debian: collectd-utils)\n"
@@ -334,7 +334,7 @@ def stay(nginx: Nginx, simulator: Simulator, socket_path: pathlib.Path) -> None:
         print("\nStopping.", flush=True)
 
 
-# ---- and what it takes ----------------------------------------------------------------------------------------------
+# ---- main -----------------------------------------------------------------------------------------------------------
 
 
 def start_and_tour(stack: contextlib.ExitStack, tmp: pathlib.Path, once: bool) -> None:
@@ -342,8 +342,8 @@ def start_and_tour(stack: contextlib.ExitStack, tmp: pathlib.Path, once: bool) -
     places = {"ACCOUNT": ACCOUNT, "TOKEN_FILE": simulator.token_file, "API_URL": simulator.url}
 
     http = fill(NGINX_HTTP, **places)
-    print("A simulated API, a real nginx and a real collectd, on loopback. nginx's configuration, but for\n"
-          f"the location {page.PATH}, which is that of config/nginx.conf:\n")
+    print("A simulated API, a real nginx and a real collectd, on loopback. nginx's configuration, without\n"
+          f"the location {page.PATH}, which is the one in config/nginx.conf:\n")
     show(f"{http}\n{NGINX_SERVER}")
     nginx = stack.enter_context(Nginx(tmp, NginxConfig(http=http, server=NGINX_SERVER + page.location(tmp), workers=2)))
     plugin = fill(COLLECTD, NGINX_SOCKET=nginx.socket, **places)
@@ -355,7 +355,7 @@ def start_and_tour(stack: contextlib.ExitStack, tmp: pathlib.Path, once: bool) -
     tour_collectd(collectd, plugin)
     tour_end(nginx, collectd)
     tour_page(nginx)
-    print("\nAll of this is as it should be.", flush=True)
+    print("\nAll results are as expected.", flush=True)
 
     if not once:
         stay(nginx, simulator, socket_path)
@@ -378,7 +378,7 @@ def main() -> int:
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def leave(signum: int, _frame) -> None:
-        for other in signals:  # once is enough: cleaning up takes a moment
+        for other in signals:  # ignored from now on: cleaning up takes a moment
             signal.signal(other, signal.SIG_IGN)
         raise Stopped(signum)
 

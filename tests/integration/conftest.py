@@ -1,4 +1,4 @@
-"""Fixtures: whatever they start is stopped and checked at the end of the test."""
+"""Fixtures: everything that they start is stopped and checked at the end of the test."""
 
 import contextlib
 
@@ -39,8 +39,8 @@ def _shared_simulator():
 @pytest.fixture
 def simulator(_shared_simulator):
     """
-    A simulator as if just started: one account and its credentials, no instances, no limit, no faults. At the end, no
-    request has had a credential elsewhere than where it belongs.
+    A simulator in its initial state: one account and its credentials, no instances, no limit, no faults. At the end,
+    checks that no request contained a credential in the wrong place.
     """
     _shared_simulator.reset()
     yield _shared_simulator
@@ -93,7 +93,7 @@ def collectd(tmp):
 
 @pytest.fixture(scope="session")
 def certificates():
-    """Of a test CA: good, wrong_host, expired, self_signed."""
+    """Certificates from a test CA: good, wrong_host, expired, self_signed."""
     with temp_dir() as path:
         yield Certificates(path)
 

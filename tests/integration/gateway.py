@@ -16,7 +16,7 @@ from harness.simulator import ACCOUNT, Simulator
 
 GENERATIONS = ("instances/docs", "namespaces/team/instances/docs", "rags/docs")
 
-# Tells of each request what the variables tell of its look-up, as JSON.
+# Logs the variables of each request's lookup, as JSON.
 _LOGGED = {name: f"aisearch_{name}" for name in
            ("cache_status", "job_state", "job_id", "end_reason", "age", "fetch_time", "error")}
 _LOGGED |= {name: name for name in ("request", "uri", "status", "pid")}
@@ -26,7 +26,7 @@ ACCESS_LOG = f"""
     access_log @PREFIX@/lookups.log lookups;
 """
 
-# Who answers, and how many requests are being answered.
+# Returns which worker responds, and how many requests are in progress.
 WORKERS = """
     location = /pid { access_log off; return 200 $pid; }
     location = /status { access_log off; stub_status; }
@@ -46,24 +46,24 @@ needs_njs = pytest.mark.skipif(not _has_njs(), reason=f"no {NJS} that this nginx
 
 def account(simulator: Simulator, *directives: str, name: str = "docs", api_url: str | None = None,
             credential: str | None = None) -> str:
-    """An account block with the simulator's account and token."""
+    """Returns an account block with the simulator's account and token."""
     lines = [f"account_id {ACCOUNT};", credential or f"token_file {simulator.token_file};",
              f"api_url {api_url or simulator.url};", *directives]
     return f"aisearch_account {name} {{ {' '.join(lines)} }}\n"
 
 
 def resource(instance: str, job: str | None = None, logs: bool = False) -> str:
-    """As the grammar has it, in its shortest form."""
+    """Returns the resource in the grammar's shortest form."""
     return f"{instance}/jobs" + (f"/{job}" if job else "") + ("/logs" if logs else "")
 
 
 def direct(simulator: Simulator, target: str) -> net.Response:
-    """What the API itself answers to the account's credential. It counts as a request there."""
+    """Returns the API's own response with the account's credential. It counts as a request there."""
     return net.request(simulator.address, target, simulator.credential_headers)
 
 
 def lookups(nginx: Nginx, count: int) -> list[dict]:
-    """The first lines of the access log, once there are so many; for ACCESS_LOG."""
+    """Waits for this many lines of the access log and returns them; for ACCESS_LOG."""
     def lines():
         found = nginx.access_log("lookups.log")
         return len(found) >= count and found
@@ -72,13 +72,13 @@ def lookups(nginx: Nginx, count: int) -> list[dict]:
 
 
 def reported(nginx: Nginx) -> list[str]:
-    """The lines of the error log about faults of the API."""
+    """Returns the lines of the error log about faults of the API."""
     return [line for line in nginx.error_log().splitlines() if "[error]" in line and "aisearch account" in line]
 
 
 @contextlib.contextmanager
 def held(simulator: Simulator) -> Iterator[None]:
-    """The API takes connections and requests, but answers none of them until the end of the block."""
+    """The API accepts connections and requests, but does not respond until the end of the block."""
     os.kill(simulator.pid, signal.SIGSTOP)
     try:
         yield
@@ -87,25 +87,25 @@ def held(simulator: Simulator) -> Iterator[None]:
 
 
 def wait_for_requests(nginx: Nginx, count: int) -> None:
-    """Until so many requests are being answered, by all workers; for WORKERS."""
+    """Waits until this many requests are in progress in all workers; for WORKERS."""
     def busy() -> bool:
         status = nginx.get("/status").body.decode().split()
         return int(status[status.index("Writing:") + 1]) - 1 >= count
 
     net.wait_until(busy, 20, f"{count} requests to be under way")
     with connections(nginx):
-        pass  # a worker counts a request before it looks it up: by now, it has done both
+        pass  # a worker counts a request before its lookup: by now, it has done both
 
 
 @contextlib.contextmanager
 def connections(nginx: Nginx) -> Iterator[dict[int, net.Connection]]:
-    """A kept-alive connection to each worker, by its process id; for WORKERS."""
+    """Opens a keepalive connection to each worker, by process id; for WORKERS."""
     with contextlib.ExitStack() as stack:
         yield {pid: stack.enter_context(_connect(nginx, pid)) for pid in nginx.workers()}
 
 
 def _connect(nginx: Nginx, pid: int) -> net.Connection:
-    """While all others are stopped, this worker is the one to accept."""
+    """Stops all other workers, so that this one accepts connections."""
     with stopped(other for other in nginx.workers() if other != pid):
         connection = nginx.connect()
         assert connection.request("/pid").body == str(pid).encode()
@@ -114,7 +114,7 @@ def _connect(nginx: Nginx, pid: int) -> net.Connection:
 
 @contextlib.contextmanager
 def stopped(workers: Iterable[int]) -> Iterator[None]:
-    """These do nothing until the end of the block."""
+    """Stops these workers until the end of the block."""
     with contextlib.ExitStack() as stack:
         for pid in workers:
             stack.callback(os.kill, pid, signal.SIGCONT)
@@ -133,5 +133,5 @@ def open_sockets(pid: int) -> list[str]:
 
 
 def reset_on_close(connection: net.Connection) -> None:
-    """Its end will be an RST."""
+    """Closing the socket will send an RST."""
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""The collectd plugin in a real collectd: what it reports, what it asks, and what it does when things go wrong."""
+"""The collectd plugin in a real collectd: its reports, its requests, and its error handling."""
 
 import itertools
 import re
@@ -21,11 +21,11 @@ OF_ACCOUNT = {f"errors-{fault}" for fault in FAULTS} | {"http_requests", "respon
 ENDS = {f"operations-{state}": 0.0 for state in ("succeeded", "failed", "cancelled")}
 
 
-# Look at everything once per interval, whatever becomes of it.
+# Look up everything once per interval, whatever the result.
 EVERY_INTERVAL = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@"
 
-# Or less often, where a look-up that is late would make a difference: it has nine tenths of that, which is enough for a
-# machine that has much else to do.
+# Or less often, if a late lookup would matter: a lookup may take nine tenths of the interval, which is enough even on a
+# busy machine.
 PACE = 3 * INTERVAL
 AT_LEISURE = f"ActiveInterval {PACE}\nIdleInterval {PACE}"
 
@@ -33,8 +33,8 @@ AT_LEISURE = f"ActiveInterval {PACE}\nIdleInterval {PACE}"
 def account(simulator, *instances: str, name: str = "docs", options: str = "", budget: str = "Budget 100000 1",
             pacing: str = EVERY_INTERVAL) -> str:
     """
-    An Account block. instances are lines of configuration; options too, in the place of the credential and URL. The
-    default budget and pacing are not meant for intervals as short as those of tests.
+    Returns an Account block. instances are lines of configuration, as are options, which replace the credential and the
+    URL. The default budget and pacing are not suitable for intervals as short as in tests.
     """
     options = options or f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"'
     body = "\n".join(instances)
@@ -43,13 +43,13 @@ def account(simulator, *instances: str, name: str = "docs", options: str = "", b
 
 
 def of_instance(report: dict[str, float], plugin_instance: str) -> dict[str, float]:
-    """Values of one plugin instance, by "TYPE[-TYPE_INSTANCE]"."""
+    """Returns the values of one plugin instance, by "TYPE[-TYPE_INSTANCE]"."""
     return {name.partition("/")[2]: value for name, value in report.items()
             if name.partition("/")[0] == plugin_instance}
 
 
 def of_jobs(report: dict[str, float], plugin_instance: str) -> dict[str, float]:
-    """Those that come with the jobs: what is known of the instance itself may come a report later. No condition has begun."""
+    """Returns the values from jobs: those of the instance itself may be one report later. No condition has begun."""
     values = of_instance(report, plugin_instance)
     assert [values.pop(f"gauge-{name}") for name in ("failed", "stalled", "overdue", "instance_error")] == [0, 0, 0, 0]
     assert values.pop("duration-sync_interval", 21600) == 21600
@@ -57,17 +57,17 @@ def of_jobs(report: dict[str, float], plugin_instance: str) -> dict[str, float]:
 
 
 def errors(report: dict[str, float], name: str = "docs") -> dict[str, float]:
-    """The error counters that are not 0."""
+    """Returns the error counters that are not 0."""
     values = of_instance(report, name)
     return {fault: values[f"errors-{fault}"] for fault in FAULTS if values[f"errors-{fault}"] != 0}
 
 
-# What an answer tells, and is not told any more when that has got old.
+# The values from a response, which are no longer reported once the response is too old.
 OF_JOBS = {"gauge-state", "duration-job", "duration-last_seen", "count-running"}
 
 
 def has(*names: str):
-    """For wait_report(): all these values are there. A report may come before the first round is over."""
+    """For wait_report(): all these values are present. A report may come before the end of the first round."""
     return lambda report: all(name in report for name in names)
 
 
@@ -126,7 +126,7 @@ def test_pinned_job_in_each_state(simulator, collectd):
 
 
 def test_list_counts_and_finds_the_newest(simulator, collectd):
-    """Whatever the order of the list: the newest is the one that started last."""
+    """The newest job is the one that started last, whatever the order of the list."""
     old = [{"id": f"s{n}", "state": "succeeded", "starts_in": -1000 - n, "ends_in": -500 - n} for n in range(20)]
     failed = [{"id": f"f{n}", "state": "failed", "starts_in": -5000, "ends_in": -4000} for n in range(7)]
     cancelled = [{"id": f"c{n}", "state": "cancelled", "starts_in": -5000, "ends_in": -4000} for n in range(3)]
@@ -197,7 +197,7 @@ def test_success_is_remembered(simulator, collectd):
 
 
 def test_durations_are_never_negative(simulator, collectd):
-    """Where the API's clock is ahead of ours."""
+    """The API's clock is ahead of ours."""
     simulator.advance(3600)
     simulator.instance("instances/handbook", [
         {"id": "r", "state": "running", "starts_in": -1},
@@ -232,7 +232,7 @@ def test_generations_and_namespaces(simulator, collectd):
 
 
 def test_longest_names(simulator, collectd):
-    """An identifier of collectd's has room for them all."""
+    """All of them fit into collectd's identifiers."""
     name, instance, namespace, job = "A" * 28, "i" * 64, "n" * 28, "J" * 64
     simulator.instance(f"namespaces/{namespace}/instances/{instance}", [{"id": job, "state": "running"}])
     daemon = collectd(account(simulator, f'<Instance "{instance}">\nNamespace "{namespace}"\nJob "{job}"\n</Instance>',
@@ -242,7 +242,7 @@ def test_longest_names(simulator, collectd):
 
 
 def test_accounts_are_apart(simulator, collectd):
-    """Each has its own credential, counters and interval of reports."""
+    """Each account has its own credential, counters and report interval."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
     by_key = f'Email "{simulator.email}"\nKeyFile "{simulator.key_file}"\nAPIURL "{simulator.url}/"'
     daemon = collectd(account(simulator, 'Instance "handbook"'),
@@ -267,7 +267,7 @@ def test_request_carries_what_it_needs(simulator, collectd):
 
 
 def test_no_credential_needed_over_a_unix_socket(simulator, collectd):
-    """As through an nginx of this host; here nobody adds the credential, and the API says so."""
+    """As through nginx on this host; here no credential is added, so the API refuses the request."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
     options = f'APIURL "http://localhost{simulator.base}"\nUnixSocket "{simulator.unix}"'
     daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
@@ -281,9 +281,9 @@ def test_no_credential_needed_over_a_unix_socket(simulator, collectd):
     assert daemon.wait_report("with_token", has("with_token-handbook/gauge-state"))["with_token-handbook/gauge-state"] == 2
 
 
-# ---- what goes wrong --------------------------------------------------------------------------------------------------
+# ---- failures ---------------------------------------------------------------------------------------------------------
 
-# What befalls a look-up, what is counted, and what the log says about it.
+# A fault of a lookup, the counter that it increments, and the message in the log.
 FAILURES = {
     "server error": (dict(status=500, body="<html>oops</html>"), "server", "server: .*500"),
     "redirect": (dict(status=301, headers=[["Location", "http://elsewhere.example/"]]), "server", "server: .*301"),
@@ -303,7 +303,7 @@ FAILURES = {
 
 
 def test_failing_instances(simulator, collectd):
-    """What it told of jobs ends when it is old; it logs once, counts, and comes back; its neighbours do not notice."""
+    """Values of its jobs end once they are too old; it logs once, counts errors and recovers; others are not affected."""
     simulator.instance("instances/good", [{"id": "a", "state": "running"}])
     accounts = {f"a{n}": (f"bad{n}", *failure) for n, failure in enumerate(FAILURES.values())}
     for bad, *_ in accounts.values():
@@ -352,7 +352,7 @@ def test_log_tells_each_change_of_a_fault_once(simulator, collectd):
 
 
 def test_log_of_an_outage_is_short(simulator, collectd):
-    """Of the many that fail at once, twenty are named in each interval, and the others counted."""
+    """If many fail at once, the log names twenty in each interval, and the number of the others."""
     names = many(simulator, 49)
     daemon = collectd(account(simulator, *of_lists(*names)), interval=3 * INTERVAL)
     daemon.wait_report("docs", has(*(f"docs-{name}/gauge-state" for name in names)), timeout=30 * INTERVAL)
@@ -400,7 +400,7 @@ def test_an_account_id_that_was_not_copied_whole(simulator, collectd):
 
 
 def test_counters_begin_at_zero(simulator, collectd):
-    """A rate needs two values: the first one is there before anything has happened."""
+    """A rate needs two values, so the first one is reported before any event."""
     simulator.instance("instances/handbook")
     simulator.fault(delay=0.3 * INTERVAL)
     daemon = collectd(account(simulator, 'Instance "handbook"'))
@@ -423,7 +423,7 @@ def test_http_requests_and_response_time(simulator, collectd):
 
 
 def test_repeats_are_counted(simulator, collectd):
-    """A server's fault is worth another try within the look-up: two requests, no error."""
+    """Server errors are retried within the lookup: two requests, no error."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     simulator.fault(status=503, times=1)
     slowly = f"ActiveInterval {25 * INTERVAL}\nIdleInterval {25 * INTERVAL}"
@@ -433,7 +433,7 @@ def test_repeats_are_counted(simulator, collectd):
 
 
 def test_all_in_flight_together(simulator, collectd):
-    """However many there are, a round takes as long as one answer; once there was one."""
+    """After the first response, a round takes as long as one response, however many instances there are."""
     jobs = [f"j{n}" for n in range(30)]
     simulator.instance("instances/handbook", [{"id": job, "state": "queued"} for job in jobs])
     simulator.fault(delay=INTERVAL)
@@ -447,7 +447,7 @@ def test_all_in_flight_together(simulator, collectd):
 
 
 def test_look_ups_are_not_doubled(simulator, collectd):
-    """An answer that takes its time is waited for, up to Timeout, before the same is asked again."""
+    """The plugin waits up to Timeout for a slow response before it repeats the request."""
     simulator.instance("instances/handbook")
     simulator.fault(delay=0.7 * INTERVAL)
     daemon = collectd(account(simulator, 'Instance "handbook"'))
@@ -471,14 +471,14 @@ def steps(times: list[float]) -> list[float]:
     return [later - earlier for earlier, later in itertools.pairwise(times)]
 
 
-# ---- when it is looked at ----------------------------------------------------------------------------------------------
+# ---- intervals of lookups ----------------------------------------------------------------------------------------------
 
 def asked_about(simulator, name: str) -> list[float]:
     return sorted(request.began for request in simulator.requests(f"/{name}/"))
 
 
 def test_active_ones_are_looked_at_more_often(simulator, collectd):
-    """Idle ones more and more rarely, and at once again when something has changed."""
+    """Idle instances are looked up less and less often, and more often again after a change."""
     for name, state in (("busy", "running"), ("idle", "succeeded")):
         simulator.instance(f"instances/{name}", [{"id": "a", "state": state}])
     daemon = collectd(account(simulator, 'Instance "busy"', 'Instance "idle"',
@@ -500,7 +500,7 @@ def test_active_ones_are_looked_at_more_often(simulator, collectd):
 
 
 def test_ended_jobs_are_asked_for_once(simulator, collectd):
-    """They never change again: their values go on, and no request is spent on them."""
+    """They never change again: their values are still reported, without any request."""
     simulator.instance("instances/handbook", [{"id": "e", "state": "failed"}, {"id": "r", "state": "running"}])
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "e"\nJob "r"\n</Instance>'))
     net.wait_until(lambda: simulator.count("/jobs/r$") >= 5)
@@ -527,7 +527,7 @@ def test_no_more_under_way_than_connections(simulator, collectd):
 
 
 def test_options_that_are_gone(simulator, collectd):
-    """Each is accepted, and said to have no effect, once."""
+    """Each option is accepted, with one warning that it has no effect."""
     simulator.instance("instances/handbook")
     gone = ("MaxStreams 7", "ReportJobs true", "ReportSource true")
     daemon = collectd(account(simulator, *gone, 'Instance "handbook"'))
@@ -537,7 +537,7 @@ def test_options_that_are_gone(simulator, collectd):
 
 
 def test_values_of_many_are_spread_over_the_interval(simulator, collectd):
-    """Each has its place in every interval, and all carry the plugin's interval."""
+    """Each report has its place in every interval, and all values have the plugin's interval."""
     names = many(simulator, 160)
     interval = 8 * max(0.1, INTERVAL / 4)
     daemon = collectd(account(simulator, *of_lists(*names), pacing="ActiveInterval 300"), interval=interval)
@@ -555,12 +555,12 @@ def test_values_of_many_are_spread_over_the_interval(simulator, collectd):
 # ---- the budget --------------------------------------------------------------------------------------------------------
 
 def asked(simulator, path: str = "") -> list[float]:
-    """When the API was asked, in order."""
+    """Returns the times of the requests to the API, in order."""
     return sorted(request.began for request in simulator.requests(path))
 
 
 def check_rolling(times: list[float], calls: int, interval: float) -> None:
-    """Any calls + 1 requests lie further apart than the interval."""
+    """Checks that any calls + 1 requests span more than the interval."""
     apart = [late - early for early, late in zip(times, times[calls:])]
     assert not apart or min(apart) > interval, f"{calls + 1} calls within {min(apart):.3f} s"
 
@@ -577,20 +577,20 @@ def many(simulator, count: int) -> list[str]:
 
 
 def gaps(daemon, name: str, value: str) -> list[float]:
-    """Times of the reports about the account that do not have a value, after the first that has."""
+    """Returns the times of the account's reports without this value, after the first one with it."""
     has_it = [(when, value in report) for when, report in daemon.reports(name)]
     return [when for when, there in itertools.dropwhile(lambda one: not one[1], has_it) if not there]
 
 
 def check_no_gaps(daemon, *names: str, value: str = "gauge-state") -> None:
-    """But for those that a machine explains which is busy with other things: collectd says so, or a look-up is late."""
+    """Except for gaps caused by a busy machine: collectd logs these, or a lookup is late."""
     for name in names:
         assert gaps(daemon, "docs", f"docs-{name}/{value}") == [] or daemon.log_lines(
             rf'Not sleeping because the next interval|"{name}".*: cannot be read: timeout'), name
 
 
 def test_budget_that_is_too_small(simulator, collectd):
-    """Six look-ups, one call for each interval: never one over, all stretched alike, and no gap."""
+    """Six lookups, one call per interval: never one too many, all stretched equally, and no gap."""
     names = many(simulator, 6)
     seconds = max(1, 5 * INTERVAL)
     daemon = collectd(account(simulator, *of_lists(*names), budget=f"Budget 5 {seconds}"))
@@ -629,7 +629,7 @@ def test_budget_that_is_sufficient(simulator, collectd):
 
 
 def test_all_limits_hold(simulator, collectd):
-    """What a short limit has no room for begins as soon as there is."""
+    """Lookups that exceed a short limit begin as soon as it allows them."""
     names = many(simulator, 5)
     daemon = collectd(account(simulator, *of_lists(*names), budget="Budget 2 1\nBudget 100 60"), interval=4)
     net.wait_until(lambda: len(simulator.requests()) >= 10, timeout=15, what="all of them twice")
@@ -651,7 +651,7 @@ def test_default_budget(simulator, collectd):
 
 
 def test_accounts_of_one_credential_share_their_budgets(simulator, collectd):
-    """All limits of all of them; and none but theirs."""
+    """All limits of all accounts apply, and no others."""
     names = many(simulator, 3)
     by_key = f'Email "{simulator.email}"\nKeyFile "{simulator.key_file}"\nAPIURL "{simulator.url}"'
     seconds = 5 * INTERVAL
@@ -672,7 +672,7 @@ def test_accounts_of_one_credential_share_their_budgets(simulator, collectd):
 
 
 def test_repeats_spend_the_budget(simulator, collectd):
-    """Also where they leave none for others: who is refused at the gate waits, and is no failure."""
+    """Even if no calls are left for others: lookups without a call wait, and do not fail."""
     names = many(simulator, 4)
     simulator.fault("/i0/", status=500, body="no")
     seconds = 5 * INTERVAL
@@ -687,7 +687,7 @@ def test_repeats_spend_the_budget(simulator, collectd):
 
 @pytest.mark.parametrize("status", (429, 503))
 def test_api_that_wants_no_calls(simulator, collectd, status):
-    """Retry-After closes the account for all its look-ups; those that did not fail go on to be reported."""
+    """Retry-After stops all lookups of the account; those that did not fail are still reported."""
     names = many(simulator, 3)
     wait = max(3, round(2 * PACE))
     daemon = collectd(account(simulator, *of_lists(*names), pacing=f"ActiveInterval {PACE}\nIdleInterval {wait}"))
@@ -709,7 +709,7 @@ def test_api_that_wants_no_calls(simulator, collectd, status):
 
 
 def test_api_that_says_what_is_left(simulator, collectd):
-    """Its own limit is below the budget: it is heeded before a call too many closes it."""
+    """The API's limit is below the budget: the plugin obeys it before exceeding it."""
     names = many(simulator, 3)
     simulator.limit(10, 60)
     daemon = collectd(account(simulator, *of_lists(*names)))
@@ -726,7 +726,7 @@ def test_api_that_says_what_is_left(simulator, collectd):
 
 @pytest.mark.skipif(VALGRIND, reason="so many handshakes take longer there than a round")
 def test_tls(simulator, edge, certificates, collectd):
-    """Over HTTP/2 and one connection; a peer that does not verify gets nothing."""
+    """HTTP/2 over one connection; a peer that cannot be verified receives no request."""
     jobs = "abcd"
     simulator.instance("instances/handbook", [{"id": job, "state": "queued"} for job in jobs])
     bad = ("wrong_host", "expired", "self_signed", "old_tls")
@@ -750,7 +750,7 @@ def test_tls(simulator, edge, certificates, collectd):
 
 
 def test_certificates_that_are_not_there_yet(simulator, edge, certificates, collectd, tmp):
-    """An error, and no look-up succeeds; once the file is there, they do."""
+    """An error, and no lookup succeeds until the file exists."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     path = tmp / "ca.pem"
     daemon = collectd(account(simulator, 'Instance "handbook"',
@@ -777,7 +777,7 @@ def test_tls_without_verification(simulator, edge, certificates, collectd):
 
 
 def test_through_a_forward_proxy(simulator, edge, certificates, collectd):
-    """A tunnel: the proxy sees where it leads, and no credential."""
+    """A tunnel: the proxy sees its destination, but no credential."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     with ForwardProxy() as proxy:
         options = (f'TokenFile "{simulator.token_file}"\nAPIURL "{edge.url()}"\nCACert "{certificates.ca_file}"\n'
@@ -791,7 +791,7 @@ def test_through_a_forward_proxy(simulator, edge, certificates, collectd):
 
 
 def test_plain_http_behind_https(simulator, collectd):
-    """The other end speaks no TLS at all."""
+    """The peer does not use TLS."""
     options = f'TokenFile "{simulator.token_file}"\nAPIURL "https://127.0.0.1:{simulator.port}"'
     daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
     report = daemon.wait_report("docs", lambda r: r["docs/errors-tls"] > 0)
@@ -809,7 +809,7 @@ BASIC = f'AccountID "{ACCOUNT}"\nTokenFile "@TOKEN@"\n'
 VALID = BASIC + 'Instance "handbook"\n'
 THROUGH = f'AccountID "{ACCOUNT}"\nInstance "handbook"\n'  # without credential and URL
 
-# A configuration, and what the message has to say: what is wrong, and the cure. @TOKEN@ is a token's file, @EMPTY@ an
+# A configuration and its message, with the error and the remedy. @TOKEN@ is a token's file, @EMPTY@ an
 # empty one, @TWO@ one of two lines, @TMP@ a directory, @NOCERT@ a file without a certificate.
 WRONG = {
     "nothing": ("", r"No account.*Add a <Plugin aisearch> block"),
@@ -941,7 +941,7 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_wrong_configuration(tmp, wrong):
-    """collectd -T says why, and fails. Without -T, collectd starts."""
+    """collectd -T logs the reason and fails. Without -T, collectd starts."""
     aisearch, message = WRONG[wrong]
     files = {"TOKEN": "s3cret-token", "EMPTY": "", "TWO": "s3cret-token\nline", "NOCERT": "no certificate"}
     for name, content in files.items():
@@ -957,7 +957,7 @@ def test_wrong_configuration(tmp, wrong):
 
 
 def test_a_wrong_block_costs_that_block_alone(simulator, collectd):
-    """Of two that clash, the first stands. Nothing that is about a refused one is over by that."""
+    """If two conflict, the first is used. Conditions of a refused one do not end by that."""
     for name in ("handbook", "wiki"):
         simulator.instance(f"instances/{name}", [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "wiki"'),
@@ -995,7 +995,7 @@ def test_a_wrong_block_costs_that_block_alone(simulator, collectd):
 
 
 def test_all_that_is_wrong_in_a_block_is_said(tmp):
-    """Not only the first of it; and each message names its block."""
+    """All errors are logged, not only the first, and each message names its block."""
     wrong = block('Bugdet 300 300\nTimeout 0\nTimeout 1\n<Instance "x">\nJob "a b"\nJobs "a"\n</Instance>\nCACert "ca.pem"')
     refused = refusal(Config(wrong), tmp)
     assert refused.status == 1
@@ -1006,7 +1006,7 @@ def test_all_that_is_wrong_in_a_block_is_said(tmp):
 
 
 def test_nothing_that_is_right(simulator, collectd):
-    """Not even one account: collectd goes on with its other plugins."""
+    """Without any valid account, collectd continues with its other plugins."""
     daemon = collectd(block(VALID.replace("TokenFile", "TokenFiel")), extra="LoadPlugin uptime")
     assert daemon.log_lines("`TokenFiel' is not known") and daemon.log_lines("No account is left")
     net.wait_until(lambda: len(daemon.series("uptime", "uptime")) >= 2, 10)
@@ -1019,7 +1019,7 @@ def test_token_in_the_place_of_its_file(tmp):
 
 
 def test_no_configuration_at_all(tmp):
-    """LoadPlugin alone. collectd goes on without the plugin, as with others, and says so."""
+    """With only LoadPlugin, collectd continues without the plugin, as with others, and logs that."""
     with Collectd(tmp, Config(None)) as daemon:
         line = daemon.wait_log("No account is configured")
         assert "[error] aisearch plugin:" in line and "Add a <Plugin aisearch> block" in line
@@ -1055,7 +1055,7 @@ def test_active_interval_below_the_interval(simulator, collectd):
 
 @pytest.mark.parametrize("intervals", (1.25, 25), ids=("they time out", "they are under way"))
 def test_silent_apis_hold_up_nobody(simulator, tmp, collectd, intervals):
-    """Five accounts whose API never answers: other plugins keep their interval, and SIGTERM ends collectd at once."""
+    """Five accounts whose API never responds: other plugins keep their interval, and collectd stops at once on SIGTERM."""
     simulator.instance("instances/handbook")
     simulator.fault(script=stall.no_body())
     with stall.black_hole() as hole, stall.silent() as silent:
@@ -1095,14 +1095,14 @@ def test_stop_in_the_middle_of_a_round(simulator, collectd):
 
 
 def test_in_the_background(simulator, tmp):
-    """collectd goes there by a fork, after it has read its configuration."""
+    """collectd forks after it has read its configuration."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     with BackgroundCollectd(tmp, Config(account(simulator, 'Instance "handbook"'))) as daemon:
         daemon.wait_report("docs", has("docs-handbook/gauge-state"))
 
 
 def test_read_once(simulator, tmp):
-    """collectd -T asks for a few things, says what came of it, and leaves: no state, no notification."""
+    """collectd -T sends a few requests, logs the results, and exits: no state, no notification."""
     for n in range(5):
         simulator.instance(f"instances/i{n}")
     daemon = Collectd(tmp, Config(account(simulator, *of_lists(*(f"i{n}" for n in range(5))))))
@@ -1113,7 +1113,7 @@ def test_read_once(simulator, tmp):
 
 
 def test_read_once_with_a_fault(simulator, tmp):
-    """Each account is waited for, all of them together; a state file of the one that runs stays as it is."""
+    """It waits for all accounts at once; the state file of a running collectd is not changed."""
     simulator.instance("instances/handbook")
     with stall.silent() as (host, port):
         accounts = [account(simulator, 'Instance "handbook"', name=f"silent{n}", pacing="",
@@ -1133,7 +1133,7 @@ def test_read_once_with_a_fault(simulator, tmp):
 
 
 def test_nothing_is_left_open(simulator, collectd):
-    """Round for round, failed or not, the same descriptors and no more."""
+    """The open descriptors stay the same in each round, failed or not."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "none"'))
     daemon.wait_report("docs", has("docs-handbook/gauge-state"))
@@ -1148,7 +1148,7 @@ def test_nothing_is_left_open(simulator, collectd):
 
 
 def test_secrets_stay_secret(simulator, collectd):
-    """The token and the key are in the requests, and in nothing that collectd writes or shows."""
+    """The token and the key are in the requests, but not in anything that collectd writes or shows."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     by_key = f'Email "{simulator.email}"\nKeyFile "{simulator.key_file}"\nAPIURL "{simulator.url}"'
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "none"'),
@@ -1171,7 +1171,7 @@ def test_secrets_stay_secret(simulator, collectd):
 
 @pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
 def test_through_nginx(simulator, nginx, collectd):
-    """nginx has the credential and the cache; the age of what it answers from there is the age of the reading."""
+    """nginx has the credential and the cache; the age of a cached response is the age of the reading."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}, {"id": "r", "state": "running"}])
     proxy = nginx(
         http=f"""aisearch_account docs {{
@@ -1193,7 +1193,7 @@ def test_through_nginx(simulator, nginx, collectd):
 
 @pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
 def test_hits_of_nginx_do_not_count(simulator, nginx, collectd):
-    """What the cache answers is had in every interval; what it has to ask for counts."""
+    """Cached responses are read in every interval; only responses that nginx must fetch count."""
     interval = 2 * INTERVAL
     names = many(simulator, 6)
     proxy = nginx(

@@ -1,4 +1,4 @@
-"""The collectd plugin and the API as it is: each way to say no, each limit, and what is known of instances themselves."""
+"""The collectd plugin and the real API: each form of refusal, each limit, and the values of instances."""
 
 import itertools
 import re
@@ -14,8 +14,8 @@ from simulator.instances import SYNC_INTERVALS
 from simulator.refusals import CLIENT_FORMS, CREDENTIAL_FORMS, MISSING_FORMS, RESOURCE_FORMS
 from gateway import account as nginx_account
 
-# How often to look. A look-up may take nine tenths of that: long enough for a machine that has much else to do, so that
-# what fails here has another cause than time. BRISK is for tests that wait for many looks.
+# The interval. A lookup may take nine tenths of it, which is enough even on a busy machine, so that failures here are not
+# caused by load. BRISK is for tests that wait for many lookups.
 PACE, BRISK = 4 * INTERVAL, 2 * INTERVAL
 
 
@@ -34,7 +34,7 @@ def wait_notification(daemon: Collectd, severity: str, identity: str, timeout: f
 
 
 def wait_looks(simulator: Simulator, path: str, count: int = 2) -> None:
-    """So many more requests for it."""
+    """Waits for this many more requests for it."""
     wanted = simulator.count(path) + count
     net.wait_until(lambda: simulator.count(path) >= wanted, 10 + 2 * count * PACE, f"{count} more looks at {path}")
 
@@ -55,7 +55,7 @@ def errors(report: dict[str, float]) -> set[str]:
 
 @pytest.mark.parametrize("form", CREDENTIAL_FORMS)
 def test_each_form_in_which_a_credential_is_refused(tmp, simulator, collectd, form):
-    """One call, one line of the log that names the account and the file, one notification; whatever else is due."""
+    """One call, one log line that names the account and the file, one notification, whatever else is due."""
     for n in range(20):
         simulator.instance(f"instances/i{n}")
     path = tmp / "wrong.token"
@@ -80,7 +80,7 @@ def test_each_form_in_which_a_credential_is_refused(tmp, simulator, collectd, fo
 
 @pytest.mark.parametrize("form", ["403_9109_resource", "400_no_code", "403_7003"])
 def test_only_a_good_answer_or_a_404_accepts_a_credential(tmp, simulator, collectd, form):
-    """A refusal of another kind says nothing about it."""
+    """A refusal of another kind does not concern the credential."""
     simulator.instance(LIST)
     path = tmp / "changing.token"
     path.touch(0o600)
@@ -98,11 +98,11 @@ def test_only_a_good_answer_or_a_404_accepts_a_credential(tmp, simulator, collec
     wait_notification(daemon, "OKAY", "docs/credential")
 
 
-# ---- answers that say no --------------------------------------------------------------------------------------------
+# ---- refusals --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("form", [*RESOURCE_FORMS, *CLIENT_FORMS, *MISSING_FORMS])
 def test_each_form_of_a_no(simulator, collectd, form):
-    """It can be reached, and it is not about the credential: a condition of its own, and a counter of its own."""
+    """The API is reachable, and the credential is valid: a separate condition, and a separate counter."""
     simulator.instance(LIST)
     fault = simulator.refuse(form, r"/handbook")
     daemon = collectd(block(simulator))
@@ -139,7 +139,7 @@ def test_what_is_refused_is_looked_at_less_often(simulator, collectd):
 # ---- limits ---------------------------------------------------------------------------------------------------------
 
 def test_calls_that_are_left(simulator, collectd):
-    """Sixty instances, and ten calls: no eleventh is sent, so none is refused."""
+    """Sixty instances and ten calls: no eleventh call is sent, so none is refused."""
     for n in range(60):
         simulator.instance(f"instances/i{n}")
     simulator.limit(10, 300)
@@ -156,7 +156,7 @@ def test_calls_that_are_left(simulator, collectd):
     '"a";r=40;t=300;pk=:YQ==:, b;r=300;t=300;x=?1, "c";r=10;t=300, "d";r=11;t=300',
 ])
 def test_the_tightest_of_several_limits(simulator, collectd, field):
-    """As told by the first answer: from then on ten calls, and none while others are under way."""
+    """The first response sets the limit: from then on, ten calls, including those in progress."""
     for n in range(60):
         simulator.instance(f"instances/i{n}")
     simulator.limit_headers([("Ratelimit", field)])
@@ -196,7 +196,7 @@ def test_one_odd_job_costs_nothing(simulator, collectd, odd):
 
 
 def test_a_list_of_jobs_that_ignores_pages(simulator, collectd):
-    """More jobs have ended than a page has: the page that comes again ends the look."""
+    """More jobs have ended than fit on a page: a repeated page ends the lookup."""
     simulator.instance(LIST)
     daemon = collectd(block(simulator))
     daemon.wait_report("docs", lambda report: "docs-handbook/operations-failed" in report)
@@ -215,7 +215,7 @@ def ago(seconds: float) -> dict:
     return {"created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds))}
 
 
-# How named instances are watched, and discovered ones; and what the list does to those who ask for it.
+# How named and discovered instances are watched, and the fault of the list.
 WAYS = {
     "named": (lambda names: [f'Instance "{name}"' for name in names], False),
     "one by one": (lambda names: [f'Instance "{name}"' for name in names], True),
@@ -262,7 +262,7 @@ def test_overdue_after_has_the_last_word(simulator, collectd):
 
 
 def test_nothing_is_known_of_an_autorag(simulator, collectd):
-    """The API's default interval counts: it is not overdue when it is seen first."""
+    """The API's default interval applies: it is not overdue when it is seen first."""
     simulator.instance("rags/old")
     daemon = collectd(block(simulator, '<Instance "old">\nGeneration "autorag"\n</Instance>'))
     report = daemon.wait_report("docs", lambda report: "docs-old/duration-sync_interval" in report)
@@ -273,7 +273,7 @@ def test_nothing_is_known_of_an_autorag(simulator, collectd):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_instance_in_error(simulator, collectd, way):
-    """The service pauses it: that ends no alarm, until it is not in error any more."""
+    """The service pauses it: alarms do not end until it is no longer in error."""
     lines, refused = WAYS[way]
     simulator.instance(LIST, [{"id": "a", "state": "running"}], sync_interval=900, extra=ago(10**5))
     if refused:
@@ -327,7 +327,7 @@ def test_a_named_one_beside_namespaces_to_discover(simulator, collectd):
 
 
 def check_share(simulator: Simulator, path: str, calls: int, seconds: float) -> None:
-    """No more than so many of these in any time of that length, but for what the way takes longer or shorter."""
+    """Checks that no interval of this length has more of them, except for differences in network delay."""
     times = [request.began for request in simulator.requests(path)]
     assert len(times) > calls
     apart = [late - early for early, late in zip(times, times[calls:])]
@@ -346,7 +346,7 @@ def test_what_is_known_takes_a_tenth_of_the_budget(simulator, collectd):
 
 
 def test_one_that_is_refused_by_itself_too(simulator, collectd):
-    """Said once; the others go on, and the API's default interval counts for it."""
+    """Logged once; the others continue, and the API's default interval applies to it."""
     for name in ("handbook", "wiki"):
         simulator.instance(f"instances/{name}", sync_interval=900, extra=ago(10**4))
     simulator.refuse("403_9109_resource", r"/instances(\?|/handbook$)")
@@ -362,7 +362,7 @@ def test_one_that_is_refused_by_itself_too(simulator, collectd):
 # ---- lists that are odd ---------------------------------------------------------------------------------------------
 
 def test_a_list_of_instances_that_ignores_pages(simulator, collectd):
-    """400 calls in 8 s, before pages were compared."""
+    """Without comparing pages, this caused 400 calls in 8 s."""
     simulator.instances([{"name": f"instances/i{n:03}", "jobs": []} for n in range(150)])
     simulator.oddity(ignore_page=True, result_info="none")
     daemon = collectd(block(simulator, "DiscoverInstances true", "DiscoveryInterval @INTERVAL@", budget="Budget 400 8",
@@ -374,7 +374,7 @@ def test_a_list_of_instances_that_ignores_pages(simulator, collectd):
     assert set(targets) == {"per_page=100", "page=2&per_page=100"}
     assert max(len(list(group)) for _, group in itertools.groupby(targets)) == 1
 
-    # what is new on the page is found, and nothing is gone
+    # new jobs on the page are found, and none is lost
     found = re.search('Instance "(.*)" was found', daemon.log())[1]
     simulator.remove_instances(f"instances/{found}")
     net.wait_until(lambda: len(daemon.log_lines("was found")) == 11, what="another one to be found")
@@ -392,7 +392,7 @@ def test_discovery_takes_half_of_the_budget(simulator, collectd):
 
 @pytest.mark.parametrize("refusal", ["400_7003", "400_7000", "404_7000", "403_7003", "410_gone"])
 def test_the_plain_form_goes_away(simulator, collectd, refusal):
-    """Said once, and no error: from then on all of the account is asked for in the other form."""
+    """Logged once, no error: from then on, all requests of the account use the other form."""
     names = [f"i{n}" for n in range(20)]
     for name in names:
         simulator.instance(f"instances/{name}", [{"id": "a", "state": "running"}], sync_interval=900,
@@ -410,7 +410,7 @@ def test_the_plain_form_goes_away(simulator, collectd, refusal):
 
 
 def test_a_form_that_works_stays(simulator, collectd):
-    """A server that knows the plain one alone: the list of the namespace is refused, and each is asked for by itself."""
+    """A server that only supports the plain form refuses the list of the namespace, so each instance is requested."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}], sync_interval=900, extra=ago(10**5))
     simulator.forms(namespaced=False)
     daemon = collectd(block(simulator))
@@ -420,7 +420,7 @@ def test_a_form_that_works_stays(simulator, collectd):
 
 
 def test_no_route_in_either_form(simulator, collectd):
-    """A wrong account id: an answer that says no, and seldom two calls for it."""
+    """A wrong account id: a refusal, which seldom costs two calls."""
     for n in range(10):
         simulator.instance(f"instances/i{n}")
     simulator.forms(plain=False, namespaced=False)
@@ -433,7 +433,7 @@ def test_no_route_in_either_form(simulator, collectd):
 
 
 def test_the_list_of_the_account_goes_away(simulator, collectd):
-    """Then the namespaces are asked for, and the list of each; what comes and goes is noticed there."""
+    """Then the namespaces and the list of each are requested, and show added and removed instances."""
     simulator.instance(LIST)
     simulator.instance("namespaces/team/instances/docs")
     simulator.instance("namespaces/other/instances/wiki")
@@ -462,7 +462,7 @@ def items(report: dict[str, float]) -> dict[str, float]:
 
 
 def test_items(simulator, collectd):
-    """After each job that ends, and every fourth time."""
+    """Requested after the end of each job, and every fourth time."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}], stats=STATS)
     daemon = collectd(block(simulator, "ReportItems true", NAMED, pace=every(BRISK)))
     assert items(daemon.wait_report("docs", items)) == STATS
@@ -524,7 +524,7 @@ def test_items_of_what_has_none(simulator, collectd):
 # ---- a clock that was wrong -----------------------------------------------------------------------------------------
 
 def test_what_was_written_down_by_a_clock_that_was_wrong(simulator, collectd):
-    """It does not silence the plugin for years: what the API itself may ask for is the most."""
+    """It does not silence the plugin for years: the pause is limited to what the API may ask for."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}], sync_interval=900, extra=ago(10**5))
     daemon = collectd(block(simulator))
     daemon.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report)

@@ -1,6 +1,6 @@
 """
-The collectd plugin's counters and notifications, and what it knows after a restart. Notifications are read where
-collectd's own logfile plugin writes them: in its log.
+The collectd plugin's counters and notifications, and its state after a restart. Notifications are read from the log
+of collectd's own logfile plugin.
 """
 
 import getpass
@@ -20,7 +20,7 @@ LIST = "instances/handbook"
 
 
 def wait_notifications(daemon: Collectd, *expected: tuple[str, str, str]) -> None:
-    """Waits until there are these, (severity, identity, regular expression of the message), and no others."""
+    """Waits for exactly these notifications: (severity, identity, regular expression of the message)."""
     net.wait_until(lambda: len(daemon.notifications()) >= len(expected), 10, f"{len(expected)} notifications")
     told = daemon.notifications()
     assert [(n.severity, n.identity) for n in told] == [pair[:2] for pair in expected], told
@@ -37,7 +37,7 @@ def account(simulator, *lines: str, options: str = "", name: str = "docs") -> st
 
 
 def known(daemon: Collectd, *, instance: str = "docs-handbook", **values: float) -> dict[str, float]:
-    """Waits for a report where the instance was read, and its counters are these."""
+    """Waits for a report in which the instance was read and has these counters."""
     names = {f"{instance}/operations-{name}": value for name, value in values.items()}
 
     def is_known(report) -> bool:
@@ -61,7 +61,7 @@ def test_counters_begin_with_0_and_count_each_end_once(simulator, collectd):
     simulator.job(LIST, "r", state="succeeded", ends_in=0)
     known(daemon, succeeded=1, failed=0, cancelled=0)
 
-    # between two looks
+    # between two lookups
     simulator.instance(LIST, [ended("c", "failed"), ended("d", "cancelled"), ended("e", "failed"), ended("f", "succeeded")])
     known(daemon, succeeded=2, failed=2, cancelled=1)
     daemon.wait_reads(3)
@@ -69,7 +69,7 @@ def test_counters_begin_with_0_and_count_each_end_once(simulator, collectd):
 
 
 def test_more_ends_than_a_page_has(simulator, collectd):
-    """The list is read on to where it is known; what was there at first sight is."""
+    """The list is read until known jobs appear; all jobs of the first lookup are known."""
     simulator.instance(LIST, [ended(f"old-{n}", "failed", 1000 + n) for n in range(70)])
     daemon = collectd(account(simulator))
     known(daemon, succeeded=0, failed=0, cancelled=0)
@@ -105,7 +105,7 @@ def test_since_change(simulator, collectd):
 
 
 def test_facts_last_through_a_fault(simulator, collectd):
-    """What jobs do is told until it is old; counters, conditions and the age of it all, always."""
+    """Values of jobs are reported until they are too old; counters, conditions and the age are always reported."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator).replace(OFTEN, f"ActiveInterval @INTERVAL@\nIdleInterval {2 * INTERVAL}"))
     known(daemon, succeeded=0)
@@ -123,7 +123,7 @@ def test_facts_last_through_a_fault(simulator, collectd):
 
 
 def test_conditions_are_values(simulator, collectd):
-    """From the start to their end, whatever the age of the answer; over a restart in the middle of an outage, too."""
+    """From their start to their end, whatever the age of the response; also across a restart during an outage."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator, "DiscoverInstances true"))
     report = known(daemon, succeeded=0)
@@ -178,7 +178,7 @@ def test_failed(simulator, collectd):
 
 
 def test_meta_data_of_a_notification(simulator, collectd, tmp):
-    """As the exec plugin hands it to a script. (It refuses to run anything as root.)"""
+    """As the exec plugin passes it to a script. (It does not run programs as root.)"""
     user = getpass.getuser()
     told = tmp / "told"
     told.touch()
@@ -234,7 +234,7 @@ def test_overdue(simulator, collectd):
 
 
 def test_credential(simulator, collectd):
-    """A refused one is told once, and over with the next that is accepted: nothing has to be restarted for that."""
+    """A refused credential is notified once, until one is accepted: no restart is required."""
     simulator.instance(LIST)
     daemon = collectd(account(simulator))
     known(daemon, succeeded=0)
@@ -257,7 +257,7 @@ def test_unreachable(simulator, collectd):
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "wiki"'))
     known(daemon, succeeded=0)
 
-    # as long as one of them can be read, the API can be reached
+    # the API is reachable as long as one instance can be read
     fault = simulator.fault("/handbook/", status=502, body="<html>")
     daemon.next_report("docs", lambda report: "docs-handbook/count-running" not in report)
     daemon.wait_reads(4)
@@ -283,7 +283,7 @@ def test_rate_limited(simulator, collectd):
 
 
 def test_many_at_once(simulator, collectd):
-    """Twenty in a report, the others in the next ones; all of them end, by the identity they began with."""
+    """Twenty per report, the others in the next ones; all of them end, with the identity that they began with."""
     names = [f"i{n}" for n in range(30)]
     for name in names:
         simulator.instance(f"instances/{name}")
@@ -309,7 +309,7 @@ def test_many_at_once(simulator, collectd):
 # ---- restarts -------------------------------------------------------------------------------------------------------
 
 def test_restart(simulator, collectd, tmp):
-    """No alarm comes again, counters go on, what ended meanwhile counts, and an alarm of the first life ends in the next."""
+    """No alarm is repeated, counters continue, jobs that ended meanwhile count, and an alarm from before the restart ends."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}, ended("old", "succeeded", 500)])
     daemon = collectd(account(simulator))
     daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1)
@@ -346,7 +346,7 @@ def test_restart(simulator, collectd, tmp):
 
 
 def test_what_waits_for_its_report_is_told_after_the_next_start(simulator, collectd):
-    """Looks go on between two reports; a stop in between tells nothing, loses nothing, and tells nothing twice."""
+    """Lookups continue between two reports; a stop in between sends nothing, loses nothing, and repeats nothing."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     interval = max(2.0, 4 * INTERVAL)
     daemon = collectd(account(simulator).replace(OFTEN, f"ActiveInterval {interval}\nIdleInterval {interval}"),
@@ -371,7 +371,7 @@ def test_what_waits_for_its_report_is_told_after_the_next_start(simulator, colle
 
 
 def test_an_instance_that_goes_and_comes_back(simulator, collectd):
-    """Its alarms end when it goes; its counters go on when it is back."""
+    """Its alarms end when it is removed; its counters continue when it is back."""
     jobs = [{"id": "a", "state": "running"}]
     simulator.instance(LIST, jobs)
     simulator.instance("instances/wiki")
@@ -405,7 +405,7 @@ def test_the_budget_holds_over_a_restart(simulator, collectd):
 
 
 def test_an_instance_that_is_not_named_any_more(simulator, collectd):
-    """Its alarm ends with the restart: nobody else would end it."""
+    """Its alarm ends with the restart: nothing else would end it."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     simulator.instance("instances/wiki")
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "wiki"'))
@@ -424,7 +424,7 @@ def test_an_instance_that_is_not_named_any_more(simulator, collectd):
 
 
 def test_kill(simulator, collectd):
-    """What was told before somebody pulled the plug is known, too."""
+    """Notifications that were sent before a power failure are known, too."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator))
     daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1)
@@ -485,7 +485,7 @@ def test_a_line_that_is_not_understood_costs_that_line(simulator, collectd):
 
 
 def test_the_file_of_the_release_before(simulator, collectd):
-    """Its counters by source are added up, its summaries were told, its budgets count."""
+    """Its counters by source are added up, its summaries count as sent, its budgets apply."""
     simulator.instance(LIST, [ended("a", "succeeded", 100)])
     daemon = collectd(account(simulator, "Budget 100 3000", 'Instance "handbook"'))
     known(daemon, succeeded=0)
@@ -503,19 +503,19 @@ def test_the_file_of_the_release_before(simulator, collectd):
     assert daemon.log_lines("StateFile") == []
 
 
-# What the release before understands of a line; a file with another one was damaged for it.
+# The lines that the previous release accepts; it treats a file with any other line as damaged.
 OLD_TOLD = "(failed|stalled|overdue|instance_error|credential|unreachable|rate_limited|refused)[+]?"
 OLD_LINE = rf"(budget|instance) \S+ \S+Z .*|told \S+ \S+Z {OLD_TOLD}(,{OLD_TOLD})*|end \d+"
 
 
 def values_since(daemon: Collectd, since: float, names: set[str]) -> dict[str, float] | None:
-    """Of these series the last values, where all have one."""
+    """Returns the last values of these series once all have one."""
     last = {name: row for name in names for row in daemon.series(name)[-1:] if row[0] >= since}
     return {name: value for name, (_, value) in last.items()} if len(last) == len(names) else None
 
 
 def test_fifty_instances_of_the_release_before(simulator, collectd):
-    """The same identities, counters and conditions; in what is written, for who goes back, too; and nothing is told again."""
+    """Identities, counters and conditions stay the same, also in the file, for a downgrade; no notification is repeated."""
     names = [f"docs-i{n:02}" for n in range(50)]
     simulator.instances([{"name": f"instances/{name.removeprefix('docs-')}", "jobs": []} for name in names])
     counted = {name: {"succeeded": n % 3, "failed": n % 2, "cancelled": n % 5} for n, name in enumerate(names)}
@@ -565,7 +565,7 @@ def test_state_file_somewhere_else(simulator, collectd, tmp):
 
 
 def test_state_file_that_cannot_be_used(simulator, collectd, tmp):
-    """The default one is, after an error."""
+    """The default file is used after an error."""
     simulator.instance(LIST)
     (tmp / "a-directory").mkdir()
     for n, path in enumerate((f"{tmp}/nowhere/some.state", f"{tmp}/a-directory")):
@@ -578,7 +578,7 @@ def test_state_file_that_cannot_be_used(simulator, collectd, tmp):
 
 
 def test_state_file_that_cannot_be_written(simulator, collectd, tmp):
-    """What there is to be told is told all the same."""
+    """Notifications are sent nevertheless."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     (tmp / "here").mkdir()
     daemon = collectd(f'StateFile "{tmp}/here/some.state"\n' + account(simulator))
@@ -633,7 +633,7 @@ def through_nginx(simulator, nginx, how: str):
 
 @needs_nginx
 def test_a_stale_answer_is_none(simulator, nginx, collectd):
-    """The outage of the API shows, although nginx goes on to answer."""
+    """The outage of the API is reported, although nginx continues to respond."""
     simulator.instance(LIST, [ended("a", "succeeded")])
     proxy, options = through_nginx(simulator, nginx, "aisearch_valid list 0; aisearch_use_stale error=1h;")
     daemon = collectd(account(simulator, options=options))
@@ -654,7 +654,7 @@ def test_a_stale_answer_is_none(simulator, nginx, collectd):
 
 @needs_nginx
 def test_nginx_restarts(simulator, nginx, collectd):
-    """Nothing is needed, nothing is told."""
+    """Nothing is required, and nothing is notified."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     proxy, options = through_nginx(simulator, nginx, "")
     daemon = collectd(account(simulator, options=options), interval=max(1.0, 2 * INTERVAL))

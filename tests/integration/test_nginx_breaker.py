@@ -1,4 +1,4 @@
-"""While nobody is there to answer, nginx does not ask: one probe at a time finds out when that is over."""
+"""During an outage of the API, nginx does not send fetches: one probe at a time detects its end."""
 
 import json
 import re
@@ -18,7 +18,7 @@ SERVER = """
     location = /aisearch_status { aisearch_status; }
 """ + gateway.WORKERS
 
-# Every look-up of what is cached is a call, if there are calls.
+# Every lookup of a cached entry is a call, if calls are left.
 EAGER = "aisearch_shared_zone zone=aisearch:1m; aisearch_valid ended 0; aisearch_use_stale updating=1h error=1h;"
 
 TIMES = ("connect_timeout 500ms;", "timeout 1s;", "budget 100000 1s;")
@@ -71,7 +71,7 @@ def fetches(server: Nginx) -> int:
 
 
 def get_all(server: Nginx, jobs: list, threads: int = 20) -> list[net.Response]:
-    """On kept-alive connections, one after the other on each."""
+    """Requests on keepalive connections, in sequence on each."""
     answers: list[net.Response] = []
 
     def ask(n: int) -> None:
@@ -84,7 +84,7 @@ def get_all(server: Nginx, jobs: list, threads: int = 20) -> list[net.Response]:
 
 
 def break_it(server: Nginx) -> None:
-    """By jobs that nobody asks for otherwise."""
+    """With jobs that are not requested otherwise."""
     for n in range(10 * FAULTS):
         if state(server) == "open":
             return
@@ -93,7 +93,7 @@ def break_it(server: Nginx) -> None:
 
 
 def test_an_outage(nginx, simulator, certificates, ill):
-    """What is cached is served all the time, whatever else is asked for; and the API is left alone, but for probes."""
+    """Cached entries are always served, whatever else is requested, and the API gets only probes."""
     server = start(nginx, simulator, certificates, ill)
     cached = [f"cached-{n}" for n in range(200)]
     assert {answer.status for answer in get_all(server, cached)} == {200}
@@ -119,7 +119,7 @@ def test_an_outage(nginx, simulator, certificates, ill):
         (200, "STALE")}
     assert {answer.status for answer in others} == {504 if ill.fault == "timeout" else 502}
     assert {int(answer.header("retry-after")) for answer in others} <= {1, 2}
-    # those of the beginning, and then one at a time, with a pause of 0.75 s at least
+    # the first ones, and then one at a time, with a pause of at least 0.75 s
     assert fetches(server) - before <= FAULTS + 24 + took / 0.75 + 1
     assert state(server) == "open" and status(server)["breaker"]["fault"] == ill.fault
     assert status(server)["breaker"]["held"] >= 5000
@@ -130,7 +130,7 @@ def test_an_outage(nginx, simulator, certificates, ill):
 
 
 def test_the_recovery(nginx, simulator, certificates, ill):
-    """Soon, and without a herd."""
+    """The recovery is quick, without a burst of fetches."""
     server = start(nginx, simulator, certificates, ill)
     ill.fall_ill()
     break_it(server)
@@ -167,7 +167,7 @@ def test_the_recovery(nginx, simulator, certificates, ill):
 
 
 def test_one_resource_that_always_fails(nginx, simulator):
-    """While others are answered, nobody is kept from asking."""
+    """As long as other fetches succeed, none is blocked."""
     server = nginx(http=account(simulator, *TIMES, "retries 0;") + EAGER + "aisearch_valid error 0;", server=SERVER)
     simulator.instance("instances/docs", [{"id": f"job-{n}", "state": "succeeded"} for n in range(20)])
     simulator.fault("jobs/bad", status=500, body="<html>")
@@ -193,7 +193,7 @@ def test_what_opens_it(nginx, simulator, order, opens):
 
 
 def test_the_budget_is_spent(nginx, simulator):
-    """What has failed, and has no call left to be repeated by, has failed."""
+    """A failed fetch without a call left for a retry has failed."""
     server = nginx(http=account(simulator, "timeout 5s;", "budget 20 1s;") + EAGER, server=SERVER)
     fault = simulator.fault("jobs/", status=503, body="<html>")
 
@@ -207,7 +207,7 @@ def test_the_budget_is_spent(nginx, simulator):
 
 
 def test_a_probe_whose_worker_is_killed(nginx, simulator):
-    """It is taken to be lost a second after it should have ended."""
+    """A probe is considered lost one second after it should have ended."""
     server = nginx(http=account(simulator, "timeout 5s;", "budget 100000 1s;", "retries 0;") + EAGER, server=SERVER,
                    workers=2)
     simulator.job("instances/docs", "a")
@@ -226,7 +226,7 @@ def test_a_probe_whose_worker_is_killed(nginx, simulator):
 
 
 def _is_stuck(simulator, connection: net.Connection) -> bool:
-    """Asks, and waits for an answer only where it was no probe."""
+    """Sends a request, and waits for the response unless it is a probe."""
     before = simulator.count("jobs/stuck")
     connection.send(net.format_request(target("stuck")))
     time.sleep(0.2)
@@ -237,7 +237,7 @@ def _is_stuck(simulator, connection: net.Connection) -> bool:
 
 
 def test_over_a_reload(nginx, simulator):
-    """It is known on; but what is known of one API says nothing of another."""
+    """The outage is remembered; but the state of one API does not affect another."""
     block = account(simulator, *TIMES, "retries 0;")
     parts = {"http": block + EAGER, "server": SERVER}
     server = nginx(**parts)

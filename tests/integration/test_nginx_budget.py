@@ -1,4 +1,4 @@
-"""The budget: never one call over, whatever clients, retries, accounts and reloads do, and what clients get then."""
+"""The budget: never exceeded, whatever clients, retries, accounts and reloads do, and the responses when it is used up."""
 
 import json
 import re
@@ -27,7 +27,7 @@ ENVELOPE = json.dumps({"success": False, "errors": [{"code": 10429, "message": "
 def config(simulator, *directives, http="", **parts):
     """
     Two accounts, "docs" and "other"; by default with the same credential. The other has the same directives. A budget is
-    for newcomers alone, where it does not say what it reserves.
+    only for new lookups unless it sets a reserve.
     """
     directives = [re.sub(r"^(budget \S+ \S+);", r"\1 reserve=0;", directive) for directive in directives]
     other = parts.pop("other", None)
@@ -56,7 +56,7 @@ def make_jobs(simulator, count, state="failed"):
 
 
 def ask(server, jobs, location="/client/v4/"):
-    """The statuses, in order; those that are refused have to say when to come back."""
+    """Returns the statuses, in order; refused ones must have a Retry-After."""
     statuses = []
     with server.connect(30) as connection:
         for job in jobs:
@@ -67,18 +67,18 @@ def ask(server, jobs, location="/client/v4/"):
 
 
 def check_rolling(simulator, calls, interval):
-    """Any calls + 1 of the requests that the API saw lie further apart than the interval."""
+    """Checks that any calls + 1 requests to the API span more than the interval."""
     times = sorted(request.began for request in simulator.requests())
     apart = [late - early for early, late in zip(times, times[calls:])]
     assert not apart or min(apart) > interval, f"{calls + 1} calls within {min(apart):.3f} s"
     return times
 
 
-# Never one call over.
+# The budget is never exceeded.
 
 
 def flood(server, seconds, clients=4):
-    """Look-ups of jobs that were not asked for before, from several clients; the statuses."""
+    """Looks up jobs that were not requested before, from several clients; returns the statuses."""
     end = time.monotonic() + seconds
 
     def client(n):
@@ -149,7 +149,7 @@ def test_retries_are_calls(nginx, simulator):
 
 
 def test_what_libcurl_repeats_are_calls(nginx, simulator):
-    """A GET on a connection that turns out to be dead is sent again, by libcurl itself."""
+    """libcurl itself repeats a GET on a connection that turns out to be dead."""
     jobs = make_jobs(simulator, 20)
     simulator.fault("/jobs/", reused=True, script=stall.reset_before_headers())
     server = start(nginx, simulator, "budget 12 1h;", "retries 2;")
@@ -180,7 +180,7 @@ def test_another_credential_has_a_budget_of_its_own(nginx, simulator):
 
 
 def test_by_default_900_in_five_minutes_and_100_in_a_second(nginx, simulator):
-    """And a half of each for newcomers."""
+    """Half of each is for new lookups."""
     jobs = make_jobs(simulator, 55)
     server = start(nginx, simulator)
     assert (budget(server)["left"], budget(server)["newcomers"]) == (100, 50)
@@ -208,7 +208,7 @@ def test_a_reload_does_not_reset_it(nginx, simulator, tmp):
     assert budget(server)["left"] == 6
     assert ask(server, jobs[4:8]) == [200] * 4
 
-    # The cache gets another size, and starts empty.
+    # The cache gets another size and starts empty.
     resized = config(simulator, "budget 10 1h;", http="aisearch_shared_zone zone=aisearch:1m;")
     server.reload(resized)
     assert budget(server)["left"] == 2
@@ -308,7 +308,7 @@ def test_an_old_answer_is_better_than_none(nginx, simulator, use_stale, status):
         assert response.status == 200
         return response.header("X-Aisearch-Cache") == status and response
 
-    # (the nearer the end of the budget, the longer an answer stays fresh)
+    # (the less budget is left, the longer a response stays fresh)
     response = net.wait_until(old, what="the answer to get old", every=0.05)
     assert response.header("Cache-Control") == "private, max-age=0"
     assert server.get(target(jobs[0])).header("X-Aisearch-Cache") == status
@@ -331,9 +331,9 @@ def test_refreshes_slow_down_before_the_end(nginx, simulator):
     lifetimes = [lifetime("run-0")]
     for n, count in ((1, 22), (2, 6), (3, 4)):
         assert [server.get(stats).status for _ in range(count)] == [200] * count
-        time.sleep(0.15)  # a worker looks at the budget ten times a second
+        time.sleep(0.15)  # a worker checks the budget ten times a second
         lifetimes.append(lifetime(f"run-{n}"))
-        # What was answered before stays fresh for longer, too.
+        # Older responses stay fresh for longer, too.
         assert server.get(target("run-0")).header("X-Aisearch-Cache") == "HIT"
     assert lifetimes[0] == 10
     assert 10 < lifetimes[1] < lifetimes[2] < lifetimes[3] <= 80
@@ -341,7 +341,7 @@ def test_refreshes_slow_down_before_the_end(nginx, simulator):
     assert lifetime("job-0") == 86400
 
 
-# What is kept for those that were answered before.
+# The reserve for entries that have had a response.
 
 REFRESHED = "aisearch_valid active 0; aisearch_valid not_found 0; aisearch_use_stale off;"
 
@@ -407,7 +407,7 @@ def test_newcomers_are_told_when_they_may_come_back(nginx, simulator):
 
 
 def test_a_bypass_is_no_refresh(nginx, simulator):
-    """A client that does not take what is there does not spend what keeps it fresh."""
+    """A client that bypasses the cache does not use the reserve for refreshes."""
     server = start_reserving(nginx, simulator, http=REFRESHED + "aisearch_cache_bypass $http_pragma;")
     hurried = [server.get(target("run"), headers=[("Pragma", "no-cache")]).status for _ in range(6)]
     assert hurried == [200] * 4 + [503] * 2
@@ -444,7 +444,7 @@ def test_newcomers_get_half_of_what_the_api_has_left(nginx, simulator):
 
 
 def test_who_asks_for_what_does_not_exist_starves_nobody(nginx, simulator):
-    """The job that runs is refreshed all the time, and not more rarely."""
+    """The running job is always refreshed, and not less often."""
     server = start_reserving(nginx, simulator, "budget 120 1h;", http="aisearch_valid active 500ms;", workers=2)
     over = threading.Event()
 
@@ -472,11 +472,11 @@ def test_who_asks_for_what_does_not_exist_starves_nobody(nginx, simulator):
     assert simulator.count("/missing") < 60
 
 
-# What waits to be sent.
+# Fetches that wait to be sent.
 
 
 def test_no_more_wait_for_a_connection_than_may_be_sent(nginx, simulator):
-    """While the API takes no connection, a flood of look-ups does not become one of fetches."""
+    """While the API accepts no connections, a flood of lookups does not cause a flood of fetches."""
     with stall.black_hole() as (_, port):
         accounts = account(simulator, "budget 20 1h;", "connect_timeout 3s;", "timeout 4s;", "retries 0;",
                            api_url=f"http://127.0.0.1:{port}/client/v4")
@@ -501,7 +501,7 @@ def test_no_more_wait_for_a_connection_than_may_be_sent(nginx, simulator):
             client.close()
 
 
-# What the API says.
+# Limits from the API.
 
 
 def too_many(retry_after=None):
@@ -552,7 +552,7 @@ def test_after_its_time_the_account_is_open_again(nginx, simulator):
 
 
 def test_the_api_may_have_less_left_than_we_think(nginx, simulator):
-    """Others spend the same limit. Nobody is to see a 429."""
+    """Others use the same limit. No client may get a 429."""
     jobs = make_jobs(simulator, 20)
     simulator.limit(10, 300)
     server = start(nginx, simulator, "budget 900 5m;")

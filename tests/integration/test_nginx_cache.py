@@ -1,4 +1,4 @@
-"""The cache: one fetch for all, nobody waits who need not, and a zone that gets full or is made anew."""
+"""The cache: one fetch for all clients, no unnecessary waiting, and a zone that is full or recreated."""
 
 import json
 import random
@@ -16,11 +16,11 @@ from harness.simulator import Simulator
 
 STATUS = "location = /aisearch_status { aisearch_status; }"
 SERVER = "keepalive_requests 1000000; location /client/v4/ { aisearch_pass docs; }" + WORKERS + STATUS
-PLENTY = "budget 100000 1s;"  # where the budget is not what the test is about
+PLENTY = "budget 100000 1s;"  # for tests that are not about the budget
 
 
 def start(nginx, simulator, *directives, server=SERVER, http="", **parts):
-    """nginx with one account, "docs", and /client/v4/ in front of it."""
+    """nginx with one account, "docs", and a location /client/v4/."""
     return nginx(http=account(simulator, PLENTY, *directives) + ACCESS_LOG + http, server=server, **parts)
 
 
@@ -41,7 +41,7 @@ def description(response):
 
 
 def until(server, path, status, **options):
-    """The first answer with this cache status."""
+    """Returns the first response with this cache status."""
     def look():
         response = server.get(path, **options)
         return cache(response) == status and response
@@ -114,7 +114,7 @@ def test_a_leader_that_is_stuck_loses_its_lease(nginx, simulator):
             began = time.monotonic()
             assert second.read_response().status == 200
             assert time.monotonic() - began < 3 * SLOWNESS
-        # It comes to, and its own fetch ends in vain: its client gets what is in the cache meanwhile.
+        # It continues, and its own fetch fails: its client gets the entry that is in the cache meanwhile.
         assert first.read_response().status == 200
     assert simulator.count() == 2
 
@@ -129,7 +129,7 @@ def test_what_a_late_leader_comes_with_does_not_replace_what_is_newer(nginx, sim
         first.send(net.format_request(target()))
         net.wait_until(simulator.count, what="the first fetch")
         with gateway.stopped([stuck]):
-            time.sleep(0.5)  # for the answer to get as far as it can
+            time.sleep(0.5)  # so that the response arrives as far as it can
             simulator.job("instances/docs", "a", state="succeeded")
             assert second.request(target()).header("X-Aisearch-State") == "succeeded"
         assert first.read_response().status == 200
@@ -197,7 +197,7 @@ LIFE = 0.2  # s
 
 
 def warm(server, simulator, *jobs):
-    """Entries with the description "old", and an API that says "new"."""
+    """Entries with the description "old", and an API that returns "new"."""
     simulator.instance("instances/docs", [{"id": job, "state": "running", "description": "old"} for job in jobs])
     for job in jobs:
         assert description(server.get(target(job))) == "old"
@@ -266,7 +266,7 @@ def test_a_failure_of_the_api_is_hidden_by_an_old_answer(nginx, simulator, name)
     for response in (waited, at_once):
         assert (response.status, cache(response), description(response)) == (200, "STALE", "old")
         assert (max_age(response), response.header("X-Aisearch-State")) == (0, "running")
-    # (libcurl itself repeats a GET on a connection that breaks where it was used before)
+    # (libcurl itself repeats a GET if a reused connection breaks)
     assert simulator.count() == (2 if name == "reset" else 1)
     assert [entry["error"] for entry in gateway.lookups(server, 3)[1:]] == [error, error]
     [line] = gateway.reported(server)
@@ -322,7 +322,7 @@ def test_each_location_has_its_own_say(nginx, simulator):
     warm(server, simulator, "a")
     simulator.fault("/jobs/a$", status=503, body="down")
     assert cache(server.get(target("a", "/updating/"))) == "UPDATING"
-    # From here on it is known that the API fails.
+    # From here on, the failure of the API is known.
     net.wait_until(simulator.count, what="the fetch")
     net.wait_until(lambda: server.get(target("a", "/updating/")).status == 502, what="the failure", every=0.02)
     for location, status in (("/client/v4/", 502), ("/error/", 200), ("/error/nested/", 200), ("/error/off/", 502)):
@@ -341,7 +341,7 @@ def test_by_default_both_are_on(nginx, simulator):
 
 
 def test_what_was_not_found_is_never_served_stale(nginx, simulator):
-    """It may be there by now: a job that was just made has to be seen."""
+    """It may exist by now: a new job must be visible."""
     simulator.instance("instances/docs")
     server = start(nginx, simulator, http="aisearch_valid not_found 200ms;")
     assert server.get(target("new")).status == 404
@@ -462,7 +462,7 @@ def test_a_bypass_leaves_the_api_alone_until_its_retry_after(nginx, simulator):
 
 
 def test_a_full_zone_still_answers_and_warns_once(nginx, simulator):
-    """Entries that are being fetched cannot make room."""
+    """Entries that are being fetched are not evicted."""
     jobs = [f"job-{n}" for n in range(250)]
     simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in jobs])
     server = start(nginx, simulator, http="aisearch_shared_zone zone=small:32k;", workers=2)
@@ -482,7 +482,7 @@ def test_a_full_zone_still_answers_and_warns_once(nginx, simulator):
     assert 1 <= len(warnings) <= 2 and all('in aisearch zone "small"' in line for line in warnings), warnings
     assert len({line.split("#")[0] for line in warnings}) == len(warnings), "a worker warned twice"
 
-    # And it is at work again.
+    # The cache works again.
     assert server.get(target("job-1")).status == 200
     assert cache(server.get(target("job-1"))) == "HIT"
 
@@ -531,7 +531,7 @@ def test_an_answer_of_another_size_costs_few_others(nginx, simulator):
     with server.connect(30) as connection:
         for job in jobs:
             assert connection.request(target(job)).status == 200
-        for job in random.Random(1).choices(jobs[-2000:], k=3000):  # so that pages and their use have nothing in common
+        for job in random.Random(1).choices(jobs[-2000:], k=3000):  # so that pages and their use are not correlated
             connection.request(target(job))
         before = zone(server)["evictions"]
         assert before > 0

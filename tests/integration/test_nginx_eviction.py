@@ -1,4 +1,4 @@
-"""Who makes way in a full zone: what one client can ask for without an end does not push out what others use."""
+"""Eviction in a full zone: endless new requests of one client do not evict entries that others use."""
 
 import contextlib
 import itertools
@@ -17,7 +17,7 @@ SERVER = """
     location /client/v4/ { aisearch_pass docs; }
     location = /aisearch_status { aisearch_status; }
 """ + WORKERS
-PLENTY = "budget 1000000 1s; retries 0;"  # who spends the budget is not the affair of these tests
+PLENTY = "budget 1000000 1s; retries 0;"  # these tests are not about the budget
 JOBS = "/client/v4/instances/docs/jobs"
 KIB = 1024
 
@@ -38,7 +38,7 @@ def make(simulator, jobs, state="failed", description="x" * 100):
 
 
 def ask(server, targets, status=None):
-    """What the cache says to each, one after the other on one connection."""
+    """Returns the cache status of each, in sequence on one connection."""
     said = []
     with server.connect(30) as connection:
         for target in targets:
@@ -57,7 +57,7 @@ def zone(server):
 
 
 def pages(total):
-    """All pages of a list of so many jobs, of all lengths."""
+    """Returns all pages of a list of this many jobs, for all page sizes."""
     for per_page in range(1, 51):
         for page in range(1, -(-total // per_page) + 1):
             yield f"?page={page}&per_page={per_page}"
@@ -67,7 +67,7 @@ def pages(total):
 
 
 def test_lists_do_not_push_out_what_has_ended(nginx, simulator):
-    """609 look-ups of one client, in the zone that there is by default."""
+    """609 lookups of one client, in a zone of the default size."""
     loved = names(300)
     make(simulator, loved[:200], description="x" * 1500)
     make(simulator, loved[200:])
@@ -87,11 +87,11 @@ def test_lists_take_a_third_of_the_zone(nginx, simulator):
     filled = zone(server)
     assert filled["evictions"] > 0
     assert 200 * KIB < filled["bytes_used"] - empty < 1024 * KIB / 3 + 64 * KIB
-    # The latest are those that stayed.
+    # The latest ones are kept.
     kept = ask(server, reversed(queries[-filled["entries"]:])).count("HIT")
     assert kept > 5
 
-    # What is no list has the rest, and all of it where there are no lists.
+    # Other entries have the rest of the zone, and all of it if there are no lists.
     more = names(1000, "more")
     make(simulator, more)
     ask(server, jobs(more), 200)
@@ -145,7 +145,7 @@ def test_what_has_ended_and_was_asked_for_again_outlives_a_scan(nginx, simulator
 
 
 def test_what_was_asked_for_again_after_its_time_outlives_a_scan(nginx, simulator):
-    """And what was asked for again within it does not: a client that asks twice is no better than two scans."""
+    """Neither do jobs that are repeated within the scan: a client that requests each twice is like two scans."""
     loved, twice, scanned = names(50, "loved"), names(50, "twice"), names(1500, "scanned")
     make(simulator, loved + twice, "running")
     make(simulator, scanned)
@@ -176,7 +176,7 @@ def test_where_all_was_asked_for_again_the_least_recently_used_make_way(nginx, s
     assert len(server.warnings()) == 0
 
 
-# What is not there, and what fails.
+# Missing jobs, and failures.
 
 
 def test_jobs_that_do_not_exist_push_nothing_out(nginx, simulator):
@@ -185,16 +185,16 @@ def test_jobs_that_do_not_exist_push_nothing_out(nginx, simulator):
     server = start(nginx, simulator, "384k")
     ask(server, jobs(good), 200)
     with server.connect(30) as connection:
-        for job in jobs(none):  # twice, which makes them no better
+        for job in jobs(none):  # twice, which must not protect them
             assert [connection.request(JOBS + job).status for _ in range(2)] == [404, 404]
     assert ask(server, jobs(good)) == ["HIT"] * 400
-    # and they are remembered all the same, as much as there is room for
+    # and they are still remembered, as far as they fit
     assert ask(server, jobs(none[-10:])) == ["HIT"] * 10
 
 
 @pytest.mark.parametrize("failure", ["refused", "answers"])
 def test_failures_push_nothing_out(nginx, tmp, failure):
-    """6000 of them, while the API is down, which is when old answers are needed."""
+    """6000 of them while the API is down, which is when old responses are needed."""
     good, failed = names(200, "good"), names(6000, "failed")
     with Simulator(tmp) as own:
         make(own, good, "running")
@@ -241,11 +241,11 @@ def test_who_leaves_at_once_leaves_what_goes_first(nginx, simulator):
     assert ask(server, jobs(good)) == ["HIT"] * 200
 
 
-# Accidents.
+# Crashes.
 
 
 def test_killed_workers_leave_a_cache_that_works(nginx, simulator):
-    """All kinds of entries make way, while workers die with whatever they are at."""
+    """All kinds of entries are evicted while workers are killed at any point."""
     known = names(400)
     make(simulator, known)
     simulator.fault("/jobs/bad-", status=500, body="down")
@@ -253,7 +253,7 @@ def test_killed_workers_leave_a_cache_that_works(nginx, simulator):
     over, seen = threading.Event(), set()
 
     def client(n):
-        # (in turn, or the breaker would hold all of them back after a few bad ones)
+        # (in turn, or the breaker would block all of them after a few failures)
         others = itertools.chain(*zip(jobs(names(100, "bad")), jobs(names(100, "none"))))
         targets = itertools.cycle(jobs(known[n::4] * 2) + list(pages(100))[n::40] + list(others))
         while not over.is_set():

@@ -1,4 +1,4 @@
-"""nginx starts, reloads, is upgraded, loses a worker, runs out of connections and stops, with look-ups under way."""
+"""nginx starts, reloads, is upgraded, loses a worker, runs out of connections and stops, during lookups."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from harness.simulator import ACCOUNT
 
 JOB = "/docs/instances/docs/jobs/a"
 
-# How long a worker may take that has nothing to wait for. Whatever could hold it up would take far longer.
+# How long a worker may take that has nothing to wait for. Any delay would be far longer.
 PROMPT = 2.5 * SLOWNESS
 
 SERVER = """
@@ -35,7 +35,7 @@ def account(simulator, url: str | None = None, options: str = "", token_file: ob
 
 
 def config(simulator, *more: str, **parts) -> dict:
-    """Parts of a configuration with one account that the server uses."""
+    """Returns parts of a configuration with one account that the server uses."""
     return {"http": account(simulator) + "\n".join(more), "server": SERVER, **parts}
 
 
@@ -51,7 +51,7 @@ def cache_status(response: net.Response) -> str | None:
 
 
 def one_connection_to_each_worker(server: Nginx, stack: contextlib.ExitStack) -> dict[int, net.Connection]:
-    """By the worker's process."""
+    """Connections by worker process."""
     found: dict[int, net.Connection] = {}
     for _ in range(1000):
         connection = stack.enter_context(server.connect())
@@ -62,7 +62,7 @@ def one_connection_to_each_worker(server: Nginx, stack: contextlib.ExitStack) ->
 
 
 def ask(connection: net.Connection, target: str = JOB) -> None:
-    """Without waiting for the answer."""
+    """Sends a request without waiting for the response."""
     connection.send(net.format_request(target))
 
 
@@ -146,7 +146,7 @@ def test_reload_with_broken_certificates_changes_nothing(tmp, simulator, edge, n
     assert server.get(JOB).status == 200, "the workers had read the certificates before"
 
 
-# The cache over a reload.
+# The cache across a reload.
 
 
 def test_reload_keeps_the_cache(simulator, nginx):
@@ -159,7 +159,7 @@ def test_reload_keeps_the_cache(simulator, nginx):
 
 
 @pytest.mark.parametrize("change, status", [
-    ("aisearch_shared_zone zone=aisearch:8m;", "HIT"),  # that is what it was
+    ("aisearch_shared_zone zone=aisearch:8m;", "HIT"),  # the same as before
     ("aisearch_shared_zone zone=aisearch:9m;", "MISS"),
     ("aisearch_shared_zone zone=aisearch:64k;", "MISS"),
     ("aisearch_shared_zone zone=another:8m;", "MISS"),
@@ -167,7 +167,7 @@ def test_reload_keeps_the_cache(simulator, nginx):
     ("aisearch_valid ended 1h;", "HIT"),
 ])
 def test_reload_with_a_change(simulator, nginx, change, status):
-    """A zone of another size starts empty; what is fresh is judged by the new configuration."""
+    """A zone of another size starts empty; freshness depends on the new configuration."""
     server = nginx(**config(simulator))
     assert cache_status(server.get("/docs/instances/docs/jobs/j1")) == "MISS"
     server.reload(Config(**config(simulator, change)))
@@ -177,7 +177,7 @@ def test_reload_with_a_change(simulator, nginx, change, status):
 
 
 def test_reload_after_the_module_was_replaced(tmp, simulator, nginx):
-    """It goes on with the module of before, which nobody would know."""
+    """It continues with the old module, which would go unnoticed."""
     module, new = tmp / "module.so", tmp / "new.so"
     shutil.copy(MODULE, module)
     shutil.copy(MODULE, new)
@@ -201,7 +201,7 @@ def test_reload_with_another_api_keeps_the_answers_apart(tmp, simulator, nginx):
 
 
 def test_smallest_zone(simulator, nginx):
-    """It holds little, and everything is answered."""
+    """It holds few entries, but all requests get a response."""
     server = nginx(**config(simulator, "aisearch_shared_zone zone=aisearch:32k;"))
     with server.connect() as connection:
         for n in range(300):
@@ -212,7 +212,7 @@ def test_smallest_zone(simulator, nginx):
 
 
 def test_accounts_come_and_go(simulator, nginx):
-    """From none, to one, to none, and to none that is used; with a look-up at every turn where there is one."""
+    """From no account to one, to none, and to an unused one; with a lookup whenever there is an account."""
     nothing, unused = Config(server="return 204;"), Config(http=account(simulator))
     server = nginx(server="return 204;")
     for _ in range(2):
@@ -225,7 +225,7 @@ def test_accounts_come_and_go(simulator, nginx):
 
 
 def test_module_is_unloaded_and_loaded_again(simulator, edge, nginx, certificates):
-    """libcurl and the TLS library may go with it, and must have left nothing behind in the master."""
+    """libcurl and the TLS library may be unloaded with it, and must leave nothing behind in the master."""
     https = {"http": account(simulator, edge.url(), f"trusted_certificate {certificates.ca_file};"), "server": SERVER}
     server = nginx(**https)
     for _ in range(3):
@@ -236,11 +236,11 @@ def test_module_is_unloaded_and_loaded_again(simulator, edge, nginx, certificate
     assert server.get(JOB).status == 200
 
 
-# Leaving.
+# Shutdown.
 
 
 def upstreams(simulator, edge, certificates) -> dict[str, tuple[str, str]]:
-    """api_url and options, by the way to the API."""
+    """api_url and options, for each route to the API."""
     trust = f"trusted_certificate {certificates.ca_file};"
     return {"HTTP/1.1": (simulator.url, ""), "Unix socket": (simulator.unix_url, ""), "HTTP/2": (edge.url(), trust)}
 
@@ -250,7 +250,7 @@ WAYS = ("HTTP/1.1", "Unix socket", "HTTP/2")
 
 @pytest.mark.parametrize("way", WAYS)
 def test_idle_connections_to_the_api_keep_no_worker(simulator, edge, nginx, certificates, way):
-    """They are kept for the next look-up, not longer than their worker."""
+    """They are kept for the next lookup, but not longer than their worker."""
     server = nginx(http=account(simulator, *upstreams(simulator, edge, certificates)[way]), server=SERVER, workers=2)
 
     def look_up() -> None:
@@ -285,7 +285,7 @@ def test_worker_that_quits_finishes_its_fetch(simulator, edge, nginx, certificat
 
 
 def test_worker_that_quits_finishes_what_it_waits_for(simulator, nginx):
-    """One worker fetches, the other one waits for what it stores; both have a client."""
+    """One worker fetches, the other waits for the stored response; both have a client."""
     server = nginx(**config(simulator, workers=2))
     simulator.fault("/jobs/a$", delay=1)
     with contextlib.ExitStack() as stack:
@@ -293,7 +293,7 @@ def test_worker_that_quits_finishes_what_it_waits_for(simulator, nginx):
         ask(first)
         began_fetching(simulator)
         ask(second)
-        time.sleep(0.2)  # it is not to be seen from outside when it begins to wait
+        time.sleep(0.2)  # the begin of its wait cannot be observed
         server.stop()
         assert {first.read_response().status, second.read_response().status} == {200}
     assert simulator.count() == 1
@@ -323,7 +323,7 @@ def test_reload_drops_the_account_while_the_old_worker_uses_it(simulator, nginx)
 
 
 def test_worker_that_quits_finishes_a_fetch_that_nobody_waits_for(simulator, nginx):
-    """The client went away; the answer is for the cache."""
+    """The client has left; the response is for the cache."""
     server = nginx(**config(simulator))
     simulator.fault("/jobs/a$", delay=0.5)
     with server.connect() as connection:
@@ -351,7 +351,7 @@ LONG = "connect_timeout 60s; timeout 60s; retries 10;"
 
 @pytest.mark.parametrize("phase", ["dns", "connect", "tls", "headers", "body", "pause"])
 def test_shutdown_timeout_ends_what_is_under_way(tmp, simulator, edge, nginx, certificates, phase):
-    """Whatever a look-up waits for, worker_shutdown_timeout has the last word."""
+    """worker_shutdown_timeout limits any lookup, whatever it waits for."""
     simulator.fault("-headers$", delay=60)
     simulator.fault("-body$", body_delay=60)
     simulator.fault("-pause$", status=503, body="")
@@ -368,7 +368,7 @@ def test_shutdown_timeout_ends_what_is_under_way(tmp, simulator, edge, nginx, ce
         connections = [stack.enter_context(server.connect()) for _ in range(2)]
         for n, connection in enumerate(connections):
             ask(connection, f"/docs/instances/docs/jobs/{n}-{phase}")
-        time.sleep(0.5)  # as nothing tells that it hangs, or pauses for long after some retries
+        time.sleep(0.5)  # since nothing shows that it hangs, or pauses for long after some retries
         with takes(0.5 + PROMPT, at_least=0.4):
             server.stop()
         for connection in connections:
@@ -381,7 +381,7 @@ def test_shutdown_timeout_ends_what_is_under_way(tmp, simulator, edge, nginx, ce
 
 
 def test_reopened_logs(simulator, nginx):
-    """What fetches complain about goes into the new file, whether somebody waits for them or not."""
+    """Errors of fetches are logged to the new file, whether or not a client waits for them."""
     server = nginx(**config(simulator))
     simulator.fault("/jobs/broken", delay=0.3, status=200, body="nonsense")
     log = server.prefix / "error.log"
@@ -435,11 +435,11 @@ def test_single_process(tmp, simulator, edge, certificates):
         with server.connect() as connection:
             ask(connection, "/docs/instances/docs/jobs/j1")
             began_fetching(simulator)
-            with takes(PROMPT):  # no stop of a single process is graceful
+            with takes(PROMPT):  # a single process never stops gracefully
                 server.stop()
 
 
-# What goes wrong.
+# Failures.
 
 
 def test_worker_is_killed_while_it_fetches_for_others(simulator, nginx):
@@ -462,7 +462,7 @@ def test_worker_is_killed_while_it_fetches_for_others(simulator, nginx):
 
 
 def test_workers_are_killed_again_and_again(simulator, nginx):
-    """Under load; what they held in shared memory has to stay whole."""
+    """Under load; the shared memory that they used must stay consistent."""
     server = nginx(**config(simulator, "aisearch_shared_zone zone=aisearch:64k;", workers=2))
     with Load(server, threads=4) as load:
         for _ in range(10):
@@ -476,7 +476,7 @@ def test_workers_are_killed_again_and_again(simulator, nginx):
 
 
 class Load(net.InThreads):
-    """Look-ups of all the jobs, each on a connection of its own; counts statuses, and connections that broke."""
+    """Looks up all jobs, each on its own connection; counts statuses and broken connections."""
 
     def __init__(self, server: Nginx, threads: int, target: str = "/docs/instances/docs/jobs/j%d") -> None:
         super().__init__(self._run, [(n * 1000 // threads,) for n in range(threads)])
@@ -499,7 +499,7 @@ class Load(net.InThreads):
 
 
 def test_connections_of_the_workers_run_out(simulator, nginx):
-    """A rush for which there are too few: whoever gets in is answered, and everything works when it is over."""
+    """Too few for many clients: accepted ones get a response, and everything works afterwards."""
     server = nginx(**config(simulator, workers=2, connections=24))
     server.allow_log(r"\[alert\].* 24 worker_connections are not enough")
     simulator.fault("", delay=0.2)
@@ -520,9 +520,9 @@ def test_connections_of_the_workers_run_out(simulator, nginx):
             assert connection.request(f"/docs/instances/docs/jobs/j{n}").status == 200
 
 
-@pytest.mark.parametrize("way", ["HTTP/1.1", "HTTP/2"])  # on a Unix socket, all may be done before there is a wait
+@pytest.mark.parametrize("way", ["HTTP/1.1", "HTTP/2"])  # on a Unix socket, a lookup may complete without waiting
 def test_no_connection_is_left_for_a_fetch(simulator, edge, nginx, certificates, way):
-    """The look-up fails at once, with a word to the operator, and the next one does not."""
+    """The lookup fails at once, with a log message, and the next one succeeds."""
     url, options = upstreams(simulator, edge, certificates)[way]
     server = nginx(http=account(simulator, url, options), server=SERVER, connections=24)
     server.allow_log(r"\[alert\].* 24 worker_connections are not enough")
@@ -540,23 +540,23 @@ def test_no_connection_is_left_for_a_fetch(simulator, edge, nginx, certificates,
 
 
 def take_all_connections(server: Nginx, stack: contextlib.ExitStack) -> list[net.Connection]:
-    """Those that got one of the worker's: a request that has begun keeps it. Each lacks its last line."""
+    """Clients that occupy a worker connection: a request that has begun keeps it. Each lacks its last line."""
     taken: list[net.Connection] = []
     while "are not enough" not in server.error_log():
         connection = stack.enter_context(server.connect())
         connection.send(net.format_request(JOB)[:-2])
-        time.sleep(0.02)  # nothing tells that it was read
+        time.sleep(0.02)  # nothing shows that it was read
         taken.append(connection)
     return list(filter(is_open, taken))
 
 
 def is_open(connection: net.Connection) -> bool:
-    """Where no answer is to be expected, there is something to read only when the other side has closed."""
+    """Without an expected response, the socket is readable only when the peer has closed it."""
     return select.select([connection.sock], [], [], 0)[0] == []
 
 
 def test_twenty_reloads_under_load(tmp, simulator, edge, nginx, certificates):
-    """No look-up fails, and the master keeps nothing of what it has read."""
+    """No lookup fails, and the master keeps nothing that it has read."""
     trust = f"trusted_certificate {certificates.ca_file};"
     http = account(simulator, edge.url(), trust) + account(simulator, simulator.url).replace("docs", "plain", 1)
     http += account(simulator, "https://api.example/v4").replace("docs", "system", 1)  # with the system's certificates
@@ -576,6 +576,6 @@ def test_twenty_reloads_under_load(tmp, simulator, edge, nginx, certificates):
 
 
 def held_by(pid: int) -> tuple[list[str], int]:
-    """Kinds of descriptors, and bytes of memory."""
+    """Returns the kinds of descriptors, and the bytes of memory."""
     kinds = sorted(re.sub(r":\[\d+\]", "", target) for target in net.open_fds(pid).values())
     return kinds, net.rss(pid)

@@ -1,4 +1,4 @@
-"""Look-ups through nginx: what is answered, from where, for how long, and what happens when the API fails."""
+"""Lookups through nginx: responses, their origin and lifetime, and failures of the API."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ OTHER_ACCOUNT = "0123456789abcdef0123456789abcdef"
 
 
 def start(nginx, simulator, *directives, server=SERVER, http="", **parts):
-    """nginx with one account, "docs", that may ask as often as it likes, and /client/v4/ in front of it."""
+    """nginx with one account, "docs", without a practical limit, and a location /client/v4/."""
     return nginx(http=account(simulator, PLENTY, *directives) + ACCESS_LOG + http, server=server, **parts)
 
 
@@ -29,7 +29,7 @@ def job_target(job="a", instance="instances/docs"):
 
 
 def error_of(response):
-    """The one error in an envelope of the gateway's own."""
+    """Returns the only error in an envelope from the gateway itself."""
     assert response.header("Content-Type") == "application/json"
     envelope = response.json()
     assert envelope["success"] is False and envelope["messages"] == [] and envelope["result"] is None
@@ -65,7 +65,7 @@ def test_every_way_to_name_a_resource_gives_the_same_answer_from_one_entry(nginx
                 response = server.get(location + prefix + short)
                 assert (response.status, response.body) == (200, expected.body), location + prefix
         [request] = simulator.requests()
-        page = "?per_page=20" if job is None or logs else ""  # what the API takes where nobody says
+        page = "?per_page=20" if job is None or logs else ""  # the API's default
         assert (request.method, request.target) == ("GET", simulator.path(instance, job, logs) + page)
 
 
@@ -150,7 +150,7 @@ def test_instances_are_listed_through_the_cache(nginx, simulator):
 
 
 def test_an_allow_list_lists_no_instances(nginx, simulator):
-    """Not even to those that stand in it: an answer of the API would tell of others."""
+    """Not even for instances in the list: the API's response would reveal others."""
     simulator.instance("instances/docs", [{"id": "a"}])
     simulator.instance("namespaces/team/instances/handbook", [{"id": "a"}])
     server = start(nginx, simulator, "instance docs team/handbook;")
@@ -170,7 +170,7 @@ def test_a_list_of_instances_that_is_none_is_not_passed_on(nginx, simulator):
     server = start(nginx, simulator)
     assert error_of(server.get("/client/v4/instances"))["code"] == 502
 
-    # a name that cannot be asked about is the client's to see
+    # an invalid name is an error for the client
     simulator.instance("instances/docs", extra={"id": "Docs"})
     assert server.get("/client/v4/namespaces/default/instances").json()["result"][0]["id"] == "Docs"
 
@@ -439,7 +439,7 @@ def test_many_requests_for_many_entries_at_once_cost_one_call_each(nginx, simula
 
 @gateway.needs_njs
 def test_an_entry_newer_than_the_clock_of_a_busy_worker_is_fresh(nginx, simulator, tmp):
-    """A worker takes the time once for each round of its event loop, so that an entry may come from its future."""
+    """A worker reads the clock once per event loop iteration, so an entry's time may be in its future."""
     simulator.job("instances/docs", "a", state="succeeded")
     script = tmp / "busy.js"
     script.write_text("""
@@ -536,7 +536,7 @@ def test_lifetime_of_each_class_by_each_location_on_the_same_entries(nginx, simu
     """)
     own = server.prefix / "own.sock"
 
-    # A level that sets any sets all: the others are as if none was set.
+    # A level that sets any of them replaces all: the others get their defaults.
     assert lifetimes(server, "/http/") == [101, 102, 10, 10, 10]
     assert lifetimes(server, "/all/") == lifetimes(server, "/all/nested/") == [11, 12, 13, 14, 15]
     for location, expected in (("/", [4, 86400, 201, 10, 202]), ("/own/", [60, 86400, 10, 7200, 10])):
@@ -560,7 +560,7 @@ def test_lifetime_of_an_active_job_grows_with_its_age(nginx, simulator):
         jobs = ["queued", "young", "old", "ancient", "future", "odd"]
         return [max_age(server.get(f"{location}instances/docs/jobs/{job}")) for job in jobs]
 
-    # A hundredth of the age, within the bounds.
+    # One hundredth of the age, within the limits.
     assert ages("/default/") == [4, 4, 10, 30, 4, 4]
     assert ages("/max/") == [5, 5, 10, 300, 5, 5]
     assert ages("/one/") == [10, 10, 10, 10, 10, 10]
@@ -641,7 +641,7 @@ def test_a_failure_is_told_in_an_envelope_logged_once_and_cached_for_a_moment(ng
 
     first, second = server.get(job_target()), server.get(job_target())
     assert (first.status, first.header("X-Aisearch-Cache")) == (status, "MISS")
-    # (a credential that is refused is remembered for all look-ups)
+    # (a refused credential is remembered for all lookups)
     again = "MISS" if error == "credential" else "HIT"
     assert (second.status, second.header("X-Aisearch-Cache")) == (status, again)
     assert first.body == second.body and error_of(first)["code"] == status
@@ -838,7 +838,7 @@ def test_the_allow_list(nginx, simulator, target, allowed):
     assert simulator.count() == (1 if allowed else 0)
 
 
-# Clients and workers that go away.
+# Clients and workers that disappear.
 
 
 def test_a_client_that_goes_away_neither_cancels_nor_leaks(nginx, simulator):
@@ -899,7 +899,7 @@ def test_a_killed_leader_is_succeeded_by_another_worker(nginx, simulator):
     assert server.get(job_target()).header("X-Aisearch-Cache") == "HIT"
 
 
-# Short of something.
+# Exhausted resources.
 
 
 def test_a_connection_to_the_api_that_died_while_idle_is_made_anew(nginx, simulator):
@@ -937,9 +937,9 @@ def test_out_of_connections_some_look_ups_fail_and_none_for_long(nginx, simulato
 
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(server.connect()) for _ in jobs]
-        for client, job in zip(clients, jobs):  # none is idle, so that nginx closes none to have another
+        for client, job in zip(clients, jobs):  # none is idle, so nginx does not close any to reuse it
             client.send(f"GET {job_target(job)} HTTP/1.1\r\nHost: localhost\r\n".encode())
-        assert server.get("/there").status == 204  # and all have been read
+        assert server.get("/there").status == 204  # and all requests have been read
         for client in clients:
             client.send(b"\r\n")
         answered = [client.read_response() for client in clients]
@@ -993,7 +993,7 @@ def test_thousands_of_fetches_leave_nothing_behind(nginx, simulator):
     sockets = len(gateway.open_sockets(worker))
     grown = fetch(4) - memory
     assert simulator.count() == 1800
-    if not (PRELOAD or VALGRIND):  # these keep what is freed, to find who still uses it
+    if not (PRELOAD or VALGRIND):  # these keep freed memory, to detect its use
         assert grown < 500_000
     net.wait_until(lambda: len(gateway.open_sockets(worker)) <= sockets, what="the connections to be closed")
 

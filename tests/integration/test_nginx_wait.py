@@ -13,11 +13,11 @@ STATUS = "location = /aisearch_status { aisearch_status; access_log off; }"
 SERVER = "location /client/v4/ { aisearch_pass docs; aisearch_wait 30s; }" + WORKERS + STATUS
 JOB = "/client/v4/instances/docs/jobs/a"
 LIST = "/client/v4/instances/docs/jobs"
-SOON = 0.8 * SLOWNESS  # seconds for what comes at once
+SOON = 0.8 * SLOWNESS  # seconds for an immediate response
 
 
 def start(nginx, simulator, server=SERVER, http="", directives=(), **parts):
-    """Answers are fresh for a second, which is as often as what is watched is refreshed."""
+    """Responses are fresh for one second, which is also the interval of refreshes of watched entries."""
     valid = "aisearch_valid active 1s; aisearch_valid list 1s; aisearch_valid logs 1s; aisearch_valid error 200ms;"
     return nginx(http=account(simulator, "budget 100000 1s;", *directives) + ACCESS_LOG + valid + http, server=server,
                  **parts)
@@ -33,7 +33,7 @@ def applied(response):
 
 @contextlib.contextmanager
 def getting(server, *requests):
-    """These requests, (target, headers...), are made at the same time; the futures of their responses."""
+    """Sends these requests, (target, headers...), at the same time; returns the futures of their responses."""
     with concurrent.futures.ThreadPoolExecutor(len(requests)) as pool:
         yield [pool.submit(net.request, server.address, target, headers, timeout=40) for target, *headers in requests]
 

@@ -1,4 +1,4 @@
-"""The simulator is what the other tests stand on: it answers as the API's reference says, and obeys orders."""
+"""The simulator, which the other tests rely on: it responds as the API reference says, and as tests configure it."""
 
 import base64
 import datetime
@@ -36,7 +36,7 @@ def result(simulator, instance, job=None, **options):
 
 
 def error(response):
-    """Status, code and message of a refusal, which has the envelope of one."""
+    """Returns status, code and message of a refusal, after checking its envelope."""
     assert schema.violations(schema.ERROR, response.json()) == []
     assert response.header("Content-Type").startswith("application/json")
     first = response.json()["errors"][0]
@@ -127,7 +127,7 @@ def test_head_has_the_headers_alone(simulator):
     assert head.header("Content-Length") == get(simulator, PLAIN, "a").header("Content-Length")
 
 
-# What is not there.
+# Resources that do not exist.
 
 
 @pytest.mark.parametrize("instance, job, refusal", [
@@ -213,14 +213,14 @@ ALL_FORMS = (refusals.CREDENTIAL_FORMS + refusals.RESOURCE_FORMS + refusals.CLIE
 
 
 def answer_of(form):
-    """Its status, and its body as the API writes it."""
+    """Returns the status, and the body in the API's own format."""
     refusal = refusals.refusal(form)
     return refusal.status, json.dumps(refusal.body, separators=(",", ":")).encode()
 
 
 @pytest.mark.parametrize("form", ALL_FORMS)
 def test_forms_of_refusals(simulator, form):
-    """Each is what its name says, and can be had for unknown credentials and as a fault."""
+    """Each form matches its name, and can be selected for unknown credentials and as a fault."""
     simulator.job(PLAIN, "a")
     simulator.refusal(form)
     answer = get(simulator, PLAIN, "a", headers=[("Authorization", "Bearer wrong")])
@@ -267,7 +267,7 @@ def test_credentials_can_be_replaced(simulator):
 
 
 def pages(simulator, instance, per_page, job=None, logs=False):
-    """Page after page until one is empty, as the official SDKs do."""
+    """Requests pages until one is empty, as the official SDKs do."""
     page = 1
     while True:
         response = get(simulator, instance, job, logs, f"?page={page}&per_page={per_page}")
@@ -325,12 +325,12 @@ def test_per_page_has_limits(simulator, resource, least, most):
 
 
 def read(simulator, resource, query=""):
-    """Of anything that is in no instance."""
+    """The response for resources outside of instances."""
     return net.request(simulator.address, simulator.resource(resource) + query, simulator.credential_headers)
 
 
 def bad_query(response):
-    """The argument that a refusal names, which has no code."""
+    """Returns the argument that a refusal without a code names."""
     assert schema.violations(schema.ERROR, response.json()) == []
     assert response.status == 400
     [one] = response.json()["errors"]
@@ -521,7 +521,7 @@ def test_names_of_namespaces(simulator, name, good):
                 make()
 
 
-# A server that knows one form of paths only.
+# A server that supports only one form of paths.
 
 
 @pytest.mark.parametrize("form", ["400_7003", "404_7000"])
@@ -838,7 +838,7 @@ def test_orders_that_make_no_sense_are_refused(simulator):
 
 
 def limit_headers(response):
-    """Limit, remaining calls, and seconds until the reset, as the one form or the other tells them."""
+    """Returns limit, remaining calls and seconds until the reset, from either form of headers."""
     told = {}
     for name in ("Ratelimit", "Ratelimit-Policy"):
         if response.header(name) is not None:
@@ -858,7 +858,7 @@ def test_no_limit_headers_without_a_limit(simulator):
 
 
 def test_every_answer_tells_of_the_limit(simulator):
-    """A call that is refused before it counts tells what is left to those whose account it asks about."""
+    """A call that is refused before it counts shows the remaining calls to users of the account."""
     simulator.job(PLAIN, "a")
     simulator.limit(1200, 300)
     answers = [get(simulator, PLAIN, "a"), get(simulator, PLAIN, "b"), get(simulator, PLAIN, query="?page=0"),
@@ -936,7 +936,7 @@ def test_the_limit_rolls(simulator):
     assert get(simulator, PLAIN, "a").status == 200
     simulator.advance(200)
     assert get(simulator, PLAIN, "a").status == 200
-    simulator.advance(101)  # the first call is out of the window, the second is not
+    simulator.advance(101)  # the first call has left the window, the second has not
     assert get(simulator, PLAIN, "a").status == 200
     assert get(simulator, PLAIN, "a").status == 429
 
