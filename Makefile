@@ -237,11 +237,14 @@ test-page:
 	@$(TEST_ENV) PYTHON='$(PYTHON)' PYTEST_JOBS=4 PYTEST_DIST=load PYTEST_MARK=page \
 	    scripts/run-integration-tests $(BUILD)/results-page $(PYTEST_ARGS)
 
-# The tests of make check, with all code of this project built with sanitizers.
+# The tests of make check, with all code of this project built with sanitizers. Tests that run none of this code, or build
+# it themselves, are not repeated.
+NOT_SANITIZED = bench build documentation harness simulator
 .PHONY: asan
 asan:
 	scripts/install-deps check
-	$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/asan SANITIZE=address,undefined test
+	$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/asan SANITIZE=address,undefined \
+	    PYTEST_ARGS='$(NOT_SANITIZED:%=--ignore=tests/integration/test_%.py) $(PYTEST_ARGS)' test
 
 # With ThreadSanitizer: the unit tests, and the plugin's callbacks in many threads for TSAN_TIME seconds.
 TSAN_TIME ?= 20
