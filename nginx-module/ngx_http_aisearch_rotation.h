@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Which of the credentials of an account is in use.  All workers share what the
- * API says of them; what is in the files, each reads by itself.
+ * Selects the credential of an account that is in use.  Workers share which
+ * credentials the API has accepted or refused; each worker reads the files
+ * itself.
  */
 
 
@@ -17,34 +18,34 @@
 #pragma GCC visibility push(hidden)
 
 
-/* in the master, for a configuration that is in force from now on */
+/* called in the master when a configuration takes effect */
 void ngx_http_aisearch_rotation_begin(ngx_http_aisearch_account_t *account,
     uint32_t generation);
 
 /*
- * Returns what to ask with, or NULL where the API refuses all that there is:
- * then choice->wait says for how long it is not asked.
+ * Returns the credential for the next call, owned by the account, or NULL if
+ * the API refuses all of them: then no call is made for choice->wait ms.
  */
 struct ais_credential *ngx_http_aisearch_rotation_choose(
     ngx_http_aisearch_account_t *account, struct ais_choice *choice);
 
-/* what was chosen before, or NULL where there is another meanwhile */
+/* returns the credential chosen before, or NULL if it has been replaced */
 struct ais_credential *ngx_http_aisearch_rotation_chosen(
     ngx_http_aisearch_account_t *account, struct ais_choice *choice);
 
-/* a refusal is told once, not for each look-up that meets it */
+/* records a refusal, and logs it once instead of for each lookup */
 void ngx_http_aisearch_rotation_refused(ngx_http_aisearch_account_t *account,
     struct ais_choice *choice, const char *reason, ngx_log_t *log);
 
-/* a good answer, or the API's 404, shows that the credential is accepted */
+/* a valid response or the API's 404 proves that the credential is accepted */
 void ngx_http_aisearch_rotation_accepted(ngx_http_aisearch_account_t *account,
     struct ais_choice *choice, const char *path,
     ngx_http_aisearch_time_t asked);
 
 /*
- * A refusal that may be about the path alone: what to take it for, and for
- * OTHER and ASK what to ask with next.  For ASK, "witness" gets the path to ask
- * for, and ..._told() has to be called once that is over.
+ * Decides how to treat a refusal that may concern the path only, and for OTHER
+ * and ASK, which request to send next.  For ASK, the path to request is copied
+ * to "witness", and ..._told() must be called when that request has ended.
  */
 enum ais_doubt ngx_http_aisearch_rotation_doubt(
     ngx_http_aisearch_account_t *account, struct ais_choice *choice,
