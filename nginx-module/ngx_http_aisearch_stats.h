@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The counters of an account, which lie in shared memory, and what they count.
+ * The counters of an account, in shared memory.
  */
 
 
@@ -16,7 +16,7 @@
 #include "ais_policy.h"
 
 
-/* what the cache did for a look-up: $aisearch_cache_status */
+/* how the cache handled a lookup: $aisearch_cache_status */
 
 typedef enum {
     NGX_HTTP_AISEARCH_CACHE_NONE = 0,
@@ -36,7 +36,7 @@ typedef enum {
 extern ngx_str_t  ngx_http_aisearch_cache_statuses[];
 
 
-/* upper bounds of the latency histogram, in ms; after the last one is +Inf */
+/* upper bounds of the latency histogram, in ms; the last bucket is +Inf */
 
 #define NGX_HTTP_AISEARCH_LATENCY_BOUNDS                                      \
     10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000
@@ -49,7 +49,7 @@ extern ngx_str_t  ngx_http_aisearch_cache_statuses[];
 extern ngx_uint_t  ngx_http_aisearch_latency_bounds[];
 
 
-/* requests of a worker that are held, by kind */
+/* requests held open by a worker, by kind */
 
 typedef enum {
     NGX_HTTP_AISEARCH_WAITS = 0,
@@ -61,7 +61,7 @@ typedef enum {
 #define NGX_HTTP_AISEARCH_GAUGES  64
 
 
-/* of one worker, which alone writes it */
+/* the gauges of one worker, written by it only */
 
 typedef struct {
     ngx_pid_t                      pid;
@@ -79,7 +79,7 @@ typedef struct {
     ngx_atomic_t                   latency_sum;      /* ms */
     ngx_atomic_t                   calls;
     ngx_atomic_t                   woken;
-    ngx_atomic_t                   held;    /* back by the breaker */
+    ngx_atomic_t                   held;             /* by breaker */
     ngx_atomic_t                   events;           /* sent */
     ngx_http_aisearch_gauge_t      gauges[NGX_HTTP_AISEARCH_GAUGES];
 } ngx_http_aisearch_stats_t;
@@ -92,13 +92,14 @@ typedef struct {
 void ngx_http_aisearch_stats_fetch(ngx_http_aisearch_stats_t *stats,
     enum ais_fault fault, const struct ais_response *response);
 
-/* this worker begins: what its slot counted was another's */
+/* resets the slot of this worker, which a previous worker has used */
 void ngx_http_aisearch_stats_begin(ngx_http_aisearch_stats_t *stats);
 
-/* one watcher more in this worker (1), or less (-1) */
+/* adds "n", 1 or -1, to the watchers of this worker */
 void ngx_http_aisearch_stats_watch(ngx_http_aisearch_stats_t *stats,
     ngx_http_aisearch_watcher_e kind, int32_t n);
 
+/* returns the number of watchers in all workers */
 ngx_uint_t ngx_http_aisearch_stats_watchers(ngx_http_aisearch_stats_t *stats,
     ngx_http_aisearch_watcher_e kind);
 
