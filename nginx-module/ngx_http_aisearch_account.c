@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * What an account is once its block is read: the target of its calls, what may
- * be asked for, and the number by which the cache knows it.
+ * Completes an account after its block has been read: the target of its calls,
+ * the resources allowed, and the number that identifies it in the cache.
  */
 
 
@@ -42,11 +42,11 @@ ngx_http_aisearch_account_find(ngx_http_aisearch_main_conf_t *amcf,
 
 
 /*
- * A name in the allow-list means the instance outside of namespaces, which is
- * the one in the namespace "default", or the AutoRAG of that name; for another
- * namespace it has to be NAMESPACE/NAME.  A list of instances would tell of
- * others too, and so would namespaces: where there is an allow-list, nobody
- * gets one.
+ * A plain name in the allow-list matches the instance without a namespace,
+ * which is the one in the namespace "default", or the AutoRAG of that name;
+ * instances in other namespaces are written as NAMESPACE/NAME.  Lists of
+ * instances and of namespaces would expose other instances, so an allow-list
+ * forbids them.
  */
 
 ngx_int_t
@@ -122,7 +122,7 @@ ngx_http_aisearch_account_init(ngx_conf_t *cf,
 }
 
 
-/* what may be meant as it is, but hardly is */
+/* warns of valid settings that are probably mistakes */
 
 static void
 ngx_http_aisearch_account_warn(ngx_conf_t *cf,
@@ -196,8 +196,8 @@ ngx_http_aisearch_account_target(ngx_conf_t *cf,
 
 
 /*
- * Entries of the cache know their account by a number that is different
- * wherever answers may differ, and the same over reloads.
+ * Cache entries identify their account by a number that differs whenever
+ * answers may differ, and that does not change on reload.
  */
 
 static ngx_int_t
@@ -207,7 +207,7 @@ ngx_http_aisearch_account_identity(ngx_conf_t *cf,
     u_char     *p, hash[16];
     ngx_md5_t   md5;
 
-    /* neither a URL nor an id has a space in it */
+    /* a URL or an id contains no spaces */
 
     ngx_md5_init(&md5);
     ngx_md5_update(&md5, account->account_id.data, account->account_id.len);

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The "aisearch_account" block and its directives.  What is wrong in one of
- * them is told where it stands, so each is checked when it is set.
+ * The "aisearch_account" block and its directives.  Each value is checked when
+ * it is set, so that an error is reported with its file and line.
  */
 
 
@@ -316,7 +316,7 @@ ngx_http_aisearch_account_conf_unknown(ngx_conf_t *cf,
 
     ngx_memzero(&near, sizeof(struct ais_near));
 
-    /* behind a "=" there may be a secret */
+    /* the text after "=" may be a secret */
 
     p = (u_char *) ngx_strchr(name->data, '=');
     if (p) {
@@ -418,7 +418,7 @@ ngx_http_aisearch_account_conf_set_instance(ngx_conf_t *cf, ngx_command_t *cmd,
             return NGX_CONF_ERROR;
         }
 
-        /* the namespace of plain instances is called "default" */
+        /* instances without a namespace are in "default" */
 
         allowed->namespace = ais_str_eq(ns, AIS_DEFAULT_NAMESPACE)
                              ? AIS_STR("") : ns;
@@ -532,7 +532,7 @@ ngx_http_aisearch_account_conf_set_retries(ngx_conf_t *cf, ngx_command_t *cmd,
 }
 
 
-/* what is in the file is checked when it is known whether it is needed */
+/* the content is checked later, when it is known whether TLS is used */
 
 static char *
 ngx_http_aisearch_account_conf_set_trusted(ngx_conf_t *cf, ngx_command_t *cmd,

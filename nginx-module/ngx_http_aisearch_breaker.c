@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Asks the breaker of an account before each call, tells it what came of the
+ * Asks the breaker of an account before each call, passes it the result of the
  * call, and logs when it opens and closes.
  */
 

@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The budget of a credential: its directive, which accounts share it, whose
- * limits are merged here, and the gate that each call passes before it is sent.
+ * The budget of a credential: the "budget" directive, the accounts that share
+ * a budget, whose limits are merged, and the gate that each call passes before
+ * it is sent.
  */
 
 
@@ -10,13 +11,13 @@
 #include "ngx_http_aisearch_clock.h"
 
 
-/* percent of each limit, for what was answered before */
+/* percent of each limit, reserved for resources answered before */
 #define NGX_HTTP_AISEARCH_RESERVE     50
 
-/* ms; a shorter limit is full again before a refresh that is put off is due */
+/* ms; shorter limits recover before a postponed refresh is due */
 #define NGX_HTTP_AISEARCH_SMOOTH      (10 * 1000)
 
-/* ms until those that are about to send a request have sent it, or failed */
+/* ms for fetches that have begun to send their requests, or to fail */
 #define NGX_HTTP_AISEARCH_TURN        1000
 
 
@@ -165,8 +166,8 @@ ngx_http_aisearch_budget_configure(ngx_conf_t *cf,
 
 
 /*
- * Accounts with a credential in common have one budget, that of its user.  A
- * new account may show that two that stood before it are of the same user.
+ * Accounts with a common credential share one budget, that of its user.  A new
+ * account may join two groups if it shares credentials with both.
  */
 
 static ngx_int_t
@@ -209,7 +210,7 @@ ngx_http_aisearch_budget_group(ngx_conf_t *cf,
 }
 
 
-/* they share all the limits that one of them names, and the greater reserve */
+/* the shared budget has the limits of all accounts, and the greater reserves */
 
 static ngx_int_t
 ngx_http_aisearch_budget_limits(ngx_conf_t *cf,
@@ -269,7 +270,7 @@ ngx_http_aisearch_budget_limit(ngx_http_aisearch_budget_t *budget,
 }
 
 
-/* whoever asks of the API passes the gate of the budget */
+/* all calls to the API pass the gate of the budget */
 
 static void
 ngx_http_aisearch_budget_targets(ngx_http_aisearch_account_t *account)
@@ -278,7 +279,7 @@ ngx_http_aisearch_budget_targets(ngx_http_aisearch_account_t *account)
     struct ais_gate    *gate;
     struct ais_target  *target;
 
-    /* a call ends with its fetch, give or take a turn of the event loop */
+    /* a call ends with its fetch, or in the next event loop iteration */
 
     account->budget->hold = ngx_max(account->budget->hold,
                                     account->timeout + 1000);
@@ -308,12 +309,12 @@ ngx_http_aisearch_budget_targets(ngx_http_aisearch_account_t *account)
 }
 
 
-/* at work */
+/* run time */
 
 
 /*
- * Newcomers, which the API has not answered before, have a part of it: so they
- * do not spend what the others are refreshed by.
+ * Newcomers, resources that the API has not answered before, may use only a
+ * part of the budget, so that the rest remains for refreshes.
  */
 
 void
@@ -338,7 +339,7 @@ ngx_http_aisearch_budget_begin(ngx_http_aisearch_budget_t *b)
 }
 
 
-/* what newcomers have of the API's own limits, in percent */
+/* the newcomers' part of the API's own limits, in percent */
 
 static uint32_t
 ngx_http_aisearch_budget_part(ngx_http_aisearch_budget_t *b)
@@ -404,7 +405,7 @@ ngx_http_aisearch_budget_leave(void *data, uint64_t ticket, bool given_up)
 {
     ngx_http_aisearch_budget_t  *b = data;
 
-    /* the API may count it at any time now: it ends when it has to */
+    /* the API may still count the call, so it is held until it expires */
 
     if (given_up) {
         return;

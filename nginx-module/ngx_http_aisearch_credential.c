@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The credentials of an account: the one in use, and the next.  The master
- * reads their files, which may be root's alone, with the configuration.
+ * The credentials of an account: the current one and the next one.  The master
+ * reads their files, which may be readable only by root, together with the
+ * configuration.
  */
 
 
@@ -23,8 +24,8 @@ static const char  ngx_http_aisearch_two_credentials[] =
 
 
 /*
- * token_file FILE, or key_file FILE for the keys of one email; twice: the
- * current one and the next
+ * token_file FILE, or key_file FILE for the keys of one email; given twice: the
+ * current credential and the next one
  */
 
 char *
@@ -70,7 +71,7 @@ ngx_http_aisearch_credential_file(ngx_conf_t *cf, ngx_command_t *cmd,
     account->keys = keys;
 
     if (keys && account->email.data == NULL) {
-        /* the other half is still to come */
+        /* the other half may follow */
         return NGX_CONF_OK;
     }
 
@@ -102,7 +103,7 @@ ngx_http_aisearch_credential_email(ngx_conf_t *cf, ngx_command_t *cmd,
 }
 
 
-/* credential:NAME is one of systemd's, anything else the name of a file */
+/* credential:NAME is a systemd credential, anything else is a file name */
 
 static ngx_int_t
 ngx_http_aisearch_credential_path(ngx_conf_t *cf,
@@ -136,7 +137,8 @@ ngx_http_aisearch_credential_path(ngx_conf_t *cf,
 
 
 /*
- * As "env CREDENTIALS_DIRECTORY;" would: a new binary has to find them, too.
+ * The same as "env CREDENTIALS_DIRECTORY;", so that a new binary finds the
+ * credentials on an upgrade, too.
  */
 
 static ngx_int_t
@@ -173,8 +175,8 @@ ngx_http_aisearch_credential_keep_env(ngx_conf_t *cf)
 
 
 /*
- * Reads those that are not read yet.  The next credential may be still to come;
- * until it is there, it is none.
+ * Reads the credentials that have not been read yet.  The file of the next
+ * credential may not exist yet; it is ignored until then.
  */
 
 static char *

@@ -1,16 +1,15 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * aisearch_limit_fetches: how often a client may cause a fetch.  It is the
- * leaky bucket of limit_req; but a request is only charged if it starts a
- * fetch: not if the cache has a fresh answer, nor if another request is
- * fetching.  How many calls to the API there may be is the affair of
- * ngx_http_aisearch_budget.c.
+ * aisearch_limit_fetches: limits the rate of fetches caused by a client.  It
+ * uses the leaky bucket of limit_req, but a request is charged only if it
+ * starts a fetch: not if the cache has a fresh answer, nor if another request
+ * is fetching.  Calls to the API are limited by ngx_http_aisearch_budget.c.
  *
- * The buckets lie in a zone of their own, an array of sets of nodes: which set
- * a client belongs to is said by its digest, and in each set the one that was
- * here least recently makes way.  So there are no links that a worker could
- * leave broken when it is killed, and no memory to run out of.
+ * The buckets are kept in a separate zone, an array of sets of nodes.  The
+ * digest of a client selects the set, and a new client replaces the least
+ * recently used node of its set.  Thus a killed worker leaves no broken links,
+ * and memory cannot be exhausted.
  */
 
 
@@ -20,9 +19,9 @@
 #include <ngx_md5.h>
 
 
-#define NGX_HTTP_AISEARCH_LIMIT_SHARE  16      /* of the size of the cache */
-#define NGX_HTTP_AISEARCH_LIMIT_PAGES  4       /* at least */
-#define NGX_HTTP_AISEARCH_LIMIT_WAYS   8       /* nodes in a set */
+#define NGX_HTTP_AISEARCH_LIMIT_SHARE  16      /* 1/16 of the cache */
+#define NGX_HTTP_AISEARCH_LIMIT_PAGES  4       /* minimum */
+#define NGX_HTTP_AISEARCH_LIMIT_WAYS   8       /* nodes per set */
 #define NGX_HTTP_AISEARCH_LIMIT_MAX    1000000 /* r/s, r/m, or burst */
 
 #define NGX_HTTP_AISEARCH_LIMIT_DIGEST 16
@@ -37,9 +36,9 @@ struct ngx_http_aisearch_limit_s {
 
 
 typedef struct {
-    int64_t                    used;   /* ms of the monotonic clock, as */
-    int64_t                    last;   /* when the excess was this: */
-    int64_t                    excess; /* 0.001 fetches; -1000: none yet */
+    int64_t                    used;   /* last use, ms of ais_clock() */
+    int64_t                    last;   /* time of excess, same clock */
+    int64_t                    excess; /* 0.001 fetches; -1000: new */
     u_char                     digest[NGX_HTTP_AISEARCH_LIMIT_DIGEST];
 } ngx_http_aisearch_limit_node_t;
 
@@ -71,7 +70,7 @@ static void ngx_http_aisearch_limit_warn(ngx_http_aisearch_ctx_t *ctx,
     int64_t excess);
 
 
-/* its address is the tag of the zone */
+/* its address serves as the tag of the zone */
 
 static ngx_str_t   ngx_http_aisearch_limit_name = ngx_string("aisearch_limit");
 
@@ -237,7 +236,7 @@ ngx_http_aisearch_limit_rate(ngx_str_t *value)
 }
 
 
-/* once the zone of the cache is known */
+/* called after the zone of the cache has been configured */
 
 ngx_int_t
 ngx_http_aisearch_limit_configure(ngx_conf_t *cf,
@@ -274,7 +273,7 @@ ngx_http_aisearch_limit_zone_init(ngx_shm_zone_t *zone, void *data)
         return NGX_OK;
     }
 
-    /* all that there is, in one piece */
+    /* all free pages of the zone */
 
     size = shpool->pfree * ngx_pagesize;
 
@@ -296,10 +295,11 @@ ngx_http_aisearch_limit_zone_init(ngx_shm_zone_t *zone, void *data)
 
 
 /*
- * Asked where the look-up says that its request is to fetch, before it takes
- * the lease.  To pay and to take it is one: of several requests for the same,
- * in whatever worker, one does, and the others wait for it.  NGX_DECLINED: go
- * on with the look-up; anything else: the request is done.
+ * Called if the lookup has found that its request should fetch, before it takes
+ * the lease.  A request is charged and takes the lease under one mutex: of
+ * several requests for the same resource in any workers, one is charged and
+ * the others wait for it.  NGX_DECLINED: the lookup continues; any other value:
+ * the request is finished with it.
  */
 
 ngx_int_t
@@ -374,7 +374,7 @@ ngx_http_aisearch_limit_lookup(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-/* a bucket is that of a key under a limit, which outlives a reload */
+/* includes the limit, so that a bucket survives a reload with the same one */
 
 static void
 ngx_http_aisearch_limit_digest(ngx_http_aisearch_limit_t *limit, ngx_str_t *key,
@@ -391,7 +391,7 @@ ngx_http_aisearch_limit_digest(ngx_http_aisearch_limit_t *limit, ngx_str_t *key,
 }
 
 
-/* its own node, or else the least recent of the set, anew */
+/* returns the node of the digest, or the reset least recently used one */
 
 static ngx_http_aisearch_limit_node_t *
 ngx_http_aisearch_limit_find(ngx_http_aisearch_limit_table_t *table,
@@ -429,7 +429,7 @@ ngx_http_aisearch_limit_find(ngx_http_aisearch_limit_table_t *table,
 }
 
 
-/* what it would be with one more fetch, in 0.001 of them */
+/* returns the excess with one more fetch, in 0.001 fetches */
 
 static int64_t
 ngx_http_aisearch_limit_excess(ngx_http_aisearch_limit_node_t *node,
@@ -437,7 +437,7 @@ ngx_http_aisearch_limit_excess(ngx_http_aisearch_limit_node_t *node,
 {
     int64_t  ms, empty;
 
-    /* the bucket is not emptier than empty: that bounds the product */
+    /* time to empty the bucket; capping ms avoids overflow of the product */
 
     empty = (node->excess + 1000) * 60 * 1000 / rate + 1;
 
@@ -448,7 +448,7 @@ ngx_http_aisearch_limit_excess(ngx_http_aisearch_limit_node_t *node,
 }
 
 
-/* who cannot pay gets what is there, or else is told when he can */
+/* serves what the cache has, or else refuses with Retry-After */
 
 static ngx_int_t
 ngx_http_aisearch_limit_over(ngx_http_aisearch_ctx_t *ctx,
@@ -500,7 +500,7 @@ ngx_http_aisearch_limit_over(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-/* each refusal has a line of level "info": a flood does not fill the log */
+/* at most once a minute; each refusal is logged at the "info" level */
 
 static void
 ngx_http_aisearch_limit_warn(ngx_http_aisearch_ctx_t *ctx, int64_t excess)

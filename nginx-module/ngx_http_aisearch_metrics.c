@@ -54,7 +54,7 @@ ngx_http_aisearch_metrics_outcome(ngx_buf_t *b, ngx_uint_t i, ngx_uint_t json)
 }
 
 
-/* of the size of a word, as counters are, and numbers of bytes */
+/* word-sized values: counters and numbers of bytes */
 
 static void
 ngx_http_aisearch_metrics_count(ngx_buf_t *b, void *data, ngx_uint_t json)
@@ -70,7 +70,7 @@ ngx_http_aisearch_metrics_calls(ngx_buf_t *b, void *data, ngx_uint_t json)
 }
 
 
-/* ms, of which Prometheus makes seconds */
+/* ms in JSON, seconds in Prometheus */
 
 static void
 ngx_http_aisearch_metrics_msec(ngx_buf_t *b, void *data, ngx_uint_t json)
@@ -108,7 +108,7 @@ ngx_http_aisearch_metrics_share(ngx_buf_t *b, void *data, ngx_uint_t json)
 }
 
 
-/* in seconds since the epoch */
+/* seconds since the epoch */
 
 static void
 ngx_http_aisearch_metrics_date(ngx_buf_t *b, void *data, ngx_uint_t json)
@@ -161,7 +161,7 @@ ngx_http_aisearch_metrics_number(ngx_buf_t *b, const char *name,
 }
 
 
-/* what the API said of its own limits; null where it did not, or it is over */
+/* limits reported by the API; null: not reported or expired */
 
 static void
 ngx_http_aisearch_metrics_limits(ngx_buf_t *b, void *data, ngx_uint_t json)
@@ -196,7 +196,7 @@ ngx_http_aisearch_metrics_limits(ngx_buf_t *b, void *data, ngx_uint_t json)
 }
 
 
-/* slots are told in the order of their directives, from 1 on */
+/* slots are numbered from 1, in the order of their directives */
 
 static void
 ngx_http_aisearch_metrics_slot(ngx_buf_t *b, void *data, ngx_uint_t json)
@@ -243,7 +243,7 @@ ngx_http_aisearch_metrics_slots(ngx_buf_t *b, void *data, ngx_uint_t json)
 }
 
 
-/* the names in "instance" directives, as these have them; null: all there are */
+/* the names in "instance" directives; null: all instances are allowed */
 
 static void
 ngx_http_aisearch_metrics_instances(ngx_buf_t *b, void *data, ngx_uint_t json)
@@ -277,7 +277,7 @@ ngx_http_aisearch_metrics_instances(ngx_buf_t *b, void *data, ngx_uint_t json)
 }
 
 
-/* whether clients of this server reach the account's resources there */
+/* whether clients of this server can access the account's resources there */
 
 static ngx_uint_t
 ngx_http_aisearch_metrics_is_open(ngx_http_aisearch_origin_t *origin,
@@ -339,7 +339,7 @@ ngx_http_aisearch_metrics_locations(ngx_buf_t *b, void *data, ngx_uint_t json)
 }
 
 
-/* the "budget" directives, or their default */
+/* the "budget" directives or the default limits */
 
 static void
 ngx_http_aisearch_metrics_allowance(ngx_buf_t *b, void *data, ngx_uint_t json)
@@ -369,7 +369,7 @@ static ngx_http_aisearch_label_t  ngx_http_aisearch_by_status =
       ngx_http_aisearch_metrics_status };
 
 
-/* what was not asked of the cache at all */
+/* requests refused without a cache lookup */
 
 static ngx_http_aisearch_label_t  ngx_http_aisearch_by_refused =
     { "status", 1, ngx_http_aisearch_metrics_refused };

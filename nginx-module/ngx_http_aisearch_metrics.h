@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The metrics that aisearch_status exposes, as JSON and for Prometheus: tables
- * in the order of the output.
+ * The metrics of aisearch_status: tables in output order, for both JSON and
+ * Prometheus.
  */
 
 
@@ -15,7 +15,7 @@
 #include "ngx_http_aisearch_cache.h"
 
 
-/* an account as configured, and the server whose locations are listed */
+/* the configuration of an account, as seen from one server */
 
 typedef struct {
     ngx_http_aisearch_account_t           *account;
@@ -24,24 +24,24 @@ typedef struct {
 } ngx_http_aisearch_origin_t;
 
 
-/* the values of an account, or of a zone */
+/* the values of an account, or of the zone */
 
 typedef struct {
     ngx_str_t                              name;
     ngx_http_aisearch_origin_t             origin;
 
-    ngx_http_aisearch_stats_t              stats; /* latencies cumulative */
+    ngx_http_aisearch_stats_t              stats; /* cumulative latencies */
     ngx_http_aisearch_budget_snapshot_t    budget;
     ngx_http_aisearch_breaker_snapshot_t   breaker;
     struct ais_rotation                    rotation;
     ngx_uint_t                             watchers;
-    ngx_uint_t                             waits; /* included in watchers */
+    ngx_uint_t                             waits; /* of the watchers */
 
     ngx_http_aisearch_cache_snapshot_t     cache;
 } ngx_http_aisearch_snapshot_t;
 
 
-/* the label that distinguishes the values of a metric */
+/* a label that distinguishes the "n" values of a metric */
 
 typedef struct {
     const char  *name;
@@ -51,10 +51,10 @@ typedef struct {
 
 
 /*
- * In JSON, a metric is a member "key" of the object "group", or of the account
- * or zone if the group is "".  A metric with a label is an object; without a
- * key, its values are members of the group.  For Prometheus, a metric is
- * written if it has a name, and a head starts a new family.
+ * In JSON, a metric is a member "key" of its group, or of the outer object if
+ * the group is "".  A metric with a label is an object; without a key, its
+ * values are members of the group.  In Prometheus, a metric appears if it has a
+ * name; a head begins a new family.
  */
 
 typedef struct {

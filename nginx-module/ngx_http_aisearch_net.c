@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The client of the library on nginx's event loop.  A worker has one client
+ * Runs the library's client in nginx's event loop.  A worker has one client
  * for each set of trusted certificates, shared by all accounts that trust it.
  */
 
@@ -12,14 +12,14 @@
 
 
 /*
- * For an API without HTTP/2: a burst is not to take all connections that the
- * worker has.  As many as the default budget lets out in a second, and some.
+ * With an API without HTTP/2, a burst must not use up the worker's connections.
+ * This is slightly more than the default budget allows in a second.
  */
 #define NGX_HTTP_AISEARCH_NET_CONNECTIONS  128
 
 
 struct ngx_http_aisearch_net_s {
-    ngx_str_t                      trusted_certificate;  /* or the system's */
+    ngx_str_t                      trusted_certificate;  /* empty: system's */
     ngx_uint_t                     tls;
     struct ais_client             *client;
     ngx_event_t                    timer;
@@ -49,8 +49,8 @@ static void ngx_http_aisearch_net_timer_handler(ngx_event_t *ev);
 
 
 /*
- * In the master: certificates that cannot be used have to be an error of the
- * configuration, not of each worker.
+ * Called in the master, so that unusable certificates are a configuration error
+ * instead of an error in each worker.
  */
 
 ngx_int_t
@@ -147,7 +147,7 @@ ngx_http_aisearch_net_init(ngx_cycle_t *cycle,
         nets[i]->client = ngx_http_aisearch_net_open(nets[i], &err);
 
         if (nets[i]->client == NULL) {
-            /* the rest of the server is not to suffer from it */
+            /* the rest of the server must keep working */
             ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                           "aisearch: could not open a client: %s", err.text);
             continue;
@@ -212,7 +212,7 @@ ngx_http_aisearch_net_find(ngx_http_aisearch_main_conf_t *amcf,
 }
 
 
-/* reads the certificates at once: later it would hold up a worker */
+/* reads the certificates now, since doing it later would block a worker */
 
 static struct ais_client *
 ngx_http_aisearch_net_open(ngx_http_aisearch_net_t *net, struct ais_error *err)
@@ -252,9 +252,9 @@ ngx_http_aisearch_net_global_cleanup(void *data)
 
 
 /*
- * worker_shutdown_timeout tells open connections, while a fetch that pauses
- * before its next try has none.  So there is always this one, which leads
- * nowhere.
+ * worker_shutdown_timeout closes open connections, but a fetch that pauses
+ * before a retry has none.  This dummy connection is always open, so that the
+ * shutdown is noticed anyway.
  */
 
 static ngx_connection_t *
@@ -356,8 +356,8 @@ ngx_http_aisearch_net_want(ngx_event_t *ev, ngx_int_t event, ngx_uint_t wanted,
 
 
 /*
- * The descriptor is libcurl's: it stays open, and may be used again, unless
- * the flags say that it is closed already.
+ * The descriptor belongs to libcurl: it stays open and may be reused, unless
+ * the flags indicate that it is already closed.
  */
 
 static void
@@ -408,7 +408,7 @@ ngx_http_aisearch_net_set_timer(void *data, int64_t ms)
 {
     ngx_http_aisearch_net_t  *net = data;
 
-    /* not ngx_add_timer() alone: it keeps a timer that is close to the new */
+    /* ngx_add_timer() alone would keep an old timer close to the new one */
 
     if (net->timer.timer_set) {
         ngx_del_timer(&net->timer);
@@ -418,7 +418,7 @@ ngx_http_aisearch_net_set_timer(void *data, int64_t ms)
         return;
     }
 
-    /* a worker that quits waits for fetches, but not for idle connections */
+    /* an exiting worker waits for fetches, but not for idle connections */
 
     net->timer.cancelable = (net->client == NULL
                              || ais_client_inflight(net->client) == 0);

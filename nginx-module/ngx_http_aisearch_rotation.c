@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Which of the credentials of an account is in use.  Workers learn it from what
- * the API says to them, and tell each other; one that can read the files
- * follows their changes.
+ * Selects the credential of an account that is in use.  Workers learn which one
+ * the API accepts from its responses and share this in shared memory; a worker
+ * that can read the files follows their changes.
  */
 
 
@@ -11,7 +11,7 @@
 #include "ngx_http_aisearch_rotation.h"
 
 
-/* ms; a worker looks at the files no more often than that */
+/* minimum time between two checks of the files by a worker, in ms */
 #define NGX_HTTP_AISEARCH_LOOK  (10 * 1000)
 
 
@@ -76,7 +76,7 @@ ngx_http_aisearch_rotation_choose(ngx_http_aisearch_account_t *account,
 
     if (choice->version != ais_credential_version(*credential)) {
 
-        /* another worker has read a newer one */
+        /* another worker has read a newer credential */
 
         ngx_http_aisearch_rotation_look(account, 1);
 
@@ -99,7 +99,7 @@ ngx_http_aisearch_rotation_refused(ngx_http_aisearch_account_t *account,
 {
     enum ais_rotation_news  news;
 
-    /* it may be refused since there is another in the file */
+    /* the file may already contain a new credential */
 
     ngx_http_aisearch_rotation_look(account, 1);
 
@@ -147,7 +147,7 @@ ngx_http_aisearch_rotation_doubt(ngx_http_aisearch_account_t *account,
     enum ais_doubt                 doubt;
     ngx_http_aisearch_rotation_t  *rotation;
 
-    /* it may be refused since there is another in the file */
+    /* the file may already contain a new credential */
 
     ngx_http_aisearch_rotation_look(account, 1);
 
@@ -243,7 +243,7 @@ ngx_http_aisearch_rotation_snapshot(ngx_http_aisearch_account_t *account,
 }
 
 
-/* costs one stat() for each file, every now and then or right "now" */
+/* one stat() per file, at most every 10 seconds unless "now" is set */
 
 static void
 ngx_http_aisearch_rotation_look(ngx_http_aisearch_account_t *account,
@@ -265,7 +265,7 @@ ngx_http_aisearch_rotation_look(ngx_http_aisearch_account_t *account,
 }
 
 
-/* fetches under way have a copy of what is replaced here */
+/* fetches in progress use a copy of the replaced credential */
 
 static void
 ngx_http_aisearch_rotation_renew(ngx_http_aisearch_account_t *account,
@@ -283,7 +283,7 @@ ngx_http_aisearch_rotation_renew(ngx_http_aisearch_account_t *account,
     }
 
     if (renewal == AIS_RENEWAL_CLOSED) {
-        /* as it should be */
+        /* the normal case: workers cannot read the file */
         ngx_log_debug2(NGX_LOG_DEBUG_HTTP, ngx_cycle->log, 0,
                        "aisearch account \"%V\": %s", &account->name, err.text);
         return;
@@ -302,7 +302,7 @@ ngx_http_aisearch_rotation_renew(ngx_http_aisearch_account_t *account,
 
     ngx_shmtx_unlock(&account->shpool->mutex);
 
-    /* the first worker to find out tells */
+    /* only the first worker that notices the change logs it */
 
     if (!news) {
         return;
@@ -326,8 +326,8 @@ ngx_http_aisearch_rotation_renew(ngx_http_aisearch_account_t *account,
 
 
 /*
- * The mutex is held.  Workers of a configuration that was replaced finish
- * their requests by what they know: it says nothing about the new one.
+ * The mutex must be held.  Workers of a replaced configuration finish their
+ * requests with a private state, since theirs does not apply to the new one.
  */
 
 static struct ais_rotation *

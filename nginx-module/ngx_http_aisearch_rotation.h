@@ -1,8 +1,9 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Selects the credential of an account.  All workers share the knowledge which
- * credentials the API accepts; each worker reads the files on its own.
+ * Selects the credential of an account that is in use.  Workers share which
+ * credentials the API has accepted or refused; each worker reads the files
+ * itself.
  */
 
 
@@ -22,33 +23,29 @@ void ngx_http_aisearch_rotation_begin(ngx_http_aisearch_account_t *account,
     uint32_t generation);
 
 /*
- * Returns the credential to use, or NULL if the API has refused all of them:
- * then no call is allowed for choice->wait ms.
+ * Returns the credential for the next call, owned by the account, or NULL if
+ * the API refuses all of them: then no call is made for choice->wait ms.
  */
 struct ais_credential *ngx_http_aisearch_rotation_choose(
     ngx_http_aisearch_account_t *account, struct ais_choice *choice);
 
-/* returns the credential chosen before, or NULL if its file has changed */
+/* returns the credential chosen before, or NULL if it has been replaced */
 struct ais_credential *ngx_http_aisearch_rotation_chosen(
     ngx_http_aisearch_account_t *account, struct ais_choice *choice);
 
-/* logs a refusal once, not for each lookup that encounters it */
+/* records a refusal, and logs it once instead of for each lookup */
 void ngx_http_aisearch_rotation_refused(ngx_http_aisearch_account_t *account,
     struct ais_choice *choice, const char *reason, ngx_log_t *log);
 
-/*
- * The API has accepted the credential: it returned a good answer or a 404 to
- * "path", requested at "asked".
- */
+/* a valid response or the API's 404 proves that the credential is accepted */
 void ngx_http_aisearch_rotation_accepted(ngx_http_aisearch_account_t *account,
     struct ais_choice *choice, const char *path,
     ngx_http_aisearch_time_t asked);
 
 /*
- * Classifies a refusal that may concern the path only, not the credential.  For
- * OTHER and ASK, *choice is set to the credential to try next.  For ASK, the
- * path to request is copied to "witness" (AIS_WITNESS_PATH_MAX bytes), and the
- * caller must call ..._told() with the result.
+ * Decides how to treat a refusal that may concern the path only, and for OTHER
+ * and ASK, which request to send next.  For ASK, the path to request is copied
+ * to "witness", and ..._told() must be called when that request has ended.
  */
 enum ais_doubt ngx_http_aisearch_rotation_doubt(
     ngx_http_aisearch_account_t *account, struct ais_choice *choice,

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * Scrapes: requests in a location with aisearch_metrics, which Prometheus
- * sends, and which get the metrics that an answer makes.
+ * Scrapes: requests by Prometheus in a location with aisearch_metrics.  They
+ * are answered with metrics made from the API's answer.
  */
 
 
@@ -97,7 +97,7 @@ ngx_http_aisearch_scrape_timed_out(ngx_event_t *ev)
 }
 
 
-/* an answer in the context that is no fault is one to what was asked for */
+/* without a fault, the answer in ctx is one for the scraped resource */
 
 ngx_int_t
 ngx_http_aisearch_scrape_text(ngx_http_aisearch_ctx_t *ctx, ngx_str_t *text)

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The counters of an account, and the names of what they count.
+ * The counters of an account, and the names of cache statuses.
  */
 
 
@@ -66,7 +66,7 @@ ngx_http_aisearch_stats_begin(ngx_http_aisearch_stats_t *stats)
 }
 
 
-/* after a reload, the slot is that of the new worker, while the old one ends */
+/* after a reload, the slot belongs to the new worker, not the exiting one */
 
 void
 ngx_http_aisearch_stats_watch(ngx_http_aisearch_stats_t *stats,

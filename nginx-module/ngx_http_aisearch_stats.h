@@ -16,7 +16,7 @@
 #include "ais_policy.h"
 
 
-/* the cache status of a lookup: $aisearch_cache_status */
+/* how the cache handled a lookup: $aisearch_cache_status */
 
 typedef enum {
     NGX_HTTP_AISEARCH_CACHE_NONE = 0,
@@ -36,7 +36,7 @@ typedef enum {
 extern ngx_str_t  ngx_http_aisearch_cache_statuses[];
 
 
-/* upper bounds of the latency histogram in ms, followed by +Inf */
+/* upper bounds of the latency histogram, in ms; the last bucket is +Inf */
 
 #define NGX_HTTP_AISEARCH_LATENCY_BOUNDS                                      \
     10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000
@@ -49,7 +49,7 @@ extern ngx_str_t  ngx_http_aisearch_cache_statuses[];
 extern ngx_uint_t  ngx_http_aisearch_latency_bounds[];
 
 
-/* kinds of held requests */
+/* requests held open by a worker, by kind */
 
 typedef enum {
     NGX_HTTP_AISEARCH_WAITS = 0,
@@ -61,7 +61,7 @@ typedef enum {
 #define NGX_HTTP_AISEARCH_GAUGES  64
 
 
-/* the gauges of a worker, written by this worker only */
+/* the gauges of one worker, written by it only */
 
 typedef struct {
     ngx_pid_t                      pid;
@@ -79,7 +79,7 @@ typedef struct {
     ngx_atomic_t                   latency_sum;      /* ms */
     ngx_atomic_t                   calls;
     ngx_atomic_t                   woken;
-    ngx_atomic_t                   held;             /* by the breaker */
+    ngx_atomic_t                   held;             /* by breaker */
     ngx_atomic_t                   events;           /* sent */
     ngx_http_aisearch_gauge_t      gauges[NGX_HTTP_AISEARCH_GAUGES];
 } ngx_http_aisearch_stats_t;
@@ -92,10 +92,10 @@ typedef struct {
 void ngx_http_aisearch_stats_fetch(ngx_http_aisearch_stats_t *stats,
     enum ais_fault fault, const struct ais_response *response);
 
-/* called when a worker starts: resets the gauges of its predecessor */
+/* resets the slot of this worker, which a previous worker has used */
 void ngx_http_aisearch_stats_begin(ngx_http_aisearch_stats_t *stats);
 
-/* adds "n", 1 or -1, to the number of watchers in this worker */
+/* adds "n", 1 or -1, to the watchers of this worker */
 void ngx_http_aisearch_stats_watch(ngx_http_aisearch_stats_t *stats,
     ngx_http_aisearch_watcher_e kind, int32_t n);
 

@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * aisearch_status: what the module did and has, as JSON or in the text format
- * of Prometheus.  Counters are read without a lock: each is right, and their
- * sum at most a moment out of date.
+ * aisearch_status: counters and state of the module, as JSON or in the text
+ * format of Prometheus.  Counters are read without a lock: each one is exact,
+ * but a sum of them may be slightly out of date.
  *
  * The metrics themselves are in ngx_http_aisearch_metrics.c.
  */
@@ -15,11 +15,11 @@
 #include "ais_version.h"
 
 
-/* of an account or the zone, to begin with */
+/* initial buffer size for an account or the zone */
 #define NGX_HTTP_AISEARCH_STATUS_SIZE  8192
 
 
-/* before another member of an object in JSON */
+/* the separator before the next member of a JSON object */
 
 #define ngx_http_aisearch_status_comma(b)                                     \
     ((b)->last[-1] == '{' ? "" : ",")
@@ -139,7 +139,7 @@ ngx_http_aisearch_status_handler(ngx_http_request_t *r)
 }
 
 
-/* 1: Prometheus, 0: JSON, NGX_ERROR: neither is wanted */
+/* 1: Prometheus, 0: JSON, NGX_ERROR: neither is acceptable */
 
 static ngx_int_t
 ngx_http_aisearch_status_format(ngx_http_request_t *r)
@@ -244,7 +244,7 @@ ngx_http_aisearch_status_account(ngx_http_aisearch_account_t *account,
                          + ngx_http_aisearch_stats_watchers(account->stats,
                                                     NGX_HTTP_AISEARCH_STREAMS);
 
-    /* of a histogram, each bucket counts those below it, too */
+    /* histogram buckets are cumulative */
 
     for (i = 1; i < NGX_HTTP_AISEARCH_LATENCIES; i++) {
         snapshot->stats.latencies[i] += snapshot->stats.latencies[i - 1];
@@ -256,7 +256,7 @@ ngx_http_aisearch_status_account(ngx_http_aisearch_account_t *account,
 }
 
 
-/* what fills its buffer may have been cut: it is written again, into a larger */
+/* a full buffer may be truncated, so the text is redone in a larger one */
 
 static ngx_buf_t *
 ngx_http_aisearch_status_text(ngx_http_request_t *r,
@@ -319,7 +319,7 @@ ngx_http_aisearch_status_json(ngx_buf_t *b, ngx_http_aisearch_status_t *status)
 }
 
 
-/* what an object consists of, and of groups the objects that these are */
+/* the members of an object; a group is a nested object */
 
 static void
 ngx_http_aisearch_status_members(ngx_buf_t *b, ngx_http_aisearch_metric_t *m,
@@ -401,7 +401,7 @@ ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
 }
 
 
-/* the samples of a family stand together */
+/* Prometheus requires the samples of a family to be contiguous */
 
 static void
 ngx_http_aisearch_status_families(ngx_buf_t *b, ngx_http_aisearch_metric_t *m,

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: BSD-2-Clause
  *
- * The variables $aisearch_..., which tell how a request was answered.
+ * The variables $aisearch_..., which describe how a request was answered.
  */
 
 
@@ -34,8 +34,8 @@ static ngx_int_t ngx_http_aisearch_variable_error(
 
 
 /*
- * Never cached: a value may be of a subrequest, or of the time before a
- * redirect.
+ * Never cached: a cached value might come from a subrequest, or from before an
+ * internal redirect.
  */
 
 static ngx_http_variable_t  ngx_http_aisearch_vars[] = {
@@ -72,7 +72,7 @@ static ngx_http_variable_t  ngx_http_aisearch_vars[] = {
 };
 
 
-/* the library's, with their lengths */
+/* the names of the library, with their lengths */
 
 static ngx_str_t  ngx_http_aisearch_job_states[AIS_STATES];
 
@@ -191,7 +191,7 @@ ngx_http_aisearch_variable_job_id(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-/* rarely asked for, so read from the body when it is */
+/* rarely used, so parsed from the body on demand */
 
 static ngx_int_t
 ngx_http_aisearch_variable_end_reason(ngx_http_aisearch_ctx_t *ctx,
@@ -227,7 +227,7 @@ ngx_http_aisearch_variable_end_reason(ngx_http_aisearch_ctx_t *ctx,
         if (value->data) {
             ngx_memcpy(value->data, reason, value->len);
 
-            /* it may end up in a header, of a response or of a request */
+            /* the value may be used in a request or response header */
 
             ais_utf8_printable((char *) value->data, value->len);
             rc = NGX_OK;
@@ -263,7 +263,7 @@ ngx_http_aisearch_variable_age(ngx_http_aisearch_ctx_t *ctx,
 }
 
 
-/* as $upstream_response_time, for those who waited for the API */
+/* like $upstream_response_time, for requests that waited for the API */
 
 static ngx_int_t
 ngx_http_aisearch_variable_fetch_time(ngx_http_aisearch_ctx_t *ctx,
