@@ -396,7 +396,7 @@ static void warn_account(const account_t *account, const oconfig_item_t *ci) {
   struct ais_error err;
 
   if (account->target.timeout < TIMEOUT_ODD)
-    warn("Timeout is in milliseconds: %g are too few for most look-ups.",
+    warn("Timeout is in milliseconds: %g are too few for most lookups.",
          (double)account->target.timeout);
   if (account->active_interval > INTERVAL_ODD)
     warn("ActiveInterval is in seconds: %g are more than an hour.",

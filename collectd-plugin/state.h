@@ -22,8 +22,8 @@
  * a time.
  */
 
-/* Whether path may be a state file. A relative path is relative to BaseDir, which
- * is not known while the configuration is read. */
+/* Whether path may be a state file. A relative path is relative to BaseDir,
+ * which is not known while the configuration is read. */
 bool state_path_is_valid(struct ais_str path);
 
 /* Reads the file, or the default one if path is NULL. If the file cannot be

@@ -200,7 +200,7 @@ static void judge_refusal(struct ais_verdict *verdict, int status, const struct 
     }
 
     verdict->fault = AIS_FAULT_REFUSED;
-    say_refused(err, status, &answer->errors[0], "refuses the look-up",
+    say_refused(err, status, &answer->errors[0], "refuses the lookup",
                 verdict->no_route
                     ? ", as with a wrong account id, or at a URL that is not the API's (its own ends with /client/v4)"
                     : "");
@@ -232,7 +232,7 @@ static bool judge_status(struct ais_verdict *verdict, int status, struct ais_err
 
     if (status != 200 && (status < 400 || status > 599)) {
         verdict->fault = AIS_FAULT_SERVER;
-        ais_error_set(err, "the API answered %d, which is no answer to a look-up", status);
+        ais_error_set(err, "the API answered %d, which is no answer to a lookup", status);
         return true;
     }
 
@@ -464,7 +464,7 @@ const char *ais_policy_client_text(enum ais_fault fault)
         [AIS_FAULT_RATE_LIMITED] = "the rate limit of the API is reached",
         [AIS_FAULT_SERVER] = "the API failed",
         [AIS_FAULT_BODY] = "the API gave no valid answer",
-        [AIS_FAULT_REFUSED] = "the API refuses this look-up",
+        [AIS_FAULT_REFUSED] = "the API refuses this lookup",
         [AIS_FAULT_BUDGET] = "the budget for calls to the API is spent",
         [AIS_FAULT_INTERNAL] = "this gateway cannot ask the API now",
     };

@@ -93,7 +93,7 @@ ngx_http_aisearch_account_init(ngx_conf_t *cf,
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
                            "aisearch_account \"%V\": \"connect_timeout\" is "
                            "longer than \"timeout\", which ends a whole "
-                           "look-up, and so has no effect; make it shorter",
+                           "lookup, and so has no effect; make it shorter",
                            &account->name);
     }
 

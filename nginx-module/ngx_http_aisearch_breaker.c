@@ -80,7 +80,7 @@ ngx_http_aisearch_breaker_settle(ngx_http_aisearch_account_t *account,
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
                       "aisearch account \"%V\": %d faults in a row, the last "
                       "one: %s fault: %s; until it answers again the API is "
-                      "asked by one call a second at most, and look-ups get "
+                      "asked by one call a second at most, and lookups get "
                       "stale answers, or 502 or 504",
                       &account->name, AIS_BREAKER_FAULTS,
                       ais_fault_name(fault), reason);

@@ -470,7 +470,7 @@ ngx_http_aisearch_budget_check(ngx_http_aisearch_account_t *account,
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
                       "aisearch account \"%V\": no call to the API for the "
                       "next %Mms%s: its budget is spent, or the API asked for "
-                      "a pause; look-ups get stale answers, or 503",
+                      "a pause; lookups get stale answers, or 503",
                       &account->name, wait,
                       newcomer ? ", but for what it has answered before" : "");
     }

@@ -496,7 +496,7 @@ ngx_http_aisearch_limit_over(ngx_http_aisearch_ctx_t *ctx,
     ctx->answer.retry_after = (ngx_msec_t) wait;
 
     return ngx_http_aisearch_refuse(ctx, ctx->conf->limit_status,
-                        "too many look-ups of what is not in the cache");
+                        "too many lookups of what is not in the cache");
 }
 
 

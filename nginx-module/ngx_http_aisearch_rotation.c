@@ -127,7 +127,7 @@ ngx_http_aisearch_rotation_refused(ngx_http_aisearch_account_t *account,
                       "aisearch account \"%V\": credential fault: %s, that of "
                       "\"%s\", and there is no other; write a new one and "
                       "reload nginx, until then one call a minute finds out "
-                      "whether it is still refused, and look-ups get stale "
+                      "whether it is still refused, and lookups get stale "
                       "answers, or 502",
                       &account->name, reason,
                       ngx_http_aisearch_rotation_file(account, choice->slot));

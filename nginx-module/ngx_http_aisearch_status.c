@@ -386,7 +386,8 @@ static void
 ngx_http_aisearch_status_prometheus(ngx_buf_t *b,
     ngx_http_aisearch_status_t *status)
 {
-    ngx_http_aisearch_print(b, "# HELP aisearch_info Version of the running module.\n"
+    ngx_http_aisearch_print(b, "# HELP aisearch_info "
+                            "Version of the running module.\n"
                             "# TYPE aisearch_info gauge\n"
                             "aisearch_info{version=\"%s\"} 1\n", AIS_VERSION);
 

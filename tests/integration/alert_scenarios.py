@@ -71,7 +71,7 @@ STANDS = 59  # to the end
 
 def outage(first: int, last: int, requests: int = 3) -> dict[str, dict[int, str]]:
     """
-    What is reported in one: errors and requests of one look-up a minute, the conditions of the account, and facts for
+    What is reported in one: errors and requests of one lookup a minute, the conditions of the account, and facts for
     as long as they are not too old.
     """
     gone = {first + 15: "_", last + 1: "2"}
@@ -111,20 +111,20 @@ STANDING = {
 SCENARIOS = [
     Scenario("all is well", {}, {}),
 
-    # ---- look-ups
+    # ---- lookups
 
-    Scenario("each look-up is answered with a 5xx, three times", outage(10, 59), {
+    Scenario("each lookup is answered with a 5xx, three times", outage(10, 59), {
         ("AisearchUnreachable", ACCOUNT): (12, STANDS),
         ("AisearchNotRead", ACCOUNT): (30, STANDS),
     }),
-    Scenario("every second look-up is answered with a 5xx, three times", {
+    Scenario("every second lookup is answered with a 5xx, three times", {
         "docs http_requests": {10: "60+8"},
         "docs errors-server": {10: "0+2"},
     }, {("AisearchLookupsFail", ACCOUNT): (28, STANDS)}),
-    Scenario("every third look-up runs into its timeout", {
+    Scenario("every third lookup runs into its timeout", {
         "docs errors-timeout": {10: "0+2"},
     }, {("AisearchLookupsFail", ACCOUNT): (27, STANDS)}),
-    Scenario("one look-up in ten fails, and succeeds when it is repeated", {
+    Scenario("one lookup in ten fails, and succeeds when it is repeated", {
         "docs errors-connect": {10: "0+0.6"},
     }, {}),
     Scenario("some instances are not there: the API says so each time", {

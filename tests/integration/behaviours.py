@@ -56,7 +56,7 @@ class Behaviour:
 
     @property
     def closes(self) -> bool:
-        """It may end all look-ups with this credential for a while."""
+        """It may end all lookups with this credential for a while."""
         return self.cause in ("rate_limited", "credential") or self.patience > 0
 
 

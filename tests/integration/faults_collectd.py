@@ -18,7 +18,7 @@ from harness.simulator import ACCOUNT
 # Between reports.
 INTERVAL = 1.0 * SLOWNESS ** 0.5
 
-# Between look-ups: long enough for a busy machine to look at all of them within nine tenths of it; and for those few
+# Between lookups: long enough for a busy machine to look at all of them within nine tenths of it; and for those few
 # that want to be left alone for long, which have a collectd of their own.
 LOOKS = {False: 4.0 * SLOWNESS ** 0.5, True: 2 * INTERVAL}
 STALL_TIMEOUT = 2.0 * SLOWNESS ** 0.5
@@ -98,9 +98,9 @@ def run(tmp: pathlib.Path, certificates: Certificates, behaviours: list[Behaviou
     with contextlib.ExitStack() as stack:
         upstreams = {b.name: stack.enter_context(Upstream(b.illness, certificates, well)) for b in behaviours}
         for upstream in upstreams.values():
-            upstream.fall_ill()  # before the first look-up
+            upstream.fall_ill()  # before the first lookup
         daemons = {}
-        for patient in (False, True):  # whose clock can be advanced, since none of its look-ups is under way then
+        for patient in (False, True):  # whose clock can be advanced, since none of its lookups is under way then
             accounts = [_account(tmp, b, upstreams[b.name].url(), certificates, LOOKS[patient])
                         for b in behaviours if (b.patience > 0) == patient]
             if accounts:

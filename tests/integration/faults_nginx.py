@@ -32,7 +32,7 @@ STATES = {
 
 WAITERS = 4
 
-# Look-ups at once, before the illness begins.
+# Lookups at once, before the illness begins.
 AT_ONCE = 20
 
 # Of an account with two credentials, of which what is refused is about the first: only where refusals are concerned.
@@ -45,7 +45,7 @@ class Cell:
     state: str
     before: net.Response | None = None  # when all was well
     ill: list[net.Response] = dataclasses.field(default_factory=list)
-    again: net.Response | None = None  # another look-up a moment later
+    again: net.Response | None = None  # another lookup a moment later
     asked: int = 0  # requests that reached the upstream while it was ill
     lines: list[str] = dataclasses.field(default_factory=list)  # of the log, about the illness
     closed: net.Response | None = None  # the upstream is well, but does not want to be asked yet

@@ -1040,7 +1040,7 @@ def test_timeout_that_outlives_the_interval(simulator, collectd):
     daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
     assert daemon.log_lines(r'\[warning\] aisearch plugin: Account "docs": Timeout 60000 is too long for an ActiveInterval')
     report = daemon.wait_report("docs", lambda r: r["docs/errors-timeout"] >= 3)
-    assert report["docs/http_requests"] in range(3, 6), "one look-up for each interval"
+    assert report["docs/http_requests"] in range(3, 6), "one lookup for each interval"
 
 
 def test_active_interval_below_the_interval(simulator, collectd):

@@ -9,7 +9,7 @@ from harness.simulator import ACCOUNT
 INSTANCES = 20
 FAULTS = 5
 
-# A look-up has nine tenths of it: enough on a machine that has much else to do.
+# A lookup has nine tenths of it: enough on a machine that has much else to do.
 PACE = 3 * INTERVAL
 
 
@@ -31,7 +31,7 @@ def test_an_outage(simulator, collectd):
     daemon = start(simulator, collectd)
     daemon.wait_report("docs", are_running(INSTANCES), 20, what="all instances")
     net.wait_until(lambda: simulator.count(r"/instances\?") == 1, 20, "what is known of them")
-    # requests of all kinds; those that stand for one look-up, with their repeats, come within a moment
+    # requests of all kinds; those that stand for one lookup, with their repeats, come within a moment
     simulator.fault("", status=503, body="<html>")
     daemon.wait_log(f"{FAULTS} faults in a row, the last one: server: ", 20)
     time.sleep(PACE)  # what began before is over

@@ -15,7 +15,7 @@ from harness.simulator import ACCOUNT, Simulator
 
 FIRST, SECOND = canary.secret("first"), canary.secret("second")
 
-# Look at everything so often, whatever becomes of it. A look-up has nine tenths of that: enough on a machine that has much
+# Look at everything so often, whatever becomes of it. A lookup has nine tenths of that: enough on a machine that has much
 # else to do.
 PACE = 3 * INTERVAL
 
@@ -60,7 +60,7 @@ def state_of(daemon: Collectd) -> float:
 def wait_look(simulator: Simulator) -> None:
     """For one from now on that is answered: what is reported may be from one before."""
     simulator.forget()
-    net.wait_until(lambda: any(request.status == 200 for request in simulator.requests()), 10 + 2 * PACE, "a look-up")
+    net.wait_until(lambda: any(request.status == 200 for request in simulator.requests()), 10 + 2 * PACE, "a lookup")
 
 
 def tokens_seen(simulator: Simulator) -> set[str]:
@@ -139,7 +139,7 @@ def test_a_file_that_does_not_do_is_waited_for(tmp, simulator, content):
 
 
 def test_refused_credential_is_told_once_and_left_alone(tmp, simulator):
-    """Every look-up fails, though hardly any is sent, until the file changes."""
+    """Every lookup fails, though hardly any is sent, until the file changes."""
     path = secret(tmp, FIRST)
     with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
         report = daemon.wait_report("docs", lambda r: r["docs/errors-credential"] >= 5, timeout=10 + 10 * PACE)

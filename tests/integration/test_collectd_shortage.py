@@ -1,5 +1,5 @@
 """
-Memory that runs out in collectd: every allocation of the plugin in a round of look-ups and its reports fails once, alone
+Memory that runs out in collectd: every allocation of the plugin in a round of lookups and its reports fails once, alone
 and with all that follow. collectd goes on, nothing leaks, and what could not be read is read in one of the next rounds.
 """
 

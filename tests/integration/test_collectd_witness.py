@@ -7,7 +7,7 @@ from harness.simulator import ACCOUNT
 OTHERS = 20
 FORM = "403_10000"
 
-# A look-up has nine tenths of it: enough on a machine that has much else to do.
+# A lookup has nine tenths of it: enough on a machine that has much else to do.
 PACE = 3 * INTERVAL
 
 

@@ -123,7 +123,7 @@ CHECKS = {"absent": check_absent, "fresh": check_fresh, "stale": check_stale, "w
           faults_nginx.SLOTS: check_slots}
 
 def remembered(behaviour: Behaviour) -> str:
-    """What a look-up is told next: a credential that is refused is no affair of the entry."""
+    """What a lookup is told next: a credential that is refused is no affair of the entry."""
     return "MISS" if behaviour.cause == "credential" else "HIT"
 
 

@@ -50,7 +50,7 @@ def capabilities(daemon: str) -> list[str]:
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="takes root, and setpriv")
 def test_nginx_does_its_work_with_the_capabilities_of_the_drop_in(tmp, simulator, monkeypatch):
-    """Whose logs belong to the workers, as Debian's logrotate has it: start, look-ups, reload, new logs, stop."""
+    """Whose logs belong to the workers, as Debian's logrotate has it: start, lookups, reload, new logs, stop."""
     wrapper = tmp / "nginx-with-less"
     wrapper.write_text("#!/bin/sh\nexec setpriv --no-new-privs --inh-caps=-all --bounding-set="
                        f"{','.join(['-all', *capabilities('nginx')])} {BINARY} \"$@\"\n")

@@ -105,7 +105,7 @@ def test_a_credential_is_accepted_by_an_answer_alone(nginx, simulator, tmp, form
     assert server.get("/aisearch_status").json()["accounts"]["docs"]["credential"]["in_use"] == 1
 
 
-# ---- a look-up is refused -------------------------------------------------------------------------------------------
+# ---- a lookup is refused -------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("form", [*RESOURCE_FORMS, *CLIENT_FORMS])
 def test_a_refusal_never_takes_the_place_of_an_answer(nginx, simulator, form):

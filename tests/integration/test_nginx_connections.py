@@ -1,4 +1,4 @@
-"""By which connections look-ups go, and by which they do not go again; over HTTP/1.1 and HTTP/2, both with TLS."""
+"""By which connections lookups go, and by which they do not go again; over HTTP/1.1 and HTTP/2, both with TLS."""
 
 import collections
 import contextlib
@@ -158,7 +158,7 @@ def test_421_again_and_again_is_a_fault_of_the_api(gate, certificates, protocol)
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_connection_that_only_fails_is_left_while_others_use_it(gate, certificates, fault):
-    """One look-up is not answered: as long as it waits, libcurl has the connection ready for all others."""
+    """One lookup is not answered: as long as it waits, libcurl has the connection ready for all others."""
     def frames(connection: int, stream: int, job: str) -> list | None:
         if job == "held":
             return []
@@ -168,7 +168,7 @@ def test_a_connection_that_only_fails_is_left_while_others_use_it(gate, certific
         server = gate(api, "timeout 5s;")
         with server.connect() as waiting:
             waiting.send(HELD)
-            net.wait_until(lambda: api.by(1) == ["held"], what="the first look-up")
+            net.wait_until(lambda: api.by(1) == ["held"], what="the first lookup")
             assert statuses(server, JOBS) == [200] * len(JOBS)
             assert api.by(1)[:2] == ["held", "a"] and len(api.by(1)) <= 4
             assert api.connections() <= 3
@@ -191,7 +191,7 @@ def test_many_that_fail_together_share_the_next_connection(gate, certificates, f
         assert statuses(server, ["first"]) == [200]
         if held:
             stack.enter_context(server.connect()).send(HELD)
-            net.wait_until(lambda: "held" in api.by(1), what="the look-up that waits")
+            net.wait_until(lambda: "held" in api.by(1), what="the lookup that waits")
         responses = net.concurrent_gets(server.address, [job_target(job) for job in jobs])
         assert [response.status for response in responses] == [200] * len(jobs)
         assert api.connections() <= 4

@@ -1,4 +1,4 @@
-"""The debug log: what look-ups and those who watch leave there, and that docs/nginx.md shows it as it is."""
+"""The debug log: what lookups and those who watch leave there, and that docs/nginx.md shows it as it is."""
 
 import re
 import subprocess

@@ -278,7 +278,7 @@ def test_killed_workers_leave_a_cache_that_works(nginx, simulator):
     assert zone(server)["evictions"] > 0
     [again] = jobs(names(1, "again"))
     make(simulator, known + names(1, "again"))
-    net.wait_until(lambda: server.get(JOBS + again).status == 200, 10, "the breaker to let look-ups through", every=0.1)
+    net.wait_until(lambda: server.get(JOBS + again).status == 200, 10, "the breaker to let lookups through", every=0.1)
     for target in (*jobs(known[:30]), *itertools.islice(pages(20), 10)):
         ask(server, [target], 200)
         assert ask(server, [target]) != ["MISS"]

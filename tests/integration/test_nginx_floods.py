@@ -105,7 +105,7 @@ class Others(net.InThreads):
 
 def look_up(server, name: str, jobs: int) -> float:
     """
-    Look-ups one after the other, each of another job, beside others who want nothing of the API. Returns how long these
+    Lookups one after the other, each of another job, beside others who want nothing of the API. Returns how long these
     wait, at the 99th percentile.
     """
     with Others(server) as others:
@@ -143,7 +143,7 @@ def share_of(server, worker: int, seconds: float) -> tuple[float, float]:
 
 
 def check_share(server, signum: int) -> None:
-    """Many look-ups at once, again and again. Meanwhile it leaves when it is told so."""
+    """Many lookups at once, again and again. Meanwhile it leaves when it is told so."""
     [worker] = server.workers()
     with Askers(server, 8) as askers:
         net.wait_until(lambda: askers.answers, 30, "a first answer")

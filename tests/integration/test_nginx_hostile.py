@@ -30,7 +30,7 @@ UPSTREAM = re.compile(
     rf"|ai-search/namespaces{PAGE}(?:[?&]search={TEXT})?|ai-search/{NAMESPACE})")
 
 HTTP = """
-    # no answer is ever used twice, so that each look-up shows what it asks for
+    # no answer is ever used twice, so that each lookup shows what it asks for
     aisearch_valid active 0;
     aisearch_valid ended 0;
     aisearch_valid list 0;

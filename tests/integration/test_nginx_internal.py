@@ -1,4 +1,4 @@
-"""Look-ups that nginx itself asks for: every way to reach an internal location, and what lies around an answer."""
+"""Lookups that nginx itself asks for: every way to reach an internal location, and what lies around an answer."""
 
 import contextlib
 import gzip

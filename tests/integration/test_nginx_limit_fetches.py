@@ -44,7 +44,7 @@ def look(server, job, client="one", location="/client/v4/", **headers):
         assert response.header("X-Aisearch-Cache") is None
         assert response.json()["success"] is False
         assert response.json()["errors"] == [
-            {"code": 429, "message": "too many look-ups of what is not in the cache"}]
+            {"code": 429, "message": "too many lookups of what is not in the cache"}]
     return response
 
 
@@ -211,11 +211,11 @@ def test_the_log(start, simulator):
     log = server.error_log()
     assert len(re.findall(r'\[warn\].* limiting fetches, excess: \d\.\d{3} by '
                           r'aisearch_limit_fetches "\$http_x_client"', log)) == 1
-    assert len(re.findall(r'\[info\].* refused with 429: too many look-ups', log)) == 5
+    assert len(re.findall(r'\[info\].* refused with 429: too many lookups', log)) == 5
 
 
 def test_one_client_beside_others(start, simulator):
-    """Whoever asks for what does not exist leaves the others' new look-ups their calls."""
+    """Whoever asks for what does not exist leaves the others' new lookups their calls."""
     server = start("aisearch_limit_fetches $http_x_client rate=1r/m burst=4;", budget="budget 60 1h;")
     assert statuses(server, [f"missing-{n}" for n in range(100)], "hostile") == [404] * 5 + [429] * 95
     for client in ("one", "another", "third"):

@@ -1,4 +1,4 @@
-"""`aisearch_metrics on`: what look-ups tell Prometheus of jobs, instances and items."""
+"""`aisearch_metrics on`: what lookups tell Prometheus of jobs, instances and items."""
 
 import concurrent.futures
 import gzip

@@ -21,7 +21,7 @@ from simulator.refusals import CREDENTIAL_FORMS
 STATUS = "location = /aisearch_status { aisearch_status; }"
 SERVER = "location /client/v4/ { aisearch_pass docs; }" + STATUS + gateway.WORKERS
 
-# Every look-up is a call, and what has failed is not remembered.
+# Every lookup is a call, and what has failed is not remembered.
 EAGER = "aisearch_valid active 0; aisearch_valid ended 0; aisearch_valid error 0; aisearch_use_stale off;"
 
 AUTHENTICATION = '{"success":false,"errors":[{"code":10000,"message":"Authentication error"}],"result":null}'
@@ -94,7 +94,7 @@ def job(simulator):
 
 
 class Load(net.InThreads):
-    """So many look-ups a second, on new connections: every other one of a job that nobody asked for before."""
+    """So many lookups a second, on new connections: every other one of a job that nobody asked for before."""
 
     THREADS = 2
 

@@ -1,6 +1,6 @@
 """
-Memory that runs out in a worker: every allocation of a cold look-up, of a hit and of a wait fails once, alone and with
-all that follow. No worker dies, no lease stays behind, nothing leaks, and the next look-up works.
+Memory that runs out in a worker: every allocation of a cold lookup, of a hit and of a wait fails once, alone and with
+all that follow. No worker dies, no lease stays behind, nothing leaks, and the next lookup works.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""A worker goes on serving others while look-ups stall, and while it makes TLS connections."""
+"""A worker goes on serving others while lookups stall, and while it makes TLS connections."""
 
 import contextlib
 import os
@@ -136,7 +136,7 @@ def test_worker_goes_on_while_look_ups_stall(tmp, simulator, edge, nginx, certif
 
 
 def test_worker_leaves_at_once_although_dns_still_stalls(tmp, simulator, edge, nginx, certificates):
-    """The thread that libcurl resolves names in outlasts the look-up, but neither the worker nor its signals wait."""
+    """The thread that libcurl resolves names in outlasts the lookup, but neither the worker nor its signals wait."""
     with contextlib.ExitStack() as stack:
         stalled = Stalled(stack, tmp, simulator, edge, nginx, certificates.ca_file)
         assert stalled.look_up("hasty", "dns", "a").status == 504

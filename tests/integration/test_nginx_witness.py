@@ -1,4 +1,4 @@
-"""A refusal that may be about one resource alone is not the credential's before another look-up has told."""
+"""A refusal that may be about one resource alone is not the credential's before another lookup has told."""
 
 import itertools
 import threading
@@ -16,7 +16,7 @@ SERVER = """
     location = /aisearch_status { aisearch_status; }
 """ + gateway.WORKERS
 
-# Every look-up is a call, and what has failed is not remembered.
+# Every lookup is a call, and what has failed is not remembered.
 EAGER = "aisearch_valid active 0; aisearch_valid ended 0; aisearch_valid error 0; aisearch_use_stale off;"
 
 # What is said of a token that is none, and of one that lacks a permission.
@@ -153,7 +153,7 @@ def test_the_next_token_takes_over(nginx, simulator, tokens):
 
 
 def test_the_trial_of_a_minute(nginx, simulator, tokens, tmp):
-    """A look-up that is forbidden may have its turn, and finds out all the same."""
+    """A lookup that is forbidden may have its turn, and finds out all the same."""
     clock = Clock(tmp)
     simulator.refuse(FORM, "/secret/")
     server = start(nginx, simulator, tokens, preload=[clock.library], env=clock.env)
