@@ -20,11 +20,18 @@ static ngx_uint_t ngx_http_aisearch_loaded_replaced(const char *file);
 void
 ngx_http_aisearch_loaded(ngx_log_t *log)
 {
-    Dl_info  dl;
+    Dl_info                  dl;
+    curl_version_info_data  *curl;
 
     if (!ngx_test_config) {
-        ngx_log_error(NGX_LOG_NOTICE, log, 0, "aisearch-jobs/%s, %s",
-                      AIS_VERSION, curl_version());
+        /* curl_version() would also initialize libldap, which leaves a hole in
+           the heap that every request of nginx pays for */
+
+        curl = curl_version_info(CURLVERSION_NOW);
+
+        ngx_log_error(NGX_LOG_NOTICE, log, 0,
+                      "aisearch-jobs/%s, libcurl/%s %s",
+                      AIS_VERSION, curl->version, curl->ssl_version);
     }
 
     if (dladdr(&ngx_http_aisearch_module, &dl) != 0
