@@ -196,27 +196,23 @@ ngx_http_aisearch_pass_prefix(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass)
 static ngx_uint_t
 ngx_http_aisearch_pass_is_absolute(ngx_str_t *resource)
 {
-    ngx_uint_t         i;
-    static ngx_str_t   names[] = {
-        ngx_string("/"), ngx_string("$uri"), ngx_string("${uri}"),
-        ngx_string("$request_uri"), ngx_string("${request_uri}"),
-        ngx_string("$document_uri"), ngx_string("${document_uri}")
-    };
+    u_char       *name, *last;
+    static char  *uris[] = { "uri", "request_uri", "document_uri", NULL };
 
-    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    name = resource->data;
 
-        if (resource->len >= names[i].len
-            && ngx_strncmp(resource->data, names[i].data, names[i].len) == 0
-            && (i == 0 || names[i].data[1] == '{'
-                || ngx_http_aisearch_pass_skip_variable(resource->data,
-                                              resource->data + resource->len)
-                   == resource->data + names[i].len))
-        {
-            return 1;
-        }
+    if (*name != '$') {
+        return *name == '/';
     }
 
-    return 0;
+    last = ngx_http_aisearch_pass_skip_variable(name, name + resource->len);
+
+    if (*++name == '{') {
+        name++;
+        last--;
+    }
+
+    return ngx_http_aisearch_pass_is_one_of(name, last, uris);
 }
 
 
