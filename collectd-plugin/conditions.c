@@ -140,8 +140,7 @@ static void judge_end(told_t *told, bool failed, const struct ais_job *job) {
 static void judge_ends(told_t *told, const history_t *history,
                        const history_news_t *news, int64_t answered_at) {
   bool had_begun = told->has_begun[CONDITION_FAILED];
-  bool is_late =
-      false; /* the failure was seen only after a later job had succeeded */
+  bool is_late = false; /* a later job had succeeded when it was seen */
 
   for (size_t i = 0; i < news->nended; i++) {
     const struct ais_job *job = news->ended[i];

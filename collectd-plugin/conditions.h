@@ -36,9 +36,8 @@ typedef struct {
 typedef struct notices_s {
   notice_t *all; /* allocated; freed by the owner */
   size_t n;
-  size_t
-      written; /* the first ones, which are in the state file and may be sent */
-  size_t writing; /* the first ones, which the state file being written holds */
+  size_t written; /* the first ones: the state file has them, send them */
+  size_t writing; /* the first ones: the state file being written has them */
   bool changed;   /* since it was generated */
 } notices_t;
 
@@ -53,9 +52,8 @@ typedef struct {
   told_t told;
   bool had[OUTCOME_MISSING + 1]; /* the outcomes since the last report */
   int status, code;              /* of the API's last refusal; code 0: none */
-  unsigned
-      reports[CONDITIONS_OF_ACCOUNT]; /* consecutive reports with a reason for
-                                         the condition, and none to end it */
+  /* consecutive reports with a reason for the condition, and none to end it */
+  unsigned reports[CONDITIONS_OF_ACCOUNT];
 } conditions_account_t;
 
 /* Whether the condition's begin is a failure and not just a warning. */

@@ -35,7 +35,7 @@ void credential_read(account_t *account) {
   bool is_start = c->rotation.nslots == 0, was_read = c->secret != NULL;
   struct ais_error err;
   enum ais_renewal renewal = read_secret(c, &err);
-  const char *oddity;
+  const char *cure, *oddity;
   int64_t date = (int64_t)time(NULL);
 
   if (is_start)
@@ -47,10 +47,11 @@ void credential_read(account_t *account) {
     if (!is_start)
       account_log(account, LOG_INFO, ": \"%s\" %swas read.", c->file,
                   was_read ? "has changed and " : "");
-    if (ais_credential_exposed(c->secret) != NULL)
+    cure = ais_credential_exposed(c->secret);
+    if (cure != NULL)
       account_log(account, LOG_WARNING,
                   ": Any user of this host can read or write \"%s\": %s.",
-                  c->file, ais_credential_exposed(c->secret));
+                  c->file, cure);
     oddity = ais_credential_oddity(c->secret);
     if (oddity != NULL)
       account_log(account, LOG_WARNING, ": \"%s\": %s.", c->file, oddity);
