@@ -5,25 +5,15 @@ and the cure. collectd gives plugins no file and no line. All of them are run at
 @FILES@ is a directory of files, good and bad.
 """
 
-import concurrent.futures
+import pathlib
 import re
 from typing import NamedTuple
 
+import mistakes
 import pytest
 
-from harness import temp_dir
 from harness.collectd import Config, Refusal, refusal
 from harness.simulator import ACCOUNT
-
-HEX37 = "0123456789abcdef0123456789abcdef01234"
-WORD40 = "canaryCanary_-canary0123456789canary0123"
-
-FILES = {
-    "token": "canary-token\n", "key": "canary-key\n", "empty": "", "quoted": '"canary"\n', "env": "TOKEN=canary\n",
-    "bom": "\ufeffcanary\n", "bearer": "Bearer canary\n", "header": "Authorization: Bearer canary\n",
-    "lines": "canary\ncanary\n", "space": "canary \n", "json": '{"token":"canary"}', "crlf_lines": "canary\r\ncanary\r\n",
-    "global_key": HEX37, "zone_id": ACCOUNT, "an_api_token": WORD40, "open": "canary-token\n", "no_certificate": "canary\n",
-}
 
 ID = f'AccountID "{ACCOUNT}"'
 TOKEN = 'TokenFile "@FILES@/token"'
@@ -115,13 +105,13 @@ MISTAKES = {
     # the credential
     "no credential": wrong("", "The credential is missing. Add TokenFile, or Email and KeyFile; or APIURL", basis=(ID, INSTANCE)),
     "the API without a credential": wrong('APIURL "https://api.cloudflare.com/client/v4"', "APIURL is the API, without a credential. Add TokenFile", basis=(ID, INSTANCE)),
-    "the token for its file": wrong(f'TokenFile "{WORD40}"', "TokenFile has to be an absolute path, and not what is in the file", basis=(ID, URL, INSTANCE)),
-    "the token for its file, with a slash": wrong(f'TokenFile "/{WORD40}"', "its name looks like the API token itself; write that into a file", basis=(ID, URL, INSTANCE)),
+    "the token for its file": wrong(f'TokenFile "{mistakes.TOKEN}"', "TokenFile has to be an absolute path, and not what is in the file", basis=(ID, URL, INSTANCE)),
+    "the token for its file, with a slash": wrong(f'TokenFile "/{mistakes.TOKEN}"', "its name looks like the API token itself; write that into a file", basis=(ID, URL, INSTANCE)),
     "a token file that is missing": token("missing", "No such file or directory; check the path"),
     "a directory for a file": wrong('TokenFile "@FILES@"', "not a regular file; write the API token", basis=(ID, URL, INSTANCE)),
     "an empty file": token("empty", "empty; write the API token into it"),
     "quotes in the file": token("quoted", f"a quotation mark at offset 0; {ALONE}"),
-    "KEY=value": token("env", f'a "=", as in NAME=VALUE, at offset 5; {ALONE}'),
+    "KEY=value": token("short_env", f'a "=", as in NAME=VALUE, at offset 5; {ALONE}'),
     "a byte order mark": token("bom", f"a byte order mark at offset 0; {ALONE}"),
     "Bearer in front": token("bearer", f'begins with a header\'s name, or with "Bearer"; {ALONE}'),
     "a whole header": token("header", f'begins with a header\'s name, or with "Bearer"; {ALONE}'),
@@ -207,16 +197,10 @@ MISTAKES = {
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, Refusal]:
-    with temp_dir() as directory:
-        for name, content in FILES.items():
-            (directory / name).write_text(content, newline="")
-            (directory / name).chmod(0o644 if name == "open" else 0o600)
+    def ask(mistake: Mistake, directory: pathlib.Path) -> Refusal:
+        return refusal(Config(mistake.aisearch.replace("@FILES@", str(directory)), csv=False), directory)
 
-        def run(mistake: Mistake) -> Refusal:
-            return refusal(Config(mistake.aisearch.replace("@FILES@", str(directory)), csv=False), directory)
-
-        with concurrent.futures.ThreadPoolExecutor(4) as threads:
-            return dict(zip(MISTAKES, threads.map(run, MISTAKES.values())))
+    return mistakes.answers(MISTAKES, ask)
 
 
 def test_there_are_enough():

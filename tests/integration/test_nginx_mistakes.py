@@ -5,33 +5,17 @@ the cure. All of them are run at once, in threads.
 The line that the message has to name ends in "#!". @FILES@ is a directory of files, good and bad.
 """
 
-import concurrent.futures
 import pathlib
 import re
 from typing import NamedTuple
 
+import mistakes
 import pytest
 
-from harness import temp_dir
 from harness.nginx import Config, ConfigTest, Ports, config_test
 from harness.simulator import ACCOUNT
 
 PASS = "location /jobs/ { aisearch_pass docs; }"
-HEX37 = "0123456789abcdef0123456789abcdef01234"
-WORD40 = "canaryCanary_-canary0123456789canary0123"
-
-FILES = {
-    "token": b"canary-token\n", "key": b"canary-key\n", "empty": b"", "quoted": b'"canary"\n', "single": b"'canary'\n",
-    "env": b"CLOUDFLARE_API_TOKEN=canary\n", "export": b"export TOKEN=canary\n", "bom": b"\xef\xbb\xbfcanary\n",
-    "utf16": "\ufeffcanary\n".encode("utf-16-le"), "bearer": b"Bearer canary\n",
-    "header": b"Authorization: Bearer canary\n", "json": b'{"token":"canary"}', "placeholder": b"<canary>\n",
-    "variable": b"${CANARY}\n", "lines": b"canary\ncanary\n", "comment": b"# canary\ncanary\n", "space": b"canary \n",
-    "global_key": HEX37.encode(), "zone_id": ACCOUNT.encode(), "an_api_token": WORD40.encode(),
-    "pem": b"-----BEGIN PRIVATE KEY-----\ncanary\n", "no_certificate": b"canary\n", "colon": b"token:canary\n",
-    "crlf_lines": b"canary\r\ncanary\r\n", "open": b"canary-token\n",
-}
-
-
 class Mistake(NamedTuple):
     config: Config
     level: str  # emerg, or warn where it may still work
@@ -142,7 +126,7 @@ MISTAKES = {
     "a directory": token("", "not a regular file; write the API token into a file of its own"),
     "a missing file": token("missing", 'token file ".*/missing": No such file or directory; check the path'),
     "the token for its file": in_account("", "token file: no such file, and its name looks like the API token itself; write "
-                                         "that into a file, and give the name of the file", credential=f"token_file {WORD40}; #!"),
+                                         "that into a file, and give the name of the file", credential=f"token_file {mistakes.TOKEN}; #!"),
     "a file that all can read": token("open", r'any user .* can read or write ".*/open", .*"chmod 0600"', "warn"),
     "a global key for a token": token("global_key", "looks like an API key, not like a token; a key needs its email", "warn"),
     "an id for a token": token("zone_id", "looks like the id of an account or a zone; write the API token or key", "warn"),
@@ -293,17 +277,11 @@ MISTAKES = {
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, ConfigTest]:
-    with temp_dir() as directory:
-        for name, content in FILES.items():
-            (directory / name).write_bytes(content)
-            (directory / name).chmod(0o644 if name == "open" else 0o600)
+    def ask(mistake: Mistake, directory: pathlib.Path) -> ConfigTest:
+        parts = {part: getattr(mistake.config, part).replace("@FILES@", str(directory)) for part in ("http", "server")}
+        return config_test(Config(**parts), directory)
 
-        def run(mistake: Mistake) -> ConfigTest:
-            parts = {part: getattr(mistake.config, part).replace("@FILES@", str(directory)) for part in ("http", "server")}
-            return config_test(Config(**parts), directory)
-
-        with concurrent.futures.ThreadPoolExecutor(4) as threads:
-            return dict(zip(MISTAKES, threads.map(run, MISTAKES.values())))
+    return mistakes.answers(MISTAKES, ask)
 
 
 def test_there_are_a_hundred():

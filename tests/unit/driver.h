@@ -258,4 +258,18 @@ static inline struct ais_target target_of(const char *url)
     return target;
 }
 
+/* For a group of tests that need no more than the client. */
+static inline int client_set_up(void **state)
+{
+    (void) state;
+    return ais_client_global_init();
+}
+
+static inline int client_tear_down(void **state)
+{
+    (void) state;
+    ais_client_global_cleanup();
+    return 0;
+}
+
 #endif

@@ -4,13 +4,19 @@
 
 /* ---- failing and inconsistent lists ------------------------------------------------------------------------------ */
 
+/* 150 instances, which are watched: they take two pages. */
+static void know_two_pages(void)
+{
+    create_many(150);
+    round_of(2);
+    (void) changes();
+}
+
 /* An incomplete round removes nothing, however far it got; the instances that it has read are added. */
 static void test_a_round_that_fails(void **state)
 {
     (void) state;
-    create_many(150);
-    round_of(2);
-    (void) changes();
+    know_two_pages();
 
     create("new");
     world.instances[0] = world.instances[--world.ninstances]; /* i000 is gone, and the new one has its place */
@@ -116,9 +122,7 @@ static void test_a_list_that_was_short_for_a_moment(void **state)
 static void test_deleted_between_two_pages(void **state)
 {
     (void) state;
-    create_many(150);
-    round_of(2);
-    (void) changes();
+    know_two_pages();
 
     wait_for_round();
     assert_true(page());
@@ -136,9 +140,7 @@ static void test_deleted_between_two_pages(void **state)
 static void test_replaced_between_two_pages(void **state)
 {
     (void) state;
-    create_many(150);
-    round_of(2);
-    (void) changes();
+    know_two_pages();
 
     wait_for_round();
     assert_true(page());
@@ -169,9 +171,7 @@ static void test_created_between_two_pages(void **state)
 static void test_a_list_in_motion(void **state)
 {
     (void) state;
-    create_many(150);
-    round_of(2);
-    (void) changes();
+    know_two_pages();
 
     delete ("i001");
     create("new-1");
@@ -352,9 +352,7 @@ static void test_a_list_that_ignores_pages(void **state)
 static void test_totals_that_come_and_go(void **state)
 {
     (void) state;
-    create_many(150);
-    round_of(2);
-    (void) changes();
+    know_two_pages();
 
     delete ("i000");
     wait_for_round();

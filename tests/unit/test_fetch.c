@@ -23,67 +23,51 @@ static void expect_request(const char *request, const char *const *lines, size_t
     }
 }
 
-static void test_request(void **state)
+/* A request for path has exactly these lines, and the ones that each request has. */
+static void check_request(const struct ais_credential *cred, const char *path, const char *const *own, size_t n)
 {
     struct server *server = script_start(SCRIPT(OK));
     struct driver *driver = driver_new(NULL);
     struct ais_target target = target_at(server);
     struct result result;
     char host[64];
+    const char *lines[8] = {host, "User-Agent: aisearch-jobs/" AIS_VERSION, "Accept: application/json"};
+
+    assert_true(3 + n <= COUNT(lines));
+    memcpy(lines + 3, own, n * sizeof(*own));
+    snprintf(host, sizeof(host), "Host: 127.0.0.1:%d", server->port);
+    fetch_whole(driver, &result, &target, cred, path);
+    expect_ok(&result);
+    assert_int_equal(result.calls, 1);
+    expect_request(server_last(server), lines, 3 + n);
+    driver_free(driver);
+    server_stop(server);
+}
+
+static void test_request(void **state)
+{
     const char *lines[] = {
         "GET /client/v4/accounts/0/ai-search/instances/a/jobs?page=2&per_page=50 HTTP/1.1",
-        host,
-        "User-Agent: aisearch-jobs/" AIS_VERSION,
-        "Accept: application/json",
         "Authorization: Bearer " TOKEN,
     };
 
     (void) state;
-    snprintf(host, sizeof(host), "Host: 127.0.0.1:%d", server->port);
-    fetch_whole(driver, &result, &target, credential, "/accounts/0/ai-search/instances/a/jobs?page=2&per_page=50");
-    expect_ok(&result);
-    assert_int_equal(result.calls, 1);
-    expect_request(server_last(server), lines, COUNT(lines));
-    driver_free(driver);
-    server_stop(server);
+    check_request(credential, "/accounts/0/ai-search/instances/a/jobs?page=2&per_page=50", lines, COUNT(lines));
 }
 
 static void test_request_without_credential(void **state)
 {
-    struct server *server = script_start(SCRIPT(OK));
-    struct driver *driver = driver_new(NULL);
-    struct ais_target target = target_at(server);
-    struct result result;
-    char host[64];
-    const char *lines[] = {
-        "GET /client/v4/a/../b HTTP/1.1",
-        host,
-        "User-Agent: aisearch-jobs/" AIS_VERSION,
-        "Accept: application/json",
-    };
+    const char *lines[] = {"GET /client/v4/a/../b HTTP/1.1"};
 
     (void) state;
-    snprintf(host, sizeof(host), "Host: 127.0.0.1:%d", server->port);
-    fetch_whole(driver, &result, &target, NULL, "/a/../b");
-    expect_ok(&result);
-    expect_request(server_last(server), lines, COUNT(lines));
-    driver_free(driver);
-    server_stop(server);
+    check_request(NULL, "/a/../b", lines, COUNT(lines));
 }
 
 static void test_request_with_email_and_key(void **state)
 {
-    struct server *server = script_start(SCRIPT(OK));
-    struct driver *driver = driver_new(NULL);
-    struct ais_target target = target_at(server);
     struct ais_credential *key;
-    struct result result;
-    char host[64];
     const char *lines[] = {
         "GET /client/v4/x HTTP/1.1",
-        host,
-        "User-Agent: aisearch-jobs/" AIS_VERSION,
-        "Accept: application/json",
         "X-Auth-Email: user@example.com",
         "X-Auth-Key: " TOKEN,
     };
@@ -97,13 +81,8 @@ static void test_request_with_email_and_key(void **state)
     unlink(path_of("key"));
     assert_non_null(key);
 
-    snprintf(host, sizeof(host), "Host: 127.0.0.1:%d", server->port);
-    fetch_whole(driver, &result, &target, key, "/x");
+    check_request(key, "/x", lines, COUNT(lines));
     ais_credential_free(key);
-    expect_ok(&result);
-    expect_request(server_last(server), lines, COUNT(lines));
-    driver_free(driver);
-    server_stop(server);
 }
 
 static void test_unix_socket(void **state)

@@ -385,19 +385,6 @@ static void test_many(void **state)
     bench_stop(&bench);
 }
 
-static int set_up(void **state)
-{
-    (void) state;
-    return ais_client_global_init();
-}
-
-static int tear_down(void **state)
-{
-    (void) state;
-    ais_client_global_cleanup();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -415,5 +402,5 @@ int main(void)
         cmocka_unit_test(test_many),
     };
 
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, client_set_up, client_tear_down);
 }

@@ -9,19 +9,6 @@
 
 #define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-static int set_up(void **state)
-{
-    (void) state;
-    return ais_client_global_init();
-}
-
-static int tear_down(void **state)
-{
-    (void) state;
-    ais_client_global_cleanup();
-    return 0;
-}
-
 static void serve_ok(struct server *server, int fd, unsigned nth)
 {
     (void) nth;
@@ -315,5 +302,5 @@ int main(void)
         cmocka_unit_test(test_fetch_from_a_callback), cmocka_unit_test(test_no_descriptors),
     };
 
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, client_set_up, client_tear_down);
 }
