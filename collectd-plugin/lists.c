@@ -28,9 +28,9 @@
 struct list_s {
   request_t request;
   discovery_t discovery;
-  enum ais_kind
-      kind; /* AIS_INSTANCES; or AIS_NAMESPACES if the API no longer has a list
-               for the whole account: each namespace gets a list */
+  /* AIS_INSTANCES; or AIS_NAMESPACES if the API no longer has a list for the
+   * whole account: each namespace gets a list */
+  enum ais_kind kind;
   char namespace[64]; /* empty: the account's list */
   char label[96];     /* follows the account's name in log messages */
   bool discovers;     /* otherwise only for the data of named instances */
