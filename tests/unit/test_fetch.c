@@ -48,7 +48,7 @@ static void test_request(void **state)
 {
     const char *lines[] = {
         "GET /client/v4/accounts/0/ai-search/instances/a/jobs?page=2&per_page=50 HTTP/1.1",
-        "Authorization: Bearer " TOKEN,
+        ("Authorization: Bearer " TOKEN),
     };
 
     (void) state;
@@ -69,7 +69,7 @@ static void test_request_with_email_and_key(void **state)
     const char *lines[] = {
         "GET /client/v4/x HTTP/1.1",
         "X-Auth-Email: user@example.com",
-        "X-Auth-Key: " TOKEN,
+        ("X-Auth-Key: " TOKEN),
     };
     FILE *f = fopen(path_of("key"), "w");
 
