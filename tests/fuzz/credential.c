@@ -105,7 +105,9 @@ static struct ais_credential *load(const char *email, struct ais_error *err)
 static void check_credential(const struct ais_credential *cred, const char *email, struct ais_str content)
 {
     struct ais_credential *twin = load(email, NULL);
+    const char *oddity = ais_credential_oddity(cred);
 
+    MUST(oddity == NULL || oddity[0] != '\0');
     MUST(twin != NULL && ais_credential_equal(cred, twin));
     MUST(ais_credential_version(cred) != 0 && ais_credential_version(cred) == ais_credential_version(twin));
     MUST(ais_credential_seen(cred) == ais_credential_version(cred));
