@@ -234,7 +234,7 @@ test-page:
 	-scripts/install-deps page
 	@$(MAKE) --no-print-directory $(PARALLEL) nginx
 	@rm -rf $(BUILD)/results-page
-	@$(TEST_ENV) PYTHON='$(PYTHON)' PYTEST_JOBS=4 PYTEST_DIST=load PYTEST_MARK=page \
+	@$(TEST_ENV) PYTHON='$(PYTHON)' PYTEST_JOBS=6 PYTEST_DIST=load PYTEST_MARK=page \
 	    scripts/run-integration-tests $(BUILD)/results-page $(PYTEST_ARGS)
 
 # The tests of make check, with all code of this project built with sanitizers. Tests that run none of this code, or build
