@@ -239,12 +239,12 @@ test-page:
 
 # The tests of make check, with all code of this project built with sanitizers. Tests that run none of this code, or build
 # it themselves, are not repeated.
-NOT_SANITIZED = bench build documentation harness simulator
+NOT_SANITIZED = bench build documentation harness simulator*
 .PHONY: asan
 asan:
 	scripts/install-deps check
 	$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/asan SANITIZE=address,undefined \
-	    PYTEST_ARGS='$(NOT_SANITIZED:%=--ignore=tests/integration/test_%.py) $(PYTEST_ARGS)' test
+	    PYTEST_ARGS='$(NOT_SANITIZED:%=--ignore-glob=tests/integration/test_%.py) $(PYTEST_ARGS)' test
 
 # With ThreadSanitizer: the unit tests, and the plugin's callbacks in many threads for TSAN_TIME seconds.
 TSAN_TIME ?= 20
