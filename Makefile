@@ -239,7 +239,7 @@ test-page:
 
 # The tests of make check, with all code of this project built with sanitizers. Tests that run none of this code, or build
 # it themselves, are not repeated.
-NOT_SANITIZED = bench build documentation harness simulator*
+NOT_SANITIZED = bench build documentation harness simulator_*
 .PHONY: asan
 asan:
 	scripts/install-deps check
