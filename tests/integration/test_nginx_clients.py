@@ -118,6 +118,19 @@ def test_headers_of_the_access_phase_stay(nginx, simulator):
             status, "session=1", "Negotiate abc")
 
 
+def test_a_request_whose_body_comes_later_than_its_answer(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a"}, {"id": "b"}])
+    server = start(nginx, simulator)
+    with server.connect() as connection:
+        with gateway.held(simulator):
+            connection.send(net.format_request(target("a"), [("Content-Length", "10")]) + b"12345")
+            gateway.wait_for_requests(server, 1)
+            connection.send(b"67")
+        assert connection.read_response().json()["result"]["id"] == "a"
+        connection.send(b"890" + net.format_request(target("b")))
+        assert connection.read_response().json()["result"]["id"] == "b"
+
+
 # ---- words of the API -----------------------------------------------------------------------------------------------
 
 def test_no_variable_splits_a_header(nginx, simulator):

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import gateway
-from gateway import ACCESS_LOG, account
+from gateway import ACCESS_LOG, PLENTY, SERVER, account, error_of, job_target, start
 from harness import http2 as h2
-from harness import net, stall
-from test_nginx_lookup import PLENTY, SERVER, error_of, job_target
+from harness import PRELOAD, VALGRIND, net, stall
 
 BUSY = '{"success":false,"errors":[{"code":7000,"message":"busy"}],"messages":[],"result":null}'
 
@@ -273,3 +272,52 @@ def test_an_api_that_fails_altogether_is_passed_on(gate, certificates, status):
         assert {response.body for response in responses} == {BUSY.encode()}
         assert len(api.requests) == 3 * len(jobs)
         assert api.connections() <= 2 * len(jobs)
+
+
+def test_many_look_ups_on_one_http_2_connection_over_tls(edge, nginx, simulator, certificates):
+    jobs = [f"job-{n}" for n in range(30)]
+    simulator.instance("instances/docs", [{"id": job} for job in jobs])
+    server = nginx(http=account(simulator, f"trusted_certificate {certificates.ca_file};", api_url=edge.url()),
+                   server=SERVER)
+    assert server.get(job_target(jobs[0])).status == 200
+    responses = net.concurrent_gets(server.address, [job_target(job) for job in jobs])
+    assert [response.json()["result"]["id"] for response in responses] == jobs
+    seen = net.wait_until(lambda: len(found := edge.requests()) == len(jobs) and found, what="the edge's log")
+    assert {request["protocol"] for request in seen} == {"HTTP/2.0"}
+    assert len({request["connection"] for request in seen}) == 1
+
+
+def test_a_connection_to_the_api_that_died_while_idle_is_made_anew(nginx, simulator):
+    jobs = [f"job-{n}" for n in range(4)]
+    simulator.instance("instances/docs", [{"id": job} for job in jobs])
+    server = start(nginx, simulator, "retries 0;")
+    assert server.get(job_target(jobs[0])).status == 200
+    for job, reset in zip(jobs[1:3], (False, True)):
+        simulator.drop_connections(reset)
+        assert server.get(job_target(job)).status == 200
+    simulator.fault("/jobs/", reused=True, times=1, script=stall.close_at_once())
+    assert server.get(job_target(jobs[3])).status == 200
+    assert gateway.reported(server) == []
+
+
+def test_thousands_of_fetches_leave_nothing_behind(nginx, simulator):
+    simulator.job("instances/docs", "a", state="failed")
+    simulator.fault("/jobs/broken$", status=404, body="<html>")
+    server = start(nginx, simulator, http="aisearch_valid ended 0; aisearch_valid not_found 0; aisearch_valid error 0;",
+                   level="alert")
+    [worker] = server.workers()
+
+    def fetch(rounds):
+        for _ in range(rounds):
+            with server.connect() as connection:
+                for job in ("a", "missing", "broken") * 100:
+                    connection.request(job_target(job))
+        return net.rss(worker)
+
+    memory = fetch(2)
+    sockets = len(gateway.open_sockets(worker))
+    grown = fetch(4) - memory
+    assert simulator.count() == 1800
+    if not (PRELOAD or VALGRIND):  # these keep freed memory, to detect its use
+        assert grown < 500_000
+    net.wait_until(lambda: len(gateway.open_sockets(worker)) <= sockets, what="the connections to be closed")

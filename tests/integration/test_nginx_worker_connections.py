@@ -9,7 +9,8 @@ import termios
 
 import pytest
 
-from gateway import account
+import gateway
+from gateway import SERVER, account, error_of, job_target, start
 from harness import ROOT, net
 
 CONNECTIONS = 40  # of the worker
@@ -63,3 +64,27 @@ def test_connections_that_a_worker_keeps(nginx, simulator, certificates, bundles
 def test_they_are_documented():
     manual = " ".join((ROOT / "docs/nginx.md").read_text().split())
     assert re.search(r"keeps two of its `worker_connections` .*, and one more for each further `trusted_certificate`", manual)
+
+
+def test_out_of_connections_some_look_ups_fail_and_none_for_long(nginx, simulator):
+    jobs = [f"job-{n}" for n in range(12)]
+    simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in jobs])
+    simulator.fault("/jobs/", times=len(jobs), delay=1)
+    server = start(nginx, simulator, server=SERVER + "location /there { return 204; }", connections=20)
+    server.allow_log("worker_connections are not enough")
+
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in jobs]
+        for client, job in zip(clients, jobs):  # none is idle, so nginx does not close any to reuse it
+            client.send(f"GET {job_target(job)} HTTP/1.1\r\nHost: localhost\r\n".encode())
+        assert server.get("/there").status == 204  # and all requests have been read
+        for client in clients:
+            client.send(b"\r\n")
+        answered = [client.read_response() for client in clients]
+    failed = [response for response in answered if response.status != 200]
+    assert 0 < len(failed) < len(answered)
+    for response in failed:
+        assert (response.status, error_of(response)["code"], response.header("Retry-After")) == (503, 503, "2")
+    logged = gateway.lookups(server, len(answered))
+    assert [entry["error"] for entry in logged].count("internal") == len(failed)
+    assert [server.get(job_target(job)).status for job in jobs] == [200] * len(jobs)
