@@ -150,7 +150,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_configuration(tmp, wrong):
+def test_invalid_configuration(tmp, wrong):
     """collectd -T logs the reason and fails. Without -T, collectd starts."""
     aisearch, message = WRONG[wrong]
     files = {"TOKEN": "s3cret-token", "EMPTY": "", "TWO": "s3cret-token\nline", "NOCERT": "no certificate"}
@@ -166,7 +166,7 @@ def test_wrong_configuration(tmp, wrong):
     assert "s3cret" not in refused.log
 
 
-def test_a_wrong_block_costs_that_block_alone(simulator, collectd):
+def test_invalid_block_does_not_affect_others(simulator, collectd):
     """If two conflict, the first is used. Conditions of a refused one do not end by that."""
     for name in ("handbook", "wiki"):
         simulator.instance(f"instances/{name}", [{"id": "a", "state": "running"}])
@@ -204,7 +204,7 @@ def test_a_wrong_block_costs_that_block_alone(simulator, collectd):
     assert len(daemon.notifications()) == 3
 
 
-def test_all_that_is_wrong_in_a_block_is_said(tmp):
+def test_all_errors_of_a_block_are_logged(tmp):
     """All errors are logged, not only the first, and each message names its block."""
     wrong = block('Bugdet 300 300\nTimeout 0\nTimeout 1\n<Instance "x">\nJob "a b"\nJobs "a"\n</Instance>\nCACert "ca.pem"')
     refused = refusal(Config(wrong), tmp)
@@ -215,14 +215,14 @@ def test_all_that_is_wrong_in_a_block_is_said(tmp):
         assert len(re.findall(rf'aisearch plugin: Account "docs"{message}', refused.log)) == 1, message
 
 
-def test_nothing_that_is_right(simulator, collectd):
+def test_no_valid_account(simulator, collectd):
     """Without any valid account, collectd continues with its other plugins."""
     daemon = collectd(block(VALID.replace("TokenFile", "TokenFiel")), extra="LoadPlugin uptime")
     assert daemon.log_lines("`TokenFiel' is not known") and daemon.log_lines("No account is left")
     net.wait_until(lambda: len(daemon.series("uptime", "uptime")) >= 2, 10)
 
 
-def test_token_in_the_place_of_its_file(tmp):
+def test_token_instead_of_its_file(tmp):
     refused = refusal(Config(block(THROUGH + 'TokenFile "s3cret-token"')), tmp)
     assert refused.status == 1
     assert "TokenFile has to be an absolute path" in refused.log and "s3cret" not in refused.log
@@ -243,7 +243,7 @@ def test_two_plugin_blocks(simulator, collectd):
     daemon.wait_report("more", has("more-handbook/gauge-state"))
 
 
-def test_options_that_are_gone(simulator, collectd):
+def test_removed_options_have_no_effect(simulator, collectd):
     """Each option is accepted, with one warning that it has no effect."""
     simulator.instance("instances/handbook")
     gone = ("MaxStreams 7", "ReportJobs true", "ReportSource true")
@@ -253,12 +253,12 @@ def test_options_that_are_gone(simulator, collectd):
         assert len(daemon.log_lines(rf'\[warning\] .*"docs": {option.split()[0]} has no effect any more\. Remove it')) == 1
 
 
-def test_an_account_id_that_was_not_copied_whole(simulator, collectd):
+def test_incomplete_account_id(simulator, collectd):
     daemon = collectd(account(simulator, 'Instance "handbook"').replace(ACCOUNT, ACCOUNT[:-1]))
     daemon.wait_log(r'Account "docs": AccountID ".*" has 31 digits instead of 32, so the API will refuse it\. Copy')
 
 
-def test_timeout_that_outlives_the_interval(simulator, collectd):
+def test_timeout_longer_than_the_interval(simulator, collectd):
     simulator.instance("instances/handbook")
     simulator.fault(delay=10 * INTERVAL)
     options = f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"\nTimeout 60000'

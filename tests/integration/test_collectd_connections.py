@@ -15,7 +15,7 @@ from reports import OF_JOBS, account, asked, check_rolling, errors, has, many, n
 
 # ---- requests -------------------------------------------------------------------------------------------------------
 
-def test_request_carries_what_it_needs(simulator, collectd):
+def test_headers_of_a_request(simulator, collectd):
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
     daemon = collectd(account(simulator, 'Instance "handbook"'))
     daemon.wait_report("docs", has("docs-handbook/gauge-state"))
@@ -26,7 +26,7 @@ def test_request_carries_what_it_needs(simulator, collectd):
     assert re.fullmatch(r"aisearch-jobs/[0-9.]+", request.header("user-agent"))
 
 
-def test_no_credential_needed_over_a_unix_socket(simulator, collectd):
+def test_no_credential_is_required_over_a_unix_socket(simulator, collectd):
     """As through nginx on this host; here no credential is added, so the API refuses the request."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
     options = f'APIURL "http://localhost{simulator.base}"\nUnixSocket "{simulator.unix}"'
@@ -68,7 +68,7 @@ def test_tls(simulator, edge, certificates, collectd):
     assert len({request["connection"] for request in seen}) == 1
 
 
-def test_certificates_that_are_not_there_yet(simulator, edge, certificates, collectd, tmp):
+def test_certificates_that_do_not_exist_yet(simulator, edge, certificates, collectd, tmp):
     """An error, and no lookup succeeds until the file exists."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     path = tmp / "ca.pem"
@@ -109,7 +109,7 @@ def test_through_a_forward_proxy(simulator, edge, certificates, collectd):
         daemon.stop()
 
 
-def test_plain_http_behind_https(simulator, collectd):
+def test_https_url_of_a_plain_http_server(simulator, collectd):
     """The peer does not use TLS."""
     options = f'TokenFile "{simulator.token_file}"\nAPIURL "https://127.0.0.1:{simulator.port}"'
     daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
@@ -143,7 +143,7 @@ def test_through_nginx(simulator, nginx, collectd):
 
 
 @pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
-def test_hits_of_nginx_do_not_count(simulator, nginx, collectd):
+def test_cache_hits_of_nginx_do_not_use_the_budget(simulator, nginx, collectd):
     """Cached responses are read in every interval; only responses that nginx must fetch count."""
     interval = 2 * INTERVAL
     names = many(simulator, 6)
@@ -170,7 +170,7 @@ def test_hits_of_nginx_do_not_count(simulator, nginx, collectd):
 
 
 @pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
-def test_through_nginx_that_is_gone(simulator, nginx, collectd):
+def test_through_nginx_that_has_stopped(simulator, nginx, collectd):
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
     proxy = nginx(
         http=f"""aisearch_account docs {{

@@ -10,7 +10,7 @@ from reports import account, errors, has, of_lists, steps
 
 
 @pytest.mark.parametrize("intervals", (1.25, 25), ids=("they time out", "they are under way"))
-def test_silent_apis_hold_up_nobody(simulator, tmp, collectd, intervals):
+def test_silent_apis_do_not_delay_other_plugins(simulator, tmp, collectd, intervals):
     """Five accounts whose API never responds: other plugins keep their interval, and collectd stops at once on SIGTERM."""
     simulator.instance("instances/handbook")
     simulator.fault(script=stall.no_body())
@@ -88,7 +88,7 @@ def test_read_once_with_a_fault(simulator, tmp):
     assert daemon.notifications() == []
 
 
-def test_nothing_is_left_open(simulator, collectd):
+def test_no_descriptors_are_left_open(simulator, collectd):
     """The open descriptors stay the same in each round, failed or not."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "none"'))

@@ -61,7 +61,7 @@ def test_failing_instances(simulator, collectd):
         assert lines[1].endswith(f"[info] {what}can be read again.")
 
 
-def test_log_tells_each_change_of_a_fault_once(simulator, collectd):
+def test_each_change_of_a_fault_is_logged_once(simulator, collectd):
     simulator.instance("instances/handbook", [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\n</Instance>', pacing=AT_LEISURE))
     report = daemon.wait_report("docs", has("docs/errors-server"))
@@ -94,7 +94,7 @@ def test_log_of_an_outage_is_short(simulator, collectd):
     net.wait_until(lambda: len(daemon.log_lines("can be read again")) >= named(), timeout=30 * INTERVAL)
 
 
-def test_missing_job_is_not_another_ones_affair(simulator, collectd):
+def test_missing_job_does_not_affect_others(simulator, collectd):
     simulator.instance("instances/handbook", [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\nJob "b"\n</Instance>'))
     report = daemon.wait_report("docs", has("docs-handbook/gauge-state-a"))
@@ -102,7 +102,7 @@ def test_missing_job_is_not_another_ones_affair(simulator, collectd):
     daemon.wait_log(r'Job "b": cannot be read: the API answers 404: job_not_found \(code 7021\)$')
 
 
-def test_answer_about_another_job_is_refused(simulator, collectd):
+def test_response_for_another_job_is_rejected(simulator, collectd):
     simulator.instance("instances/handbook", [{"id": "a", "state": "running", "extra": {"id": "b"}}])
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\n</Instance>'))
     report = daemon.wait_report("docs", lambda r: r["docs/errors-body"] > 0)

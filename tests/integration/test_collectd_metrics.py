@@ -72,7 +72,7 @@ def test_pinned_job_in_each_state(simulator, collectd):
     assert simulator.count(r"/jobs(\?|$)") == 0, "pinned jobs need no list"
 
 
-def test_list_counts_and_finds_the_newest(simulator, collectd):
+def test_counts_and_newest_job_of_a_list(simulator, collectd):
     """The newest job is the one that started last, whatever the order of the list."""
     old = [{"id": f"s{n}", "state": "succeeded", "starts_in": -1000 - n, "ends_in": -500 - n} for n in range(20)]
     failed = [{"id": f"f{n}", "state": "failed", "starts_in": -5000, "ends_in": -4000} for n in range(7)]
@@ -121,7 +121,7 @@ def test_life_of_a_job(simulator, collectd):
     assert not has("docs-handbook/duration-since_success")(daemon.next_report("docs")), "there was none yet"
 
 
-def test_both_forms_of_time(simulator, collectd):
+def test_time_formats(simulator, collectd):
     forms = ("rfc3339", "fraction", "offset", "plain")
     simulator.instance("instances/handbook", [
         {"id": form, "state": "succeeded", "starts_in": -700, "ends_in": -600, "times": form} for form in forms])
@@ -181,7 +181,7 @@ def test_http_requests_and_response_time(simulator, collectd):
     assert last["docs/http_requests"] in range(simulator.count() - 6, simulator.count() + 1)
 
 
-def test_repeats_are_counted(simulator, collectd):
+def test_retries_are_counted(simulator, collectd):
     """Server errors are retried within the lookup: two requests, no error."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     simulator.fault(status=503, times=1)
@@ -223,7 +223,7 @@ def test_longest_names(simulator, collectd):
     assert report[f"{name}-{instance}@{namespace}/duration-last_seen-{job}"] == near(5, 8)
 
 
-def test_accounts_are_apart(simulator, collectd):
+def test_accounts_are_independent(simulator, collectd):
     """Each account has its own credential, counters and report interval."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
     by_key = f'Email "{simulator.email}"\nKeyFile "{simulator.key_file}"\nAPIURL "{simulator.url}/"'
@@ -239,7 +239,7 @@ def test_accounts_are_apart(simulator, collectd):
 
 # ---- report times ---------------------------------------------------------------------------------------------------
 
-def test_values_of_many_are_spread_over_the_interval(simulator, collectd):
+def test_reports_of_many_instances_are_spread_over_the_interval(simulator, collectd):
     """Each report has its place in every interval, and all values have the plugin's interval."""
     names = many(simulator, 160)
     interval = 8 * max(0.1, INTERVAL / 4)

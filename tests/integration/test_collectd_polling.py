@@ -25,7 +25,7 @@ def test_interval_is_kept(simulator, collectd):
     assert steps(asked) == pytest.approx([INTERVAL] * (len(asked) - 1), abs=0.5 * INTERVAL)
 
 
-def test_all_in_flight_together(simulator, collectd):
+def test_requests_are_sent_concurrently(simulator, collectd):
     """After the first response, a round takes as long as one response, however many instances there are."""
     jobs = [f"j{n}" for n in range(30)]
     simulator.instance("instances/handbook", [{"id": job, "state": "queued"} for job in jobs])
@@ -39,7 +39,7 @@ def test_all_in_flight_together(simulator, collectd):
     assert first.ended < min(request.began for request in others)
 
 
-def test_look_ups_are_not_doubled(simulator, collectd):
+def test_slow_lookups_are_not_repeated(simulator, collectd):
     """The plugin waits up to Timeout for a slow response before it repeats the request."""
     simulator.instance("instances/handbook")
     simulator.fault(delay=0.7 * INTERVAL)
@@ -49,7 +49,7 @@ def test_look_ups_are_not_doubled(simulator, collectd):
     assert all(later.began > earlier.ended for earlier, later in itertools.pairwise(requests[:-1]))
 
 
-def test_no_more_under_way_than_connections(simulator, collectd):
+def test_number_of_concurrent_requests_is_limited(simulator, collectd):
     jobs = [f"j{n}" for n in range(50)]
     simulator.instance("instances/handbook", [{"id": job, "state": "queued"} for job in jobs])
     simulator.fault(delay=0.3 * INTERVAL)
@@ -63,7 +63,7 @@ def asked_about(simulator, name: str) -> list[float]:
     return sorted(request.began for request in simulator.requests(f"/{name}/"))
 
 
-def test_active_ones_are_looked_at_more_often(simulator, collectd):
+def test_active_instances_are_polled_more_often(simulator, collectd):
     """Idle instances are looked up less and less often, and more often again after a change."""
     for name, state in (("busy", "running"), ("idle", "succeeded")):
         simulator.instance(f"instances/{name}", [{"id": "a", "state": state}])
@@ -85,7 +85,7 @@ def test_active_ones_are_looked_at_more_often(simulator, collectd):
     assert max(steps(asked_about(simulator, "idle"))[-3:]) < 3 * INTERVAL * SLOWNESS
 
 
-def test_ended_jobs_are_asked_for_once(simulator, collectd):
+def test_ended_jobs_are_requested_once(simulator, collectd):
     """They never change again: their values are still reported, without any request."""
     simulator.instance("instances/handbook", [{"id": "e", "state": "failed"}, {"id": "r", "state": "running"}])
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "e"\nJob "r"\n</Instance>'))
@@ -186,7 +186,7 @@ def test_accounts_of_one_credential_share_their_budgets(simulator, collectd):
         'docs"']
 
 
-def test_repeats_spend_the_budget(simulator, collectd):
+def test_retries_use_the_budget(simulator, collectd):
     """Even if no calls are left for others: lookups without a call wait, and do not fail."""
     names = many(simulator, 4)
     simulator.fault("/i0/", status=500, body="no")
@@ -201,7 +201,7 @@ def test_repeats_spend_the_budget(simulator, collectd):
 
 
 @pytest.mark.parametrize("status", (429, 503))
-def test_api_that_wants_no_calls(simulator, collectd, status):
+def test_retry_after_stops_all_lookups(simulator, collectd, status):
     """Retry-After stops all lookups of the account; those that did not fail are still reported."""
     names = many(simulator, 3)
     wait = max(3, round(2 * PACE))
@@ -223,7 +223,7 @@ def test_api_that_wants_no_calls(simulator, collectd, status):
     assert len(daemon.log_lines(rf'"i1": cannot be read: .*; no calls for the next {wait} s$')) == 1
 
 
-def test_api_that_says_what_is_left(simulator, collectd):
+def test_limit_headers_of_the_api_are_obeyed(simulator, collectd):
     """The API's limit is below the budget: the plugin obeys it before exceeding it."""
     names = many(simulator, 3)
     simulator.limit(10, 60)

@@ -118,7 +118,7 @@ def test_headers_of_the_access_phase_stay(nginx, simulator):
             status, "session=1", "Negotiate abc")
 
 
-def test_a_request_whose_body_comes_later_than_its_answer(nginx, simulator):
+def test_request_body_that_arrives_after_the_response(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a"}, {"id": "b"}])
     server = start(nginx, simulator)
     with server.connect() as connection:

@@ -28,7 +28,7 @@ def test_requests_for_one_entry_wait_for_one_fetch(nginx, simulator):
     assert all(float(entry["fetch_time"]) >= 0 for entry in logged)
 
 
-def test_a_fetch_that_outlasts_the_lease_of_its_worker_is_the_only_one(nginx, simulator):
+def test_fetch_longer_than_a_lease_is_not_repeated(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     simulator.fault("/jobs/a$", times=1, delay=2.7)
     server = start(nginx, simulator, workers=2)
@@ -41,7 +41,7 @@ def test_a_fetch_that_outlasts_the_lease_of_its_worker_is_the_only_one(nginx, si
     assert simulator.count() == 1
 
 
-def test_the_answer_wakes_those_who_wait_in_other_workers(nginx, simulator):
+def test_response_wakes_waiting_requests_in_other_workers(nginx, simulator):
     jobs = [f"job-{n}" for n in range(15)]
     simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in jobs])
     server = start(nginx, simulator, workers=2)
@@ -63,7 +63,7 @@ def test_the_answer_wakes_those_who_wait_in_other_workers(nginx, simulator):
 
 
 @pytest.mark.parametrize("valid", ["aisearch_valid active 1h;", "aisearch_valid active 0;"])
-def test_many_cold_requests_for_one_entry_over_four_workers_cost_one_call(nginx, simulator, valid):
+def test_many_cold_requests_in_four_workers_cause_one_call(nginx, simulator, valid):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, http=valid, workers=4)
     clients = [server.connect(30) for _ in range(400)]
@@ -84,7 +84,7 @@ def test_many_cold_requests_for_one_entry_over_four_workers_cost_one_call(nginx,
     assert len({entry["pid"] for entry in gateway.lookups(server, len(clients))}) > 1
 
 
-def test_many_requests_for_many_entries_at_once_cost_one_call_each(nginx, simulator):
+def test_concurrent_requests_for_many_entries_cause_one_call_each(nginx, simulator):
     jobs = [f"job-{n}" for n in range(60)]
     simulator.instance("instances/docs", [{"id": job, "state": "succeeded"} for job in jobs])
     server = start(nginx, simulator, workers=4)
@@ -97,7 +97,7 @@ def test_many_requests_for_many_entries_at_once_cost_one_call_each(nginx, simula
 # Clients and workers that disappear.
 
 
-def test_a_client_that_goes_away_neither_cancels_nor_leaks(nginx, simulator):
+def test_client_that_goes_away_does_not_cancel_the_fetch(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a", "state": "failed"}, {"id": "b", "state": "failed"}])
     server = start(nginx, simulator)
     [worker] = server.workers()
@@ -118,7 +118,7 @@ def test_a_client_that_goes_away_neither_cancels_nor_leaks(nginx, simulator):
     net.wait_until(lambda: len(gateway.open_sockets(worker)) <= before, what="the sockets to be closed")
 
 
-def test_those_who_stay_are_answered_when_the_first_goes_away(nginx, simulator):
+def test_other_clients_are_answered_when_the_first_goes_away(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     server = start(nginx, simulator, workers=2)
     with gateway.connections(server) as workers, server.connect() as third:
@@ -133,7 +133,7 @@ def test_those_who_stay_are_answered_when_the_first_goes_away(nginx, simulator):
     assert simulator.count() == 1
 
 
-def test_a_killed_leader_is_succeeded_by_another_worker(nginx, simulator):
+def test_another_worker_replaces_a_killed_leader(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     simulator.fault("/jobs/a$", times=1, delay=60)
     server = start(nginx, simulator, workers=3)

@@ -274,7 +274,7 @@ def test_an_api_that_fails_altogether_is_passed_on(gate, certificates, status):
         assert api.connections() <= 2 * len(jobs)
 
 
-def test_many_look_ups_on_one_http_2_connection_over_tls(edge, nginx, simulator, certificates):
+def test_many_lookups_use_one_http_2_connection_over_tls(edge, nginx, simulator, certificates):
     jobs = [f"job-{n}" for n in range(30)]
     simulator.instance("instances/docs", [{"id": job} for job in jobs])
     server = nginx(http=account(simulator, f"trusted_certificate {certificates.ca_file};", api_url=edge.url()),
@@ -287,7 +287,7 @@ def test_many_look_ups_on_one_http_2_connection_over_tls(edge, nginx, simulator,
     assert len({request["connection"] for request in seen}) == 1
 
 
-def test_a_connection_to_the_api_that_died_while_idle_is_made_anew(nginx, simulator):
+def test_connection_that_died_while_idle_is_replaced(nginx, simulator):
     jobs = [f"job-{n}" for n in range(4)]
     simulator.instance("instances/docs", [{"id": job} for job in jobs])
     server = start(nginx, simulator, "retries 0;")
@@ -300,7 +300,7 @@ def test_a_connection_to_the_api_that_died_while_idle_is_made_anew(nginx, simula
     assert gateway.reported(server) == []
 
 
-def test_thousands_of_fetches_leave_nothing_behind(nginx, simulator):
+def test_thousands_of_fetches_leak_nothing(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     simulator.fault("/jobs/broken$", status=404, body="<html>")
     server = start(nginx, simulator, http="aisearch_valid ended 0; aisearch_valid not_found 0; aisearch_valid error 0;",

@@ -56,7 +56,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_told_in_an_envelope_logged_once_and_cached_for_a_moment(nginx, simulator, name):
+def test_failure_is_sent_in_an_envelope_logged_once_and_cached_briefly(nginx, simulator, name):
     fault, status, error, calls = FAILURES[name]
     simulator.job("instances/docs", "a")
     simulator.fault("/jobs/a$", **fault)
@@ -87,7 +87,7 @@ def test_a_failure_is_told_in_an_envelope_logged_once_and_cached_for_a_moment(ng
     (503, envelope(7017, "unable_to_connect_to_ai_search"), 3),
     (505, envelope(7001), 1),
 ])
-def test_a_failure_with_an_envelope_is_passed_on(nginx, simulator, status, body, calls):
+def test_failure_with_an_envelope_is_passed_on(nginx, simulator, status, body, calls):
     simulator.fault("/jobs/a$", **faulty(status, body))
     server = start(nginx, simulator, http="aisearch_valid error 1m;")
     for cache in ("MISS", "HIT"):
@@ -101,7 +101,7 @@ def test_a_failure_with_an_envelope_is_passed_on(nginx, simulator, status, body,
 
 
 @pytest.mark.parametrize("status, code", [(400, 7400), (403, 9110), (409, 7021), (422, 7004)])
-def test_a_refusal_of_the_api_is_passed_on_and_remembered_for_a_moment(nginx, simulator, status, code):
+def test_refusal_of_the_api_is_passed_on_and_cached_briefly(nginx, simulator, status, code):
     body = envelope(code, "no")
     simulator.fault("/jobs/a$", **faulty(status, body))
     server = start(nginx, simulator, http="aisearch_valid error 1m;")
@@ -115,7 +115,7 @@ def test_a_refusal_of_the_api_is_passed_on_and_remembered_for_a_moment(nginx, si
     assert gateway.reported(server) == []
 
 
-def test_the_wrong_token_is_the_operators_fault(nginx, simulator):
+def test_wrong_token_is_502(nginx, simulator):
     wrong = simulator.token_file.with_name("wrong.token")
     wrong.write_text("wrong-token\n", encoding="ascii")
     server = nginx(http=account(simulator, credential=f"token_file {wrong};") + ACCESS_LOG, server=SERVER)
@@ -125,7 +125,7 @@ def test_the_wrong_token_is_the_operators_fault(nginx, simulator):
     assert gateway.lookups(server, 1)[0]["error"] == "credential"
 
 
-def test_after_429_nobody_asks_until_the_api_said_so(nginx, simulator):
+def test_429_stops_calls_until_retry_after(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a"}])
     simulator.fault("/jobs/a$", **faulty(429, envelope(10429), ["Retry-After", "120"]))
     server = start(nginx, simulator)
@@ -136,7 +136,7 @@ def test_after_429_nobody_asks_until_the_api_said_so(nginx, simulator):
     assert simulator.count() == 1
 
 
-def test_a_try_that_succeeds_is_all_that_counts(nginx, simulator):
+def test_successful_retry_is_not_an_error(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     simulator.fault("/jobs/a$", times=2, **faulty(503))
     server = start(nginx, simulator, "retries 2;")
@@ -146,14 +146,14 @@ def test_a_try_that_succeeds_is_all_that_counts(nginx, simulator):
     assert gateway.lookups(server, 1)[0]["error"] == ""
 
 
-def test_retries_may_be_off(nginx, simulator):
+def test_retries_can_be_disabled(nginx, simulator):
     simulator.fault("/jobs/a$", **faulty(503))
     server = start(nginx, simulator, "retries 0;")
     assert (server.get(job_target()).status, simulator.count()) == (502, 1)
 
 
 @pytest.mark.parametrize("fault", [{"delay": 60}, {"body_delay": 60}, {"script": stall.half_headers()}])
-def test_a_timeout_is_504(nginx, simulator, fault):
+def test_timeout_is_504(nginx, simulator, fault):
     simulator.job("instances/docs", "a")
     simulator.fault("/jobs/a$", **fault)
     server = start(nginx, simulator, "timeout 700ms;")
@@ -165,7 +165,7 @@ def test_a_timeout_is_504(nginx, simulator, fault):
     assert gateway.lookups(server, 1)[0]["error"] == "timeout"
 
 
-def test_nobody_listens(nginx, simulator):
+def test_api_that_does_not_listen(nginx, simulator):
     with stall.refusing() as (host, port):
         server = nginx(http=account(simulator, "retries 1;", api_url=f"http://{host}:{port}/client/v4") + ACCESS_LOG,
                        server=SERVER)
@@ -175,7 +175,7 @@ def test_nobody_listens(nginx, simulator):
 
 
 @pytest.mark.parametrize("kind", ["wrong_host", "expired", "self_signed", "old_tls"])
-def test_an_api_that_cannot_be_verified_gets_no_request(nginx, simulator, edge, certificates, kind):
+def test_unverified_api_receives_no_request(nginx, simulator, edge, certificates, kind):
     server = nginx(http=ACCESS_LOG + account(simulator, f"trusted_certificate {certificates.ca_file};",
                                              api_url=edge.url(kind)), server=SERVER)
     response = server.get(job_target())
@@ -184,7 +184,7 @@ def test_an_api_that_cannot_be_verified_gets_no_request(nginx, simulator, edge, 
     assert edge.requests() == [] and simulator.count() == 0
 
 
-def test_a_failure_is_forgotten_after_its_lifetime(nginx, simulator):
+def test_failure_is_fetched_again_after_its_lifetime(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     simulator.fault("/jobs/a$", times=1, **faulty(404))
     server = start(nginx, simulator, http="aisearch_valid error 1s;")

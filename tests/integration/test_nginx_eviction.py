@@ -288,7 +288,7 @@ def test_killed_workers_leave_a_cache_that_works(nginx, simulator):
 # The smallest zone.
 
 
-def test_a_small_zone_drops_what_was_not_used_for_the_longest_time(nginx, simulator):
+def test_small_zone_evicts_the_least_recently_used_entries(nginx, simulator):
     simulator.freeze()
     jobs = [f"job-{n}" for n in range(300)]
     simulator.instance("instances/docs", [{"id": job, "state": "failed", "description": job * (n % 70)}

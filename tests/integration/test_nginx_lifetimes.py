@@ -34,7 +34,7 @@ def test_miss_hit_and_expired(nginx, simulator):
     assert [entry["cache_status"] for entry in logged[2:] if entry["cache_status"] != "HIT"] == ["EXPIRED"]
 
 
-def test_age_grows_while_cache_control_tells_the_whole_lifetime(nginx, simulator):
+def test_age_grows_while_max_age_is_constant(nginx, simulator):
     simulator.job("instances/docs", "a", state="succeeded")
     server = start(nginx, simulator)
     first = server.get(job_target())
@@ -81,7 +81,7 @@ def test_an_entry_newer_than_the_clock_of_a_busy_worker_is_fresh(nginx, simulato
     (7002, "ai_search_not_found", "instances/other/jobs"),
     (7063, "namespace_not_found", "namespaces/nowhere/instances/docs/jobs/a"),
 ])
-def test_what_the_api_does_not_find_is_cached(nginx, simulator, code, message, target):
+def test_not_found_is_cached(nginx, simulator, code, message, target):
     simulator.instance("instances/docs")
     server = start(nginx, simulator)
     for cache in ("MISS", "HIT"):
@@ -101,7 +101,7 @@ def lifetimes(server, location):
     return [max_age(server.get(location + target)) for target in EVERY_CLASS]
 
 
-def test_lifetime_of_each_class_by_each_location_on_the_same_entries(nginx, simulator):
+def test_lifetimes_of_each_class_in_each_location(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "running", "state": "queued"}, {"id": "ended", "state": "failed"},
                                           {"id": "unseen", "state": "failed"}])
     server = start(nginx, simulator, http="""
@@ -165,7 +165,7 @@ def test_lifetime_of_an_active_job_grows_with_its_age(nginx, simulator):
         10, 12, 10]
 
 
-def test_a_lifetime_of_zero_asks_each_time(nginx, simulator):
+def test_lifetime_of_zero_causes_a_fetch_each_time(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     server = start(nginx, simulator, server="""
         location / { aisearch_pass docs; aisearch_valid ended 0; aisearch_valid not_found 0; }

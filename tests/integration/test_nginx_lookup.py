@@ -16,7 +16,7 @@ OTHER_ACCOUNT = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.mark.parametrize("instance", GENERATIONS)
-def test_every_way_to_name_a_resource_gives_the_same_answer_from_one_entry(nginx, simulator, instance):
+def test_all_forms_of_a_resource_share_one_entry(nginx, simulator, instance):
     simulator.freeze()
     simulator.instance(instance, [{"id": "a", "state": "running"}, {"id": "b", "state": "failed"}])
     server = start(nginx, simulator, server="""
@@ -40,7 +40,7 @@ def test_every_way_to_name_a_resource_gives_the_same_answer_from_one_entry(nginx
         assert (request.method, request.target) == ("GET", simulator.path(instance, job, logs) + page)
 
 
-def test_a_resource_may_be_written_out(nginx, simulator):
+def test_resource_as_an_argument_of_aisearch_pass(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a"}])
     server = start(nginx, simulator, server="location = /job { aisearch_pass docs instances/docs/jobs/a; }")
     assert server.get("/job?page=3").json()["result"]["id"] == "a"
@@ -57,7 +57,7 @@ def test_email_and_key(nginx, simulator):
 
 
 @pytest.mark.parametrize("url", ["url", "unix_url"])
-def test_api_on_tcp_or_on_a_unix_socket_one_connection_for_many_fetches(nginx, simulator, url):
+def test_many_fetches_use_one_connection(nginx, simulator, url):
     jobs = [f"job-{n}" for n in range(20)]
     simulator.instance("instances/docs", [{"id": job} for job in jobs])
     if url == "unix_url":
@@ -67,7 +67,7 @@ def test_api_on_tcp_or_on_a_unix_socket_one_connection_for_many_fetches(nginx, s
     assert len({request.connection for request in simulator.requests()}) == 1
 
 
-def test_page_and_per_page_go_through_and_nothing_else(nginx, simulator):
+def test_only_page_and_per_page_are_passed_on(nginx, simulator):
     simulator.instance("instances/docs", [{"id": f"job-{n}"} for n in range(7)])
     server = start(nginx, simulator)
     base = simulator.path("instances/docs")
@@ -97,7 +97,7 @@ def test_page_and_per_page_go_through_and_nothing_else(nginx, simulator):
     ]
 
 
-def test_instances_are_listed_through_the_cache(nginx, simulator):
+def test_lists_of_instances_are_cached(nginx, simulator):
     simulator.instance("instances/docs", paused=True)
     simulator.instance("namespaces/team/instances/handbook", [{"id": "a", "state": "running"}])
     server = start(nginx, simulator, http="aisearch_valid list 100s;")
@@ -120,7 +120,7 @@ def test_instances_are_listed_through_the_cache(nginx, simulator):
     assert server.get("/client/v4/rags").status == 400
 
 
-def test_an_allow_list_lists_no_instances(nginx, simulator):
+def test_instances_are_not_listed_with_an_allow_list(nginx, simulator):
     """Not even for instances in the list: the API's response would reveal others."""
     simulator.instance("instances/docs", [{"id": "a"}])
     simulator.instance("namespaces/team/instances/handbook", [{"id": "a"}])
@@ -136,7 +136,7 @@ def test_an_allow_list_lists_no_instances(nginx, simulator):
     assert server.get(job_target()).status == 200
 
 
-def test_a_list_of_instances_that_is_none_is_not_passed_on(nginx, simulator):
+def test_invalid_list_of_instances_is_not_passed_on(nginx, simulator):
     simulator.instance("instances/docs", extra={"id": None})
     server = start(nginx, simulator)
     assert error_of(server.get("/client/v4/instances"))["code"] == 502
@@ -185,7 +185,7 @@ def test_accounts_share_no_entries(nginx, simulator):
 # Headers.
 
 
-def test_headers_of_a_job_are_these_and_no_others(nginx, simulator):
+def test_response_for_a_job_has_only_these_headers(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     body = gateway.direct(simulator, simulator.path("instances/docs", "a")).body
     simulator.forget()
@@ -214,7 +214,7 @@ def test_headers_of_a_job_are_these_and_no_others(nginx, simulator):
         assert max_age(response) == 4
 
 
-def test_state_of_each_job_and_of_nothing_else(nginx, simulator):
+def test_only_jobs_have_a_state(nginx, simulator):
     states = ["queued", "running", "succeeded", "failed", "cancelled"]
     simulator.instance("instances/docs", [{"id": state, "state": state} for state in states])
     server = start(nginx, simulator)
@@ -231,7 +231,7 @@ def test_state_of_each_job_and_of_nothing_else(nginx, simulator):
         "", "", "", "error: could not read the source", "cancelled by user", "", "", ""]
 
 
-def test_head_tells_what_get_would_and_is_never_sent_on(nginx, simulator):
+def test_head_returns_the_headers_of_get_and_is_never_passed_on(nginx, simulator):
     simulator.job("instances/docs", "a", state="succeeded")
     server = start(nginx, simulator)
     with server.connect() as connection:
@@ -285,7 +285,7 @@ def test_conditional_requests(nginx, simulator):
     assert (missing.status, missing.all("ETag")) == (404, [])
 
 
-def test_the_etag_goes_with_the_body(nginx, simulator):
+def test_etag_changes_with_the_body(nginx, simulator):
     simulator.freeze()
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, server="location / { aisearch_pass docs; aisearch_valid active 0; }")
@@ -301,7 +301,7 @@ def test_the_etag_goes_with_the_body(nginx, simulator):
 # Rejected requests.
 
 
-def test_what_the_grammar_refuses_is_400(nginx, simulator):
+def test_invalid_resources_are_400(nginx, simulator):
     server = start(nginx, simulator, server=SERVER + "location ~ ^/x/(?<x>.*)$ { aisearch_pass docs instances/$x; }")
     for target in ("/client/v4/", "/client/v4/jobs", "/client/v4/instances/DOCS/jobs",
                    "/client/v4/instances/docs/jobs/", "/client/v4/instances/docs/jobs/a/logs/x",
@@ -319,7 +319,7 @@ def test_what_the_grammar_refuses_is_400(nginx, simulator):
 WRITES = ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "MKCOL", "PROPFIND")
 
 
-def test_writes_are_405_and_leave_the_connection_alone(nginx, simulator):
+def test_writes_are_405_and_keep_the_connection_usable(nginx, simulator):
     simulator.job("instances/docs", "a")
     server = start(nginx, simulator)
     with server.connect() as connection:
@@ -362,7 +362,7 @@ ALLOWED = "instance plain team/secret default/also;"
     ("namespaces/teams/instances/ecret/jobs/a", False),
     ("namespaces/plain/instances/plain/jobs/a", False),
 ])
-def test_the_allow_list(nginx, simulator, target, allowed):
+def test_allow_list(nginx, simulator, target, allowed):
     instance = target.partition("/jobs")[0]
     simulator.job(instance, "a", state="failed")
     server = start(nginx, simulator, ALLOWED, "instance more;")

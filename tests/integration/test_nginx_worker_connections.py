@@ -66,7 +66,7 @@ def test_they_are_documented():
     assert re.search(r"keeps two of its `worker_connections` .*, and one more for each further `trusted_certificate`", manual)
 
 
-def test_out_of_connections_some_look_ups_fail_and_none_for_long(nginx, simulator):
+def test_lookups_fail_only_while_connections_are_exhausted(nginx, simulator):
     jobs = [f"job-{n}" for n in range(12)]
     simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in jobs])
     simulator.fault("/jobs/", times=len(jobs), delay=1)

@@ -9,7 +9,7 @@ from harness.simulator import Simulator
 from simulator_requests import PLAIN, error, get
 
 
-def test_requests_are_recorded_as_they_came(simulator):
+def test_requests_are_recorded_as_received(simulator):
     simulator.job(PLAIN, "a")
     target = simulator.path(PLAIN, "a") + "?x=%2F%00&page=2"
     headers = [("Host", "here"), ("x-ODD-case", "1"), ("X-Odd-Case", "2"), *simulator.credential_headers]
@@ -29,7 +29,7 @@ def test_requests_are_recorded_as_they_came(simulator):
     assert [before, *moments, after] == sorted([before, *moments, after])
 
 
-def test_the_record_has_a_cap_and_the_counters_have_none(tmp):
+def test_record_is_limited_and_counters_are_not(tmp):
     with Simulator(tmp, record=5) as simulator:
         for _ in range(8):
             get(simulator, PLAIN)
@@ -58,14 +58,14 @@ def test_counters(simulator):
     assert simulator.counters()["total"] == simulator.counters()["in_flight_max"] == simulator.count() == 0
 
 
-def test_what_is_no_http_is_counted(simulator):
+def test_malformed_requests_are_counted(simulator):
     with net.Connection(simulator.address) as connection:
         connection.send(b"NOT HTTP\r\n\r\n")
         assert connection.read_response().status == 400
     assert (simulator.counters()["malformed"], simulator.counters()["total"]) == (1, 0)
 
 
-def test_what_was_under_way_does_not_count_after_a_reset(simulator):
+def test_requests_in_progress_do_not_count_after_a_reset(simulator):
     simulator.fault("", delay=3600)
     with net.Connection(simulator.address) as connection:
         connection.send(net.format_request("/client/v4"))
@@ -77,7 +77,7 @@ def test_what_was_under_way_does_not_count_after_a_reset(simulator):
         "connections_max": 0, "in_flight": 0, "in_flight_max": 0}
 
 
-def test_a_reset_ends_what_is_odd(simulator):
+def test_reset_restores_the_defaults(simulator):
     simulator.oddity(result_info="none", ignore_page=True, error_codes=False, messages=[{}])
     simulator.forms(plain=False)
     simulator.refusal("400_9106")
@@ -91,7 +91,7 @@ def test_a_reset_ends_what_is_odd(simulator):
     assert error(get(simulator, PLAIN, "a", headers=[]))[:2] == (401, 10000)
 
 
-def test_orders_that_make_no_sense_are_refused(simulator):
+def test_invalid_orders_are_rejected(simulator):
     for order in ({"id": "a", "state": "lost"}, {"id": "a", "begins_in": 5}, {"state": "queued"},
                   {"id": "a", "times": "x"}, {"id": "a", "missing": "x"}, {"id": "a", "last_seen_every": 0}):
         with pytest.raises(ValueError):

@@ -24,21 +24,21 @@ def test_both_schemes_are_accepted(simulator):
     [("X-Auth-Email", "{email}"), ("X-Auth-Key", "wrong")],
     [("X-Auth-Email", "other@example.com"), ("X-Auth-Key", "{key}")],
 ])
-def test_other_credentials_are_refused(simulator, headers):
+def test_invalid_credentials_are_rejected(simulator, headers):
     simulator.job(PLAIN, "a")
     known = {"token": simulator.token, "email": simulator.email, "key": simulator.key}
     sent = [(name, value.format(**known)) for name, value in headers]
     assert error(get(simulator, PLAIN, "a", headers=sent)) == (401, 10000, "Authentication error")
 
 
-def test_schemes_do_not_mix(simulator):
+def test_duplicate_and_mixed_credentials_are_rejected(simulator):
     simulator.job(PLAIN, "a")
     twice = simulator.credential_headers * 2
     mixed = simulator.credential_headers + [("X-Auth-Email", simulator.email), ("X-Auth-Key", simulator.key)]
     assert [error(get(simulator, PLAIN, "a", headers=headers))[0] for headers in (twice, mixed)] == [400, 400]
 
 
-def test_a_credential_is_good_for_its_accounts_alone(simulator):
+def test_a_credential_is_valid_only_for_its_accounts(simulator):
     simulator.account(MANY, tokens=["another"], keys=[])
     simulator.instance(PLAIN, [{"id": "a"}], account=MANY)
     assert get(simulator, PLAIN, "a", account=MANY, headers=[("Authorization", "Bearer another")]).status == 200
@@ -78,7 +78,7 @@ def test_forms_of_refusals(simulator, form):
     assert (get(simulator, PLAIN, "a").status, simulator.fault_hits(fault)) == (200, 1)
 
 
-def test_a_refusal_has_its_headers_or_others(simulator):
+def test_headers_of_a_refusal(simulator):
     simulator.refuse("429_10429", times=1)
     answer = get(simulator, PLAIN)
     assert (answer.header("Retry-After"), answer.header("Ratelimit")) == ("47", '"default";r=0;t=47')
@@ -87,7 +87,7 @@ def test_a_refusal_has_its_headers_or_others(simulator):
     assert (answer.header("Retry-After"), answer.header("Ratelimit")) == ("3", None)
 
 
-def test_a_credential_of_another_account_is_refused_as_ever(simulator):
+def test_refusal_form_applies_only_to_unknown_credentials(simulator):
     simulator.account(MANY, tokens=["another"], keys=[])
     simulator.refusal("400_6003_6111")
     assert error(get(simulator, PLAIN, "a", account=MANY))[:2] == (403, 10000)

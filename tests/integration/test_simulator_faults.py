@@ -9,7 +9,7 @@ from harness import net
 from simulator_requests import PLAIN, get
 
 
-def test_a_fault_befalls_its_path_so_many_times(simulator):
+def test_fault_applies_to_its_path_a_number_of_times(simulator):
     simulator.instance(PLAIN, [{"id": "a"}, {"id": "b"}])
     fault = simulator.fault("/jobs/a$", times=2, status=503, body="down", headers=[["Retry-After", "7"], ["X-Two", "1"],
                                                                                   ["X-Two", "2"]])
@@ -17,7 +17,7 @@ def test_a_fault_befalls_its_path_so_many_times(simulator):
     assert simulator.fault_hits(fault) == 2
 
 
-def test_a_fault_has_any_status_headers_and_body(simulator):
+def test_fault_with_status_headers_and_body(simulator):
     body = bytes(range(256))
     simulator.fault("^/client/v4/", status=520, body=body,
                     headers=[["Content-Type", "text/html"], ["X-Two", "1"], ["X-Two", "2"]])
@@ -28,7 +28,7 @@ def test_a_fault_has_any_status_headers_and_body(simulator):
     assert get(simulator, PLAIN, "a").status == 404
 
 
-def test_the_first_fault_that_fits_wins(simulator):
+def test_first_matching_fault_is_used(simulator):
     simulator.job(PLAIN, "a")
     simulator.control("POST", "/faults", {"prefix": simulator.path(PLAIN), "times": 1, "status": 500})
     second = simulator.fault("", status=502)
@@ -46,7 +46,7 @@ def test_latency_before_the_headers(simulator):
     assert slow.elapsed >= 0.3 > quick.elapsed
 
 
-def test_latency_does_not_hold_others_up(simulator):
+def test_latency_does_not_delay_other_requests(simulator):
     simulator.instance(PLAIN, [{"id": "a"}, {"id": "b"}])
     simulator.fault("/a$", delay=0.5)
     slow, quick = net.concurrent_gets(simulator.address, [simulator.path(PLAIN, job) for job in "ab"],
@@ -68,7 +68,7 @@ def test_latency_between_headers_and_body(simulator):
         assert f"Content-Length: {len(body)}\r\n".encode() in head
 
 
-def test_a_script_says_exactly_its_bytes(simulator):
+def test_script_sends_exactly_its_bytes(simulator):
     raw = bytes(range(256))
     simulator.fault("", times=1, script=[{"send": "HTTP/1.1 200 OK\r\n"}, {"sleep": 0.05},
                                          {"send_b64": base64.b64encode(raw).decode()},
@@ -81,7 +81,7 @@ def test_a_script_says_exactly_its_bytes(simulator):
     assert received == b"HTTP/1.1 200 OK\r\n" + raw + b"xxx"
 
 
-def test_a_script_that_does_not_close_leaves_the_connection_usable(simulator):
+def test_connection_is_reusable_after_a_script_that_does_not_close_it(simulator):
     simulator.job(PLAIN, "a")
     simulator.fault("", times=1, script=[{"send": "HTTP/1.1 200 Fine\r\nContent-Length: 2\r\n\r\nhi"}])
     with net.Connection(simulator.address) as connection:
@@ -90,20 +90,20 @@ def test_a_script_that_does_not_close_leaves_the_connection_usable(simulator):
     assert second.json()["result"]["id"] == "a"
 
 
-def test_a_script_can_end_with_the_real_answer(simulator):
+def test_script_can_end_with_the_real_response(simulator):
     simulator.job(PLAIN, "a")
     simulator.fault("", script=[{"send": "HTTP/1.1 103 Early Hints\r\n\r\n"}, {"answer": True}])
     response = get(simulator, PLAIN, "a")
     assert (response.interim, response.status, response.json()["result"]["id"]) == ([103], 200, "a")
 
 
-def test_resets(simulator):
+def test_script_can_reset_the_connection(simulator):
     simulator.fault("", times=1, script=[{"reset": True}])
     with pytest.raises(ConnectionResetError):
         get(simulator, PLAIN)
 
 
-def test_an_endless_body_ends_with_its_reader(simulator):
+def test_endless_body_ends_when_its_reader_disconnects(simulator):
     simulator.fault("", script=[{"send": "HTTP/1.1 200 OK\r\n\r\n"}, {"repeat": None, "send": "x" * 10000}])
     with net.Connection(simulator.address) as connection:
         connection.send(net.format_request("/client/v4"))
@@ -114,7 +114,7 @@ def test_an_endless_body_ends_with_its_reader(simulator):
     net.wait_until(lambda: simulator.counters()["in_flight"] == 0, what="the simulator to notice")
 
 
-def test_a_fault_of_reused_connections_spares_new_ones(simulator):
+def test_fault_of_reused_connections_does_not_affect_new_ones(simulator):
     simulator.job(PLAIN, "a")
     simulator.fault("", reused=True, script=[{"close": True}])
     with net.Connection(simulator.address) as connection:

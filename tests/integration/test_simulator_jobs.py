@@ -24,7 +24,7 @@ def parsed(text):
     ("zoneless", "2027-01-15T08:00:00"),
     ("number", 1_800_000_000),
 ])
-def test_forms_of_time(simulator, times, text):
+def test_time_formats(simulator, times, text):
     simulator.freeze()
     simulator.set_clock(1_800_000_000.5)
     simulator.job(PLAIN, "a", starts_in=0, times=times)
@@ -40,7 +40,7 @@ def test_real_time_by_default(simulator):
     net.wait_until(lambda: result(simulator, PLAIN, "a")["last_seen_at"] != before, what="last_seen_at to go on")
 
 
-def test_a_frozen_clock_stands_and_a_thawed_one_goes_on(simulator):
+def test_clock_can_be_frozen_and_resumed(simulator):
     simulator.freeze()
     frozen = simulator.now()
     simulator.advance(3600)
@@ -50,7 +50,7 @@ def test_a_frozen_clock_stands_and_a_thawed_one_goes_on(simulator):
     assert simulator.now() < frozen + 3660
 
 
-def test_a_clock_can_run_faster(simulator):
+def test_clock_can_run_faster(simulator):
     simulator.run(3600)
     asked = time.monotonic()
     before, answered = simulator.now(), time.monotonic()
@@ -66,7 +66,7 @@ def test_a_clock_can_run_faster(simulator):
 
 
 @pytest.mark.parametrize("end_reason", [None, "", "completed", "cancelled by user", "error: no memory", 'Ωmega "x"'])
-def test_a_life(simulator, end_reason):
+def test_life_of_a_job(simulator, end_reason):
     simulator.freeze()
     simulator.set_clock(1_800_000_000)
     simulator.job(PLAIN, "a", starts_in=10, ends_in=100, end_reason=end_reason)
@@ -90,7 +90,7 @@ def test_a_life(simulator, end_reason):
     assert told() == ["2027-01-15T08:00:10Z", "2027-01-15T08:01:40Z", "2027-01-15T08:01:40Z", end_reason]
 
 
-def test_a_stalled_job_is_not_seen_any_more(simulator):
+def test_stalled_job_is_no_longer_seen(simulator):
     simulator.freeze()
     simulator.job(PLAIN, "a", starts_in=-100, silent_in=-50, last_seen_every=1)
     before = result(simulator, PLAIN, "a")["last_seen_at"]
@@ -99,7 +99,7 @@ def test_a_stalled_job_is_not_seen_any_more(simulator):
     assert result(simulator, PLAIN, "a")["ended_at"] is None
 
 
-def test_a_job_that_is_still_to_come(simulator):
+def test_job_that_appears_later(simulator):
     simulator.freeze()
     simulator.job(PLAIN, "a", appears_in=10, starts_in=20, ends_in=30)
     assert result(simulator, PLAIN) == []
@@ -111,7 +111,7 @@ def test_a_job_that_is_still_to_come(simulator):
     assert result(simulator, PLAIN, "a")["started_at"] is not None
 
 
-def test_a_census(simulator):
+def test_census(simulator):
     simulator.freeze()
     began = simulator.now()
     for n, reason in enumerate((None, "Done", "error: x", "user cancelled", "unsuccessful")):
@@ -133,7 +133,7 @@ def test_a_census(simulator):
     assert simulator.census(since=began + 31)[PLAIN] == nothing | {"failed": 2, "cancelled": 1}
 
 
-def test_a_job_ends_the_one_that_runs(simulator):
+def test_new_job_ends_the_running_one(simulator):
     simulator.freeze()
     simulator.instance(PLAIN, [{"id": "ended", "state": "succeeded"}, {"id": "queued", "state": "queued"},
                                {"id": "first", "starts_in": -10, "ends_in": 100, "end_reason": "completed"}])
@@ -171,7 +171,7 @@ def test_a_job_can_be_changed_ended_and_removed(simulator):
     assert result(simulator, PLAIN) == []
 
 
-def test_an_instance_can_be_replaced(simulator):
+def test_jobs_of_an_instance_can_be_replaced(simulator):
     simulator.instance(PLAIN, [{"id": "a"}, {"id": "b"}])
     simulator.instance(PLAIN, [{"id": "c"}], replace=True)
     assert [job["id"] for job in result(simulator, PLAIN)] == ["c"]
@@ -193,7 +193,7 @@ def test_logs_grow(simulator):
 
 
 @pytest.mark.parametrize("most_active", [60, 10])
-def test_a_day_of_a_fleet_goes_by_as_planned(simulator, most_active):
+def test_day_of_a_fleet_matches_its_plan(simulator, most_active):
     orders = fleet.day(300, most_active=most_active, seconds=6 * 3600)
     assert orders == fleet.day(300, most_active=most_active, seconds=6 * 3600)
     assert fleet.most_active(orders) == most_active or fleet.most_active(orders) < 60 == most_active
@@ -215,7 +215,7 @@ def test_a_day_of_a_fleet_goes_by_as_planned(simulator, most_active):
             assert sum(count[state] for count in counts) == planned
 
 
-def test_a_fleet_that_starts_at_once(simulator):
+def test_fleet_that_starts_all_jobs_at_once(simulator):
     orders = fleet.at_once(300, at=60)
     assert fleet.most_active(orders) == 300
     simulator.freeze()

@@ -19,7 +19,7 @@ def test_no_limit_headers_without_a_limit(simulator):
     assert limit_headers(get(simulator, PLAIN, "a")) == [None, None, None]
 
 
-def test_every_answer_tells_of_the_limit(simulator):
+def test_every_response_has_limit_headers(simulator):
     """A call that is refused before it counts shows the remaining calls to users of the account."""
     simulator.job(PLAIN, "a")
     simulator.limit(1200, 300)
@@ -52,7 +52,7 @@ def test_forms_of_limit_headers(simulator, form, new, old):
     assert (refused.status, refused.header("Retry-After")) == (429, "300")
 
 
-def test_limit_headers_that_are_laid_over_every_answer(simulator):
+def test_limit_headers_can_be_overridden(simulator):
     simulator.job(PLAIN, "a")
     simulator.limit(3)
     several = '"default";r=1100;t=200, "burst";r=3;t=1'
@@ -65,7 +65,7 @@ def test_limit_headers_that_are_laid_over_every_answer(simulator):
     assert limit_headers(get(simulator, PLAIN, "a"))[:2] == ["3", "0"]
 
 
-def test_the_limit_closes_for_a_whole_period(simulator):
+def test_limit_blocks_for_a_whole_period(simulator):
     simulator.job(PLAIN, "a")
     simulator.limit(3, 300)
     answers = [get(simulator, PLAIN, "a") for _ in range(3)]
@@ -84,7 +84,7 @@ def test_the_limit_closes_for_a_whole_period(simulator):
     assert limit_headers(get(simulator, PLAIN, "a"))[:2] == ["3", "2"]
 
 
-def test_the_old_headers_tell_a_date(simulator):
+def test_old_reset_header_is_a_date(simulator):
     simulator.job(PLAIN, "a")
     simulator.limit(3, 300, headers="old")
     answer = get(simulator, PLAIN, "a")
@@ -92,7 +92,7 @@ def test_the_old_headers_tell_a_date(simulator):
     assert 290 < reset - time.time() <= 301
 
 
-def test_the_limit_rolls(simulator):
+def test_limit_window_is_rolling(simulator):
     simulator.job(PLAIN, "a")
     simulator.limit(2, 300)
     assert get(simulator, PLAIN, "a").status == 200
@@ -103,7 +103,7 @@ def test_the_limit_rolls(simulator):
     assert get(simulator, PLAIN, "a").status == 429
 
 
-def test_the_limit_keeps_pace_with_a_clock_that_runs_faster(simulator):
+def test_limit_follows_a_faster_clock(simulator):
     simulator.job(PLAIN, "a")
     simulator.limit(1, 600)
     assert [get(simulator, PLAIN, "a").status for _ in range(2)] == [200, 429]
@@ -111,7 +111,7 @@ def test_the_limit_keeps_pace_with_a_clock_that_runs_faster(simulator):
     net.wait_until(lambda: get(simulator, PLAIN, "a").status == 200, what="ten minutes")
 
 
-def test_the_limit_is_the_users_not_the_accounts(simulator):
+def test_limit_applies_per_user_not_per_account(simulator):
     simulator.account(MANY, tokens=["many"], user=ACCOUNT)
     simulator.instance(PLAIN, [{"id": "a"}], account=MANY)
     simulator.job(PLAIN, "a")
@@ -120,7 +120,7 @@ def test_the_limit_is_the_users_not_the_accounts(simulator):
     assert get(simulator, PLAIN, "a", account=MANY, headers=[("Authorization", "Bearer many")]).status == 429
 
 
-def test_the_default_limit(tmp):
+def test_default_limit(tmp):
     with Simulator(tmp, limit=1200) as simulator:
         simulator.job(PLAIN, "a")
         assert limit_headers(get(simulator, PLAIN, "a")) == ["1200", "1199", "300"]

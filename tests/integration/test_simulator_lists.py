@@ -12,7 +12,7 @@ from simulator_requests import GENERATIONS, PLAIN, bad_query, error, get, listin
 
 @pytest.mark.parametrize("instance", GENERATIONS)
 @pytest.mark.parametrize("per_page", [1, 7, 40, 50])
-def test_a_list_to_its_end(simulator, instance, per_page):
+def test_all_pages_of_a_job_list(simulator, instance, per_page):
     ids = [f"job-{n:03}" for n in range(120)]
     simulator.instance(instance, [{"id": job_id} for job_id in ids])
     seen = []
@@ -36,7 +36,7 @@ def test_page_and_per_page_have_defaults(simulator):
 
 @pytest.mark.parametrize("query", ["page=0", "page=-1", "page=x", "page=", "page=1.5", "page=%2B1", "per_page=51",
                                    "per_page=-1", "per_page=ten", "per_page="])
-def test_bad_pages(simulator, query):
+def test_invalid_pages(simulator, query):
     simulator.job(PLAIN, "a")
     name = query.partition("=")[0]
     assert bad_query(get(simulator, PLAIN, query=f"?{query}")) == name
@@ -60,7 +60,7 @@ def test_per_page_has_limits(simulator, resource, least, most):
 # Instances.
 
 
-def test_instances_to_their_end(simulator):
+def test_all_pages_of_instances(simulator):
     names = [f"docs-{n:03}" for n in range(230)]
     for name in names:
         simulator.instance(f"instances/{name}")
@@ -88,7 +88,7 @@ def test_instances_of_all_namespaces_and_of_one(simulator):
     assert error(listing(simulator, "nowhere")) == (404, 7063, "namespace_not_found")
 
 
-def test_instances_come_change_and_go(simulator):
+def test_instances_are_added_changed_and_removed(simulator):
     simulator.freeze()
     simulator.instance("instances/a", [{"id": "1"}])
     simulator.advance(60)
@@ -104,7 +104,7 @@ def test_instances_come_change_and_go(simulator):
     assert error(get(simulator, "instances/a")) == (404, 7002, "ai_search_not_found")
 
 
-def test_an_instance_and_what_it_is_set_to(simulator):
+def test_settings_of_an_instance(simulator):
     simulator.freeze()
     simulator.set_clock(1_800_000_000)
     made = "2027-01-15T08:00:00Z"
@@ -134,7 +134,7 @@ def test_a_plain_instance_is_the_same_in_the_default_namespace(simulator):
         assert plain.status == 200 and plain.body == namespaced.body
 
 
-def test_what_is_indexed(simulator):
+def test_stats_of_an_instance(simulator):
     nothing = {"queued": 0, "running": 0, "completed": 0, "error": 0, "skipped": 0, "outdated": 0,
                "file_embed_errors": {}, "index_source_errors": {}}
     simulator.instance("instances/a")
@@ -150,7 +150,7 @@ def test_what_is_indexed(simulator):
         assert answer["result"] == stats
 
 
-def test_instances_and_stats_that_are_not_there(simulator):
+def test_missing_instances_and_stats(simulator):
     simulator.instance("rags/a")
     for what in ("", "/stats"):
         assert error(read(simulator, f"instances/a{what}")) == (404, 7002, "ai_search_not_found")
@@ -160,7 +160,7 @@ def test_instances_and_stats_that_are_not_there(simulator):
         assert error(autorag)[:2] == (404, 7000)
 
 
-def test_filters_of_instances(simulator):
+def test_instance_filters(simulator):
     simulator.freeze()
     for name, settings in (("instances/web-1", {"type": "web-crawler", "source": "example.org"}),
                            ("instances/docs", {}), ("namespaces/team/instances/web-2", {}),
@@ -191,7 +191,7 @@ def test_filters_of_instances(simulator):
 # Namespaces.
 
 
-def test_namespaces_to_their_end(simulator):
+def test_all_pages_of_namespaces(simulator):
     names = [f"team--{n:02}" for n in range(24)]
     for name in names:
         simulator.namespace(name)
@@ -229,7 +229,7 @@ def test_a_namespace(simulator):
 @pytest.mark.parametrize("name, good", [
     ("a", True), ("0", True), ("team--blue", True), ("x" * 28, True), ("x" * 29, False), ("team_blue", False),
     ("-a", False), ("a-", False), ("A", False), ("", False)])
-def test_names_of_namespaces(simulator, name, good):
+def test_namespace_names(simulator, name, good):
     for make in (lambda: simulator.namespace(name), lambda: simulator.instance(f"namespaces/{name}/instances/a")):
         if good:
             make()
@@ -242,7 +242,7 @@ def test_names_of_namespaces(simulator, name, good):
 # Logs.
 
 
-def test_logs_to_their_end(simulator):
+def test_all_pages_of_a_log(simulator):
     simulator.job(PLAIN, "a", starts_in=-600, ends_in=-1)
     entries = [entry for page in pages(simulator, PLAIN, 7, "a", logs=True) for entry in page["result"]]
     assert [entry["id"] for entry in entries] == list(range(1, len(entries) + 1))
@@ -250,7 +250,7 @@ def test_logs_to_their_end(simulator):
     assert entries == sorted(entries, key=lambda entry: entry["created_at"])
 
 
-def test_a_long_log_in_few_pages(simulator):
+def test_long_log_in_large_pages(simulator):
     log = [{"id": n, "created_at": 1763902700 + n / 4, "message": "m", "message_type": 0} for n in range(1, 1101)]
     simulator.job(PLAIN, "a", logs=log)
     found = list(pages(simulator, PLAIN, 500, "a", logs=True))

@@ -18,7 +18,7 @@ from simulator_requests import AUTORAG, NAMESPACED, PLAIN, error, get, limit_hea
 # The lean listener.
 
 
-def test_the_lean_listener_is_the_same_api(simulator):
+def test_lean_listener_is_the_same_api(simulator):
     simulator.freeze()
     simulator.job(PLAIN, "a", state="running", description="größer")
     for headers in (simulator.credential_headers, [], [("Authorization", "Bearer wrong")]):
@@ -32,7 +32,7 @@ def test_the_lean_listener_is_the_same_api(simulator):
     assert len(simulator.requests()) == simulator.counters()["total"] == 2 * 3 * 7 * 3
 
 
-def test_the_lean_listener_keeps_connections_and_the_limit(simulator):
+def test_lean_listener_keeps_connections_open_and_applies_the_limit(simulator):
     simulator.job(PLAIN, "a")
     simulator.limit(3)
     with net.Connection(simulator.lean_unix) as connection:
@@ -44,7 +44,7 @@ def test_the_lean_listener_keeps_connections_and_the_limit(simulator):
     assert len({request.connection for request in simulator.requests()}) == 1
 
 
-def test_its_delay_does_not_hold_others_up(simulator):
+def test_delay_of_the_lean_listener_does_not_delay_other_requests(simulator):
     simulator.job(PLAIN, "a")
     simulator.delay(0.5)
     targets = [simulator.path(PLAIN, "a")] * 200
@@ -55,7 +55,7 @@ def test_its_delay_does_not_hold_others_up(simulator):
     assert simulator.counters()["in_flight_max"] > 10
 
 
-def test_what_it_does_not_understand_it_cuts_off(simulator):
+def test_lean_listener_closes_connections_after_invalid_requests(simulator):
     for nonsense in (b"NOT HTTP AT ALL\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx", b"x" * 20000):
         with net.Connection(simulator.lean_unix) as connection:
             connection.send(nonsense)
@@ -64,7 +64,7 @@ def test_what_it_does_not_understand_it_cuts_off(simulator):
     assert (simulator.counters()["malformed"], simulator.counters()["total"]) == (3, 0)
 
 
-def test_those_who_do_not_wait_for_it(simulator):
+def test_lean_listener_notices_disconnected_clients(simulator):
     simulator.delay(3600)
     with net.Connection(simulator.lean_unix) as connection:
         connection.send(net.format_request(simulator.path(PLAIN), simulator.credential_headers))
@@ -76,7 +76,7 @@ def test_those_who_do_not_wait_for_it(simulator):
 # The demo.
 
 
-def test_the_demo_has_everything(tmp):
+def test_demo_has_all_states_and_types(tmp):
     with Simulator(tmp, scenario="demo") as simulator:
         states = set()
         for instance in (PLAIN, "instances/handbook", NAMESPACED, AUTORAG):
@@ -110,7 +110,7 @@ def state_of(job):
 # Start and stop.
 
 
-def test_it_comes_back_at_the_same_place(tmp):
+def test_restart_on_the_same_port(tmp):
     with Simulator(tmp) as simulator:
         port = simulator.port
         simulator.stop()
@@ -122,7 +122,7 @@ def test_it_comes_back_at_the_same_place(tmp):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_it_leaves_when_told_whatever_is_under_way(tmp, signum):
+def test_signal_stops_the_simulator_despite_open_requests(tmp, signum):
     with Simulator(tmp) as simulator:
         simulator.fault("", delay=3600)
         with net.Connection(simulator.address) as busy, net.Connection(simulator.unix):
@@ -133,7 +133,7 @@ def test_it_leaves_when_told_whatever_is_under_way(tmp, signum):
     assert not os.path.exists(simulator.unix)
 
 
-def test_it_leaves_with_whoever_started_it(tmp):
+def test_simulator_exits_with_its_parent(tmp):
     orphan = (f"import sys, pathlib; sys.path.insert(0, {str(TESTS)!r})\n"
               "from harness.simulator import Simulator\n"
               f"simulator = Simulator(pathlib.Path({str(tmp)!r})); simulator.start()\n"
@@ -145,7 +145,7 @@ def test_it_leaves_with_whoever_started_it(tmp):
     net.wait_until(lambda: not net.alive(pid), 5, "the simulator to leave")
 
 
-def test_unix_sockets_alone(tmp):
+def test_unix_sockets_only(tmp):
     argv = [sys.executable, "-m", "simulator", "--no-tcp", "--unix", tmp / "a", "--control-unix", tmp / "c", "--leash"]
     with subprocess.Popen(argv, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         ready = json.loads(child.stdout.readline())

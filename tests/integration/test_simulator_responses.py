@@ -14,7 +14,7 @@ from simulator_requests import AUTORAG, GENERATIONS, NAMESPACED, PLAIN, answer_o
 @pytest.mark.parametrize("instance", GENERATIONS)
 @pytest.mark.parametrize("missing", ["null", "absent"])
 @pytest.mark.parametrize("times", ["rfc3339", "fraction", "offset", "plain", "zoneless"])
-def test_answers_follow_the_schema(simulator, instance, missing, times):
+def test_responses_follow_the_schema(simulator, instance, missing, times):
     states = ("queued", "running", "succeeded", "failed", "cancelled", "superseded")
     look = {"missing": missing, "times": times, "source": "schedule"}
     simulator.instance(instance, [{"id": state, "state": state, **look} for state in states])
@@ -36,12 +36,12 @@ def test_answers_follow_the_schema(simulator, instance, missing, times):
     {"success": True, "result": {"id": "a", "source": "user", "ended_at": "yesterday"}},
     {"success": True, "result": {"id": "a", "source": "user"}, "errors": [{}]},
 ])
-def test_the_schema_refuses_what_is_not_a_job(spoilt):
+def test_schema_rejects_invalid_jobs(spoilt):
     assert schema.violations(schema.JOB, {"success": True, "result": {"id": "a", "source": "user"}}) == []
     assert schema.violations(schema.JOB, spoilt) != []
 
 
-def test_the_schema_wants_no_result_info_but_no_nonsense_either():
+def test_schema_accepts_missing_but_not_invalid_result_info():
     for info in ({}, {"result_info": {}}, {"result_info": {"count": 0, "per_page": 50}}):
         assert schema.violations(schema.LIST, {"success": True, "result": [], **info}) == []
     assert schema.violations(schema.LIST, {"success": True, "result": [], "result_info": {"count": "0"}}) != []
@@ -51,7 +51,7 @@ def test_the_schema_wants_no_result_info_but_no_nonsense_either():
     {"created_at": None}, {"type": "s3"}, {"sync_interval": 60}, {"enable": 1}, {"paused": None}, {"status": None},
     {"namespace": "team_blue"}, {"namespace": "-team"}, {"last_activity": 5},
 ])
-def test_the_schema_refuses_what_is_not_an_instance(spoilt):
+def test_schema_rejects_invalid_instances(spoilt):
     instance = {"id": "a", "created_at": "2026-05-01 08:00:00", "modified_at": "2026-05-01 08:00:00",
                 "namespace": "team--blue", "type": None}
     assert schema.violations(schema.INSTANCE, {"success": True, "result": instance}) == []
@@ -74,18 +74,18 @@ def test_autorag_has_no_description(simulator):
     assert "description" not in result(simulator, AUTORAG, "a")
 
 
-def test_extra_fields_travel_along(simulator):
+def test_extra_fields_are_included(simulator):
     simulator.job(PLAIN, "a", extra={"new_field": {"x": [1]}, "source": "cron"})
     assert result(simulator, PLAIN, "a")["new_field"] == {"x": [1]}
     assert result(simulator, PLAIN, "a")["source"] == "cron"
 
 
-def test_plain_instances_are_those_of_the_default_namespace(simulator):
+def test_plain_paths_mean_the_default_namespace(simulator):
     simulator.job(PLAIN, "a")
     assert result(simulator, f"namespaces/default/{PLAIN}", "a")["id"] == "a"
 
 
-def test_head_has_the_headers_alone(simulator):
+def test_head_returns_only_headers(simulator):
     simulator.job(PLAIN, "a")
     head = get(simulator, PLAIN, "a", method="HEAD")
     assert (head.status, head.body) == (200, b"")
@@ -122,7 +122,7 @@ def test_no_route(simulator, target):
     assert error(response)[:2] == (404, 7000)
 
 
-def test_the_read_side_alone(simulator):
+def test_only_reads_are_supported(simulator):
     simulator.job(PLAIN, "a")
     response = get(simulator, PLAIN, method="POST")
     assert error(response)[0] == 405
@@ -133,7 +133,7 @@ def test_the_read_side_alone(simulator):
 
 
 @pytest.mark.parametrize("form", ["400_7003", "404_7000"])
-def test_one_form_of_paths_alone(simulator, form):
+def test_server_with_one_form_of_paths(simulator, form):
     simulator.job(PLAIN, "a")
     simulator.job(AUTORAG, "a")
     plain = [f"{PLAIN}/jobs/a", f"{PLAIN}/jobs", f"{PLAIN}/jobs/a/logs", PLAIN, f"{PLAIN}/stats", "instances"]
@@ -157,7 +157,7 @@ def test_one_form_of_paths_alone(simulator, form):
 # Deviations.
 
 
-def test_parts_of_result_info(simulator):
+def test_partial_and_missing_result_info(simulator):
     simulator.instance(PLAIN, [{"id": f"{n}", "state": "running"} for n in range(3)])
     for resource, pattern in ((f"{PLAIN}/jobs", schema.LIST), (f"{PLAIN}/jobs/1/logs", schema.LOGS),
                               ("instances", schema.INSTANCES), ("namespaces", schema.NAMESPACES)):
@@ -172,7 +172,7 @@ def test_parts_of_result_info(simulator):
         assert schema.violations(pattern, none) == []
 
 
-def test_a_list_that_knows_no_pages(simulator):
+def test_lists_can_ignore_the_page_number(simulator):
     simulator.instance(PLAIN, [{"id": f"{n}"} for n in range(7)])
     simulator.oddity(ignore_page=True, result_info="none")
     first = get(simulator, PLAIN, query="?per_page=3").json()
