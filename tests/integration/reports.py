@@ -13,11 +13,11 @@ FAULTS = ("body", "connect", "credential", "rate_limited", "refused", "server", 
 # The values from a response, which are no longer reported once the response is too old.
 OF_JOBS = {"gauge-state", "duration-job", "duration-last_seen", "count-running"}
 
-# Look up everything once per interval, whatever the result.
+# For account(): look up everything once per interval, whatever the result.
 EVERY_INTERVAL = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@"
 
-# Or less often, if a late lookup would matter: a lookup may take nine tenths of the interval, which is enough even on a
-# busy machine.
+# Less often, for tests in which a late lookup would matter. A lookup may take nine tenths of the interval, which is
+# enough even on a busy machine.
 PACE = 3 * INTERVAL
 AT_LEISURE = f"ActiveInterval {PACE}\nIdleInterval {PACE}"
 
@@ -58,7 +58,7 @@ def errors(report: dict[str, float], name: str = "docs") -> dict[str, float]:
 
 
 def has(*names: str):
-    """For wait_report(): all these values are present. A report may come before the end of the first round."""
+    """For wait_report(): all these values are present. A report may precede the end of the first round."""
     return lambda report: all(name in report for name in names)
 
 
@@ -88,7 +88,7 @@ def gaps(daemon, name: str, value: str) -> list[float]:
 
 
 def check_no_gaps(daemon, *names: str, value: str = "gauge-state") -> None:
-    """Except for gaps caused by a busy machine: collectd logs these, or a lookup is late."""
+    """Ignores gaps that a busy machine caused: collectd logs them, or a lookup is late."""
     for name in names:
         assert gaps(daemon, "docs", f"docs-{name}/{value}") == [] or daemon.log_lines(
             rf'Not sleeping because the next interval|"{name}".*: cannot be read: timeout'), name

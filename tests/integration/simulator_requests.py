@@ -26,7 +26,7 @@ def result(simulator, instance, job=None, **options):
 
 
 def read(simulator, resource, query=""):
-    """The response for resources outside of instances."""
+    """Requests a resource other than those of an instance's jobs."""
     return net.request(simulator.address, simulator.resource(resource) + query, simulator.credential_headers)
 
 
@@ -35,7 +35,7 @@ def listing(simulator, namespace=None, query=""):
 
 
 def error(response):
-    """Returns status, code and message of a refusal, after checking its envelope."""
+    """Checks the envelope of a rejection, and returns its status, code and message."""
     assert schema.violations(schema.ERROR, response.json()) == []
     assert response.header("Content-Type").startswith("application/json")
     first = response.json()["errors"][0]
@@ -43,7 +43,7 @@ def error(response):
 
 
 def bad_query(response):
-    """Returns the argument that a refusal without a code names."""
+    """Returns the argument that is named by a rejection without a code."""
     assert schema.violations(schema.ERROR, response.json()) == []
     assert response.status == 400
     [one] = response.json()["errors"]
@@ -52,13 +52,13 @@ def bad_query(response):
 
 
 def answer_of(form):
-    """Returns the status, and the body in the API's own format."""
+    """Returns the status and the body of a refusal, in the API's own format."""
     refusal = refusals.refusal(form)
     return refusal.status, json.dumps(refusal.body, separators=(",", ":")).encode()
 
 
 def pages(simulator, instance, per_page, job=None, logs=False):
-    """Requests pages until one is empty, as the official SDKs do."""
+    """Requests pages until one is empty, like the official SDKs."""
     page = 1
     while True:
         response = get(simulator, instance, job, logs, f"?page={page}&per_page={per_page}")
@@ -69,11 +69,11 @@ def pages(simulator, instance, per_page, job=None, logs=False):
 
 
 def limit_headers(response):
-    """Returns limit, remaining calls and seconds until the reset, from either form of headers."""
-    told = {}
+    """Returns limit, remaining calls and seconds until the reset, from the new form of headers."""
+    reported = {}
     for name in ("Ratelimit", "Ratelimit-Policy"):
         if response.header(name) is not None:
             policy, *parameters = response.header(name).split(";")
             assert policy == '"default"'
-            told.update(parameter.split("=") for parameter in parameters)
-    return [told.get("q"), told.get("r"), told.get("t")]
+            reported.update(parameter.split("=") for parameter in parameters)
+    return [reported.get("q"), reported.get("r"), reported.get("t")]

@@ -19,10 +19,10 @@ BASIC = f'AccountID "{ACCOUNT}"\nTokenFile "@TOKEN@"\n'
 VALID = BASIC + 'Instance "handbook"\n'
 THROUGH = f'AccountID "{ACCOUNT}"\nInstance "handbook"\n'  # without credential and URL
 
-# A configuration and its message, with the error and the remedy. @TOKEN@ is a token's file, @EMPTY@ an
-# empty one, @TWO@ one of two lines, @TMP@ a directory, @NOCERT@ a file without a certificate.
-WRONG = {
-    "nothing": ("", r"No account.*Add a <Plugin aisearch> block"),
+# A configuration and its message, with the error and the remedy. @TOKEN@ is a file with a token, @EMPTY@ is empty,
+# @TWO@ contains two lines, @TMP@ is a directory, and @NOCERT@ is a file without a certificate.
+INVALID = {
+    "empty configuration": ("", r"No account.*Add a <Plugin aisearch> block"),
     "StateFile twice": ('StateFile "a"\nStateFile "b"', r"`StateFile' is given twice"),
     "StateFile in two blocks": ('StateFile "a"\n</Plugin>\n<Plugin aisearch>\nStateFile "b"', r"`StateFile' is given twice"),
     "StateFile without a name": ('StateFile "/tmp/"', r"StateFile \"/tmp/\" is not a file in a directory that exists"),
@@ -77,13 +77,13 @@ WRONG = {
     "no such CACert": (block(VALID + 'CACert "@TMP@/none.pem"'), r'CACert: .*"@TMP@/none.pem": No such file'),
     "CACert without a certificate": (block(VALID + 'CACert "@NOCERT@"'), r"CACert: .*PEM"),
     "relative CACert": (block(VALID + 'CACert "ca.pem"'), r"CACert has to be an absolute path"),
-    "VerifyPeer is no boolean": (block(VALID + "VerifyPeer 7"), r"VerifyPeer takes true or false"),
-    "VerifyHost is no boolean": (block(VALID + 'VerifyHost "maybe"'), r"VerifyHost takes true or false"),
+    "VerifyPeer is not a boolean": (block(VALID + "VerifyPeer 7"), r"VerifyPeer takes true or false"),
+    "VerifyHost is not a boolean": (block(VALID + 'VerifyHost "maybe"'), r"VerifyHost takes true or false"),
     "bad Proxy": (block(VALID + 'Proxy "socks5://192.0.2.1"'), r"Proxy: "),
     "Timeout of 0": (block(VALID + "Timeout 0"), r"Timeout 0 is out of range. Use 1 to 3600000\."),
     "negative Timeout": (block(VALID + "Timeout -5"), r"Timeout -5 is out of range. Use 1 to"),
     "endless Timeout": (block(VALID + "Timeout 99999999999999999999"), r"Timeout 1e\+20 is out of range. Use 1 to"),
-    "Timeout is no number": (block(VALID + 'Timeout "5s"'), r"Timeout takes one number .*, without quotes and unit"),
+    "Timeout is not a number": (block(VALID + 'Timeout "5s"'), r"Timeout takes one number .*, without quotes and unit"),
     **{f"Budget {name}": (block(VALID + f"Budget {numbers}"),
                           r'"docs": Budget takes a whole number of calls from 1 to 1000000, and 1 to 86400 seconds, such as: Budget 3')
        for name, numbers in (("without a time", "300"), ("with a unit", '300 "5m"'), ("of three", "300 300 1"),
@@ -97,25 +97,25 @@ WRONG = {
         r'"more": Its credential is that of Account "docs" too, and together.*more than 4 .*Give both the same'),
     "StalledAfter below 0": (block(VALID + "StalledAfter -1"),
                              r"StalledAfter -1 is out of range. Use 1 to 31536000, or 0 for never"),
-    "OverdueAfter is no number": (block(VALID + 'OverdueAfter "12h"'),
+    "OverdueAfter is not a number": (block(VALID + 'OverdueAfter "12h"'),
                                   r"OverdueAfter takes one number .*, without quotes and unit"),
     "OverdueAfter of two years": (block(VALID + "OverdueAfter 63072000"), r"OverdueAfter 63072000 is out of range"),
-    "ReportItems is no boolean": (block(VALID + "ReportItems 1"), r"ReportItems takes true or false"),
+    "ReportItems is not a boolean": (block(VALID + "ReportItems 1"), r"ReportItems takes true or false"),
     "ReportDetails twice": (block(VALID + "ReportDetails true\nReportDetails false"), r"`ReportDetails' is given twice"),
     "ActiveInterval of 0": (block(VALID + "ActiveInterval 0"), r"ActiveInterval 0 is out of range. Use 0\.001 to 86400"),
-    "ActiveInterval is no number": (block(VALID + 'ActiveInterval "20s"'), r"ActiveInterval takes one number .*, without quotes and unit"),
+    "ActiveInterval is not a number": (block(VALID + 'ActiveInterval "20s"'), r"ActiveInterval takes one number .*, without quotes and unit"),
     "endless IdleInterval": (block(VALID + "IdleInterval 1000000000"), r"IdleInterval 1000000000 is out of range. Use 0\.001 to 864"),
     "IdleInterval below ActiveInterval": (block(VALID + "ActiveInterval 60\nIdleInterval 30"),
                                           r"IdleInterval 30 is below ActiveInterval, 60. Use at least that"),
     "DiscoverInstances maybe": (block(BASIC + 'DiscoverInstances 7'), r"DiscoverInstances takes true or false"),
     "DiscoverInstance of nothing": (block(BASIC + 'DiscoverInstance ""'),
                                     r'DiscoverInstance "" cannot be used: no instance can have this name. Use .*such as "/\^docs-/"'),
-    "DiscoverInstance is no expression": (block(BASIC + 'DiscoverInstance "/a(b/"'),
+    "DiscoverInstance is not an expression": (block(BASIC + 'DiscoverInstance "/a(b/"'),
                                           r'DiscoverInstance "/a\(b/" cannot be used: Unmatched \( or .*Use an instance'),
     **{f"DiscoverInstance {name}": (block(BASIC + f'DiscoverInstance "{name}"'),
                                     r'DiscoverInstance ".*" cannot be used: no instance can have this name. Use an instance.s')
        for name in ("docs-*", "^docs-", "/^docs-", "Docs", "docs handbook")},
-    "DiscoverInstance is no string": (block(BASIC + "DiscoverInstance 1"), r"DiscoverInstance takes one string, in quotes"),
+    "DiscoverInstance is not a string": (block(BASIC + "DiscoverInstance 1"), r"DiscoverInstance takes one string, in quotes"),
     "bad DiscoverNamespace": (block(BASIC + 'DiscoverNamespace "a@b"'),
                               r'DiscoverNamespace "a@b" is not a namespace.s name. Use 1 to 28 of a-z, 0-9 and -, '),
     "DiscoverNamespace twice": (block(BASIC + 'DiscoverNamespace "a"\nDiscoverNamespace "b"\nDiscoverNamespace "a"'),
@@ -149,10 +149,10 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("wrong", INVALID)
 def test_invalid_configuration(tmp, wrong):
     """collectd -T logs the reason and fails. Without -T, collectd starts."""
-    aisearch, message = WRONG[wrong]
+    aisearch, message = INVALID[wrong]
     files = {"TOKEN": "s3cret-token", "EMPTY": "", "TWO": "s3cret-token\nline", "NOCERT": "no certificate"}
     for name, content in files.items():
         (tmp / name.lower()).write_text(content)
@@ -167,7 +167,7 @@ def test_invalid_configuration(tmp, wrong):
 
 
 def test_invalid_block_does_not_affect_others(simulator, collectd):
-    """If two conflict, the first is used. Conditions of a refused one do not end by that."""
+    """If two blocks conflict, the first is used. The conditions of a rejected block do not end."""
     for name in ("handbook", "wiki"):
         simulator.instance(f"instances/{name}", [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "wiki"'),

@@ -27,7 +27,7 @@ def test_headers_of_a_request(simulator, collectd):
 
 
 def test_no_credential_is_required_over_a_unix_socket(simulator, collectd):
-    """As through nginx on this host; here no credential is added, so the API refuses the request."""
+    """Configured as for nginx on this host. Here, nothing adds a credential, so the API rejects the request."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
     options = f'APIURL "http://localhost{simulator.base}"\nUnixSocket "{simulator.unix}"'
     daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
@@ -69,7 +69,7 @@ def test_tls(simulator, edge, certificates, collectd):
 
 
 def test_certificates_that_do_not_exist_yet(simulator, edge, certificates, collectd, tmp):
-    """An error, and no lookup succeeds until the file exists."""
+    """An error is logged, and no lookup succeeds until the file exists."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     path = tmp / "ca.pem"
     daemon = collectd(account(simulator, 'Instance "handbook"',
@@ -122,7 +122,7 @@ def test_https_url_of_a_plain_http_server(simulator, collectd):
 
 @pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
 def test_through_nginx(simulator, nginx, collectd):
-    """nginx has the credential and the cache; the age of a cached response is the age of the reading."""
+    """nginx has the credential and the cache. The age of a cached response counts in duration-since_read."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}, {"id": "r", "state": "running"}])
     proxy = nginx(
         http=f"""aisearch_account docs {{
@@ -135,7 +135,7 @@ def test_through_nginx(simulator, nginx, collectd):
     report = daemon.wait_report("docs", lambda r: r.get("docs-handbook/duration-since_read", 0) > 2)
     values = of_instance(report, "docs-handbook")
     assert (values["gauge-state"], values["count-running"]) == (1, 1)
-    assert values["duration-job"] == near(60), "as of the time of the answer, not of the reading"
+    assert values["duration-job"] == near(60), "at the time of the response, not of the lookup"
     assert simulator.count("/handbook/jobs") == 1
     assert simulator.requests()[0].header("authorization") == f"Bearer {simulator.token}"
     assert set(errors(report)) == {"refused"}

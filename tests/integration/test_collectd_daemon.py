@@ -9,9 +9,9 @@ from harness.collectd import INTERVAL, BackgroundCollectd, Collectd, Config
 from reports import account, errors, has, of_lists, steps
 
 
-@pytest.mark.parametrize("intervals", (1.25, 25), ids=("they time out", "they are under way"))
+@pytest.mark.parametrize("intervals", (1.25, 25), ids=("timed out", "in progress"))
 def test_silent_apis_do_not_delay_other_plugins(simulator, tmp, collectd, intervals):
-    """Five accounts whose API never responds: other plugins keep their interval, and collectd stops at once on SIGTERM."""
+    """If the APIs of five accounts never respond, other plugins keep their interval, and SIGTERM works at once."""
     simulator.instance("instances/handbook")
     simulator.fault(script=stall.no_body())
     with stall.black_hole() as hole, stall.silent() as silent:
@@ -47,7 +47,7 @@ def test_stop_in_the_middle_of_a_round(simulator, collectd):
     daemon = collectd(account(simulator, 'Instance "handbook"'), interval=25 * INTERVAL)
     net.wait_until(lambda: simulator.counters()["in_flight"] == 1)
     assert daemon.stop() < 1 * SLOWNESS
-    net.wait_until(lambda: simulator.counters()["connections_open"] == 0, what="its connection to be closed")
+    net.wait_until(lambda: simulator.counters()["connections_open"] == 0, what="the connection to be closed")
 
 
 def test_in_the_background(simulator, tmp):
@@ -69,7 +69,7 @@ def test_read_once(simulator, tmp):
 
 
 def test_read_once_with_a_fault(simulator, tmp):
-    """It waits for all accounts at once; the state file of a running collectd is not changed."""
+    """collectd -T waits for all accounts concurrently, and does not change the state file of a running collectd."""
     simulator.instance("instances/handbook")
     with stall.silent() as (host, port):
         accounts = [account(simulator, 'Instance "handbook"', name=f"silent{n}", pacing="",
@@ -89,7 +89,7 @@ def test_read_once_with_a_fault(simulator, tmp):
 
 
 def test_no_descriptors_are_left_open(simulator, collectd):
-    """The open descriptors stay the same in each round, failed or not."""
+    """The number of open descriptors does not grow, whether lookups fail or not."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "queued"}])
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "none"'))
     daemon.wait_report("docs", has("docs-handbook/gauge-state"))

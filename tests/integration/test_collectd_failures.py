@@ -12,7 +12,7 @@ FAILURES = {
     "server error": (dict(status=500, body="<html>oops</html>"), "server", "server: .*500"),
     "redirect": (dict(status=301, headers=[["Location", "http://elsewhere.example/"]]), "server", "server: .*301"),
     "HTML instead of JSON": (dict(status=200, body="<html>hello</html>"), "body", "body: "),
-    "a list that is none": (dict(status=200, body='{"success":true,"result":{}}'), "body", "body: "),
+    "an object instead of a list": (dict(status=200, body='{"success":true,"result":{}}'), "body", "body: "),
     "cut short": (dict(script=stall.truncated()), "body", "body: "),
     "no headers": (dict(script=stall.no_headers()), "timeout", "timeout: "),
     "no body": (dict(script=stall.no_body()), "timeout", "timeout: "),
@@ -27,7 +27,7 @@ FAILURES = {
 
 
 def test_failing_instances(simulator, collectd):
-    """Values of its jobs end once they are too old; it logs once, counts errors and recovers; others are not affected."""
+    """Values of jobs end once they are too old; a failure is logged once, and counted; other instances are not affected."""
     simulator.instance("instances/good", [{"id": "a", "state": "running"}])
     accounts = {f"a{n}": (f"bad{n}", *failure) for n, failure in enumerate(FAILURES.values())}
     for bad, *_ in accounts.values():
@@ -88,7 +88,7 @@ def test_log_of_an_outage_is_short(simulator, collectd):
     def named() -> int:
         return len(daemon.log_lines(r'"i\d+": cannot be read: '))
 
-    net.wait_until(lambda: named() + more() >= 49, timeout=30 * INTERVAL, what="all of them")
+    net.wait_until(lambda: named() + more() >= 49, timeout=30 * INTERVAL, what="all failures in the log")
     assert more() > 0
     simulator.clear_faults()
     net.wait_until(lambda: len(daemon.log_lines("can be read again")) >= named(), timeout=30 * INTERVAL)
@@ -115,4 +115,4 @@ def test_connection_refused(simulator, collectd):
         daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
         report = daemon.wait_report("docs", lambda r: r["docs/errors-connect"] > 0)
         assert set(errors(report)) == {"connect"}
-        assert "docs/response_time-api" not in report, "nothing has answered"
+        assert "docs/response_time-api" not in report, "no response was received"

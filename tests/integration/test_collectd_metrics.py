@@ -17,14 +17,14 @@ ENDS = {f"operations-{state}": 0.0 for state in ("succeeded", "failed", "cancell
 
 
 def of_jobs(report: dict[str, float], plugin_instance: str) -> dict[str, float]:
-    """Returns the values from jobs: those of the instance itself may be one report later. No condition has begun."""
+    """Returns the values of jobs, without those of the instance, which may be one report later. Checks the conditions."""
     values = of_instance(report, plugin_instance)
     assert [values.pop(f"gauge-{name}") for name in ("failed", "stalled", "overdue", "instance_error")] == [0, 0, 0, 0]
     assert values.pop("duration-sync_interval", 21600) == 21600
     return values
 
 
-# What is reported about the newest job, or a pinned one, in each of the simulator's states.
+# The values of the newest job, or of a pinned one, in each of the simulator's states.
 BY_STATE = {
     "queued": {"gauge-state": 0, "duration-job": 0},
     "running": {"gauge-state": 1, "duration-job": near(60), "duration-last_seen": near(5, 8)},
@@ -88,7 +88,7 @@ def test_counts_and_newest_job_of_a_list(simulator, collectd):
 
     simulator.job("instances/handbook", "q", state="queued")
     report = of_instance(daemon.next_report("docs", lambda r: r["docs-handbook/gauge-state"] == 0), "docs-handbook")
-    assert (report["gauge-state"], report["duration-job"]) == (0, 0), "a job that waits is newer than all that started"
+    assert (report["gauge-state"], report["duration-job"]) == (0, 0), "a queued job is newer than started ones"
 
 
 def test_empty_list(simulator, collectd):
@@ -118,7 +118,7 @@ def test_life_of_a_job(simulator, collectd):
 
     simulator.job("instances/handbook", "a", ends_in=0, end_reason="error: no space")
     daemon.next_report("docs", lambda r: r["docs-handbook/gauge-state"] == 3)
-    assert not has("docs-handbook/duration-since_success")(daemon.next_report("docs")), "there was none yet"
+    assert not has("docs-handbook/duration-since_success")(daemon.next_report("docs")), "no job has succeeded yet"
 
 
 def test_time_formats(simulator, collectd):
@@ -144,7 +144,7 @@ def test_success_is_remembered(simulator, collectd):
 
 
 def test_durations_are_never_negative(simulator, collectd):
-    """The API's clock is ahead of ours."""
+    """The API's clock is ahead of collectd's."""
     simulator.advance(3600)
     simulator.instance("instances/handbook", [
         {"id": "r", "state": "running", "starts_in": -1},
@@ -175,7 +175,7 @@ def test_http_requests_and_response_time(simulator, collectd):
     simulator.fault(delay=delay)
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "guide"', pacing=AT_LEISURE))
     report = daemon.wait_report("docs", lambda r: r["docs/http_requests"] >= 6 and "docs/response_time-api" in r)
-    assert delay <= report["docs/response_time-api"] < 0.9 * PACE, "what comes later is no answer"
+    assert delay <= report["docs/response_time-api"] < 0.9 * PACE, "a later response would be a timeout"
     daemon.stop()
     _, last = daemon.reports("docs")[-1]
     assert last["docs/http_requests"] in range(simulator.count() - 6, simulator.count() + 1)
@@ -240,7 +240,7 @@ def test_accounts_are_independent(simulator, collectd):
 # ---- report times ---------------------------------------------------------------------------------------------------
 
 def test_reports_of_many_instances_are_spread_over_the_interval(simulator, collectd):
-    """Each report has its place in every interval, and all values have the plugin's interval."""
+    """Each instance is reported at the same time within every interval, and all values have the plugin's interval."""
     names = many(simulator, 160)
     interval = 8 * max(0.1, INTERVAL / 4)
     daemon = collectd(account(simulator, *of_lists(*names), pacing="ActiveInterval 300"), interval=interval)

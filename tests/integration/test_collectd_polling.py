@@ -55,7 +55,7 @@ def test_number_of_concurrent_requests_is_limited(simulator, collectd):
     simulator.fault(delay=0.3 * INTERVAL)
     lines = "\n".join(f'Job "{job}"' for job in jobs)
     collectd(account(simulator, f'<Instance "handbook">\n{lines}\n</Instance>'), interval=12 * INTERVAL)
-    net.wait_until(lambda: simulator.counters()["by_status"].get("200") == len(jobs), what="all of them")
+    net.wait_until(lambda: simulator.counters()["by_status"].get("200") == len(jobs), what="a round")
     assert simulator.counters()["in_flight_max"] == 32
 
 
@@ -64,7 +64,7 @@ def asked_about(simulator, name: str) -> list[float]:
 
 
 def test_active_instances_are_polled_more_often(simulator, collectd):
-    """Idle instances are looked up less and less often, and more often again after a change."""
+    """Idle instances are looked up at growing intervals, and at short ones again after a change."""
     for name, state in (("busy", "running"), ("idle", "succeeded")):
         simulator.instance(f"instances/{name}", [{"id": "a", "state": state}])
     daemon = collectd(account(simulator, 'Instance "busy"', 'Instance "idle"',
@@ -81,12 +81,12 @@ def test_active_instances_are_polled_more_often(simulator, collectd):
     daemon.next_report("docs", lambda r: r["docs-busy/gauge-state"] == 2)
     net.wait_until(lambda: steps(asked_about(simulator, "busy"))[-1] > 5 * INTERVAL, timeout=40 * INTERVAL)
     rare = steps(asked_about(simulator, "busy"))[-4:]
-    assert rare == sorted(rare), "more and more rarely"
+    assert rare == sorted(rare), "the intervals grow"
     assert max(steps(asked_about(simulator, "idle"))[-3:]) < 3 * INTERVAL * SLOWNESS
 
 
 def test_ended_jobs_are_requested_once(simulator, collectd):
-    """They never change again: their values are still reported, without any request."""
+    """Ended jobs never change: their values are still reported, without further requests."""
     simulator.instance("instances/handbook", [{"id": "e", "state": "failed"}, {"id": "r", "state": "running"}])
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "e"\nJob "r"\n</Instance>'))
     net.wait_until(lambda: simulator.count("/jobs/r$") >= 5)
@@ -105,7 +105,7 @@ def test_ended_jobs_are_requested_once(simulator, collectd):
 # ---- the budget -----------------------------------------------------------------------------------------------------
 
 def test_budget_that_is_too_small(simulator, collectd):
-    """Six lookups, one call per interval: never one too many, all stretched equally, and no gap."""
+    """Six lookups, but one call per interval: all intervals are stretched equally; no values are missing."""
     names = many(simulator, 6)
     seconds = max(1, 5 * INTERVAL)
     daemon = collectd(account(simulator, *of_lists(*names), budget=f"Budget 5 {seconds}"))
@@ -114,10 +114,10 @@ def test_budget_that_is_too_small(simulator, collectd):
 
     times = asked(simulator)
     check_rolling(times, 5, seconds)
-    assert sorted(steps(times))[len(times) // 2] == pytest.approx(seconds / 5, rel=0.4), "evenly"
+    assert sorted(steps(times))[len(times) // 2] == pytest.approx(seconds / 5, rel=0.4), "calls are spread evenly"
     seen = [re.search(r"/instances/(\w+)/", request.target)[1] for request in simulator.requests("/jobs")]
-    assert set(seen[:16]) == set(names), "the new ones have to wait, but not for ever"
-    assert set(seen[-8:]) == set(names), "then everybody has a turn in each round"
+    assert set(seen[:16]) == set(names), "new instances wait, but not forever"
+    assert set(seen[-8:]) == set(names), "later, each instance is looked up in each round"
 
     wanted, pace = 6 / round(INTERVAL, 3), 5 / seconds
     assert report["docs/gauge-budget_stretch"] == pytest.approx(wanted / pace, rel=0.1)
@@ -147,7 +147,7 @@ def test_all_limits_hold(simulator, collectd):
     """Lookups that exceed a short limit begin as soon as it allows them."""
     names = many(simulator, 5)
     daemon = collectd(account(simulator, *of_lists(*names), budget="Budget 2 1\nBudget 100 60"), interval=4)
-    net.wait_until(lambda: len(simulator.requests()) >= 10, timeout=15, what="all of them twice")
+    net.wait_until(lambda: len(simulator.requests()) >= 10, timeout=15, what="two lookups of each instance")
     daemon.stop()
     times = asked(simulator)
     check_rolling(times, 2, 1)
@@ -166,7 +166,7 @@ def test_default_budget(simulator, collectd):
 
 
 def test_accounts_of_one_credential_share_their_budgets(simulator, collectd):
-    """All limits of all accounts apply, and no others."""
+    """The limits of all accounts with this credential apply, but not those of other credentials."""
     names = many(simulator, 3)
     by_key = f'Email "{simulator.email}"\nKeyFile "{simulator.key_file}"\nAPIURL "{simulator.url}"'
     seconds = 5 * INTERVAL
@@ -181,13 +181,13 @@ def test_accounts_of_one_credential_share_their_budgets(simulator, collectd):
     requests = simulator.requests()
     shared = [request.began for request in requests if "authorization" in request.header_names()]
     check_rolling(shared, 4, seconds)
-    assert len(requests) - len(shared) > 1.5 * len(shared), "the other credential has its own"
+    assert len(requests) - len(shared) > 1.5 * len(shared), "the other credential has its own budget"
     assert [line.partition('Account "')[2].partition(":")[0] for line in daemon.log_lines("but the budget allows")] == [
         'docs"']
 
 
 def test_retries_use_the_budget(simulator, collectd):
-    """Even if no calls are left for others: lookups without a call wait, and do not fail."""
+    """If no calls are left for other lookups, these wait, and do not fail."""
     names = many(simulator, 4)
     simulator.fault("/i0/", status=500, body="no")
     seconds = 5 * INTERVAL
@@ -202,7 +202,7 @@ def test_retries_use_the_budget(simulator, collectd):
 
 @pytest.mark.parametrize("status", (429, 503))
 def test_retry_after_stops_all_lookups(simulator, collectd, status):
-    """Retry-After stops all lookups of the account; those that did not fail are still reported."""
+    """The values of instances that did not fail are still reported."""
     names = many(simulator, 3)
     wait = max(3, round(2 * PACE))
     daemon = collectd(account(simulator, *of_lists(*names), pacing=f"ActiveInterval {PACE}\nIdleInterval {wait}"))
@@ -217,7 +217,7 @@ def test_retry_after_stops_all_lookups(simulator, collectd, status):
     refused = next(request for request in simulator.requests() if request.status == status)
     times = asked(simulator)
     others = [when for when in times if refused.began < when < refused.ended + wait]
-    assert len(others) <= 2, "those of the same round"
+    assert len(others) <= 2, "only requests of the same round"
     assert max(times) > refused.ended + wait
     check_no_gaps(daemon, *names)
     assert len(daemon.log_lines(rf'"i1": cannot be read: .*; no calls for the next {wait} s$')) == 1
@@ -230,7 +230,7 @@ def test_limit_headers_of_the_api_are_obeyed(simulator, collectd):
     daemon = collectd(account(simulator, *of_lists(*names)))
     daemon.wait_log("lookups per minute are due, but the budget allows only", timeout=10)
     report = daemon.wait_report("docs", since=time.time() + 4 * INTERVAL)
-    assert report["docs/gauge-budget_stretch"] > 15, "what is left has to last for a minute"
+    assert report["docs/gauge-budget_stretch"] > 15, "the remaining calls must last for a minute"
     daemon.stop()
     statuses = [request.status for request in simulator.requests()]
     assert set(statuses) == {200} and 3 <= len(statuses) <= 10

@@ -1,4 +1,4 @@
-"""Clients that leave, and what goes on with their requests: nobody holds what others need, and nothing is lost."""
+"""Clients that disconnect or send late, while their requests continue: no connection is held or lost."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""By which connections lookups go, and by which they do not go again; over HTTP/1.1 and HTTP/2, both with TLS."""
+"""Connections to the API: which ones lookups reuse, over HTTP/1.1 and HTTP/2, and which ones they abandon after failures."""
 
 import collections
 import contextlib
@@ -23,11 +23,11 @@ Request = collections.namedtuple("Request", "connection protocol job")
 
 class Api:
     """
-    An API that may fail by HTTP/2 in any way, and on some of its connections only.
+    An API that can fail over HTTP/2 in any way, and on some of its connections only.
 
-        with Api(certificates, frames) as api:   # frames(connection, stream, job) is a script, or None: a proper answer
+        with Api(certificates, frames) as api:   # frames(connection, stream, job) is a script, or None: a valid response
             api.url                              # https://localhost:PORT/client/v4
-            api.requests                         # that it got, in order
+            api.requests                         # received, in order
     """
 
     def __init__(self, certificates, frames: Callable[[int, int, str], list | None],
@@ -157,7 +157,7 @@ def test_421_again_and_again_is_a_fault_of_the_api(gate, certificates, protocol)
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_connection_that_only_fails_is_left_while_others_use_it(gate, certificates, fault):
-    """One lookup is not answered: as long as it waits, libcurl has the connection ready for all others."""
+    """One lookup receives no response: as long as it waits, libcurl offers the connection to all others."""
     def frames(connection: int, stream: int, job: str) -> list | None:
         if job == "held":
             return []
@@ -190,7 +190,7 @@ def test_many_that_fail_together_share_the_next_connection(gate, certificates, f
         assert statuses(server, ["first"]) == [200]
         if held:
             stack.enter_context(server.connect()).send(HELD)
-            net.wait_until(lambda: "held" in api.by(1), what="the lookup that waits")
+            net.wait_until(lambda: "held" in api.by(1), what="the waiting lookup")
         responses = net.concurrent_gets(server.address, [job_target(job) for job in jobs])
         assert [response.status for response in responses] == [200] * len(jobs)
         assert api.connections() <= 4

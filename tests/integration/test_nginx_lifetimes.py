@@ -52,7 +52,7 @@ def test_age_grows_while_max_age_is_constant(nginx, simulator):
 
 @gateway.needs_njs
 def test_an_entry_newer_than_the_clock_of_a_busy_worker_is_fresh(nginx, simulator, tmp):
-    """A worker reads the clock once per event loop iteration, so an entry's time may be in its future."""
+    """A worker reads the clock once per event loop iteration, so an entry's time may be in the future for it."""
     simulator.job("instances/docs", "a", state="succeeded")
     script = tmp / "busy.js"
     script.write_text("""
@@ -129,7 +129,7 @@ def test_lifetimes_of_each_class_in_each_location(nginx, simulator):
     """)
     own = server.prefix / "own.sock"
 
-    # A level that sets any of them replaces all: the others get their defaults.
+    # A level that sets any lifetime replaces all of them: the others are the defaults.
     assert lifetimes(server, "/http/") == [101, 102, 10, 10, 10]
     assert lifetimes(server, "/all/") == lifetimes(server, "/all/nested/") == [11, 12, 13, 14, 15]
     for location, expected in (("/", [4, 86400, 201, 10, 202]), ("/own/", [60, 86400, 10, 7200, 10])):

@@ -23,7 +23,7 @@ def test_all_forms_of_a_resource_share_one_entry(nginx, simulator, instance):
         location /client/v4/ { aisearch_pass docs; }
         location /jobs { aisearch_pass docs; }
         location / { aisearch_pass docs; }
-        location ~ ^/say/(?<what>.+)$ { aisearch_pass docs $what; }
+        location ~ ^/variable/(?<resource>.+)$ { aisearch_pass docs $resource; }
     """)
     generation = "autorag" if instance.startswith("rags/") else "ai-search"
 
@@ -31,7 +31,7 @@ def test_all_forms_of_a_resource_share_one_entry(nginx, simulator, instance):
         expected = gateway.direct(simulator, simulator.path(instance, job, logs))
         short = resource(instance, job, logs)
         simulator.forget()
-        for location in ("/client/v4/", "/jobs/", "/", "/say/"):
+        for location in ("/client/v4/", "/jobs/", "/", "/variable/"):
             for prefix in ("", f"{generation}/", f"accounts/{ACCOUNT}/{generation}/", f"accounts/{ACCOUNT}/"):
                 response = server.get(location + prefix + short)
                 assert (response.status, response.body) == (200, expected.body), location + prefix
@@ -121,7 +121,7 @@ def test_lists_of_instances_are_cached(nginx, simulator):
 
 
 def test_instances_are_not_listed_with_an_allow_list(nginx, simulator):
-    """Not even for instances in the list: the API's response would reveal others."""
+    """Not even those in the allow-list: the API's response would reveal others."""
     simulator.instance("instances/docs", [{"id": "a"}])
     simulator.instance("namespaces/team/instances/handbook", [{"id": "a"}])
     server = start(nginx, simulator, "instance docs team/handbook;")
@@ -141,7 +141,7 @@ def test_invalid_list_of_instances_is_not_passed_on(nginx, simulator):
     server = start(nginx, simulator)
     assert error_of(server.get("/client/v4/instances"))["code"] == 502
 
-    # an invalid name is an error for the client
+    # Clients have to handle an invalid name.
     simulator.instance("instances/docs", extra={"id": "Docs"})
     assert server.get("/client/v4/namespaces/default/instances").json()["result"][0]["id"] == "Docs"
 

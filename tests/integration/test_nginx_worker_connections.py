@@ -1,4 +1,4 @@
-"""What the module keeps of worker_connections, beside those to the API: the number in the documentation."""
+"""worker_connections: how many the module reserves besides those to the API, and lookups when none are left."""
 
 import contextlib
 import fcntl
@@ -17,18 +17,18 @@ CONNECTIONS = 40  # of the worker
 
 
 def room(nginx, **parts) -> int:
-    """How many clients a worker takes that have sent a byte and no more, so that none of them makes way for another."""
+    """Returns how many clients a worker accepts that have sent only one byte, so that it closes none of them for another."""
     server = nginx(connections=CONNECTIONS, **parts)
     server.allow_log("worker_connections are not enough")
     with contextlib.ExitStack() as stack:
         for count in range(CONNECTIONS):
             if not is_taken(stack.enter_context(net.Connection(server.socket))):
                 return count
-    raise AssertionError("there is room for all of them")
+    raise AssertionError("the worker accepts all of them")
 
 
 def is_taken(client: net.Connection) -> bool:
-    """Waits until the worker has read the byte (of a Unix socket, the kernel tells), or has closed the connection."""
+    """Waits until the worker has read the byte, which a Unix socket reports, or has closed the connection."""
     try:
         client.send(b"G")
         net.wait_until(lambda: unread(client) == 0, what="the worker to read")
@@ -42,7 +42,7 @@ def unread(client: net.Connection) -> int:
 
 
 def accounts(simulator, certificates, *bundles: str | None) -> str:
-    """One for each of these; None trusts the system's certificates."""
+    """Returns an account for each bundle; None trusts the system's certificates."""
     lines = [[] if bundle is None else [f"trusted_certificate {certificates.certificate(bundle)};"] for bundle in bundles]
     return "".join(account(simulator, *line, name=f"docs-{n}") for n, line in enumerate(lines))
 

@@ -68,8 +68,8 @@ def test_forms_of_refusals(simulator, form):
     assert schema.violations(schema.ERROR, answer.json()) == []
     numbers = [int(part) for part in form.split("_") if part.isdigit()]
     [one] = answer.json()["errors"]
-    told = [one.get("code"), *(link["code"] for link in one.get("error_chain", []))]
-    assert numbers[0] == answer.status and (len(numbers) == 1 or numbers[1:] == told)
+    codes = [one.get("code"), *(link["code"] for link in one.get("error_chain", []))]
+    assert numbers[0] == answer.status and (len(numbers) == 1 or numbers[1:] == codes)
     assert get(simulator, PLAIN, "a").status == 200
 
     fault = simulator.refuse(form, "/jobs/a$", times=1)

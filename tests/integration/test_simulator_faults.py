@@ -111,7 +111,7 @@ def test_endless_body_ends_when_its_reader_disconnects(simulator):
         while received < 5_000_000:
             received += len(connection.sock.recv(1 << 20))
         assert simulator.counters()["in_flight"] == 1
-    net.wait_until(lambda: simulator.counters()["in_flight"] == 0, what="the simulator to notice")
+    net.wait_until(lambda: simulator.counters()["in_flight"] == 0, what="the simulator to notice the disconnection")
 
 
 def test_fault_of_reused_connections_does_not_affect_new_ones(simulator):

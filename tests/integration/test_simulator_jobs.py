@@ -37,7 +37,7 @@ def test_real_time_by_default(simulator):
     simulator.job(PLAIN, "a", starts_in=0, last_seen_every=0.05, times="fraction")
     assert abs(parsed(result(simulator, PLAIN, "a")["started_at"]) - time.time()) < 5
     before = result(simulator, PLAIN, "a")["last_seen_at"]
-    net.wait_until(lambda: result(simulator, PLAIN, "a")["last_seen_at"] != before, what="last_seen_at to go on")
+    net.wait_until(lambda: result(simulator, PLAIN, "a")["last_seen_at"] != before, what="last_seen_at to change")
 
 
 def test_clock_can_be_frozen_and_resumed(simulator):
@@ -46,7 +46,7 @@ def test_clock_can_be_frozen_and_resumed(simulator):
     simulator.advance(3600)
     assert simulator.now() == frozen + 3600
     simulator.thaw()
-    net.wait_until(lambda: simulator.now() > frozen + 3600, what="the clock to go")
+    net.wait_until(lambda: simulator.now() > frozen + 3600, what="the clock to advance")
     assert simulator.now() < frozen + 3660
 
 
@@ -71,23 +71,23 @@ def test_life_of_a_job(simulator, end_reason):
     simulator.set_clock(1_800_000_000)
     simulator.job(PLAIN, "a", starts_in=10, ends_in=100, end_reason=end_reason)
 
-    def told():
+    def reported():
         fields = result(simulator, PLAIN, "a")
         return [fields[name] for name in ("started_at", "last_seen_at", "ended_at", "end_reason")]
 
-    assert told() == [None, None, None, None]
+    assert reported() == [None, None, None, None]
     simulator.advance(9.5)
-    assert told() == [None, None, None, None]
+    assert reported() == [None, None, None, None]
     simulator.advance(0.5)
-    assert told() == ["2027-01-15T08:00:10Z", "2027-01-15T08:00:10Z", None, None]
+    assert reported() == ["2027-01-15T08:00:10Z", "2027-01-15T08:00:10Z", None, None]
     simulator.advance(9)
-    assert told() == ["2027-01-15T08:00:10Z", "2027-01-15T08:00:10Z", None, None]
+    assert reported() == ["2027-01-15T08:00:10Z", "2027-01-15T08:00:10Z", None, None]
     simulator.advance(1)
-    assert told() == ["2027-01-15T08:00:10Z", "2027-01-15T08:00:20Z", None, None]
+    assert reported() == ["2027-01-15T08:00:10Z", "2027-01-15T08:00:20Z", None, None]
     simulator.advance(80)
-    assert told() == ["2027-01-15T08:00:10Z", "2027-01-15T08:01:40Z", "2027-01-15T08:01:40Z", end_reason]
+    assert reported() == ["2027-01-15T08:00:10Z", "2027-01-15T08:01:40Z", "2027-01-15T08:01:40Z", end_reason]
     simulator.advance(86400)
-    assert told() == ["2027-01-15T08:00:10Z", "2027-01-15T08:01:40Z", "2027-01-15T08:01:40Z", end_reason]
+    assert reported() == ["2027-01-15T08:00:10Z", "2027-01-15T08:01:40Z", "2027-01-15T08:01:40Z", end_reason]
 
 
 def test_stalled_job_is_no_longer_seen(simulator):

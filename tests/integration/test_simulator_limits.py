@@ -20,7 +20,7 @@ def test_no_limit_headers_without_a_limit(simulator):
 
 
 def test_every_response_has_limit_headers(simulator):
-    """A call that is refused before it counts shows the remaining calls to users of the account."""
+    """A call that is rejected before it counts shows the remaining calls if the target contains the account."""
     simulator.job(PLAIN, "a")
     simulator.limit(1200, 300)
     answers = [get(simulator, PLAIN, "a"), get(simulator, PLAIN, "b"), get(simulator, PLAIN, query="?page=0"),
@@ -108,7 +108,7 @@ def test_limit_follows_a_faster_clock(simulator):
     simulator.limit(1, 600)
     assert [get(simulator, PLAIN, "a").status for _ in range(2)] == [200, 429]
     simulator.run(3600)
-    net.wait_until(lambda: get(simulator, PLAIN, "a").status == 200, what="ten minutes")
+    net.wait_until(lambda: get(simulator, PLAIN, "a").status == 200, what="ten minutes of the simulator's clock")
 
 
 def test_limit_applies_per_user_not_per_account(simulator):

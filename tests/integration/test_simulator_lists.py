@@ -22,7 +22,7 @@ def test_all_pages_of_a_job_list(simulator, instance, per_page):
                                        "total_count": 120}
         seen += [job["id"] for job in page["result"]]
     assert sorted(seen) == ids
-    assert seen != ids and seen[::-1] != ids, "a list that happens to be sorted hides who relies on it"
+    assert seen != ids and seen[::-1] != ids, "with a sorted list, tests would not notice code that relies on the order"
 
 
 def test_page_and_per_page_have_defaults(simulator):
@@ -177,7 +177,7 @@ def test_instance_filters(simulator):
     assert found("?hostname=example.org") == ["web-1"]
     assert sorted(found("?namespace=team")) == ["old", "web-2"]
     assert found("?namespace=nowhere") == []
-    assert sorted(found("?namespace=default", "team")) == ["old", "web-2"]  # the path has one already
+    assert sorted(found("?namespace=default", "team")) == ["old", "web-2"]  # the namespace in the path takes precedence
     oldest_first = ["web-1", "docs", "web-2", "old"]
     assert found("?order_by=created_at") == found("?order_by_direction=asc") == oldest_first
     assert found("?order_by=created_at&order_by_direction=desc") == oldest_first[::-1]

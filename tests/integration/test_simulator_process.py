@@ -69,7 +69,7 @@ def test_lean_listener_notices_disconnected_clients(simulator):
     with net.Connection(simulator.lean_unix) as connection:
         connection.send(net.format_request(simulator.path(PLAIN), simulator.credential_headers))
         net.wait_until(lambda: simulator.counters()["in_flight"] == 1, what="the request to arrive")
-    net.wait_until(lambda: simulator.counters()["in_flight"] == 0, what="the end of the connection to be seen")
+    net.wait_until(lambda: simulator.counters()["in_flight"] == 0, what="the simulator to notice the disconnection")
     assert simulator.requests()[0].status is None
 
 
@@ -129,7 +129,7 @@ def test_signal_stops_the_simulator_despite_open_requests(tmp, signum):
             busy.send(net.format_request("/client/v4"))
             net.wait_until(lambda: simulator.counters()["in_flight"] == 1, what="the request to arrive")
             os.kill(simulator.pid, signum)
-            net.wait_until(lambda: not net.alive(simulator.pid), 5, "the simulator to leave")
+            net.wait_until(lambda: not net.alive(simulator.pid), 5, "the simulator to exit")
     assert not os.path.exists(simulator.unix)
 
 
@@ -142,7 +142,7 @@ def test_simulator_exits_with_its_parent(tmp):
         pid = int(parent.stdout.readline())
         assert net.alive(pid)
         parent.kill()
-    net.wait_until(lambda: not net.alive(pid), 5, "the simulator to leave")
+    net.wait_until(lambda: not net.alive(pid), 5, "the simulator to exit")
 
 
 def test_unix_sockets_only(tmp):

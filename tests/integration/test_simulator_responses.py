@@ -16,15 +16,15 @@ from simulator_requests import AUTORAG, GENERATIONS, NAMESPACED, PLAIN, answer_o
 @pytest.mark.parametrize("times", ["rfc3339", "fraction", "offset", "plain", "zoneless"])
 def test_responses_follow_the_schema(simulator, instance, missing, times):
     states = ("queued", "running", "succeeded", "failed", "cancelled", "superseded")
-    look = {"missing": missing, "times": times, "source": "schedule"}
-    simulator.instance(instance, [{"id": state, "state": state, **look} for state in states])
+    details = {"missing": missing, "times": times, "source": "schedule"}
+    simulator.instance(instance, [{"id": state, "state": state, **details} for state in states])
     for state in states:
         assert schema.violations(schema.JOB, get(simulator, instance, state).json()) == []
         assert schema.violations(schema.LOGS, get(simulator, instance, state, logs=True).json()) == []
     assert schema.violations(schema.LIST, get(simulator, instance).json()) == []
 
 
-@pytest.mark.parametrize("spoilt", [
+@pytest.mark.parametrize("invalid", [
     {"success": True},
     {"success": False, "result": {"id": "a", "source": "user"}},
     {"success": 1, "result": {"id": "a", "source": "user"}},
@@ -36,9 +36,9 @@ def test_responses_follow_the_schema(simulator, instance, missing, times):
     {"success": True, "result": {"id": "a", "source": "user", "ended_at": "yesterday"}},
     {"success": True, "result": {"id": "a", "source": "user"}, "errors": [{}]},
 ])
-def test_schema_rejects_invalid_jobs(spoilt):
+def test_schema_rejects_invalid_jobs(invalid):
     assert schema.violations(schema.JOB, {"success": True, "result": {"id": "a", "source": "user"}}) == []
-    assert schema.violations(schema.JOB, spoilt) != []
+    assert schema.violations(schema.JOB, invalid) != []
 
 
 def test_schema_accepts_missing_but_not_invalid_result_info():
@@ -47,15 +47,15 @@ def test_schema_accepts_missing_but_not_invalid_result_info():
     assert schema.violations(schema.LIST, {"success": True, "result": [], "result_info": {"count": "0"}}) != []
 
 
-@pytest.mark.parametrize("spoilt", [
+@pytest.mark.parametrize("invalid", [
     {"created_at": None}, {"type": "s3"}, {"sync_interval": 60}, {"enable": 1}, {"paused": None}, {"status": None},
     {"namespace": "team_blue"}, {"namespace": "-team"}, {"last_activity": 5},
 ])
-def test_schema_rejects_invalid_instances(spoilt):
+def test_schema_rejects_invalid_instances(invalid):
     instance = {"id": "a", "created_at": "2026-05-01 08:00:00", "modified_at": "2026-05-01 08:00:00",
                 "namespace": "team--blue", "type": None}
     assert schema.violations(schema.INSTANCE, {"success": True, "result": instance}) == []
-    assert schema.violations(schema.INSTANCE, {"success": True, "result": {**instance, **spoilt}}) != []
+    assert schema.violations(schema.INSTANCE, {"success": True, "result": {**instance, **invalid}}) != []
 
 
 def test_null_and_absent_fields(simulator):
