@@ -239,12 +239,12 @@ test-page:
 
 # The tests of make check, with all code of this project built with sanitizers. Tests that run none of this code, or build
 # it themselves, are not repeated.
-NOT_SANITIZED = bench build documentation harness simulator
+NOT_SANITIZED = bench build documentation harness simulator_*
 .PHONY: asan
 asan:
 	scripts/install-deps check
 	$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/asan SANITIZE=address,undefined \
-	    PYTEST_ARGS='$(NOT_SANITIZED:%=--ignore=tests/integration/test_%.py) $(PYTEST_ARGS)' test
+	    PYTEST_ARGS='$(NOT_SANITIZED:%=--ignore-glob=tests/integration/test_%.py) $(PYTEST_ARGS)' test
 
 # With ThreadSanitizer: the unit tests, and the plugin's callbacks in many threads for TSAN_TIME seconds.
 TSAN_TIME ?= 20
@@ -265,7 +265,9 @@ tsan-test: unit $(DRIVER)
 
 # All unit tests, and those integration tests that cover most of the code and do not measure time.
 VALGRIND_TESTS ?= test_nginx_internal or test_plugin_threads \
-    or test_nginx_lookup and (failure or timeout or conditional or goes_away or http_2 or small_zone or died) \
+    or test_nginx_errors and (failure or timeout) or test_nginx_lookup and conditional \
+    or test_nginx_coalescing and goes_away or test_nginx_eviction and small_zone \
+    or test_nginx_connections and (one_http_2_connection or died_while_idle) \
     or test_nginx_lifecycle and (reload or quits or fast_stop or unloaded or come_and_go) \
        and not twenty and not broken_certificates \
     or test_nginx_rotation and (clients_that_wait or at_once) \

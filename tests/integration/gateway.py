@@ -3,10 +3,11 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -32,6 +33,9 @@ WORKERS = """
     location = /status { access_log off; stub_status; }
 """
 
+# A budget without a practical limit, and a server with the account "docs"; see start().
+PLENTY = "budget 1000000 1s;"
+SERVER = "location /client/v4/ { aisearch_pass docs; }" + WORKERS
 
 NJS = "ngx_http_js_module.so"
 
@@ -57,6 +61,16 @@ def resource(instance: str, job: str | None = None, logs: bool = False) -> str:
     return f"{instance}/jobs" + (f"/{job}" if job else "") + ("/logs" if logs else "")
 
 
+def job_target(job: str = "a", instance: str = "instances/docs") -> str:
+    return "/client/v4/" + resource(instance, job)
+
+
+def start(nginx: Callable[..., Nginx], simulator: Simulator, *directives: str, server: str = SERVER, http: str = "",
+          **parts) -> Nginx:
+    """Starts nginx with the account "docs", PLENTY, ACCESS_LOG and SERVER."""
+    return nginx(http=account(simulator, PLENTY, *directives) + ACCESS_LOG + http, server=server, **parts)
+
+
 def direct(simulator: Simulator, target: str) -> net.Response:
     """Returns the API's own response with the account's credential. It counts as a request there."""
     return net.request(simulator.address, target, simulator.credential_headers)
@@ -74,6 +88,19 @@ def lookups(nginx: Nginx, count: int) -> list[dict]:
 def reported(nginx: Nginx) -> list[str]:
     """Returns the lines of the error log about faults of the API."""
     return [line for line in nginx.error_log().splitlines() if "[error]" in line and "aisearch account" in line]
+
+
+def error_of(response: net.Response) -> dict:
+    """Returns the only error in an envelope from the gateway itself."""
+    assert response.header("Content-Type") == "application/json"
+    envelope = response.json()
+    assert envelope["success"] is False and envelope["messages"] == [] and envelope["result"] is None
+    [error] = envelope["errors"]
+    return error
+
+
+def max_age(response: net.Response) -> int:
+    return int(re.fullmatch(r"private, max-age=(\d+)", response.header("Cache-Control"))[1])
 
 
 @contextlib.contextmanager

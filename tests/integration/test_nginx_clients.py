@@ -1,4 +1,4 @@
-"""Clients that leave, and what goes on with their requests: nobody holds what others need, and nothing is lost."""
+"""Clients that disconnect or send late, while their requests continue: no connection is held or lost."""
 
 import socket
 import time
@@ -116,6 +116,19 @@ def test_headers_of_the_access_phase_stay(nginx, simulator):
         response = server.get(path)
         assert (response.status, response.header("Set-Cookie"), response.header("WWW-Authenticate")) == (
             status, "session=1", "Negotiate abc")
+
+
+def test_request_body_that_arrives_after_the_response(nginx, simulator):
+    simulator.instance("instances/docs", [{"id": "a"}, {"id": "b"}])
+    server = start(nginx, simulator)
+    with server.connect() as connection:
+        with gateway.held(simulator):
+            connection.send(net.format_request(target("a"), [("Content-Length", "10")]) + b"12345")
+            gateway.wait_for_requests(server, 1)
+            connection.send(b"67")
+        assert connection.read_response().json()["result"]["id"] == "a"
+        connection.send(b"890" + net.format_request(target("b")))
+        assert connection.read_response().json()["result"]["id"] == "b"
 
 
 # ---- words of the API -----------------------------------------------------------------------------------------------

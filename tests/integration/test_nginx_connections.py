@@ -1,4 +1,4 @@
-"""By which connections lookups go, and by which they do not go again; over HTTP/1.1 and HTTP/2, both with TLS."""
+"""Connections to the API: which ones lookups reuse, over HTTP/1.1 and HTTP/2, and which ones they abandon after failures."""
 
 import collections
 import contextlib
@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import gateway
-from gateway import ACCESS_LOG, account
+from gateway import ACCESS_LOG, PLENTY, SERVER, account, error_of, job_target, start
 from harness import http2 as h2
-from harness import net, stall
-from test_nginx_lookup import PLENTY, SERVER, error_of, job_target
+from harness import PRELOAD, VALGRIND, net, stall
 
 BUSY = '{"success":false,"errors":[{"code":7000,"message":"busy"}],"messages":[],"result":null}'
 
@@ -24,11 +23,11 @@ Request = collections.namedtuple("Request", "connection protocol job")
 
 class Api:
     """
-    An API that may fail by HTTP/2 in any way, and on some of its connections only.
+    An API that can fail over HTTP/2 in any way, and on some of its connections only.
 
-        with Api(certificates, frames) as api:   # frames(connection, stream, job) is a script, or None: a proper answer
+        with Api(certificates, frames) as api:   # frames(connection, stream, job) is a script, or None: a valid response
             api.url                              # https://localhost:PORT/client/v4
-            api.requests                         # that it got, in order
+            api.requests                         # received, in order
     """
 
     def __init__(self, certificates, frames: Callable[[int, int, str], list | None],
@@ -158,7 +157,7 @@ def test_421_again_and_again_is_a_fault_of_the_api(gate, certificates, protocol)
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_connection_that_only_fails_is_left_while_others_use_it(gate, certificates, fault):
-    """One lookup is not answered: as long as it waits, libcurl has the connection ready for all others."""
+    """One lookup receives no response: as long as it waits, libcurl offers the connection to all others."""
     def frames(connection: int, stream: int, job: str) -> list | None:
         if job == "held":
             return []
@@ -191,7 +190,7 @@ def test_many_that_fail_together_share_the_next_connection(gate, certificates, f
         assert statuses(server, ["first"]) == [200]
         if held:
             stack.enter_context(server.connect()).send(HELD)
-            net.wait_until(lambda: "held" in api.by(1), what="the lookup that waits")
+            net.wait_until(lambda: "held" in api.by(1), what="the waiting lookup")
         responses = net.concurrent_gets(server.address, [job_target(job) for job in jobs])
         assert [response.status for response in responses] == [200] * len(jobs)
         assert api.connections() <= 4
@@ -273,3 +272,52 @@ def test_an_api_that_fails_altogether_is_passed_on(gate, certificates, status):
         assert {response.body for response in responses} == {BUSY.encode()}
         assert len(api.requests) == 3 * len(jobs)
         assert api.connections() <= 2 * len(jobs)
+
+
+def test_many_lookups_use_one_http_2_connection_over_tls(edge, nginx, simulator, certificates):
+    jobs = [f"job-{n}" for n in range(30)]
+    simulator.instance("instances/docs", [{"id": job} for job in jobs])
+    server = nginx(http=account(simulator, f"trusted_certificate {certificates.ca_file};", api_url=edge.url()),
+                   server=SERVER)
+    assert server.get(job_target(jobs[0])).status == 200
+    responses = net.concurrent_gets(server.address, [job_target(job) for job in jobs])
+    assert [response.json()["result"]["id"] for response in responses] == jobs
+    seen = net.wait_until(lambda: len(found := edge.requests()) == len(jobs) and found, what="the edge's log")
+    assert {request["protocol"] for request in seen} == {"HTTP/2.0"}
+    assert len({request["connection"] for request in seen}) == 1
+
+
+def test_connection_that_died_while_idle_is_replaced(nginx, simulator):
+    jobs = [f"job-{n}" for n in range(4)]
+    simulator.instance("instances/docs", [{"id": job} for job in jobs])
+    server = start(nginx, simulator, "retries 0;")
+    assert server.get(job_target(jobs[0])).status == 200
+    for job, reset in zip(jobs[1:3], (False, True)):
+        simulator.drop_connections(reset)
+        assert server.get(job_target(job)).status == 200
+    simulator.fault("/jobs/", reused=True, times=1, script=stall.close_at_once())
+    assert server.get(job_target(jobs[3])).status == 200
+    assert gateway.reported(server) == []
+
+
+def test_thousands_of_fetches_leak_nothing(nginx, simulator):
+    simulator.job("instances/docs", "a", state="failed")
+    simulator.fault("/jobs/broken$", status=404, body="<html>")
+    server = start(nginx, simulator, http="aisearch_valid ended 0; aisearch_valid not_found 0; aisearch_valid error 0;",
+                   level="alert")
+    [worker] = server.workers()
+
+    def fetch(rounds):
+        for _ in range(rounds):
+            with server.connect() as connection:
+                for job in ("a", "missing", "broken") * 100:
+                    connection.request(job_target(job))
+        return net.rss(worker)
+
+    memory = fetch(2)
+    sockets = len(gateway.open_sockets(worker))
+    grown = fetch(4) - memory
+    assert simulator.count() == 1800
+    if not (PRELOAD or VALGRIND):  # these keep freed memory, to detect its use
+        assert grown < 500_000
+    net.wait_until(lambda: len(gateway.open_sockets(worker)) <= sockets, what="the connections to be closed")

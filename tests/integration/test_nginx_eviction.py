@@ -283,3 +283,29 @@ def test_killed_workers_leave_a_cache_that_works(nginx, simulator):
         ask(server, [target], 200)
         assert ask(server, [target]) != ["MISS"]
     assert ask(server, jobs(known)).count("MISS") < 400
+
+
+# The smallest zone.
+
+
+def test_small_zone_evicts_the_least_recently_used_entries(nginx, simulator):
+    simulator.freeze()
+    jobs = [f"job-{n}" for n in range(300)]
+    simulator.instance("instances/docs", [{"id": job, "state": "failed", "description": job * (n % 70)}
+                                          for n, job in enumerate(jobs)])
+    expected = {job: gateway.direct(simulator, simulator.path("instances/docs", job)).body for job in jobs}
+    simulator.forget()
+    server = gateway.start(nginx, simulator, http="aisearch_shared_zone zone=small:64k;", workers=2)
+    with server.connect() as connection:
+        for job in jobs + jobs[::-1] + jobs[::7]:
+            response = connection.request(gateway.job_target(job))
+            assert (response.status, response.body) == (200, expected[job])
+        assert connection.request(gateway.job_target(jobs[0])).header("X-Aisearch-Cache") == "HIT"
+    calls = simulator.count()
+    assert len(jobs) * 1.2 < calls < len(jobs) * 2.2
+
+    too_large = server.get("/client/v4/instances/docs/jobs?per_page=50")
+    again = server.get("/client/v4/instances/docs/jobs?per_page=50")
+    assert len(too_large.body) > 16384 and too_large.body == again.body
+    assert simulator.count() == calls + 2
+    assert any("[warn]" in line and "make the zone larger" in line for line in server.error_log().splitlines())
