@@ -104,7 +104,7 @@ def test_since_change(simulator, collectd):
     assert report[name] == pytest.approx(1, abs=3 * SLOWNESS)
 
 
-def test_values_during_a_fault(simulator, collectd):
+def test_values_are_kept_through_a_fault(simulator, collectd):
     """Values of jobs are reported until they are too old. Counters, conditions and the age are always reported."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator).replace(OFTEN, f"ActiveInterval @INTERVAL@\nIdleInterval {2 * INTERVAL}"))
