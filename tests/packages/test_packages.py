@@ -139,7 +139,7 @@ def repack(root: Root, package: str, to: str, *edits: tuple[str, str]) -> None:
     root.run(f"dpkg-deb -b /repack /{to} && rm -rf /repack")
 
 
-def complaints_of_collectd(root: Root) -> set[str]:
+def errors_of_collectd(root: Root) -> set[str]:
     """
     The errors that collectd logs in its first two intervals. Those of the plugin are left out, because the API cannot be
     reached.
@@ -154,14 +154,14 @@ def test_install_remove_reinstall_and_purge(root):
     root.run(installed(*PACKAGES))
     assert root.has("etc/nginx/modules-enabled/50-mod-http-aisearch.conf")
     root.is_sound()
-    before = complaints_of_collectd(root)
+    before = errors_of_collectd(root)
     root.run(ENABLE)
     root.is_sound()
     assert '"docs"' in root.run(START + STATUS)
-    assert complaints_of_collectd(root) <= before, "our configuration conflicts with that of Debian"
+    assert errors_of_collectd(root) <= before, "our configuration conflicts with that of Debian"
 
-    said = root.run(START + "dpkg -r " + " ".join(PACKAGES) + "\n" + SITE)
-    assert "will not start" not in said
+    output = root.run(START + "dpkg -r " + " ".join(PACKAGES) + "\n" + SITE)
+    assert "will not start" not in output
     root.is_sound()
     assert not root.has("etc/nginx/sites-enabled/aisearch")
     assert root.has("etc/collectd/collectd.conf.d/aisearch-outlets.conf"), "the configuration of other plugins was removed, too"
@@ -185,7 +185,7 @@ def test_upgrade_restarts_the_daemons(root):
     root.run(installed(*PACKAGES) + ENABLE)
     for package in PACKAGES:
         repack(root, package, f"new-{package}.deb", (r"(?m)^Version: .*$", "Version: 99"))
-    said = root.run(START + """
+    output = root.run(START + """
         nginx=$(cat /run/nginx.pid) collectd=$(collectd)
         dpkg -i /new-*.deb
         sleep 3
@@ -193,8 +193,8 @@ def test_upgrade_restarts_the_daemons(root):
         test $(collectd) != $collectd
         grep -h aisearch /proc/$(cat /run/nginx.pid)/maps /proc/$(collectd)/maps
     """ + STATUS + SITE)
-    assert "ngx_http_aisearch_module.so" in said and "/aisearch.so" in said
-    assert "(deleted)" not in said
+    assert "ngx_http_aisearch_module.so" in output and "/aisearch.so" in output
+    assert "(deleted)" not in output
     root.is_sound()
 
 
@@ -202,27 +202,27 @@ def test_upgrade_with_an_invalid_configuration(root):
     """nginx keeps running, and the package prints what to do."""
     root.run(installed(MODULE) + ENABLE.split("cp /usr/share/doc/collectd")[0])
     repack(root, MODULE, "new.deb", (r"(?m)^Version: .*$", "Version: 99"))
-    said = root.run("""
+    output = root.run("""
         nginx
         echo 'nonsense;' >/etc/nginx/conf.d/nonsense.conf
         dpkg -i /new.deb
     """ + STATUS + SITE)
-    assert "its configuration is not valid" in said
+    assert "its configuration is not valid" in output
     assert root.run("dpkg --audit") == ""
 
 
-@pytest.mark.parametrize("at_hand", (False, True), ids=("without a matching module", "with a matching module"))
-def test_nginx_with_another_abi(root, at_hand):
+@pytest.mark.parametrize("matching", (False, True), ids=("without a matching module", "with a matching module"))
+def test_nginx_with_another_abi(root, matching):
     """An upgrade of Debian installs an nginx with another ABI."""
     root.run(installed(*PACKAGES) + ENABLE)
     other = (r"(?m)^Version: .*$", "Version: 99"), (r"nginx-abi-[\d.-]+", "nginx-abi-99")
     repack(root, "nginx", "nginx-next.deb", *other)
     repack(root, MODULE, "module-next.deb", *other)
 
-    said = root.run(START + "apt-get -qy install /nginx-next.deb" + " /module-next.deb\n" * at_hand + "\n" + SITE)
-    assert ("REMOVED" in said) != at_hand
+    output = root.run(START + "apt-get -qy install /nginx-next.deb" + " /module-next.deb\n" * matching + "\n" + SITE)
+    assert ("REMOVED" in output) != matching
     root.is_sound()
-    if not at_hand:
+    if not matching:
         root.run("dpkg -i /module-next.deb")
         root.is_sound()
     assert '"docs"' in root.run(START + STATUS)

@@ -77,7 +77,7 @@ LATER = {
         systemctl restart nginx; systemctl start collectd; sleep 21
         systemctl show nginx collectd -P ProtectHome; stat -c '%G %a' /run/collectd-unixsock
         curl -s http://127.0.0.1:9103/metrics | grep -o ^collectd_aisearch_gauge | uniq; {LOOK}""",
-    "complaints": "journalctl -o cat -u nginx -u collectd --since @$(cat /since)"
+    "errors": "journalctl -o cat -u nginx -u collectd --since @$(cat /since)"
                   " | grep -Ei 'fail|error|cannot|not permitted'",
     "credential": f"""
         cd /etc/systemd/system/nginx.service.d; sed -i -E 's/^#(Load|ExecReload)/\\1/' aisearch.conf; cd
@@ -125,7 +125,7 @@ def fresh(base) -> pathlib.Path:  # noqa: F811
 
 
 @pytest.fixture(scope="session")
-def said(fresh) -> dict[str, str]:
+def printed(fresh) -> dict[str, str]:
     """The output of each command."""
     with temp_dir() as tmp, Simulator(tmp, "demo"):
         shutil.copytree(BUILD / "deb", tmp / "build/deb")
@@ -153,61 +153,61 @@ def test_number_of_commands():
     assert [command for command in FIRST if "&&" in command or ";" in re.sub("\".*?\"", "", command)] == []
 
 
-def test_first_lookup(said):
-    assert "HTTP/1.1 200 OK" in said[FIRST[-2]] and "X-Aisearch-Cache: MISS" in said[FIRST[-2]], said
-    assert '"source":"user"' in said[FIRST[-2]]
+def test_first_lookup(printed):
+    assert "HTTP/1.1 200 OK" in printed[FIRST[-2]] and "X-Aisearch-Cache: MISS" in printed[FIRST[-2]], printed
+    assert '"source":"user"' in printed[FIRST[-2]]
 
 
-def test_first_metric(said):
+def test_first_metric(printed):
     """It is the state of the newest job, which is queued."""
-    assert re.search(r"^\d+: 0$", said[FIRST[-1]], re.MULTILINE), said
+    assert re.search(r"^\d+: 0$", printed[FIRST[-1]], re.MULTILINE), printed
 
 
-def test_other_commands_print_nothing(said):
+def test_other_commands_print_nothing(printed):
     quiet = [command for command in FIRST[len(DONE_BEFORE) + 1:-2] if not command.startswith("systemctl enable")]
-    assert {command: said[command] for command in quiet} == dict.fromkeys(quiet, "")
+    assert {command: printed[command] for command in quiet} == dict.fromkeys(quiet, "")
 
 
-def test_page(said):
-    assert "HTTP/1.1 200 OK" in said["page"] and "<title>" in said["page"]
+def test_page(printed):
+    assert "HTTP/1.1 200 OK" in printed["page"] and "<title>" in printed["page"]
 
 
 @pytest.mark.parametrize("event", ["killed", "stopped", "upgraded", "hardened"])
-def test_lookups_after_an_event(said, event):
-    assert fresh_answer(said[event]), said[event]
-    assert "test failed" not in said[event]
+def test_lookups_after_an_event(printed, event):
+    assert fresh_answer(printed[event]), printed[event]
+    assert "test failed" not in printed[event]
 
 
-def test_check_of_collectd(said):
+def test_check_of_collectd(printed):
     """This is the command in the table of problems in the README."""
-    assert 'Account "docs": OK' in said["checked"], said["checked"]
+    assert 'Account "docs": OK' in printed["checked"], printed["checked"]
 
 
-def test_reload(said):
-    assert said["reloaded"].endswith("\nactive\n"), said["reloaded"]
+def test_reload(printed):
+    assert printed["reloaded"].endswith("\nactive\n"), printed["reloaded"]
 
 
-def test_killed_nginx_leaves_its_socket(said):
+def test_killed_nginx_leaves_its_socket(printed):
     """Otherwise, the test of lookups after nginx was killed would prove nothing."""
-    assert said["killed"].startswith("nginx.sock\n")
+    assert printed["killed"].startswith("nginx.sock\n")
 
 
-def test_only_root_can_use_the_socket(said):
-    assert said["others"] == ""
+def test_only_root_can_use_the_socket(printed):
+    assert printed["others"] == ""
 
 
-def test_no_errors_with_all_files_of_config(said):
+def test_no_errors_with_all_files_of_config(printed):
     """Neither daemon logs an error within two intervals, together with Debian's own configuration."""
-    assert said["hardened"].startswith("read-only\n\nyes\nadm 660\ncollectd_aisearch_gauge\n"), said["hardened"]
-    assert said["complaints"] == ""
+    assert printed["hardened"].startswith("read-only\n\nyes\nadm 660\ncollectd_aisearch_gauge\n"), printed["hardened"]
+    assert printed["errors"] == ""
 
 
-def test_systemd_credential(said):
-    refused, accepted = re.findall(r"^.*test (?:failed|is successful)$", said["credential"], re.MULTILINE)
-    assert "failed" in refused and "CREDENTIALS_DIRECTORY is not set" in said["credential"]
-    assert "is successful" in accepted and fresh_answer(said["credential"])
+def test_systemd_credential(printed):
+    refused, accepted = re.findall(r"^.*test (?:failed|is successful)$", printed["credential"], re.MULTILINE)
+    assert "failed" in refused and "CREDENTIALS_DIRECTORY is not set" in printed["credential"]
+    assert "is successful" in accepted and fresh_answer(printed["credential"])
 
 
-def test_removal(said):
-    assert said["left"].startswith("active\nactive\n"), said
-    assert "test is successful" in said["left"] and "aisearch" not in said["left"]
+def test_removal(printed):
+    assert printed["left"].startswith("active\nactive\n"), printed
+    assert "test is successful" in printed["left"] and "aisearch" not in printed["left"]
