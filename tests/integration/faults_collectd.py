@@ -63,7 +63,7 @@ class Cell:
     def is_read(self, report: Report) -> bool:
         return "gauge-state" in self.values(report)
 
-    def said(self, log: str) -> list[str]:
+    def own_lines(self, log: str) -> list[str]:
         """
         The lines about the job. Those about lists of instances (which recovered upstreams do not have), about the
         breaker (which is part of the account) and about instances are left out.
@@ -149,7 +149,7 @@ def _go_through(cells: list[Cell], upstreams: dict[str, Upstream], clock: Clock)
             upstream.fall_ill()
     _observe(cells, _has_shown_before, "ill")
     for cell in cells:
-        cell.lines = cell.said(cell.daemon.log())
+        cell.lines = cell.own_lines(cell.daemon.log())
         cell.asked = len(upstreams[cell.name].heads)
 
     for cell in cells:
@@ -161,19 +161,19 @@ def _go_through(cells: list[Cell], upstreams: dict[str, Upstream], clock: Clock)
     clock.advance(LONG_AFTER)
     _observe(patient, _is_read, "after")
     for cell in cells:
-        cell.later = cell.said(cell.daemon.log())
+        cell.later = cell.own_lines(cell.daemon.log())
 
 
 def _is_read(cell: Cell, _when: float, report: Report, log: str) -> bool:
     """Whether the job is read again, according to the log."""
-    return cell.is_read(report) and (cell.behaviour.status == 200 or bool(cell.said(log)))
+    return cell.is_read(report) and (cell.behaviour.status == 200 or bool(cell.own_lines(log)))
 
 
 def _has_shown_before(cell: Cell, when: float, report: Report, log: str) -> bool:
     if cell.behaviour.status == 200:
         return cell.is_read(report)
     if cell.shown_at is None and f'Account "{cell.name}"' in log[cell.begin:]:
-        causes = causes_in(cell.said(log))
+        causes = causes_in(cell.own_lines(log))
         if not causes or set(causes) - cell.may_be_late:
             cell.shown_at = time.time()
     return cell.shown_at is not None and when > cell.shown_at

@@ -97,9 +97,9 @@ def test_installation_directories(tmp_path, arguments, modules, etc):
     """Files are installed where this nginx looks for them, and "make install" prints the next steps."""
     nginx = tmp_path / "nginx"
     program(nginx, f"echo 'configure arguments: {arguments}' >&2")
-    said = make("-n", "install", "uninstall", f"NGINX={nginx}").stdout
-    assert f" {modules}/ngx_http_aisearch_module.so\n" in said and f"'{etc}'\n" in said
-    assert "service nginx upgrade" in said and "systemctl restart collectd" in said
+    printed = make("-n", "install", "uninstall", f"NGINX={nginx}").stdout
+    assert f" {modules}/ngx_http_aisearch_module.so\n" in printed and f"'{etc}'\n" in printed
+    assert "service nginx upgrade" in printed and "systemctl restart collectd" in printed
 
 
 def test_nginx_binary_that_does_not_exist(tmp_path):
@@ -179,18 +179,18 @@ def test_uninstall_fails_while_a_configuration_uses_it(tmp_path, path, text):
     assert done.returncode == 0 and not module.exists(), done.stdout
 
 
-@pytest.mark.parametrize("name, status, said", (
+@pytest.mark.parametrize("name, status, printed", (
     ("str", 0, "test_str "),
     ("test_str.c", 0, "test_str "),
     ("build::test_build_fails_if_the_module_does_not_load", 0, "1 passed"),
     ("build::test_of_no_such_name", 1, 'no test is called "build::test_of_no_such_name"'),
 ))
-def test_run_test_by_name(name, status, said):
+def test_run_test_by_name(name, status, printed):
     """scripts/run-test, which "make check TEST=NAME" calls, runs the tests with this name."""
     env = {**os.environ, "BUILD": str(BUILD), "MAKE": "true"}
     run = subprocess.run([ROOT / "scripts/run-test", name], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                          check=False, text=True, timeout=120)
-    assert run.returncode == status and said in run.stdout, run.stdout
+    assert run.returncode == status and printed in run.stdout, run.stdout
 
 
 def fault_tests(rows: str) -> subprocess.CompletedProcess:

@@ -69,7 +69,7 @@ def test_each_form_of_a_rejected_credential(tmp, simulator, collectd, form):
     daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(20)), options=options))
 
     assert wait_notification(daemon, "FAILURE", "docs/credential") == "The API refuses the credential"
-    daemon.wait_report("docs", lambda report: report["docs/errors-credential"] > 30, 20, what="all instances to be due again")
+    daemon.wait_report("docs", lambda report: report["docs/errors-credential"] > 30, 20, what="all to be due again")
     assert simulator.count() == 1
     assert errors(daemon.next_report("docs")) == {"credential"}
     [line] = daemon.log_lines(r"\[error\].*plugin")

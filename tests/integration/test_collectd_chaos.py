@@ -35,8 +35,8 @@ class Ended:
 
 def test_checks_of_the_soak_test():
     wrong = soak._judge(Ended(), Ended(), {"job1": 0, "job2": 0})
-    for text in ("i0 failed: counted 2 times, 1 have ended", "i0 failed fell from 2 to 1", "job1 was told 2 times",
-                 "job2 was told 0 times"):
+    for text in ("i0 failed: counted 2 times, 1 have ended", "i0 failed fell from 2 to 1", "job1 was reported 2 times",
+                 "job2 was reported 0 times"):
         assert [one for one in wrong if text in one], text
 
 

@@ -70,7 +70,7 @@ BUDGET = "Budget allows {} calls in 5 minutes, but the API only 1200, .*; set on
 ENTRY = "cannot be used: no instance can have this name. Use an instance's name, or a regular expression between slashes"
 
 MISTAKES = {
-    # misspelled options, and options in the wrong block
+    # near misses, and what belongs elsewhere
     **{f"{word} for {name}": wrong(f"{word} 1", f"`{word}' is not known in a `Account' block: did you mean \"{name}\"")
        for word, name in {"Token": "TokenFile", "TokenPath": "TokenFile", "ApiToken": "TokenFile", "Key": "KeyFile",
                           "URL": "APIURL", "APIURI": "APIURL", "Account_ID": "AccountID",
@@ -188,7 +188,7 @@ MISTAKES = {
     "IgnoreSelected alone": warned("DiscoverInstances true\nIgnoreSelected true", "IgnoreSelected has no effect. Add DiscoverInstance, or"),
     "DiscoverNamespace with a star": wrong('DiscoverNamespace "team-*"', "is not a namespace's name. Use 1 to 28"),
 
-    # the state file
+    # the state
     "StateFile in no directory": in_plugin('StateFile "/nonexistent/aisearch.state"\n' + account(ID, TOKEN, URL, INSTANCE), 'StateFile "/nonexistent/aisearch.state" is not a file in a directory that exists. Create the directory'),
     "StateFile that is a directory": in_plugin('StateFile "@FILES@"\n' + account(ID, TOKEN, URL, INSTANCE), 'is not a file in a directory that exists. Create the directory'),
     "StateFile with a slash behind": in_plugin('StateFile "/tmp/"', 'StateFile "/tmp/" is not a file in a directory that exists. Create the directory'),

@@ -71,7 +71,7 @@ class Container:
         os.close(output)
         return process
 
-    def said(self) -> str:
+    def printed(self) -> str:
         with os.fdopen(self.output) as output:
             return output.read()
 
@@ -96,9 +96,9 @@ def test_start_health_and_stop_of_the_container(tmp, simulator):
     finally:
         process.kill()
         process.wait()
-    said = container.said()
-    assert re.search(r'"GET /jobs/docs/a HTTP/1\.1" 200 MISS succeeded', said)
-    assert "aisearch-jobs/" in said and not re.search(r"\[(warn|error|crit|alert|emerg)\]", said), said
+    printed = container.printed()
+    assert re.search(r'"GET /jobs/docs/a HTTP/1\.1" 200 MISS succeeded', printed)
+    assert "aisearch-jobs/" in printed and not re.search(r"\[(warn|error|crit|alert|emerg)\]", printed), printed
 
 
 @pytest.mark.parametrize("mode, text", (
@@ -110,5 +110,5 @@ def test_mode_of_the_secret(tmp, simulator, mode, text):
     """If other users can read the secret, the message does not suggest chmod, because the secret is mounted read-only."""
     container = Container(tmp, simulator, mode)
     process = container.start("-t")
-    said = container.said()
-    assert (process.wait(20) == 0) == (mode == 0o444) and re.search(text, said), said
+    printed = container.printed()
+    assert (process.wait(20) == 0) == (mode == 0o444) and re.search(text, printed), printed

@@ -312,8 +312,8 @@ def test_chain_that_drops_series(simulator, tmp):
 
 
 @pytest.mark.parametrize("firing, complaint", [
-    (outage.STANDING - {("AisearchOverdue", "docs-late")}, "no more {('AisearchOverdue', 'docs-late')}"),
-    ({*outage.STANDING, ("AisearchNotMonitored", "")}, "there is {('AisearchNotMonitored', '')}"),
+    (outage.STANDING - {("AisearchOverdue", "docs-late")}, "{('AisearchOverdue', 'docs-late')} disappeared"),
+    ({*outage.STANDING, ("AisearchNotMonitored", "")}, "{('AisearchNotMonitored', '')} appeared"),
 ], ids=["missing alert", "unexpected alert"])
 def test_wrong_alerts_in_an_outage_are_noticed(firing, complaint):
     answers = iter([outage.STANDING, {*outage.STANDING, outage.UNREACHABLE}, firing])
