@@ -1,6 +1,6 @@
 """
-What the alerts in config/ make of what collectd and nginx report while something goes wrong: "promtool test rules",
-with what has to fire in each minute and nothing else, so that each scenario is a test of each alert.
+Scenarios for the alerts in config/: the values that collectd and nginx report, and the alerts that fire in each minute,
+for "promtool test rules". No other alert may fire, so each scenario tests all alerts.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ from harness import ROOT
 
 RULES = ROOT / "config/prometheus-aisearch.rules.yml"
 
-# Whose series and alerts there are: of two instances and of the account, by collectd; of the account, by nginx; and of
-# what has none of these labels.
+# The objects that series and alerts describe: two instances and the account in collectd, and the account in nginx.
+# NOBODY is for series and alerts without these labels.
 A, B, ACCOUNT, NGINX, NOBODY = "docs-a", "docs-b@support", "docs", "nginx", ""
 
 _LABELS = {
@@ -22,7 +22,7 @@ _LABELS = {
     NOBODY: "",
 }
 
-# One name for each series: whose it is, type and type instance, as collectd has them.
+# The metric for each of collectd's types. A series below is named by its object, its type and its type instance.
 _METRICS = {"gauge": "collectd_aisearch_gauge", "count": "collectd_aisearch_count",
             "duration": "collectd_aisearch_duration_seconds", "operations": "collectd_aisearch_operations_total",
             "errors": "collectd_aisearch_errors_total", "http_requests": "collectd_aisearch_http_requests_total"}
@@ -51,10 +51,11 @@ _ALL_IS_WELL = {
 @dataclasses.dataclass
 class Scenario:
     """
-    series are those that are not as in _ALL_IS_WELL: a value from each minute on, in promtool's notation ("7", "0+3",
-    "_" for none). fires: alert and whose it is, with the first and the last minute. hosts are the collectds that
-    report, which all see the same; down: those that do not, from one minute to another. open: minutes that are not
-    checked, as a value is exactly five minutes old, which Prometheus 3 finds to be too old, and those before do not.
+    series: the series that differ from _ALL_IS_WELL, with new values from a minute on, in promtool's notation ("7",
+    "0+3", "_" for none). fires: the first and the last minute of each alert, by its name and its object. hosts: the
+    hosts on which collectd runs; all of them report the same values. down: the minutes in which a host does not report.
+    open: minutes that are not checked because a value is exactly five minutes old; Prometheus 3 drops such a value,
+    earlier versions do not.
     """
 
     title: str
@@ -66,13 +67,13 @@ class Scenario:
     open: tuple[int, ...] = ()
 
 
-STANDS = 59  # to the end
+STANDS = 59  # the alert fires until the end
 
 
 def outage(first: int, last: int, requests: int = 3) -> dict[str, dict[int, str]]:
     """
-    What is reported in one: errors and requests of one lookup a minute, the conditions of the account, and facts for
-    as long as they are not too old.
+    The series during an outage: one lookup per minute that fails, the conditions of the account, and the values of jobs
+    until they are too old.
     """
     gone = {first + 15: "_", last + 1: "2"}
     before, during = 6 * first, requests * (last - first)
@@ -88,7 +89,7 @@ def outage(first: int, last: int, requests: int = 3) -> dict[str, dict[int, str]
 
 
 def standing() -> dict[str, dict[int, str]]:
-    """All that may be wrong with instances, from before any outage."""
+    """Each condition of instances, starting before the outage."""
     return {
         f"{A} gauge-failed": {2: "1"},
         f"{A} operations-failed": {2: "1", 3: "2", 4: "3"},
@@ -113,25 +114,25 @@ SCENARIOS = [
 
     # ---- lookups
 
-    Scenario("each lookup is answered with a 5xx, three times", outage(10, 59), {
+    Scenario("each lookup fails with a 5xx, as do its two retries", outage(10, 59), {
         ("AisearchUnreachable", ACCOUNT): (12, STANDS),
         ("AisearchNotRead", ACCOUNT): (30, STANDS),
     }),
-    Scenario("every second lookup is answered with a 5xx, three times", {
+    Scenario("every second lookup fails with a 5xx, as do its two retries", {
         "docs http_requests": {10: "60+8"},
         "docs errors-server": {10: "0+2"},
     }, {("AisearchLookupsFail", ACCOUNT): (28, STANDS)}),
-    Scenario("every third lookup runs into its timeout", {
+    Scenario("every third lookup times out", {
         "docs errors-timeout": {10: "0+2"},
     }, {("AisearchLookupsFail", ACCOUNT): (27, STANDS)}),
-    Scenario("one lookup in ten fails, and succeeds when it is repeated", {
+    Scenario("one lookup in ten fails, and its retry succeeds", {
         "docs errors-connect": {10: "0+0.6"},
     }, {}),
-    Scenario("some instances are not there: the API says so each time", {
+    Scenario("some instances do not exist", {
         "docs errors-refused": {10: "0+3"},
         "docs count-unread": {25: "1"},
     }, {("AisearchNotRead", ACCOUNT): (30, STANDS)}),
-    Scenario("the API says no to everything", {
+    Scenario("the API rejects all requests", {
         "docs errors-refused": {10: "0+6"},
         "docs gauge-refused": {11: "1"},
         "docs count-unread": {25: "2"},
@@ -139,38 +140,38 @@ SCENARIOS = [
 
     # ---- outages
 
-    Scenario("thirty minutes of an outage, in which conditions stand", {**outage(20, 49), **standing()}, {
+    Scenario("an outage of 30 minutes while other alerts are firing", {**outage(20, 49), **standing()}, {
         **STANDING,
         ("AisearchUnreachable", ACCOUNT): (22, 49),
         ("AisearchNotRead", ACCOUNT): (40, 49),
     }),
-    Scenario("collectd is restarted within the outage", {**outage(20, 49), **standing()}, {
+    Scenario("collectd is restarted during an outage", {**outage(20, 49), **standing()}, {
         **STANDING,
         ("AisearchUnreachable", ACCOUNT): (22, 49),
         ("AisearchNotRead", ACCOUNT): (40, 49),
     }, hosts=("h",), down={"h": (30, 31)}),
-    Scenario("items are not indexed for half a day, and for half an hour of it nobody can tell", {
+    Scenario("items are not indexed for half a day, with half an hour without values", {
         f"{A} count-items_outdated": {0: "23", 700: "_", 735: "23"},
     }, {("AisearchItemsNotIndexed", A): (720, 779)}, minutes=780),
-    Scenario("connects fail, and the API is asked once a minute", {
+    Scenario("connections fail, with one call per minute", {
         **outage(10, 59, requests=1), "docs errors-server": {0: "0"}, "docs errors-connect": {10: "1+1"},
     }, {("AisearchUnreachable", ACCOUNT): (12, STANDS), ("AisearchNotRead", ACCOUNT): (30, STANDS)}),
 
     # ---- jobs
 
-    Scenario("a job has failed, and a retry starts and succeeds", {
+    Scenario("a job fails, and the next one succeeds", {
         f"{A} gauge-failed": {10: "1", 40: "0"},
         f"{A} gauge-state": {10: "3", 20: "1", 40: "2"},
         f"{A} operations-failed": {10: "1"},
         f"{A} operations-succeeded": {40: "5"},
     }, {("AisearchJobFailed", A): (10, 39)}),
-    Scenario("a stalled job has another one queued behind it", {
+    Scenario("another job is queued after a stalled one", {
         f"{A} gauge-state": {10: "1", 30: "0"},
         f"{A} gauge-stalled": {25: "1"},
         f"{A} duration-job": {10: "0+60", 30: "0"},
         f"{A} duration-last_seen": {0: "_", 10: "0+60", 30: "_"},
     }, {("AisearchJobStalled", A): (25, STANDS)}),
-    Scenario("a job is queued too long", {
+    Scenario("a job is queued for too long", {
         f"{A} gauge-state": {10: "0"},
         f"{A} gauge-stalled": {25: "1"},
         f"{A} duration-job": {10: "0"},
@@ -180,16 +181,16 @@ SCENARIOS = [
         f"{A} gauge-stalled": {25: "1", 50: "0"},
         f"{A} duration-job": {10: "0+60"},
     }, {("AisearchJobStalled", A): (25, 49)}),
-    Scenario("a job gives signs of life for long", {
+    Scenario("a long job keeps giving signs of life", {
         f"{A} gauge-state": {10: "1"},
         f"{A} duration-job": {10: "0+60"},
         f"{A} duration-last_seen": {0: "_", 10: "5"},
     }, {}),
-    Scenario("nothing has ever succeeded", {
+    Scenario("no job has ever succeeded", {
         f"{A} duration-since_success": {0: "_"},
         f"{A} gauge-overdue": {10: "1"},
     }, {("AisearchOverdue", A): (10, STANDS)}),
-    Scenario("instances are paused, and have not succeeded for long", {
+    Scenario("paused instances have had no success for a long time", {
         f"{A} duration-since_success": {0: "1000000+60"},
         f"{A} duration-sync_interval": {0: "21600", 10: "_"},
         f"{B} duration-since_success": {0: "_"},
@@ -199,12 +200,12 @@ SCENARIOS = [
         f"{A} operations-failed": {10: "1", 20: "2", 30: "3"},
     }, {("AisearchJobFailed", A): (10, 11), ("AisearchJobFailed", A, "again"): (20, 21),
         ("AisearchJobFailed", A, "and again"): (30, 31), ("AisearchJobsKeepFailing", A): (30, STANDS)}),
-    Scenario("an instance goes, and its conditions with it", {
+    Scenario("an instance is removed, and its conditions end", {
         f"{A} gauge-failed": {10: "1", 30: "0", 31: "_"},
         f"{A} gauge-overdue": {10: "1", 30: "0", 31: "_"},
         f"{A} gauge-state": {10: "3", 30: "_"},
     }, {("AisearchJobFailed", A): (10, 29), ("AisearchOverdue", A): (10, 29)}),
-    Scenario("items are not indexed for half a day, and then for another hour", {
+    Scenario("items are not indexed for more than half a day", {
         f"{A} count-items_error": {5: "2"},
         f"{B} count-items_outdated": {5: "3", 700: "0"},
     }, {("AisearchItemsNotIndexed", A): (725, 779)}, minutes=780),
@@ -226,11 +227,11 @@ SCENARIOS = [
         ("AisearchNginxCredentialRefused", NGINX): (22, STANDS),
         ("AisearchNotRead", ACCOUNT): (40, STANDS),
     }),
-    Scenario("one 429, and five minutes without calls", {
+    Scenario("one 429, followed by five minutes without calls", {
         "docs errors-rate_limited": {20: "1"},
         "docs gauge-rate_limited": {20: "1", 26: "0"},
     }, {}),
-    Scenario("429 after 429", {
+    Scenario("several 429 responses in a row", {
         "docs errors-rate_limited": {20: "1", 25: "2", 30: "3", 35: "4"},
         "docs gauge-rate_limited": {20: "1", 45: "0"},
         "docs count-unread": {35: "2", 45: "0"},
@@ -239,36 +240,36 @@ SCENARIOS = [
         "docs gauge-budget_stretch": {5: "3", 10: "1", 20: "2.5"},
     }, {("AisearchBudgetShort", ACCOUNT): (50, STANDS)}),
 
-    # ---- who looks
+    # ---- collectd and nginx
 
-    Scenario("one of two collectds is down", {**standing(), "docs count-unread": {25: "1"}}, {
+    Scenario("collectd is down on one of two hosts", {**standing(), "docs count-unread": {25: "1"}}, {
         **STANDING,
         ("AisearchNotRead", ACCOUNT): (30, STANDS),
         ("AisearchNotMonitored", NOBODY): (23, STANDS),
     }, down={"g": (20, 59)}),
-    Scenario("collectd is down, for longer than its last values are found", {f"{A} gauge-failed": {10: "1"}}, {
+    Scenario("collectd is down until its last values are too old", {f"{A} gauge-failed": {10: "1"}}, {
         ("AisearchJobFailed", A): (10, 34),
         ("AisearchNotMonitored", NOBODY): (33, 44),
         ("AisearchJobFailed", A, "again"): (45, STANDS),
     }, hosts=("h",), down={"h": (30, 44)}, open=(34,)),
-    Scenario("collectd is restarted, and soon back", {f"{A} gauge-failed": {10: "1"}}, {
+    Scenario("collectd is restarted", {f"{A} gauge-failed": {10: "1"}}, {
         ("AisearchJobFailed", A): (10, STANDS),
     }, hosts=("h",), down={"h": (30, 31)}),
-    Scenario("collectd runs, but its plugin does not", {
+    Scenario("collectd runs without the plugin", {
         name: {0: "_"} for name in _ALL_IS_WELL if name.startswith((A, B, f"{ACCOUNT} "))
     }, {("AisearchNotMonitored", NOBODY): (3, STANDS)}),
     Scenario("nginx is down", {
         "nginx up": {20: "0"},
         **{f"nginx {name}": {20: "_"} for name in ("hit", "miss", "stale", "credential_refused")},
     }, {("AisearchNginxNotMonitored", NOBODY): (23, STANDS)}),
-    Scenario("nginx gives old answers", {
+    Scenario("nginx serves stale responses", {
         "nginx stale": {20: "0+3", 40: "60"},
     }, {("AisearchCacheStale", NGINX): (31, 44)}, open=(44,)),
 ]
 
 
 def promtool_file(scenario: Scenario) -> str:
-    """Its test, in the JSON that is YAML as well."""
+    """Returns the input file of promtool for a scenario. It is JSON, which is valid YAML."""
     names = _ALL_IS_WELL | dict.fromkeys(scenario.series)
     series = [{"series": _series(name, host), "values": _values(name, scenario, host)}
               for name in names for host in (("",) if name.startswith(NGINX) else scenario.hosts)]
@@ -294,7 +295,7 @@ def _series(name: str, host: str) -> str:
 
 
 def _values(name: str, scenario: Scenario, host: str) -> str:
-    """From the first minute to the last, in promtool's notation."""
+    """Returns the values for all minutes, in promtool's notation."""
     steps = {0: _ALL_IS_WELL.get(name, "_"), **scenario.series.get(name, {})}
     if host in scenario.down:
         steps = _interrupted(steps, *scenario.down[host], "0" if name == "up" else "_")
@@ -304,7 +305,7 @@ def _values(name: str, scenario: Scenario, host: str) -> str:
 
 
 def _interrupted(steps: dict[int, str], first: int, last: int, down: str) -> dict[int, str]:
-    """As it would have been anyway, but for these minutes."""
+    """Replaces the values of these minutes; the others stay the same."""
     begun = max(minute for minute in steps if minute <= last + 1)
     start, plus, slope = steps[begun].partition("+")
     resumed = f"{int(start) + int(slope) * (last + 1 - begun)}+{slope}" if plus else start

@@ -1,7 +1,8 @@
 """
-What an upstream may do to us: each behaviour once, with how it is done, and what nginx and collectd have to make of it.
+The rows of docs/faults.md: each way in which an upstream may misbehave, how to simulate it, and the expected reaction of
+nginx and collectd.
 
-"poison" stands in whatever must not get any further.
+Data that must not be cached, served or reported contains the word "poison".
 """
 
 import dataclasses
@@ -17,13 +18,13 @@ from harness import stall
 from harness.illness import Illness, Script
 from simulator import refusals
 
-# A token that no refusal of a credential is about: that of the second slot.
+# The token of the second credential, which the upstream accepts.
 NEXT_TOKEN = "token-of-next"
 
-# How long a fetch may take where the upstream stalls, and where it does not.
+# The timeout of a fetch in seconds: if the upstream stalls, and otherwise.
 SHORT, LONG = 2.0, 10.0
 
-STATUSES = {"timeout": 504, "rate_limited": 503}  # of the other causes: 502
+STATUSES = {"timeout": 504, "rate_limited": 503}  # 502 for all other causes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,32 +32,32 @@ class Behaviour:
     name: str
     text: str
     illness: Illness
-    cause: str | None  # of the fault, as the log has it; None: it is an answer
-    status: int  # for a client of nginx who waits for the fetch
-    patience: int = 0  # seconds for which it does not want to be asked again
-    stalls: bool = False  # so that it takes all the time that a fetch may take
-    words: str | None = None  # the API's own for its refusal, where clients of nginx get to see them
-    unverified: bool = False  # so that it must not get a request
-    otherwise: str | None = None  # what else the cause may be: versions of libcurl differ
+    cause: str | None  # the fault that the log names; None: the response is valid
+    status: int  # for a client of nginx that waits for the fetch
+    patience: int = 0  # seconds until the upstream accepts calls again
+    stalls: bool = False  # the fetch lasts until its timeout
+    words: str | None = None  # the body of the API's rejection if nginx passes it to clients
+    unverified: bool = False  # the upstream cannot be verified and must not get a request
+    otherwise: str | None = None  # another possible cause: versions of libcurl differ
 
     @property
     def timeout(self) -> float:
         return SHORT if self.stalls else LONG
 
-    in_haste: str | None = None  # what else it may be where there is little time: libcurl repeats some by itself
+    in_haste: str | None = None  # another possible cause if the timeout is short: libcurl retries some requests
 
     def causes(self, in_haste: bool = False) -> list[str]:
-        """That the log may name."""
+        """The causes that the log may name."""
         return [cause for cause in (self.cause, self.otherwise, self.in_haste if in_haste else None) if cause]
 
     def name_cause(self, cause: str | None, in_haste: bool = False) -> str | None:
-        """For the table, which is the same whatever the version."""
+        """The cause in the table, which does not depend on the version of libcurl."""
         causes = self.causes(in_haste)
         return " or ".join(causes) if cause in causes else cause
 
     @property
     def closes(self) -> bool:
-        """It may end all lookups with this credential for a while."""
+        """Whether all lookups with this credential may be suspended for a while."""
         return self.cause in ("rate_limited", "credential") or self.patience > 0
 
 
@@ -65,12 +66,12 @@ def job(job_id: str, **fields) -> str:
 
 
 def well(job_id: str, version: int) -> str:
-    """The body of a proper answer."""
+    """The body of a valid response."""
     return job(job_id, description=f"version {version}", started_at="2026-11-23T12:00:00Z")
 
 
 def poison(job_id: str) -> str:
-    """As good as a proper answer, but for how it comes."""
+    """A body that would be valid in a valid response."""
     return job(job_id, description="poison", started_at="2026-11-23T12:00:00Z", ended_at="2026-11-23T12:30:00Z")
 
 
@@ -84,7 +85,7 @@ def _envelope(success: bool, result=None, errors=()) -> str:
 
 HTML = "<!DOCTYPE html><html><title>poison</title></html>"
 
-# No answer of nginx's may have any of these.
+# Headers that no response of nginx may contain.
 HEADERS = [("X-Poison", "poison"), ("Set-Cookie", "poison=1")]
 
 
@@ -117,20 +118,20 @@ def _connections() -> Iterator[Behaviour]:
     def answering(name: str, text: str, script: Script, cause: str, **more) -> Behaviour:
         return _failing(name, text, Illness(answers=always(script)), cause, **more)
 
-    yield _failing("refused", "refuses connections", Illness(listens="no"), "connect")
-    yield _failing("black_hole", "does not answer a connect", Illness(listens="full"), "timeout", stalls=True)
-    yield greeting("silent", "accepts, and says nothing", [{"sleep": stall.HOUR}], "timeout", stalls=True)
-    yield greeting("fin_at_once", "FIN at once", stall.close_at_once(), "connect")
-    yield greeting("rst_at_once", "RST at once", [{"reset": True}], "connect")
+    yield _failing("refused", "connection refused", Illness(listens="no"), "connect")
+    yield _failing("black_hole", "no response to connection attempts", Illness(listens="full"), "timeout", stalls=True)
+    yield greeting("silent", "accepts connections, but sends nothing", [{"sleep": stall.HOUR}], "timeout", stalls=True)
+    yield greeting("fin_at_once", "immediate FIN", stall.close_at_once(), "connect")
+    yield greeting("rst_at_once", "immediate RST", [{"reset": True}], "connect")
     yield answering("fin_after_request", "FIN after the request", stall.close_at_once(), "connect")
     yield answering("rst_after_request", "RST after the request", stall.reset_before_headers(), "connect")
     half = send("HTTP/1.1 200 OK\r\nContent-")
-    yield answering("fin_in_header", "FIN within the header", [half, {"close": True}], "server")
-    yield answering("rst_in_header", "RST within the header", [half, {"sleep": 0.05}, {"reset": True}], "server")
-    yield answering("fin_in_body", "FIN within the body", stall.truncated(), "body")
-    yield answering("rst_in_body", "RST within the body", stall.reset_in_body(), "body")
-    yield greeting("smtp", "speaks SMTP", stall.not_http(), "server")
-    yield answering("binary", "answers with binary garbage", [send("\x00\x01\xfe\xff" * 64), {"close": True}], "server")
+    yield answering("fin_in_header", "FIN in the middle of the header", [half, {"close": True}], "server")
+    yield answering("rst_in_header", "RST in the middle of the header", [half, {"sleep": 0.05}, {"reset": True}], "server")
+    yield answering("fin_in_body", "FIN in the middle of the body", stall.truncated(), "body")
+    yield answering("rst_in_body", "RST in the middle of the body", stall.reset_in_body(), "body")
+    yield greeting("smtp", "SMTP instead of HTTP", stall.not_http(), "server")
+    yield answering("binary", "binary garbage as a response", [send("\x00\x01\xfe\xff" * 64), {"close": True}], "server")
 
 
 # ---- slowness and size ----------------------------------------------------------------------------------------------
@@ -139,18 +140,18 @@ def _excess() -> Iterator[Behaviour]:
     def answering(name: str, text: str, answers: Callable[[str], Script] | Script, cause: str, **more) -> Behaviour:
         return _failing(name, text, Illness(answers=answers if callable(answers) else always(answers)), cause, **more)
 
-    yield answering("no_header", "no header", stall.no_headers(), "timeout", stalls=True)
-    yield answering("half_header", "half a header", stall.half_headers(), "timeout", stalls=True)
-    yield answering("slow_header", "header at a byte per second", pieces("HTTP/1.1 200 OK\r\n" * 4, 1), "timeout",
+    yield answering("no_header", "no response to the request", stall.no_headers(), "timeout", stalls=True)
+    yield answering("half_header", "incomplete header", stall.half_headers(), "timeout", stalls=True)
+    yield answering("slow_header", "one byte of the header per second", pieces("HTTP/1.1 200 OK\r\n" * 4, 1), "timeout",
                     stalls=True)
-    yield answering("no_body", "header, but no body", stall.no_body(), "timeout", stalls=True)
-    yield answering("slow_body", "body at a byte per second", stall.slow_body(), "timeout", stalls=True)
+    yield answering("no_body", "complete header, but no body", stall.no_body(), "timeout", stalls=True)
+    yield answering("slow_body", "one byte of the body per second", stall.slow_body(), "timeout", stalls=True)
     yield answering("endless_body", "endless body", stall.endless_body(), "body")
-    yield answering("endless_interim", "100 Continue without end",
+    yield answering("endless_interim", "endless 100 Continue responses",
                     [{"repeat": None, "every": 0.05, "send": "HTTP/1.1 100 Continue\r\n\r\n"}], "timeout", stalls=True)
-    yield answering("large", "body over the cap, with its length",
+    yield answering("large", "body above the size limit, with Content-Length",
                     lambda job_id: answer(200, poison(job_id) + " " * (1 << 20)), "body")
-    yield answering("large_unknown", "body over the cap, of unknown length",
+    yield answering("large_unknown", "body above the size limit, of unknown length",
                     lambda job_id: [http("HTTP/1.0 200 OK", body=poison(job_id) + " " * (1 << 20)), {"close": True}],
                     "body")
     yield answering("large_claim", "Content-Length of 2^62", answer(200, "{", length=1 << 62), "body")
@@ -175,68 +176,69 @@ def _framing() -> Iterator[Behaviour]:
 
     yield answering("length_short", "Content-Length too small",
                     lambda job_id: answer(200, poison(job_id), length=20), "body")
-    yield answering("length_long", "Content-Length too great",
+    yield answering("length_long", "Content-Length too large",
                     lambda job_id: [*answer(200, poison(job_id), length=1000), {"close": True}], "body")
-    yield answering("length_negative", "Content-Length negative", lambda job_id: [
+    yield answering("length_negative", "negative Content-Length", lambda job_id: [
         http("HTTP/1.1 200 OK", "Content-Length: -1", body=poison(job_id)), {"close": True}], "server")
-    yield answering("length_twice", "two Content-Lengths",
+    yield answering("length_twice", "two Content-Length headers",
                     lambda job_id: [*answer(200, poison(job_id), ("Content-Length", "7")), {"close": True}], "body",
                     otherwise="server")
-    yield answering("bad_chunks", "chunks that are garbage", always(stall.bad_chunks()), "body")
+    yield answering("bad_chunks", "invalid chunks", always(stall.bad_chunks()), "body")
     yield answering("chunk_overflow", "chunk of 2^64 bytes",
                     lambda job_id: chunked(end=f"{1 << 64:x}\r\n{poison(job_id)}"), "body")
-    yield answering("chunks_cut", "chunks that end early", lambda job_id: chunked(poison(job_id)[:30], end=""), "body")
-    yield answering("gzip", "gzip, when none was asked for", lambda job_id: answer(
+    yield answering("chunks_cut", "truncated chunks", lambda job_id: chunked(poison(job_id)[:30], end=""), "body")
+    yield answering("gzip", "gzip encoding that was not requested", lambda job_id: answer(
         200, gzipped(poison(job_id)), ("Content-Encoding", "gzip")), "body")
-    yield answering("gzip_bomb", "gzip bomb", always(answer(200, bomb, ("Content-Encoding", "gzip"))), "body")
+    yield answering("gzip_bomb", "a gzip bomb", always(answer(200, bomb, ("Content-Encoding", "gzip"))), "body")
     yield answering("encoding", "an unknown Content-Encoding",
                     lambda job_id: answer(200, "\x1b\x0a\x00poison", ("Content-Encoding", "br")), "body")
 
 
-# ---- statuses -------------------------------------------------------------------------------------------------------
+# ---- status codes ---------------------------------------------------------------------------------------------------
 
 def _statuses(trap: str) -> Iterator[Behaviour]:
     def answering(name: str, text: str, script: Script, cause: str | None, status: int = 0, **more) -> Behaviour:
         return Behaviour(name, text, Illness(answers=always(script)), cause, status or STATUSES.get(cause, 502), **more)
 
     def before(name: str, text: str, *steps: dict) -> Behaviour:
-        """Something that comes before an answer and does it no harm."""
+        """A valid response after some other data that is ignored."""
         return Behaviour(name, text, Illness(answers=lambda job_id: [*steps, stall.response(body=well(job_id, 1))]),
                          None, 200)
 
-    yield before("interim", "100, 102 and 103 before the answer", http("HTTP/1.1 100 Continue"),
+    yield before("interim", "100, 102 and 103 before the response", http("HTTP/1.1 100 Continue"),
                  http("HTTP/1.1 102 Processing"), http("HTTP/1.1 103 Early Hints", "Link: </poison>", *_LINES))
-    yield answering("switching", "101 to another protocol", [
+    yield answering("switching", "101, switching to another protocol", [
         http("HTTP/1.1 101 Switching Protocols", "Upgrade: poison", "Connection: Upgrade"), {"close": True}], "server")
-    yield answering("accepted", "202 with a proper body", answer(202, poison("x")), "server")
+    yield answering("accepted", "202 with a valid body", answer(202, poison("x")), "server")
     yield answering("no_content", "204", [http("HTTP/1.1 204 No Content", *_LINES)], "server")
-    yield answering("partial", "206, when no range was asked for",
+    yield answering("partial", "206, although no range was requested",
                     answer(206, poison("x"), ("Content-Range", "bytes 0-99/1000")), "server")
-    yield answering("not_modified", "304, when no condition was set",
+    yield answering("not_modified", "304 to an unconditional request",
                     [http("HTTP/1.1 304 Not Modified", 'ETag: "poison"', *_LINES)], "server")
     for status in (301, 302, 303, 307, 308):
-        yield answering(f"redirect_{status}", f"{status} to another host",
+        yield answering(f"redirect_{status}", f"{status}, redirecting to another host",
                         answer(status, HTML, ("Location", f"{trap}/elsewhere")), "server")
-    yield answering("redirect_itself", "302 to itself", answer(302, "", ("Location", "?again")), "server")
-    yield answering("alt_svc", "500 with Alt-Svc, Refresh and Link to another host", answer(
+    yield answering("redirect_itself", "302, redirecting to the same resource",
+                    answer(302, "", ("Location", "?again")), "server")
+    yield answering("alt_svc", "500 with Alt-Svc, Refresh and Link headers that name another host", answer(
         500, HTML, ("Alt-Svc", f'h2="{trap.removeprefix("http://")}"; ma=86400; persist=1'),
         ("Refresh", f"0;url={trap}"), ("Link", f"<{trap}>; rel=preload")), "server")
     yield answering("http_599", "599 with HTML", answer(599, HTML), "server")
 
     def failing(name: str, text: str, status: int, code: int, *headers: tuple[str, str], **more) -> Behaviour:
-        """In the API's own words for its trouble."""
+        """An error of the API in its own format."""
         words = error(code)
         return Behaviour(name, text, Illness(answers=always(answer(status, words, *headers))), "server", status,
                          words=words, **more)
 
-    # what it says no with, and not in its own form; see _refusals() for that
+    # rejections that do not have the API's own format; see _refusals() for those that do
     yield answering("missing_html", "404 with HTML", answer(404, HTML), "body")
     yield answering("forbidden_html", "403 with HTML", answer(403, HTML), "body")
-    yield answering("not_found_success", "404 with success:true", answer(404, poison("x")), "body")
+    yield answering("not_found_success", "404 with `success:true`", answer(404, poison("x")), "body")
     yield answering("misdirected", "421", answer(421, HTML), "server")
 
     # the credential
-    yield answering("challenge", "401 that asks for NTLM, Negotiate, Digest and Basic",
+    yield answering("challenge", "401 that offers NTLM, Negotiate, Digest and Basic authentication",
                     answer(401, HTML, ("WWW-Authenticate", "NTLM"), ("WWW-Authenticate", "Negotiate"),
                            ("WWW-Authenticate", 'Digest realm="poison", nonce="1"'),
                            ("WWW-Authenticate", 'Basic realm="poison"')), "credential", patience=60)
@@ -244,24 +246,26 @@ def _statuses(trap: str) -> Iterator[Behaviour]:
 
     # the rate limit
     for name, text, patience, *headers in (
-            ("none", "no Retry-After", 300),
+            ("none", "without Retry-After", 300),
             ("seconds", "Retry-After: 120", 120, ("Retry-After", "120")),
             ("zero", "Retry-After: 0", 0, ("Retry-After", "0")),
-            ("past", "Retry-After: a date in the past", 0, ("Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT")),
-            ("date850", "Retry-After: a date of RFC 850", 0, ("Retry-After", "Sunday, 06-Nov-94 08:49:37 GMT")),
-            ("asctime", "Retry-After: a date of asctime()", 0, ("Retry-After", "Sun Nov  6 08:49:37 1994")),
+            ("past", "Retry-After with a date in the past", 0, ("Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT")),
+            ("date850", "Retry-After with a date in the format of RFC 850", 0,
+             ("Retry-After", "Sunday, 06-Nov-94 08:49:37 GMT")),
+            ("asctime", "Retry-After with a date in the format of asctime()", 0,
+             ("Retry-After", "Sun Nov  6 08:49:37 1994")),
             ("negative", "Retry-After: -1", 300, ("Retry-After", "-1")),
             ("fraction", "Retry-After: 1.5", 300, ("Retry-After", "1.5")),
             ("words", "Retry-After: soon", 300, ("Retry-After", "soon")),
-            ("empty", "Retry-After: nothing", 300, ("Retry-After", "")),
+            ("empty", "empty Retry-After", 300, ("Retry-After", "")),
             ("centuries", "Retry-After: 10^20", 86400, ("Retry-After", "1" + "0" * 20))):
         yield answering(f"limit_{name}", f"429, {text}", answer(429, error(10429), *headers), "rate_limited",
                         patience=patience)
-    yield _failing("limit_date", "429, Retry-After: a date", Illness(
+    yield _failing("limit_date", "429, Retry-After with a date", Illness(
         answers=lambda _: answer(429, HTML, ("Retry-After", email.utils.formatdate(time.time() + 120, usegmt=True)))),
         "rate_limited", patience=120)
 
-    # its own trouble, and that of what stands in between
+    # errors of the API and of proxies in front of it
     for status, code in ((500, 7001), (500, 7068), (503, 7017)):
         yield failing(f"trouble_{code}", f"{status} with code {code}", status, code)
     yield failing("trouble_wait", "503 with Retry-After: 100", 503, 7017, ("Retry-After", "100"), patience=100)
@@ -272,10 +276,10 @@ def _statuses(trap: str) -> Iterator[Behaviour]:
 _LINES = [f"{name}: {value}" for name, value in HEADERS]
 
 
-# ---- refusals -------------------------------------------------------------------------------------------------------
+# ---- rejections -----------------------------------------------------------------------------------------------------
 
 def _refusals() -> Iterator[Behaviour]:
-    """Each form in which the API says no, in its own words."""
+    """All rejections in the API's own format."""
     def refusing(form: str, cause: str | None) -> Behaviour:
         status, body, _ = refusals.refusal(form)
         [fault] = body["errors"]
@@ -301,7 +305,7 @@ def _bodies() -> Iterator[Behaviour]:
             answers=lambda job_id: answer(200, make(job_id) if callable(make) else make)), "body")
 
     def odd(name: str, text: str, make: Callable[[str], str]) -> Behaviour:
-        """What costs neither its job nor its page."""
+        """An unusual body that is nevertheless valid."""
         return Behaviour(name, text, Illness(answers=lambda job_id: answer(200, make(job_id))), None, 200)
 
     def with_member(text: str) -> Callable[[str], str]:
@@ -320,31 +324,31 @@ def _bodies() -> Iterator[Behaviour]:
     yield body("json_string", "a string", '"poison"')
     yield body("json_array", "an array", lambda job_id: f"[{poison(job_id)}]")
     yield body("json_object", "`{}`", "{}")
-    yield body("json_cut", "JSON that ends early", lambda job_id: poison(job_id)[:-1])
-    yield body("json_more", "more behind the JSON", lambda job_id: poison(job_id) + poison(job_id))
-    yield body("json_deep", "JSON nested 100,000 deep", with_member('"x":' + "[" * 100_000 + "]" * 100_000))
+    yield body("json_cut", "truncated JSON", lambda job_id: poison(job_id)[:-1])
+    yield body("json_more", "trailing data after the JSON", lambda job_id: poison(job_id) + poison(job_id))
+    yield body("json_deep", "JSON with 100,000 levels of nesting", with_member('"x":' + "[" * 100_000 + "]" * 100_000))
     yield body("json_nan", "NaN", with_member('"x":NaN'))
-    yield body("json_twice", "a member twice", with_member('"success":true'))
-    yield body("json_nul", "NUL within the JSON", with_member('"x":"\0"'))
+    yield body("json_twice", "a duplicate member", with_member('"success":true'))
+    yield body("json_nul", "a NUL byte in the JSON", with_member('"x":"\0"'))
     yield body("json_bom", "a byte order mark", lambda job_id: "\xef\xbb\xbf" + poison(job_id))
     yield body("json_utf8", "invalid UTF-8", with_description("\xff"))
-    yield body("json_surrogate", "half a surrogate pair", with_description("\\ud800"))
-    yield body("no_result", "success:true without a result", '{"success":true}')
-    yield body("null_result", "success:true with a null result", envelope("null"))
-    yield body("list_result", "a list in the place of a job",
+    yield body("json_surrogate", "an unpaired surrogate", with_description("\\ud800"))
+    yield body("no_result", "`success:true` without a result", '{"success":true}')
+    yield body("null_result", "`success:true` with a null result", envelope("null"))
+    yield body("list_result", "a list instead of a job",
                lambda job_id: envelope(f'[{{"id":"{job_id}","source":"user"}}]'))
     yield odd("no_source", "a job without a source",
               lambda job_id: envelope(f'{{"id":"{job_id}","started_at":"2026-11-23T12:00:00Z"}}'))
-    yield body("number_id", "a number for an id", envelope('{"id":1,"source":"user"}'))
-    yield body("another_id", "another job's id", poison("another"))
-    yield body("prefix_id", "the beginning of the id", lambda job_id: poison(job_id[:-1]))
-    yield body("longer_id", "the id and more", lambda job_id: poison(job_id + "x"))
-    yield body("case_id", "the id in other case", lambda job_id: poison(job_id.upper()))
-    yield odd("time_number", "a number for a time", lambda job_id: job(job_id, started_at=1e300))
-    yield body("success_text", "success as a string", lambda job_id: poison(job_id).replace("true", '"true"'))
-    yield body("refusal_200", "success:false with 200", error(7021))
+    yield body("number_id", "a number as the ID", envelope('{"id":1,"source":"user"}'))
+    yield body("another_id", "the ID of another job", poison("another"))
+    yield body("prefix_id", "a prefix of the ID", lambda job_id: poison(job_id[:-1]))
+    yield body("longer_id", "the ID with a suffix", lambda job_id: poison(job_id + "x"))
+    yield body("case_id", "the ID in upper case", lambda job_id: poison(job_id.upper()))
+    yield odd("time_number", "a number as a time", lambda job_id: job(job_id, started_at=1e300))
+    yield body("success_text", "`success` as a string", lambda job_id: poison(job_id).replace("true", '"true"'))
+    yield body("refusal_200", "`success:false`", error(7021))
     yield body("long_number", "a number of 400 digits", with_member('"x":' + "9" * 400))
-    yield Behaviour("huge_number", "1e999, in a member that nobody knows", Illness(
+    yield Behaviour("huge_number", "1e999 in an unknown member", Illness(
         answers=lambda job_id: answer(200, well(job_id, 1)[:-1] + ',"x":1e999}')), None, 200)
 
 
@@ -354,17 +358,17 @@ def _tls() -> Iterator[Behaviour]:
     def handshake(name: str, text: str, script: Script, cause: str, **more) -> Behaviour:
         return _failing(name, text, Illness(tls="good", greets=script), cause, unverified=True, **more)
 
-    for kind, text in (("expired", "certificate that has expired"), ("wrong_host", "certificate of another host"),
-                       ("self_signed", "self-signed certificate"), ("old", "nothing newer than TLS 1.1")):
+    for kind, text in (("expired", "expired certificate"), ("wrong_host", "certificate of another host"),
+                       ("self_signed", "self-signed certificate"), ("old", "TLS 1.1 at most")):
         yield _failing(f"tls_{kind}", text, Illness(tls=kind), "tls", unverified=True)
-    yield handshake("tls_plain", "plain HTTP in its place", answer(200, poison("x")), "tls")
-    yield handshake("tls_garbage", "garbage in its place", [send("\x16\x03\x03\x00\xffpoison" + "\xff" * 250)], "tls")
-    yield handshake("tls_alert", "handshake_failure", [send("\x15\x03\x03\x00\x02\x02\x28"), {"close": True}], "tls")
-    yield handshake("tls_silent", "no answer to the handshake", [{"sleep": stall.HOUR}], "timeout", stalls=True)
-    yield handshake("tls_fin", "FIN within the handshake", stall.close_at_once(), "tls")
-    yield handshake("tls_rst", "RST within the handshake", [{"hear": True}, {"reset": True}], "tls")
-    yield _failing("tls_client", "wants a certificate of ours", Illness(tls="client"), "connect")
-    yield _failing("tls_truncated", "ends early, without close_notify", Illness(tls="good", answers=lambda job_id: [
+    yield handshake("tls_plain", "plain HTTP instead of TLS", answer(200, poison("x")), "tls")
+    yield handshake("tls_garbage", "garbage instead of TLS", [send("\x16\x03\x03\x00\xffpoison" + "\xff" * 250)], "tls")
+    yield handshake("tls_alert", "handshake_failure alert", [send("\x15\x03\x03\x00\x02\x02\x28"), {"close": True}], "tls")
+    yield handshake("tls_silent", "no response to the handshake", [{"sleep": stall.HOUR}], "timeout", stalls=True)
+    yield handshake("tls_fin", "FIN during the handshake", stall.close_at_once(), "tls")
+    yield handshake("tls_rst", "RST during the handshake", [{"hear": True}, {"reset": True}], "tls")
+    yield _failing("tls_client", "requires a client certificate", Illness(tls="client"), "connect")
+    yield _failing("tls_truncated", "truncated response without close_notify", Illness(tls="good", answers=lambda job_id: [
         http("HTTP/1.0 200 OK", body=poison(job_id)[:-1]), {"close": True}]), "body")
 
 
@@ -395,89 +399,89 @@ def _http2() -> Iterator[Behaviour]:
         repeated.symmetric_difference_update([job_id])
         return job_id not in repeated
 
-    # (no flood, which is cut: test_nginx_floods.py)
+    # (Floods are covered by test_nginx_floods.py.)
     def endless(frame: bytes) -> Callable[[int, str], Script]:
         return lambda stream, job_id: [h2.raw(frame * 20, repeat=None, every=0.1)]
 
-    # streams and connections that end
+    # closed streams and connections
     for name, code in (("internal", h2.INTERNAL_ERROR), ("cancel", h2.CANCEL),
                        ("no_error", h2.NO_ERROR), ("calm", h2.ENHANCE_YOUR_CALM)):
         yield bytes_of(f"rst_{name}", f"RST_STREAM with code {code}",
                        lambda stream, _, code=code: h2.rst_stream(stream, code), "connect")
-    yield bytes_of("rst_refused", "RST_STREAM with code 7, and on repeat the answer",
+    yield bytes_of("rst_refused", "RST_STREAM with code 7; the retry gets a response",
                    lambda stream, job_id: good(stream, job_id) if is_repeat(job_id) else h2.rst_stream(
                        stream, h2.REFUSED_STREAM), None)
-    yield bytes_of("rst_in_body", "RST_STREAM within the body",
+    yield bytes_of("rst_in_body", "RST_STREAM in the middle of the body",
                    lambda stream, job_id: half(stream, job_id) + h2.rst_stream(stream, h2.INTERNAL_ERROR), "connect",
                    otherwise="body")
-    yield frames("goaway", "GOAWAY, and FIN",
+    yield frames("goaway", "GOAWAY and FIN",
                  lambda *_: [h2.raw(h2.goaway(0, h2.NO_ERROR)), {"close": True}], "connect")
-    yield bytes_of("goaway_stays", "GOAWAY, and no FIN", lambda *_: h2.goaway(0, h2.NO_ERROR), "connect")
-    yield frames("goaway_calm", "GOAWAY with code 11, and FIN",
+    yield bytes_of("goaway_stays", "GOAWAY without FIN", lambda *_: h2.goaway(0, h2.NO_ERROR), "connect")
+    yield frames("goaway_calm", "GOAWAY with code 11 and FIN",
                  lambda *_: [h2.raw(h2.goaway(0, h2.ENHANCE_YOUR_CALM)), {"close": True}], "connect")
-    yield frames("goaway_in_body", "GOAWAY and FIN within the body", lambda stream, job_id: [
+    yield frames("goaway_in_body", "GOAWAY and FIN in the middle of the body", lambda stream, job_id: [
         h2.raw(half(stream, job_id) + h2.goaway(0, h2.INTERNAL_ERROR)), {"close": True}], "connect",
         otherwise="body")
-    yield bytes_of("goaway_answer", "GOAWAY before the answer",
+    yield bytes_of("goaway_answer", "GOAWAY before the response",
                    lambda stream, job_id: h2.goaway(stream, h2.NO_ERROR) + good(stream, job_id), None)
     yield frames("fin", "FIN", lambda *_: [{"close": True}], "connect")
     yield frames("rst", "RST", lambda *_: [{"reset": True}], "connect")
 
     # time
-    yield frames("silent", "no frame any more", lambda *_: [{"sleep": stall.HOUR}], "timeout", stalls=True)
-    yield frames("no_body", "header, but no body",
+    yield frames("silent", "no more frames", lambda *_: [{"sleep": stall.HOUR}], "timeout", stalls=True)
+    yield frames("no_body", "complete header, but no body",
                  lambda stream, _: [h2.raw(h2.headers(stream)), {"sleep": stall.HOUR}], "timeout", stalls=True)
-    yield frames("pings", "PING without end", endless(h2.frame(h2.PING, 0, 0, b"poison!!")), "timeout", stalls=True)
-    yield frames("settings", "SETTINGS without end", endless(h2.frame(h2.SETTINGS, 0, 0)), "timeout", stalls=True)
-    yield frames("empty_data", "empty DATA without end", lambda stream, _: [
+    yield frames("pings", "endless PING frames", endless(h2.frame(h2.PING, 0, 0, b"poison!!")), "timeout", stalls=True)
+    yield frames("settings", "endless SETTINGS frames", endless(h2.frame(h2.SETTINGS, 0, 0)), "timeout", stalls=True)
+    yield frames("empty_data", "endless empty DATA frames", lambda stream, _: [
         h2.raw(h2.headers(stream)), h2.raw(h2.frame(h2.DATA, 0, stream) * 20, repeat=None, every=0.1)], "timeout",
         stalls=True)
-    yield bytes_of("no_streams", "no more streams allowed, and no answer",
+    yield bytes_of("no_streams", "a limit of 0 streams, and no response",
                    lambda *_: h2.frame(h2.SETTINGS, 0, 0, h2.setting(h2.MAX_CONCURRENT_STREAMS, 0)), "timeout",
                    stalls=True)
 
     # size
-    yield frames("large", "body over the cap", lambda stream, _: [
+    yield frames("large", "body above the size limit", lambda stream, _: [
         h2.raw(h2.headers(stream)), h2.raw(h2.frame(h2.DATA, 0, stream, b" " * 16384), repeat=128)], "body")
-    yield frames("continuation", "header without end", lambda stream, _: [
+    yield frames("continuation", "endless header", lambda stream, _: [
         h2.raw(h2.headers(stream, flags=0)),
         h2.raw(h2.frame(h2.CONTINUATION, 0, stream, h2.block([("x-poison", "p" * 1000)])), repeat=None)], "connect",
         otherwise="server")
-    yield frames("large_header", "header of 1 MiB, and FIN", lambda stream, _: [
+    yield frames("large_header", "header of 1 MiB and FIN", lambda stream, _: [
         h2.raw(h2.headers(stream, flags=0)),
         h2.raw(h2.frame(h2.CONTINUATION, 0, stream, h2.block([("x-poison", "p" * 16000)])), repeat=64),
         h2.raw(h2.frame(h2.CONTINUATION, h2.END_HEADERS, stream)), {"close": True}], "connect", otherwise="server")
     yield bytes_of("large_frame", "frame larger than allowed", lambda stream, job_id: h2.headers(stream) + h2.frame(
         h2.DATA, h2.END_STREAM, stream, poison(job_id).encode().ljust(20000)), "body")
 
-    # nonsense
+    # invalid data
     yield bytes_of("short", "Content-Length too small",
                    lambda stream, job_id: bad(stream, job_id, fields=[("content-length", "20")]), "connect",
                    otherwise="body")
-    yield bytes_of("long", "Content-Length too great",
+    yield bytes_of("long", "Content-Length too large",
                    lambda stream, job_id: bad(stream, job_id, fields=[("content-length", "1000")]), "connect",
                    otherwise="body")
-    yield frames("data_first", "DATA without HEADERS, and FIN", lambda stream, job_id: [
+    yield frames("data_first", "DATA without HEADERS, then FIN", lambda stream, job_id: [
         h2.raw(h2.frame(h2.DATA, h2.END_STREAM, stream, poison(job_id).encode())), {"close": True}], "connect")
     yield bytes_of("no_status", "no :status", lambda stream, job_id: h2.frame(
         h2.HEADERS, h2.END_HEADERS, stream, h2.block([("x-poison", "poison")])) + bad(stream, job_id), "connect",
         otherwise="server")
-    yield frames("hpack", "a header block that is garbage, and FIN", lambda stream, job_id: [
+    yield frames("hpack", "invalid header block, then FIN", lambda stream, job_id: [
         h2.raw(h2.frame(h2.HEADERS, h2.END_HEADERS, stream, b"\xff" * 20) + bad(stream, job_id)), {"close": True}],
         "connect")
-    yield frames("http_1_answer", "an answer of HTTP/1.1, and FIN", lambda _, job_id: [
+    yield frames("http_1_answer", "HTTP/1.1 response, then FIN", lambda _, job_id: [
         h2.raw(f"HTTP/1.1 200 OK\r\n\r\n{poison(job_id)}".encode()), {"close": True}], "connect")
-    yield bytes_of("push", "PUSH_PROMISE of another job, and its answer", lambda stream, job_id: h2.frame(
+    yield bytes_of("push", "PUSH_PROMISE of another job, followed by its response", lambda stream, job_id: h2.frame(
         h2.PUSH_PROMISE, h2.END_HEADERS, stream, struct.pack(">I", 2) + h2.block([
             (":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", "/poison")]))
         + bad(2, "x") + bad(stream, job_id), "connect")
-    yield bytes_of("other_stream", "an answer on another stream",
+    yield bytes_of("other_stream", "response on another stream",
                    lambda stream, job_id: bad(stream + 100, job_id), "connect")
-    yield frames("window", "a window of more than 2^31, and FIN", lambda *_: [
+    yield frames("window", "window of more than 2^31, then FIN", lambda *_: [
         h2.raw(h2.frame(h2.WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff") * 2), {"close": True}], "connect")
-    yield bytes_of("unknown", "a frame of unknown type before the answer",
+    yield bytes_of("unknown", "frame of unknown type before the response",
                    lambda stream, job_id: h2.frame(0xbb, 0xff, stream, b"poison") + good(stream, job_id), None)
-    yield bytes_of("trailers", "trailers behind the answer", lambda stream, job_id: h2.headers(stream) + h2.frame(
+    yield bytes_of("trailers", "trailers after the response", lambda stream, job_id: h2.headers(stream) + h2.frame(
         h2.DATA, 0, stream, well(job_id, 1).encode()) + h2.frame(
         h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, stream, h2.block([("x-poison", "poison")])), None)
 
@@ -486,14 +490,15 @@ def _failing(name: str, text: str, illness: Illness, cause: str, **more) -> Beha
     return Behaviour(name, text, illness, cause, STATUSES.get(cause, 502), **more)
 
 
-REFUSALS = "Refusals"
+REFUSALS = "Rejections"
 
 
 def groups(trap: str) -> dict[str, list[Behaviour]]:
-    """All of them. The trap is a URL that some try to have us go to."""
+    """Returns all behaviors by section. Some of them try to redirect the client to the trap, a URL."""
     return {title: list(group) for title, group in {
         "Connections": _connections(), "Slowness and size": _excess(), "Framing": _framing(),
-        "Statuses": _statuses(trap), REFUSALS: _refusals(), "Bodies, with 200": _bodies(), "TLS": _tls(), "HTTP/2": _http2(),
+        "Status codes": _statuses(trap), REFUSALS: _refusals(), "Bodies with status 200": _bodies(), "TLS": _tls(),
+        "HTTP/2": _http2(),
     }.items()}
 
 

@@ -1,4 +1,4 @@
-"""What the tests with Cloudflare's own clients share: where these come from, what they talk to, their dummy token."""
+"""Shared by the tests with Cloudflare's own clients: the installation of these clients, nginx for them, a dummy token."""
 
 import fcntl
 import os
@@ -20,11 +20,11 @@ _PACKAGE_FILES = ("package.json", "package-lock.json")
 
 def packages(name: str, what: str, *options: str) -> pathlib.Path:
     """
-    A directory with what tests/integration/NAME/package.json asks for, in node_modules, installed once for all variants
-    of the build. Skips the test where it cannot be had.
+    Installs the packages in tests/integration/NAME/package.json, once for all variants of the build, and returns the
+    directory that contains node_modules. Skips the test if they cannot be installed.
     """
     if not (shutil.which("npm") and shutil.which("node")):
-        pytest.skip(f"npm and node are not there to run {what} with")
+        pytest.skip(f"npm and node, which {what} needs, are not installed")
     source, home = pathlib.Path(__file__).with_name(name), ROOT / "build" / name
     home.parent.mkdir(parents=True, exist_ok=True)
     with open(home.with_suffix(".lock"), "w", encoding="ascii") as lock:
@@ -44,7 +44,7 @@ def _installed(source: pathlib.Path, home: pathlib.Path) -> bool:
 
 
 def _install(source: pathlib.Path, home: pathlib.Path, options: tuple[str, ...]) -> None:
-    """Into the build directory, npm's cache and logs too, which are of no more use then."""
+    """Installs the packages in the build directory. npm's cache is removed afterwards."""
     shutil.rmtree(home, ignore_errors=True)
     trial, cache = home.with_suffix(".new"), home.with_suffix(".cache")
     try:
@@ -62,7 +62,7 @@ def _install(source: pathlib.Path, home: pathlib.Path, options: tuple[str, ...])
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Ours, without what clients and npm would heed of it."""
+    """Returns the environment without the variables that affect the clients or npm."""
     ours = ("CLOUDFLARE_", "CF_", "WRANGLER_", "NODE_", "npm_")
     proxies = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
     return {name: value for name, value in os.environ.items()
@@ -70,7 +70,10 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def gateway(nginx, simulator: Simulator, *directives: str, location: str = "", **options) -> Nginx:
-    """An nginx that speaks the API's own paths; the directives are those of the account, options its parts."""
+    """
+    Starts nginx with a location for the API's own paths. The directives belong in the account block; options are
+    arguments of gateway.account().
+    """
     return nginx(http=account(simulator, *directives, **options),
                  server=f"location /client/v4/ {{ aisearch_pass docs; {location} }}")
 
@@ -80,7 +83,7 @@ def api_url(server: Nginx) -> str:
 
 
 def wrong_token(tmp: pathlib.Path) -> str:
-    """A credential that the simulator refuses, for an account."""
+    """Returns the directive of an account for a credential that the simulator rejects."""
     path = tmp / "wrong.token"
     path.touch(mode=0o600)
     path.write_text("nobodys-token\n", encoding="ascii")

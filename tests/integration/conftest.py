@@ -1,4 +1,4 @@
-"""Fixtures: everything that they start is stopped and checked at the end of the test."""
+"""Fixtures. At the end of a test, they stop everything that they have started, and check it."""
 
 import contextlib
 
@@ -25,7 +25,7 @@ _FAILED = pytest.StashKey[bool]()
 
 @pytest.fixture
 def tmp():
-    """A directory with a short path that nginx's workers can enter."""
+    """A temporary directory with a short path that nginx's workers can access."""
     with temp_dir() as path:
         yield path
 
@@ -40,7 +40,7 @@ def _shared_simulator():
 def simulator(_shared_simulator):
     """
     A simulator in its initial state: one account and its credentials, no instances, no limit, no faults. At the end,
-    checks that no request contained a credential in the wrong place.
+    it is checked that no request contained a credential in the wrong place.
     """
     _shared_simulator.reset()
     yield _shared_simulator
@@ -50,8 +50,8 @@ def simulator(_shared_simulator):
 @pytest.fixture
 def nginx(tmp, request):
     """
-    A factory: nginx(http=..., server=..., ...) starts nginx with these parts of harness.nginx.Config; preload,
-    stop_timeout and env are Nginx's own.
+    A factory: nginx(http=..., server=..., ...) starts nginx with these fields of harness.nginx.Config; preload,
+    stop_timeout and env are arguments of harness.nginx.Nginx.
     """
     running: list[Nginx] = []
     with contextlib.ExitStack() as stack:
@@ -71,8 +71,8 @@ def nginx(tmp, request):
 @pytest.fixture
 def collectd(tmp):
     """
-    A factory: collectd(blocks...) starts one with these blocks in its <Plugin aisearch>, and other parts of
-    harness.collectd.Config; stop_timeout, env and preload are Collectd's own. Stopped and checked at the end.
+    A factory: collectd(blocks...) starts collectd with these blocks in <Plugin aisearch> and other fields of
+    harness.collectd.Config; stop_timeout, env and preload are arguments of harness.collectd.Collectd.
     """
     running: list[collectd_harness.Collectd] = []
 
@@ -93,13 +93,13 @@ def collectd(tmp):
 
 @pytest.fixture(scope="session")
 def certificates():
-    """Certificates from a test CA: good, wrong_host, expired, self_signed."""
+    """Certificates of a test CA: good, wrong_host, expired, self_signed."""
     with temp_dir() as path:
         yield Certificates(path)
 
 
 @pytest.fixture
 def edge(tmp, certificates, simulator):
-    """TLS and HTTP/2 in front of the simulator."""
+    """A server with TLS and HTTP/2 in front of the simulator."""
     with Edge(tmp, certificates, simulator.unix) as running:
         yield running

@@ -1,4 +1,4 @@
-"""Runs collectd against upstreams that misbehave, all at once, and takes down what it reports of each."""
+"""Runs collectd against all misbehaving upstreams at once and records what it reports for each."""
 
 import contextlib
 import dataclasses
@@ -15,18 +15,18 @@ from harness.edge import Certificates
 from harness.illness import Upstream
 from harness.simulator import ACCOUNT
 
-# Between reports.
+# The interval between reports, in seconds.
 INTERVAL = 1.0 * SLOWNESS ** 0.5
 
-# Between lookups: long enough for a busy machine to look at all of them within nine tenths of it; and for those few
-# that want to be left alone for long, which have a collectd of their own.
+# The interval between lookups, in seconds. For most upstreams, it is long enough for a busy machine to look up all of
+# them within nine tenths of it. The few upstreams that suspend calls for a long time (True) have a separate collectd.
 LOOKS = {False: 4.0 * SLOWNESS ** 0.5, True: 2 * INTERVAL}
 STALL_TIMEOUT = 2.0 * SLOWNESS ** 0.5
 
-# A job that was never read when its upstream falls ill, and one that was.
+# Whether the job has been read before its upstream starts to misbehave.
 STATES = ("new", "known")
 
-# Longer than anybody may ask us to stay away.
+# Longer than an upstream can suspend calls, in seconds.
 LONG_AFTER = 86400 + 60
 
 
@@ -34,24 +34,24 @@ LONG_AFTER = 86400 + 60
 class Cell:
     behaviour: Behaviour
     daemon: Collectd
-    begin: int = 0  # of what counts in the log
-    shown_at: float | None = None  # when the illness stood in the log, at the latest
-    ill: Report = dataclasses.field(default_factory=dict)  # once the illness has shown
-    lines: list[str] = dataclasses.field(default_factory=list)  # of the log, about the illness
-    asked: int = 0  # requests that reached the upstream while it was ill
-    closed: Report | None = None  # the upstream is well, but does not want to be asked yet
+    begin: int = 0  # where the relevant part of the log begins
+    shown_at: float | None = None  # when the misbehavior was seen in the log
+    ill: Report = dataclasses.field(default_factory=dict)  # after the misbehavior was seen
+    lines: list[str] = dataclasses.field(default_factory=list)  # of the log, about the misbehavior
+    asked: int = 0  # requests that reached the upstream while it misbehaved
+    closed: Report | None = None  # the upstream has recovered, but calls are still suspended
     after: Report = dataclasses.field(default_factory=dict)
     later: list[str] = dataclasses.field(default_factory=list)  # of the log, about the recovery
-    states: set[float] = dataclasses.field(default_factory=set)  # that were ever reported
-    longest: float = 0.0  # time without a report, in intervals
+    states: set[float] = dataclasses.field(default_factory=set)  # all states that were reported
+    longest: float = 0.0  # longest time without a report, in intervals
 
     @property
     def name(self) -> str:
-        """Of the account and of the job."""
+        """The name of the account and of the job."""
         return self.behaviour.name
 
     def values(self, report: Report) -> dict[str, float]:
-        """Of the job, by their types."""
+        """The values of the job, by type."""
         begin, end = f"{self.name}-docs/", f"-{self.name}"
         return {name[len(begin):-len(end)]: value for name, value in report.items()
                 if name.startswith(begin) and name.endswith(end)}
@@ -63,10 +63,10 @@ class Cell:
     def is_read(self, report: Report) -> bool:
         return "gauge-state" in self.values(report)
 
-    def said(self, log: str) -> list[str]:
+    def own_lines(self, log: str) -> list[str]:
         """
-        About the job: upstreams that are well know of no lists of instances, the breaker is the account's, and what is
-        known of instances is asked for beside it.
+        The lines about the job. Those about lists of instances (which recovered upstreams do not have), about the
+        breaker (which is part of the account) and about instances are left out.
         """
         others = ("list of instances", "faults in a row", "The API answers again", "It is overdue, and so are others",
                   "Budget allows")
@@ -74,16 +74,16 @@ class Cell:
                 if f'Account "{self.name}"' in line and not any(other in line for other in others)]
 
     def causes(self) -> list[str]:
-        """That the log tells, each time that it is another."""
+        """The causes in the log. A cause is logged again only after another one."""
         return causes_in(self.lines)
 
     @property
     def may_be_late(self) -> set[str]:
-        """What a lookup on a busy machine may end with, before the next one shows the cause."""
+        """Other causes that are possible on a busy machine, before the next lookup fails with the expected one."""
         return {"timeout"} - set(self.behaviour.causes(in_haste=True))
 
     def text(self) -> str:
-        """For the table."""
+        """The cell of the table."""
         what = "age" if not self.is_read(self.ill) else "read" if self.behaviour.status == 200 else "kept"
         errors = self.errors(self.ill) - self.may_be_late
         return " ".join([what, *sorted({self.behaviour.name_cause(error, True) for error in errors})])
@@ -98,9 +98,9 @@ def run(tmp: pathlib.Path, certificates: Certificates, behaviours: list[Behaviou
     with contextlib.ExitStack() as stack:
         upstreams = {b.name: stack.enter_context(Upstream(b.illness, certificates, well)) for b in behaviours}
         for upstream in upstreams.values():
-            upstream.fall_ill()  # before the first lookup
+            upstream.fall_ill()
         daemons = {}
-        for patient in (False, True):  # whose clock can be advanced, since none of its lookups is under way then
+        for patient in (False, True):  # the clock of a patient one can be advanced, as no lookup is in progress then
             accounts = [_account(tmp, b, upstreams[b.name].url(), certificates, LOOKS[patient])
                         for b in behaviours if (b.patience > 0) == patient]
             if accounts:
@@ -119,7 +119,7 @@ def run(tmp: pathlib.Path, certificates: Certificates, behaviours: list[Behaviou
 
 
 def _account(tmp: pathlib.Path, behaviour: Behaviour, url: str, certificates: Certificates, interval: float) -> str:
-    """With a credential of its own, and so a budget and a schedule."""
+    """Each account has its own credential, and therefore its own budget and schedule."""
     token = tmp / f"{behaviour.name}.token"
     token.write_text(f"token-of-{behaviour.name}\n")
     token.chmod(0o600)
@@ -140,7 +140,7 @@ def _account(tmp: pathlib.Path, behaviour: Behaviour, url: str, certificates: Ce
 
 
 def _go_through(cells: list[Cell], upstreams: dict[str, Upstream], clock: Clock) -> None:
-    """From an illness to the recovery."""
+    """Observes the misbehavior and the recovery."""
     for cell in cells:
         upstream = upstreams[cell.name]
         if not upstream.ill:
@@ -149,7 +149,7 @@ def _go_through(cells: list[Cell], upstreams: dict[str, Upstream], clock: Clock)
             upstream.fall_ill()
     _observe(cells, _has_shown_before, "ill")
     for cell in cells:
-        cell.lines = cell.said(cell.daemon.log())
+        cell.lines = cell.own_lines(cell.daemon.log())
         cell.asked = len(upstreams[cell.name].heads)
 
     for cell in cells:
@@ -161,19 +161,19 @@ def _go_through(cells: list[Cell], upstreams: dict[str, Upstream], clock: Clock)
     clock.advance(LONG_AFTER)
     _observe(patient, _is_read, "after")
     for cell in cells:
-        cell.later = cell.said(cell.daemon.log())
+        cell.later = cell.own_lines(cell.daemon.log())
 
 
 def _is_read(cell: Cell, _when: float, report: Report, log: str) -> bool:
-    """Again, as the log says where it was not."""
-    return cell.is_read(report) and (cell.behaviour.status == 200 or bool(cell.said(log)))
+    """Whether the job is read again, according to the log."""
+    return cell.is_read(report) and (cell.behaviour.status == 200 or bool(cell.own_lines(log)))
 
 
 def _has_shown_before(cell: Cell, when: float, report: Report, log: str) -> bool:
     if cell.behaviour.status == 200:
         return cell.is_read(report)
     if cell.shown_at is None and f'Account "{cell.name}"' in log[cell.begin:]:
-        causes = causes_in(cell.said(log))
+        causes = causes_in(cell.own_lines(log))
         if not causes or set(causes) - cell.may_be_late:
             cell.shown_at = time.time()
     return cell.shown_at is not None and when > cell.shown_at
@@ -181,8 +181,8 @@ def _has_shown_before(cell: Cell, when: float, report: Report, log: str) -> bool
 
 def _observe(cells: list[Cell], condition: Callable[[Cell, float, Report, str], bool], attribute: str) -> None:
     """
-    Takes down a report of each from now on that meets the condition; or else, after a while, any, for the checks to
-    judge.
+    Records the first new report of each cell that meets the condition, or the last report if none does in time: the
+    checks will fail then.
     """
     since = time.time()
     pending = list(cells)

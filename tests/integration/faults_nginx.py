@@ -1,4 +1,4 @@
-"""Runs nginx against upstreams that misbehave, all at once, and takes down what it makes of each."""
+"""Runs nginx against all misbehaving upstreams at once and records how it responds for each."""
 
 import collections
 import contextlib
@@ -18,11 +18,11 @@ from harness.illness import Upstream
 from harness.nginx import Config, Nginx
 from harness.simulator import ACCOUNT
 
-# How long nginx remembers a failure, in seconds. As long as the illness takes here, but with as much to spare before a
-# minute is over: a kept connection to the API would be too old for use, and a refused credential be tried again.
+# How long nginx caches a failure, in seconds. This is longer than the upstreams misbehave here, and much less than a
+# minute, after which idle connections to the API are no longer used and a rejected credential is tried again.
 MEMORY = 30
 
-# What an entry is when the upstream has fallen ill, and what its location says about it.
+# The state of an entry when its upstream starts to misbehave, and the directives of its location.
 STATES = {
     "absent": f"aisearch_valid active {MEMORY}s; aisearch_use_stale error=1h;",
     "fresh": "aisearch_valid active 30d; aisearch_use_stale error=1h;",
@@ -32,10 +32,10 @@ STATES = {
 
 WAITERS = 4
 
-# Lookups at once, before the illness begins.
+# The number of concurrent lookups before the upstreams misbehave.
 AT_ONCE = 20
 
-# Of an account with two credentials, of which what is refused is about the first: only where refusals are concerned.
+# The state for an account with two credentials, the first of which is rejected. It is only used for rejections.
 SLOTS = "slots"
 
 
@@ -43,18 +43,18 @@ SLOTS = "slots"
 class Cell:
     behaviour: Behaviour
     state: str
-    before: net.Response | None = None  # when all was well
+    before: net.Response | None = None  # before the upstream misbehaved
     ill: list[net.Response] = dataclasses.field(default_factory=list)
-    again: net.Response | None = None  # another lookup a moment later
-    asked: int = 0  # requests that reached the upstream while it was ill
-    lines: list[str] = dataclasses.field(default_factory=list)  # of the log, about the illness
-    closed: net.Response | None = None  # the upstream is well, but does not want to be asked yet
+    again: net.Response | None = None  # a second lookup
+    asked: int = 0  # requests that reached the upstream while it misbehaved
+    lines: list[str] = dataclasses.field(default_factory=list)  # of the log, about the misbehavior
+    closed: net.Response | None = None  # the upstream has recovered, but calls are still suspended
     after: net.Response | None = None
-    later: list[str] = dataclasses.field(default_factory=list)  # of the log, since the recovery
+    later: list[str] = dataclasses.field(default_factory=list)  # of the log, after the recovery
 
     @property
     def name(self) -> str:
-        """Of the account, of its location, and of the job."""
+        """The name of the account, its location and the job."""
         return f"{self.behaviour.name}_{self.state}"
 
     @property
@@ -65,11 +65,11 @@ class Cell:
         return well(self.name, version).encode()
 
     def cause(self) -> str | None:
-        """That the log tells."""
+        """The cause in the log."""
         return re.search(r"(\w+) fault: ", self.lines[0])[1] if self.lines else None
 
     def text(self) -> str:
-        """For the table."""
+        """The cell of the table."""
         statuses = sorted({str(response.status) for response in self.ill})
         caches = [] if self.state == "waiters" else [self.ill[0].header("X-Aisearch-Cache") or "-"]
         return " ".join([*statuses, *caches, *filter(None, [self.behaviour.name_cause(self.cause())])])
@@ -97,10 +97,10 @@ def _config(tmp: pathlib.Path, cells: list[Cell], upstreams: dict[str, Upstream]
             f"aisearch_valid not_found {MEMORY}s; aisearch_valid error {MEMORY}s;"]
     server = ["keepalive_requests 1000000;", gateway.WORKERS]
     for cell in cells:
-        # one credential has one budget, so those who close it have one each
+        # accounts with the same credential share a budget; a behavior that suspends calls needs its own credential
         name = cell.name if cell.behaviour.closes else "common"
         token = _token(tmp, name, f"token-of-{name}")
-        # and one host has one HTTP/2 connection, which a stale entry's fetch need not share with another that fails
+        # another host name, so that the fetch of a stale entry does not share an HTTP/2 connection with a failing one
         slots = [token, _token(tmp, "next", NEXT_TOKEN)] if cell.state == SLOTS else [token]
         files = " ".join(f"token_file {file};" for file in slots)
         host = "localhost" if cell.behaviour.illness.tls and cell.state == "stale" else "127.0.0.1"
@@ -124,7 +124,7 @@ def _get(server: Nginx, cells: Iterable[Cell]) -> list[net.Response]:
 
 
 def _warm(server: Nginx, cells: list[Cell]) -> None:
-    def all_there() -> bool:
+    def all_cached() -> bool:
         cold = [cell for cell in cells if cell.before is None or cell.before.status != 200]
         for first in range(0, len(cold), AT_ONCE):  # a busy machine is too slow for all handshakes at once
             few = cold[first:first + AT_ONCE]
@@ -132,16 +132,16 @@ def _warm(server: Nginx, cells: list[Cell]) -> None:
                 pass
         return all(cell.before.status == 200 for cell in cold)
 
-    net.wait_until(all_there, 60, "all upstreams to answer while they are well", every=0.5)
+    net.wait_until(all_cached, 60, "valid responses of all upstreams", every=0.5)
 
 
 def _fall_ill(server: Nginx, cells: list[Cell], upstreams: dict[str, Upstream]) -> None:
-    """Some of those who wait are known to do so, as the upstream is held until all are there."""
+    """Observes the misbehavior. Where possible, upstreams do not respond until all clients of an entry are waiting."""
     begin = len(server.error_log())
     for upstream in upstreams.values():
         upstream.heads.clear()
         upstream.fall_ill()
-    time.sleep(1.1)  # libcurl 8.23 takes a connection for alive that was so a second ago, and these have been closed
+    time.sleep(1.1)  # libcurl 8.23 assumes that a connection that was used within the last second is still open
     held = [cell for cell in cells if cell.state == "waiters" and can_be_held(cell.behaviour)]
     _ask(server, [cell for cell in cells if cell not in held])
 
@@ -176,7 +176,7 @@ def _ask(server: Nginx, cells: list[Cell]) -> None:
 
 
 def _recover(server: Nginx, cells: list[Cell], upstreams: dict[str, Upstream], clock: Clock) -> None:
-    """Each as soon as nginx has forgotten the failure, or as the upstream wants to be asked again."""
+    """Observes each recovery as soon as the failure is no longer cached or the upstream accepts calls again."""
     begin = len(server.error_log())
     for upstream in upstreams.values():
         upstream.recover()
@@ -191,9 +191,9 @@ def _recover(server: Nginx, cells: list[Cell], upstreams: dict[str, Upstream], c
                     cell.closed = response
                 else:
                     cell.after = response
-        # while a failure is remembered, an old answer is served once more, and renewed in the background
+        # while a failure is cached, a stale response is served once more and refreshed in the background
         stale = [cell for cell in cells if cell.after is not None and _is_stale(cell.after)]
-        with contextlib.suppress(AssertionError):  # which is for the checks to tell
+        with contextlib.suppress(AssertionError):  # the checks will fail
             net.wait_until(lambda: _renewed(server, stale), 5, every=0.1)
     lines = _lines(server, begin)
     for cell in cells:
@@ -211,7 +211,7 @@ def _is_stale(response: net.Response) -> bool:
 
 
 def _lines(server: Nginx, begin: int) -> dict[str, list[str]]:
-    """Of the error log, by the account that they name, but for those of good news, and of what is no fault."""
+    """The lines of the error log by account, except for notices and for events that are no faults."""
     lines = collections.defaultdict(list)
     for line in server.error_log()[begin:].splitlines():
         account = re.search(r'aisearch account "(\w+)"', line)

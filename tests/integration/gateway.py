@@ -1,4 +1,4 @@
-"""What the tests of the nginx module share: an account on the simulator, an access log of all variables, workers."""
+"""Shared by the tests of the nginx module: an account on the simulator, an access log of all variables, workers."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ ACCESS_LOG = f"""
     access_log @PREFIX@/lookups.log lookups;
 """
 
-# Returns which worker responds, and how many requests are in progress.
+# Locations that return the worker's process ID and the number of requests in progress.
 WORKERS = """
     location = /pid { access_log off; return 200 $pid; }
     location = /status { access_log off; stub_status; }
@@ -45,7 +45,7 @@ def _has_njs() -> bool:
         return config_test(Config(aisearch=False, modules=(NJS,)), tmp).ok
 
 
-needs_njs = pytest.mark.skipif(not _has_njs(), reason=f"no {NJS} that this nginx loads")
+needs_njs = pytest.mark.skipif(not _has_njs(), reason=f"this nginx cannot load {NJS}")
 
 
 def account(simulator: Simulator, *directives: str, name: str = "docs", api_url: str | None = None,
@@ -72,12 +72,12 @@ def start(nginx: Callable[..., Nginx], simulator: Simulator, *directives: str, s
 
 
 def direct(simulator: Simulator, target: str) -> net.Response:
-    """Returns the API's own response with the account's credential. It counts as a request there."""
+    """Requests a target from the API itself, with the account's credential. The simulator counts this request."""
     return net.request(simulator.address, target, simulator.credential_headers)
 
 
 def lookups(nginx: Nginx, count: int) -> list[dict]:
-    """Waits for this many lines of the access log and returns them; for ACCESS_LOG."""
+    """Waits for this many lines in the access log and returns them. Requires ACCESS_LOG."""
     def lines():
         found = nginx.access_log("lookups.log")
         return len(found) >= count and found
@@ -114,19 +114,19 @@ def held(simulator: Simulator) -> Iterator[None]:
 
 
 def wait_for_requests(nginx: Nginx, count: int) -> None:
-    """Waits until this many requests are in progress in all workers; for WORKERS."""
+    """Waits until this many requests are in progress in all workers. Requires WORKERS."""
     def busy() -> bool:
         status = nginx.get("/status").body.decode().split()
         return int(status[status.index("Writing:") + 1]) - 1 >= count
 
-    net.wait_until(busy, 20, f"{count} requests to be under way")
+    net.wait_until(busy, 20, f"{count} requests to be in progress")
     with connections(nginx):
-        pass  # a worker counts a request before its lookup: by now, it has done both
+        pass  # a worker counts a request before it starts the lookup; by now it has done both
 
 
 @contextlib.contextmanager
 def connections(nginx: Nginx) -> Iterator[dict[int, net.Connection]]:
-    """Opens a keepalive connection to each worker, by process id; for WORKERS."""
+    """Opens a keepalive connection to each worker, by process ID. Requires WORKERS."""
     with contextlib.ExitStack() as stack:
         yield {pid: stack.enter_context(_connect(nginx, pid)) for pid in nginx.workers()}
 

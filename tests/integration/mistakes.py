@@ -1,4 +1,4 @@
-"""What the tests of mistakes in nginx's and in collectd's configuration have in common: credential files, and threads."""
+"""Shared by the tests of mistakes in the configuration of nginx and collectd: credential files, and threads."""
 
 import concurrent.futures
 import pathlib
@@ -8,9 +8,9 @@ from typing import Any
 from harness import temp_dir
 from harness.simulator import ACCOUNT
 
-TOKEN = "canaryCanary_-canary0123456789canary0123"  # what looks like one of the API
+TOKEN = "canaryCanary_-canary0123456789canary0123"  # has the format of an API token
 
-# In the directory that tests call @FILES@. All users can read "open".
+# The files in the directory @FILES@. All users can read "open".
 FILES = {
     "token": b"canary-token\n", "key": b"canary-key\n", "empty": b"", "quoted": b'"canary"\n', "single": b"'canary'\n",
     "env": b"CLOUDFLARE_API_TOKEN=canary\n", "short_env": b"TOKEN=canary\n", "export": b"export TOKEN=canary\n",
@@ -25,7 +25,7 @@ FILES = {
 
 
 def answers(mistakes: dict[str, Any], ask: Callable[[Any, pathlib.Path], Any]) -> dict[str, Any]:
-    """What ask(mistake, directory with the files) returns for each mistake. It is called in several threads."""
+    """Calls ask(mistake, directory with FILES) for each mistake, in several threads, and returns the results."""
     with temp_dir() as directory:
         for name, content in FILES.items():
             (directory / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""The bench runs, and says what it measured. (Its bars are of a machine that does nothing else, but for this one.)"""
+"""The benchmarks run and report their results. (Apart from memory, their limits only hold on an idle machine.)"""
 
 import json
 import os
@@ -13,13 +13,13 @@ from harness import BUILD, PRELOAD, ROOT, TESTS
 
 
 pytestmark = [
-    pytest.mark.skipif(bool(PRELOAD), reason="what sanitizers look at is nothing to measure"),
-    pytest.mark.skipif(not (BUILD / "bench" / "client").exists(), reason="the bench's programs are not built"),
+    pytest.mark.skipif(bool(PRELOAD), reason="sanitizers distort the results"),
+    pytest.mark.skipif(not (BUILD / "bench" / "client").exists(), reason="the programs of the benchmarks are not built"),
 ]
 
 
 def quick(tmp, row):
-    """The table, and the lines of it."""
+    """Runs one benchmark and returns the table and its lines."""
     output = tmp / "results.json"
     env = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONDONTWRITEBYTECODE": "1"}
     run = subprocess.run([sys.executable, "-m", "bench", "--quick", "--output", output, row], env=env,
@@ -28,21 +28,21 @@ def quick(tmp, row):
     return run.stdout.decode(), json.loads(output.read_text())["lines"]
 
 
-def test_a_quick_row(tmp):
+def test_density(tmp):
     table, [small, usual] = quick(tmp, "density")
     assert small["values"]["aisearch"] > usual["values"]["aisearch"] >= 1500
     assert usual["met"] is True
     assert "jobs of 300 bytes per MiB of zone" in table
 
 
-def test_those_who_watch(tmp):
+def test_memory_growth_with_watchers(tmp):
     _, [events, aborts] = quick(tmp, "growth")
     assert events["values"]["events"] < 256
     assert max(aborts["values"].values()) < 256
 
 
 def test_outlets_are_measured_as_documented():
-    """The Timeout by the number of instances, and the chain, are those of docs/collectd.md."""
+    """The benchmark of outlets uses the Timeout values and the filter chain of docs/collectd.md."""
     manual = (ROOT / "docs/collectd.md").read_text()
     rows = re.findall(r"^\| (\d+) \| \d+.*\| `(\d+)`.* \|$", manual, re.MULTILINE)
     assert outlets.TIMEOUTS.items() <= {int(instances): int(timeout) for instances, timeout in rows}.items()

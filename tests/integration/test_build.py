@@ -1,4 +1,4 @@
-"""What the Makefile knows of what it builds for, and what it does not remove."""
+"""The Makefile and its scripts: rebuilds, configuration, installation, and running single tests."""
 
 import os
 import pathlib
@@ -27,8 +27,8 @@ def program(path, *lines: str) -> None:
     path.chmod(0o755)
 
 
-def test_built_again_for_another_nginx(tmp_path):
-    """An upgrade brings it to the same place."""
+def test_rebuild_for_another_nginx(tmp_path):
+    """The module is rebuilt after an upgrade that installs another nginx in the same place."""
     nginx = tmp_path / "nginx"
     record = tmp_path / "build/nginx/sources"
     written = set()
@@ -41,7 +41,7 @@ def test_built_again_for_another_nginx(tmp_path):
 
 
 @pytest.mark.parametrize("of", ("collectd", "libcurl"))
-def test_built_again_for_another(of, tmp_path):
+def test_rebuild_for_another_version(of, tmp_path):
     header = tmp_path / "core/config.h"
     header.parent.mkdir()
     libraries = tmp_path / "pkg-config"
@@ -56,15 +56,18 @@ def test_built_again_for_another(of, tmp_path):
     assert len(written) == 2
 
 
-# As an nginx of one's own says it, whose sources lie elsewhere.
+# The configure arguments of an nginx that was built from source, with libraries in other directories.
 OWN = """--prefix=/opt/nginx --with-openssl=/src/openssl --with-openssl-opt='no-shared no-tests' --with-pcre=../pcre2 \
 --with-pcre-opt=-O3 --with-zlib=/src/zlib --with-libatomic=/src/atomic --with-cc-opt='-O3 -DX="y z"' --with-ld-opt=-L/x \
 --add-module=/src/other --add-dynamic-module=/src/another --with-mail=dynamic --with-http_perl_module --build='my own'"""
 
 
-@pytest.mark.skipif("AIS_PRELOAD" in os.environ, reason="it is the same with sanitizers")
-def test_configured_as_that_nginx(tmp_path):
-    """Without its libraries and modules, with --with-compat only if it has that, and strict with our own files alone."""
+@pytest.mark.skipif("AIS_PRELOAD" in os.environ, reason="does not depend on sanitizers")
+def test_configure_arguments_of_the_installed_nginx(tmp_path):
+    """
+    The module is configured like the installed nginx, but without its libraries and modules, and with --with-compat only
+    if nginx has it. Strict compiler warnings only apply to the module's own files.
+    """
     nginx, sources, tree = tmp_path / "nginx", tmp_path / "sources", tmp_path / "tree"
     program(nginx, f"cat >&2 <<'E'\nconfigure arguments: {OWN} --with-threads\nE")
     shutil.copytree(NGINX_SRC, sources, symlinks=True)
@@ -74,7 +77,7 @@ def test_configured_as_that_nginx(tmp_path):
     assert done.returncode == 0, done.stderr
     configured = (tree / "objs/ngx_auto_config.h").read_text()
     assert "NGX_THREADS" in configured and "NGX_COMPAT" not in configured
-    assert "NGX_COMPAT" in (BUILD / "nginx/tree/objs/ngx_auto_config.h").read_text(), "Debian's has it"
+    assert "NGX_COMPAT" in (BUILD / "nginx/tree/objs/ngx_auto_config.h").read_text(), "Debian's nginx has --with-compat"
 
     own = tree / "objs/addon/nginx-module/ngx_http_aisearch_loaded"
     compiler = "cc -fsyntax-only -include " + str(tmp_path / "own.h")
@@ -90,23 +93,23 @@ def test_configured_as_that_nginx(tmp_path):
      "/usr/lib/nginx/modules", "/etc/nginx"),
     ("--prefix=/opt/nginx --with-threads", "/opt/nginx/modules", "/opt/nginx/conf"),
 ))
-def test_installed_where_that_nginx_looks(tmp_path, arguments, modules, etc):
-    """And what has to be done then is said."""
+def test_installation_directories(tmp_path, arguments, modules, etc):
+    """Files are installed where this nginx looks for them, and "make install" prints the next steps."""
     nginx = tmp_path / "nginx"
     program(nginx, f"echo 'configure arguments: {arguments}' >&2")
-    said = make("-n", "install", "uninstall", f"NGINX={nginx}").stdout
-    assert f" {modules}/ngx_http_aisearch_module.so\n" in said and f"'{etc}'\n" in said
-    assert "service nginx upgrade" in said and "systemctl restart collectd" in said
+    printed = make("-n", "install", "uninstall", f"NGINX={nginx}").stdout
+    assert f" {modules}/ngx_http_aisearch_module.so\n" in printed and f"'{etc}'\n" in printed
+    assert "service nginx upgrade" in printed and "systemctl restart collectd" in printed
 
 
-def test_nginx_that_says_nothing(tmp_path):
+def test_nginx_binary_that_does_not_exist(tmp_path):
     (tmp_path / "auto").mkdir()
     done = subprocess.run([ROOT / "scripts/nginx-configure", tmp_path, tmp_path / "tree", ROOT / "nginx-module", "", ""],
                           env={**os.environ, "CC": "cc", "NGINX": "/there/is/none"}, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and "say make NGINX=" in done.stderr
 
 
-def test_module_that_does_not_load_is_not_built(tmp_path):
+def test_build_fails_if_the_module_does_not_load(tmp_path):
     nginx = tmp_path / "nginx"
     program(nginx, "echo 'nginx: [emerg] module \"x.so\" version 1022001 instead of 1026003' >&2", "exit 1")
     done = subprocess.run([ROOT / "scripts/nginx-load", nginx, MODULE], stderr=subprocess.PIPE, text=True)
@@ -114,14 +117,14 @@ def test_module_that_does_not_load_is_not_built(tmp_path):
     assert "version 1022001 instead of 1026003" in done.stderr and "does not load the module" in done.stderr
 
 
-@pytest.mark.skipif("AIS_PRELOAD" in os.environ, reason="with sanitizers it loads only beside their runtime")
+@pytest.mark.skipif("AIS_PRELOAD" in os.environ, reason="with sanitizers, their runtime must be loaded first")
 def test_module_loads():
     done = subprocess.run([ROOT / "scripts/nginx-load", BINARY, MODULE], stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_messages_for_debugging_compile(tmp_path):
-    """DEBUG() is nothing but where collectd is configured with --enable-debug, which Debian's is not."""
+def test_debug_messages_compile(tmp_path):
+    """DEBUG() only has an effect if collectd is configured with --enable-debug, which Debian's collectd is not."""
     include = tmp_path / "collectd"
     shutil.copytree("/usr/include/collectd", include)
     config = include / "core/config.h"
@@ -141,14 +144,14 @@ def symbols(library, *options: str) -> set[str]:
 
 
 @pytest.mark.parametrize("library", (MODULE, BUILD / "collectd/aisearch.so"))
-def test_nothing_of_the_library_is_exported(library):
-    """nginx and collectd load libraries of others, and one process may load two of ours."""
+def test_library_symbols_are_not_exported(library):
+    """They could conflict with other libraries, and one process may load both the module and the plugin."""
     exported = symbols(library, "-D")
     assert exported and not {name for name in exported if name.startswith("ais_")}
 
 
-def test_module_has_no_event_loop_but_that_of_nginx():
-    """The poll loop is for those who have a thread to spare."""
+def test_module_does_not_contain_the_poll_loop():
+    """The poll loop requires a thread of its own; only the collectd plugin has one."""
     assert "ais_client_create" in symbols(MODULE) and "ais_poll_wait" not in symbols(MODULE)
     assert "ais_poll_wait" in symbols(BUILD / "collectd/aisearch.so")
 
@@ -160,7 +163,7 @@ def test_module_has_no_event_loop_but_that_of_nginx():
     ("etc/collectd/collectd.conf", "# LoadPlugin aisearch\nloadplugin aisearch\n"),
     ("etc/collectd/collectd.conf.d/aisearch.conf", '<LoadPlugin "aisearch">\n  Interval 10\n</LoadPlugin>\n'),
 ))
-def test_uninstall_refuses_while_something_needs_it(tmp_path, path, text):
+def test_uninstall_fails_while_a_configuration_uses_it(tmp_path, path, text):
     module = tmp_path / "usr/lib/nginx/modules/ngx_http_aisearch_module.so"
     module.parent.mkdir(parents=True)
     module.touch()
@@ -176,28 +179,28 @@ def test_uninstall_refuses_while_something_needs_it(tmp_path, path, text):
     assert done.returncode == 0 and not module.exists(), done.stdout
 
 
-@pytest.mark.parametrize("name, status, said", (
+@pytest.mark.parametrize("name, status, printed", (
     ("str", 0, "test_str "),
     ("test_str.c", 0, "test_str "),
-    ("build::test_module_that_does_not_load_is_not_built", 0, "1 passed"),
+    ("build::test_build_fails_if_the_module_does_not_load", 0, "1 passed"),
     ("build::test_of_no_such_name", 1, 'no test is called "build::test_of_no_such_name"'),
 ))
-def test_one_test_is_run_by_its_name(name, status, said):
-    """For "make check TEST=NAME"; what it needs has been built."""
+def test_run_test_by_name(name, status, printed):
+    """scripts/run-test, which "make check TEST=NAME" calls, runs the tests with this name."""
     env = {**os.environ, "BUILD": str(BUILD), "MAKE": "true"}
     run = subprocess.run([ROOT / "scripts/run-test", name], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                          check=False, text=True, timeout=120)
-    assert run.returncode == status and said in run.stdout, run.stdout
+    assert run.returncode == status and printed in run.stdout, run.stdout
 
 
 def fault_tests(rows: str) -> subprocess.CompletedProcess:
-    """What "make faults ROW=..." would run."""
+    """Collects the tests that "make faults ROW=..." would run."""
     return subprocess.run([sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/integration/test_faults.py"],
                           env={**os.environ, "AIS_FAULTS_ROWS": rows}, cwd=ROOT, stdout=subprocess.PIPE, check=False,
                           text=True, timeout=60)
 
 
-def test_one_row_of_the_fault_matrix_is_run_by_its_name():
+def test_run_row_of_the_fault_matrix_by_name():
     tests = re.findall(r"test_faults\.py::(.*)", fault_tests("fin_in_body").stdout)
     assert sorted({re.sub(r"\[fin_in_body-\w+\]|\[\w+-fin_in_body\]", "", test) for test in tests}) == [
         "test_collectd", "test_nginx", "test_table"]
@@ -205,8 +208,11 @@ def test_one_row_of_the_fault_matrix_is_run_by_its_name():
     assert unknown.returncode == 2 and "docs/faults.md has no row nosuch" in unknown.stdout
 
 
-def test_the_plugin_does_not_grow():
-    """Lines of code of collectd's plugin, with what is there for it alone in the library; and of each of its files."""
+def test_size_of_the_plugin():
+    """
+    The lines of code of the collectd plugin (including those files of the library that only the plugin uses) stay below
+    a limit, as do those of each file.
+    """
     sources = [*sorted((ROOT / "collectd-plugin").glob("*.[ch]")), *sorted((ROOT / "common").glob("ais_poll.[ch]"))]
     run = subprocess.run([ROOT / "scripts/code-lines", "--total", "4300", "--file", "500", *sources],
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True)
@@ -215,8 +221,8 @@ def test_the_plugin_does_not_grow():
     assert sum(counted[:-1]) == counted[-1] > 1000
 
 
-def test_lines_of_code_are_counted(tmp):
-    """Neither blank lines nor comments; and what is too much is said."""
+def test_counting_lines_of_code(tmp):
+    """scripts/code-lines does not count blank lines and comments. It fails if a limit is exceeded."""
     source = tmp / "some.c"
     source.write_text("/* a\n * comment */\n\n#include <stdio.h>\n// another\nint main(void) {\n  return 0; /* end */\n}\n")
     for options, status in (((), 0), (("--total", "4", "--file", "4"), 0), (("--total", "3"), 1), (("--file", "3"), 1)):

@@ -1,6 +1,7 @@
 """
-The hunt for the credential, harness.canary, goes on in every test. These show that it would find it: in the hands of a
-daemon that leaks, of an API that echoes it, and of a client that sends it to the wrong place.
+Every test searches for leaked credentials with harness.canary. These tests show that the search finds them: in a daemon
+that leaks memory, in responses of an API that echoes the credential, and in requests with the credential in the wrong
+place.
 """
 
 import re
@@ -18,7 +19,7 @@ JOB = f"/docs/{resource('instances/docs', 'a')}"
 
 
 def found(error) -> set[str]:
-    """Where, without the numbers of processes."""
+    """The places where a credential was found. Process IDs are replaced with N."""
     return set(re.sub(r"\d+", "N", str(error.value)).removeprefix("a credential in ").split(", "))
 
 
@@ -28,7 +29,7 @@ def test_nginx_that_leaks(tmp, simulator):
         with Nginx(tmp, Config(http=account(simulator), server=SERVER), preload=[canary.leak(tmp)]) as server:
             assert server.get(JOB).status == 200
     assert "the shared memory of N" in found(error)
-    assert found(error) & {"error.log", "debug.log"}  # nginx's standard error is the one that tells more
+    assert found(error) & {"error.log", "debug.log"}  # nginx redirects its standard error to the more verbose log
 
 
 def test_collectd_that_leaks(tmp, simulator):
@@ -44,8 +45,8 @@ def plugin(simulator, instance: str = "docs") -> str:
             f'APIURL "{simulator.url}"\n<Instance "{instance}">\n</Instance>\n</Account>')
 
 
-def test_api_that_echoes_it(tmp, simulator):
-    """In the answer, which is cached, and whose reason for a job's end is a variable."""
+def test_api_that_echoes_the_credential(tmp, simulator):
+    """The credential in end_reason of a job is found in the response, the cache and the logged variable."""
     simulator.job("instances/docs", "a", state="failed", end_reason=simulator.token)
     with pytest.raises(canary.Found) as error:
         with Nginx(tmp, Config(http=account(simulator), server=SERVER)) as server:
@@ -55,7 +56,7 @@ def test_api_that_echoes_it(tmp, simulator):
     assert {"the shared memory of N", "variables.log"} <= found(error)
 
 
-def test_message_about_a_wrong_configuration(tmp, simulator):
+def test_message_about_an_invalid_configuration(tmp, simulator):
     with pytest.raises(canary.Found):
         config_test(Config(http=f"aisearch_account docs {{ {simulator.token}; }}"), tmp)
     with pytest.raises(canary.Found):
@@ -65,7 +66,7 @@ def test_message_about_a_wrong_configuration(tmp, simulator):
 @pytest.mark.parametrize("target, headers, place", [
     ("/client/v4/accounts?token={}", {}, "target"), ("/client/v4/", {"X-Token": "{}"}, "header X-Token"),
 ])
-def test_request_that_should_not_have_it(simulator, target, headers, place):
+def test_request_with_the_credential_in_the_wrong_place(simulator, target, headers, place):
     headers = [(name, value.format(simulator.token)) for name, value in headers.items()]
     net.request(simulator.address, target.format(simulator.token), headers)
     with pytest.raises(canary.Found, match=place):
@@ -73,8 +74,8 @@ def test_request_that_should_not_have_it(simulator, target, headers, place):
     simulator.forget()
 
 
-def test_pieces_of_it(simulator):
-    """Of any twenty bytes, wherever they are cut off."""
+def test_fragments_of_the_credential(simulator):
+    """Any 20 consecutive bytes of a credential are found."""
     for secret in (simulator.token, simulator.key):
         marked = secret[:len(canary.MARK) * 4]
         for begin in range(len(marked) - 20):

@@ -1,4 +1,4 @@
-"""The collectd plugin and the real API: each form of refusal, each limit, and the values of instances."""
+"""The collectd plugin and the forms of the real API: rejections, limits, jobs, instances, lists and items."""
 
 import itertools
 import re
@@ -14,8 +14,8 @@ from simulator.instances import SYNC_INTERVALS
 from simulator.refusals import CLIENT_FORMS, CREDENTIAL_FORMS, MISSING_FORMS, RESOURCE_FORMS
 from gateway import account as nginx_account
 
-# The interval. A lookup may take nine tenths of it, which is enough even on a busy machine, so that failures here are not
-# caused by load. BRISK is for tests that wait for many lookups.
+# The intervals between lookups. A lookup may take nine tenths of the interval, which is enough even on a busy machine.
+# BRISK is for tests that wait for many lookups.
 PACE, BRISK = 4 * INTERVAL, 2 * INTERVAL
 
 
@@ -28,15 +28,15 @@ NAMED = 'Instance "handbook"'
 
 
 def wait_notification(daemon: Collectd, severity: str, identity: str, timeout: float = 20) -> str:
-    """Returns the message of the first one."""
+    """Waits for a notification and returns the message of the first one."""
     return net.wait_until(lambda: [m for s, i, m in daemon.notifications() if (s, i) == (severity, identity)], timeout,
                           f"{severity} {identity}")[0]
 
 
 def wait_looks(simulator: Simulator, path: str, count: int = 2) -> None:
-    """Waits for this many more requests for it."""
+    """Waits for this many more requests for the path."""
     wanted = simulator.count(path) + count
-    net.wait_until(lambda: simulator.count(path) >= wanted, 10 + 2 * count * PACE, f"{count} more looks at {path}")
+    net.wait_until(lambda: simulator.count(path) >= wanted, 10 + 2 * count * PACE, f"{count} more requests for {path}")
 
 
 def block(simulator: Simulator, *lines: str, options: str = "", pace: str = every(PACE),
@@ -51,11 +51,14 @@ def errors(report: dict[str, float]) -> set[str]:
             if name.startswith("docs/errors-") and value > 0}
 
 
-# ---- a credential that is refused -----------------------------------------------------------------------------------
+# ---- rejected credentials -------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("form", CREDENTIAL_FORMS)
-def test_each_form_in_which_a_credential_is_refused(tmp, simulator, collectd, form):
-    """One call, one log line that names the account and the file, one notification, whatever else is due."""
+def test_each_form_of_a_rejected_credential(tmp, simulator, collectd, form):
+    """
+    A rejected credential causes one call, one log line that names the account and the file, and one notification,
+    regardless of how many instances are due.
+    """
     for n in range(20):
         simulator.instance(f"instances/i{n}")
     path = tmp / "wrong.token"
@@ -79,8 +82,8 @@ def test_each_form_in_which_a_credential_is_refused(tmp, simulator, collectd, fo
 
 
 @pytest.mark.parametrize("form", ["403_9109_resource", "400_no_code", "403_7003"])
-def test_only_a_good_answer_or_a_404_accepts_a_credential(tmp, simulator, collectd, form):
-    """A refusal of another kind does not concern the credential."""
+def test_credential_is_accepted_by_a_valid_response_or_a_404(tmp, simulator, collectd, form):
+    """The notification about the credential does not end with a rejection of another kind."""
     simulator.instance(LIST)
     path = tmp / "changing.token"
     path.touch(0o600)
@@ -98,11 +101,13 @@ def test_only_a_good_answer_or_a_404_accepts_a_credential(tmp, simulator, collec
     wait_notification(daemon, "OKAY", "docs/credential")
 
 
-# ---- refusals --------------------------------------------------------------------------------------------------------
+# ---- rejections ------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("form", [*RESOURCE_FORMS, *CLIENT_FORMS, *MISSING_FORMS])
-def test_each_form_of_a_no(simulator, collectd, form):
-    """The API is reachable, and the credential is valid: a separate condition, and a separate counter."""
+def test_each_form_of_a_rejection(simulator, collectd, form):
+    """
+    A rejection has its own condition and its own counter: the API is reachable, and the credential may be valid.
+    """
     simulator.instance(LIST)
     fault = simulator.refuse(form, r"/handbook")
     daemon = collectd(block(simulator))
@@ -120,14 +125,14 @@ def test_each_form_of_a_no(simulator, collectd, form):
     assert {identity for _, identity, _ in daemon.notifications()} == {"docs/refused"}
 
 
-def test_one_good_answer_is_enough(simulator, collectd):
+def test_one_valid_response_prevents_the_notification(simulator, collectd):
     simulator.instance(LIST)
     daemon = collectd(block(simulator, NAMED, 'Instance "absent"'))
     daemon.wait_report("docs", lambda report: report["docs/errors-refused"] >= 5, 10 + 20 * INTERVAL)
     assert daemon.notifications() == []
 
 
-def test_what_is_refused_is_looked_at_less_often(simulator, collectd):
+def test_rejected_instances_are_polled_less_often(simulator, collectd):
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     simulator.refuse("403_9109_resource", "/handbook")
     collectd(block(simulator, pace=every(PACE, idle=600)))
@@ -138,8 +143,8 @@ def test_what_is_refused_is_looked_at_less_often(simulator, collectd):
 
 # ---- limits ---------------------------------------------------------------------------------------------------------
 
-def test_calls_that_are_left(simulator, collectd):
-    """Sixty instances and ten calls: no eleventh call is sent, so none is refused."""
+def test_remaining_calls(simulator, collectd):
+    """With sixty instances and a limit of ten calls, the eleventh call is not sent."""
     for n in range(60):
         simulator.instance(f"instances/i{n}")
     simulator.limit(10, 300)
@@ -155,20 +160,20 @@ def test_calls_that_are_left(simulator, collectd):
     '"default";r=10;t=300', '"default";r=10;t=300, "burst";r=900;t=10', '"burst";r=900;t=10, "default";r=10;t=300',
     '"a";r=40;t=300;pk=:YQ==:, b;r=300;t=300;x=?1, "c";r=10;t=300, "d";r=11;t=300',
 ])
-def test_the_tightest_of_several_limits(simulator, collectd, field):
-    """The first response sets the limit: from then on, ten calls, including those in progress."""
+def test_strictest_of_several_limits(simulator, collectd, field):
+    """After the first response, which contains the limits, ten more calls are sent (including those in progress)."""
     for n in range(60):
         simulator.instance(f"instances/i{n}")
     simulator.limit_headers([("Ratelimit", field)])
     daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(60))))
-    net.wait_until(lambda: simulator.count() == 11, 10 * SLOWNESS, "the first call, and ten")
+    net.wait_until(lambda: simulator.count() == 11, 10 * SLOWNESS, "the first call and ten more")
     daemon.wait_reads(8)
     assert simulator.count() == 11
 
 
 # ---- jobs -----------------------------------------------------------------------------------------------------------
 
-def test_a_job_that_another_one_has_ended_is_cancelled(simulator, collectd):
+def test_job_replaced_by_another_is_cancelled(simulator, collectd):
     simulator.instance(LIST)
     simulator.start_job(LIST, "first")
     daemon = collectd(block(simulator))
@@ -182,7 +187,8 @@ def test_a_job_that_another_one_has_ended_is_cancelled(simulator, collectd):
 
 @pytest.mark.parametrize("odd", [{"times": "number"}, {"extra": {"source": 7}}, {"extra": {"end_reason": {"why": 1}}},
                                  {"extra": {"last_seen_at": [1]}}], ids=["times", "source", "end_reason", "last_seen_at"])
-def test_one_odd_job_costs_nothing(simulator, collectd, odd):
+def test_job_with_unexpected_fields(simulator, collectd, odd):
+    """Such a job does not prevent the list from being read, and its end is counted."""
     simulator.instance(LIST, [{"id": "odd", "state": "failed", "starts_in": -50, "ends_in": -40, **odd},
                               {"id": "b", "state": "running", "starts_in": -5}])
     daemon = collectd(block(simulator, NAMED))
@@ -195,8 +201,8 @@ def test_one_odd_job_costs_nothing(simulator, collectd, odd):
     assert daemon.log_lines("cannot be read") == []
 
 
-def test_a_list_of_jobs_that_ignores_pages(simulator, collectd):
-    """More jobs have ended than fit on a page: a repeated page ends the lookup."""
+def test_list_of_jobs_without_paging(simulator, collectd):
+    """If the API ignores the page parameter, a repeated page ends the lookup."""
     simulator.instance(LIST)
     daemon = collectd(block(simulator))
     daemon.wait_report("docs", lambda report: "docs-handbook/operations-failed" in report)
@@ -208,14 +214,14 @@ def test_a_list_of_jobs_that_ignores_pages(simulator, collectd):
     assert simulator.count("/jobs.*[?&]page=3") == 0
 
 
-# ---- what is known of instances -------------------------------------------------------------------------------------
+# ---- properties of instances ----------------------------------------------------------------------------------------
 
 def ago(seconds: float) -> dict:
-    """What an instance has laid over it that was created so long ago."""
+    """Additional fields of an instance that was created this many seconds ago."""
     return {"created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds))}
 
 
-# How named and discovered instances are watched, and the fault of the list.
+# For named and for discovered instances: the lines of the configuration, and whether the list is rejected.
 WAYS = {
     "named": (lambda names: [f'Instance "{name}"' for name in names], False),
     "one by one": (lambda names: [f'Instance "{name}"' for name in names], True),
@@ -224,7 +230,8 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_overdue_by_the_instances_own_interval(simulator, collectd, way):
+def test_overdue_by_the_sync_interval_of_the_instance(simulator, collectd, way):
+    """An instance is overdue after twice its sync interval and 15 minutes, unless it is paused, disabled or has no source."""
     lines, refused = WAYS[way]
     late, due = [], []
     for seconds in SYNC_INTERVALS:
@@ -241,7 +248,7 @@ def test_overdue_by_the_instances_own_interval(simulator, collectd, way):
 
     names = [*late, *due, "storage", "paused", "off"]
     daemon = collectd(block(simulator, *lines(names)))
-    net.wait_until(lambda: len(daemon.notifications()) >= len(late), 20, "what is late")
+    net.wait_until(lambda: len(daemon.notifications()) >= len(late), 20, "all overdue notifications")
     wait_looks(simulator, "/jobs", 2 * len(names))
     assert sorted((severity, identity) for severity, identity, _ in daemon.notifications()) == sorted(
         ("WARNING", f"docs-{name}/overdue") for name in late)
@@ -253,7 +260,7 @@ def test_overdue_by_the_instances_own_interval(simulator, collectd, way):
     assert simulator.count(r"/instances/[^/]+$") == (len(names) if refused else 0)
 
 
-def test_overdue_after_has_the_last_word(simulator, collectd):
+def test_overdue_after_takes_precedence(simulator, collectd):
     simulator.instance(LIST, sync_interval=900, extra=ago(10**5))
     daemon = collectd(block(simulator, "OverdueAfter 0", NAMED))
     daemon.wait_report("docs", lambda report: "docs-handbook/duration-sync_interval" in report)
@@ -261,8 +268,7 @@ def test_overdue_after_has_the_last_word(simulator, collectd):
     assert daemon.notifications() == []
 
 
-def test_nothing_is_known_of_an_autorag(simulator, collectd):
-    """The API's default interval applies: it is not overdue when it is seen first."""
+def test_autorag_has_the_default_sync_interval(simulator, collectd):
     simulator.instance("rags/old")
     daemon = collectd(block(simulator, '<Instance "old">\nGeneration "autorag"\n</Instance>'))
     report = daemon.wait_report("docs", lambda report: "docs-old/duration-sync_interval" in report)
@@ -272,8 +278,8 @@ def test_nothing_is_known_of_an_autorag(simulator, collectd):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_instance_in_error(simulator, collectd, way):
-    """The service pauses it: alarms do not end until it is no longer in error."""
+def test_instance_in_error(simulator, collectd, way):
+    """The API pauses an instance in error. Other conditions of the instance do not end until the error does."""
     lines, refused = WAYS[way]
     simulator.instance(LIST, [{"id": "a", "state": "running"}], sync_interval=900, extra=ago(10**5))
     if refused:
@@ -296,7 +302,7 @@ def test_an_instance_in_error(simulator, collectd, way):
     assert len(daemon.notifications()) == 5
 
 
-def test_in_error_over_a_restart(simulator, collectd):
+def test_instance_in_error_across_a_restart(simulator, collectd):
     simulator.instance(LIST, status="error")
     daemon = collectd(block(simulator))
     wait_notification(daemon, "FAILURE", "docs-handbook/instance_error")
@@ -307,15 +313,16 @@ def test_in_error_over_a_restart(simulator, collectd):
     assert [severity for severity, _, _ in daemon.notifications()] == ["FAILURE", "OKAY"]
 
 
-def test_an_instance_with_a_pinned_job_alone(simulator, collectd):
+def test_instance_with_only_a_pinned_job(simulator, collectd):
+    """It is never overdue, but it may be in error."""
     simulator.instance(LIST, [{"id": "a", "state": "succeeded"}], status="error", sync_interval=900, extra=ago(10**5))
     daemon = collectd(block(simulator, '<Instance "handbook">\nJob "a"\n</Instance>'))
     wait_notification(daemon, "FAILURE", "docs-handbook/instance_error")
     assert len(daemon.notifications()) == 1
 
 
-def test_a_named_one_beside_namespaces_to_discover(simulator, collectd):
-    """Lists that tell of it are enough; it has one of its own where none does."""
+def test_named_instances_and_a_discovered_namespace(simulator, collectd):
+    """The list of a named instance's namespace is only requested separately if it is not discovered anyway."""
     simulator.instance("namespaces/team/instances/docs", sync_interval=900, extra=ago(10**5))
     simulator.instance(LIST, sync_interval=900, extra=ago(10**5))
     daemon = collectd(block(simulator, NAMED, '<Instance "docs">\nNamespace "team"\n</Instance>',
@@ -327,26 +334,26 @@ def test_a_named_one_beside_namespaces_to_discover(simulator, collectd):
 
 
 def check_share(simulator: Simulator, path: str, calls: int, seconds: float) -> None:
-    """Checks that no interval of this length has more of them, except for differences in network delay."""
+    """Checks that there are at most so many calls in any interval of this length, apart from differences in delay."""
     times = [request.began for request in simulator.requests(path)]
     assert len(times) > calls
     apart = [late - early for early, late in zip(times, times[calls:])]
     assert min(apart) > 0.9 * seconds, f"{calls + 1} calls within {min(apart):.3f} s"
 
 
-def test_what_is_known_takes_a_tenth_of_the_budget(simulator, collectd):
+def test_properties_of_instances_take_a_tenth_of_the_budget(simulator, collectd):
     names = [f"i{n}" for n in range(30)]
     for name in names:
         simulator.instance(f"instances/{name}")
     simulator.refuse("403_9109_resource", r"/instances\?")
     daemon = collectd(block(simulator, *(f'Instance "{name}"' for name in names), budget="Budget 50 1"))
-    net.wait_until(lambda: simulator.count(r"/instances/\w+$") >= 16, 20, "what is known of half of them")
+    net.wait_until(lambda: simulator.count(r"/instances/\w+$") >= 16, 20, "the properties of half of the instances")
     check_share(simulator, r"/instances(/\w+$|\?)", 5, 1)
     assert len(daemon.log_lines(r'\[info\].*list of instances in "default": is refused\. .*one by one')) == 1
 
 
-def test_one_that_is_refused_by_itself_too(simulator, collectd):
-    """Logged once; the others continue, and the API's default interval applies to it."""
+def test_instance_whose_properties_are_rejected(simulator, collectd):
+    """This is logged once. The API's default sync interval applies to the instance, and others are not affected."""
     for name in ("handbook", "wiki"):
         simulator.instance(f"instances/{name}", sync_interval=900, extra=ago(10**4))
     simulator.refuse("403_9109_resource", r"/instances(\?|/handbook$)")
@@ -359,10 +366,10 @@ def test_one_that_is_refused_by_itself_too(simulator, collectd):
     assert len(daemon.notifications()) == 1 and errors(daemon.next_report("docs")) == set()
 
 
-# ---- lists that are odd ---------------------------------------------------------------------------------------------
+# ---- unusual lists --------------------------------------------------------------------------------------------------
 
-def test_a_list_of_instances_that_ignores_pages(simulator, collectd):
-    """Without comparing pages, this caused 400 calls in 8 s."""
+def test_list_of_instances_without_paging(simulator, collectd):
+    """If the API ignores the page parameter, a repeated page ends the list. Otherwise, this would take 400 calls."""
     simulator.instances([{"name": f"instances/i{n:03}", "jobs": []} for n in range(150)])
     simulator.oddity(ignore_page=True, result_info="none")
     daemon = collectd(block(simulator, "DiscoverInstances true", "DiscoveryInterval @INTERVAL@", budget="Budget 400 8",
@@ -374,10 +381,10 @@ def test_a_list_of_instances_that_ignores_pages(simulator, collectd):
     assert set(targets) == {"per_page=100", "page=2&per_page=100"}
     assert max(len(list(group)) for _, group in itertools.groupby(targets)) == 1
 
-    # new jobs on the page are found, and none is lost
+    # other instances on the page are found, and none of them is lost
     found = re.search('Instance "(.*)" was found', daemon.log())[1]
     simulator.remove_instances(f"instances/{found}")
-    net.wait_until(lambda: len(daemon.log_lines("was found")) == 11, what="another one to be found")
+    net.wait_until(lambda: len(daemon.log_lines("was found")) == 11, what="another instance to be found")
     assert daemon.log_lines("is gone") == []
 
 
@@ -388,11 +395,11 @@ def test_discovery_takes_half_of_the_budget(simulator, collectd):
     check_share(simulator, r"/instances\?", 5, 1)
 
 
-# ---- forms ----------------------------------------------------------------------------------------------------------
+# ---- forms of paths -------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("refusal", ["400_7003", "400_7000", "404_7000", "403_7003", "410_gone"])
-def test_the_plain_form_goes_away(simulator, collectd, refusal):
-    """Logged once, no error: from then on, all requests of the account use the other form."""
+def test_plain_form_is_no_longer_supported(simulator, collectd, refusal):
+    """All later requests of the account use the form with a namespace. This is logged once and is not an error."""
     names = [f"i{n}" for n in range(20)]
     for name in names:
         simulator.instance(f"instances/{name}", [{"id": "a", "state": "running"}], sync_interval=900,
@@ -409,8 +416,8 @@ def test_the_plain_form_goes_away(simulator, collectd, refusal):
     assert daemon.log_lines("cannot be read") == []
 
 
-def test_a_form_that_works_stays(simulator, collectd):
-    """A server that only supports the plain form refuses the list of the namespace, so each instance is requested."""
+def test_plain_form_that_works_is_kept(simulator, collectd):
+    """A server that only supports the plain form rejects the list of the namespace, so each instance is requested."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}], sync_interval=900, extra=ago(10**5))
     simulator.forms(namespaced=False)
     daemon = collectd(block(simulator))
@@ -419,8 +426,8 @@ def test_a_form_that_works_stays(simulator, collectd):
     assert errors(daemon.next_report("docs")) == set()
 
 
-def test_no_route_in_either_form(simulator, collectd):
-    """A wrong account id: a refusal, which seldom costs two calls."""
+def test_neither_form_is_supported(simulator, collectd):
+    """If the account ID is wrong, lookups are rejected, and the other form is seldom tried."""
     for n in range(10):
         simulator.instance(f"instances/i{n}")
     simulator.forms(plain=False, namespaced=False)
@@ -432,8 +439,8 @@ def test_no_route_in_either_form(simulator, collectd):
     assert simulator.count("namespaces/default/instances/") == 0
 
 
-def test_the_list_of_the_account_goes_away(simulator, collectd):
-    """Then the namespaces and the list of each are requested, and show added and removed instances."""
+def test_list_of_the_account_is_no_longer_supported(simulator, collectd):
+    """The list of each namespace is requested instead. Instances that are added or removed are still noticed."""
     simulator.instance(LIST)
     simulator.instance("namespaces/team/instances/docs")
     simulator.instance("namespaces/other/instances/wiki")
@@ -462,12 +469,12 @@ def items(report: dict[str, float]) -> dict[str, float]:
 
 
 def test_items(simulator, collectd):
-    """Requested after the end of each job, and every fourth time."""
+    """The items of an instance are requested with every fourth lookup."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}], stats=STATS)
     daemon = collectd(block(simulator, "ReportItems true", NAMED, pace=every(BRISK)))
     assert items(daemon.wait_report("docs", items)) == STATS
     simulator.forget()
-    net.wait_until(lambda: simulator.count(r"/stats$") >= 3, 60 * BRISK, "them again")
+    net.wait_until(lambda: simulator.count(r"/stats$") >= 3, 60 * BRISK, "more requests for items")
     paths = [request.target for request in simulator.requests()]
     first, _, third = [n for n, path in enumerate(paths) if path.endswith("/stats")][:3]
     looks = sum("/handbook/jobs" in path for path in paths[first:third])
@@ -476,6 +483,7 @@ def test_items(simulator, collectd):
 
 
 def test_items_after_a_job(simulator, collectd):
+    """The items of an instance are requested after the end of each job."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}], stats=STATS)
     daemon = collectd(block(simulator, "ReportItems true", NAMED, pace=every(PACE, idle=600)))
     daemon.wait_report("docs", items)
@@ -487,8 +495,8 @@ def test_items_after_a_job(simulator, collectd):
     assert simulator.count("/stats") == asked + 1
 
 
-def test_items_that_are_not_known(simulator, collectd):
-    """A gap: where the API cannot count, or says no; what it does not tell is not there."""
+def test_unknown_items(simulator, collectd):
+    """There are no values while the API cannot count items or fails, nor of items that are not part of its response."""
     simulator.instance(LIST, stats={"queued": 1, "outdated": 0})
     daemon = collectd(block(simulator, "ReportItems true", NAMED, pace=every(BRISK)))
     assert items(daemon.wait_report("docs", items)) == {"queued": 1, "outdated": 0}
@@ -506,8 +514,8 @@ def test_items_that_are_not_known(simulator, collectd):
     assert daemon.notifications() == []
 
 
-def test_items_of_what_has_none(simulator, collectd):
-    """An AutoRAG, and a job that is pinned; and nobody gets them who did not ask for them."""
+def test_lookups_without_items(simulator, collectd):
+    """Items are not requested for AutoRAGs and pinned jobs, nor without ReportItems."""
     simulator.instance("rags/old")
     simulator.instance(LIST, [{"id": "a", "state": "running"}], stats=STATS)
     simulator.instance("instances/wiki", stats=STATS)
@@ -521,10 +529,10 @@ def test_items_of_what_has_none(simulator, collectd):
     assert simulator.count("/stats") == 0
 
 
-# ---- a clock that was wrong -----------------------------------------------------------------------------------------
+# ---- a wrong clock --------------------------------------------------------------------------------------------------
 
-def test_what_was_written_down_by_a_clock_that_was_wrong(simulator, collectd):
-    """It does not silence the plugin for years: the pause is limited to what the API may ask for."""
+def test_state_file_with_times_in_the_future(simulator, collectd):
+    """Times in the future, written while the clock was wrong, are corrected, and the job is read nevertheless."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}], sync_interval=900, extra=ago(10**5))
     daemon = collectd(block(simulator))
     daemon.wait_report("docs", lambda report: "docs-handbook/gauge-state" in report)
@@ -550,8 +558,8 @@ needs_nginx = pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the 
 
 
 @needs_nginx
-def test_an_nginx_that_lists_none(simulator, nginx, collectd):
-    """With an allow-list: what is known comes by one call each, and nobody is alarmed by the refusal of the list."""
+def test_nginx_that_rejects_lists(simulator, nginx, collectd):
+    """An nginx with an allow-list rejects lists. Instances are requested one by one, without an error."""
     simulator.instance(LIST, sync_interval=900, extra=ago(10**5))
     proxy = nginx(http=nginx_account(simulator, "instance handbook;"),
                   server="location /client/v4/ { aisearch_pass docs; }")

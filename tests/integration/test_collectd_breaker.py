@@ -1,4 +1,4 @@
-"""While nobody is there to answer, collectd does not ask for every instance: one request at a time finds out."""
+"""The breaker of the collectd plugin: during an outage, only single probes are sent instead of all lookups."""
 
 import time
 
@@ -9,7 +9,7 @@ from harness.simulator import ACCOUNT
 INSTANCES = 20
 FAULTS = 5
 
-# A lookup has nine tenths of it: enough on a machine that has much else to do.
+# The interval between lookups. A lookup may take nine tenths of it, which is enough even on a busy machine.
 PACE = 3 * INTERVAL
 
 
@@ -30,18 +30,18 @@ def are_running(count: int):
 def test_an_outage(simulator, collectd):
     daemon = start(simulator, collectd)
     daemon.wait_report("docs", are_running(INSTANCES), 20, what="all instances")
-    net.wait_until(lambda: simulator.count(r"/instances\?") == 1, 20, "what is known of them")
-    # requests of all kinds; those that stand for one lookup, with their repeats, come within a moment
+    net.wait_until(lambda: simulator.count(r"/instances\?") == 1, 20, "the list of instances")
+    # all requests fail; those of one lookup, including its retries, are sent in a short time
     simulator.fault("", status=503, body="<html>")
     daemon.wait_log(f"{FAULTS} faults in a row, the last one: server: ", 20)
-    time.sleep(PACE)  # what began before is over
+    time.sleep(PACE)  # requests that were in progress are finished
     simulator.forget()
     began = time.monotonic()
     daemon.wait_reads(8)
     took = time.monotonic() - began
-    assert simulator.count() <= 3 * (took / 2 + 1), "less and less, each time with two repeats"
+    assert simulator.count() <= 3 * (took / 2 + 1), "more requests than one probe every two seconds, each with two retries"
 
-    # whoever is not asked for has not failed, and its answer gets old; that is no reason to stretch anything
+    # instances that are not looked up do not fail; their responses get old, but the intervals are not stretched
     report = daemon.next_report("docs", are_running(0))
     before = report["docs/errors-server"]
     daemon.wait_reads(round(3 * PACE / INTERVAL))
@@ -59,7 +59,7 @@ def test_an_outage(simulator, collectd):
 
 
 def test_one_that_always_fails(simulator, collectd):
-    """The others are asked for, and answered."""
+    """Lookups of the other instances continue to succeed."""
     daemon = start(simulator, collectd)
     simulator.fault("i7/", status=500, body="<html>")
     daemon.next_report("docs", lambda report: are_running(INSTANCES - 1)(report)
@@ -67,12 +67,12 @@ def test_one_that_always_fails(simulator, collectd):
     assert not daemon.log_lines("faults in a row")
 
 
-def test_what_is_known_of_instances_is_no_probe(simulator, collectd):
-    """It does not count, so an outage would go unseen."""
+def test_list_of_instances_is_no_probe(simulator, collectd):
+    """The result of a list is not counted as an outage, so it must not be used as a probe."""
     simulator.fault("", status=503, body="<html>")
     daemon = start(simulator, collectd)
     daemon.wait_log(f"{FAULTS} faults in a row", 20)
-    time.sleep(PACE)  # what began before is over
+    time.sleep(PACE)  # requests that were in progress are finished
     simulator.forget()
     daemon.next_report("docs", lambda report: report["docs/gauge-unreachable"] == 1, 30, what="the third probe")
     assert simulator.count() > 0 and simulator.count(r"/instances\?") == 0

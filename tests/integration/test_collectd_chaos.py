@@ -1,4 +1,4 @@
-"""The soak of collectd (tests/soak/collectd.py), short; that its judge would notice; and where notifications go to nobody."""
+"""A short run of the soak test of collectd (tests/soak/collectd.py), its checks, and restarts with the exec plugin."""
 
 import getpass
 import re
@@ -12,12 +12,12 @@ from soak import collectd as soak
 
 
 @pytest.mark.parametrize("kills", [False, True], ids=["stops", "kills"])
-def test_nothing_is_lost_and_nothing_is_counted_twice(tmp, kills):
+def test_counters_and_notifications_survive_restarts(tmp, kills):
     assert soak.run(tmp, 25, seed=5, kills=kills, pause=soak.SHORT) == []
 
 
 class Ended:
-    """A collectd and a world in which a job was counted twice, fell back, and was told twice."""
+    """A collectd that counted a job twice, whose counter then decreased, and that sent a notification twice."""
 
     def series(self, _name: str) -> list[tuple[float, float]]:
         return [(1.0, 0.0), (2.0, 2.0), (3.0, 1.0), (4.0, 2.0)]
@@ -33,15 +33,18 @@ class Ended:
     failed = ["job1", "job2"]
 
 
-def test_what_is_wrong_is_noticed():
+def test_checks_of_the_soak_test():
     wrong = soak._judge(Ended(), Ended(), {"job1": 0, "job2": 0})
-    for text in ("i0 failed: counted 2 times, 1 have ended", "i0 failed fell from 2 to 1", "job1 was told 2 times",
-                 "job2 was told 0 times"):
+    for text in ("i0 failed: counted 2 times, 1 have ended", "i0 failed fell from 2 to 1", "job1 was reported 2 times",
+                 "job2 was reported 0 times"):
         assert [one for one in wrong if text in one], text
 
 
 def test_with_exec_loaded_first(simulator, tmp):
-    """At shutdown nothing reaches a plugin that was loaded before: so nothing is told then, and nothing lost by that."""
+    """
+    At shutdown, collectd no longer passes notifications to plugins that were loaded before aisearch. Pending
+    notifications are therefore not sent at shutdown, but after the next start: none is lost, and none is repeated.
+    """
     user = getpass.getuser()
     told = tmp / "told"
     told.touch()
@@ -60,10 +63,10 @@ def test_with_exec_loaded_first(simulator, tmp):
         net.wait_until(lambda: re.search(rf"^budget facts!docs-handbook!.*read=", _state(daemon), re.MULTILINE), 10)
         simulator.job("instances/handbook", f"job{n}", state="failed", ends_in=0)
         simulator.job("instances/handbook", f"job{n + 1}", state="running")
-        net.wait_until(lambda: f"failed={n + 1}/0/0" in _state(daemon), 10, "the end to be known")
+        net.wait_until(lambda: f"failed={n + 1}/0/0" in _state(daemon), 10, "the end of the job in the state file")
         daemon.stop()
     daemon.start()
-    net.wait_until(lambda: "notice!" not in _state(daemon) and "job4" in told.read_text(), 20, "the last one")
+    net.wait_until(lambda: "notice!" not in _state(daemon) and "job4" in told.read_text(), 20, "the last notification")
     daemon.wait_reads(2)
     daemon.stop()
     jobs = re.findall(r"^Job (job\d) ", told.read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The life of collectd's credential: it changes in its file, is refused, and comes back, without a restart."""
+"""The credential of the collectd plugin: changes of its file, rejections, file modes, and credentials of systemd."""
 
 import contextlib
 import os
@@ -15,8 +15,7 @@ from harness.simulator import ACCOUNT, Simulator
 
 FIRST, SECOND = canary.secret("first"), canary.secret("second")
 
-# Look at everything so often, whatever becomes of it. A lookup has nine tenths of that: enough on a machine that has much
-# else to do.
+# The interval between lookups. A lookup may take nine tenths of it, which is enough even on a busy machine.
 PACE = 3 * INTERVAL
 
 
@@ -58,7 +57,7 @@ def state_of(daemon: Collectd) -> float:
 
 
 def wait_look(simulator: Simulator) -> None:
-    """For one from now on that is answered: what is reported may be from one before."""
+    """Waits for a successful lookup that starts from now on. Reported values may be those of an earlier one."""
     simulator.forget()
     net.wait_until(lambda: any(request.status == 200 for request in simulator.requests()), 10 + 2 * PACE, "a lookup")
 
@@ -68,8 +67,8 @@ def tokens_seen(simulator: Simulator) -> set[str]:
 
 
 @pytest.mark.parametrize("change", [in_place, by_rename])
-def test_change_of_the_file_is_followed(tmp, simulator, change):
-    """Both are accepted for a while, as they are while somebody rotates them."""
+def test_change_of_the_token_file(tmp, simulator, change):
+    """The new token is used without a failure in between. As in a rotation, both tokens are valid for a while."""
     simulator.account(tokens=[FIRST, SECOND])
     path = secret(tmp, FIRST + "\n")
     with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
@@ -85,7 +84,7 @@ def test_change_of_the_file_is_followed(tmp, simulator, change):
         assert daemon.log_lines("cannot be read") == []
 
 
-def test_key_is_followed_too(tmp, simulator):
+def test_change_of_the_key_file(tmp, simulator):
     email = simulator.email
     simulator.account(keys=[(email, FIRST), (email, SECOND)])
     path = secret(tmp, FIRST + "\n")
@@ -99,7 +98,7 @@ def test_key_is_followed_too(tmp, simulator):
         assert daemon.log_lines("cannot be read") == []
 
 
-def test_content_that_does_not_do_leaves_the_old_one_in_use(tmp, simulator):
+def test_previous_credential_is_used_if_the_file_becomes_invalid(tmp, simulator):
     path = secret(tmp, simulator.token)
     with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
         assert state_of(daemon) == 1
@@ -117,8 +116,8 @@ def test_content_that_does_not_do_leaves_the_old_one_in_use(tmp, simulator):
 
 
 @pytest.mark.parametrize("content", [None, "", "two\nlines\n"], ids=["missing", "empty", "no token"])
-def test_a_file_that_does_not_do_is_waited_for(tmp, simulator, content):
-    """The other account, and the rest of collectd, go on; and this one, as soon as the file is there."""
+def test_account_waits_for_a_valid_file(tmp, simulator, content):
+    """An account starts as soon as its credential file is valid. Other accounts are not affected."""
     path = tmp / "docs.token"
     if content is not None:
         secret(tmp, content)
@@ -138,8 +137,8 @@ def test_a_file_that_does_not_do_is_waited_for(tmp, simulator, content):
             ("FAILURE", "docs/credential"), ("OKAY", "docs/credential")]
 
 
-def test_refused_credential_is_told_once_and_left_alone(tmp, simulator):
-    """Every lookup fails, though hardly any is sent, until the file changes."""
+def test_rejected_credential_is_logged_once_and_not_used_again(tmp, simulator):
+    """All lookups fail without a request until the file changes."""
     path = secret(tmp, FIRST)
     with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
         report = daemon.wait_report("docs", lambda r: r["docs/errors-credential"] >= 5, timeout=10 + 10 * PACE)
@@ -154,7 +153,7 @@ def test_refused_credential_is_told_once_and_left_alone(tmp, simulator):
         assert len(daemon.log_lines(r"\[error\].*plugin")) == 1
 
 
-def test_forbidden_resource_is_not_the_credentials_fault(tmp, simulator):
+def test_forbidden_instance_does_not_affect_the_credential(tmp, simulator):
     simulator.instance("instances/open", [{"id": "a", "state": "running"}])
     simulator.fault("/handbook/", status=403, body='{"success":false,"errors":[{"code":7003,"message":"no"}]}')
     config = block(simulator, f'TokenFile "{simulator.token_file}"').replace("</", 'Instance "open"\n</')
@@ -167,7 +166,7 @@ def test_forbidden_resource_is_not_the_credentials_fault(tmp, simulator):
         assert daemon.log_lines("credential") == []
 
 
-def test_modes_that_expose_it(tmp, simulator):
+def test_file_mode_that_exposes_the_credential(tmp, simulator):
     path = secret(tmp, simulator.token, mode=0o644)
     with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
         assert state_of(daemon) == 1
@@ -176,7 +175,7 @@ def test_modes_that_expose_it(tmp, simulator):
                          line + daemon.stderr())
 
 
-def test_modes_that_do_not(tmp, simulator):
+def test_file_mode_that_does_not_expose_the_credential(tmp, simulator):
     path = secret(tmp, simulator.token, mode=0o640)
     with running(tmp, block(simulator, f'TokenFile "{path}"')) as daemon:
         assert state_of(daemon) == 1
@@ -186,14 +185,14 @@ def test_modes_that_do_not(tmp, simulator):
 # Credentials of systemd.
 
 
-def test_credential_of_systemd(tmp, simulator):
+def test_systemd_credential(tmp, simulator):
     secret(tmp, simulator.token)
     env = {"CREDENTIALS_DIRECTORY": str(tmp)}
     with running(tmp, block(simulator, 'TokenFile "credential:docs.token"'), env=env) as daemon:
         assert state_of(daemon) == 1
 
 
-def test_credential_of_systemd_without_systemd(tmp, simulator):
+def test_systemd_credential_without_systemd(tmp, simulator):
     assert "CREDENTIALS_DIRECTORY" not in os.environ
     for value, message in (("credential:docs", "TokenFile: CREDENTIALS_DIRECTORY is not set: systemd sets it"),
                            ("credential:a/b", "TokenFile: not the name of a credential; write")):

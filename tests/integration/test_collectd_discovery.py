@@ -1,4 +1,4 @@
-"""What the collectd plugin finds by lists of instances, while these come, go, and cannot be read."""
+"""Discovery of instances by the collectd plugin: added and removed instances, and lists that cannot be read."""
 
 import contextlib
 import json
@@ -21,8 +21,8 @@ PATIENCE = 3 * INTERVAL  # seconds
 def block(simulator: Simulator, *lines: str, through: str = "", name: str = "docs", interval: str = "@INTERVAL@",
           budget: str = "Budget 100000 1") -> str:
     """
-    An Account that asks for its lists of instances in every interval, by default. Instances are looked at less often,
-    since nothing may take longer than that: a busy machine needs the time.
+    An <Account> block that requests its lists of instances in every interval by default. Jobs are requested less often,
+    because a lookup must not take longer than its interval, and a busy machine needs the time.
     """
     way = through or f'TokenFile "{simulator.token_file}"\nAPIURL "{simulator.url}"'
     body = "\n".join(lines)
@@ -37,14 +37,14 @@ def running(tmp: pathlib.Path, *blocks: str, **parts) -> Iterator[Collectd]:
 
 
 def watched(report: Report) -> set[str]:
-    """The plugin instances that a report has values of, but for the account's own."""
+    """The plugin instances in a report, except for the account itself."""
     return {name.partition("/")[0] for name in report} - {"docs"}
 
 
 def wait_watched(daemon: Collectd, *instances: str) -> Report:
-    """Until these are watched, and no others."""
+    """Waits until exactly these instances are watched."""
     expected = {f"docs-{instance}" for instance in instances}
-    return daemon.next_report("docs", lambda report: watched(report) == expected, 15, f"values of {expected} alone")
+    return daemon.next_report("docs", lambda report: watched(report) == expected, 15, f"values of {expected} only")
 
 
 def lists(simulator: Simulator) -> list[str]:
@@ -52,12 +52,12 @@ def lists(simulator: Simulator) -> list[str]:
 
 
 def wait_lists(simulator: Simulator, count: int) -> None:
-    """So many more lists of instances are asked for."""
+    """Waits for this many more requests for lists of instances."""
     before = len(lists(simulator))
-    net.wait_until(lambda: len(lists(simulator)) >= before + count, 15, f"{count} more lists to be asked for")
+    net.wait_until(lambda: len(lists(simulator)) >= before + count, 15, f"{count} more requests for lists")
 
 
-# ---- which ---------------------------------------------------------------------------------------------------------------
+# ---- selection -----------------------------------------------------------------------------------------------------------
 
 
 def populate(simulator: Simulator, *instances: str) -> None:
@@ -100,7 +100,8 @@ def test_selection(tmp, simulator, lines, instances):
         assert simulator.listing() + "?per_page=100" not in lists(simulator)
 
 
-def test_a_pinned_job_stays_all_that_is_looked_at(tmp, simulator):
+def test_discovered_instance_with_a_pinned_job(tmp, simulator):
+    """Only the pinned job of the instance is requested, even though discovery finds the instance."""
     populate(simulator, "instances/handbook", "instances/docs")
     with running(tmp, block(simulator, "DiscoverInstances true", '<Instance "handbook">\nJob "a"\n</Instance>')) as daemon:
         report = wait_watched(daemon, "docs", "handbook")
@@ -109,7 +110,7 @@ def test_a_pinned_job_stays_all_that_is_looked_at(tmp, simulator):
     assert simulator.count(r"/handbook/jobs(\?|$)") == 0
 
 
-def test_many_on_several_pages(tmp, simulator):
+def test_list_with_several_pages(tmp, simulator):
     simulator.instances([{"name": f"instances/i-{n:03}", "jobs": [{"id": "a", "state": "succeeded"}]}
                          for n in range(230)])
     with running(tmp, block(simulator, "DiscoverInstances true", interval="900")) as daemon:
@@ -120,11 +121,11 @@ def test_many_on_several_pages(tmp, simulator):
         assert lists(simulator) == expected
 
 
-# ---- they come and go ------------------------------------------------------------------------------------------------------
+# ---- added and removed instances -------------------------------------------------------------------------------------------
 
 
-def test_a_budget_that_is_too_small_is_told_of(tmp, simulator):
-    """Once, when the instances are known; and values tell how many are unread by that."""
+def test_budget_that_is_too_small(tmp, simulator):
+    """A warning is logged once when the number of instances is known, and values show how much of the budget is left."""
     populate(simulator, *(f"instances/i{n}" for n in range(30)))
     with running(tmp, block(simulator, "DiscoverInstances true", budget="Budget 20 600")) as daemon:
         daemon.wait_log(r'\[warning\] .*Account "docs": With this Budget, it takes 1[45] min to look up all 30 instances '
@@ -135,7 +136,7 @@ def test_a_budget_that_is_too_small_is_told_of(tmp, simulator):
         assert len(daemon.log_lines("With this Budget, it takes")) == 1
 
 
-def test_they_come_and_go_without_a_restart(tmp, simulator):
+def test_instances_are_added_and_removed(tmp, simulator):
     populate(simulator, "instances/docs")
     with running(tmp, block(simulator, "DiscoverInstances true", 'Instance "named"')) as daemon:
         wait_watched(daemon, "docs", "named")
@@ -153,16 +154,16 @@ def test_they_come_and_go_without_a_restart(tmp, simulator):
         populate(simulator, "instances/docs")
         wait_watched(daemon, "docs", "handbook", "named")
 
-        # a named one is nobody's to take away
+        # an instance that the configuration names remains
         simulator.remove_instances("instances/named", "instances/handbook")
         wait_watched(daemon, "docs", "named")
         simulator.forget()
         wait_lists(simulator, 2)
-        net.wait_until(lambda: simulator.count("/instances/named/") > 0, what="the named one to be looked at")
+        net.wait_until(lambda: simulator.count("/instances/named/") > 0, what="a lookup of the named instance")
         assert daemon.log_lines('"named" (was|is)') == []
 
 
-def test_what_goes_while_it_is_asked_for(tmp, simulator):
+def test_instance_is_removed_during_its_lookup(tmp, simulator):
     populate(simulator, "instances/docs", "instances/handbook")
     with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
         wait_watched(daemon, "docs", "handbook")
@@ -185,8 +186,8 @@ def test_two_accounts_with_one_credential(tmp, simulator):
         wait_watched(daemon, "docs")
 
 
-def test_what_is_paused_is_not_overdue(tmp, simulator):
-    """Named ones included: it is the list that tells."""
+def test_paused_instances_are_not_overdue(tmp, simulator):
+    """This also applies to named instances, as the list shows which instances are paused."""
     simulator.instance("instances/docs", paused=True)
     simulator.instance("instances/named", paused=True)
     simulator.instance("instances/handbook")
@@ -202,8 +203,11 @@ def test_what_is_paused_is_not_overdue(tmp, simulator):
 
 
 @pytest.mark.parametrize("trouble", [dict(delay=0.7 * INTERVAL), dict(status=503)], ids=["slow", "failing"])
-def test_a_start_with_a_list_in_trouble_is_no_news(tmp, simulator, trouble):
-    """Named instances are looked at before the list has told which are paused: nothing begins or ends by that."""
+def test_start_with_a_slow_or_broken_list(tmp, simulator, trouble):
+    """
+    Named instances are looked up before the list shows which of them are paused. This does not start or end any
+    condition.
+    """
     simulator.instance("instances/asleep", paused=True)
     simulator.instance("instances/late")
     named = block(simulator, "DiscoverInstances true", "OverdueAfter 1", 'Instance "asleep"', 'Instance "late"',
@@ -217,12 +221,12 @@ def test_a_start_with_a_list_in_trouble_is_no_news(tmp, simulator, trouble):
     with running(tmp, state + named) as daemon:
         net.wait_until(lambda: any(one.status == 200 for one in simulator.requests(r"/instances\?")), what="the list")
         looks = simulator.count("/jobs")
-        net.wait_until(lambda: simulator.count("/jobs") >= looks + 4, what="two looks at both of them")
+        net.wait_until(lambda: simulator.count("/jobs") >= looks + 4, what="two lookups of both instances")
         wait_watched(daemon, "asleep", "late")
         assert daemon.log_lines("Notification: ") == []
 
 
-def test_what_was_told_of_one_that_is_gone_is_over(tmp, simulator):
+def test_conditions_of_a_removed_instance_end(tmp, simulator):
     populate(simulator, "instances/docs")
     with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
         wait_watched(daemon, "docs")
@@ -232,11 +236,11 @@ def test_what_was_told_of_one_that_is_gone_is_over(tmp, simulator):
         daemon.wait_log("Notification: severity = OKAY.*docs-docs.*type_instance = failed", timeout=15)
 
 
-# ---- a list that cannot be read --------------------------------------------------------------------------------------------
+# ---- lists that cannot be read ---------------------------------------------------------------------------------------------
 
 
-def test_a_list_that_fails_half_way_takes_nothing_away(tmp, simulator):
-    """What its first pages tell of is there."""
+def test_list_that_fails_on_a_later_page(tmp, simulator):
+    """New instances on the first pages are watched, and no instance is removed."""
     simulator.instances([{"name": f"instances/i-{n:03}", "jobs": []} for n in range(150)])
     with running(tmp, block(simulator, 'DiscoverInstance "/^i-00/"')) as daemon:
         ten = [f"i-00{n}" for n in range(10)]
@@ -247,7 +251,7 @@ def test_a_list_that_fails_half_way_takes_nothing_away(tmp, simulator):
         daemon.wait_log(r'\[err\S*\] aisearch plugin: Account "docs", list of instances: cannot be read: server: .*500')
         wait_lists(simulator, 4)
         wait_watched(daemon, *ten, "i-00x")
-        assert len(daemon.log_lines("list of instances: cannot be read: server")) == 1, "said once"
+        assert len(daemon.log_lines("list of instances: cannot be read: server")) == 1, "the failure is logged once"
 
         simulator.clear_fault(broken)
         wait_watched(daemon, *ten[1:], "i-00x")
@@ -255,7 +259,7 @@ def test_a_list_that_fails_half_way_takes_nothing_away(tmp, simulator):
 
 
 def listing(count: int, first: int = 0) -> str:
-    """A page of so many instances, of a list that tells no total."""
+    """A page with this many instances, of a list without a total."""
     return json.dumps({"success": True, "result": [{"id": f"i-{n}"} for n in range(first, first + count)]})
 
 
@@ -266,7 +270,7 @@ def listing(count: int, first: int = 0) -> str:
     dict(script=[{"reset": True}]),
     dict(status=200, body=listing(101)),
 ], ids=["not found", "no instances", "another page", "reset", "more than a page"])
-def test_no_fault_of_a_list_takes_anything_away(tmp, simulator, fault):
+def test_no_instance_is_removed_because_a_list_fails(tmp, simulator, fault):
     populate(simulator, "instances/docs", "instances/handbook")
     with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
         wait_watched(daemon, "docs", "handbook")
@@ -278,8 +282,8 @@ def test_no_fault_of_a_list_takes_anything_away(tmp, simulator, fault):
         daemon.wait_log("list of instances: can be read again")
 
 
-def test_an_answer_with_more_than_a_page_is_none(collectd, simulator):
-    """Of instances, and of jobs."""
+def test_page_with_too_many_entries_is_invalid(collectd, simulator):
+    """This applies to lists of instances and of jobs."""
     populate(simulator, "instances/docs")
     jobs = [{"id": f"job-{n}", "source": "user", "started_at": None} for n in range(51)]
     simulator.fault(r"/instances\?", status=200, body=listing(101))
@@ -291,8 +295,8 @@ def test_an_answer_with_more_than_a_page_is_none(collectd, simulator):
     assert daemon.log_lines("was found") == []
 
 
-def test_a_list_without_an_end(collectd, tmp, simulator):
-    """A thousand pages of it are read, and no more."""
+def test_endless_list(collectd, tmp, simulator):
+    """At most a thousand pages of a list are read."""
     pages: list[int] = []
     looked_at: set[bytes] = set()
 
@@ -312,15 +316,15 @@ def test_a_list_without_an_end(collectd, tmp, simulator):
         line = daemon.wait_log("list of instances: has more than", timeout=60)
         assert "has more than 100000 instances, the maximum" in line
         assert "Select instances by DiscoverNamespace, DiscoverInstance or Instance." in line
-        assert len(daemon.log_lines("was found")) == 10, "the others were counted"
-        net.wait_until(lambda: looked_at == {b"i-%d" % n for n in range(100, 200)}, 15, "a look at each of those")
+        assert len(daemon.log_lines("was found")) == 10, "only the first ten instances are logged"
+        net.wait_until(lambda: looked_at == {b"i-%d" % n for n in range(100, 200)}, 15, "a lookup of each selected instance")
         assert pages == list(range(1, 1001))
         if not PRELOAD:  # sanitizers keep what is freed
             assert net.rss(daemon.pid) - before < (64 << 20)
 
 
-def test_an_api_that_is_away_at_first(tmp, simulator):
-    """It is asked again soon, whatever the DiscoveryInterval."""
+def test_api_is_not_available_at_first(tmp, simulator):
+    """The first list is requested again soon after a failure, regardless of DiscoveryInterval."""
     populate(simulator, "instances/docs")
     simulator.fault("", status=503)
     with running(tmp, block(simulator, "DiscoverInstances true", interval="900")) as daemon:
@@ -329,7 +333,7 @@ def test_an_api_that_is_away_at_first(tmp, simulator):
         wait_watched(daemon, "docs")
 
 
-def test_an_empty_list_is_no_news_until_it_is_so_twice(tmp, simulator):
+def test_single_empty_list_removes_no_instance(tmp, simulator):
     populate(simulator, "instances/docs")
     with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
         wait_watched(daemon, "docs")
@@ -340,7 +344,7 @@ def test_an_empty_list_is_no_news_until_it_is_so_twice(tmp, simulator):
         assert daemon.log_lines("is gone") == []
 
 
-def test_a_refused_credential_is_told_once(tmp, simulator):
+def test_rejected_credential_is_not_logged_for_lists(tmp, simulator):
     populate(simulator, "instances/docs")
     with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
         wait_watched(daemon, "docs")
@@ -359,10 +363,10 @@ def test_lists_count_against_the_budget(tmp, simulator):
     assert all(late - early > 2.9 for early, late in zip(times, times[6:]))
 
 
-# ---- what cannot be watched ------------------------------------------------------------------------------------------------
+# ---- instances that cannot be watched --------------------------------------------------------------------------------------
 
 
-def test_the_name_of_an_autorag_is_taken(tmp, simulator):
+def test_instance_with_the_name_of_an_autorag(tmp, simulator):
     populate(simulator, "instances/docs", "instances/handbook", "rags/docs")
     rag = '<Instance "docs">\nGeneration "autorag"\n</Instance>'
     with running(tmp, block(simulator, "DiscoverInstances true", rag)) as daemon:
@@ -373,7 +377,7 @@ def test_the_name_of_an_autorag_is_taken(tmp, simulator):
     assert simulator.count("/instances/docs/") == 0
 
 
-def test_names_that_are_none_are_left_out(tmp, simulator):
+def test_instances_with_invalid_names_are_ignored(tmp, simulator):
     populate(simulator, "instances/docs")
     simulator.instance("instances/odd", extra={"id": "../../user/tokens"})
     with running(tmp, block(simulator, "DiscoverInstances true")) as daemon:
@@ -391,7 +395,7 @@ needs_nginx = pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the 
 
 
 def through_nginx(nginx, simulator: Simulator, *directives: str, lists: str = "0") -> str:
-    """The lines that lead an Account through an nginx, which has the credential, and keeps lists for so long."""
+    """Starts an nginx that has the credential and caches lists for this time; returns the lines of an <Account> for it."""
     proxy = nginx(http=nginx_account(simulator, *directives) + f"aisearch_valid list {lists};",
                   server="location /client/v4/ { aisearch_pass docs; }")
     return f'APIURL "http://127.0.0.1:{proxy.port}/client/v4"'
@@ -406,15 +410,15 @@ def test_through_nginx(tmp, simulator, nginx):
 
 
 @needs_nginx
-def test_a_cache_confirms_nothing(tmp, simulator, nginx):
-    """What was missing for a moment is missing in nginx's cache for longer."""
+def test_cached_list_does_not_confirm_a_removal(tmp, simulator, nginx):
+    """An instance that was missing for a moment is missing in nginx's cache for longer. It is not removed."""
     populate(simulator, "instances/docs")
     through = through_nginx(nginx, simulator, lists="1s")
     with running(tmp, block(simulator, "DiscoverInstances true", through=through)) as daemon:
         wait_watched(daemon, "docs")
         moment = simulator.fault(r"/instances\?", times=1, status=200,
                                  body='{"success":true,"result":[],"result_info":{"total_count":0,"page":1}}')
-        net.wait_until(lambda: simulator.fault_hits(moment) == 1, 15, "the list that is empty")
+        net.wait_until(lambda: simulator.fault_hits(moment) == 1, 15, "the empty list")
         wait_lists(simulator, 2)
         wait_watched(daemon, "docs")
         assert daemon.log_lines("is gone") == []
@@ -424,8 +428,8 @@ def test_a_cache_confirms_nothing(tmp, simulator, nginx):
 
 
 @needs_nginx
-def test_an_allow_list_of_nginx_lists_none(tmp, simulator, nginx):
-    """The log says so, and how to get by: named ones are watched."""
+def test_nginx_with_an_allow_list_rejects_lists(tmp, simulator, nginx):
+    """The log explains how to configure this, and named instances are watched."""
     populate(simulator, "instances/docs", "instances/secret")
     through = through_nginx(nginx, simulator, "instance docs;")
     with running(tmp, block(simulator, "DiscoverInstances true", 'Instance "docs"', through=through)) as daemon:

@@ -1,6 +1,6 @@
 """
-The collectd plugin's counters and notifications, and its state after a restart. Notifications are read from the log
-of collectd's own logfile plugin.
+The counters and notifications of the collectd plugin, and its state after a restart. Notifications are read from the log
+of collectd's logfile plugin.
 """
 
 import getpass
@@ -53,7 +53,7 @@ def ended(job_id: str, state: str, ago: float = 0, **fields) -> dict:
 
 # ---- counters -------------------------------------------------------------------------------------------------------
 
-def test_counters_begin_with_0_and_count_each_end_once(simulator, collectd):
+def test_counters_start_at_0_and_count_each_job_once(simulator, collectd):
     simulator.instance(LIST, [ended("a", "succeeded", 100), ended("b", "failed", 50), {"id": "r", "state": "running"}])
     daemon = collectd(account(simulator))
     known(daemon, succeeded=0, failed=0, cancelled=0)
@@ -61,15 +61,15 @@ def test_counters_begin_with_0_and_count_each_end_once(simulator, collectd):
     simulator.job(LIST, "r", state="succeeded", ends_in=0)
     known(daemon, succeeded=1, failed=0, cancelled=0)
 
-    # between two lookups
+    # jobs that start and end between two lookups
     simulator.instance(LIST, [ended("c", "failed"), ended("d", "cancelled"), ended("e", "failed"), ended("f", "succeeded")])
     known(daemon, succeeded=2, failed=2, cancelled=1)
     daemon.wait_reads(3)
     known(daemon, succeeded=2, failed=2, cancelled=1)
 
 
-def test_more_ends_than_a_page_has(simulator, collectd):
-    """The list is read until known jobs appear; all jobs of the first lookup are known."""
+def test_more_jobs_than_fit_on_a_page(simulator, collectd):
+    """The list is read until a known job appears. All jobs of the first lookup are known."""
     simulator.instance(LIST, [ended(f"old-{n}", "failed", 1000 + n) for n in range(70)])
     daemon = collectd(account(simulator))
     known(daemon, succeeded=0, failed=0, cancelled=0)
@@ -82,7 +82,7 @@ def test_more_ends_than_a_page_has(simulator, collectd):
     assert simulator.count(r"\?page=4&") == 0
 
 
-def test_pinned_jobs_count_when_they_end(simulator, collectd):
+def test_pinned_jobs_are_counted_when_they_end(simulator, collectd):
     simulator.instance(LIST, [ended("a", "failed"), {"id": "b", "state": "running"}, {"id": "c", "state": "running"}])
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\nJob "b"\nJob "c"\n</Instance>'))
     daemon.next_report("docs", lambda report: report.get("docs-handbook/gauge-state-c") == 1)
@@ -104,8 +104,8 @@ def test_since_change(simulator, collectd):
     assert report[name] == pytest.approx(1, abs=3 * SLOWNESS)
 
 
-def test_facts_last_through_a_fault(simulator, collectd):
-    """Values of jobs are reported until they are too old; counters, conditions and the age are always reported."""
+def test_values_are_kept_through_a_fault(simulator, collectd):
+    """Values of jobs are reported until they are too old. Counters, conditions and the age are always reported."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator).replace(OFTEN, f"ActiveInterval @INTERVAL@\nIdleInterval {2 * INTERVAL}"))
     known(daemon, succeeded=0)
@@ -123,7 +123,10 @@ def test_facts_last_through_a_fault(simulator, collectd):
 
 
 def test_conditions_are_values(simulator, collectd):
-    """From their start to their end, whatever the age of the response; also across a restart during an outage."""
+    """
+    A condition is reported from its start to its end, regardless of the age of the response, and also after a restart
+    during an outage.
+    """
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator, "DiscoverInstances true"))
     report = known(daemon, succeeded=0)
@@ -142,7 +145,7 @@ def test_conditions_are_values(simulator, collectd):
         lambda: [one for one in daemon.reports("docs") if one[0] > since], 10, "a report"))
     assert first["docs-handbook/gauge-failed"] == first["docs/gauge-unreachable"] == 1
     assert first["docs-handbook/operations-failed"] == 1
-    assert first["docs-handbook/duration-since_read"] > INTERVAL, "since it was read before the restart"
+    assert first["docs-handbook/duration-since_read"] > INTERVAL, "the age includes the time before the restart"
     assert "docs-handbook/gauge-state" not in first
 
     simulator.clear_faults()
@@ -177,8 +180,8 @@ def test_failed(simulator, collectd):
     wait_notifications(daemon, failed, again, okay)
 
 
-def test_meta_data_of_a_notification(simulator, collectd, tmp):
-    """As the exec plugin passes it to a script. (It does not run programs as root.)"""
+def test_metadata_of_a_notification(simulator, collectd, tmp):
+    """The exec plugin passes the metadata to a script. (It does not run programs as root.)"""
     user = getpass.getuser()
     told = tmp / "told"
     told.touch()
@@ -234,7 +237,7 @@ def test_overdue(simulator, collectd):
 
 
 def test_credential(simulator, collectd):
-    """A refused credential is notified once, until one is accepted: no restart is required."""
+    """A notification is sent when the credential is rejected, and another one when a new credential is accepted."""
     simulator.instance(LIST)
     daemon = collectd(account(simulator))
     known(daemon, succeeded=0)
@@ -282,8 +285,8 @@ def test_rate_limited(simulator, collectd):
     wait_notifications(daemon, limited, ("OKAY", "docs/rate_limited", "The API accepts calls again"))
 
 
-def test_many_at_once(simulator, collectd):
-    """Twenty per report, the others in the next ones; all of them end, with the identity that they began with."""
+def test_many_notifications_at_once(simulator, collectd):
+    """Each report sends up to twenty notifications. Each condition ends with the identity with which it started."""
     names = [f"i{n}" for n in range(30)]
     for name in names:
         simulator.instance(f"instances/{name}")
@@ -291,14 +294,14 @@ def test_many_at_once(simulator, collectd):
     daemon = collectd(account(simulator, *(f'Instance "{name}"' for name in names)), interval=interval)
     daemon.wait_report("docs", lambda report: all(f"docs-{name}/count-running" in report for name in names), 10)
 
-    simulator.freeze()  # all at once
+    simulator.freeze()  # so that all jobs end at the same time
     for job, state, severity in (("a", "failed", "FAILURE"), ("b", "succeeded", "OKAY")):
         before = daemon.notifications()
         simulator.control("POST", "/world", {"accounts": [{"id": ACCOUNT, "instances": [
             {"name": f"instances/{name}", "jobs": [ended(job, state)]} for name in names]}]})
-        net.wait_until(lambda: len(daemon.notifications()) > len(before), 10, "the first ones")
+        net.wait_until(lambda: len(daemon.notifications()) > len(before), 10, "the first notifications")
         assert len(daemon.notifications()) - len(before) <= 20
-        net.wait_until(lambda: len(daemon.notifications()) >= len(before) + 30, 10, "all of them")
+        net.wait_until(lambda: len(daemon.notifications()) >= len(before) + 30, 10, "all notifications")
         daemon.wait_reads(2)
         told = daemon.notifications()[len(before):]
         assert {n.severity for n in told} == {severity}
@@ -309,7 +312,10 @@ def test_many_at_once(simulator, collectd):
 # ---- restarts -------------------------------------------------------------------------------------------------------
 
 def test_restart(simulator, collectd, tmp):
-    """No alarm is repeated, counters continue, jobs that ended meanwhile count, and an alarm from before the restart ends."""
+    """
+    After a restart, no notification is repeated, counters continue, jobs that ended in the meantime are counted, and
+    conditions that started before the restart end.
+    """
     simulator.instance(LIST, [{"id": "a", "state": "running"}, ended("old", "succeeded", 500)])
     daemon = collectd(account(simulator))
     daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1)
@@ -317,7 +323,7 @@ def test_restart(simulator, collectd, tmp):
     known(daemon, failed=1)
     failed = ("FAILURE", "docs-handbook/failed", "Job b .*")
     stalled = ("WARNING", "docs-handbook/stalled", "Job a .*")
-    net.wait_until(lambda: len(daemon.notifications()) == 2, 10, "two alarms")
+    net.wait_until(lambda: len(daemon.notifications()) == 2, 10, "two notifications")
     wait_notifications(daemon, *((failed, stalled) if daemon.notifications()[0].severity == "FAILURE"
                                  else (stalled, failed)))
     before = daemon.notifications()
@@ -340,13 +346,15 @@ def test_restart(simulator, collectd, tmp):
     simulator.instance(LIST, [ended("e", "succeeded")])
     simulator.job(LIST, "a", state="succeeded", ends_in=0)
     known(daemon, succeeded=2)
-    net.wait_until(lambda: len(daemon.notifications()) >= len(before) + 3, 10, "the ends")
+    net.wait_until(lambda: len(daemon.notifications()) >= len(before) + 3, 10, "the notifications with OKAY")
     assert sorted((n.severity, n.identity) for n in daemon.notifications()[len(before) + 1:]) == [
         ("OKAY", "docs-handbook/failed"), ("OKAY", "docs-handbook/stalled")]
 
 
-def test_what_waits_for_its_report_is_told_after_the_next_start(simulator, collectd):
-    """Lookups continue between two reports; a stop in between sends nothing, loses nothing, and repeats nothing."""
+def test_pending_notifications_are_sent_after_a_restart(simulator, collectd):
+    """
+    If collectd stops between a lookup and the next report, a pending notification is sent once, after the next start.
+    """
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     interval = max(2.0, 4 * INTERVAL)
     daemon = collectd(account(simulator).replace(OFTEN, f"ActiveInterval {interval}\nIdleInterval {interval}"),
@@ -354,7 +362,7 @@ def test_what_waits_for_its_report_is_told_after_the_next_start(simulator, colle
     daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1, 5 * interval)
     simulator.job(LIST, "a", starts_in=-60, ends_in=0, end_reason="no disk; 100 %")
     state = daemon.prefix / "aisearch.state"
-    net.wait_until(lambda: "failed=1/0/0" in state.read_text(), 3 * interval, "a look")
+    net.wait_until(lambda: "failed=1/0/0" in state.read_text(), 3 * interval, "a lookup")
     daemon.stop()
     assert daemon.notifications() == []
     assert re.search(r"^budget notice!docs\.0!name=docs-handbook;.*job=a;.*end_reason=no%20disk%3b%20100%20%25;duration=60",
@@ -363,15 +371,15 @@ def test_what_waits_for_its_report_is_told_after_the_next_start(simulator, colle
     daemon.start()
     failed = ("FAILURE", "docs-handbook/failed", r"Job a \(user\) has failed after 60 s: no disk; 100 %")
     wait_notifications(daemon, failed)
-    net.wait_until(lambda: "notice!" not in state.read_text(), 5, "the file to say so")
+    net.wait_until(lambda: "notice!" not in state.read_text(), 5, "the state file without the notification")
     daemon.stop()
     daemon.start()
     daemon.wait_reads(1)
     wait_notifications(daemon, failed)
 
 
-def test_an_instance_that_goes_and_comes_back(simulator, collectd):
-    """Its alarms end when it is removed; its counters continue when it is back."""
+def test_instance_is_removed_and_added_again(simulator, collectd):
+    """Its conditions end when it is removed. Its counters continue when it is added again."""
     jobs = [{"id": "a", "state": "running"}]
     simulator.instance(LIST, jobs)
     simulator.instance("instances/wiki")
@@ -385,17 +393,17 @@ def test_an_instance_that_goes_and_comes_back(simulator, collectd):
     simulator.control("POST", "/world", {"accounts": [{"id": ACCOUNT, "remove_instances": [LIST]}]})
     gone = ("OKAY", "docs-handbook/failed", "The instance no longer exists")
     wait_notifications(daemon, failed, gone)
-    net.wait_until(lambda: daemon.series("docs-handbook/gauge-failed")[-1][1] == 0, 5, "its conditions as 0, once more")
+    net.wait_until(lambda: daemon.series("docs-handbook/gauge-failed")[-1][1] == 0, 5, "a last value of 0 for its conditions")
     simulator.instance(LIST, [*jobs, ended("b", "failed")])
     known(daemon, failed=2)
     wait_notifications(daemon, failed, gone, ("FAILURE", "docs-handbook/failed", "Job b .*"))
 
 
-def test_the_budget_holds_over_a_restart(simulator, collectd):
+def test_budget_is_kept_across_a_restart(simulator, collectd):
     for n in range(6):
         simulator.instance(f"instances/i{n}")
     daemon = collectd(account(simulator, *(f'Instance "i{n}"' for n in range(6)), "Budget 15 300"))
-    net.wait_until(lambda: simulator.count() >= 6, 10, "the first looks")
+    net.wait_until(lambda: simulator.count() >= 6, 10, "the first lookups")
     daemon.wait_reads(2)
     for _ in range(2):
         daemon.stop()
@@ -404,8 +412,8 @@ def test_the_budget_holds_over_a_restart(simulator, collectd):
     assert 6 <= simulator.count() <= 15
 
 
-def test_an_instance_that_is_not_named_any_more(simulator, collectd):
-    """Its alarm ends with the restart: nothing else would end it."""
+def test_instance_that_is_removed_from_the_configuration(simulator, collectd):
+    """Its conditions end after the restart, because nothing else would end them."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     simulator.instance("instances/wiki")
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "wiki"'))
@@ -424,7 +432,7 @@ def test_an_instance_that_is_not_named_any_more(simulator, collectd):
 
 
 def test_kill(simulator, collectd):
-    """Notifications that were sent before a power failure are known, too."""
+    """Notifications that were sent before collectd was killed are not repeated."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator))
     daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1)
@@ -433,7 +441,7 @@ def test_kill(simulator, collectd):
     state = daemon.prefix / "aisearch.state"
     net.wait_until(lambda: "failed=1/0/0" in state.read_text(), 5, "the state file")
     net.wait_until(lambda: "told docs-handbook" in state.read_text(), 5, "the state file")
-    net.wait_until(lambda: "notice!" not in state.read_text(), 5, "the state file, without what was told")
+    net.wait_until(lambda: "notice!" not in state.read_text(), 5, "the state file without pending notifications")
     daemon.kill()
 
     daemon.start()
@@ -442,14 +450,14 @@ def test_kill(simulator, collectd):
     wait_notifications(daemon, ("FAILURE", "docs-handbook/failed", "Job a .*"))
 
 
-@pytest.mark.parametrize("damage", ["nothing", "rubbish"])
+@pytest.mark.parametrize("damage", ["empty", "garbage"])
 def test_damaged_state(simulator, collectd, damage):
     simulator.instance(LIST, [ended("a", "failed")])
     daemon = collectd(account(simulator))
     known(daemon, failed=0)
     daemon.stop()
     state = daemon.prefix / "aisearch.state"
-    damaged = {"nothing": b"", "rubbish": b"\x00\xff" * 1000}[damage]
+    damaged = {"empty": b"", "garbage": b"\x00\xff" * 1000}[damage]
     state.write_bytes(damaged)
 
     daemon.start()
@@ -461,7 +469,7 @@ def test_damaged_state(simulator, collectd, damage):
     assert state.read_text().startswith("aisearch-state 1\n")
 
 
-def test_a_line_that_is_not_understood_costs_that_line(simulator, collectd):
+def test_invalid_lines_in_the_state_file_are_ignored(simulator, collectd):
     for name in ("handbook", "wiki"):
         simulator.instance(f"instances/{name}", [{"id": "a", "state": "running"}])
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "wiki"'))
@@ -469,7 +477,7 @@ def test_a_line_that_is_not_understood_costs_that_line(simulator, collectd):
         known(daemon, instance=f"docs-{name}", failed=0)
         simulator.job(f"instances/{name}", "a", state="failed", ends_in=0)
         known(daemon, instance=f"docs-{name}", failed=1)
-    net.wait_until(lambda: len(daemon.notifications()) == 2, 10, "both")
+    net.wait_until(lambda: len(daemon.notifications()) == 2, 10, "both notifications")
     daemon.stop()
     state = daemon.prefix / "aisearch.state"
     text = re.sub(r"^told docs-wiki .*", "told docs-wiki 2026-11-23T12:00:00Z failed,invented", state.read_text(),
@@ -484,8 +492,8 @@ def test_a_line_that_is_not_understood_costs_that_line(simulator, collectd):
     assert len(daemon.log_lines(r"\[warning\] .*StateFile: 3 lines of aisearch\.state are invalid")) == 1
 
 
-def test_the_file_of_the_release_before(simulator, collectd):
-    """Its counters by source are added up, its summaries count as sent, its budgets apply."""
+def test_state_file_of_the_previous_release(simulator, collectd):
+    """Its counters per source are added up, its summaries are treated as sent, and its budgets apply."""
     simulator.instance(LIST, [ended("a", "succeeded", 100)])
     daemon = collectd(account(simulator, "Budget 100 3000", 'Instance "handbook"'))
     known(daemon, succeeded=0)
@@ -503,19 +511,22 @@ def test_the_file_of_the_release_before(simulator, collectd):
     assert daemon.log_lines("StateFile") == []
 
 
-# The lines that the previous release accepts; it treats a file with any other line as damaged.
+# The lines that the previous release accepts. It treats a file with any other line as damaged.
 OLD_TOLD = "(failed|stalled|overdue|instance_error|credential|unreachable|rate_limited|refused)[+]?"
 OLD_LINE = rf"(budget|instance) \S+ \S+Z .*|told \S+ \S+Z {OLD_TOLD}(,{OLD_TOLD})*|end \d+"
 
 
 def values_since(daemon: Collectd, since: float, names: set[str]) -> dict[str, float] | None:
-    """Returns the last values of these series once all have one."""
+    """Returns the last value of each of these series, or None if a series has no value since then."""
     last = {name: row for name in names for row in daemon.series(name)[-1:] if row[0] >= since}
     return {name: value for name, (_, value) in last.items()} if len(last) == len(names) else None
 
 
-def test_fifty_instances_of_the_release_before(simulator, collectd):
-    """Identities, counters and conditions stay the same, also in the file, for a downgrade; no notification is repeated."""
+def test_fifty_instances_in_a_state_file_of_the_previous_release(simulator, collectd):
+    """
+    After an upgrade, identities, counters and conditions are the same, and no notification is repeated. The new state
+    file is valid for the previous release, so that a downgrade is possible.
+    """
     names = [f"docs-i{n:02}" for n in range(50)]
     simulator.instances([{"name": f"instances/{name.removeprefix('docs-')}", "jobs": []} for name in names])
     counted = {name: {"succeeded": n % 3, "failed": n % 2, "cancelled": n % 5} for n, name in enumerate(names)}
@@ -538,7 +549,7 @@ def test_fifty_instances_of_the_release_before(simulator, collectd):
     for _ in range(2):
         since = time.time()
         daemon.start()
-        reported = net.wait_until(lambda: values_since(daemon, since, {*wanted, *conditions}), 20, "all of them", every=0.2)
+        reported = net.wait_until(lambda: values_since(daemon, since, {*wanted, *conditions}), 20, "all values", every=0.2)
         assert {name: reported[name] for name in wanted} == wanted
         assert {name.partition("/")[0] for name in conditions if reported[name]} == begun
         daemon.wait_reads(3)
@@ -561,11 +572,11 @@ def test_state_file_somewhere_else(simulator, collectd, tmp):
     net.wait_until(path.exists, 5, "the state file")
     daemon.stop()
     assert not (daemon.prefix / "aisearch.state").exists()
-    assert [left.name for left in tmp.glob("some.state*")] == ["some.state"], "what was written first is left"
+    assert [left.name for left in tmp.glob("some.state*")] == ["some.state"], "a temporary file is left"
 
 
 def test_state_file_that_cannot_be_used(simulator, collectd, tmp):
-    """The default file is used after an error."""
+    """An error is logged, and the default file is used."""
     simulator.instance(LIST)
     (tmp / "a-directory").mkdir()
     for n, path in enumerate((f"{tmp}/nowhere/some.state", f"{tmp}/a-directory")):
@@ -578,7 +589,7 @@ def test_state_file_that_cannot_be_used(simulator, collectd, tmp):
 
 
 def test_state_file_that_cannot_be_written(simulator, collectd, tmp):
-    """Notifications are sent nevertheless."""
+    """An error is logged, and notifications are sent nevertheless."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     (tmp / "here").mkdir()
     daemon = collectd(f'StateFile "{tmp}/here/some.state"\n' + account(simulator))
@@ -599,8 +610,8 @@ def test_state_file_that_cannot_be_written(simulator, collectd, tmp):
 
 # ---- no false alarms ------------------------------------------------------------------------------------------------
 
-def test_nothing_is_told_where_nothing_is_wrong(simulator, collectd):
-    """Old failures, a start, jobs that come and go, a rotated token."""
+def test_no_notifications_without_a_failure(simulator, collectd):
+    """Old failures, a start, jobs that succeed or are cancelled, and a rotated token do not cause notifications."""
     simulator.instance(LIST, [ended("a", "failed", 100), ended("b", "failed", 50), ended("c", "cancelled", 20)])
     simulator.instance("instances/wiki")
     daemon = collectd(account(simulator, 'Instance "handbook"', 'Instance "wiki"'))
@@ -632,8 +643,8 @@ def through_nginx(simulator, nginx, how: str):
 
 
 @needs_nginx
-def test_a_stale_answer_is_none(simulator, nginx, collectd):
-    """The outage of the API is reported, although nginx continues to respond."""
+def test_stale_responses_are_failures(simulator, nginx, collectd):
+    """An outage of the API is reported although nginx still serves stale responses."""
     simulator.instance(LIST, [ended("a", "succeeded")])
     proxy, options = through_nginx(simulator, nginx, "aisearch_valid list 0; aisearch_use_stale error=1h;")
     daemon = collectd(account(simulator, options=options))
@@ -654,7 +665,7 @@ def test_a_stale_answer_is_none(simulator, nginx, collectd):
 
 @needs_nginx
 def test_nginx_restarts(simulator, nginx, collectd):
-    """Nothing is required, and nothing is notified."""
+    """A restart of nginx does not cause any notifications."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
     proxy, options = through_nginx(simulator, nginx, "")
     daemon = collectd(account(simulator, options=options), interval=max(1.0, 2 * INTERVAL))

@@ -1,4 +1,4 @@
-"""Upstreams and proxies that send without end: collectd reads on, and neither its time nor its memory is theirs."""
+"""Upstreams and proxies that send endless data: collectd continues to report, and uses little time and memory."""
 
 import time
 
@@ -22,7 +22,7 @@ def start(tmp, collectd, url: str, *lines: str):
 
 
 def check(daemon, seconds: float = 1) -> None:
-    """It reads as often as ever. (That it stops in time is checked at its end.)"""
+    """collectd reports as often as usual. (The fixture checks that it stops in time.)"""
     daemon.wait_reads(3)
     memory, time_spent, begin = net.rss(daemon.pid), net.cpu_seconds(daemon.pid), time.monotonic()
     reads = len(daemon.reports("docs"))
@@ -46,12 +46,12 @@ def test_a_flood(tmp, collectd, certificates, name):
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_an_answer_without_end(tmp, collectd, name):
+def test_endless_response(tmp, collectd, name):
     with Flood(FLOODS[name]) as (host, port):
         check(start(tmp, collectd, f"http://{host}:{port}/client/v4"))
 
 
 @pytest.mark.parametrize("name", PROXY_FLOODS)
-def test_a_proxy_without_end(tmp, collectd, name):
+def test_endless_response_of_a_proxy(tmp, collectd, name):
     with Flood(PROXY_FLOODS[name]) as (host, port):
         check(start(tmp, collectd, "https://api.invalid/client/v4", f'Proxy "http://{host}:{port}"'))

@@ -1,8 +1,8 @@
 """
-Mistakes that operators make in collectd's configuration, and what collectd -T says of each: what is wrong, in which block,
-and the cure. collectd gives plugins no file and no line. All of them are run at once, in threads.
+Mistakes in the configuration of collectd. For each of them, "collectd -T" must print what is wrong, in which block, and how
+to fix it. (Plugins do not get the file and the line from collectd.) All configurations are tested at once, in threads.
 
-@FILES@ is a directory of files, good and bad.
+@FILES@ is the directory with the files of mistakes.py.
 """
 
 import pathlib
@@ -23,9 +23,9 @@ INSTANCE = 'Instance "handbook"'
 
 class Mistake(NamedTuple):
     aisearch: str
-    level: str  # error, or warning where it may still work
-    block: str  # that is named
-    words: str  # a regular expression: what is wrong, and the cure
+    level: str  # "error", or "warning" if the configuration may still work
+    block: str  # the block that the message names
+    words: str  # a regular expression for what is wrong and how to fix it
 
 
 def account(*lines: str, name: str = '"docs"') -> str:
@@ -203,14 +203,14 @@ def answers() -> dict[str, Refusal]:
     return mistakes.answers(MISTAKES, ask)
 
 
-def test_there_are_enough():
+def test_number_of_mistakes():
     assert len(MISTAKES) >= 65
 
 
 @pytest.mark.parametrize("what", MISTAKES)
-def test_what_where_and_the_cure(answers, what):
+def test_message_about_a_mistake(answers, what):
     mistake, answer = MISTAKES[what], answers[what]
     lines = re.findall(rf"\[{mistake.level}\] aisearch plugin: (.*)", answer.log)
     assert any(line.startswith(mistake.block) and re.search(mistake.words, line) for line in lines), answer.log
     assert mistake.level == "warning" or answer.status == 1
-    assert "canary" not in answer.log.lower(), "the message repeats what may be a secret"
+    assert "canary" not in answer.log.lower(), "the message contains what may be a secret"

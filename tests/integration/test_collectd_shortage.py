@@ -1,6 +1,6 @@
 """
-Memory that runs out in collectd: every allocation of the plugin in a round of lookups and its reports fails once, alone
-and with all that follow. collectd goes on, nothing leaks, and what could not be read is read in one of the next rounds.
+Out of memory in collectd: each allocation of the plugin during a round of lookups and reports fails once, either alone or
+with all that follow. collectd continues, nothing leaks, and all instances are read in one of the next rounds.
 """
 
 import time
@@ -12,11 +12,11 @@ from harness.collectd import Collectd, Config
 from harness.shortage import Kind, Library, Shortage
 from harness.simulator import ACCOUNT
 
-pytestmark = pytest.mark.skipif(VALGRIND, reason="valgrind has a malloc of its own")
+pytestmark = pytest.mark.skipif(VALGRIND, reason="valgrind replaces malloc()")
 
 INTERVAL = 0.1 * SLOWNESS ** 0.5
 
-# Two instances, and a job of its own; each is looked at once per interval.
+# Two instances, one of them with a pinned job. Each is looked up once per interval.
 PLUGIN = """
 <Account "docs">
   AccountID "{account}"
@@ -33,10 +33,10 @@ PLUGIN = """
 """
 VALUES = ("docs-handbook/gauge-state", "docs-docs/gauge-state-pinned")
 
-# A connection may be there, or not: some fifteen of them.
+# The number of blocks may differ by those of an open connection, which are about fifteen.
 SLACK = 16
 
-# More than any number of allocations.
+# Greater than any number of allocations.
 NEVER = 1 << 40
 
 
@@ -65,19 +65,19 @@ def collectd(tmp, simulator, library, shortage):
 
 
 def works(collectd: Collectd) -> None:
-    """Everything is read, from now on."""
+    """Waits for a new report with all values."""
     collectd.next_report("docs", lambda report: all(name in report for name in VALUES), timeout=10)
 
 
 def wait_reports(collectd: Collectd, count: int) -> None:
-    """So many more, whatever is in them; the last one that is there may not be whole."""
+    """Waits for this many new reports, with any values. The last one may be incomplete."""
     began = time.time()
     net.wait_until(lambda: sum(when > began for when, _ in collectd.reports("docs")) >= count, 10, "reports",
                    every=INTERVAL / 4)
 
 
 def count_allocations(collectd: Collectd, shortage: Shortage) -> int:
-    """Of two rounds and their reports, one of which is whole, whenever it begins."""
+    """The number of allocations in two rounds and their reports; at least one of them is complete."""
     shortage.begin(Kind.MODULE, NEVER, lasts=False)
     wait_reports(collectd, 2)
     shortage.stop()
@@ -85,7 +85,7 @@ def count_allocations(collectd: Collectd, shortage: Shortage) -> int:
 
 
 def settled(collectd: Collectd, shortage: Shortage) -> int:
-    """The blocks that there are between two rounds."""
+    """The number of allocated blocks between two rounds."""
     began = time.time()
     least = NEVER
     while sum(when > began for when, _ in collectd.reports("docs")) < 3:
@@ -111,4 +111,4 @@ def test_rounds(collectd, shortage, lasts):
 
     left = settled(collectd, shortage) - before
     print(f"{allocations} allocations, {left} blocks more")
-    assert left <= SLACK, "blocks were left behind"
+    assert left <= SLACK, "blocks were leaked"

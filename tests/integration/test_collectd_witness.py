@@ -1,4 +1,4 @@
-"""One instance that the token may not read does not keep collectd from reading the others."""
+"""A rejected instance does not affect lookups of other instances with the same credential."""
 
 from harness import SLOWNESS
 from harness.collectd import INTERVAL, Collectd
@@ -7,7 +7,7 @@ from harness.simulator import ACCOUNT
 OTHERS = 20
 FORM = "403_10000"
 
-# A lookup has nine tenths of it: enough on a machine that has much else to do.
+# The interval between lookups. A lookup may take nine tenths of it, which is enough even on a busy machine.
 PACE = 3 * INTERVAL
 
 
@@ -39,8 +39,8 @@ def test_one_forbidden_instance(simulator, collectd):
     assert not daemon.log_lines("Write a valid one to")
 
 
-def test_a_token_that_was_revoked(simulator, collectd):
-    """Those of a moment may ask at once; then nobody does."""
+def test_revoked_token(simulator, collectd):
+    """Lookups that start at the same moment may send requests; no later lookup does."""
     simulator.refusal(FORM)
     daemon = start(simulator, collectd, *(f"i{n}" for n in range(OTHERS)))
     daemon.wait_report("docs", all_running, 20)

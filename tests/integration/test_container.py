@@ -1,6 +1,6 @@
 """
-What the container image (Dockerfile) starts, in the surroundings of docs/container.md: another user than root without any
-capability, a file system that is read-only but for /tmp, and a secret that is mounted.
+The commands of the container image (Dockerfile), in the environment that docs/container.md describes: an unprivileged user
+without capabilities, a file system that is read-only except for /tmp, and a mounted secret.
 """
 
 import json
@@ -21,8 +21,8 @@ USER = int(re.search(r"^USER (\d+):\1$", DOCKERFILE, re.MULTILINE)[1])
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL,
-                                                           check=False).returncode != 0, reason="takes root, and unshare"),
-    pytest.mark.skipif("AIS_PRELOAD" in os.environ, reason="the runtime of sanitizers has to be loaded first"),
+                                                           check=False).returncode != 0, reason="requires root and unshare"),
+    pytest.mark.skipif("AIS_PRELOAD" in os.environ, reason="the runtime of the sanitizers must be loaded first"),
 ]
 
 SURROUNDINGS = """
@@ -35,7 +35,7 @@ exec setpriv --reuid={user} --regid={user} --clear-groups --no-new-privs --inh-c
 
 
 def command(instruction: str) -> list[str]:
-    """What HEALTHCHECK runs, or what is started."""
+    """The command of HEALTHCHECK or CMD in the Dockerfile."""
     return json.loads(re.search(rf"^{instruction}(?:.* CMD)? (\[.*\])$", DOCKERFILE, re.MULTILINE)[1])
 
 
@@ -60,7 +60,7 @@ class Container:
         (tmp / "nginx.conf").write_text(text)
 
     def start(self, *more: str) -> subprocess.Popen:
-        """Its output belongs to its user, as a runtime of containers has it."""
+        """The output belongs to the user of the container, as in a container runtime."""
         self.output, output = os.pipe()
         os.fchown(output, USER, USER)
         [binary, *options] = command("CMD")
@@ -71,7 +71,7 @@ class Container:
         os.close(output)
         return process
 
-    def said(self) -> str:
+    def printed(self) -> str:
         with os.fdopen(self.output) as output:
             return output.read()
 
@@ -81,7 +81,7 @@ class Container:
         return subprocess.run([curl, *options, url], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def test_life_of_the_container(tmp, simulator):
+def test_start_health_and_stop_of_the_container(tmp, simulator):
     simulator.job("instances/docs", "a", state="succeeded")
     container = Container(tmp, simulator, 0o400)
     process = container.start()
@@ -96,9 +96,9 @@ def test_life_of_the_container(tmp, simulator):
     finally:
         process.kill()
         process.wait()
-    said = container.said()
-    assert re.search(r'"GET /jobs/docs/a HTTP/1\.1" 200 MISS succeeded', said)
-    assert "aisearch-jobs/" in said and not re.search(r"\[(warn|error|crit|alert|emerg)\]", said), said
+    printed = container.printed()
+    assert re.search(r'"GET /jobs/docs/a HTTP/1\.1" 200 MISS succeeded', printed)
+    assert "aisearch-jobs/" in printed and not re.search(r"\[(warn|error|crit|alert|emerg)\]", printed), printed
 
 
 @pytest.mark.parametrize("mode, text", (
@@ -106,9 +106,9 @@ def test_life_of_the_container(tmp, simulator):
             'in Kubernetes with "defaultMode: 0400" and an "fsGroup"'),
     (0o000, "let the user that starts the daemon read it"),
 ))
-def test_modes_of_the_secret(tmp, simulator, mode, text):
-    """chmod is no cure where it is mounted read-only."""
+def test_mode_of_the_secret(tmp, simulator, mode, text):
+    """If other users can read the secret, the message does not suggest chmod, because the secret is mounted read-only."""
     container = Container(tmp, simulator, mode)
     process = container.start("-t")
-    said = container.said()
-    assert (process.wait(20) == 0) == (mode == 0o444) and re.search(text, said), said
+    printed = container.printed()
+    assert (process.wait(20) == 0) == (mode == 0o444) and re.search(text, printed), printed

@@ -1,4 +1,4 @@
-"""The fault matrix: whatever an upstream does, to whatever entry, in nginx and in collectd. docs/faults.md shows it."""
+"""The fault matrix in docs/faults.md: how nginx and collectd handle each misbehavior of an upstream."""
 
 import os
 import re
@@ -12,12 +12,12 @@ from behaviours import NAMES, REFUSALS, Behaviour, groups
 from faults_nginx import Cell
 from harness import SLOWNESS, net, stall, temp_dir
 
-# "make faults ROW=NAME": these rows of docs/faults.md, and no other behaviours.
+# The rows of docs/faults.md to test. "make faults ROW=NAME" selects a single row.
 ROWS = os.environ.get("AIS_FAULTS_ROWS", "").split() or NAMES
 if unknown := sorted(set(ROWS) - set(NAMES)):
     pytest.exit(f"docs/faults.md has no row {', '.join(unknown)}", returncode=2)
 
-# What a busy machine may add to the time that an answer takes, in seconds.
+# Additional response time on a busy machine, in seconds.
 SLACK = 5
 
 REFUSED = [behaviour.name for behaviour in groups("http://trap.invalid")[REFUSALS] if behaviour.name in ROWS]
@@ -25,7 +25,7 @@ REFUSED = [behaviour.name for behaviour in groups("http://trap.invalid")[REFUSAL
 
 @pytest.fixture(scope="module")
 def trap():
-    """Where no request may ever go."""
+    """The URL of a server that must not get any request."""
     trapped = []
     with stall.Server(trapped.append) as (host, port):
         yield f"http://{host}:{port}"
@@ -74,7 +74,7 @@ def check_absent(cell: Cell, behaviour: Behaviour) -> None:
 
 
 def check_slots(cell: Cell, behaviour: Behaviour) -> None:
-    """The next credential is asked with where the first is refused, and nowhere else."""
+    """The second credential is used if the first one is rejected, and only then."""
     if behaviour.cause != "credential":
         check_absent(cell, behaviour)
         return
@@ -85,7 +85,7 @@ def check_slots(cell: Cell, behaviour: Behaviour) -> None:
 
 
 def check_fresh(cell: Cell, _behaviour: Behaviour) -> None:
-    """Nothing is asked for."""
+    """The response comes from the cache, and the upstream gets no request."""
     for response in (*cell.ill, cell.again):
         assert (response.status, response.header("X-Aisearch-Cache")) == (200, "HIT")
         assert response.body == cell.before.body == cell.body(1)
@@ -93,7 +93,7 @@ def check_fresh(cell: Cell, _behaviour: Behaviour) -> None:
 
 
 def check_stale(cell: Cell, behaviour: Behaviour) -> None:
-    """The old answer hides a fault, and nothing else."""
+    """During a fault, the stale response is served. A valid response, such as a 404, replaces it."""
     [response] = cell.ill
     if behaviour.cause is None:
         assert (response.status, response.header("X-Aisearch-Cache")) == (behaviour.status, "EXPIRED")
@@ -123,12 +123,12 @@ CHECKS = {"absent": check_absent, "fresh": check_fresh, "stale": check_stale, "w
           faults_nginx.SLOTS: check_slots}
 
 def remembered(behaviour: Behaviour) -> str:
-    """What a lookup is told next: a credential that is refused is no affair of the entry."""
+    """The cache status of the next lookup. A rejected credential is not cached in the entry."""
     return "MISS" if behaviour.cause == "credential" else "HIT"
 
 
 def check_answer(cell: Cell, behaviour: Behaviour, response: net.Response) -> None:
-    """To somebody who waited for the upstream."""
+    """Checks the response to a client that has waited for the upstream."""
     check_line(cell, behaviour)
     assert response.header("Content-Type") == "application/json"
     if behaviour.status == 200:
@@ -143,12 +143,12 @@ def check_answer(cell: Cell, behaviour: Behaviour, response: net.Response) -> No
     if behaviour.cause is not None:
         assert response.header("Cache-Control") == "no-store"
     if behaviour.status in (502, 503, 504):
-        # of the one time that counts, rounded up; the clock of one worker may be a moment behind that of another
+        # rounded up; the clock of one worker may be slightly behind that of another
         assert int(response.header("Retry-After")) in range(1, max(behaviour.patience, faults_nginx.MEMORY) + 2)
 
 
 def check_line(cell: Cell, behaviour: Behaviour) -> None:
-    """The cause of a fault is told once."""
+    """The cause of a fault is logged once."""
     assert cell.cause() in (behaviour.causes() or [None])
     assert len(cell.lines) == (0 if behaviour.cause is None else 1), cell.lines
 
@@ -165,7 +165,7 @@ def check_recovery(cell: Cell) -> None:
 
 # ---- collectd -------------------------------------------------------------------------------------------------------
 
-# What is left of a job that cannot be read: how old the last answer is, and what that told, until it is old.
+# The remaining values of a job that cannot be read: the age of the last response, and its values until it is too old.
 LEFT = {"new": {"duration-since_read"}, "known": {"duration-since_read", "gauge-state", "duration-job"}}
 
 GOOD_NEWS = {False: "can be read again.", True: "The API accepts the credential again."}
@@ -181,7 +181,7 @@ def test_collectd(collectd_cells, name, state):
         assert cell.lines == cell.later == []
     else:
         assert set(cell.values(cell.ill)) == LEFT[state]
-        # (an answer that says no is told in the API's own words)
+        # (the log quotes the API's own message about a rejection)
         says_no = behaviour.cause in (None, "refused")
         causes = ["refused"] if says_no else behaviour.causes(in_haste=True)
         late = cell.may_be_late & set(cell.causes())
@@ -203,7 +203,7 @@ def test_collectd(collectd_cells, name, state):
 # ---- the table ------------------------------------------------------------------------------------------------------
 
 def test_table(nginx_cells, collectd_cells, behaviours, trap):
-    """docs/faults.md says what was observed here; "make faults" writes it."""
+    """docs/faults.md matches the results of these tests. "make faults" writes it."""
     page = faults_table.PATH
     if ROWS != NAMES:
         rows = [faults_table.row(behaviour, nginx_cells, collectd_cells) for behaviour in behaviours]
@@ -213,4 +213,4 @@ def test_table(nginx_cells, collectd_cells, behaviours, trap):
     text = faults_table.render(groups(trap), nginx_cells, collectd_cells)
     if os.environ.get("AIS_WRITE_FAULTS"):
         page.write_text(text, encoding="utf-8")
-    assert page.read_text(encoding="utf-8") == text, "if this is as it should be: make faults"
+    assert page.read_text(encoding="utf-8") == text, "if the new behavior is intended, run make faults"

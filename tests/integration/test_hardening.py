@@ -1,4 +1,4 @@
-"""The drop-ins of config/ for systemd: that systemd takes them, and that the daemons do their work within."""
+"""The systemd drop-ins in config/: systemd accepts them, and nginx works with their capabilities."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ from harness import ROOT, net
 from harness.nginx import BINARY, Nginx, Config
 
 UNITS = pathlib.Path("/usr/lib/systemd/system")
-EXPOSURE = 35  # of 100, as systemd-analyze counts; without the drop-ins it is 96
+EXPOSURE = 35  # the exposure level of systemd-analyze, out of 100; it is 96 without the drop-ins
 
 
 def drop_in(daemon: str) -> str:
@@ -22,14 +22,14 @@ def drop_in(daemon: str) -> str:
 
 
 def whole(text: str) -> str:
-    """With the examples that stand there as comments."""
+    """Enables the examples that are commented out."""
     return re.sub(r"^#(?=[A-Z][A-Za-z]*=)", "", text, flags=re.MULTILINE)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
 @pytest.mark.parametrize("read", [str, whole], ids=["as it is", "with the examples"])
 @pytest.mark.parametrize("daemon", ["nginx", "collectd"])
-def test_systemd_takes_the_drop_in(tmp, daemon, read):
+def test_systemd_accepts_the_drop_in(tmp, daemon, read):
     if not (UNITS / f"{daemon}.service").exists():
         pytest.skip(f"no {daemon}.service")
     unit = shutil.copy(UNITS / f"{daemon}.service", tmp)
@@ -40,7 +40,7 @@ def test_systemd_takes_the_drop_in(tmp, daemon, read):
         run = subprocess.run(["systemd-analyze", *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         output = run.stdout.decode("utf-8", "replace")
         assert run.returncode == 0, output
-        assert "aisearch.conf" not in output, output  # which is how it names a line that it ignores
+        assert "aisearch.conf" not in output, output  # warnings about lines that are ignored contain the name of the file
 
 
 def capabilities(daemon: str) -> list[str]:
@@ -48,9 +48,12 @@ def capabilities(daemon: str) -> list[str]:
     return [f"+{name.removeprefix('CAP_').lower()}" for name in words.split()]
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="takes root, and setpriv")
-def test_nginx_does_its_work_with_the_capabilities_of_the_drop_in(tmp, simulator, monkeypatch):
-    """Whose logs belong to the workers, as Debian's logrotate has it: start, lookups, reload, new logs, stop."""
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="requires root and setpriv")
+def test_nginx_works_with_the_capabilities_of_the_drop_in(tmp, simulator, monkeypatch):
+    """
+    These are start, lookups, reload, reopening logs and stop. As with Debian's logrotate, the logs belong to the user of
+    the workers.
+    """
     wrapper = tmp / "nginx-with-less"
     wrapper.write_text("#!/bin/sh\nexec setpriv --no-new-privs --inh-caps=-all --bounding-set="
                        f"{','.join(['-all', *capabilities('nginx')])} {BINARY} \"$@\"\n")
@@ -71,11 +74,11 @@ def test_nginx_does_its_work_with_the_capabilities_of_the_drop_in(tmp, simulator
         log.chmod(0o600)
         server.signal(signal.SIGUSR1)
         server.get(job)
-        net.wait_until(lambda: "reopening logs" in server.error_log(), what="the logs to be opened again")
+        net.wait_until(lambda: "reopening logs" in server.error_log(), what="the logs to be reopened")
         net.wait_until(lambda: len(server.access_log()) >= 3, what="a line in the log")
 
 
 def effective(pid: int) -> int:
-    """How many capabilities a process has."""
+    """The number of effective capabilities of a process."""
     [mask] = re.findall(r"^CapEff:\s+(\w+)$", pathlib.Path(f"/proc/{pid}/status").read_text(), flags=re.MULTILINE)
     return int(mask, 16).bit_count()

@@ -1,4 +1,4 @@
-"""The helpers that other tests trust blindly: upstreams that go wrong as they say, and logs that are really checked."""
+"""Tests of the test harness: log checks, the HTTP client, the proxy, the edge, failing upstreams and clocks."""
 
 import email.utils
 import os
@@ -27,7 +27,7 @@ def hello(workers=1, **parts):
 # nginx.
 
 
-def test_nginx_answers_on_its_port_and_socket_and_leaves(tmp):
+def test_nginx_responds_on_its_port_and_socket_and_stops(tmp):
     with Nginx(tmp, hello(workers=2)) as nginx:
         assert [nginx.get("/").body, net.request(nginx.socket, "/").body] == [b"hello", b"hello"]
         family = [nginx.pid, *nginx.workers()]
@@ -36,10 +36,10 @@ def test_nginx_answers_on_its_port_and_socket_and_leaves(tmp):
     net.wait_until(lambda: len(nginx.access_log()) == 2, what="the access log")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run workers as another user")
 def test_workers_run_as_nobody(tmp):
     with Nginx(tmp, hello()) as nginx:
-        assert nginx.get("/").status == 200  # so the worker is past its start
+        assert nginx.get("/").status == 200  # the worker has started and changed its user
         assert all(net.uid(pid) != 0 for pid in nginx.workers())
 
 
@@ -59,19 +59,19 @@ def test_more_ports(tmp):
         assert net.request(("127.0.0.1", nginx.ports["OTHER"]), "/").body == b"other"
 
 
-def test_a_nginx_that_does_not_start_is_told_about(tmp):
+def test_nginx_that_does_not_start_fails_the_test(tmp):
     with pytest.raises(AssertionError, match='unknown directive "nonsense"'):
         Nginx(tmp, Config(aisearch=False, server="nonsense;")).start()
 
 
-def test_config_test_tells_what_nginx_says(tmp):
+def test_output_of_config_test(tmp):
     assert config_test(hello(), tmp).ok
     refused = config_test(Config(aisearch=False, server="nonsense;"), tmp)
     assert not refused.ok and "nonsense" in refused.output and "nginx.conf:" in refused.output
 
 
 @pytest.mark.parametrize("line", ["[alert] something", "[emerg] x", "[crit] y", "open socket #3 left in connection 4"])
-def test_a_suspect_log_fails_a_test_unless_it_says_so(tmp, line):
+def test_suspicious_log_lines_fail_the_test_unless_allowed(tmp, line):
     nginx = Nginx(tmp, hello())
     nginx.start()
     nginx.stop()
@@ -84,7 +84,7 @@ def test_a_suspect_log_fails_a_test_unless_it_says_so(tmp, line):
     nginx.check_logs()
 
 
-def test_reports_about_memory_fail_a_test(tmp):
+def test_reports_of_memory_errors_fail_the_test(tmp):
     memory.check(tmp)
     ours = "==9== Invalid write of size 1\n==9==    at 0x1: ais_job_parse (ais_job.c:6)\n==9== \n"
     theirs = "==9== Invalid write of size 1\n==9==    at 0x1: ngx_palloc (ngx_palloc.c:6)\n==9== \n"
@@ -98,7 +98,7 @@ def test_reports_about_memory_fail_a_test(tmp):
         memory.check(tmp)
 
 
-def test_a_process_that_does_not_leave_is_killed_and_told_about():
+def test_process_that_does_not_exit_is_killed_and_fails_the_test():
     stubborn = process.start(["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"])
     time.sleep(0.2)
     with pytest.raises(AssertionError, match="did not leave"):
@@ -109,7 +109,7 @@ def test_a_process_that_does_not_leave_is_killed_and_told_about():
 # Waiting.
 
 
-def test_waiting_is_bounded():
+def test_wait_until_fails_after_its_timeout():
     with pytest.raises(AssertionError, match="in vain for the moon"):
         net.wait_until(lambda: False, timeout=0.05, what="the moon")
 
@@ -125,20 +125,20 @@ def test_waiting_is_bounded():
      b"hi!", b"X"),
     (b"HTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", "GET", b"x", b""),
 ])
-def test_answers_are_parsed_once_they_are_whole(data, method, body, rest):
+def test_responses_are_parsed_when_they_are_complete(data, method, body, rest):
     response, behind = net.parse_response(data, method, False)
     assert (response.body, behind) == (body, rest)
     whole = len(data) - len(rest)
     assert all(net.parse_response(data[:length], method, False) is None for length in range(whole))
 
 
-def test_a_body_without_a_length_ends_with_the_connection():
+def test_body_without_a_length_ends_with_the_connection():
     data = b"HTTP/1.1 200 OK\r\n\r\nhi"
     assert net.parse_response(data, "GET", False) is None
     assert net.parse_response(data, "GET", True)[0].body == b"hi"
 
 
-def test_a_thousand_at_once(tmp, simulator):
+def test_thousand_concurrent_requests(tmp, simulator):
     simulator.fault("", delay=0.2, status=200, body="x")
     http = f"upstream simulator {{ server unix:{simulator.unix}; }}"
     server = "location / { proxy_pass http://simulator; }"
@@ -152,7 +152,7 @@ def test_a_thousand_at_once(tmp, simulator):
 # The forward proxy.
 
 
-def test_the_proxy_forwards_and_tunnels(edge, certificates, simulator):
+def test_proxy_forwards_and_tunnels(edge, certificates, simulator):
     simulator.job("instances/i", "a")
     target = simulator.path("instances/i", "a")
     context = ssl.create_default_context(cafile=certificates.ca_file)
@@ -182,7 +182,7 @@ def handshake(edge, kind, cafile, name="localhost", alpn="h2"):
             return tls.selected_alpn_protocol()
 
 
-def test_the_good_certificate_is_good(edge, certificates):
+def test_good_certificate_is_accepted(edge, certificates):
     assert handshake(edge, "good", certificates.ca_file) == "h2"
     assert handshake(edge, "good", certificates.ca_file, "api.slow.test") == "h2"
 
@@ -193,12 +193,12 @@ def test_the_good_certificate_is_good(edge, certificates):
     ("self_signed", "self.signed"),
     ("old_tls", "legacy|protocol|handshake"),
 ])
-def test_each_bad_certificate_is_bad_in_its_own_way(edge, certificates, kind, reason):
+def test_bad_certificates_are_rejected(edge, certificates, kind, reason):
     with pytest.raises(ssl.SSLError, match=f"(?i){reason}"):
         handshake(edge, kind, certificates.ca_file)
 
 
-def test_the_edge_speaks_for_the_simulator_and_says_how(tmp, certificates, simulator):
+def test_edge_forwards_requests_and_logs_the_protocol(tmp, certificates, simulator):
     simulator.job("instances/i", "a")
     with Edge(tmp, certificates, simulator.unix, http2=False) as edge:
         assert handshake(edge, "good", certificates.ca_file, alpn="http/1.1") == "http/1.1"
@@ -211,12 +211,12 @@ def test_the_edge_speaks_for_the_simulator_and_says_how(tmp, certificates, simul
         assert (seen["protocol"], seen["tls"], seen["sni"], seen["status"]) == ("HTTP/1.1", "TLSv1.3", "localhost", 200)
 
 
-def test_the_kinds_of_certificates(certificates):
+def test_files_of_certificates(certificates):
     for kind in Certificates.KINDS:
         assert certificates.certificate(kind).exists() and certificates.key(kind).exists()
 
 
-# Upstreams that go wrong.
+# Failing upstreams.
 
 
 def test_refusing():
@@ -251,7 +251,7 @@ def test_silent():
     (stall.bad_chunks(), ValueError),
     (stall.not_http(), (ValueError, net.Closed)),
 ])
-def test_scripts_mean_the_same_to_the_simulator(simulator, script, outcome):
+def test_scripts_have_the_same_effect_in_the_simulator(simulator, script, outcome):
     simulator.fault("", script=script)
     with stall.speaking(script) as address:
         for upstream in (address, simulator.address):
@@ -274,7 +274,7 @@ def test_slow_and_endless_bodies():
                 received += len(connection.sock.recv(1 << 20))
 
 
-def test_speaking_again_on_one_connection_and_over_tls(certificates):
+def test_script_is_repeated_on_a_connection_over_tls(certificates):
     tls = stall.server_context(certificates.certificate("good"), certificates.key("good"))
     with stall.speaking([stall.response(body=stall.a_job("x"))], tls) as address:
         context = ssl.create_default_context(cafile=certificates.ca_file)
@@ -290,7 +290,7 @@ def test_speaking_again_on_one_connection_and_over_tls(certificates):
     (Illness(greets=[{"reset": True}]), ConnectionResetError),
     (Illness(answers=lambda job: stall.truncated()), net.Closed),
 ])
-def test_an_upstream_falls_ill_and_recovers_again_and_again(certificates, illness, outcome):
+def test_upstream_fails_and_recovers_repeatedly(certificates, illness, outcome):
     with Upstream(illness, certificates, lambda job, version: f"{job} {version}") as upstream:
         address = ("127.0.0.1", int(upstream.url().split(":")[2].partition("/")[0]))
         for version in (b"1", b"2", b"3"):
@@ -303,14 +303,14 @@ def test_an_upstream_falls_ill_and_recovers_again_and_again(certificates, illnes
             upstream.recover()
 
 
-def test_nothing_of_a_stalled_upstream_stays():
+def test_stalled_upstream_leaks_no_descriptors():
     before = len(net.open_fds(os.getpid()))
     with stall.speaking([{"sleep": HOUR}]) as address, net.Connection(address) as connection:
         connection.send(net.format_request("/"))
     assert len(net.open_fds(os.getpid())) == before
 
 
-def test_a_clock_that_is_advanced(tmp):
+def test_clock_that_is_advanced(tmp):
     clock = Clock(tmp)
     clocks = "import time\nfor _ in range(2):\n    print(time.monotonic(), time.time(), flush=True)\n    input()"
     child = process.start(["/usr/bin/python3", "-c", clocks], stdin=-1, stdout=-1,
@@ -335,17 +335,17 @@ def test_slow_dns(tmp):
         assert at_least <= float(seconds) <= at_most, name
 
 
-def test_clock_sets_the_wall_clock_alone(nginx, tmp):
+def test_set_wall_only_changes_the_wall_clock(nginx, tmp):
     clock = Clock(tmp)
     server = nginx(aisearch=False, server="location / { return 200; }", preload=[clock.library], env=clock.env)
     for ahead in (0, -600, 600, 0):
         clock.set_wall(ahead)
-        server.get("/")  # its time is that of the turn before
+        server.get("/")  # this response still contains the time of the previous iteration of the event loop
         date = email.utils.parsedate_to_datetime(server.get("/").header("Date")).timestamp()
         assert abs(date - time.time() - ahead) < 60
 
 
-# The sum of all results.
+# The total of all results.
 
 
 @pytest.mark.parametrize("second, total", [
@@ -355,7 +355,7 @@ def test_clock_sets_the_wall_clock_alone(nginx, tmp):
     ({"b": False}, "1 passed, 2 failed, 1 repeated"),
     ({"b": True, "c": True}, "3 passed, 0 failed, 2 repeated"),
 ])
-def test_the_second_result_of_a_test_that_was_repeated_counts(tmp, second, total):
+def test_result_of_a_repeated_test_replaces_the_first_one(tmp, second, total):
     (tmp / "all.xml").write_text(results({"a": True, "b": False, "c": False}))
     if second:
         (tmp / "all.repeated.xml").write_text(results(second))

@@ -1,6 +1,6 @@
 """
-Where collectd's values go: what config/ has for Prometheus, Grafana, threshold, unixsock and csv, as it stands but for
-its places and times, with the real daemons.
+The files in config/ for Prometheus, Grafana, threshold, unixsock and csv, with the real daemons. Only paths, addresses and
+intervals are replaced.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ DASHBOARD = json.loads((CONFIG / "grafana-aisearch.json").read_text())
 
 WELL, ILL = "docs-my-ai-search", "docs-handbook"
 
-# The conditions of an instance, and of an account.
+# The conditions of an instance and of an account.
 OF_INSTANCE = ["failed", "stalled", "overdue", "instance_error"]
 OF_ACCOUNT = ["credential", "unreachable", "refused", "rate_limited"]
 
@@ -39,7 +39,7 @@ JOBS = {
     "instances/handbook": [{"id": "c", "state": "succeeded"}, {"id": "d", "starts_in": -5}],
 }
 
-# What the example leaves out on purpose: with Interesting true, the end of a value is an alarm.
+# A threshold without "Interesting false", which the example sets: the end of a value is an alarm.
 CONTROL = f"""
 <Plugin threshold>
   <Plugin "aisearch">
@@ -62,7 +62,7 @@ class Site:
     prometheus: Prometheus
 
     def alarms(self, type_instance: str) -> list[str]:
-        """Notifications about such values that are no OKAY, as "FAILURE docs-handbook"."""
+        """Notifications about these values except for OKAY, for example "FAILURE docs-handbook"."""
         lines = self.collectd.log_lines(rf"Notification: .* type_instance = {type_instance},")
         fields = (re.search(r"severity = (\w+), .* plugin_instance = ([^,]+),", line) for line in lines)
         return [f"{match[1]} {match[2]}" for match in fields if match[1] != "OKAY"]
@@ -83,7 +83,7 @@ def site():
 
 
 def start_collectd(stack: contextlib.ExitStack, tmp: pathlib.Path, nginx: Nginx) -> tuple[Collectd, int]:
-    """With the port of write_prometheus; another one where somebody was faster."""
+    """Starts collectd and returns the port of write_prometheus. Tries another port if the first one is in use."""
     for _ in range(5):
         port = net.free_port()
         collectd = Collectd(tmp, collectd_config(tmp, nginx, port))
@@ -96,7 +96,7 @@ def start_collectd(stack: contextlib.ExitStack, tmp: pathlib.Path, nginx: Nginx)
 
 
 def see_jobs_end(site: Site, simulator: Simulator) -> None:
-    """They run while everybody looks; then one succeeds, and the other fails."""
+    """Waits until Prometheus has seen both jobs running. Then one of them succeeds, and the other one fails."""
     net.wait_until(lambda: len(site.prometheus.query("aisearch:state == 1")) == 2, 20, "the jobs to run", every=0.1)
     simulator.job("instances/my-ai-search", "b", ends_in=0)
     simulator.job("instances/handbook", "d", ends_in=0, end_reason="error: no such bucket")
@@ -135,7 +135,7 @@ def prometheus_for(tmp: pathlib.Path, collectd_port: int, nginx_port: int) -> Pr
     return Prometheus(tmp, config, {RULES: config_text(RULES)})
 
 
-# ---- what Prometheus makes of it ----------------------------------------------------------------------------------
+# ---- Prometheus ---------------------------------------------------------------------------------------------------
 
 
 def promtool(*arguments: object) -> None:
@@ -144,12 +144,12 @@ def promtool(*arguments: object) -> None:
     assert run.returncode == 0, run.stdout.decode()
 
 
-def test_promtool_finds_no_fault():
+def test_promtool_accepts_the_files():
     promtool("check", "config", CONFIG / "prometheus.yml")
     promtool("check", "rules", CONFIG / RULES)
 
 
-def test_what_is_recorded_and_what_alerts_say():
+def test_recording_rules_and_texts_of_alerts():
     promtool("test", "rules", pathlib.Path(__file__).with_name("prometheus-aisearch.rules.test.yml"))
 
 
@@ -160,7 +160,7 @@ def test_alerts(scenario, tmp):
 
 
 def alert_texts() -> dict[str, str]:
-    """What stands in the rules about each alert."""
+    """The rule of each alert, as text."""
     rules = re.split(r"\n +- (?=record:|alert:)", config_text(RULES))[1:]
     return {rule.split()[1]: rule for rule in rules if rule.startswith("alert:")}
 
@@ -170,8 +170,8 @@ def test_each_alert_fires_in_a_scenario():
     assert fired == set(alert_texts())
 
 
-def test_each_alert_is_explained():
-    """In docs/alerts.md, at the address of the project; and all of that page is about alerts that there are."""
+def test_each_alert_is_documented():
+    """docs/alerts.md describes exactly the existing alerts. Each alert has a severity, texts, and a link to its section."""
     [address] = re.findall(r"^Source: (.*)", (ROOT / "debian/copyright").read_text(), re.MULTILINE)
     page = (ROOT / "docs/alerts.md").read_text()
     assert re.findall(r"^### (.*)", page, re.MULTILINE) == list(alert_texts())
@@ -183,7 +183,7 @@ def test_each_alert_is_explained():
 
 
 def selectors(expression: str) -> list[str]:
-    """What an expression takes from the database: metrics with their matchers."""
+    """The selectors in an expression: metrics with their matchers."""
     return re.findall(r"\b(?:up|collectd_\w+|aisearch[_:][\w:]+)\b(?:\{[^}]*\})?", expression)
 
 
@@ -192,7 +192,7 @@ def panels() -> list[dict]:
 
 
 def dashboard_queries() -> list[str]:
-    """With the variables filled in as for All."""
+    """All queries of the dashboard, with the value "All" for variables."""
     expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
     for variable, value in (("$host", ".*"), ("$account", ".*"), ("$aisearch", ".*"), ("$__rate_interval", "10s"),
                             ("$__interval", "10s"), ("$__range", "5m")):
@@ -202,12 +202,12 @@ def dashboard_queries() -> list[str]:
 
 
 def rule_expressions(prometheus: Prometheus) -> list[str]:
-    """Of a recording rule, as it is; of an alert, which mostly has nothing to say, all that it looks at."""
+    """The expressions of recording rules, and the selectors of alerts, whose expressions usually have no result."""
     return [expression for rule in prometheus.rules()
             for expression in ([rule["query"]] if rule["type"] == "recording" else selectors(rule["query"]))]
 
 
-def test_every_query_and_every_rule_has_data(site):
+def test_all_queries_and_rules_have_data(site):
     left = set(dashboard_queries() + rule_expressions(site.prometheus))
 
     def answered() -> bool:
@@ -223,8 +223,8 @@ def test_every_query_and_every_rule_has_data(site):
         raise AssertionError("no data for:\n" + "\n".join(sorted(left))) from None
 
 
-def test_rules_work_in_a_prometheus(site):
-    """The job that failed is told, and nothing else is."""
+def test_rules_in_prometheus(site):
+    """All rules can be evaluated, and only the alert about the failed job fires."""
     net.wait_until(lambda: site.prometheus.firing(), 20, "an alert", every=0.3)
     assert site.prometheus.firing() == {("AisearchJobFailed", ILL)}
     rules = site.prometheus.rules()
@@ -233,19 +233,19 @@ def test_rules_work_in_a_prometheus(site):
 
 
 def test_conditions_are_values(site):
-    """Of each instance four and of the account four, from the start on, with what they are about as labels."""
+    """There are series for all conditions of instances and of the account from the start, with labels for their object."""
     def standing() -> dict[tuple[str, str], float]:
         samples = site.prometheus.query(f'collectd_aisearch_gauge{{type=~"{"|".join(OF_INSTANCE + OF_ACCOUNT)}"}}')
         return {(sample.labels["aisearch"], sample.labels["type"]): sample.value for sample in samples}
 
     wanted = {**{(aisearch, name): float((aisearch, name) == (ILL, "failed"))
                  for aisearch in (WELL, ILL) for name in OF_INSTANCE}, **{("docs", name): 0.0 for name in OF_ACCOUNT}}
-    net.wait_until(lambda: standing().get((ILL, "failed")) == 1, 20, "a job that failed", every=0.3)
+    net.wait_until(lambda: standing().get((ILL, "failed")) == 1, 20, "a failed job", every=0.3)
     assert standing() == wanted
 
 
-def test_names_are_as_prometheus_wants_them(site):
-    """But for two, which collectd's types make."""
+def test_names_follow_the_conventions_of_prometheus(site):
+    """There are two exceptions, which are due to collectd's types."""
     page = net.request(("127.0.0.1", site.port), "/metrics").body
     ours = re.sub(rb"^(?!(# \w+ )?collectd_aisearch_).*\n", b"", page, flags=re.MULTILINE)
     run = subprocess.run([PROMTOOL, "check", "metrics"], input=ours, capture_output=True, timeout=60, check=False)
@@ -262,8 +262,8 @@ LABELS = {
 }
 
 
-def test_labels_say_what_a_series_is_about(tmp):
-    """prometheus.yml: account, index and namespace; aisearch stays, and what is not ours is left alone."""
+def test_labels_of_series(tmp):
+    """prometheus.yml adds account, index and namespace, keeps aisearch, and does not change the series of other plugins."""
     page = "".join(f'collectd_aisearch_gauge{{aisearch="{name}",type="x",instance="h"}} 1\n' for name in LABELS)
     page += 'collectd_cpu_total{cpu="0",instance="h"} 1\n'
     with net.http_server(lambda _: page.encode(), "text/plain; version=0.0.4") as port, \
@@ -276,7 +276,7 @@ def test_labels_say_what_a_series_is_about(tmp):
 
 
 def test_series_keep_their_host(site):
-    """honor_labels: instance is the host of collectd's values."""
+    """With honor_labels, the label "instance" is the host in collectd's values."""
     samples = net.wait_until(lambda: site.prometheus.query('collectd_aisearch_gauge{type="state"}'), 10, "a series")
     assert {sample.labels["instance"] for sample in samples} == {"test"}
     assert {sample.labels["aisearch"] for sample in samples} == {WELL, ILL}
@@ -288,8 +288,8 @@ def test_cache_hits_are_a_ratio(site):
     assert 0 <= sample.value <= 1
 
 
-def test_fewer_series_where_they_cost_too_much(simulator, tmp):
-    """The example in docs/collectd.md."""
+def test_chain_that_drops_series(simulator, tmp):
+    """The filter chain in docs/collectd.md keeps only conditions and the counter of failed jobs for each instance."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}, {"id": "b", "state": "running"}])
     text = (ROOT / "docs/collectd.md").read_text()
     chain = re.search(r"```\n(LoadPlugin match_regex\n.*?)```", text, re.DOTALL)[1]
@@ -312,17 +312,17 @@ def test_fewer_series_where_they_cost_too_much(simulator, tmp):
 
 
 @pytest.mark.parametrize("firing, complaint", [
-    (outage.STANDING - {("AisearchOverdue", "docs-late")}, "no more {('AisearchOverdue', 'docs-late')}"),
-    ({*outage.STANDING, ("AisearchNotMonitored", "")}, "there is {('AisearchNotMonitored', '')}"),
-], ids=["one that ends", "one that is wrong"])
-def test_what_is_wrong_in_an_outage_is_noticed(firing, complaint):
+    (outage.STANDING - {("AisearchOverdue", "docs-late")}, "{('AisearchOverdue', 'docs-late')} disappeared"),
+    ({*outage.STANDING, ("AisearchNotMonitored", "")}, "{('AisearchNotMonitored', '')} appeared"),
+], ids=["missing alert", "unexpected alert"])
+def test_wrong_alerts_in_an_outage_are_noticed(firing, complaint):
     answers = iter([outage.STANDING, {*outage.STANDING, outage.UNREACHABLE}, firing])
     pace = outage.Pace(seconds=0.1)
     with pytest.raises(AssertionError, match=re.escape(complaint)):
         outage.watch(lambda: next(answers), outage.STANDING, pace, time.monotonic(), until=math.inf)
 
 
-def test_all_of_an_outage_is_cut_in_proportion():
+def test_times_of_the_outage_are_scaled():
     assert outage.Pace(60).text("for: 5m\nrate(x[1d]) interval: 15s # 2m3") == \
         "for: 10000ms\nrate(x[2880000ms]) interval: 500ms # 2m3"
     assert outage.Pace(1800).text("for: 5m") == "for: 300000ms"
@@ -339,7 +339,7 @@ def test_panels_do_not_overlap():
     assert len(ids) == len(set(ids)) > 20
 
 
-def test_panels_heed_the_variables():
+def test_panels_use_the_variables():
     names = [variable["name"] for variable in DASHBOARD["templating"]["list"]]
     assert names == ["datasource", "host", "account", "aisearch"]
     for panel in panels():
@@ -350,8 +350,8 @@ def test_panels_heed_the_variables():
             assert "$aisearch" in target["expr"] or "aisearch)" not in target["expr"], panel["title"]
 
 
-def test_no_panel_draws_thousands_of_lines():
-    """Where there is one for each instance, only so many are drawn; and no rate is taken over less than it needs."""
+def test_panels_limit_the_number_of_lines():
+    """Panels with one line per instance limit their number, and rates have a minimum interval."""
     for panel in panels():
         for target in panel["targets"]:
             if "{{aisearch}}" in target["legendFormat"]:
@@ -360,8 +360,8 @@ def test_no_panel_draws_thousands_of_lines():
                 assert target["interval"] in ("1m", "5m"), panel["title"]
 
 
-def test_states_have_names_and_colours():
-    """The same everywhere."""
+def test_names_and_colors_of_states():
+    """All panels use the same names and colors for states."""
     [timeline] = [panel for panel in panels() if panel["title"] == "State of the newest job"]
     [mapping] = timeline["fieldConfig"]["defaults"]["mappings"]
     states = {option["text"]: option["color"] for option in mapping["options"].values()}
@@ -378,21 +378,21 @@ def test_states_have_names_and_colours():
 # ---- threshold ----------------------------------------------------------------------------------------------------
 
 
-def test_threshold_tells_of_the_failure_alone(site):
+def test_threshold_only_reports_the_failure(site):
     net.wait_until(lambda: site.alarms("state"), 20, "an alarm")
-    # By then, the last sign of life of both jobs has gone from collectd's cache; where that is an alarm it is seen.
-    net.wait_until(lambda: site.alarms("last_seen"), 20, "the control's alarm")
+    # By then, last_seen of both jobs has expired in collectd's cache. The control shows when that causes an alarm.
+    net.wait_until(lambda: site.alarms("last_seen"), 20, "the alarm of the control")
     net.wait_until(lambda: not [n for n in site.unixsock.names() if n.endswith("duration-last_seen")], 10, "the end")
     assert site.alarms("state") == [f"FAILURE {ILL}"]
     assert site.alarms("last_seen") == [f"FAILURE {ILL}"]
     assert site.alarms("since_read") == site.alarms("job") == []
 
 
-# ---- what there is ------------------------------------------------------------------------------------------------
+# ---- documentation ------------------------------------------------------------------------------------------------
 
 
-def test_what_is_reported_is_documented(site):
-    """In the man page, all of it and nothing else; and in docs/."""
+def test_reported_values_are_documented(site):
+    """The man page describes exactly the reported values, and docs/collectd.md describes all of them."""
     wanted = {name for line in re.findall(r"^=item (.*)", section("METRICS"), re.MULTILINE)
               for name in re.findall(r"B<([\w-]+)>", line)}
 
@@ -400,14 +400,14 @@ def test_what_is_reported_is_documented(site):
         paths = (site.tmp / "csv" / "test").glob("aisearch-*/*")
         return {path.name[:-len("-2026-11-23")] for path in paths}
 
-    net.wait_until(lambda: reported() >= wanted, 10, "all that is documented")
+    net.wait_until(lambda: reported() >= wanted, 10, "all documented values")
     assert reported() == wanted
     manual = (ROOT / "docs/collectd.md").read_text()
     assert [name for name in wanted if f"`{name}`" not in manual] == []
 
 
 def section(title: str) -> str:
-    """Of the man page, with all that is below."""
+    """A section of the man page, including its subsections."""
     text = (ROOT / "collectd-plugin/collectd-aisearch.pod").read_text()
     return re.search(rf"^=head1 {title}\n(.*?)(?=^=head1)", text, re.DOTALL | re.MULTILINE)[1]
 
@@ -415,14 +415,14 @@ def section(title: str) -> str:
 # ---- unixsock, csv ------------------------------------------------------------------------------------------------
 
 
-def test_unixsock_gives_the_values(site):
+def test_values_of_unixsock(site):
     prefix = f"test/aisearch-{WELL}/"
     wanted = {f"{prefix}gauge-state": 2, f"{prefix}count-running": 0, f"{prefix}gauge-failed": 0}
     net.wait_until(lambda: wanted.items() <= site.unixsock.values(prefix).items(), 20, "the end of a job")
     assert site.unixsock.value(f"{prefix}duration-job") > 5
 
 
-def test_csv_has_the_values(site):
+def test_values_of_csv(site):
     def rows(name: str) -> list[list[str]]:
         [path] = (site.tmp / "csv" / "test").glob(f"aisearch-{ILL}/{name}-????-??-??")
         header, *lines = path.read_text().splitlines()

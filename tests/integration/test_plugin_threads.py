@@ -1,6 +1,6 @@
 """
-The plugin's callbacks, driven by many threads without collectd around them: tests/plugin/driver.c. "make tsan" builds
-it with ThreadSanitizer, which fails it at the first race, and lets it run for longer.
+Calls the callbacks of the plugin from many threads, without collectd (tests/plugin/driver.c). "make tsan" builds this with
+ThreadSanitizer, which fails at the first data race, and runs it for longer.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ INSTANCES = ("docs", "handbook", "wiki")
 
 
 def drive(tmp: pathlib.Path, config: str) -> dict:
-    """What came of it: counts, and the longest times in milliseconds."""
+    """Runs the driver and returns its results: counts, and the longest times in milliseconds."""
     file = tmp / "plugin.conf"
     file.write_text(config)
     argv = [*memory.valgrind(tmp), BUILD / "plugin" / "driver", file, str(SECONDS), str(INTERVAL), str(THREADS)]
@@ -43,7 +43,7 @@ def account(name: str, credential: str, *options: str) -> str:
 
 @contextlib.contextmanager
 def troubled(simulator: Simulator) -> Iterator[None]:
-    """Changing jobs, an instance that comes and goes, and an API that fails in turn in every way that the plugin tells apart."""
+    """Jobs change, an instance is added and removed, and the API fails in each way that the plugin distinguishes."""
     faults = ({"status": 500, "body": "<html>"}, {"delay": 1}, {"status": 429, "headers": [["Retry-After", "1"]]},
               {"status": 401, "body": '{"success":false,"errors":[{"code":10000,"message":"no"}]}'},
               {"status": 200, "body": "{"}, {"status": 503, "body": "{}"})
@@ -73,7 +73,7 @@ def troubled(simulator: Simulator) -> Iterator[None]:
         thread.join()
 
 
-def test_read_threads_and_the_thread_that_fetches(tmp, simulator):
+def test_read_threads_and_the_fetch_thread(tmp, simulator):
     for instance in INSTANCES:
         simulator.job(f"instances/{instance}", "a", state="running")
         simulator.job(f"instances/{instance}", "b", state="succeeded")
@@ -81,7 +81,8 @@ def test_read_threads_and_the_thread_that_fetches(tmp, simulator):
     key = f'Email "{simulator.email}"\nKeyFile "{simulator.key_file}"'
     socket = f'APIURL "http://localhost{simulator.base}"\nUnixSocket "{simulator.unix}"'
     found = f"DiscoverInstances true\nDiscoveryInterval {INTERVAL / 1000}"
-    accounts = [account("one", token, url), account("two", token, url, found),  # of one credential: one budget
+    # the first two share a credential, and therefore a budget
+    accounts = [account("one", token, url), account("two", token, url, found),
                 account("three", key, socket, found, 'DiscoverNamespace "default"'),
                 account("four", key, url, '<Instance "more">\nJob "a"\n</Instance>')]
 
@@ -89,6 +90,6 @@ def test_read_threads_and_the_thread_that_fetches(tmp, simulator):
         result = drive(tmp, "".join(accounts))
 
     assert result["readers"] == len(accounts) and result["failed_reads"] == 0
-    assert result["reads"] >= len(accounts) * SECONDS  # a small part of what there is time for
+    assert result["reads"] >= len(accounts) * SECONDS  # a small part of the possible number
     assert result["values"] > result["reads"] and result["malformed"] == 0
     assert simulator.count() > 0

@@ -1,4 +1,4 @@
-"""The ready-to-use configuration files, and the examples of the documentation: as they stand, but for their places."""
+"""The ready-to-use configuration files and the examples in the documentation. Only paths and addresses are replaced."""
 
 import re
 import time
@@ -12,7 +12,7 @@ from harness.nginx import Config, config_test
 
 
 def place(text: str, simulator, nginx_socket: str = "@PREFIX@/aisearch.sock") -> str:
-    """Puts the files of a configuration where a test may have them, and the simulator in the API's place."""
+    """Replaces paths in a configuration with paths of the test, and the API with the simulator."""
     for pattern, replacement in (
         (r" *api_url +https://api\.cloudflare\.com/client/v4;", ""),
         (r"/etc/aisearch/[a-z]+\.token;", f"{simulator.token_file};\napi_url {simulator.url};"),
@@ -54,13 +54,16 @@ def test_nginx_and_collectd_work_together(simulator, nginx, tmp):
 
 def wait_looks(simulator, count: int) -> None:
     wanted = simulator.count("/my-ai-search/jobs") + count
-    net.wait_until(lambda: simulator.count("/my-ai-search/jobs") >= wanted, 20, f"{count} more looks")
+    net.wait_until(lambda: simulator.count("/my-ai-search/jobs") >= wanted, 20, f"{count} more lookups")
 
 
 @pytest.mark.parametrize("left_out, youngest", [("", (0, 1)), ("aisearch_use_stale error=1h;", (2, 4))],
                          ids=["as recommended", "with the default"])
-def test_collectd_is_not_one_look_late(left_out, youngest, simulator, nginx, tmp):
-    """Where it looks every 3 s, and a list is fresh for 1 s. With "updating" it gets the answer of the look before."""
+def test_age_of_the_responses_that_collectd_gets(left_out, youngest, simulator, nginx, tmp):
+    """
+    With the recommended aisearch_use_stale, collectd gets a new response with each lookup, here every 3 s. With the
+    default, which includes "updating", it gets the response to its previous lookup.
+    """
     simulator.instance("instances/my-ai-search", [{"id": "a", "state": "running"}])
     simulator.instance("instances/handbook", [])
     socket = str(tmp / "aisearch.sock")
@@ -79,7 +82,7 @@ def test_collectd_is_not_one_look_late(left_out, youngest, simulator, nginx, tmp
 
 
 def documented() -> list[str]:
-    """The configuration files of nginx in the documentation: what has an account block in it."""
+    """The examples in the documentation that contain an account block of nginx."""
     texts = [path.read_text() for path in (ROOT / "README.md", ROOT / "docs/nginx.md")]
     blocks = [block for text in texts for block in re.findall(r"```nginx\n(.*?)```", text, re.DOTALL)]
     return [block for block in blocks if "aisearch_account" in block]

@@ -1,4 +1,4 @@
-"""debian/tests with the files of the packages from `make deb`, where they would be installed, on this machine's Debian."""
+"""Runs debian/tests on this machine, with the files of the packages from `make deb` in the places of an installation."""
 
 import os
 import pathlib
@@ -15,10 +15,10 @@ PLACES = ("etc/nginx/modules-enabled", "usr/lib/nginx/modules", "usr/share/nginx
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> list[str]:
-    """What runs a command with them in place, and nothing else enabled."""
+    """A command prefix: runs a command with the packages in place, and without any other nginx modules enabled."""
     tried = subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.PIPE, text=True)
     if os.geteuid() != 0 or tried.returncode != 0:
-        pytest.skip(f"it takes root, and namespaces: {tried.stderr.strip()}")
+        pytest.skip(f"requires root and namespaces: {tried.stderr.strip()}")
     tmp = tmp_path_factory.mktemp("installed")
     for place in PLACES[1:]:
         shutil.copytree(f"/{place}", tmp / place)
@@ -35,7 +35,7 @@ def installed(tmp_path_factory) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ("gateway", "collectd"))
-def test_of_debian(installed, name):
+def test_autopkgtest(installed, name):
     done = subprocess.run([*installed, f"debian/tests/{name}"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, timeout=120)
     assert done.returncode == 0, done.stdout

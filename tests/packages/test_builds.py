@@ -1,4 +1,4 @@
-"""The source package of `make deb`, built in another directory."""
+"""Builds the source package from `make deb` in another directory."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ BUILD = pathlib.Path(os.environ["AIS_BUILD"])
 
 def test_builds_are_bit_identical(tmp_path):
     packages = sorted((BUILD / "deb").glob("*.deb"))
-    assert len(packages) == 4, "with those of debug symbols"
+    assert len(packages) == 4, "two packages, and two with debug symbols"
     [source] = (BUILD / "deb").glob("*.dsc")
     tree = tmp_path / "elsewhere/of-another-name"
     env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "BUILD")}

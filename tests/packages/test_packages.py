@@ -1,8 +1,8 @@
 """
-The packages of `make deb` on a fresh Debian: installed, upgraded, removed, installed again, purged, with the site enabled
-and collectd configured. After each step nginx's configuration is valid, dpkg has nothing left to do, and both daemons
-start. In a directory of its own (debootstrap), without a network but a loopback of its own; skipped, with a word, where
-that is not allowed.
+The packages from `make deb` on a fresh Debian: they are installed, upgraded, removed, installed again and purged, with the
+site enabled and collectd configured. After each step, the configuration of nginx is valid, dpkg reports no problems, and
+both daemons start. Debian is installed in a directory (debootstrap) and runs in its own network namespace. The tests are
+skipped if this is not permitted.
 """
 
 import os
@@ -17,7 +17,6 @@ BUILD = pathlib.Path(os.environ["AIS_BUILD"])
 PACKAGES = ("libnginx-mod-http-aisearch", "collectd-plugin-aisearch")
 MODULE, PLUGIN = PACKAGES
 
-# Of the daemons, as an init system without systemd has them. No word of theirs is lost.
 ENABLE = """
 install -d -m 755 /etc/aisearch
 (umask 077 && echo 0123456789012345678901234567890123456789 >/etc/aisearch/docs.token)
@@ -27,7 +26,9 @@ cp /usr/share/doc/collectd-plugin-aisearch/examples/*.conf /etc/collectd/collect
 cd /etc/collectd/collectd.conf.d && rm *.service.conf && mv collectd.conf aisearch.conf
 mv collectd-outlets.conf aisearch-outlets.conf && mv collectd-threshold.conf aisearch-threshold.conf
 """
+# Prints the process ID of collectd.
 COLLECTD = "collectd() { grep -lx collectd /proc/[0-9]*/comm | cut -d/ -f3; }\n"
+# Starts both daemons, without systemd, and checks that they stay alive.
 START = COLLECTD + """
 /etc/init.d/nginx start >/dev/null
 /etc/init.d/collectd start >/dev/null
@@ -48,8 +49,8 @@ class Root:
 
     def run(self, script: str, network: bool = False, fails: bool = False) -> str:
         """
-        Runs it as a shell does with -e, right after a boot as it were, with nginx's RuntimeDirectory; all processes end
-        with it. Returns what it printed.
+        Runs a script with "sh -e" and returns its output. The state is that after a boot, and the RuntimeDirectory of nginx
+        exists. All processes are killed when the script ends.
         """
         own = [] if network else ["--net"]
         boot = "mount -t tmpfs tmpfs /run\ninstall -d -m 750 /run/aisearch\n"
@@ -81,10 +82,13 @@ def codename() -> str:
 
 @pytest.fixture(scope="session")
 def base() -> pathlib.Path:
-    """Debian of this machine's release with nginx and collectd, and what the packages depend on; made once."""
+    """
+    A directory with this machine's release of Debian, nginx, collectd and the dependencies of the packages. It is created
+    once.
+    """
     tried = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], stderr=subprocess.PIPE, text=True)
     if os.geteuid() != 0 or tried.returncode != 0:
-        pytest.skip(f"a Debian in a directory takes root, and namespaces: {tried.stderr.strip()}")
+        pytest.skip(f"requires root and namespaces: {tried.stderr.strip()}")
     path = BUILD / "packages" / codename()
     if (path / "done").exists():
         return path
@@ -102,9 +106,9 @@ def base() -> pathlib.Path:
     root.run("apt-get -q update && apt-get -qy install --no-install-recommends nginx collectd libcjson1 libcurl4 curl"
              " iproute2 libmicrohttpd12 libprotobuf-c1 && cd / && apt-get -q download nginx", network=True)
     conf = path / "etc/collectd/collectd.conf"
-    text = conf.read_text().replace("FQDNLookup true", "FQDNLookup false")  # there is no resolver either, and no syslog
+    text = conf.read_text().replace("FQDNLookup true", "FQDNLookup false")  # there is no resolver and no syslog
     conf.write_text(text.replace("syslog", "logfile").replace("LogLevel info", 'LogLevel info\nFile "/var/log/collectd"'))
-    (path / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 0\n")  # there is no init system; do it all the same
+    (path / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 0\n")  # start daemons although there is no init system
     (path / "done").touch()
     return path
 
@@ -124,7 +128,7 @@ def installed(*packages: str) -> str:
 
 
 def repack(root: Root, package: str, to: str, *edits: tuple[str, str]) -> None:
-    """Makes /TO of a package, with these changes of its control file."""
+    """Creates the package /TO from another one, with these changes in its control file."""
     root.run(f"rm -rf /repack && dpkg-deb -R /{package}_*.deb /repack")
     control = root.path / "repack/DEBIAN/control"
     text = control.read_text()
@@ -135,30 +139,32 @@ def repack(root: Root, package: str, to: str, *edits: tuple[str, str]) -> None:
     root.run(f"dpkg-deb -b /repack /{to} && rm -rf /repack")
 
 
-def complaints_of_collectd(root: Root) -> set[str]:
-    """Of its first two intervals; of the plugin itself there has to be some, for there is no API to be reached."""
+def errors_of_collectd(root: Root) -> set[str]:
+    """
+    The errors that collectd logs in its first two intervals. Those of the plugin are left out, because the API cannot be
+    reached.
+    """
     log = root.run("rm -f /var/log/collectd\n" + START + "sleep 22\ncat /var/log/collectd")
     assert "Initialization complete" in log
     lines = (re.sub(r"\d+", "N", line) for line in log.splitlines() if "aisearch" not in line)
     return {line for line in lines if re.search(r"fail|error|cannot|not permitted", line, re.IGNORECASE)}
 
 
-def test_life_of_the_packages(root):
-    """Installed, removed, installed again, purged."""
+def test_install_remove_reinstall_and_purge(root):
     root.run(installed(*PACKAGES))
     assert root.has("etc/nginx/modules-enabled/50-mod-http-aisearch.conf")
     root.is_sound()
-    before = complaints_of_collectd(root)
+    before = errors_of_collectd(root)
     root.run(ENABLE)
     root.is_sound()
     assert '"docs"' in root.run(START + STATUS)
-    assert complaints_of_collectd(root) <= before, "our configuration does not go with Debian's own"
+    assert errors_of_collectd(root) <= before, "our configuration conflicts with that of Debian"
 
-    said = root.run(START + "dpkg -r " + " ".join(PACKAGES) + "\n" + SITE)
-    assert "will not start" not in said
+    output = root.run(START + "dpkg -r " + " ".join(PACKAGES) + "\n" + SITE)
+    assert "will not start" not in output
     root.is_sound()
     assert not root.has("etc/nginx/sites-enabled/aisearch")
-    assert root.has("etc/collectd/collectd.conf.d/aisearch-outlets.conf"), "other plugins went as well"
+    assert root.has("etc/collectd/collectd.conf.d/aisearch-outlets.conf"), "the configuration of other plugins was removed, too"
 
     root.run(installed(*PACKAGES))
     root.is_sound()
@@ -171,15 +177,15 @@ def test_life_of_the_packages(root):
     assert sorted(left) == ["/etc/aisearch", "/etc/collectd/collectd.conf.d/aisearch-outlets.conf",
                             "/etc/collectd/collectd.conf.d/aisearch-threshold.conf",
                             "/etc/collectd/collectd.conf.d/aisearch.conf.removed",
-                            "/etc/nginx/sites-available/aisearch"], "more, or less, than what the operator wrote"
+                            "/etc/nginx/sites-available/aisearch"], "exactly the operator's own files must be left"
 
 
-def test_upgrade_is_what_runs(root):
-    """A reload would go on with the module of before."""
+def test_upgrade_restarts_the_daemons(root):
+    """After an upgrade, the new module and plugin are in use. A reload of nginx would keep the previous module."""
     root.run(installed(*PACKAGES) + ENABLE)
     for package in PACKAGES:
         repack(root, package, f"new-{package}.deb", (r"(?m)^Version: .*$", "Version: 99"))
-    said = root.run(START + """
+    output = root.run(START + """
         nginx=$(cat /run/nginx.pid) collectd=$(collectd)
         dpkg -i /new-*.deb
         sleep 3
@@ -187,43 +193,43 @@ def test_upgrade_is_what_runs(root):
         test $(collectd) != $collectd
         grep -h aisearch /proc/$(cat /run/nginx.pid)/maps /proc/$(collectd)/maps
     """ + STATUS + SITE)
-    assert "ngx_http_aisearch_module.so" in said and "/aisearch.so" in said
-    assert "(deleted)" not in said
+    assert "ngx_http_aisearch_module.so" in output and "/aisearch.so" in output
+    assert "(deleted)" not in output
     root.is_sound()
 
 
-def test_upgrade_with_a_configuration_that_is_wrong(root):
-    """The sites that are up stay up, and it is said what to do."""
+def test_upgrade_with_an_invalid_configuration(root):
+    """nginx keeps running, and the package prints what to do."""
     root.run(installed(MODULE) + ENABLE.split("cp /usr/share/doc/collectd")[0])
     repack(root, MODULE, "new.deb", (r"(?m)^Version: .*$", "Version: 99"))
-    said = root.run("""
+    output = root.run("""
         nginx
         echo 'nonsense;' >/etc/nginx/conf.d/nonsense.conf
         dpkg -i /new.deb
     """ + STATUS + SITE)
-    assert "its configuration is not valid" in said
+    assert "its configuration is not valid" in output
     assert root.run("dpkg --audit") == ""
 
 
-@pytest.mark.parametrize("at_hand", (False, True), ids=("without a module for it", "with one"))
-def test_nginx_with_another_abi(root, at_hand):
-    """As an upgrade of Debian brings it."""
+@pytest.mark.parametrize("matching", (False, True), ids=("without a matching module", "with a matching module"))
+def test_nginx_with_another_abi(root, matching):
+    """An upgrade of Debian installs an nginx with another ABI."""
     root.run(installed(*PACKAGES) + ENABLE)
     other = (r"(?m)^Version: .*$", "Version: 99"), (r"nginx-abi-[\d.-]+", "nginx-abi-99")
     repack(root, "nginx", "nginx-next.deb", *other)
     repack(root, MODULE, "module-next.deb", *other)
 
-    said = root.run(START + "apt-get -qy install /nginx-next.deb" + " /module-next.deb\n" * at_hand + "\n" + SITE)
-    assert ("REMOVED" in said) != at_hand
+    output = root.run(START + "apt-get -qy install /nginx-next.deb" + " /module-next.deb\n" * matching + "\n" + SITE)
+    assert ("REMOVED" in output) != matching
     root.is_sound()
-    if not at_hand:
+    if not matching:
         root.run("dpkg -i /module-next.deb")
         root.is_sound()
     assert '"docs"' in root.run(START + STATUS)
 
 
-def test_other_files_are_named(root):
-    """Those that use the module, and that are not ours to move."""
+def test_removal_lists_other_files_that_use_the_module(root):
+    """Such files do not belong to the package, so it does not disable them."""
     root.run(installed(MODULE))
     other = root.path / "etc/nginx/conf.d/other.conf"
     other.write_text("# aisearch_status is not here\naisearch_shared_zone zone=aisearch:1m;\n")

@@ -1,7 +1,7 @@
 """
-"In five minutes" of the README, word for word, on a fresh Debian as `make deb` leaves it, and what happens to it next:
-it is killed, upgraded, hardened and removed. The Debian is booted in a container (systemd-nspawn), without a network:
-the simulator is in the API's place. Skipped, with a word, where there can be no container.
+Runs the commands of "In five minutes" in the README on a fresh Debian, exactly as they are written there. After that,
+nginx is killed, stopped, upgraded and hardened, and the packages are removed. Debian is booted in a container
+(systemd-nspawn) without a network, and the simulator replaces the API. The tests are skipped if there can be no container.
 """
 
 import pathlib
@@ -17,11 +17,12 @@ from harness.simulator import ACCOUNT, Simulator
 
 README = (ROOT / "README.md").read_text()
 
-# These take the network. `make test-packages` has done them before.
+# The commands that need the network. `make test-packages` has already run them.
 DONE_BEFORE = ["scripts/install-deps deb", "make deb"]
 
-# What `make deb` leaves: an nginx that is not enabled, and a collectd without a configuration. What apt is to install
-# is at hand, and its question answered; the host has a name, as Debian's installer gives it one.
+# Prepares the state after `make deb`: nginx is not enabled, and collectd is installed without a configuration. The
+# packages that apt will install are already downloaded, and its question is answered. The host has a name, as after an
+# installation of Debian.
 PREPARE = """
 apt-get -qy purge collectd collectd-core
 apt-get -qy install --no-install-recommends systemd-sysv procps collectd-core libmicrohttpd12 libprotobuf-c1
@@ -33,7 +34,7 @@ printf '127.0.0.1 localhost\\n127.0.1.1 fresh.example.org fresh\\n' >/etc/hosts
 echo 'APT::Get::Assume-Yes "true"; APT::Install-Recommends "false";' >/etc/apt/apt.conf.d/90answers
 """
 
-# Runs /io/script once all else runs, with the token for what is typed, and switches off.
+# Runs /io/script after everything else has started, with the token as its standard input, and then powers off.
 UNIT = """
 [Unit]
 After=multi-user.target
@@ -57,7 +58,7 @@ CONF_D = "/etc/collectd/collectd.conf.d"
 EXAMPLES = "/usr/share/doc/{}/examples/"
 OF_NGINX, OF_COLLECTD = map(EXAMPLES.format, PACKAGES)
 
-# What happens after the README's commands, by name. Each begins with all of it running.
+# Commands after those in the README, by name. Both daemons are running when each of them starts.
 LATER = {
     "page": "curl -si http://127.0.0.1:8088/aisearch/",
     "checked": f"collectd -T -C {CONF_D}/aisearch.conf",
@@ -76,7 +77,7 @@ LATER = {
         systemctl restart nginx; systemctl start collectd; sleep 21
         systemctl show nginx collectd -P ProtectHome; stat -c '%G %a' /run/collectd-unixsock
         curl -s http://127.0.0.1:9103/metrics | grep -o ^collectd_aisearch_gauge | uniq; {LOOK}""",
-    "complaints": "journalctl -o cat -u nginx -u collectd --since @$(cat /since)"
+    "errors": "journalctl -o cat -u nginx -u collectd --since @$(cat /since)"
                   " | grep -Ei 'fail|error|cannot|not permitted'",
     "credential": f"""
         cd /etc/systemd/system/nginx.service.d; sed -i -E 's/^#(Load|ExecReload)/\\1/' aisearch.conf; cd
@@ -87,7 +88,7 @@ LATER = {
 
 
 def commands(title: str) -> list[str]:
-    """Of a chapter of the README, in order."""
+    """The commands in a chapter of the README."""
     [chapter] = re.findall(rf"^## {title}\n(.*?)(?=^## )", README, re.DOTALL | re.MULTILINE)
     return "".join(re.findall(r"^```sh\n(.*?)^```", chapter, re.DOTALL | re.MULTILINE)).splitlines()
 
@@ -96,7 +97,10 @@ FIRST, REMOVAL = commands("In five minutes"), commands("Uninstall")
 
 
 def script() -> str:
-    """With a line "@@@ NAME" before what each of them prints. For the last of the README's, collectd needs a moment."""
+    """
+    The script with all commands, which prints a line "@@@ NAME" before the output of each. The last command of the README
+    is repeated until it succeeds, as collectd needs some time.
+    """
     *steps, metric = FIRST[len(DONE_BEFORE):]
     steps = [re.sub(r"api=\S+", "api=http://unix:/io/sim.sock:/client/v4", step) for step in steps]
     steps.append(f"until {metric}; do sleep 0.5; done")
@@ -109,7 +113,7 @@ def script() -> str:
 @pytest.fixture(scope="session")
 def fresh(base) -> pathlib.Path:  # noqa: F811
     if shutil.which("systemd-nspawn") is None:
-        pytest.skip("no systemd-nspawn (Debian: systemd-container)")
+        pytest.skip("systemd-nspawn is not installed (Debian: systemd-container)")
     path = BUILD / "packages" / f"{codename()}-fresh"
     if not (path / "done-fresh").exists():
         shutil.rmtree(path, ignore_errors=True)
@@ -121,8 +125,8 @@ def fresh(base) -> pathlib.Path:  # noqa: F811
 
 
 @pytest.fixture(scope="session")
-def said(fresh) -> dict[str, str]:
-    """What each of the commands has printed."""
+def printed(fresh) -> dict[str, str]:
+    """The output of each command."""
     with temp_dir() as tmp, Simulator(tmp, "demo"):
         shutil.copytree(BUILD / "deb", tmp / "build/deb")
         (tmp / "script").write_text(script())
@@ -134,7 +138,7 @@ def said(fresh) -> dict[str, str]:
             timeout=300)
         output = tmp / "output"
         if not output.exists():
-            pytest.skip("no Debian can be booted here: " + " ".join(boot.stdout.split()[-30:]))
+            pytest.skip("cannot boot Debian in a container: " + " ".join(boot.stdout.split()[-30:]))
         parts = output.read_text(errors="replace").split("@@@ ")[1:]
     return dict(part.split("\n", 1) for part in parts)
 
@@ -143,68 +147,67 @@ def fresh_answer(text: str) -> bool:
     return "HTTP/1.1 200 OK" in text and re.search("X-Aisearch-Cache: (HIT|MISS|EXPIRED)", text) is not None
 
 
-def test_there_are_few_commands():
+def test_number_of_commands():
     assert FIRST[:len(DONE_BEFORE)] == DONE_BEFORE
     assert len(FIRST) <= 12
     assert [command for command in FIRST if "&&" in command or ";" in re.sub("\".*?\"", "", command)] == []
 
 
-def test_first_look_up(said):
-    assert "HTTP/1.1 200 OK" in said[FIRST[-2]] and "X-Aisearch-Cache: MISS" in said[FIRST[-2]], said
-    assert '"source":"user"' in said[FIRST[-2]]
+def test_first_lookup(printed):
+    assert "HTTP/1.1 200 OK" in printed[FIRST[-2]] and "X-Aisearch-Cache: MISS" in printed[FIRST[-2]], printed
+    assert '"source":"user"' in printed[FIRST[-2]]
 
 
-def test_first_metric(said):
-    """The state of the newest job, which is queued."""
-    assert re.search(r"^\d+: 0$", said[FIRST[-1]], re.MULTILINE), said
+def test_first_metric(printed):
+    """It is the state of the newest job, which is queued."""
+    assert re.search(r"^\d+: 0$", printed[FIRST[-1]], re.MULTILINE), printed
 
 
-def test_nothing_else_is_said(said):
-    """No command complains."""
+def test_other_commands_print_nothing(printed):
     quiet = [command for command in FIRST[len(DONE_BEFORE) + 1:-2] if not command.startswith("systemctl enable")]
-    assert {command: said[command] for command in quiet} == dict.fromkeys(quiet, "")
+    assert {command: printed[command] for command in quiet} == dict.fromkeys(quiet, "")
 
 
-def test_page(said):
-    assert "HTTP/1.1 200 OK" in said["page"] and "<title>" in said["page"]
+def test_page(printed):
+    assert "HTTP/1.1 200 OK" in printed["page"] and "<title>" in printed["page"]
 
 
 @pytest.mark.parametrize("event", ["killed", "stopped", "upgraded", "hardened"])
-def test_it_goes_on(said, event):
-    assert fresh_answer(said[event]), said[event]
-    assert "test failed" not in said[event]
+def test_lookups_after_an_event(printed, event):
+    assert fresh_answer(printed[event]), printed[event]
+    assert "test failed" not in printed[event]
 
 
-def test_check_of_collectd(said):
-    """As the table of troubles has it."""
-    assert 'Account "docs": OK' in said["checked"], said["checked"]
+def test_check_of_collectd(printed):
+    """This is the command in the table of problems in the README."""
+    assert 'Account "docs": OK' in printed["checked"], printed["checked"]
 
 
-def test_reload(said):
-    assert said["reloaded"].endswith("\nactive\n"), said["reloaded"]
+def test_reload(printed):
+    assert printed["reloaded"].endswith("\nactive\n"), printed["reloaded"]
 
 
-def test_a_killed_nginx_leaves_its_socket(said):
-    """Or the test above would tell nothing."""
-    assert said["killed"].startswith("nginx.sock\n")
+def test_killed_nginx_leaves_its_socket(printed):
+    """Otherwise, the test of lookups after nginx was killed would prove nothing."""
+    assert printed["killed"].startswith("nginx.sock\n")
 
 
-def test_the_socket_is_for_root(said):
-    assert said["others"] == ""
+def test_only_root_can_use_the_socket(printed):
+    assert printed["others"] == ""
 
 
-def test_nothing_complains_when_all_of_config_is_used(said):
-    """For two intervals, with Debian's own configuration."""
-    assert said["hardened"].startswith("read-only\n\nyes\nadm 660\ncollectd_aisearch_gauge\n"), said["hardened"]
-    assert said["complaints"] == ""
+def test_no_errors_with_all_files_of_config(printed):
+    """Neither daemon logs an error within two intervals, together with Debian's own configuration."""
+    assert printed["hardened"].startswith("read-only\n\nyes\nadm 660\ncollectd_aisearch_gauge\n"), printed["hardened"]
+    assert printed["errors"] == ""
 
 
-def test_credential_of_systemd(said):
-    refused, accepted = re.findall(r"^.*test (?:failed|is successful)$", said["credential"], re.MULTILINE)
-    assert "failed" in refused and "CREDENTIALS_DIRECTORY is not set" in said["credential"]
-    assert "is successful" in accepted and fresh_answer(said["credential"])
+def test_systemd_credential(printed):
+    refused, accepted = re.findall(r"^.*test (?:failed|is successful)$", printed["credential"], re.MULTILINE)
+    assert "failed" in refused and "CREDENTIALS_DIRECTORY is not set" in printed["credential"]
+    assert "is successful" in accepted and fresh_answer(printed["credential"])
 
 
-def test_removal(said):
-    assert said["left"].startswith("active\nactive\n"), said
-    assert "test is successful" in said["left"] and "aisearch" not in said["left"]
+def test_removal(printed):
+    assert printed["left"].startswith("active\nactive\n"), printed
+    assert "test is successful" in printed["left"] and "aisearch" not in printed["left"]
