@@ -122,7 +122,7 @@ def test_reload_with_a_broken_credential_changes_nothing(tmp, simulator, nginx, 
     else:
         write_token(path, "" if broken == "empty" else f"{simulator.token}\n{simulator.token}")
     server.signal(signal.SIGHUP)
-    net.wait_until(lambda: "[emerg]" in server.error_log(), 5, "the complaint")
+    net.wait_until(lambda: "[emerg]" in server.error_log(), 5, "the error message")
     for n in range(20):
         assert server.get(f"/docs/instances/docs/jobs/j{n}").status == 200
     assert server.workers() == before
@@ -141,7 +141,7 @@ def test_reload_with_broken_certificates_changes_nothing(tmp, simulator, edge, n
     server.allow_log(r'\[emerg\] .* trusted certificates ".*": no certificate in it')
     ca_file.write_text("nothing")
     server.signal(signal.SIGHUP)
-    net.wait_until(lambda: "[emerg]" in server.error_log(), 5, "the complaint")
+    net.wait_until(lambda: "[emerg]" in server.error_log(), 5, "the error message")
     simulator.drop_connections()
     assert server.get(JOB).status == 200, "the workers had read the certificates before"
 
@@ -412,7 +412,7 @@ def test_binary_upgrade(tmp, simulator):
                        "the new worker alone")
         assert cache_status(server.get(JOB)) == "MISS"
         assert connection.read_response().status == 200
-        net.wait_until(lambda: not net.alive(old) and not net.alive(old_worker), PROMPT, "the old ones to leave")
+        net.wait_until(lambda: not net.alive(old) and not net.alive(old_worker), PROMPT, "the old processes to exit")
         assert cache_status(server.get(JOB)) == "HIT"
     assert simulator.count() == 2
 
@@ -535,7 +535,7 @@ def test_no_connection_is_left_for_a_fetch(simulator, edge, nginx, certificates,
         assert re.search(r'aisearch account "docs": internal fault: out of connections', server.error_log())
         for connection in others:
             connection.close()
-        net.wait_until(lambda: first.request("/docs/instances/docs/jobs/j1").status == 200, 5, "connections again")
+        net.wait_until(lambda: first.request("/docs/instances/docs/jobs/j1").status == 200, 5, "free connections")
     assert simulator.count("/jobs/a$") == 0
 
 

@@ -40,7 +40,7 @@ def getting(server, *requests):
 
 def waiting(server, count):
     net.wait_until(lambda: server.get("/aisearch_status").json()["accounts"]["docs"]["waits"] == count, 10,
-                   f"{count} requests that wait")
+                   f"{count} waiting requests")
 
 
 def etag(server, path=JOB):

@@ -226,5 +226,5 @@ def test_binary_upgrade(tmp, simulator):
         old = server.upgrade()
         net.wait_until(lambda: len(server.workers()) == 2, what="the new workers")
         os.kill(old, signal.SIGQUIT)
-        net.wait_until(lambda: not net.alive(old), PROMPT, "the old ones to leave")
+        net.wait_until(lambda: not net.alive(old), PROMPT, "the old processes to exit")
         watched.check()

@@ -12,7 +12,7 @@ from gateway import account
 from harness import ROOT, SLOWNESS, fleet, net, page
 from harness.browser import Browser, missing
 
-pytestmark = [pytest.mark.page, pytest.mark.skipif(bool(missing()), reason=f"not there: {', '.join(missing())}")]
+pytestmark = [pytest.mark.page, pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")]
 
 SERVER = """
     location /client/v4/ { aisearch_pass docs; aisearch_events on; aisearch_valid list 4s; }
