@@ -477,7 +477,7 @@ def test_an_account_in_use_by_an_old_worker_is_kept(nginx, simulator):
         server.config = config(3)
         server.write_config()
         server.signal(signal.SIGHUP)
-        net.wait_until(lambda: "workers of earlier configurations" in server.error_log(), 10, "the reload to be rejected")
+        net.wait_until(lambda: "workers of earlier configurations" in server.error_log(), 10, "a rejected reload")
         assert client.read_response().status == 200
     net.wait_until(lambda: len(server.workers()) == 1, 20, "the old worker to exit")
     server.reload(config(3))

@@ -402,7 +402,7 @@ def test_an_unknown_account_in_an_included_file_names_that_file(tmp, files):
     assert re.search(r'unknown aisearch_account "dosc", .* in \S+/server\.conf:3\n', result.output)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to run as another user")
 def test_an_unreadable_token_file(tmp, files):
     (tmp / "token").write_text("canary\n")
     (tmp / "token").chmod(0o600)

@@ -26,7 +26,7 @@ class Api:
     """
     An API that may fail in any way over HTTP/2, on all or some of its connections.
 
-        with Api(certificates, frames) as api:   # frames(connection, stream, job): a script, or None for a valid response
+        with Api(certificates, frames) as api:   # frames(connection, stream, job): a script, or None to succeed
             api.url                              # https://localhost:PORT/client/v4
             api.requests                         # received so far, in order
     """
@@ -215,7 +215,7 @@ def goaway(stream: int) -> bytes:
 
 HTTP_1_1_REQUIRED = 13
 
-AT_ONCE = "RST_STREAM with HTTP_1_1_REQUIRED"  # retried by libcurl itself, which uses HTTP/1.1 as long as it has that connection
+AT_ONCE = "RST_STREAM with HTTP_1_1_REQUIRED"  # libcurl itself then uses HTTP/1.1
 
 HTTP2_FAULTS = {
     "GOAWAY with HTTP_1_1_REQUIRED": goaway,

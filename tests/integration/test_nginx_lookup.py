@@ -45,7 +45,7 @@ def max_age(response):
 
 
 @pytest.mark.parametrize("instance", GENERATIONS)
-def test_every_way_to_name_a_resource_gives_the_same_answer_from_one_entry(nginx, simulator, instance):
+def test_all_forms_of_a_resource_share_one_entry(nginx, simulator, instance):
     simulator.freeze()
     simulator.instance(instance, [{"id": "a", "state": "running"}, {"id": "b", "state": "failed"}])
     server = start(nginx, simulator, server="""
@@ -69,7 +69,7 @@ def test_every_way_to_name_a_resource_gives_the_same_answer_from_one_entry(nginx
         assert (request.method, request.target) == ("GET", simulator.path(instance, job, logs) + page)
 
 
-def test_a_resource_may_be_written_out(nginx, simulator):
+def test_a_literal_resource(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a"}])
     server = start(nginx, simulator, server="location = /job { aisearch_pass docs instances/docs/jobs/a; }")
     assert server.get("/job?page=3").json()["result"]["id"] == "a"
@@ -86,7 +86,7 @@ def test_email_and_key(nginx, simulator):
 
 
 @pytest.mark.parametrize("url", ["url", "unix_url"])
-def test_api_on_tcp_or_on_a_unix_socket_one_connection_for_many_fetches(nginx, simulator, url):
+def test_one_api_connection_for_many_fetches_over_tcp_and_unix_sockets(nginx, simulator, url):
     jobs = [f"job-{n}" for n in range(20)]
     simulator.instance("instances/docs", [{"id": job} for job in jobs])
     if url == "unix_url":
@@ -96,7 +96,7 @@ def test_api_on_tcp_or_on_a_unix_socket_one_connection_for_many_fetches(nginx, s
     assert len({request.connection for request in simulator.requests()}) == 1
 
 
-def test_page_and_per_page_go_through_and_nothing_else(nginx, simulator):
+def test_only_page_and_per_page_are_passed_on(nginx, simulator):
     simulator.instance("instances/docs", [{"id": f"job-{n}"} for n in range(7)])
     server = start(nginx, simulator)
     base = simulator.path("instances/docs")
@@ -149,8 +149,8 @@ def test_instances_are_listed_through_the_cache(nginx, simulator):
     assert server.get("/client/v4/rags").status == 400
 
 
-def test_an_allow_list_lists_no_instances(nginx, simulator):
-    """Not even for instances in the list: the API's response would reveal others."""
+def test_an_allow_list_forbids_lists_of_instances(nginx, simulator):
+    """Not even instances in the allow-list can be listed: the API's response would reveal others."""
     simulator.instance("instances/docs", [{"id": "a"}])
     simulator.instance("namespaces/team/instances/handbook", [{"id": "a"}])
     server = start(nginx, simulator, "instance docs team/handbook;")
@@ -165,7 +165,7 @@ def test_an_allow_list_lists_no_instances(nginx, simulator):
     assert server.get(job_target()).status == 200
 
 
-def test_a_list_of_instances_that_is_none_is_not_passed_on(nginx, simulator):
+def test_an_invalid_list_of_instances_is_not_passed_on(nginx, simulator):
     simulator.instance("instances/docs", extra={"id": None})
     server = start(nginx, simulator)
     assert error_of(server.get("/client/v4/instances"))["code"] == 502
@@ -175,7 +175,7 @@ def test_a_list_of_instances_that_is_none_is_not_passed_on(nginx, simulator):
     assert server.get("/client/v4/namespaces/default/instances").json()["result"][0]["id"] == "Docs"
 
 
-def test_a_large_list_byte_for_byte(nginx, simulator):
+def test_a_large_list_is_passed_on_unchanged(nginx, simulator):
     simulator.freeze()
     words = "größer as one block of the zone, \u4e2d\u6587, \U0001f600 and \\\"quoted\\\" " * 30
     simulator.instance("instances/docs", [{"id": f"job-{n}", "description": words} for n in range(50)])
@@ -196,7 +196,7 @@ def test_unknown_fields_are_passed_through(nginx, simulator):
 # Headers.
 
 
-def test_headers_of_a_job_are_these_and_no_others(nginx, simulator):
+def test_headers_of_a_job(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     body = gateway.direct(simulator, simulator.path("instances/docs", "a")).body
     simulator.forget()
@@ -225,7 +225,7 @@ def test_headers_of_a_job_are_these_and_no_others(nginx, simulator):
         assert max_age(response) == 4
 
 
-def test_state_of_each_job_and_of_nothing_else(nginx, simulator):
+def test_only_jobs_have_a_state(nginx, simulator):
     states = ["queued", "running", "succeeded", "failed", "cancelled"]
     simulator.instance("instances/docs", [{"id": state, "state": state} for state in states])
     server = start(nginx, simulator)
@@ -242,7 +242,7 @@ def test_state_of_each_job_and_of_nothing_else(nginx, simulator):
         "", "", "", "error: could not read the source", "cancelled by user", "", "", ""]
 
 
-def test_head_tells_what_get_would_and_is_never_sent_on(nginx, simulator):
+def test_head_is_answered_like_get_and_never_passed_on(nginx, simulator):
     simulator.job("instances/docs", "a", state="succeeded")
     server = start(nginx, simulator)
     with server.connect() as connection:
@@ -296,7 +296,7 @@ def test_conditional_requests(nginx, simulator):
     assert (missing.status, missing.all("ETag")) == (404, [])
 
 
-def test_the_etag_goes_with_the_body(nginx, simulator):
+def test_the_etag_depends_on_the_body(nginx, simulator):
     simulator.freeze()
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, server="location / { aisearch_pass docs; aisearch_valid active 0; }")
@@ -309,7 +309,7 @@ def test_the_etag_goes_with_the_body(nginx, simulator):
     assert simulator.count() == 3
 
 
-def test_age_grows_while_cache_control_tells_the_whole_lifetime(nginx, simulator):
+def test_age_grows_while_max_age_remains(nginx, simulator):
     simulator.job("instances/docs", "a", state="succeeded")
     server = start(nginx, simulator)
     first = server.get(job_target())
@@ -371,7 +371,7 @@ def test_requests_for_one_entry_wait_for_one_fetch(nginx, simulator):
     assert all(float(entry["fetch_time"]) >= 0 for entry in logged)
 
 
-def test_a_fetch_that_outlasts_the_lease_of_its_worker_is_the_only_one(nginx, simulator):
+def test_a_fetch_that_outlasts_its_lease_is_not_repeated(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     simulator.fault("/jobs/a$", times=1, delay=2.7)
     server = start(nginx, simulator, workers=2)
@@ -384,7 +384,7 @@ def test_a_fetch_that_outlasts_the_lease_of_its_worker_is_the_only_one(nginx, si
     assert simulator.count() == 1
 
 
-def test_the_answer_wakes_those_who_wait_in_other_workers(nginx, simulator):
+def test_a_response_wakes_clients_of_other_workers(nginx, simulator):
     jobs = [f"job-{n}" for n in range(15)]
     simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in jobs])
     server = start(nginx, simulator, workers=2)
@@ -406,7 +406,7 @@ def test_the_answer_wakes_those_who_wait_in_other_workers(nginx, simulator):
 
 
 @pytest.mark.parametrize("valid", ["aisearch_valid active 1h;", "aisearch_valid active 0;"])
-def test_many_cold_requests_for_one_entry_over_four_workers_cost_one_call(nginx, simulator, valid):
+def test_many_cold_requests_over_four_workers_cost_one_call(nginx, simulator, valid):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, http=valid, workers=4)
     clients = [server.connect(30) for _ in range(400)]
@@ -427,7 +427,7 @@ def test_many_cold_requests_for_one_entry_over_four_workers_cost_one_call(nginx,
     assert len({entry["pid"] for entry in gateway.lookups(server, len(clients))}) > 1
 
 
-def test_many_requests_for_many_entries_at_once_cost_one_call_each(nginx, simulator):
+def test_many_requests_for_many_entries_cost_one_call_each(nginx, simulator):
     jobs = [f"job-{n}" for n in range(60)]
     simulator.instance("instances/docs", [{"id": job, "state": "succeeded"} for job in jobs])
     server = start(nginx, simulator, workers=4)
@@ -439,7 +439,7 @@ def test_many_requests_for_many_entries_at_once_cost_one_call_each(nginx, simula
 
 @gateway.needs_njs
 def test_an_entry_newer_than_the_clock_of_a_busy_worker_is_fresh(nginx, simulator, tmp):
-    """A worker reads the clock once per event loop iteration, so an entry's time may be in its future."""
+    """A worker reads the clock once per event loop iteration, so an entry's timestamp may be in its future."""
     simulator.job("instances/docs", "a", state="succeeded")
     script = tmp / "busy.js"
     script.write_text("""
@@ -468,7 +468,7 @@ def test_an_entry_newer_than_the_clock_of_a_busy_worker_is_fresh(nginx, simulato
     (7002, "ai_search_not_found", "instances/other/jobs"),
     (7063, "namespace_not_found", "namespaces/nowhere/instances/docs/jobs/a"),
 ])
-def test_what_the_api_does_not_find_is_cached(nginx, simulator, code, message, target):
+def test_not_found_is_cached(nginx, simulator, code, message, target):
     simulator.instance("instances/docs")
     server = start(nginx, simulator)
     for cache in ("MISS", "HIT"):
@@ -508,7 +508,7 @@ def lifetimes(server, location):
     return [max_age(server.get(location + target)) for target in EVERY_CLASS]
 
 
-def test_lifetime_of_each_class_by_each_location_on_the_same_entries(nginx, simulator):
+def test_each_location_has_its_own_lifetimes_for_shared_entries(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "running", "state": "queued"}, {"id": "ended", "state": "failed"},
                                           {"id": "unseen", "state": "failed"}])
     server = start(nginx, simulator, http="""
@@ -572,7 +572,7 @@ def test_lifetime_of_an_active_job_grows_with_its_age(nginx, simulator):
         10, 12, 10]
 
 
-def test_a_lifetime_of_zero_asks_each_time(nginx, simulator):
+def test_a_lifetime_of_zero_fetches_each_time(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     server = start(nginx, simulator, server="""
         location / { aisearch_pass docs; aisearch_valid ended 0; aisearch_valid not_found 0; }
@@ -633,7 +633,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_told_in_an_envelope_logged_once_and_cached_for_a_moment(nginx, simulator, name):
+def test_a_failure_is_an_envelope_logged_once_and_cached_briefly(nginx, simulator, name):
     fault, status, error, calls = FAILURES[name]
     simulator.job("instances/docs", "a")
     simulator.fault("/jobs/a$", **fault)
@@ -641,7 +641,7 @@ def test_a_failure_is_told_in_an_envelope_logged_once_and_cached_for_a_moment(ng
 
     first, second = server.get(job_target()), server.get(job_target())
     assert (first.status, first.header("X-Aisearch-Cache")) == (status, "MISS")
-    # (a refused credential is remembered for all lookups)
+    # (a rejected credential is remembered for all lookups)
     again = "MISS" if error == "credential" else "HIT"
     assert (second.status, second.header("X-Aisearch-Cache")) == (status, again)
     assert first.body == second.body and error_of(first)["code"] == status
@@ -678,7 +678,7 @@ def test_a_failure_with_an_envelope_is_passed_on(nginx, simulator, status, body,
 
 
 @pytest.mark.parametrize("status, code", [(400, 7400), (403, 9110), (409, 7021), (422, 7004)])
-def test_a_refusal_of_the_api_is_passed_on_and_remembered_for_a_moment(nginx, simulator, status, code):
+def test_a_refusal_of_the_api_is_passed_on_and_cached_briefly(nginx, simulator, status, code):
     body = envelope(code, "no")
     simulator.fault("/jobs/a$", **faulty(status, body))
     server = start(nginx, simulator, http="aisearch_valid error 1m;")
@@ -692,7 +692,7 @@ def test_a_refusal_of_the_api_is_passed_on_and_remembered_for_a_moment(nginx, si
     assert gateway.reported(server) == []
 
 
-def test_the_wrong_token_is_the_operators_fault(nginx, simulator):
+def test_a_wrong_token_is_502(nginx, simulator):
     wrong = simulator.token_file.with_name("wrong.token")
     wrong.write_text("wrong-token\n", encoding="ascii")
     server = nginx(http=account(simulator, credential=f"token_file {wrong};") + ACCESS_LOG, server=SERVER)
@@ -702,7 +702,7 @@ def test_the_wrong_token_is_the_operators_fault(nginx, simulator):
     assert gateway.lookups(server, 1)[0]["error"] == "credential"
 
 
-def test_after_429_nobody_asks_until_the_api_said_so(nginx, simulator):
+def test_after_429_there_are_no_calls_until_retry_after(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a"}])
     simulator.fault("/jobs/a$", **faulty(429, envelope(10429), ["Retry-After", "120"]))
     server = start(nginx, simulator)
@@ -713,7 +713,7 @@ def test_after_429_nobody_asks_until_the_api_said_so(nginx, simulator):
     assert simulator.count() == 1
 
 
-def test_a_try_that_succeeds_is_all_that_counts(nginx, simulator):
+def test_only_the_last_attempt_counts(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     simulator.fault("/jobs/a$", times=2, **faulty(503))
     server = start(nginx, simulator, "retries 2;")
@@ -723,7 +723,7 @@ def test_a_try_that_succeeds_is_all_that_counts(nginx, simulator):
     assert gateway.lookups(server, 1)[0]["error"] == ""
 
 
-def test_retries_may_be_off(nginx, simulator):
+def test_retries_can_be_disabled(nginx, simulator):
     simulator.fault("/jobs/a$", **faulty(503))
     server = start(nginx, simulator, "retries 0;")
     assert (server.get(job_target()).status, simulator.count()) == (502, 1)
@@ -742,7 +742,7 @@ def test_a_timeout_is_504(nginx, simulator, fault):
     assert gateway.lookups(server, 1)[0]["error"] == "timeout"
 
 
-def test_nobody_listens(nginx, simulator):
+def test_connection_refused(nginx, simulator):
     with stall.refusing() as (host, port):
         server = nginx(http=account(simulator, "retries 1;", api_url=f"http://{host}:{port}/client/v4") + ACCESS_LOG,
                        server=SERVER)
@@ -761,10 +761,10 @@ def test_a_failure_is_forgotten_after_its_lifetime(nginx, simulator):
     assert simulator.count() == 2
 
 
-# Refusals.
+# Rejected requests.
 
 
-def test_what_the_grammar_refuses_is_400(nginx, simulator):
+def test_invalid_resources_are_400(nginx, simulator):
     server = start(nginx, simulator, server=SERVER + "location ~ ^/x/(?<x>.*)$ { aisearch_pass docs instances/$x; }")
     for target in ("/client/v4/", "/client/v4/jobs", "/client/v4/instances/DOCS/jobs",
                    "/client/v4/instances/docs/jobs/", "/client/v4/instances/docs/jobs/a/logs/x",
@@ -782,7 +782,7 @@ def test_what_the_grammar_refuses_is_400(nginx, simulator):
 WRITES = ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "MKCOL", "PROPFIND")
 
 
-def test_writes_are_405_and_leave_the_connection_alone(nginx, simulator):
+def test_writes_are_405_and_keep_the_connection(nginx, simulator):
     simulator.job("instances/docs", "a")
     server = start(nginx, simulator)
     with server.connect() as connection:
@@ -841,7 +841,7 @@ def test_the_allow_list(nginx, simulator, target, allowed):
 # Clients and workers that disappear.
 
 
-def test_a_client_that_goes_away_neither_cancels_nor_leaks(nginx, simulator):
+def test_a_client_that_goes_away_neither_cancels_the_fetch_nor_leaks(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a", "state": "failed"}, {"id": "b", "state": "failed"}])
     server = start(nginx, simulator)
     [worker] = server.workers()
@@ -862,7 +862,7 @@ def test_a_client_that_goes_away_neither_cancels_nor_leaks(nginx, simulator):
     net.wait_until(lambda: len(gateway.open_sockets(worker)) <= before, what="the sockets to be closed")
 
 
-def test_those_who_stay_are_answered_when_the_first_goes_away(nginx, simulator):
+def test_remaining_clients_get_a_response_when_the_first_goes_away(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     server = start(nginx, simulator, workers=2)
     with gateway.connections(server) as workers, server.connect() as third:
@@ -902,7 +902,7 @@ def test_a_killed_leader_is_succeeded_by_another_worker(nginx, simulator):
 # Exhausted resources.
 
 
-def test_a_connection_to_the_api_that_died_while_idle_is_made_anew(nginx, simulator):
+def test_an_idle_api_connection_that_died_is_replaced(nginx, simulator):
     jobs = [f"job-{n}" for n in range(4)]
     simulator.instance("instances/docs", [{"id": job} for job in jobs])
     server = start(nginx, simulator, "retries 0;")
@@ -915,7 +915,7 @@ def test_a_connection_to_the_api_that_died_while_idle_is_made_anew(nginx, simula
     assert gateway.reported(server) == []
 
 
-def test_a_request_whose_body_comes_later_than_its_answer(nginx, simulator):
+def test_a_request_body_that_arrives_after_the_response(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a"}, {"id": "b"}])
     server = start(nginx, simulator)
     with server.connect() as connection:
@@ -928,7 +928,7 @@ def test_a_request_whose_body_comes_later_than_its_answer(nginx, simulator):
         assert connection.read_response().json()["result"]["id"] == "b"
 
 
-def test_out_of_connections_some_look_ups_fail_and_none_for_long(nginx, simulator):
+def test_without_free_connections_some_lookups_fail_but_none_hangs(nginx, simulator):
     jobs = [f"job-{n}" for n in range(12)]
     simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in jobs])
     simulator.fault("/jobs/", times=len(jobs), delay=1)
@@ -952,7 +952,7 @@ def test_out_of_connections_some_look_ups_fail_and_none_for_long(nginx, simulato
     assert [server.get(job_target(job)).status for job in jobs] == [200] * len(jobs)
 
 
-def test_a_small_zone_drops_what_was_not_used_for_the_longest_time(nginx, simulator):
+def test_a_small_zone_evicts_the_least_recently_used_entry(nginx, simulator):
     simulator.freeze()
     jobs = [f"job-{n}" for n in range(300)]
     simulator.instance("instances/docs", [{"id": job, "state": "failed", "description": job * (n % 70)}
@@ -975,7 +975,7 @@ def test_a_small_zone_drops_what_was_not_used_for_the_longest_time(nginx, simula
     assert any("[warn]" in line and "make the zone larger" in line for line in server.error_log().splitlines())
 
 
-def test_thousands_of_fetches_leave_nothing_behind(nginx, simulator):
+def test_thousands_of_fetches_leak_nothing(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     simulator.fault("/jobs/broken$", status=404, body="<html>")
     server = start(nginx, simulator, http="aisearch_valid ended 0; aisearch_valid not_found 0; aisearch_valid error 0;",
@@ -1001,7 +1001,7 @@ def test_thousands_of_fetches_leave_nothing_behind(nginx, simulator):
 # TLS and HTTP/2.
 
 
-def test_many_look_ups_on_one_http_2_connection_over_tls(edge, nginx, simulator, certificates):
+def test_many_lookups_on_one_http_2_connection_over_tls(edge, nginx, simulator, certificates):
     jobs = [f"job-{n}" for n in range(30)]
     simulator.instance("instances/docs", [{"id": job} for job in jobs])
     server = nginx(http=account(simulator, f"trusted_certificate {certificates.ca_file};", api_url=edge.url()),

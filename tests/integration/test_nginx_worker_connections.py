@@ -1,4 +1,4 @@
-"""What the module keeps of worker_connections, beside those to the API: the number in the documentation."""
+"""The number of worker_connections that the module occupies in addition to those to the API, as documented."""
 
 import contextlib
 import fcntl
@@ -12,11 +12,14 @@ import pytest
 from gateway import account
 from harness import ROOT, net
 
-CONNECTIONS = 40  # of the worker
+CONNECTIONS = 40  # worker_connections
 
 
 def room(nginx, **parts) -> int:
-    """How many clients a worker takes that have sent a byte and no more, so that none of them makes way for another."""
+    """
+    The number of clients that a worker accepts. Each has sent one byte, so that nginx does not close it for another
+    one.
+    """
     server = nginx(connections=CONNECTIONS, **parts)
     server.allow_log("worker_connections are not enough")
     with contextlib.ExitStack() as stack:
@@ -27,7 +30,9 @@ def room(nginx, **parts) -> int:
 
 
 def is_taken(client: net.Connection) -> bool:
-    """Waits until the worker has read the byte (of a Unix socket, the kernel tells), or has closed the connection."""
+    """
+    Waits until the worker has read the byte (for a Unix socket, the kernel shows this) or has closed the connection.
+    """
     try:
         client.send(b"G")
         net.wait_until(lambda: unread(client) == 0, what="the worker to read")
@@ -41,7 +46,7 @@ def unread(client: net.Connection) -> int:
 
 
 def accounts(simulator, certificates, *bundles: str | None) -> str:
-    """One for each of these; None trusts the system's certificates."""
+    """An account for each of these; None trusts the system's certificates."""
     lines = [[] if bundle is None else [f"trusted_certificate {certificates.certificate(bundle)};"] for bundle in bundles]
     return "".join(account(simulator, *line, name=f"docs-{n}") for n, line in enumerate(lines))
 
