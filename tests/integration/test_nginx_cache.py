@@ -119,10 +119,10 @@ def test_a_stuck_leader_loses_its_lease(nginx, simulator):
     assert simulator.count() == 2
 
 
-@pytest.mark.parametrize("late", ["an answer", "a failure"])
+@pytest.mark.parametrize("late", ["a response", "a failure"])
 def test_a_late_leader_does_not_replace_a_newer_entry(nginx, simulator, late):
     simulator.job("instances/docs", "a", state="running")
-    simulator.fault("/jobs/a$", times=1, delay=0.3 if late == "an answer" else 60)
+    simulator.fault("/jobs/a$", times=1, delay=0.3 if late == "a response" else 60)
     server = start(nginx, simulator, "timeout 2s; retries 0;", workers=2)
     with gateway.connections(server) as workers:
         (stuck, first), (_, second) = workers.items()

@@ -13,7 +13,7 @@ from harness.nginx import DEBIAN_MODULES
 
 LUA = ("ndk_http_module.so", "ngx_http_lua_module.so")
 
-needs_lua = pytest.mark.skipif(not all((DEBIAN_MODULES / name).exists() for name in LUA), reason="the Lua module is not installed")
+needs_lua = pytest.mark.skipif(not all((DEBIAN_MODULES / name).exists() for name in LUA), reason="no Lua module")
 
 
 def target(job: str = "a") -> str:

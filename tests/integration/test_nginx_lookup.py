@@ -608,12 +608,12 @@ FAILURES = {
     "502 with HTML": (faulty(502, content_type="text/html"), 502, "server", 3),
     "520 with HTML": (faulty(520), 502, "server", 3),
     "530 with HTML": (faulty(530), 502, "server", 3),
-    "503 and when to come back": (faulty(503, HTML, ["Retry-After", "7"]), 502, "server", 1),
+    "503 with Retry-After": (faulty(503, HTML, ["Retry-After", "7"]), 502, "server", 1),
     "301": (faulty(301, "", ["Location", "http://127.0.0.1:1/"]), 502, "server", 1),
     "302 to itself": (faulty(302, "", ["Location", "/client/v4/x"]), 502, "server", 1),
     "204": (faulty(204, ""), 502, "server", 1),
     "200 with HTML": (faulty(200), 502, "body", 1),
-    "200 with nothing": (faulty(200, ""), 502, "body", 1),
+    "200 without a body": (faulty(200, ""), 502, "body", 1),
     "200 with another job": (faulty(200, stall.a_job("another")), 502, "body", 1),
     "200 with a list": (faulty(200, '{"success":true,"result":[]}'), 502, "body", 1),
     "200 without success": (faulty(200, envelope(7021)), 502, "body", 1),
@@ -623,12 +623,12 @@ FAILURES = {
     "404 with HTML": (faulty(404), 502, "body", 1),
     "404 with success": (faulty(404, stall.a_job()), 502, "body", 1),
     "larger than 1 MiB": (faulty(200, stall.a_job() + " " * (1 << 20)), 502, "body", 1),
-    "closed before an answer": ({"script": stall.close_at_once()}, 502, "connect", 3),
-    "reset before an answer": ({"script": stall.reset_before_headers()}, 502, "connect", 3),
+    "closed before a response": ({"script": stall.close_at_once()}, 502, "connect", 3),
+    "reset before a response": ({"script": stall.reset_before_headers()}, 502, "connect", 3),
     "cut short": ({"script": stall.truncated()}, 502, "body", 1),
     "reset in the body": ({"script": stall.reset_in_body()}, 502, "body", 1),
     "bad chunks": ({"script": stall.bad_chunks()}, 502, "body", 1),
-    "no HTTP": ({"script": stall.not_http()}, 502, "server", 1),
+    "not HTTP": ({"script": stall.not_http()}, 502, "server", 1),
 }
 
 
@@ -797,7 +797,7 @@ def test_writes_are_405_and_keep_the_connection(nginx, simulator):
         expecting = connection.request(job_target(), [("Expect", "100-continue"), ("Content-Length", "5")], "POST")
         assert expecting.status == 405
     with server.connect() as connection:
-        assert connection.request(job_target(), method="GET", body=b"a body that means nothing").status == 200
+        assert connection.request(job_target(), method="GET", body=b"a body without meaning").status == 200
         assert connection.request(job_target()).status == 200
     assert [request.method for request in simulator.requests()] == ["GET"]
     assert not any(request.has_body for request in simulator.requests())

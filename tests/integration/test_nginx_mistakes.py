@@ -168,7 +168,7 @@ MISTAKES = {
     "verify no": in_account("verify no; #!", 'it must be "on" or "off"'),
 
     # durations and numbers
-    "no unit that there is": in_account("timeout 5sec; #!", 'invalid time "5sec" in "timeout" directive, .*such as "5s"'),
+    "an unknown unit": in_account("timeout 5sec; #!", 'invalid time "5sec" in "timeout" directive, .*such as "5s"'),
     "a timeout of 0": in_account("timeout 0; #!", 'invalid time "0" in "timeout" directive, .*greater than 0'),
     "a timeout in ms": warned("timeout 15000; #!", 'is more than an hour, since a number without a unit is in seconds; write "ms"'),
     "connect_timeout beyond timeout": warned("connect_timeout 20s;", 'longer than "timeout", .*; make it shorter'),
@@ -194,8 +194,8 @@ MISTAKES = {
     "an account with a space": in_http("aisearch_account 'my docs' { #!\n}", 'invalid aisearch_account "my docs", a name is of letters'),
     "an account in a server": in_server(account(name="more").replace("{", "{ #!", 1), CONTEXT.format("aisearch_account")),
     "an account without a block": in_http("aisearch_account more; #!", r'has no opening "\{"'),
-    "an account of another name": in_location("aisearch_pass dosc; #!", r'unknown aisearch_account "dosc", did you mean "docs"\?', "emerg"),
-    "an account that is none": in_location("aisearch_pass handbook; #!", 'unknown aisearch_account "handbook", define it by an', "emerg"),
+    "a misspelled account": in_location("aisearch_pass dosc; #!", r'unknown aisearch_account "dosc", did you mean "docs"\?', "emerg"),
+    "an undefined account": in_location("aisearch_pass handbook; #!", 'unknown aisearch_account "handbook", define it by an', "emerg"),
     "a URL for an account": in_location("aisearch_pass http://docs; #!", 'invalid aisearch_account "http://docs" .*, write the name of', "emerg"),
     "a resource without a space": in_location("aisearch_pass docs/instances/a; #!", "invalid aisearch_account .* the resource behind a space", "emerg"),
     "a variable for an account": in_location("aisearch_pass $name; #!", r'invalid aisearch_account "\$name" .*, without variables', "emerg"),
@@ -207,7 +207,7 @@ MISTAKES = {
     "a zone in MB": in_http("aisearch_shared_zone zone=cache:8MB; #!", 'invalid zone size ".*", write a number of bytes such as "8m"'),
     "a zone twice": in_http("aisearch_shared_zone zone=a:8m;\naisearch_shared_zone zone=b:8m; #!", "is duplicate"),
     "a zone in a server": in_server("aisearch_shared_zone zone=a:8m; #!", CONTEXT.format("aisearch_shared_zone")),
-    "a zone of another": in_http("limit_conn_zone $uri zone=taken:1m;\naisearch_shared_zone zone=taken:1m; #!", "already declared for a different use"),
+    "a zone of another module": in_http("limit_conn_zone $uri zone=taken:1m;\naisearch_shared_zone zone=taken:1m; #!", "already declared for a different use"),
 
     # resources
     "a leading slash": resource("/instances/docs/jobs", f"it must not begin with a slash; {WRITE}, or leave it out"),
@@ -271,7 +271,7 @@ MISTAKES = {
     "intercept_errors 1": in_http("aisearch_intercept_errors 1; #!", 'it must be "on" or "off"'),
     **{f"bypass {value}": in_http(f"aisearch_cache_bypass {value}; #!", "bypasses the cache always, write a variable that is", "warn")
        for value in ("on", "off", "1")},
-    "bypass of nothing": in_http("aisearch_cache_bypass; #!", "invalid number of arguments"),
+    "bypass without a condition": in_http("aisearch_cache_bypass; #!", "invalid number of arguments"),
 }
 
 

@@ -262,7 +262,7 @@ def test_a_proxy_receives_only_the_host_and_port(simulator, edge, nginx, certifi
     b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n",
     b"220 mail.example ESMTP\r\n",
     b"",
-], ids=["403", "407", "301", "no HTTP", "nothing"])
+], ids=["403", "407", "301", "not HTTP", "nothing"])
 def test_a_failing_proxy_receives_nothing_else(simulator, edge, nginx, certificates, answer):
     """The API receives nothing, either: nginx does not bypass the proxy."""
     with Proxy(answer) as proxy:
