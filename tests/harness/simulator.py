@@ -245,7 +245,7 @@ class Simulator:
         self.control("POST", "/limit_headers", {"headers": headers})
 
     def refusal(self, form: str = "401") -> None:
-        """Sets how an unknown credential is refused; a credential of another account is always refused with 403."""
+        """Sets how an unknown credential is rejected; a credential of another account always gets a 403."""
         self.control("POST", "/refusal", {"form": form})
 
     def refuse(self, form: str, path: str = "", **order) -> int:

@@ -37,4 +37,4 @@ def test_an_older_response_is_detected():
     judge.job(job, told(job, None), now)  # the request was sent before the newer response arrived
     assert judge.violations == []
     judge.job(job, told(job, None), time.time())
-    assert len(judge.violations) == 1 and "('job', 'instances/docs j1') was told to be" in judge.violations[0]
+    assert len(judge.violations) == 1 and "('job', 'instances/docs j1') was reported as" in judge.violations[0]

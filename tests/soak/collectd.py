@@ -60,7 +60,7 @@ class World:
             simulator.instance(f"instances/{name}")
 
     def step(self) -> None:
-        """A job starts or ends; or one does both between two lookups."""
+        """Starts or ends a job, or does both between two lookups."""
         name = self._rng.choice(self._names)
         if name not in self._running:
             self._jobs += 1
@@ -90,7 +90,7 @@ def pending(daemon: Collectd) -> list[str]:
 
 
 def run(tmp: pathlib.Path, seconds: float, seed: int, kills: bool, pause: tuple[float, float]) -> list[str]:
-    """Returns what was wrong."""
+    """Returns the violations."""
     rng = random.Random(seed)
     with Simulator(tmp) as simulator:
         world = World(simulator, rng)
@@ -107,7 +107,7 @@ def run(tmp: pathlib.Path, seconds: float, seed: int, kills: bool, pause: tuple[
         net.wait_until(lambda: not pending(daemon), 60, "the last notifications", every=0.2)
         daemon.wait_reads(3)
         daemon.stop()
-        print(f"{sum(world.ended.values())} jobs have ended, {len(world.failed)} have failed; {stops} stops", flush=True)
+        print(f"{sum(world.ended.values())} jobs ended, {len(world.failed)} failed; {stops} stops", flush=True)
         return _judge(daemon, world, again)
 
 
@@ -150,17 +150,17 @@ def _judge(daemon: Collectd, world: World, again: collections.Counter[str]) -> l
     told = collections.Counter(re.search(r"Job (job\d+) ", notification.message)[1]
                                for notification in daemon.notifications() if notification.severity == "FAILURE"
                                and notification.identity.endswith("/failed"))
-    wrong += [f"{job} was told {told[job]} times, and {again[job]} times it may have been told again"
+    wrong += [f"{job} was reported {told[job]} times, of which {again[job]} may be repetitions"
               for job in world.failed if not 1 <= told[job] <= 1 + again[job]]
-    wrong += [f"{job} was told, and has not failed" for job in told if job not in world.failed]
+    wrong += [f"{job} was reported, but has not failed" for job in told if job not in world.failed]
     return wrong
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="soak.collectd", description=__doc__)
-    parser.add_argument("--time", type=float, default=300, help="seconds, of each run")
-    parser.add_argument("--seed", type=int, help="of an earlier run")
-    parser.add_argument("--seeds", type=int, default=3, help="how many there are, where none is given")
+    parser.add_argument("--time", type=float, default=300, help="duration of each run in seconds")
+    parser.add_argument("--seed", type=int, help="the seed of an earlier run")
+    parser.add_argument("--seeds", type=int, default=3, help="the number of random seeds if none is given")
     arguments = parser.parse_args()
     chosen = arguments.seed is not None
     seeds = [arguments.seed] if chosen else [random.randrange(1 << 32) for _ in range(arguments.seeds)]
@@ -172,7 +172,7 @@ def main() -> int:
             with temp_dir() as tmp:
                 wrong = run(tmp, arguments.time, seed, kills, pause)
             print(*wrong, sep="\n", end="\n" if wrong else "")
-            print(f"soak: {len(wrong)} violations{f'; again with: make soak SEED={seed}' if wrong else ''}", flush=True)
+            print(f"soak: {len(wrong)} violations{f'; to repeat: make soak SEED={seed}' if wrong else ''}", flush=True)
             violations += len(wrong)
     return 1 if violations else 0
 

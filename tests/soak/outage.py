@@ -98,7 +98,7 @@ def run(tmp: pathlib.Path, simulator: Simulator, seconds: float) -> None:
         collectd.stop()
         collectd.start()
         told = watch(prometheus.firing, standing, pace, began, until=LASTS) | told
-        print(f"outage: of {LASTS / MINUTE:.0f} minutes, told after", ", ".join(
+        print(f"outage: of {LASTS / MINUTE:.0f} minutes, reported after", ", ".join(
             f"{after / MINUTE:.1f} ({alert})" for (alert, _), after in told.items()), flush=True)
         assert told[UNREACHABLE] < 5 * MINUTE
         assert prometheus.firing() == {*standing, UNREACHABLE, NOT_READ}
@@ -132,8 +132,8 @@ def watch(firing, standing: Alerts, pace: Pace, began: float, until: float) -> d
     first: dict[tuple[str, str], float] = {}
     while (passed := (time.monotonic() - began) * pace.factor) < until:
         now = firing()
-        assert now >= standing, f"after {passed:.0f} s there is no more {standing - now}"
-        assert now <= {*standing, UNREACHABLE, NOT_READ}, f"after {passed:.0f} s there is {now - standing}"
+        assert now >= standing, f"{standing - now} disappeared after {passed:.0f} s"
+        assert now <= {*standing, UNREACHABLE, NOT_READ}, f"{now - standing} appeared after {passed:.0f} s"
         for alert in now - standing:
             first.setdefault(alert, passed)
         time.sleep(pace.seconds(6))
@@ -142,16 +142,16 @@ def watch(firing, standing: Alerts, pace: Pace, began: float, until: float) -> d
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="soak.outage", description=__doc__)
-    parser.add_argument("--time", type=float, default=LASTS, help="how long the outage lasts, in seconds")
+    parser.add_argument("--time", type=float, default=LASTS, help="duration of the outage in seconds")
     arguments = parser.parse_args()
     print(f"soak: an outage, {arguments.time:g} s", flush=True)
     try:
         with temp_dir() as tmp, Simulator(tmp) as simulator:
             run(tmp, simulator, arguments.time)
     except AssertionError as error:
-        print(f"soak: the outage: {error or repr(error)}")
+        print(f"soak: outage: {error or repr(error)}")
         return 1
-    print("soak: what stood has stood, and the outage was told")
+    print("soak: earlier alerts remained, and the outage was reported")
     return 0
 
 
