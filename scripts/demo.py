@@ -268,7 +268,7 @@ def show_values(values: dict[str, float], meanings: dict[str, str]) -> None:
 
 def tour_end(nginx: Nginx, collectd: Collectd) -> None:
     url = f"{nginx.url}/jobs/my-ai-search/{JOB}"
-    step("The job ends. A client polls it every second and never waits: nginx calls the API in between.")
+    step("The job runs to its end. A client asks each second and never waits: nginx asks the API in between.")
     show("$ while sleep 1; do curl -si $url/jobs/my-ai-search/$job; done")
 
     deadline = time.monotonic() + 60
