@@ -39,11 +39,11 @@ class Hostile:
         self._process = process.start([sys.executable, "-m", "harness.hostile", json.dumps(self._order)], env=env,
                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         readable, _, _ = select.select([self._process.stdout], [], [], 20)
-        assert readable and self._process.stdout.readline() == b"at work\n", "the hostile client did not begin"
+        assert readable and self._process.stdout.readline() == b"at work\n", "the hostile client did not start"
         return self
 
     def __exit__(self, *_exc) -> None:
-        assert self._process.poll() is None, "the hostile client gave up"
+        assert self._process.poll() is None, "the hostile client failed"
         process.stop(self._process)
         self._process.stdout.close()
 

@@ -108,7 +108,7 @@ class Simulator:
             return
         child, self._process = self._process, None
         try:
-            assert process.stop(child) == 0, "the simulator did not leave in peace"
+            assert process.stop(child) == 0, "the simulator did not exit cleanly"
         finally:
             child.stdin.close()
             child.stdout.close()

@@ -150,7 +150,7 @@ def test_retries_are_calls(nginx, simulator):
     assert simulator.count() == 10
 
 
-def test_what_libcurl_repeats_counts_as_calls(nginx, simulator):
+def test_requests_repeated_by_libcurl_count_as_calls(nginx, simulator):
     """libcurl itself repeats a GET on a connection that turns out to be dead."""
     jobs = make_jobs(simulator, 20)
     simulator.fault("/jobs/", reused=True, script=stall.reset_before_headers())
@@ -262,7 +262,7 @@ def test_another_token_of_the_same_account_goes_on_with_its_budget(nginx, simula
     assert ask(server, jobs[3:7]) == [200] * 2 + [503] * 2
 
 
-def test_a_call_that_is_under_way_during_a_reload_is_counted_once(nginx, simulator):
+def test_a_call_in_progress_during_a_reload_is_counted_once(nginx, simulator):
     jobs = make_jobs(simulator, 4)
     server = start(nginx, simulator, "budget 3 1h;")
     simulator.fault("/job-0$", delay=1.5)

@@ -131,7 +131,7 @@ def test_a_stream_that_is_not_read_is_dropped(nginx, simulator):
 
 
 def test_a_stream_that_begins_on_a_full_connection(nginx, simulator, tmp):
-    """Its header has to wait until the client has read what was sent on another stream."""
+    """Its header waits until the client has read what was sent on another stream."""
     size = 1 << 23
     (tmp / "large").write_bytes(b"x" * size)
     server = start(nginx, simulator, http=f"root {tmp};")
