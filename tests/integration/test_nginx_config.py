@@ -503,7 +503,7 @@ def test_every_directive_in_valid_configurations(tmp, files):
 
 
 def resource_test(tmp, files, match: str, resource: str) -> str:
-    """Returns what nginx -t prints about a resource in such a location, except that the test is successful."""
+    """Returns the messages of nginx -t about a resource in such a location."""
     server = location(f"aisearch_pass docs {resource};", match=match)
     result = config_test(Config(http=account().replace("@FILES@", str(files)), server=server), tmp)
     assert result.ok, result.output

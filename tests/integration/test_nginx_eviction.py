@@ -146,7 +146,8 @@ def test_repeatedly_requested_ended_jobs_outlive_a_scan(nginx, simulator):
 
 def test_repeatedly_requested_expired_jobs_outlive_a_scan(nginx, simulator):
     """
-    So do jobs that are requested twice within the scan: a client that requests each job twice counts as two scans.
+    Jobs that are requested twice within the scan do not outlive it: a client that requests each job twice is like two
+    scans.
     """
     loved, twice, scanned = names(50, "loved"), names(50, "twice"), names(1500, "scanned")
     make(simulator, loved + twice, "running")

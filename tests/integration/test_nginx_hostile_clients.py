@@ -25,7 +25,6 @@ FRESH = 1  # seconds for which the response about one of these jobs is fresh
 
 # Each attack with the budget, and the number of jobs that each honest client requests in turn: a small budget for
 # attacks on the API's calls, and many jobs for attacks on the cache.
-# calls, a small budget; for one that is after the cache, many jobs.
 WAYS = dict.fromkeys(["waits", "half_closes", "abandons", "reads_nothing", "sends_slowly", "sends_large_headers",
                       "sends_bodies", "pipelines", "is_refused", "h2_resets", "h2_asks"], ("900 300s", 1))
 WAYS |= {"scans_jobs": ("200 10s", 1), "bypasses": ("200 10s", 1), "scans_lists": ("100000 1s", 24)}

@@ -177,7 +177,7 @@ def test_reload_with_a_change(simulator, nginx, change, status):
 
 
 def test_reload_after_the_module_was_replaced(tmp, simulator, nginx):
-    """nginx continues with the old module, as if nothing had changed."""
+    """nginx continues with the old module, which would go unnoticed without the message."""
     module, new = tmp / "module.so", tmp / "new.so"
     shutil.copy(MODULE, module)
     shutil.copy(MODULE, new)

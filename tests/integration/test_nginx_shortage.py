@@ -118,7 +118,6 @@ def place(tmp, nginx, simulator, library, module):
     def start(kind: Kind, workers: int = 1) -> Place:
         # If libcurl has no memory in the middle of a header, it reports the same error as for a header that is too
         # long. This counts as a failure of the API, which would be cached for the next two seconds.
-        # blamed for that, and would be for the next two seconds.
         valid = "aisearch_valid error 0;" if kind is Kind.ANYBODY else ""
         server = nginx(aisearch=False, modules=(module,), preload=[library.preload], env=shortage.env,
                        workers=workers, http=account(simulator, "budget 1000000 1s;", "retries 0;"),
