@@ -247,11 +247,11 @@ def tour_collectd(collectd: Collectd, plugin: str) -> None:
     expect("the state of another running job", direct["direct-tickets@support/gauge-state"], 1)
     expect("whether a job is stalled", direct["direct-tickets@support/gauge-stalled"], 1)
     show_values(docs, {
-        "docs-my-ai-search/gauge-state": "queued behind the running job",
+        "docs-my-ai-search/gauge-state": "queued, behind the one that runs",
         "docs-my-ai-search/operations-succeeded": "jobs",
         "docs-my-ai-search/operations-failed": "jobs",
         "docs-my-ai-search/duration-since_success": "seconds",
-        "docs-my-ai-search/duration-since_read": "seconds: the age of this data",
+        "docs-my-ai-search/duration-since_read": "seconds: how old this is",
         "docs-handbook/gauge-state": "running",
         "docs-handbook/duration-job": "seconds",
         "docs/http_requests": "requests to nginx",
