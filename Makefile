@@ -294,7 +294,7 @@ soak:
 	@$(TEST_ENV) PYTHONPATH=tests $(PYTHON) -m soak.collectd --time $(CHAOS_TIME) $(SEED:%=--seed %)
 	@$(TEST_ENV) PYTHONPATH=tests $(PYTHON) -m soak.outage --time $(OUTAGE_TIME)
 
-# clang-tidy and cppcheck, without any findings.
+# clang-tidy and cppcheck must not report anything.
 .PHONY: analyse
 analyse: $(NGINX_TREE)/objs/Makefile
 	scripts/install-deps gates

@@ -187,7 +187,7 @@ def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
     expect("X-Aisearch-State", answer.header("X-Aisearch-State"), "running")
     expect("X-Aisearch-Cache", answer.header("X-Aisearch-Cache"), "MISS")
 
-    step("The same job by the API's own path, as the official SDKs ask for it. It comes from the cache.")
+    step("The same job under the API's own path, which the official SDKs use. It comes from the cache.")
     show(f"$ api={variables['api']}")
     answer = show_curl("$api/instances/my-ai-search/jobs/$job", variables, "-H", "Authorization: Bearer anything")
     expect("the status", answer.status, 200)
@@ -202,7 +202,7 @@ def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
     expect("the status", answer.status, 200)
     expect("success", answer.json()["success"], True)
 
-    step("What is refused: a job that does not exist, a write, an instance that is not in nginx's list.")
+    step("Errors: a job that does not exist, a write, and an instance that nginx does not allow.")
     answer = show_curl("$url/jobs/my-ai-search/no-such-job", variables)
     expect("the status", answer.status, 404)
     expect("the error", answer.json()["errors"][0]["message"], "job_not_found")
@@ -213,7 +213,7 @@ def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
     answer = show_curl("$url/jobs/payroll/$job", variables)
     expect("the status", answer.status, 403)
 
-    step("What the API saw of all this, each time with nginx's token, and what nginx counted.")
+    step("The requests that the API received, each with nginx's token, and nginx's own count.")
     seen = simulator.requests()
     for request in seen:
         expect("the credential of a request", request.header("Authorization"), f"Bearer {simulator.token}")
@@ -226,7 +226,7 @@ def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
 
 
 def tour_collectd(collectd: Collectd, plugin: str) -> None:
-    step("collectd asks through nginx (docs), without a credential of its own, or the API itself (direct).")
+    step("collectd sends lookups to nginx (docs), without a credential, or to the API itself (direct).")
     show(f"<Plugin aisearch>\n{textwrap.indent(plugin, '  ')}</Plugin>")
 
     step("What it reports, among other values: gauge-state is that of the newest job.")
@@ -373,7 +373,7 @@ def run(once: bool) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--once", action="store_true", help="end after the tour")
+    parser.add_argument("--once", action="store_true", help="exit after the tour")
     arguments = parser.parse_args()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

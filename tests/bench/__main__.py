@@ -58,13 +58,13 @@ class Bench:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench", description="Measures the module beside what else one would use.")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="less of each: to see that it works")
+    parser = argparse.ArgumentParser(prog="bench", description="Measures the module and its alternatives.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"one of {', '.join(ROWS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, to check that the benchmark works")
     parser.add_argument("--output", type=pathlib.Path, default=BUILD / "bench" / "results.json", help="%(default)s")
     parser.add_argument("--update", type=pathlib.Path, metavar="FILE",
-                        help="put the table, and where it was measured, between the marks in this file (Markdown)")
-    parser.add_argument("--profile", action="store_true", help="show where the instructions of a hit go")
+                        help="write the table, and the machine's data, between the marks in this Markdown file")
+    parser.add_argument("--profile", action="store_true", help="show the instructions of a hit by function")
     arguments = parser.parse_args()
     if unknown := set(arguments.rows) - set(ROWS):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
@@ -84,7 +84,7 @@ def main() -> int:
     if missing := tools.missing(set().union(*(ROWS[name][1] for name in rows))):
         sys.exit(f"bench: there is no {', '.join(missing)}")
     if report.LUA not in contenders.available():
-        print("bench: without lua, for libnginx-mod-http-lua is not installed", file=sys.stderr)
+        print("bench: without lua, since libnginx-mod-http-lua is not installed", file=sys.stderr)
 
     machine = report.machine()
     lines: list[report.Line] = []

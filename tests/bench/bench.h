@@ -1,4 +1,4 @@
-/* What the programs of the bench have in common. */
+/* Common code of the benchmark programs. */
 #ifndef AIS_BENCH_H
 #define AIS_BENCH_H
 
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* Ends the program with a system call's error. */
+/* Reports a system call's error and exits. */
 static inline void die(const char *what)
 {
     perror(what);

@@ -14,7 +14,7 @@ CALLS, INTERVAL = 100, 10
 
 
 def budget(bench) -> list[Line]:
-    """Far more distinct cold lookups than the budget allows, with two workers."""
+    """Many more distinct cold lookups than the budget allows, with two workers."""
     seconds = bench.scale(60, 25)
     lookups = int(10_000 * seconds / 60)
     with Upstream() as upstream:

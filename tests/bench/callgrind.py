@@ -72,7 +72,7 @@ class Valgrind:
 
     def _gone(self) -> bool:
         """
-        A single process only checks for signals between two events: if one arrived just before it slept, another is
+        A single process only checks for signals between two events: if one arrives just before it sleeps, another is
         needed.
         """
         if self._process.poll() is None:

@@ -50,8 +50,8 @@ enum phase {
 struct connection {
     int fd; /* -1: none */
     enum phase phase;
-    bool used;      /* it has carried a response */
-    bool refusable; /* no byte of a response has arrived */
+    bool used;      /* the connection has carried a response */
+    bool refusable; /* no byte of the response has arrived */
     double due;
     double deadline;
     size_t len; /* of the part of the head that has arrived */

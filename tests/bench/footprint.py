@@ -65,7 +65,7 @@ def _transports(bench) -> Line:
 
 
 def _connect(stack: contextlib.ExitStack, transport: str, port: int, streams: int, count: int) -> None:
-    """Opens that many at each connection, and waits until all have received the current state."""
+    """Opens that many streams on each connection, and waits until all have received the current state."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2" if "HTTP/2" in transport else "http/1.1"])

@@ -72,7 +72,7 @@ def throughput(bench) -> list[Line]:
                 load = wrk(bench.tmp, server.ports["SPREAD"], TARGET, jobs, 64, seconds, _wrk_cpus())
                 spent.setdefault(name, []).append((sum(map(net.cpu_seconds, server.workers())) - before) / load.answers)
                 rates.setdefault(name, []).append(load.rate)
-        assert upstream.count() == fetched, "those were no hits"
+        assert upstream.count() == fetched, "some responses were not hits"
     best = {name: max(found) for name, found in rates.items()}
     cpu = {name: min(found) * 1e6 for name, found in spent.items()}
     return [

@@ -79,7 +79,7 @@ def _endure(bench, name: str, illness: Illness, certificates: Certificates, seco
 
 
 def _warm(port: int) -> bool:
-    """Slowly, because of the budget."""
+    """Fills the cache slowly, because of the budget."""
     return client(port, TARGET, "-n", CACHED, "-r", 30, "-c", 20, "-j", CACHED, "-o").failed == 0
 
 

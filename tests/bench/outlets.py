@@ -28,7 +28,7 @@ SERIES, LEFT = 10, 5
 INTERVAL = 10
 TIMEOUTS = {1000: 2, 3000: 10}
 
-# With the documented settings, in seconds.
+# With the documented settings; times are in seconds.
 SETTLED = 20
 
 
@@ -37,7 +37,7 @@ class Found:
     settled: float  # seconds until all values are passed on in the interval in which they are reported
     first: float  # CPU time until then
     another: float  # CPU time of a later interval
-    memory: float  # MiB
+    memory: float  # memory in MiB
     missing: int  # values that collectd considered missing
 
 
@@ -106,13 +106,16 @@ def series(instances: int, interval: float = INTERVAL) -> str:
 
 
 def chain() -> str:
-    """The filter chain in docs/collectd.md that leaves five series."""
+    """The documented filter chain that leaves five series."""
     return re.search(r"```\n(LoadPlugin match_regex\n.*?)```", (ROOT / "docs/collectd.md").read_text(), re.DOTALL)[1]
 
 
 @contextlib.contextmanager
 def outlet(name: str) -> Iterator[tuple]:
-    """Its configuration, and a function that returns whether it has received the values of that many instances."""
+    """
+    Returns the outlet's configuration, and a function that checks whether it has received the values of that many
+    instances.
+    """
     if name in (PROMETHEUS, FIVE):
         port = net.free_port()
         each = LEFT if name == FIVE else SERIES

@@ -14,8 +14,8 @@ AISEARCH, RETURN, PROXY, LUA = CONTENDERS = ("aisearch", "return 200", "proxy_ca
 @dataclasses.dataclass
 class Line:
     """
-    One measured quantity, for one or more contenders. compared describes what is compared with the bar; met is None if
-    there is no bar, or if a quick run cannot judge it.
+    One measured quantity, for one or more contenders. compared describes the value that is compared with the bar; met
+    is None if there is no bar, or if a quick run cannot judge it.
     """
 
     row: str

@@ -145,7 +145,7 @@ class Client:
 
     def outcome(self) -> Outcome:
         text = self._process.stdout.read()
-        assert self._process.wait() == 0 and text, "the client failed; its message is on standard error"
+        assert self._process.wait() == 0 and text, "the client failed; see its message on standard error"
         return Outcome(**json.loads(text))
 
 
@@ -177,7 +177,7 @@ class Watchers:
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __enter__(self) -> "Watchers":
-        assert self._answer() == b"ready", "the watchers did not get what is known; their message is on standard error"
+        assert self._answer() == b"ready", "the watchers failed; see their message on standard error"
         return self
 
     def __exit__(self, *_exc) -> None:
@@ -202,7 +202,7 @@ class Watchers:
         return Told(**json.loads(self._order("count")))
 
     def told(self, timeout: float = 10) -> Told:
-        """The same, once every watcher has received something."""
+        """Returns the same counts once every watcher has received something."""
         told = Told(**json.loads(self._order(f"told {timeout}")))
         assert told.told == self.count and told.failed == 0, told
         return told

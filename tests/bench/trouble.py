@@ -19,7 +19,7 @@ RELOADS = 100
 
 
 def down(bench) -> list[Line]:
-    """Half of the jobs have ended, half are running and become stale. The API recovers before the end."""
+    """Half of the jobs have ended; the other half are running and become stale. The API recovers before the end."""
     seconds, jobs = bench.scale(60, 8), 500
     makers = {AISEARCH: contenders.aisearch, PROXY: contenders.proxy_cache}
     failed, stale = {}, {}
@@ -139,7 +139,7 @@ def reloads(bench) -> list[Line]:
     return [
         Line("reloads", f"{what}: failed, new connections", "", failed, f"{failed[AISEARCH]}", "= 0",
              failed[AISEARCH] == 0),
-        # nginx closes idle connections, and sometimes a request is just being sent: this is random, for both alike.
+        # nginx closes idle connections, sometimes while a request is being sent; this is random, and the same for both.
         Line("reloads", f"{what}: failed, kept connections", "", lost, f"{lost[AISEARCH]}",
              f"<= {RETURN}, but for chance", lost[AISEARCH] <= lost[RETURN] + 3 * (lost[RETURN] + 1) ** 0.5),
         Line("reloads", f"{what}: hits", "%", {AISEARCH: hits}, f"{hits:.1f} %", ">= 99", hits >= 99),

@@ -89,8 +89,8 @@ _NCHAN = """
 
 def _nchan(workers: int) -> Config:
     """
-    It keeps one message, which a subscriber gets at once, like the current state in our module. Other clients request
-    return 200.
+    It keeps one message, which a subscriber gets at once, like the current state in our module. Other clients request a
+    "return 200" location.
     """
     config = Config(aisearch=False, modules=("ngx_nchan_module.so",), server=f"""
         access_log off;
@@ -114,7 +114,7 @@ def _publish(nginx: Nginx) -> None:
 
 @contextlib.contextmanager
 def serving(bench, kind: str, workers: int = 2) -> Iterator[Server]:
-    """A separate nginx for each."""
+    """A separate nginx for each contender."""
     with contextlib.ExitStack() as stack:
         if kind == NCHAN:
             nginx = stack.enter_context(Nginx(bench.tmp, _nchan(workers)))

@@ -174,7 +174,7 @@ static void connect_next(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t) port)};
     struct watcher *w = &watchers[nconnected++];
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = w}; /* to poll each one less often */
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = w}; /* so that each one is polled less often */
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     int one = 1;
 

@@ -19,8 +19,8 @@ class Phase:
     """The measurements of one contender in some rounds."""
 
     news: list[News] = dataclasses.field(default_factory=list)
-    hits: list[float] = dataclasses.field(default_factory=list)  # p99 of each phase, ms
-    calls: float = 0  # of the API, per interval in which a response is fresh, the maximum
+    hits: list[float] = dataclasses.field(default_factory=list)  # p99 of each phase, in ms
+    calls: float = 0  # the maximum number of API calls per interval in which a response is fresh
 
     def last(self) -> float:
         return statistics.median(news.last for news in self.news)
@@ -49,12 +49,12 @@ def fanout(bench) -> list[Line]:
     calls = {kind: phases[kind].calls for kind in (EVENTS, WAITS)}
     events_bar, waits_bar = max(150, nchan), max(250, 1.5 * events)
     return [
-        Line("fanout", f"{count} watchers of one job: calls of the API in an interval", "", calls,
+        Line("fanout", f"{count} watchers of one job: calls to the API per interval", "", calls,
              f"at most {max(calls.values()):.3f}", "<= 1", round(max(calls.values()), 2) <= 1, columns=COLUMNS),
-        line("half of them told after", lambda phase: statistics.median(news.median for news in phase.news)),
-        line("the last told after", Phase.last, compared=f"events: {events:.1f} ms", bar=f"<= {events_bar:.0f}",
+        line("half of them have it after", lambda phase: statistics.median(news.median for news in phase.news)),
+        line("the last one has it after", Phase.last, compared=f"events: {events:.1f} ms", bar=f"<= {events_bar:.0f}",
              met=bench.judge(events <= events_bar)),
-        line("the last told after, the worst", lambda phase: max(news.last for news in phase.news),
+        line("the last one has it after, maximum", lambda phase: max(news.last for news in phase.news),
              compared=f"waits: {waits:.1f} ms", bar=f"<= {waits_bar:.0f} at the median",
              met=bench.judge(waits <= waits_bar)),
         line(f"p99 of others' hits, a change every {every:g} s", lambda phase: statistics.median(phase.hits),
@@ -79,7 +79,7 @@ def _phase(phase: Phase, server: Server, watchers: Watchers, rounds: int, every:
 
 
 def _calls(upstream: Upstream) -> float:
-    """For the one job, between the first and the last change."""
+    """For one job, between the first and the last change."""
     times = upstream.times()
     return (len(times) - 1) / (times[-1] - times[0]) * FRESH
 
@@ -112,6 +112,6 @@ def watching(bench) -> list[Line]:
         dataclasses.replace(line, compared=f"events: {polls:.3f} x polls", bar="<= 0.167",
                             met=bench.judge(polls <= 1 / 6)),
         dataclasses.replace(line, compared=f"events: {nchan:.3f} x nchan", bar="<= 1", met=bench.judge(nchan <= 1)),
-        Line("watching", "the same: events, or answers", "", {kind: told.count for kind, told in counted.items()},
+        Line("watching", "the same: events, or responses", "", {kind: told.count for kind, told in counted.items()},
              columns=COLUMNS),
     ]

@@ -170,7 +170,7 @@ static void check_exposition(const struct ais_answer *answer, enum ais_kind kind
     free(text);
 }
 
-/* A parse that fails says why and leaves nothing behind. */
+/* A failed parse sets a message and leaves nothing behind. */
 static void parse(enum ais_kind kind, struct ais_str account, struct ais_str body)
 {
     struct ais_answer answer;
@@ -228,7 +228,7 @@ static void check_verdict(const struct ais_verdict *v, const struct ais_resource
     (void) ais_policy_retry(v->fault, status, -1);
 }
 
-/* What is cached forever must be what the body contains when parsed independently: present, of any type. */
+/* Data that is cached forever must match what an independent parser finds in the body: present, of any type. */
 static void check_ended(struct ais_str body, struct ais_str id)
 {
     cJSON *document = cJSON_ParseWithLength(body.data, body.len);
@@ -314,7 +314,7 @@ static void judge(enum ais_kind kind, int status, struct ais_str id, struct ais_
     (void) ais_policy_judge(&res, status, body, NOW, NULL, NULL);
 }
 
-/* Any text results in a parsable envelope of ours that contains the code. */
+/* Any text results in an envelope of ours that can be parsed and contains the code. */
 static void refuse(int code, struct ais_str message)
 {
     char *text = text_dup(message);

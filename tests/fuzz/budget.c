@@ -24,7 +24,7 @@ struct call {
     int64_t latest_end;
     int64_t ended; /* -1: in progress */
     int64_t sent;
-    bool parted; /* it belongs to the part, and was taken since that began */
+    bool parted; /* the call belongs to the part, and was taken after that began */
 };
 
 struct play {

@@ -194,7 +194,7 @@ static void server_hang_up(struct server *s, bool hard)
     s->asked = false;
 }
 
-/* The request is exactly as it should be: nothing from the server's responses gets into a request. */
+/* The request is exactly as expected: nothing from the server's responses gets into a request. */
 static void check_request(const struct server *s, const struct options *o)
 {
     bool connect = memcmp(s->request, "CONNECT ", 8) == 0;

@@ -1,7 +1,7 @@
 #ifndef FUZZ_H
 #define FUZZ_H
 
-/* What all fuzz targets need. Inputs are text if possible, so that a corpus is readable. */
+/* Common code of all fuzz targets. Inputs are text if possible, so that a corpus is readable. */
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /*
- * What a client requests, and the events that it receives. The input has one line each for Prefer, which is also parsed
- * as a scrape timeout, Accept, If-None-Match and Last-Event-ID, then a line with the type of an event, and then its
- * data. A line that is valid by the standard's grammar is parsed again by a parser for just that grammar, with the same
- * result; events are parsed as by a browser.
+ * The headers of a client's request, and the events that the client receives. The input has one line each for Prefer,
+ * which is also parsed as a scrape timeout, Accept, If-None-Match and Last-Event-ID, then a line with the type of an
+ * event, and then its data. A line that is valid by the standard's grammar is parsed again by a parser for just that
+ * grammar, with the same result; events are parsed as by a browser.
  */
 
 #include "fuzz.h"
@@ -14,7 +14,7 @@
 #include "ais_event_stream.h"
 #include "ais_negotiation.h"
 
-/* Grammar: each function skips what it is named after, and returns whether it was present. */
+/* Grammar: each function skips the element that it is named after, and returns whether it was present. */
 
 static bool is_tchar(int c)
 {

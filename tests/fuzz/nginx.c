@@ -84,7 +84,7 @@ int __libc_start_main(main_fn main, int argc, char **argv, void (*init)(void), v
     return start(fuzz_main, argc, argv, init, fini, rtld_fini, stack_end);
 }
 
-/* Inputs must not cause DNS requests, nor the loading of all the system's certificates. */
+/* Inputs must neither cause DNS requests nor load all of the system's certificates. */
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **res)
 {

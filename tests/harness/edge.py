@@ -116,7 +116,7 @@ class Edge:
 
     def requests(self) -> list[dict]:
         """
-        Returns the requests that the edge has answered, in order: server (the kind of certificate), protocol
+        Returns the requests that the edge has served, in order: server (the kind of certificate), protocol
         ("HTTP/2.0"), tls, sni, resumed ("r" or "."), connection (a number), nth (on that connection), uri, status,
         ended (when the response was sent, by time.time()), took (seconds). nginx writes a line shortly after the
         response, so wait for it with net.wait_until().

@@ -17,7 +17,7 @@ _MIB = 1 << 20
 class Way(NamedTuple):
     head: bytes
     piece: bytes  # sent repeatedly
-    protocol: str | None = "h2"  # for ALPN; None: before any protocol, while the client waits for the handshake
+    protocol: str | None = "h2"  # for ALPN; None: before any protocol is negotiated, during the handshake
     how: str = "data"  # a mode of flood.c
     tls: bool = True
 

@@ -39,11 +39,11 @@ class Hostile:
         self._process = process.start([sys.executable, "-m", "harness.hostile", json.dumps(self._order)], env=env,
                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         readable, _, _ = select.select([self._process.stdout], [], [], 20)
-        assert readable and self._process.stdout.readline() == b"at work\n", "the hostile client did not begin"
+        assert readable and self._process.stdout.readline() == b"at work\n", "the hostile client did not start"
         return self
 
     def __exit__(self, *_exc) -> None:
-        assert self._process.poll() is None, "the hostile client gave up"
+        assert self._process.poll() is None, "the hostile client failed"
         process.stop(self._process)
         self._process.stdout.close()
 
@@ -140,7 +140,7 @@ def _sends_large_headers(address):
 
 
 def _sends_bodies(address):
-    """Bodies of requests that are refused."""
+    """Bodies of requests that are rejected."""
     with contextlib.ExitStack() as stack:
         while True:
             sock = stack.enter_context(_connect(address))
@@ -165,7 +165,7 @@ def _pipelines(address):
 
 
 def _is_refused(address):
-    """Requests that are refused, as often as possible, for all reasons."""
+    """Invalid requests, as often as possible, with all possible errors."""
     data = b"".join(map(_get, ("/jobs/done?page=0", "/jobs/a%2f", "/nonsense", "/jobs/done/logs?per_page=501")))
     data += net.format_request("/client/v4/instances/foreign/jobs/a") + net.format_request("/client/v4/" + "x" * 3000)
     while True:
@@ -223,7 +223,7 @@ def _scans_jobs(address):
 
 
 def _scans_lists(address):
-    """Each page and per_page is another entry."""
+    """Each combination of page and per_page is a separate entry."""
     return _asks(address, ((f"{PREFIX}/jobs?page={page}&per_page={size}", ())
                            for page in itertools.count(1) for size in range(1, 51)))
 

@@ -148,7 +148,9 @@ class Upstream:
                 break
 
     def _is_over(self, connection: stall.Connection, born_ill: bool) -> bool:
-        """Either this notices that the upstream has fallen ill, or fall_ill() notices that the connection is idle."""
+        """
+        Detects that the upstream has fallen ill, unless fall_ill() has detected first that the connection is idle.
+        """
         connection.idle = True
         return self.ill and not born_ill
 
@@ -176,7 +178,7 @@ def _context(certificates: Certificates, kind: str, alpn: list[str]) -> ssl.SSLC
     context.set_alpn_protocols(alpn)
     if kind == "old":
         context.set_ciphers("DEFAULT@SECLEVEL=0")
-        with warnings.catch_warnings():  # which is right, and the purpose
+        with warnings.catch_warnings():  # expected: the response is incomplete on purpose
             warnings.simplefilter("ignore", DeprecationWarning)
             context.minimum_version = ssl.TLSVersion.TLSv1
             context.maximum_version = ssl.TLSVersion.TLSv1_1

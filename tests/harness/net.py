@@ -40,7 +40,9 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def http_server(answer: Callable[[bytes], bytes], content_type: str = "text/plain") -> Iterator[int]:
-    """The port of a server that answers each GET and POST with what answer() makes of the request's body."""
+    """
+    Runs a server and yields its port. answer() converts the body of each GET or POST request into the response's body.
+    """
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -310,7 +312,8 @@ def children(pid: int) -> list[int]:
 
 def _stat(pid: int) -> list[str]:
     """
-    Parent, state and so on: proc(5), the fields of /proc/pid/stat after the name. Empty if there is no such process.
+    Parent, state and so on: the fields of /proc/pid/stat after the name (see proc(5)). Empty if there is no such
+    process.
     """
     try:
         with open(f"/proc/{pid}/stat", encoding="latin-1") as file:
@@ -371,12 +374,12 @@ def cpu_seconds(pid: int) -> float:
 
 
 def run_seconds(pid: int) -> float:
-    """Like cpu_seconds(), but in nanosecond resolution and only for a process with one thread."""
+    """Like cpu_seconds(), but with nanosecond resolution, and only for a process with one thread."""
     fields = _read(f"/proc/{pid}/schedstat").split()
     return int(fields[0]) / 1e9 if fields else 0.0
 
 
 def queued_seconds(pid: int) -> float:
-    """How long a process or thread was runnable but had no processor."""
+    """How long a process or thread was runnable but had no CPU."""
     fields = _read(f"/proc/{pid}/schedstat").split()
     return int(fields[1]) / 1e9 if fields else 0.0

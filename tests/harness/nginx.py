@@ -218,7 +218,7 @@ class Nginx:
                     os.kill(pid, signal.SIGKILL)
 
     def write_config(self) -> None:
-        """Writes what a reload by hand will read."""
+        """Writes the configuration for a manual reload."""
         self._conf.write_text(self.config.text(self.prefix, self.ports))
 
     def reload(self, config: Config | None = None, wait_old: bool = True) -> None:

@@ -27,13 +27,13 @@ enum {
 
 /* tests/harness/shortage.py has the same layout. */
 struct orders {
-    int32_t pid;    /* the process that the orders are for */
+    int32_t pid;    /* the process that the orders apply to */
     int32_t kind;
     int32_t lasts;  /* whether all later ones fail too */
     int32_t failed; /* number of failed ones */
     int64_t nth;    /* 1 for the first; 0: none fails, and they are not counted */
     int64_t count;  /* total number */
-    int64_t live;   /* malloc() calls minus free() calls of this process since the orders were for it */
+    int64_t live;   /* malloc() calls minus free() calls of this process since the orders applied to it */
 };
 
 static struct orders *orders;

@@ -108,7 +108,7 @@ class Simulator:
             return
         child, self._process = self._process, None
         try:
-            assert process.stop(child) == 0, "the simulator did not leave in peace"
+            assert process.stop(child) == 0, "the simulator did not exit cleanly"
         finally:
             child.stdin.close()
             child.stdout.close()
@@ -245,7 +245,7 @@ class Simulator:
         self.control("POST", "/limit_headers", {"headers": headers})
 
     def refusal(self, form: str = "401") -> None:
-        """Sets how an unknown credential is refused; a credential of another account is always refused with 403."""
+        """Sets how an unknown credential is rejected; a credential of another account always gets a 403."""
         self.control("POST", "/refusal", {"form": form})
 
     def refuse(self, form: str, path: str = "", **order) -> int:

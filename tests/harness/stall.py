@@ -167,7 +167,7 @@ class Connection:
     def __init__(self, sock: socket.socket, stop: threading.Event) -> None:
         self.sock = sock
         self.idle = False  # between two requests
-        self.well = False  # as harness.illness has it
+        self.well = False  # with the fields that harness.illness expects
         self._stop = stop
 
     def handshake(self, tls: ssl.SSLContext | None) -> None:

@@ -6,7 +6,7 @@ import socket
 
 
 class Refused(LookupError):
-    """The plugin refused, with a reason: usually there is no such value."""
+    """The plugin returned an error with a reason: usually there is no such value."""
 
 
 class UnixSock:

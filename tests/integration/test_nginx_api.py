@@ -1,4 +1,4 @@
-"""The API as it really is: each refusal, limit and answer that its users have met, and what nginx makes of it."""
+"""How nginx handles the real API's refusals, rate limits and unusual responses."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ from simulator.refusals import CLIENT_FORMS, CREDENTIAL_FORMS, RESOURCE_FORMS, r
 
 SERVER = "location /client/v4/ { aisearch_pass docs; } location = /aisearch_status { aisearch_status; }"
 
-# Nothing is fresh for longer than it takes to ask again, and an old answer is good while the API fails.
+# Entries expire almost at once, and a stale response may be served while the API fails.
 STALE = "aisearch_valid active 0; aisearch_valid ended 0; aisearch_valid list 0; aisearch_use_stale error=1h;"
 
 CLIENTS = 40
@@ -40,15 +40,15 @@ def job(simulator):
 
 
 def revoke(simulator, form: str) -> None:
-    """The credential is refused from now on, in that form."""
+    """From now on, the API rejects the credential with that response."""
     simulator.refusal(form)
     simulator.account(tokens=["another"], keys=[])
 
 
-# ---- the credential is refused --------------------------------------------------------------------------------------
+# ---- the credential is rejected -------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("form", CREDENTIAL_FORMS)
-def test_many_clients_and_a_credential_that_is_refused_make_one_call(nginx, simulator, form):
+def test_a_rejected_credential_costs_many_clients_one_call(nginx, simulator, form):
     server = start(nginx, simulator, workers=2)
     revoke(simulator, form)
     responses = net.concurrent_gets(server.address, [target()] * CLIENTS)
@@ -65,7 +65,7 @@ def test_many_clients_and_a_credential_that_is_refused_make_one_call(nginx, simu
 
 
 @pytest.mark.parametrize("form", CREDENTIAL_FORMS)
-def test_a_refused_credential_leaves_what_is_known(nginx, simulator, form):
+def test_a_rejected_credential_leaves_cached_responses(nginx, simulator, form):
     server = start(nginx, simulator, http=STALE, workers=2)
     known = server.get(target())
     simulator.forget()
@@ -77,7 +77,7 @@ def test_a_refused_credential_leaves_what_is_known(nginx, simulator, form):
 
 
 @pytest.mark.parametrize("form", CREDENTIAL_FORMS)
-def test_the_next_credential_takes_over_from_one_that_is_refused(nginx, simulator, tmp, form):
+def test_the_next_credential_replaces_a_rejected_one(nginx, simulator, tmp, form):
     first = tmp / "first.token"
     first.write_text(canary.secret("revoked") + "\n")
     first.chmod(0o600)
@@ -91,8 +91,8 @@ def test_the_next_credential_takes_over_from_one_that_is_refused(nginx, simulato
 
 
 @pytest.mark.parametrize("form", [*CREDENTIAL_FORMS, *RESOURCE_FORMS, *CLIENT_FORMS])
-def test_a_credential_is_accepted_by_an_answer_alone(nginx, simulator, tmp, form):
-    """The first one is revoked, and the second was pasted wrongly, or gets nothing but refusals of another kind."""
+def test_only_a_response_confirms_a_credential(nginx, simulator, tmp, form):
+    """The first credential is revoked; the second is rejected, too, or only gets refusals of another kind."""
     first = tmp / "first.token"
     first.write_text(canary.secret("revoked") + "\n")
     first.chmod(0o600)
@@ -105,10 +105,10 @@ def test_a_credential_is_accepted_by_an_answer_alone(nginx, simulator, tmp, form
     assert server.get("/aisearch_status").json()["accounts"]["docs"]["credential"]["in_use"] == 1
 
 
-# ---- a lookup is refused -------------------------------------------------------------------------------------------
+# ---- the API refuses a lookup --------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("form", [*RESOURCE_FORMS, *CLIENT_FORMS])
-def test_a_refusal_never_takes_the_place_of_an_answer(nginx, simulator, form):
+def test_a_refusal_does_not_replace_a_cached_response(nginx, simulator, form):
     server = start(nginx, simulator, http="aisearch_valid active 0; aisearch_valid error 0;",
                    server=SERVER + "location /strict/ { aisearch_pass docs; aisearch_use_stale off; "
                                    "aisearch_valid active 0; aisearch_valid error 0; }")
@@ -125,7 +125,7 @@ def test_a_refusal_never_takes_the_place_of_an_answer(nginx, simulator, form):
     assert server.get("/strict/instances/docs/jobs/a").status == 200
 
 
-def test_a_job_that_is_not_there_any_more_takes_the_place_of_its_answer(nginx, simulator):
+def test_a_deleted_job_replaces_its_cached_response(nginx, simulator):
     server = start(nginx, simulator, http=STALE)
     assert server.get(target()).status == 200
     simulator.instance("instances/docs", remove=["a"])
@@ -134,7 +134,7 @@ def test_a_job_that_is_not_there_any_more_takes_the_place_of_its_answer(nginx, s
         assert (response.status, response.json()["errors"][0]["code"]) == (404, 7021)
 
 
-# ---- limits ---------------------------------------------------------------------------------------------------------
+# ---- rate limits ----------------------------------------------------------------------------------------------------
 
 BURST = '"burst";r=1000;t=1'
 
@@ -146,9 +146,9 @@ BURST = '"burst";r=1000;t=1'
     ['"wide";r=5000;t=300', 'default;r={left};t=300;pk=:cHNsZQ==:', '"day";r=90000;t=3000;x="(1 2)"'],
     ['"a";r=2000;t=300, "b";r=3000;t=300, "c";r=4000;t=300, "d";r=5000;t=300, "e";r={left};t=300'],
     ['("list" "of");r=1, 7;r=2, "default";r={left};t=300;unknown="x;r=1"'],
-], ids=["alone", "before a burst", "after a burst", "in lines", "the fifth", "beside nonsense"])
-def test_no_more_calls_than_the_api_says_are_left(nginx, simulator, items):
-    """Whichever item leaves least."""
+], ids=["alone", "before a burst", "after a burst", "in lines", "the fifth", "with invalid items"])
+def test_calls_stay_within_what_the_api_has_left(nginx, simulator, items):
+    """The item with the fewest calls left is the one that counts."""
     simulator.instance("instances/docs", [{"id": f"job-{n}"} for n in range(60)])
     server = start(nginx, simulator, workers=2)
     simulator.limit_headers([["Ratelimit", item.format(left=10)] for item in items])
@@ -172,14 +172,14 @@ def test_no_more_calls_than_the_api_says_are_left(nginx, simulator, items):
     [["Ratelimit", '"default";r=50;t=300'], ["X-RateLimit-Remaining", "0"],
      ["X-RateLimit-Reset", "Thu, 01 Jan 2099 00:00:00 GMT"]],
 ])
-def test_what_is_no_limit_is_ignored(nginx, simulator, headers):
+def test_a_malformed_limit_is_ignored(nginx, simulator, headers):
     server = start(nginx, simulator)
     simulator.limit_headers(headers)
     assert [server.get(target(name)).status for name in ("a", "b", "c")] == [200, 404, 404]
 
 
 @pytest.mark.parametrize("form", ["new", "old", "both"])
-def test_the_status_tells_what_the_api_says_of_its_limits(nginx, simulator, form):
+def test_the_status_reports_the_limits_of_the_api(nginx, simulator, form):
     simulator.limit(1200, 300, headers=form)
     server = start(nginx, simulator)
     assert server.get(target()).status == 200
@@ -189,7 +189,7 @@ def test_the_status_tells_what_the_api_says_of_its_limits(nginx, simulator, form
                      {"name": "default", "quota": 1200, "window_milliseconds": 300_000})
 
 
-def test_a_pause_that_a_503_asks_for_is_kept_for_a_minute_at_most(nginx, simulator):
+def test_retry_after_of_a_503_is_limited_to_a_minute(nginx, simulator):
     server = start(nginx, simulator, "retries 0;")
     simulator.fault("/jobs/a$", status=503, headers=[["Retry-After", "86400"]])
     assert server.get(target()).status == 502
@@ -198,7 +198,7 @@ def test_a_pause_that_a_503_asks_for_is_kept_for_a_minute_at_most(nginx, simulat
     assert simulator.count() == 1
 
 
-# ---- what a retry can mend ------------------------------------------------------------------------------------------
+# ---- invitations to retry -------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("order, directives, status, patient", [
     ({"status": 500, "body": "down"}, "", 502, True),
@@ -208,7 +208,7 @@ def test_a_pause_that_a_503_asks_for_is_kept_for_a_minute_at_most(nginx, simulat
     ({"status": 503, "headers": [["Retry-After", "30"]], "body": "down"}, "", 502, False),
     ({"delay": 2}, "timeout 100ms;", 504, True),
 ])
-def test_only_what_a_retry_soon_can_mend_invites_one(nginx, simulator, order, directives, status, patient):
+def test_only_a_short_failure_invites_a_retry(nginx, simulator, order, directives, status, patient):
     simulator.fault("/jobs/a$", **order)
     server = start(nginx, simulator, "retries 0;", directives)
     for _ in range(2):
@@ -217,7 +217,7 @@ def test_only_what_a_retry_soon_can_mend_invites_one(nginx, simulator, order, di
         assert (int(response.header("Retry-After")) <= 5) == patient
 
 
-def test_a_spent_budget_says_that_a_retry_is_of_no_use(nginx, simulator):
+def test_a_spent_budget_advises_against_a_retry(nginx, simulator):
     server = start(nginx, simulator, "budget 1 60s;")
     assert server.get(target()).status == 200
     response = server.get(target("b"))
@@ -237,14 +237,14 @@ STATS = {"queued": 0, "running": 0, "completed": 104, "error": 2, "skipped": 1, 
     ("instances?search=docs&order_by=created_at&order_by_direction=desc&namespace=default&hostname=bucket", 10),
     ("instances/docs/jobs/a/logs?per_page=500", 4),
 ])
-def test_what_is_known_of_instances_passes_as_it_is(nginx, simulator, path, max_age):
+def test_responses_about_instances_pass_unchanged(nginx, simulator, path, max_age):
     simulator.instance("instances/docs", stats=STATS)
     simulator.instance("namespaces/team/instances/notes")
     simulator.freeze()
     server = start(nginx, simulator)
     expected = gateway.direct(simulator, f"{simulator.base}/accounts/{ACCOUNT}/ai-search/{path}")
     assert expected.status == 200
-    server.get(target())  # so that its log is known to be that of a job that runs
+    server.get(target())  # so that nginx knows that the log is that of a running job
     simulator.forget()
     for how in ("MISS", "HIT"):
         response = server.get(f"/client/v4/ai-search/{path}")
@@ -254,7 +254,7 @@ def test_what_is_known_of_instances_passes_as_it_is(nginx, simulator, path, max_
     assert request.target.partition("?")[0] == f"{simulator.base}/accounts/{ACCOUNT}/ai-search/{path.partition('?')[0]}"
 
 
-def test_filters_are_part_of_what_is_asked_for(nginx, simulator):
+def test_filters_are_part_of_the_cache_key(nginx, simulator):
     simulator.instance("instances/handbook")
     simulator.instance("namespaces/team/instances/docs")
     server = start(nginx, simulator)
@@ -282,14 +282,14 @@ def test_both_forms_of_an_instance_are_one_entry(nginx, simulator):
         simulator.forget()
         assert [cache(server.get(f"/client/v4/{form}{rest}")) for form in (first, second)] == ["MISS", "HIT"]
         [request] = simulator.requests()
-        assert f"/ai-search/{first}" in request.target  # in the form that was asked for
-    # the lists of the account and of the namespace are two
+        assert f"/ai-search/{first}" in request.target  # in the form that the client used
+    # the list of the account and that of the namespace are separate entries
     assert [cache(server.get(f"/client/v4/{form}")) for form in ("instances", "namespaces/default/instances")] == [
         "MISS", "MISS"]
 
 
 @pytest.mark.parametrize("knows", ["plain", "namespaced"])
-def test_a_server_of_one_form_serves_clients_of_that_form(nginx, simulator, knows):
+def test_an_api_with_one_form_serves_clients_of_that_form(nginx, simulator, knows):
     simulator.forms(plain=knows == "plain", namespaced=knows == "namespaced")
     server = start(nginx, simulator)
     form = "instances/docs" if knows == "plain" else "namespaces/default/instances/docs"
@@ -299,7 +299,7 @@ def test_a_server_of_one_form_serves_clients_of_that_form(nginx, simulator, know
 
 
 @pytest.mark.parametrize("form", ["400_7003", "403_7003", "400_7000", "404_7000", "410_gone"])
-def test_where_the_plain_form_has_no_route_any_more_the_account_goes_over_to_the_other(nginx, simulator, form):
+def test_an_account_switches_to_the_namespaced_form_when_the_plain_one_has_no_route(nginx, simulator, form):
     simulator.forms(plain=False, refusal=form)
     server = start(nginx, simulator, workers=2)
     assert server.get(target()).json()["result"]["id"] == "a"
@@ -316,7 +316,7 @@ def test_where_the_plain_form_has_no_route_any_more_the_account_goes_over_to_the
     assert ["namespaces" in request.target for request in simulator.requests()] == [False]
 
 
-def test_an_account_that_is_nobodys_is_not_asked_for_twice_each_time(nginx, simulator):
+def test_an_unknown_account_does_not_cost_two_calls_per_lookup(nginx, simulator):
     simulator.forms(plain=False, namespaced=False)
     server = start(nginx, simulator, http="aisearch_valid error 0;")
     for _ in range(5):
@@ -325,8 +325,8 @@ def test_an_account_that_is_nobodys_is_not_asked_for_twice_each_time(nginx, simu
     assert simulator.count() == 6
 
 
-def test_an_api_url_that_is_not_the_apis_is_named_in_the_log(nginx, simulator):
-    """Clients get the API's own words for it, which say nothing about whose fault it is."""
+def test_an_api_url_of_another_server_is_logged(nginx, simulator):
+    """Clients get the server's own error, which does not show that api_url is wrong."""
     url = f"http://{simulator.host}:{simulator.port}/elsewhere"
     server = nginx(http=gateway.account(simulator, api_url=url) + gateway.ACCESS_LOG, server=SERVER)
     for number in range(3):
@@ -343,16 +343,16 @@ def test_an_api_url_that_is_not_the_apis_is_named_in_the_log(nginx, simulator):
     ("instances/docs/jobs?per_page=51", "of jobs 0 to 50"),
     ("instances?order_by=name", "order_by must be created_at"),
 ])
-def test_what_the_grammar_refuses_is_told_with_the_rule(nginx, simulator, path, message):
+def test_a_grammar_error_explains_the_rule(nginx, simulator, path, message):
     server = start(nginx, simulator)
     response = server.get("/client/v4/" + path)
     assert response.status == 400 and message in response.json()["errors"][0]["message"]
     assert simulator.count() == 0
 
 
-# ---- odd answers ----------------------------------------------------------------------------------------------------
+# ---- unusual responses ----------------------------------------------------------------------------------------------
 
-def test_an_odd_field_costs_neither_its_job_nor_its_page(nginx, simulator):
+def test_an_odd_field_does_not_spoil_its_job_or_page(nginx, simulator):
     odd = [{"id": "ended", "state": "succeeded", "extra": {"started_at": 1784139045}},
            {"id": "runs", "state": "running", "extra": {"source": 7, "last_seen_at": {}, "description": []}},
            {"id": "queued", "state": "queued", "extra": {"source": None}},
@@ -369,7 +369,7 @@ def test_an_odd_field_costs_neither_its_job_nor_its_page(nginx, simulator):
     assert gateway.reported(server) == []
 
 
-def test_an_error_without_a_code_is_the_clients(nginx, simulator):
+def test_an_error_without_a_code_is_passed_on(nginx, simulator):
     simulator.refuse("400_no_code", "/jobs/a$")
     server = start(nginx, simulator)
     response = server.get(target())
@@ -377,7 +377,7 @@ def test_an_error_without_a_code_is_the_clients(nginx, simulator):
 
 
 @pytest.mark.parametrize("result_info", ["partial", "none"])
-def test_a_list_may_say_little_about_itself(nginx, simulator, result_info):
+def test_a_list_with_little_result_info_is_accepted(nginx, simulator, result_info):
     simulator.oddity(result_info=result_info)
     server = start(nginx, simulator)
     for path in ("instances", "namespaces", "instances/docs/jobs", "instances/docs/jobs/a/logs"):
@@ -386,7 +386,7 @@ def test_a_list_may_say_little_about_itself(nginx, simulator, result_info):
 
 # ---- age ------------------------------------------------------------------------------------------------------------
 
-def test_one_nginx_in_front_of_another_does_not_take_an_old_answer_for_a_new_one(nginx, simulator, tmp):
+def test_an_nginx_behind_another_inherits_the_age(nginx, simulator, tmp):
     token = tmp / "front.token"
     token.write_text("nobody-looks-at-it\n")
     token.chmod(0o600)
@@ -408,7 +408,7 @@ def test_one_nginx_in_front_of_another_does_not_take_an_old_answer_for_a_new_one
 
 @pytest.mark.parametrize("age, told, cached", [("29", 29, "HIT"), ("30", 30, "EXPIRED"), ("99999999999", 86400, "EXPIRED"),
                                                ("-5", 0, "HIT"), ("soon", 0, "HIT"), ("1.5", 0, "HIT")])
-def test_the_age_of_an_upstream_counts_within_reason(nginx, simulator, age, told, cached):
+def test_the_age_from_the_upstream_is_limited(nginx, simulator, age, told, cached):
     body = gateway.direct(simulator, simulator.path("instances/docs", "a")).body
     simulator.fault("/jobs/a$", status=200, body=body, headers=[["Age", age]])
     server = start(nginx, simulator, http="aisearch_valid active 30s; aisearch_use_stale off;")
@@ -423,13 +423,13 @@ def blocks(simulator, *names: str) -> str:
 
 
 def test_any_number_of_reloads_with_new_accounts(nginx, simulator):
-    """What no worker can know any more makes room, and what is named again is there still."""
+    """Accounts that no worker uses any more make room; an account that is still configured keeps its counters."""
     def config(round_number: int) -> str:
         return blocks(simulator, "docs", *(f"account-{round_number}-{n}" for n in range(400)))
 
     server = nginx(http=config(0), server=SERVER, workers=2)
     assert server.get(target()).status == 200
-    for round_number in range(1, 31):  # 12 001 names, where there is room for 3 072
+    for round_number in range(1, 31):  # 12,001 names in total, with room for 3,072
         server.reload(dataclasses.replace(server.config, http=config(round_number)))
     accounts = server.get("/aisearch_status").json()["accounts"]
     assert len(accounts) == 401 and accounts["docs"]["calls"] == 1
@@ -437,7 +437,7 @@ def test_any_number_of_reloads_with_new_accounts(nginx, simulator):
     assert "[emerg]" not in server.error_log()
 
 
-def test_accounts_for_which_there_is_no_room_are_refused_before_anything_changes(nginx, simulator):
+def test_too_many_accounts_are_rejected_before_anything_changes(nginx, simulator):
     server = nginx(http=blocks(simulator, "docs"), server=SERVER)
     server.allow_log(r"\[emerg\] .*too many aisearch_account blocks")
     few = server.config
@@ -449,15 +449,15 @@ def test_accounts_for_which_there_is_no_room_are_refused_before_anything_changes
     server.write_config()
     for number in range(1, 61):
         server.signal(signal.SIGHUP)
-        net.wait_until(lambda: refusals() == number, 15, "the reload to be refused")
+        net.wait_until(lambda: refusals() == number, 15, "the reload to be rejected")
     assert server.get(target()).status == 200
     assert re.search("there is room for 30.*; have fewer", server.error_log())
     server.reload(dataclasses.replace(few, http=blocks(simulator, "docs", *(f"account-{n}" for n in range(2000)))))
     assert len(server.get("/aisearch_status").json()["accounts"]) == 2001
 
 
-def test_what_an_old_worker_still_uses_is_not_given_away(nginx, simulator):
-    """It counts on with what it has, and a configuration for which that leaves no room has to wait."""
+def test_an_account_in_use_by_an_old_worker_is_kept(nginx, simulator):
+    """The old worker continues to count; a configuration that needs this space has to wait."""
     def config(round_number: int):
         return dataclasses.replace(server.config, http=blocks(
             simulator, "docs", *(f"account-{round_number}-{n}" for n in range(1000))))
@@ -477,8 +477,8 @@ def test_what_an_old_worker_still_uses_is_not_given_away(nginx, simulator):
         server.config = config(3)
         server.write_config()
         server.signal(signal.SIGHUP)
-        net.wait_until(lambda: "workers of earlier configurations" in server.error_log(), 10, "a refusal")
+        net.wait_until(lambda: "workers of earlier configurations" in server.error_log(), 10, "a rejected reload")
         assert client.read_response().status == 200
-    net.wait_until(lambda: len(server.workers()) == 1, 20, "the old worker to leave")
+    net.wait_until(lambda: len(server.workers()) == 1, 20, "the old worker to exit")
     server.reload(config(3))
     assert len(server.get("/aisearch_status").json()["accounts"]) == 1001

@@ -84,7 +84,7 @@ def get_all(server: Nginx, jobs: list, threads: int = 20) -> list[net.Response]:
 
 
 def break_it(server: Nginx) -> None:
-    """With jobs that are not requested otherwise."""
+    """Looks up jobs that are not requested otherwise."""
     for n in range(10 * FAULTS):
         if state(server) == "open":
             return
@@ -152,7 +152,7 @@ def test_the_recovery(nginx, simulator, certificates, ill):
         time.sleep(1)
         ill.recover()
         began = time.monotonic()
-        net.wait_until(lambda: any(answer.status == 200 for answer in list(answers)), 10, "an answer")
+        net.wait_until(lambda: any(answer.status == 200 for answer in list(answers)), 10, "a response")
         took = time.monotonic() - began
         net.wait_until(lambda: state(server) == "closed", 10, "the breaker to close")
     finally:
@@ -183,7 +183,7 @@ def test_one_resource_that_always_fails(nginx, simulator):
     ({"status": 503, "body": "<html>"}, True), ({"refusal": "503_7017"}, True), ({"status": 500, "body": ""}, True),
     ({"refusal": "500_7001"}, False), ({"refusal": "403_9109_resource"}, False), ({"refusal": "404_job"}, False),
     ({"refusal": "403_10000"}, False), ({"status": 200, "body": "<html>"}, False)])
-def test_what_opens_it(nginx, simulator, order, opens):
+def test_failures_that_open_it(nginx, simulator, order, opens):
     server = nginx(http=account(simulator, *TIMES, "retries 0;") + EAGER, server=SERVER)
     simulator.fault("jobs/", **order)
     for n in range(3 * FAULTS):
@@ -192,8 +192,8 @@ def test_what_opens_it(nginx, simulator, order, opens):
     assert (simulator.count("jobs/") <= FAULTS + 3 * SLOWNESS) or not opens
 
 
-def test_the_budget_is_spent(nginx, simulator):
-    """A failed fetch without a call left for a retry has failed."""
+def test_a_spent_budget(nginx, simulator):
+    """A fetch that fails counts as a failure even if no call is left for a retry."""
     server = nginx(http=account(simulator, "timeout 5s;", "budget 20 1s;") + EAGER, server=SERVER)
     fault = simulator.fault("jobs/", status=503, body="<html>")
 
@@ -236,8 +236,8 @@ def _is_stuck(simulator, connection: net.Connection) -> bool:
     return False
 
 
-def test_over_a_reload(nginx, simulator):
-    """The outage is remembered; but the state of one API does not affect another."""
+def test_a_reload(nginx, simulator):
+    """The outage is remembered, but does not affect another API."""
     block = account(simulator, *TIMES, "retries 0;")
     parts = {"http": block + EAGER, "server": SERVER}
     server = nginx(**parts)
@@ -251,7 +251,7 @@ def test_over_a_reload(nginx, simulator):
     assert state(server) == "closed"
 
 
-def test_in_the_status(nginx, simulator):
+def test_the_status(nginx, simulator):
     server = nginx(http=account(simulator, *TIMES, "retries 0;") + EAGER, server=SERVER)
     breaker = status(server)["breaker"]
     assert breaker == {"state": "closed", "fault": "none", "wait_milliseconds": 0, "held": 0}

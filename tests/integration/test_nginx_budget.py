@@ -1,4 +1,6 @@
-"""The budget: never exceeded, whatever clients, retries, accounts and reloads do, and the responses when it is used up."""
+"""
+The budget is never exceeded, whatever clients, retries, accounts and reloads do; and the responses when it is spent.
+"""
 
 import json
 import re
@@ -26,8 +28,8 @@ ENVELOPE = json.dumps({"success": False, "errors": [{"code": 10429, "message": "
 
 def config(simulator, *directives, http="", **parts):
     """
-    Two accounts, "docs" and "other"; by default with the same credential. The other has the same directives. A budget is
-    only for new lookups unless it sets a reserve.
+    Two accounts, "docs" and "other", with the same directives and, by default, the same credential. Unless a budget
+    sets a reserve, all of it is available to new lookups.
     """
     directives = [re.sub(r"^(budget \S+ \S+);", r"\1 reserve=0;", directive) for directive in directives]
     other = parts.pop("other", None)
@@ -56,7 +58,7 @@ def make_jobs(simulator, count, state="failed"):
 
 
 def ask(server, jobs, location="/client/v4/"):
-    """Returns the statuses, in order; refused ones must have a Retry-After."""
+    """Returns the statuses, in order; each 503 must have a Retry-After."""
     statuses = []
     with server.connect(30) as connection:
         for job in jobs:
@@ -111,7 +113,7 @@ def test_all_limits_hold(nginx, simulator):
     assert sum(when < times[0] + 3.9 for when in times) == 12
 
 
-def test_while_workers_are_reloaded(nginx, simulator):
+def test_reloads_in_a_loop(nginx, simulator):
     simulator.instance("instances/docs")
     parts = config(simulator, "budget 10 2s;", workers=2)
     server = nginx(**vars(parts), stop_timeout=10)
@@ -148,7 +150,7 @@ def test_retries_are_calls(nginx, simulator):
     assert simulator.count() == 10
 
 
-def test_what_libcurl_repeats_are_calls(nginx, simulator):
+def test_requests_repeated_by_libcurl_count_as_calls(nginx, simulator):
     """libcurl itself repeats a GET on a connection that turns out to be dead."""
     jobs = make_jobs(simulator, 20)
     simulator.fault("/jobs/", reused=True, script=stall.reset_before_headers())
@@ -180,7 +182,7 @@ def test_another_credential_has_a_budget_of_its_own(nginx, simulator):
 
 
 def test_by_default_900_in_five_minutes_and_100_in_a_second(nginx, simulator):
-    """Half of each is for new lookups."""
+    """New lookups get half of each."""
     jobs = make_jobs(simulator, 55)
     server = start(nginx, simulator)
     assert (budget(server)["left"], budget(server)["newcomers"]) == (100, 50)
@@ -197,7 +199,7 @@ def test_by_default_900_in_five_minutes_and_100_in_a_second(nginx, simulator):
     assert budget(server)["share"] == pytest.approx(850 / 900, abs=0.001)
 
 
-# What it holds over.
+# Reloads.
 
 
 def test_a_reload_does_not_reset_it(nginx, simulator, tmp):
@@ -260,7 +262,7 @@ def test_another_token_of_the_same_account_goes_on_with_its_budget(nginx, simula
     assert ask(server, jobs[3:7]) == [200] * 2 + [503] * 2
 
 
-def test_a_call_that_is_under_way_during_a_reload_is_counted_once(nginx, simulator):
+def test_a_call_in_progress_during_a_reload_is_counted_once(nginx, simulator):
     jobs = make_jobs(simulator, 4)
     server = start(nginx, simulator, "budget 3 1h;")
     simulator.fault("/job-0$", delay=1.5)
@@ -274,10 +276,10 @@ def test_a_call_that_is_under_way_during_a_reload_is_counted_once(nginx, simulat
     assert ask(server, jobs[1:]) == [200] * 2 + [503]
 
 
-# What clients get.
+# Responses when the budget is spent.
 
 
-def test_look_ups_are_refused_with_the_time_to_come_back(nginx, simulator):
+def test_a_spent_budget_is_503_with_the_time_to_retry(nginx, simulator):
     jobs = make_jobs(simulator, 4)
     server = start(nginx, simulator, "budget 2 3s;")
     assert ask(server, jobs[:2]) == [200] * 2
@@ -290,14 +292,14 @@ def test_look_ups_are_refused_with_the_time_to_come_back(nginx, simulator):
     assert gateway.lookups(server, 3)[-1]["error"] == "budget"
     assert simulator.count() == 2
 
-    # What is cached is there all the same, and so is the rest when it was said.
+    # Cached entries are still served, and others are available at the announced time.
     assert server.get(target(jobs[0])).header("X-Aisearch-Cache") == "HIT"
-    net.wait_until(lambda: server.get(target(jobs[2])).status == 200, 5, "a call to be had", every=0.05)
+    net.wait_until(lambda: server.get(target(jobs[2])).status == 200, 5, "a call to become available", every=0.05)
     assert time.monotonic() - spent < int(response.header("Retry-After")) + 1 * SLOWNESS
 
 
 @pytest.mark.parametrize("use_stale, status", [("updating=1h", "UPDATING"), ("error=1h", "STALE")])
-def test_an_old_answer_is_better_than_none(nginx, simulator, use_stale, status):
+def test_a_stale_response_is_better_than_none(nginx, simulator, use_stale, status):
     jobs = make_jobs(simulator, 4, state="running")
     server = start(nginx, simulator, "budget 2 1h;",
                    http=f"aisearch_valid active 200ms; aisearch_use_stale {use_stale};")
@@ -309,15 +311,18 @@ def test_an_old_answer_is_better_than_none(nginx, simulator, use_stale, status):
         return response.header("X-Aisearch-Cache") == status and response
 
     # (the less budget is left, the longer a response stays fresh)
-    response = net.wait_until(old, what="the answer to get old", every=0.05)
+    response = net.wait_until(old, what="the response to become stale", every=0.05)
     assert response.header("Cache-Control") == "private, max-age=0"
     assert server.get(target(jobs[0])).header("X-Aisearch-Cache") == status
     assert ask(server, jobs[2:]) == [503] * 2
     assert simulator.count() == 2
 
 
-def test_refreshes_slow_down_before_the_end(nginx, simulator):
-    """Of active jobs only, and the more the less is left of what newcomers did not get."""
+def test_refreshes_slow_down_as_the_budget_shrinks(nginx, simulator):
+    """
+    Only active jobs are refreshed less often: the less of the refreshes' part of the budget is left, the longer they
+    stay fresh.
+    """
     make_jobs(simulator, 1)
     simulator.instance("instances/docs", [{"id": f"run-{n}", "state": "queued"} for n in range(4)])
     server = start(nginx, simulator, "budget 40 1h;",
@@ -347,7 +352,7 @@ REFRESHED = "aisearch_valid active 0; aisearch_valid not_found 0; aisearch_use_s
 
 
 def start_reserving(nginx, simulator, reserve="budget 10 1h;", http=REFRESHED, **parts):
-    """With a job that was answered before, and by default is asked for again whenever it is looked up."""
+    """With a running job that has already had a response and, by default, is fetched again on each lookup."""
     simulator.instance("instances/docs", [{"id": "run", "state": "running"}])
     accounts = account(simulator, reserve) + account(simulator, parts.pop("other", reserve), name="other")
     server = nginx(http=accounts + ACCESS_LOG + http, server=SERVER, **parts)
@@ -363,7 +368,7 @@ def missing(count):
     return [f"missing-{n}" for n in range(count)]
 
 
-def test_half_of_it_is_for_those_that_were_answered_before(nginx, simulator):
+def test_half_is_reserved_for_refreshes(nginx, simulator):
     server = start_reserving(nginx, simulator, workers=2)
     assert ask(server, missing(8)) == [404] * 4 + [503] * 4
     assert (budget(server)["left"], budget(server)["newcomers"]) == (5, 0)
@@ -373,34 +378,34 @@ def test_half_of_it_is_for_those_that_were_answered_before(nginx, simulator):
     assert re.search(r"no call to the API for the next \d+ms, but for what it has answered before:", server.error_log())
 
 
-def test_a_404_is_no_answer(nginx, simulator):
+def test_a_404_is_not_a_previous_response(nginx, simulator):
     server = start_reserving(nginx, simulator)
     assert ask(server, ["missing"] * 6) == [404] * 4 + [503] * 2
     assert ask(server, ["run"] * 5) == [200] * 5
 
-    # One that has gone is a newcomer again.
+    # A job that has been deleted counts as new again.
     reload_with(server, "budget 10 1h", "budget 20 1h")
     simulator.instance("instances/docs", [{"id": "other", "state": "running"}], replace=True)
     assert ask(server, ["run"] * 8) == [404] * 6 + [503] * 2
 
 
 @pytest.mark.parametrize("reserve, newcomers", [("reserve=0", 10), ("reserve=75", 2), ("reserve=99", 1), ("", 5)])
-def test_how_much_is_kept(nginx, simulator, reserve, newcomers):
+def test_the_size_of_the_reserve(nginx, simulator, reserve, newcomers):
     server = start_reserving(nginx, simulator, f"budget 10 1h {reserve};")
     assert ask(server, missing(12)) == [404] * (newcomers - 1) + [503] * (13 - newcomers)
     assert ask(server, ["run"] * 10) == [200] * (10 - newcomers) + [503] * newcomers
 
 
-def test_newcomers_are_told_when_they_may_come_back(nginx, simulator):
+def test_new_lookups_get_the_time_to_retry(nginx, simulator):
     server = start_reserving(nginx, simulator, "budget 4 3s;")
     assert ask(server, missing(1)) == [404]
     response = server.get(target("missing-1"))
     assert response.status == 503
     assert 1 <= int(response.header("Retry-After")) <= 4
     assert ask(server, ["run"]) == [200]
-    net.wait_until(lambda: ask(server, ["missing-1"]) == [404], 5 * SLOWNESS, "a call to be had", every=0.05)
+    net.wait_until(lambda: ask(server, ["missing-1"]) == [404], 5 * SLOWNESS, "a call to become available", every=0.05)
 
-    # Of what is all the others', it is theirs to say.
+    # The reserve is not available to new lookups, so they have to wait for the end of the interval.
     reload_with(server, "budget 4 3s", "budget 4 1h")
     ask(server, ["run"] * 4)
     assert int(server.get(target("missing-2")).header("Retry-After")) > 3500
@@ -414,14 +419,14 @@ def test_a_bypass_is_no_refresh(nginx, simulator):
     assert ask(server, ["run"] * 6) == [200] * 5 + [503]
 
 
-def test_accounts_that_share_a_budget_keep_the_greater_part(nginx, simulator):
+def test_accounts_that_share_a_budget_use_the_larger_reserve(nginx, simulator):
     server = start_reserving(nginx, simulator, "budget 10 1h reserve=20;", other="budget 20 1h reserve=70;")
     assert ask(server, missing(3), "/other/") == [404] * 2 + [503]
     assert ask(server, missing(3)[2:]) == [503]
     assert ask(server, ["run"] * 8) == [200] * 7 + [503]
 
 
-def test_what_is_kept_over_a_reload(nginx, simulator):
+def test_the_reserve_after_a_reload(nginx, simulator):
     server = start_reserving(nginx, simulator, "budget 10 1h reserve=80;")
     assert ask(server, missing(2)) == [404, 503]
     server.reload()
@@ -433,7 +438,7 @@ def test_what_is_kept_over_a_reload(nginx, simulator):
     assert ask(server, ["run"] * 6) == [200] * 5 + [503]
 
 
-def test_newcomers_get_half_of_what_the_api_has_left(nginx, simulator):
+def test_new_lookups_get_half_of_what_the_api_has_left(nginx, simulator):
     simulator.limit(11, 300)
     server = start_reserving(nginx, simulator, "budget 900 5m;")
     assert budget(server)["left"] == 10
@@ -443,8 +448,8 @@ def test_newcomers_get_half_of_what_the_api_has_left(nginx, simulator):
     assert set(simulator.counters()["by_status"]) == {"200", "404"}
 
 
-def test_who_asks_for_what_does_not_exist_starves_nobody(nginx, simulator):
-    """The running job is always refreshed, and not less often."""
+def test_requests_for_missing_jobs_starve_nobody(nginx, simulator):
+    """The running job is still refreshed as often as before."""
     server = start_reserving(nginx, simulator, "budget 120 1h;", http="aisearch_valid active 500ms;", workers=2)
     over = threading.Event()
 
@@ -457,7 +462,7 @@ def test_who_asks_for_what_does_not_exist_starves_nobody(nginx, simulator):
     thread = threading.Thread(target=hostile)
     thread.start()
     try:
-        net.wait_until(lambda: 503 in statuses, what="the hostile client to have spent what it gets")
+        net.wait_until(lambda: 503 in statuses, what="the hostile client to use up its part")
         before = simulator.count("/run")
         began = time.monotonic()
         while time.monotonic() < began + 5:
@@ -475,7 +480,7 @@ def test_who_asks_for_what_does_not_exist_starves_nobody(nginx, simulator):
 # Fetches that wait to be sent.
 
 
-def test_no_more_wait_for_a_connection_than_may_be_sent(nginx, simulator):
+def test_fetches_that_wait_for_a_connection_are_limited(nginx, simulator):
     """While the API accepts no connections, a flood of lookups does not cause a flood of fetches."""
     with stall.black_hole() as (_, port):
         accounts = account(simulator, "budget 20 1h;", "connect_timeout 3s;", "timeout 4s;", "retries 0;",
@@ -492,7 +497,7 @@ def test_no_more_wait_for_a_connection_than_may_be_sent(nginx, simulator):
         assert {response.header("Retry-After") for response in refused} <= {"1", "2"}
         assert {client.read_response().status for client in clients[:10]} == {504}
 
-        # None was sent, and none is waited for any more; by now nobody is known to be there.
+        # None was sent, and none is waiting any more. By now, nginx knows that the API is unreachable.
         assert budget(server)["left"] == 20
         for n, client in enumerate(clients):
             client.send(net.format_request(target(f"more-{n}")))
@@ -540,7 +545,7 @@ def test_429_closes_the_account(nginx, simulator, retry_after, seconds):
     assert simulator.count() == 2
 
 
-def test_after_its_time_the_account_is_open_again(nginx, simulator):
+def test_an_account_reopens_after_its_time(nginx, simulator):
     jobs = make_jobs(simulator, 2)
     server = start(nginx, simulator)
     simulator.fault("/job-0$", **too_many("1"))
@@ -551,8 +556,8 @@ def test_after_its_time_the_account_is_open_again(nginx, simulator):
     assert budget(server)["closed_milliseconds"] == 0
 
 
-def test_the_api_may_have_less_left_than_we_think(nginx, simulator):
-    """Others use the same limit. No client may get a 429."""
+def test_the_api_may_have_less_left_than_nginx_counts(nginx, simulator):
+    """Others use the same limit; no client may get a 429."""
     jobs = make_jobs(simulator, 20)
     simulator.limit(10, 300)
     server = start(nginx, simulator, "budget 900 5m;")
@@ -566,7 +571,7 @@ def test_the_api_may_have_less_left_than_we_think(nginx, simulator):
     assert simulator.counters()["by_status"] == {"200": 10}
 
 
-def test_what_the_api_has_left_comes_back_at_its_reset(nginx, simulator):
+def test_the_budget_of_the_api_returns_at_its_reset(nginx, simulator):
     jobs = make_jobs(simulator, 3)
     body = gateway.direct(simulator, simulator.path("instances/docs", jobs[0])).body
     reset = formatdate(time.time() + 2, usegmt=True)

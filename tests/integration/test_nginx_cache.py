@@ -56,7 +56,7 @@ def zone(server):
 # One fetch for all.
 
 
-def test_many_clients_of_a_cold_entry_wait_for_the_api_and_little_more(nginx, simulator):
+def test_many_clients_of_a_cold_entry_wait_no_longer_than_the_fetch(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     simulator.fault("/jobs/a$", delay=0.1)
     server = start(nginx, simulator, workers=4)
@@ -68,7 +68,7 @@ def test_many_clients_of_a_cold_entry_wait_for_the_api_and_little_more(nginx, si
     assert server.get("/aisearch_status").json()["accounts"]["docs"]["waiters_woken"] == waited > 200
 
 
-def test_a_killed_leader_and_many_who_wait_for_it(nginx, simulator):
+def test_clients_waiting_for_a_killed_leader(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     simulator.fault("/jobs/a$", times=1, delay=60)
     server = start(nginx, simulator, workers=4)
@@ -100,7 +100,7 @@ def test_a_killed_leader_and_many_who_wait_for_it(nginx, simulator):
     assert simulator.count() == 2
 
 
-def test_a_leader_that_is_stuck_loses_its_lease(nginx, simulator):
+def test_a_stuck_leader_loses_its_lease(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     simulator.fault("/jobs/a$", times=1, delay=60)
     server = start(nginx, simulator, "timeout 4s;", workers=2)
@@ -114,15 +114,15 @@ def test_a_leader_that_is_stuck_loses_its_lease(nginx, simulator):
             began = time.monotonic()
             assert second.read_response().status == 200
             assert time.monotonic() - began < 3 * SLOWNESS
-        # It continues, and its own fetch fails: its client gets the entry that is in the cache meanwhile.
+        # The worker continues, and its own fetch fails; its client gets the entry that has been cached in the meantime.
         assert first.read_response().status == 200
     assert simulator.count() == 2
 
 
-@pytest.mark.parametrize("late", ["an answer", "a failure"])
-def test_what_a_late_leader_comes_with_does_not_replace_what_is_newer(nginx, simulator, late):
+@pytest.mark.parametrize("late", ["a response", "a failure"])
+def test_a_late_leader_does_not_replace_a_newer_entry(nginx, simulator, late):
     simulator.job("instances/docs", "a", state="running")
-    simulator.fault("/jobs/a$", times=1, delay=0.3 if late == "an answer" else 60)
+    simulator.fault("/jobs/a$", times=1, delay=0.3 if late == "a response" else 60)
     server = start(nginx, simulator, "timeout 2s; retries 0;", workers=2)
     with gateway.connections(server) as workers:
         (stuck, first), (_, second) = workers.items()
@@ -141,7 +141,7 @@ def test_what_a_late_leader_comes_with_does_not_replace_what_is_newer(nginx, sim
 # Freshness.
 
 
-def test_max_age_less_age_is_what_is_left_to_the_second(nginx, simulator):
+def test_max_age_and_age_are_exact_to_the_second(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, http="aisearch_valid active 3s; aisearch_use_stale off;")
     first = server.get(target())
@@ -169,7 +169,7 @@ def test_max_age_less_age_is_what_is_left_to_the_second(nginx, simulator):
     assert response.header("Age") == "0"
 
 
-def test_logs_follow_their_job_where_it_is_cached(nginx, simulator):
+def test_logs_are_as_fresh_as_their_cached_job(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "failed", "state": "failed"}, {"id": "young", "state": "running"},
                                           {"id": "unseen", "state": "failed"}])
     server = start(nginx, simulator, http="aisearch_valid logs 20s;")
@@ -179,25 +179,25 @@ def test_logs_follow_their_job_where_it_is_cached(nginx, simulator):
     assert max_age(server.get(target("failed/logs?page=1&per_page=5"))) == 86400
 
 
-def test_logs_that_may_lack_their_end_do_not_stay(nginx, simulator):
+def test_logs_that_may_be_incomplete_are_not_kept_long(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     simulator.fault(r"/logs\?", body_delay=1)
     server = start(nginx, simulator, http="aisearch_valid logs 20s;")
     with server.connect() as logs:
         logs.send(net.format_request(target("a/logs")))
-        net.wait_until(simulator.count, what="the logs to be asked for")
+        net.wait_until(simulator.count, what="the fetch of the logs")
         simulator.job("instances/docs", "a", state="succeeded")
         assert server.get(target()).header("X-Aisearch-State") == "succeeded"
         assert max_age(logs.read_response()) == 20
 
 
-# Stale answers.
+# Stale responses.
 
-LIFE = 0.2  # s
+LIFE = 0.2  # seconds
 
 
 def warm(server, simulator, *jobs):
-    """Entries with the description "old", and an API that returns "new"."""
+    """Makes cached entries with the description "old", and an API that returns "new"."""
     simulator.instance("instances/docs", [{"id": job, "state": "running", "description": "old"} for job in jobs])
     for job in jobs:
         assert description(server.get(target(job))) == "old"
@@ -206,7 +206,7 @@ def warm(server, simulator, *jobs):
     simulator.forget()
 
 
-def test_while_one_is_fetched_again_nobody_waits(nginx, simulator):
+def test_nobody_waits_for_a_refresh(nginx, simulator):
     server = start(nginx, simulator, http="aisearch_valid active 200ms;", workers=2)
     warm(server, simulator, "a")
     simulator.fault("/jobs/a$", delay=1)
@@ -217,7 +217,7 @@ def test_while_one_is_fetched_again_nobody_waits(nginx, simulator):
     assert all(int(response.header("Age")) <= 1 * SLOWNESS for response in responses)
     net.wait_until(simulator.count, what="the refresh")
     assert simulator.count() == 1
-    net.wait_until(lambda: description(server.get(target())) == "new", what="the new answer")
+    net.wait_until(lambda: description(server.get(target())) == "new", what="the new response")
     assert {entry["cache_status"] for entry in gateway.lookups(server, 50)} >= {"UPDATING"}
 
 
@@ -229,7 +229,7 @@ def test_updating_ends_after_its_time(nginx, simulator):
     assert (cache(response), description(response), response.header("Age")) == ("EXPIRED", "new", "0")
 
 
-def test_without_stale_answers_one_waits(nginx, simulator):
+def test_without_stale_responses_clients_wait(nginx, simulator):
     server = start(nginx, simulator, http="aisearch_valid active 200ms; aisearch_use_stale off;")
     warm(server, simulator, "a")
     response = server.get(target())
@@ -254,7 +254,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_of_the_api_is_hidden_by_an_old_answer(nginx, simulator, name):
+def test_a_stale_response_hides_a_failure_of_the_api(nginx, simulator, name):
     fault, error = FAILURES[name]
     server = start(nginx, simulator, "retries 0;", "timeout 500ms;", http="""
         aisearch_valid active 200ms;
@@ -273,7 +273,7 @@ def test_a_failure_of_the_api_is_hidden_by_an_old_answer(nginx, simulator, name)
     assert f"{error} fault" in line
 
 
-def test_an_error_is_hidden_for_its_time_only(nginx, simulator):
+def test_a_stale_response_hides_an_error_for_a_limited_time(nginx, simulator):
     server = start(nginx, simulator, "retries 0;", http="""
         aisearch_valid active 200ms;
         aisearch_valid error 100ms;
@@ -284,11 +284,11 @@ def test_an_error_is_hidden_for_its_time_only(nginx, simulator):
     assert cache(server.get(target())) == "STALE"
     net.wait_until(lambda: server.get(target()).status == 502, what="the error", every=0.05)
     simulator.clear_faults()
-    net.wait_until(lambda: server.get(target()).status == 200, what="the new answer", every=0.05)
+    net.wait_until(lambda: server.get(target()).status == 200, what="the new response", every=0.05)
     assert description(server.get(target())) == "new"
 
 
-def test_while_the_api_fails_it_is_asked_again_in_the_background(nginx, simulator):
+def test_a_failing_api_is_retried_in_the_background(nginx, simulator):
     server = start(nginx, simulator, "retries 0;", http="""
         aisearch_valid active 200ms;
         aisearch_valid error 200ms;
@@ -302,10 +302,10 @@ def test_while_the_api_fails_it_is_asked_again_in_the_background(nginx, simulato
     response = server.get(target())
     assert (cache(response), description(response)) == ("STALE", "old")
     assert response.elapsed < 0.4 * SLOWNESS
-    net.wait_until(lambda: description(server.get(target())) == "new", what="the new answer", every=0.05)
+    net.wait_until(lambda: description(server.get(target())) == "new", what="the new response", every=0.05)
 
 
-def test_each_location_has_its_own_say(nginx, simulator):
+def test_each_location_has_its_own_setting(nginx, simulator):
     server = start(nginx, simulator, "retries 0;", http="""
         aisearch_valid active 200ms;
         aisearch_use_stale off;
@@ -332,7 +332,7 @@ def test_each_location_has_its_own_say(nginx, simulator):
     assert simulator.count() == 1
 
 
-def test_by_default_both_are_on(nginx, simulator):
+def test_by_default_both_are_enabled(nginx, simulator):
     server = start(nginx, simulator, "retries 0;", http="aisearch_valid active 200ms;")
     warm(server, simulator, "a")
     simulator.fault("/jobs/a$", status=503, body="down")
@@ -340,8 +340,8 @@ def test_by_default_both_are_on(nginx, simulator):
     assert until(server, target(), "STALE").status == 200
 
 
-def test_what_was_not_found_is_never_served_stale(nginx, simulator):
-    """It may exist by now: a new job must be visible."""
+def test_not_found_is_never_served_stale(nginx, simulator):
+    """The job may exist by now, and a new job must be visible."""
     simulator.instance("instances/docs")
     server = start(nginx, simulator, http="aisearch_valid not_found 200ms;")
     assert server.get(target("new")).status == 404
@@ -380,7 +380,7 @@ def test_nobody_sees_an_error_while_the_api_is_down(nginx, tmp):
         own.start(own.port)
         own.instance("instances/docs", [{"id": job, "state": "failed"} for job, _ in jobs])
         net.wait_until(lambda: server.get(target("running-1")).header("X-Aisearch-State") == "failed",
-                       what="the API to be asked again", every=0.1)
+                       what="another call to the API", every=0.1)
 
 
 # Bypass.
@@ -412,7 +412,7 @@ def test_bypass(nginx, simulator):
     assert simulator.count("/jobs/a$") == 4
 
 
-def test_many_bypasses_at_once_cost_one_call(nginx, simulator):
+def test_many_simultaneous_bypasses_cost_one_call(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed", description="old")
     server = start(nginx, simulator, workers=2, http="aisearch_cache_bypass $arg_fresh;")
     assert server.get(target()).status == 200
@@ -432,7 +432,7 @@ def test_many_bypasses_at_once_cost_one_call(nginx, simulator):
     assert simulator.count() == 1
 
 
-def test_a_bypass_that_fails_gets_what_is_there(nginx, simulator):
+def test_a_failed_bypass_gets_the_cached_entry(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     server = start(nginx, simulator, "retries 0;", http="aisearch_cache_bypass $arg_fresh;")
     assert server.get(target()).status == 200
@@ -445,7 +445,7 @@ def test_a_bypass_that_fails_gets_what_is_there(nginx, simulator):
 # The zone.
 
 
-def test_a_bypass_leaves_the_api_alone_until_its_retry_after(nginx, simulator):
+def test_a_bypass_respects_retry_after(nginx, simulator):
     simulator.job("instances/docs", "cold", state="running")
     server = start(nginx, simulator, "retries 0;",
                    server=SERVER.replace("aisearch_pass docs;", "aisearch_pass docs; aisearch_cache_bypass $arg_fresh;"))
@@ -461,7 +461,7 @@ def test_a_bypass_leaves_the_api_alone_until_its_retry_after(nginx, simulator):
     assert simulator.count() == calls + 1
 
 
-def test_a_full_zone_still_answers_and_warns_once(nginx, simulator):
+def test_a_full_zone_still_serves_and_warns_once(nginx, simulator):
     """Entries that are being fetched are not evicted."""
     jobs = [f"job-{n}" for n in range(250)]
     simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in jobs])
@@ -487,7 +487,7 @@ def test_a_full_zone_still_answers_and_warns_once(nginx, simulator):
     assert cache(server.get(target("job-1"))) == "HIT"
 
 
-def test_an_answer_too_large_for_the_zone_passes_through(nginx, simulator):
+def test_a_response_too_large_for_the_zone_passes_through(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "small", "state": "failed"},
                                           {"id": "large", "state": "failed", "description": "x" * 60_000}])
     server = start(nginx, simulator, http="aisearch_shared_zone zone=aisearch:96k;")
@@ -503,7 +503,7 @@ def test_an_answer_too_large_for_the_zone_passes_through(nginx, simulator):
     assert len(server.warnings()) <= 1
 
 
-def test_the_least_recently_used_make_way(nginx, simulator):
+def test_the_least_recently_used_entries_are_evicted(nginx, simulator):
     jobs = [f"job-{n}" for n in range(600)]
     simulator.instance("instances/docs", [{"id": job, "state": "failed"} for job in ["first", "loved", *jobs]])
     server = start(nginx, simulator, http="aisearch_shared_zone zone=aisearch:128k;")
@@ -524,7 +524,7 @@ def test_the_least_recently_used_make_way(nginx, simulator):
     assert len(server.warnings()) == 0
 
 
-def test_an_answer_of_another_size_costs_few_others(nginx, simulator):
+def test_a_response_of_another_size_evicts_few_entries(nginx, simulator):
     jobs = [f"j{n:04}" for n in range(3000)]
     simulator.instance("instances/docs", [{"id": job, "state": "failed", "description": "x" * 120} for job in jobs])
     server = start(nginx, simulator, http="aisearch_shared_zone zone=aisearch:1m;")
@@ -540,7 +540,7 @@ def test_an_answer_of_another_size_costs_few_others(nginx, simulator):
         assert zone(server)["evictions"] - before < 100
 
 
-def test_a_reload_keeps_the_cache_and_another_size_starts_empty(nginx, simulator):
+def test_a_reload_keeps_the_cache_unless_the_size_changes(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
 
     def config(size):
@@ -591,7 +591,7 @@ def test_a_refusal_does_not_outlive_a_reload(nginx, simulator, status, code, cli
     assert cache(server.get(target("b"))) == "HIT"
 
 
-def test_a_refusal_does_not_come_back_after_a_reload_when_the_api_fails(nginx, simulator):
+def test_a_refusal_does_not_return_after_a_reload_when_the_api_fails(nginx, simulator):
     simulator.fault("/jobs/a$", times=1, status=403, body=ENVELOPE.replace("7001", "9110"))
     simulator.fault("/jobs/a$", status=502, body="down")
     server = start(nginx, simulator, "retries 0;", http="aisearch_valid error 1h;")
@@ -600,7 +600,7 @@ def test_a_refusal_does_not_come_back_after_a_reload_when_the_api_fails(nginx, s
     assert [server.get(target()).status for _ in range(2)] == [502, 502]
 
 
-def test_the_words_for_a_failure_do_not_come_back_with_another(nginx, simulator):
+def test_an_error_body_does_not_return_with_another_failure(nginx, simulator):
     simulator.fault("/jobs/a$", times=1, status=500, body=ENVELOPE)
     simulator.fault("/jobs/a$", status=502, body="down")
     server = start(nginx, simulator, "retries 0;", http="aisearch_valid error 1s;")
@@ -609,7 +609,7 @@ def test_the_words_for_a_failure_do_not_come_back_with_another(nginx, simulator)
     assert server.get(target()).status == 502
 
 
-def test_a_new_token_works_from_the_reload_on(nginx, simulator, tmp):
+def test_a_new_token_is_used_after_a_reload(nginx, simulator, tmp):
     simulator.job("instances/docs", "a", state="failed")
     token = tmp / "other.token"
     token.write_text("wrong\n", encoding="ascii")

@@ -13,7 +13,7 @@ from harness.nginx import DEBIAN_MODULES
 
 LUA = ("ndk_http_module.so", "ngx_http_lua_module.so")
 
-needs_lua = pytest.mark.skipif(not all((DEBIAN_MODULES / name).exists() for name in LUA), reason="no module of lua")
+needs_lua = pytest.mark.skipif(not all((DEBIAN_MODULES / name).exists() for name in LUA), reason="no Lua module")
 
 
 def target(job: str = "a") -> str:
@@ -32,10 +32,10 @@ def jobs(simulator):
     simulator.instance("instances/docs", [{"id": name, "state": "running"} for name in "abcdef"])
 
 
-# ---- clients that leave ---------------------------------------------------------------------------------------------
+# ---- clients that disconnect ----------------------------------------------------------------------------------------
 
-def test_a_client_that_sends_its_end_along_with_the_request_is_let_go(nginx, simulator):
-    """Sixty of them, and the worker has room for as many others."""
+def test_a_client_that_closes_right_after_its_request_is_released(nginx, simulator):
+    """The worker releases sixty such clients and has room for as many others."""
     server = start(nginx, simulator, connections=128)
     with gateway.held(simulator):
         clients = [server.connect() for _ in range(60)]
@@ -51,8 +51,8 @@ def test_a_client_that_sends_its_end_along_with_the_request_is_let_go(nginx, sim
     assert simulator.count() == 1
 
 
-def test_what_goes_on_after_a_client_has_left_is_not_answered_a_second_time(nginx, simulator):
-    """post_action takes the same request elsewhere, where it is when the answer comes."""
+def test_a_request_in_post_action_gets_no_second_response(nginx, simulator):
+    """post_action reuses the request of a client that has disconnected; the response arrives while it is elsewhere."""
     actions = []
 
     def serve(connection: stall.Connection) -> None:
@@ -78,7 +78,7 @@ def test_what_goes_on_after_a_client_has_left_is_not_answered_a_second_time(ngin
 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["pipelines", "leaves"])
-def test_the_client_of_a_subrequest_that_waits(nginx, simulator, leaves):
+def test_a_client_of_a_waiting_subrequest(nginx, simulator, leaves):
     simulator.fault("/jobs/a$", delay=1.5)
     server = start(nginx, simulator, server="""
         location /files/ { auth_request /job; empty_gif; }
@@ -102,7 +102,7 @@ def test_the_client_of_a_subrequest_that_waits(nginx, simulator, leaves):
 
 
 @needs_lua
-def test_headers_of_the_access_phase_stay(nginx, simulator):
+def test_headers_set_in_the_access_phase_are_kept(nginx, simulator):
     server = start(nginx, simulator, modules=LUA, http="lua_load_resty_core off;", server="""
         location /client/v4/ {
             access_by_lua_block {
@@ -143,10 +143,10 @@ def test_no_variable_splits_a_header(nginx, simulator):
     assert response.header("X-Reason").encode("latin-1").decode() == "no  X-User: admin     ö"
 
 
-# ---- what was asked earlier -----------------------------------------------------------------------------------------
+# ---- earlier requests -----------------------------------------------------------------------------------------------
 
-def test_a_late_worker_gets_what_others_know(nginx, simulator):
-    """It was stopped for longer than its lease, with an old answer in its hands."""
+def test_a_late_worker_gets_the_newer_entry(nginx, simulator):
+    """The worker was stopped for longer than its lease, with an old response that it has not yet read."""
     old = gateway.direct(simulator, simulator.path("instances/docs", "a")).body
     simulator.forget()
     simulator.fault("/jobs/a$", times=1, status=200, body=old, delay=0.5)
@@ -167,7 +167,7 @@ def test_a_late_worker_gets_what_others_know(nginx, simulator):
 
 # ---- configuration --------------------------------------------------------------------------------------------------
 
-def test_a_warning_comes_once_a_minute_by_the_clock_that_nobody_sets(nginx, simulator, tmp):
+def test_a_warning_is_logged_once_a_minute_by_the_monotonic_clock(nginx, simulator, tmp):
     clock = Clock(tmp)
     server = nginx(http=account(simulator, "budget 1 1s;"), server=SERVER, preload=[clock.library], env=clock.env)
     for minute in range(3):

@@ -1,8 +1,8 @@
 """
-What nginx -t says about configurations: every wrong one is refused with the file, the line and the cure.
+nginx -t rejects every wrong configuration, with the file, the line and the fix.
 
-In a wrong configuration, the line that the message has to name ends in "#!". @FILES@ is a directory of files, good and
-bad.
+In a wrong configuration, the line that the message must name ends in "#!". @FILES@ is a directory of good and bad
+files.
 """
 
 import dataclasses
@@ -59,7 +59,7 @@ class Wrong:
     what: str
     http: str
     server: str
-    message: str  # a regular expression: what is wrong, and the cure
+    message: str  # a regular expression: what is wrong, and the fix
 
 
 def in_account(what: str, line: str, message: str) -> Wrong:
@@ -146,7 +146,7 @@ WRONG = [
     in_account("location inside", "location / {", r'unexpected "\{"'),
     in_account("no argument", "timeout;", 'invalid number of arguments in "timeout" directive'),
     in_account("two arguments", "timeout 1s 2s;", 'invalid number of arguments in "timeout" directive'),
-    in_account("include of nothing", "include;", 'invalid number of arguments in "include" directive'),
+    in_account("include without a file", "include;", 'invalid number of arguments in "include" directive'),
     in_account("include of a missing file", "include missing.conf;",
                r'open\(\) ".*/missing.conf" failed \(2: No such file'),
 
@@ -159,9 +159,9 @@ WRONG = [
     # credentials
     Wrong("no credential", account(credential="").replace("}\n", "} #!\n"), PASS,
           'no credential, set "token_file", or "email" and "key_file"'),
-    in_account("email beside a token", "email a@b.example;", TWO_CREDENTIALS),
-    in_account("key beside a token", "key_file @FILES@/key;", TWO_CREDENTIALS),
-    Wrong("token beside email and key",
+    in_account("email with a token", "email a@b.example;", TWO_CREDENTIALS),
+    in_account("key with a token", "key_file @FILES@/key;", TWO_CREDENTIALS),
+    Wrong("token with email and key",
           account("email a@b.example;", "key_file @FILES@/key;", "token_file @FILES@/token; #!", credential=""), PASS,
           TWO_CREDENTIALS),
     Wrong("only an email", account(credential="email a@b.example;").replace("}\n", "} #!\n"), PASS,
@@ -193,7 +193,7 @@ WRONG = [
       for value in ("", "Docs", "a--b", "-a", "a/b/c", "/a", "a/", "../a", "a b", "ns/" + "a" * 65, "n" * 33 + "/a")),
     in_account("instance without a name", "instance;", 'invalid number of arguments in "instance" directive'),
 
-    # where to ask
+    # api_url and the route to the API
     wrong_url("api.cloudflare.com/client/v4", "must begin with https:// or http://"),
     wrong_url("ftp://api.example", "must begin with https:// or http://"),
     wrong_url("", "must begin with https:// or http://"),
@@ -233,7 +233,7 @@ WRONG = [
                  f'trusted certificates ".*/{name}": {NO_CERTIFICATE}')
       for name in ("empty", "no_certificate", "bad_certificate", "directory")),
 
-    # how long, how often
+    # durations and numbers
     *(in_account(f"{name} {value}", f"{name} {value};", f'invalid time "{value}" in "{name}" directive, {TIME}')
       for name in ("timeout", "connect_timeout") for value in ("0", "0s", "5x", "-1s", "soon", "1M", "9" * 20)),
     *(in_account(f"retries {value}", f"retries {value};", f'invalid number "{value}" in {RETRIES}')
@@ -317,7 +317,7 @@ WRONG = [
     Wrong("pass in server", account(), "aisearch_pass docs; #!", '"aisearch_pass" directive is not allowed here'),
     Wrong("pass twice", account(), location("aisearch_pass docs;", "aisearch_pass docs; #!"),
           '"aisearch_pass" directive is duplicate'),
-    Wrong("pass of nothing", account(), location("aisearch_pass; #!"), "invalid number of arguments"),
+    Wrong("pass without an account", account(), location("aisearch_pass; #!"), "invalid number of arguments"),
     Wrong("pass of two resources", account(), location("aisearch_pass docs a b; #!"), "invalid number of arguments"),
     Wrong("pass of a variable account", account(), location("aisearch_pass $account; #!"),
           r'invalid aisearch_account "\$account" .*, without variables'),
@@ -365,7 +365,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.what)
-def test_wrong_configuration_is_refused_with_file_line_and_cure(tmp, files, wrong):
+def test_a_wrong_configuration_is_rejected_with_file_line_and_fix(tmp, files, wrong):
     config = with_files(files, http=wrong.http, server=wrong.server)
     result = config_test(config, tmp)
     assert not result.ok
@@ -375,7 +375,7 @@ def test_wrong_configuration_is_refused_with_file_line_and_cure(tmp, files, wron
     message, line = re.fullmatch(r".*\[emerg\] [^:]*: (.*) in \S+/nginx\.conf:(\d+)", emerg[0]).groups()
     assert re.search(wrong.message, message)
     assert int(line) == marked_line(config)
-    assert "canary" not in result.output, "the message repeats what may be a secret"
+    assert "canary" not in result.output, "the message repeats a possible secret"
 
 
 def with_files(files: pathlib.Path, **parts: str) -> Config:
@@ -388,26 +388,26 @@ def marked_line(config: Config) -> int:
     return number
 
 
-def test_error_in_an_included_file_names_that_file(tmp, files):
+def test_an_error_in_an_included_file_names_that_file(tmp, files):
     (tmp / "account.conf").write_text(f"account_id {ACCOUNT};\n\ntimeout 0;\n")
     result = config_test(with_files(files, http=account("include ../account.conf;", account_id=""), server=PASS), tmp)
     assert not result.ok
     assert re.search(r'invalid time "0" in "timeout" directive, .* in \S+/account\.conf:3\n', result.output)
 
 
-def test_unknown_account_in_an_included_file_names_that_file(tmp, files):
+def test_an_unknown_account_in_an_included_file_names_that_file(tmp, files):
     (tmp / "server.conf").write_text("\nlocation /jobs/ {\n    aisearch_pass dosc;\n}\n")
     result = config_test(with_files(files, http=account(), server="include ../server.conf;"), tmp)
     assert not result.ok
     assert re.search(r'unknown aisearch_account "dosc", .* in \S+/server\.conf:3\n', result.output)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
-def test_unreadable_token_file(tmp, files):
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to run as another user")
+def test_an_unreadable_token_file(tmp, files):
     (tmp / "token").write_text("canary\n")
     (tmp / "token").chmod(0o600)
     conf = tmp / "nginx.conf"
-    module = shutil.copy(MODULE, tmp)  # where it is, not everybody may look
+    module = shutil.copy(MODULE, tmp)  # its directory is not accessible to everybody
     conf.write_text(small_configuration(tmp, account(credential=f"token_file {tmp}/token;"), module))
     run = nginx_t(tmp, conf, user="nobody")
     assert f'token file "{tmp}/token": Permission denied; let the user that starts the daemon read it' in run.stdout
@@ -424,7 +424,7 @@ def nginx_t(prefix: pathlib.Path, conf: pathlib.Path, **options) -> subprocess.C
                           check=False, **options)
 
 
-# What is right.
+# Valid configurations.
 
 EVERYTHING = """
     aisearch_shared_zone zone=cache:32k;
@@ -496,14 +496,14 @@ EVERYWHERE = """
 """ % ACCOUNT
 
 
-def test_everything_that_can_be_said(tmp, files):
+def test_every_directive_in_valid_configurations(tmp, files):
     result = config_test(with_files(files, http=EVERYTHING, server=EVERYWHERE), tmp)
     assert result.ok, result.output
-    assert "[" not in result.output, "a warning about a good configuration"
+    assert "[" not in result.output, "a warning about a valid configuration"
 
 
 def resource_test(tmp, files, match: str, resource: str) -> str:
-    """What nginx -t says, but that all is well, about a resource in such a location."""
+    """Returns the messages of nginx -t about a resource in such a location."""
     server = location(f"aisearch_pass docs {resource};", match=match)
     result = config_test(Config(http=account().replace("@FILES@", str(files)), server=server), tmp)
     assert result.ok, result.output
@@ -518,7 +518,7 @@ def resource_test(tmp, files, match: str, resource: str) -> str:
     ("~ ^/jobs/(?<team>[^/]+)/(?<rest>.+?)$", "namespaces/$team/instances/$rest", "instance"),
     ("~ ^/jobs/(?<rest>.+)$", f"accounts/{ACCOUNT}/ai-search/namespaces/$rest", "namespace"),
 ], ids=str)
-def test_what_was_written_for_several_parts_is_warned_about(tmp, files, match, resource, what):
+def test_a_resource_with_several_parts_in_one_variable_causes_a_warning(tmp, files, match, resource, what):
     said = resource_test(tmp, files, match, resource)
     variable = resource.rpartition("/")[2]
     assert re.search(rf'\[warn\] .*"{re.escape(resource)}" in "aisearch_pass" is one {what}, since a variable stands for '
@@ -526,7 +526,7 @@ def test_what_was_written_for_several_parts_is_warned_about(tmp, files, match, r
                      rf'"set \$resource {re.escape(resource)}; aisearch_pass docs \$resource;" in .*nginx\.conf:\d+$', said)
 
 
-def test_a_connect_timeout_that_is_never_reached_is_warned_about(tmp, files):
+def test_a_connect_timeout_that_is_never_reached_causes_a_warning(tmp, files):
     for times, warned in (("connect_timeout 20s;", True), ("timeout 3s; connect_timeout 4s;", True), ("timeout 3s;", False),
                           ("timeout 3s; connect_timeout 3s;", False)):
         result = config_test(with_files(files, http=account(times), server=PASS), tmp)
@@ -534,7 +534,7 @@ def test_a_connect_timeout_that_is_never_reached_is_warned_about(tmp, files):
         assert ('aisearch_account "docs": "connect_timeout" is longer than "timeout"' in result.output) == warned, times
 
 
-def test_an_account_id_that_was_not_copied_whole_is_warned_about(tmp, files):
+def test_an_incomplete_account_id_causes_a_warning(tmp, files):
     result = config_test(with_files(files, http=account(account_id=f"account_id {ACCOUNT[:-1]};"), server=PASS), tmp)
     assert result.ok
     assert re.search(r'\[warn\] .*"account_id" has 31 digits instead of 32, so the API will refuse it; copy it again from the '
@@ -553,25 +553,25 @@ def test_an_account_id_that_was_not_copied_whole_is_warned_about(tmp, files):
     ("~ ^/facts/(?<inst>[^/]+)$", "instances/$inst"),
     ("~ ^/facts/([a-z]+)$", "instances/$1"),
 ], ids=str)
-def test_what_is_one_part_is_not(tmp, files, match, resource):
+def test_a_resource_with_single_parts_causes_no_warning(tmp, files, match, resource):
     assert resource_test(tmp, files, match, resource) == ""
 
 
-def test_module_is_loaded_but_unused(tmp):
+def test_the_module_is_loaded_but_unused(tmp):
     assert config_test(Config(), tmp).ok
 
 
-def test_account_that_nobody_uses(tmp, files):
+def test_an_unused_account(tmp, files):
     assert config_test(with_files(files, http=account()), tmp).ok
 
 
-def test_certificates_are_read_only_where_they_are_needed(tmp, files):
+def test_certificates_are_read_only_if_they_are_needed(tmp, files):
     for line in ("api_url http://localhost/v4;", "verify off;"):
         config = with_files(files, http=account("trusted_certificate @FILES@/missing;", line), server=PASS)
         assert config_test(config, tmp).ok
 
 
-def test_paths_are_relative_to_the_directory_of_the_configuration(tmp, certificates):
+def test_paths_are_relative_to_the_configuration_directory(tmp, certificates):
     conf, elsewhere = tmp / "conf", tmp / "prefix"
     (conf / "secrets").mkdir(parents=True)
     (conf / "accounts").mkdir()
@@ -587,8 +587,8 @@ def test_paths_are_relative_to_the_directory_of_the_configuration(tmp, certifica
     assert run.returncode == 0, run.stdout
 
 
-def test_included_directives_count(tmp, simulator, nginx):
-    """The block of an account is read from two files and means what they say together."""
+def test_directives_in_included_files(tmp, simulator, nginx):
+    """The block of an account includes two files, and all of their directives take effect."""
     (tmp / "credential.conf").write_text(f"token_file {simulator.token_file};\n")
     (tmp / "rest.conf").write_text(f"account_id {ACCOUNT};\napi_url {simulator.url};\ninstance docs;\n")
     simulator.job("instances/docs", "a")
@@ -597,7 +597,7 @@ def test_included_directives_count(tmp, simulator, nginx):
     assert server.get("/jobs/instances/handbook/jobs/a").status == 403
 
 
-def test_account_is_used_before_its_block(simulator, nginx):
+def test_an_account_is_used_before_its_block(simulator, nginx):
     simulator.job("instances/docs", "a")
     server = nginx(http=f"""
         server {{ listen 127.0.0.1:@PORT_EARLY@; {PASS} }}

@@ -33,7 +33,7 @@ class Api:
     def __init__(self, certificates, frames: Callable[[int, int, str], list | None],
                  answers: Callable[[int, str], list | None] = lambda connection, job: None,
                  protocols: tuple[str, ...] = ("h2", "http/1.1")) -> None:
-        """answers(connection, job) is the same for HTTP/1.1. Connections count from 1."""
+        """answers(connection, job) does the same for HTTP/1.1. Connections are numbered from 1."""
         self.requests: list[Request] = []
         self._frames = frames
         self._answers = answers
@@ -88,7 +88,7 @@ class Api:
 
 
 def sick(number: int, script: Callable[[int], bytes | list]) -> Callable[[int, int, str], list | None]:
-    """One connection on which nothing succeeds."""
+    """One connection on which every request fails."""
     return lambda connection, stream, _: wrap(script(stream)) if connection == number else None
 
 
@@ -102,7 +102,7 @@ def wrap(script: bytes | list) -> list:
 
 @pytest.fixture
 def gate(nginx, simulator, certificates) -> Iterator[Callable]:
-    """gate(api, *directives): an nginx that asks this API."""
+    """gate(api, *directives): an nginx that uses this API."""
     return lambda api, *directives: nginx(
         http=ACCESS_LOG + account(simulator, PLENTY, f"trusted_certificate {certificates.ca_file};", *directives,
                                   api_url=api.url), server=SERVER)
@@ -125,7 +125,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_connection_that_only_fails_is_used_once(gate, certificates, fault):
+def test_a_failing_connection_is_used_once(gate, certificates, fault):
     with Api(certificates, sick(1, FAULTS[fault])) as api:
         server = gate(api)
         assert statuses(server, JOBS) == [200] * len(JOBS)
@@ -134,7 +134,7 @@ def test_a_connection_that_only_fails_is_used_once(gate, certificates, fault):
 
 
 @pytest.mark.parametrize("status", [421, 500, 503])
-def test_a_connection_that_only_fails_is_used_once_over_http_1(gate, certificates, status):
+def test_a_failing_connection_is_used_once_over_http_1(gate, certificates, status):
     with Api(certificates, None, lambda connection, _: [stall.response(status, BUSY)] if connection == 1 else None,
              protocols=("http/1.1",)) as api:
         server = gate(api)
@@ -144,7 +144,7 @@ def test_a_connection_that_only_fails_is_used_once_over_http_1(gate, certificate
 
 
 @pytest.mark.parametrize("protocol", ["HTTP/1.1", "HTTP/2"])
-def test_421_again_and_again_is_a_fault_of_the_api(gate, certificates, protocol):
+def test_repeated_421_is_a_failure_of_the_api(gate, certificates, protocol):
     with Api(certificates, always(FAULTS["421"]), lambda *_: [stall.response(421, BUSY)],
              protocols=("h2", "http/1.1") if protocol == "HTTP/2" else ("http/1.1",)) as api:
         server = gate(api)
@@ -177,7 +177,7 @@ def test_a_connection_that_only_fails_is_left_while_others_use_it(gate, certific
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("held", [False, True])
-def test_many_that_fail_together_share_the_next_connection(gate, certificates, fault, held):
+def test_lookups_that_fail_together_share_the_next_connection(gate, certificates, fault, held):
     jobs = [f"job-{n}" for n in range(60)]
 
     def frames(connection: int, stream: int, job: str) -> list | None:
@@ -214,7 +214,7 @@ def goaway(stream: int) -> bytes:
 
 HTTP_1_1_REQUIRED = 13
 
-AT_ONCE = "RST_STREAM with HTTP_1_1_REQUIRED"  # by libcurl itself, which keeps to it as long as it has that connection
+AT_ONCE = "RST_STREAM with HTTP_1_1_REQUIRED"  # libcurl itself then uses HTTP/1.1
 
 HTTP2_FAULTS = {
     "GOAWAY with HTTP_1_1_REQUIRED": goaway,
@@ -230,7 +230,7 @@ HTTP2_FAULTS = {
 
 @pytest.mark.parametrize("fault", HTTP2_FAULTS)
 @pytest.mark.parametrize("retries", [1, 2])
-def test_the_last_retry_after_a_fault_of_http_2_goes_by_http_1(gate, certificates, fault, retries):
+def test_the_last_retry_after_an_http_2_failure_uses_http_1(gate, certificates, fault, retries):
     with Api(certificates, always(HTTP2_FAULTS[fault])) as api:
         server = gate(api, f"retries {retries};")
         for job in JOBS[:3]:
@@ -243,7 +243,7 @@ def test_the_last_retry_after_a_fault_of_http_2_goes_by_http_1(gate, certificate
 
 
 @pytest.mark.parametrize("fault", HTTP2_FAULTS)
-def test_many_at_once_that_want_http_1(gate, certificates, fault):
+def test_many_simultaneous_retries_over_http_1(gate, certificates, fault):
     jobs = [f"job-{n}" for n in range(60)]
     with Api(certificates, always(HTTP2_FAULTS[fault])) as api:
         server = gate(api, "timeout 10s;")
@@ -252,7 +252,7 @@ def test_many_at_once_that_want_http_1(gate, certificates, fault):
         assert [response.json()["result"]["id"] for response in responses] == jobs
 
 
-def test_retries_by_http_1_are_few_at_once(gate, certificates):
+def test_concurrent_retries_over_http_1_are_limited(gate, certificates):
     jobs = [f"job-{n}" for n in range(60)]
     with Api(certificates, always(FAULTS["RST_STREAM"])) as api:
         server = gate(api, "retries 1;", "timeout 10s;")
@@ -263,7 +263,7 @@ def test_retries_by_http_1_are_few_at_once(gate, certificates):
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_an_api_that_fails_altogether_is_passed_on(gate, certificates, status):
+def test_the_error_of_a_failing_api_is_passed_on(gate, certificates, status):
     jobs = [f"job-{n}" for n in range(60)]
     with Api(certificates, always(lambda stream: h2.answer(stream, BUSY, status))) as api:
         server = gate(api, "timeout 10s;")

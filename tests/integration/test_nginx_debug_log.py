@@ -1,4 +1,4 @@
-"""The debug log: what lookups and those who watch leave there, and that docs/nginx.md shows it as it is."""
+"""The debug log: the lines of lookups and watchers, and their documentation in docs/nginx.md."""
 
 import re
 import subprocess
@@ -23,14 +23,14 @@ def start(nginx, simulator, *directives, more="", **parts):
 
 
 def shape(line):
-    """Without what differs from run to run; what is logged as often as time passes is left out."""
+    """Removes what differs from run to run; returns None for lines whose number depends on the time."""
     text = re.sub(r"key:[0-9a-f]{8}", "key:K", line[line.index(" aisearch ") + 1:])
     text = re.sub(r"(time|age|ticket|wait):-?\d+", r"\1:N", text)
     return None if "renewed" in text or "follow: key:K serve:nothing" in text else text
 
 
 def by_worker(lines):
-    """The shapes of each worker's lines; the worker that logs first is the first one."""
+    """The shapes of each worker's lines, ordered by the first line of each worker."""
     found = {}
     for line in lines:
         worker = re.search(r"(\d+)#\1: ", line)[1]
@@ -48,14 +48,14 @@ def chapter():
 
 
 def kinds():
-    """The first words of all lines, from the sources."""
+    """The initial words of all kinds of lines, from the sources."""
     sources = "".join(path.read_text() for path in sorted((ROOT / "nginx-module").glob("*.c")))
     return set(re.findall(r'ngx_log_debug\d\([^"]*"aisearch ([a-z ]+): ', sources))
 
 
 @needs_debug
 def test_a_miss_a_follower_and_a_hit_are_logged_as_documented(nginx, simulator):
-    """In two workers: the first fetches, the second waits for it."""
+    """In two workers: the first one fetches, the second one waits for it."""
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, workers=2)
     with gateway.connections(server) as workers:
@@ -88,7 +88,7 @@ def test_a_hit_logs_two_lines_of_its_connection(nginx, simulator):
 
 
 @needs_debug
-def test_a_stream_and_a_fetch_that_is_held_back_are_logged(nginx, simulator):
+def test_a_stream_and_a_blocked_fetch_are_logged(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, "retries 0;", more="aisearch_events on; aisearch_valid active 1s; "
                    "aisearch_valid error 0; aisearch_limit_fetches $arg_client rate=60r/m burst=60;")

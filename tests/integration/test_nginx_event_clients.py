@@ -1,4 +1,4 @@
-"""Clients that others have made wait for changes, and listen to events, straight and through an nginx in front."""
+"""Third-party clients wait for changes and receive events, directly and through an nginx in front."""
 
 import contextlib
 import json
@@ -28,15 +28,15 @@ SERVER = f"""
     location = /aisearch_status {{ aisearch_status; access_log off; }}
 """
 
-# In front of it: nothing, and an nginx that has been told no more than where to go.
+# Routes to the server: direct, or through an nginx with minimal proxy settings.
 WAYS = {
     "straight": None,
     "proxied": "",
     "proxied by HTTP/1.1": 'proxy_http_version 1.1; proxy_set_header Connection "";',
 }
 
-SOON = 4  # seconds for a change: it is asked for each second
-BACK = 8  # and for a client that comes back after 2 to 4
+SOON = 4  # seconds for a change; the entry is refreshed every second
+BACK = 8  # seconds for a client that reconnects after 2 to 4 seconds
 
 
 def start(nginx, simulator, http="", **parts):
@@ -45,7 +45,7 @@ def start(nginx, simulator, http="", **parts):
 
 
 def reached(nginx, server, way):
-    """The URL of an nginx that is asked for what the server has."""
+    """The URL of the server, or of an nginx in front of it."""
     if WAYS[way] is None:
         return server.url
     location = f"location / {{ proxy_pass {server.url}; {WAYS[way]} }}"
@@ -53,7 +53,7 @@ def reached(nginx, server, way):
 
 
 def by_tls(tmp):
-    """A server more, of HTTP/2."""
+    """Another server block, for HTTP/2."""
     good = Certificates(tmp)
     return f"""server {{
         listen 127.0.0.1:@PORT_TLS@ ssl http2;
@@ -68,13 +68,13 @@ def watchers(server, count, timeout=5):
                    f"{count} watchers")
 
 
-# Each is a context that gives a function, which returns all events up to then, as listen.js writes them.
+# Each is a context manager that yields a function. It returns all events so far, in the format of listen.js.
 
 
 @contextlib.contextmanager
 def chromium(url, tmp):
     if missing():
-        pytest.skip(f"not there: {', '.join(missing())}")
+        pytest.skip(f"not installed: {', '.join(missing())}")
     with Browser(tmp) as browser:
         browser.open(re.sub("(?<=[0-9])/.*", PAGE, url))
         browser.run("""
@@ -123,17 +123,17 @@ def test_an_eventsource(client, way, nginx, simulator, tmp):
         simulator.job(INSTANCE, "a", description="two")
         come(2)
 
-        server.reload()  # nothing has changed when it is back
+        server.reload()  # nothing has changed when it reconnects
         watchers(server, 1, BACK)
         time.sleep(1)
         assert len(told()) == 2
 
-        server.reload()  # and something while it was away
+        server.reload()  # something changes while it is disconnected
         simulator.job(INSTANCE, "a", description="three")
         come(3, BACK)
 
         simulator.job(INSTANCE, "a", state="succeeded")
-        come(6, SOON + BACK)  # it comes back once more, and is told to stay away
+        come(6, SOON + BACK)  # it reconnects once more, and gets a 204
         time.sleep(1)
         events = told()
 
@@ -144,8 +144,11 @@ def test_an_eventsource(client, way, nginx, simulator, tmp):
     assert set(statuses[:-1]) == {"200"} and statuses[-1] == "204"
 
 
-def test_a_connection_that_the_old_worker_has_accepted(nginx, simulator):
-    """Browsers make one in advance, and come back by it: a stream ends as all of that worker do, and is no refusal."""
+def test_a_connection_accepted_by_the_old_worker(nginx, simulator):
+    """
+    Browsers open connections in advance, and reconnect over them: the stream ends like others of that worker, without
+    an error.
+    """
     simulator.freeze()
     simulator.job(INSTANCE, "a", state="running", description="one")
     server = start(nginx, simulator)
@@ -165,7 +168,7 @@ def test_a_connection_that_the_old_worker_has_accepted(nginx, simulator):
         assert (response.status, response.body.count(b"\ndata: ")) == (200, 0)
 
 
-def test_chromium_by_http2(nginx, simulator, tmp):
+def test_chromium_over_http2(nginx, simulator, tmp):
     simulator.freeze()
     simulator.job(INSTANCE, "a", state="running", description="one")
     server = start(nginx, simulator, http=by_tls(tmp))
@@ -183,14 +186,14 @@ def test_chromium_by_http2(nginx, simulator, tmp):
 
 
 def watch_of_the_manual():
-    """The function of the manual that creates an EventSource again and again."""
+    """The function in the manual that repeatedly creates an EventSource."""
     [code] = re.findall(r"```js\n(function watch.*?)```", (ROOT / "docs/nginx.md").read_text(), re.DOTALL)
     return code
 
 
-def test_the_example_comes_back_after_refusals(nginx, simulator, tmp):
+def test_the_documented_example_reconnects_after_a_refusal(nginx, simulator, tmp):
     if missing():
-        pytest.skip(f"not there: {', '.join(missing())}")
+        pytest.skip(f"not installed: {', '.join(missing())}")
     simulator.freeze()
     simulator.job(INSTANCE, "a", state="running", description="one")
     server = start(nginx, simulator, http="aisearch_limit_fetches all rate=1r/m;")
@@ -219,13 +222,13 @@ def test_the_example_comes_back_after_refusals(nginx, simulator, tmp):
 
 def curl(url, *options):
     if shutil.which("curl") is None:
-        pytest.skip("curl is not there")
+        pytest.skip("curl is not installed")
     return process.start(["curl", "-sN", "--noproxy", "*", "--max-time", 60 * SLOWNESS, *options, url],
                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
 
 def next_event(stream):
-    """The fields of the next event. They have come when it has been sent."""
+    """The fields of the next event; returns as soon as nginx has sent all of them."""
     fields = {}
     while (line := stream.readline()) != "\n" or not fields.keys() - {"retry", ""}:
         assert line, "the stream has ended"

@@ -1,4 +1,4 @@
-"""Waiting for a change, and events, over HTTP/2, where a client may leave one of many requests, or not read it."""
+"""Waits and events over HTTP/2, where a client may cancel one of many requests, or stop reading one."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ LOCATIONS = """
 
 
 def start(nginx, simulator, http="", **parts):
-    """A job is running. The time of the API stands still, so that nothing changes but what the test changes."""
+    """A job is running. The API's clock is frozen, so that only the test changes the job."""
     simulator.freeze()
     simulator.job(INSTANCE, "a", state="running", description="one")
     valid = "aisearch_valid active 1s; aisearch_valid error 200ms;"
@@ -40,7 +40,7 @@ def watchers(server, count, timeout=5):
 
 
 def events(stream):
-    """All that has come as a whole: the type and the job's description."""
+    """All complete events: the type, and the job's description."""
     told = []
     for text in stream.body.decode().split("\n\n")[:-1]:
         fields = dict(line.split(": ", 1) for line in text.split("\n") if not line.startswith(":"))
@@ -71,7 +71,7 @@ def test_events_and_waits_on_one_connection(nginx, simulator):
 
 
 @pytest.mark.parametrize("headers", [ACCEPT, [("prefer", "wait=20")]])
-def test_one_that_resets_its_stream_is_forgotten(headers, nginx, simulator):
+def test_a_reset_stream_is_forgotten(headers, nginx, simulator):
     server = start(nginx, simulator)
     with connect(server) as client:
         gone = client.get(JOB, headers)
@@ -89,7 +89,7 @@ def test_one_that_resets_its_stream_is_forgotten(headers, nginx, simulator):
     watchers(server, 0)
 
 
-def test_one_that_closes_the_connection_is_forgotten(nginx, simulator):
+def test_a_closed_connection_is_forgotten(nginx, simulator):
     server = start(nginx, simulator)
     with connect(server) as client:
         for headers in ACCEPT, ACCEPT, [("prefer", "wait=20")]:
@@ -114,8 +114,8 @@ def test_a_slow_reader_gets_the_newest_state(nginx, simulator):
         assert events(slow)[3:] == [("message", "end"), ("end", "end")]
 
 
-def test_one_that_reads_nothing_is_dropped(nginx, simulator):
-    """Its window is its own: the other streams of its connection go on."""
+def test_a_stream_that_is_not_read_is_dropped(nginx, simulator):
+    """Only its own flow control window is full: the other streams of the connection continue."""
     server = start(nginx, simulator, http="send_timeout 1s;")
     with connect(server, window=1000) as client:
         slow, fast = client.get(JOB, ACCEPT), client.get(JOB, ACCEPT)
@@ -130,8 +130,8 @@ def test_one_that_reads_nothing_is_dropped(nginx, simulator):
         client.until(lambda: fast.ended)
 
 
-def test_one_that_begins_while_the_connection_is_full(nginx, simulator, tmp):
-    """Its header has to wait until what was sent before, to another stream, has been read."""
+def test_a_stream_that_begins_on_a_full_connection(nginx, simulator, tmp):
+    """Its header waits until the client has read what was sent on another stream."""
     size = 1 << 23
     (tmp / "large").write_bytes(b"x" * size)
     server = start(nginx, simulator, http=f"root {tmp};")
@@ -162,7 +162,7 @@ def test_a_reload(nginx, simulator):
 
 def test_curl(nginx, simulator):
     if shutil.which("curl") is None:
-        pytest.skip("curl is not there")
+        pytest.skip("curl is not installed")
     server = start(nginx, simulator)
 
     def curl(*options):

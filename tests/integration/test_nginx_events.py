@@ -31,7 +31,7 @@ def watchers(server, count):
     net.wait_until(lambda: live(server)["watchers"] == count, 10, f"{count} watchers")
 
 
-def test_each_change_is_told_until_the_end(nginx, simulator):
+def test_each_change_is_sent_until_the_job_ends(nginx, simulator):
     simulator.job("instances/docs", "a", state="running", description="one")
     server = start(nginx, simulator)
     plain = server.get(JOB)
@@ -60,7 +60,7 @@ def test_each_change_is_told_until_the_end(nginx, simulator):
 
 
 @pytest.mark.parametrize("form", ['{}', '"{}"', 'W/"{}"'])
-def test_a_client_that_comes_back_misses_nothing(nginx, simulator, form):
+def test_a_client_that_reconnects_misses_nothing(nginx, simulator, form):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
     known = server.get(JOB).header("ETag").strip('"')
@@ -85,7 +85,7 @@ def test_a_client_that_comes_back_misses_nothing(nginx, simulator, form):
     ("text/*", False),
     ("text/event-stream;q=0.1, */*;q=0.2", False),
 ])
-def test_a_stream_has_to_be_named(nginx, simulator, accept, streams):
+def test_only_an_explicit_accept_gets_a_stream(nginx, simulator, accept, streams):
     simulator.job("instances/docs", "a", state="succeeded")
     server = start(nginx, simulator)
     response = server.get(JOB, [("Accept", accept)])
@@ -94,7 +94,7 @@ def test_a_stream_has_to_be_named(nginx, simulator, accept, streams):
     assert response.header("Vary") == "Accept"
 
 
-def test_faults_are_told_once_and_so_is_their_end(nginx, simulator):
+def test_a_fault_and_its_end_are_each_sent_once(nginx, simulator):
     simulator.job("instances/docs", "a", state="running", description="one")
     server = start(nginx, simulator)
     with Stream(server.address, JOB) as stream:
@@ -115,7 +115,7 @@ def test_faults_are_told_once_and_so_is_their_end(nginx, simulator):
         stream.nothing_for(1)
 
 
-def test_nothing_known_and_the_api_down(nginx, simulator):
+def test_a_stream_during_an_outage_without_an_entry(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     fault = simulator.fault(status=500)
     server = start(nginx, simulator)
@@ -127,8 +127,8 @@ def test_nothing_known_and_the_api_down(nginx, simulator):
 
 
 @pytest.mark.parametrize("state, told", [("running", ["recovered"]), ("succeeded", ["message", "end"])])
-def test_what_the_client_knows_already_and_the_api_down(nginx, simulator, state, told):
-    """It is not told as news, and the end is told all the same."""
+def test_a_client_with_the_newest_state_during_an_outage(nginx, simulator, state, told):
+    """The known state is not sent again, but the end of the job is."""
     simulator.freeze()
     simulator.job("instances/docs", "a", state=state)
     known = start(nginx, simulator).get(JOB).header("ETag")
@@ -144,7 +144,7 @@ def test_what_the_client_knows_already_and_the_api_down(nginx, simulator, state,
             assert stream.next() is None
 
 
-def test_what_is_refused_has_its_status(nginx, simulator):
+def test_errors_have_their_own_status(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, directives=["instance docs;"])
     accept = [("Accept", "text/event-stream")]
@@ -186,7 +186,7 @@ def test_heartbeats_and_the_end_of_a_stream(nginx, simulator):
     assert 3 < time.monotonic() - began < 4 + SLOWNESS
 
 
-def test_heartbeats_are_for_silence(nginx, simulator):
+def test_heartbeats_are_sent_only_during_silence(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, http=f"aisearch_heartbeat {4 * SLOWNESS}s;")
     with Stream(server.address, JOB) as stream:
@@ -196,7 +196,7 @@ def test_heartbeats_are_for_silence(nginx, simulator):
         assert stream.comments == 0
 
 
-def test_gzip_and_buffers_do_not_hold_an_event_back(nginx, simulator):
+def test_gzip_and_buffers_do_not_delay_events(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, http="gzip on; gzip_types *; gzip_min_length 0; gzip_http_version 1.0;"
                                           "postpone_output 1460; limit_rate 100;")
@@ -220,7 +220,7 @@ def test_a_reload_ends_streams(nginx, simulator):
 
 
 def test_a_refresh_does_not_keep_a_worker(nginx, simulator):
-    """It gives the lease back, and the new worker fetches."""
+    """The old worker releases the lease, and the new one fetches."""
     simulator.job("instances/docs", "a", state="running", description="one")
     server = start(nginx, simulator)
     with Stream(server.address, JOB) as stream:
@@ -240,7 +240,7 @@ def test_a_refresh_does_not_keep_a_worker(nginx, simulator):
             found = stream.next(3)
 
 
-def test_workers_tell_each_other(nginx, simulator):
+def test_workers_notify_each_other(nginx, simulator):
     simulator.job("instances/docs", "a", state="running", description="one")
     server = start(nginx, simulator, workers=3)
     server.get(JOB)
@@ -261,8 +261,8 @@ def test_workers_tell_each_other(nginx, simulator):
     watchers(server, 0)
 
 
-def test_a_worker_hears_of_others_right_after_its_own_fetch(nginx, simulator):
-    """Not by its schedule, nor when it looks by itself, but at once."""
+def test_a_worker_is_notified_right_after_its_own_fetch(nginx, simulator):
+    """Changes arrive at once, earlier than with the next refresh or check of the entry."""
     simulator.freeze()
     simulator.job("instances/docs", "a", state="running", description="first")
     server = start(nginx, simulator, workers=2, server="aisearch_cache_bypass $http_x_fresh; aisearch_valid active 1h;"
@@ -300,7 +300,7 @@ def test_a_slow_reader_gets_the_newest_state(nginx, simulator):
         assert seen == sorted(set(seen)) and len(seen) < 10
 
 
-def test_a_reader_that_reads_nothing_is_dropped(nginx, simulator):
+def test_a_client_that_does_not_read_is_dropped(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, http="send_timeout 1s;")
     with Stream(server.address, JOB) as stream:
@@ -311,7 +311,7 @@ def test_a_reader_that_reads_nothing_is_dropped(nginx, simulator):
         watchers(server, 0)
 
 
-def test_a_list_in_lines_of_its_own(nginx, simulator):
+def test_events_of_a_list(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
     with Stream(server.address, "/client/v4/instances/docs/jobs") as stream:
@@ -321,8 +321,8 @@ def test_a_list_in_lines_of_its_own(nginx, simulator):
         assert len(json.loads(stream.next().data)["result"]) == 2
 
 
-def test_a_guard_never_becomes_a_stream(nginx, simulator):
-    """Subrequests have the headers of the client, and answer nginx."""
+def test_a_subrequest_never_becomes_a_stream(nginx, simulator):
+    """Subrequests have the headers of the client, but their response is for nginx."""
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, server=SERVER + """
         location /guarded/ { auth_request /guard; aisearch_pass docs; aisearch_events on; }
@@ -339,7 +339,7 @@ def test_a_guard_never_becomes_a_stream(nginx, simulator):
             assert (stream.status, stream.next().type) == (200, "message")
 
 
-def test_logs_tell_what_was_sent_last(nginx, simulator):
+def test_access_log_variables_describe_the_last_event(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
     with Stream(server.address, JOB) as stream:
@@ -350,7 +350,7 @@ def test_logs_tell_what_was_sent_last(nginx, simulator):
     assert (line["cache_status"], line["job_state"], line["end_reason"]) == ("STREAM", "failed", "out of luck")
 
 
-def test_a_killed_worker_leaves_no_watcher_in_the_status(nginx, simulator):
+def test_a_killed_worker_leaves_no_watchers_in_the_status(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
     with Stream(server.address, JOB) as stream:
@@ -361,7 +361,7 @@ def test_a_killed_worker_leaves_no_watcher_in_the_status(nginx, simulator):
         watchers(server, 0)
 
 
-def test_the_last_connections_are_not_for_watchers(nginx, simulator):
+def test_the_last_connections_are_not_used_for_watchers(nginx, simulator):
     simulator.freeze()
     for job in "a", "b", "c":
         simulator.job("instances/docs", job, state="running")
@@ -391,8 +391,8 @@ def test_the_last_connections_are_not_for_watchers(nginx, simulator):
     watchers(server, 0)
 
 
-def test_a_stream_whose_request_has_gone_on_gets_no_more(nginx, simulator):
-    """post_action takes it elsewhere when the rest of its body does not come in time."""
+def test_a_stream_ends_when_its_request_enters_post_action(nginx, simulator):
+    """post_action starts when the rest of the request body does not arrive in time."""
     actions = []
 
     def serve(connection: stall.Connection) -> None:
@@ -411,7 +411,7 @@ def test_a_stream_whose_request_has_gone_on_gets_no_more(nginx, simulator):
             net.wait_until(lambda: actions, 10, "the action")
             simulator.job("instances/docs", "a", state="succeeded")
             watchers(server, 0)
-            assert not server.access_log()  # the action is not cut short
+            assert not server.access_log()  # post_action is still running
             lookups(server, 1)
             with pytest.raises(net.Closed):
                 raise AssertionError(stream.next())
@@ -437,15 +437,15 @@ def test_http_1_0(nginx, simulator):
 
 @pytest.mark.parametrize("directive", ["aisearch_wait soon;", "aisearch_wait 0;", "aisearch_wait 1s; aisearch_wait 2s;",
                                        "aisearch_heartbeat 10ms;", "aisearch_events maybe;"])
-def test_mistakes_in_the_configuration(tmp, simulator, directive):
+def test_invalid_values(tmp, simulator, directive):
     server = f"location / {{ aisearch_pass docs; {directive} }}"
     result = config_test(Config(http=account(simulator), server=server), tmp)
     assert not result.ok
     assert directive.split()[0] in result.output or "invalid time value" in result.output
 
 
-def test_what_is_watched_stays_in_the_cache(nginx, simulator):
-    """A scan drives out what was asked for once, and not what somebody watches."""
+def test_watched_entries_are_not_evicted(nginx, simulator):
+    """A scan evicts an entry that was requested once, but not a watched one."""
     simulator.instance("instances/docs", [{"id": f"x{n}", "state": "succeeded"} for n in range(6000)])
     for name in "a", "b":
         simulator.job("instances/docs", name, state="running")
@@ -464,7 +464,7 @@ def test_what_is_watched_stays_in_the_cache(nginx, simulator):
         stream.nothing_for(0.2)
 
 
-def test_what_is_watched_and_grows_leaves_room_for_others(nginx, simulator):
+def test_growing_watched_entries_leave_room_for_others(nginx, simulator):
     names = [f"w{n}" for n in range(12)]
     for name in *names, "other":
         simulator.job("instances/docs", name, state="running", description="small")
@@ -475,7 +475,7 @@ def test_what_is_watched_and_grows_leaves_room_for_others(nginx, simulator):
             stack.enter_context(Stream(server.address, JOB[:-1] + name)).next()
         for name in names:
             simulator.job("instances/docs", name, description="x" * 100000)
-        time.sleep(8)  # until all have grown, and have been marked again
+        time.sleep(8)  # until all have grown, and have been marked as watched again
         simulator.job("instances/docs", "other", description="x" * 250000)
         caches = {server.get("/still/instances/docs/jobs/other").header("X-Aisearch-Cache") for _ in range(20)}
-        assert "HIT" in caches  # until one that is watched drives it out again
+        assert "HIT" in caches  # until a watched entry evicts it again

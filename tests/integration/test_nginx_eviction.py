@@ -1,4 +1,4 @@
-"""Eviction in a full zone: endless new requests of one client do not evict entries that others use."""
+"""Eviction in a full zone: endless new requests from one client do not evict entries that others use."""
 
 import contextlib
 import itertools
@@ -66,7 +66,7 @@ def pages(total):
 # Lists.
 
 
-def test_lists_do_not_push_out_what_has_ended(nginx, simulator):
+def test_lists_do_not_evict_ended_jobs(nginx, simulator):
     """609 lookups of one client, in a zone of the default size."""
     loved = names(300)
     make(simulator, loved[:200], description="x" * 1500)
@@ -98,7 +98,7 @@ def test_lists_take_a_third_of_the_zone(nginx, simulator):
     assert ask(server, jobs(more)).count("HIT") > 700
 
 
-def test_a_list_that_is_used_stays_among_those_that_are_not(nginx, simulator):
+def test_a_used_list_is_kept_among_unused_ones(nginx, simulator):
     make(simulator, names(50), description="x" * 500)
     server = start(nginx, simulator, "1m", "aisearch_valid list 200ms;", "aisearch_use_stale updating=1h error=1h;")
     used = "?per_page=10"
@@ -134,7 +134,7 @@ def account_id(simulator):
 # Scans of jobs.
 
 
-def test_what_has_ended_and_was_asked_for_again_outlives_a_scan(nginx, simulator):
+def test_repeatedly_requested_ended_jobs_outlive_a_scan(nginx, simulator):
     loved, scanned = names(100, "loved"), names(1500, "scanned")
     make(simulator, loved + scanned)
     server = start(nginx, simulator, "256k")
@@ -144,14 +144,17 @@ def test_what_has_ended_and_was_asked_for_again_outlives_a_scan(nginx, simulator
     assert ask(server, jobs(loved)) == ["HIT"] * 100
 
 
-def test_what_was_asked_for_again_after_its_time_outlives_a_scan(nginx, simulator):
-    """Neither do jobs that are repeated within the scan: a client that requests each twice is like two scans."""
+def test_repeatedly_requested_expired_jobs_outlive_a_scan(nginx, simulator):
+    """
+    Jobs that are requested twice within the scan do not outlive it: a client that requests each job twice is like two
+    scans.
+    """
     loved, twice, scanned = names(50, "loved"), names(50, "twice"), names(1500, "scanned")
     make(simulator, loved + twice, "running")
     make(simulator, scanned)
     server = start(nginx, simulator, "256k", "aisearch_valid active 2s; aisearch_use_stale updating=1h;")
     ask(server, jobs(loved), 200)
-    net.wait_until(lambda: ask(server, jobs(loved[-1:])) != ["HIT"], 5, "the last one to get old")
+    net.wait_until(lambda: ask(server, jobs(loved[-1:])) != ["HIT"], 5, "the last one to expire")
     ask(server, jobs(loved), 200)
     ask(server, 2 * jobs(twice), 200)
     ask(server, jobs(scanned), 200)
@@ -159,7 +162,7 @@ def test_what_was_asked_for_again_after_its_time_outlives_a_scan(nginx, simulato
     assert ask(server, jobs(twice)).count("MISS") > 40
 
 
-def test_where_all_was_asked_for_again_the_least_recently_used_make_way(nginx, simulator):
+def test_the_least_recently_used_of_repeatedly_requested_entries_are_evicted(nginx, simulator):
     old, new = names(1000, "old"), names(20, "new")
     make(simulator, old + new)
     server = start(nginx, simulator, "128k")
@@ -179,7 +182,7 @@ def test_where_all_was_asked_for_again_the_least_recently_used_make_way(nginx, s
 # Missing jobs, and failures.
 
 
-def test_jobs_that_do_not_exist_push_nothing_out(nginx, simulator):
+def test_missing_jobs_evict_nothing(nginx, simulator):
     good, none = names(400, "good"), names(1200, "none")
     make(simulator, good)
     server = start(nginx, simulator, "384k")
@@ -188,13 +191,13 @@ def test_jobs_that_do_not_exist_push_nothing_out(nginx, simulator):
         for job in jobs(none):  # twice, which must not protect them
             assert [connection.request(JOBS + job).status for _ in range(2)] == [404, 404]
     assert ask(server, jobs(good)) == ["HIT"] * 400
-    # and they are still remembered, as far as they fit
+    # and missing jobs are still cached, as far as they fit
     assert ask(server, jobs(none[-10:])) == ["HIT"] * 10
 
 
 @pytest.mark.parametrize("failure", ["refused", "answers"])
-def test_failures_push_nothing_out(nginx, tmp, failure):
-    """6000 of them while the API is down, which is when old responses are needed."""
+def test_failures_evict_nothing(nginx, tmp, failure):
+    """6000 failures while the API is down, which is when old responses are needed."""
     good, failed = names(200, "good"), names(6000, "failed")
     with Simulator(tmp) as own:
         make(own, good, "running")
@@ -211,7 +214,7 @@ def test_failures_push_nothing_out(nginx, tmp, failure):
         assert zone(server)["entries"] <= 200 + 1024 // 32 * 4
 
 
-def test_what_is_being_fetched_pushes_little_out(nginx, simulator):
+def test_running_fetches_evict_little(nginx, simulator):
     good, fetched = names(60, "good"), names(600, "fetched")
     make(simulator, good + fetched)
     server = start(nginx, simulator, "128k", workers=2)
@@ -228,7 +231,7 @@ def test_what_is_being_fetched_pushes_little_out(nginx, simulator):
     assert zone(server)["entries"] > 60
 
 
-def test_who_leaves_at_once_leaves_what_goes_first(nginx, simulator):
+def test_entries_of_clients_that_disconnect_are_evicted_first(nginx, simulator):
     good, left = names(200, "good"), names(600, "left")
     make(simulator, good + left)
     server = start(nginx, simulator, "256k")
@@ -236,8 +239,8 @@ def test_who_leaves_at_once_leaves_what_goes_first(nginx, simulator):
     for job in jobs(left):
         with server.connect() as client:
             client.send(net.format_request(JOBS + job))
-    net.wait_until(lambda: simulator.count("/left-") == 600, 10 * SLOWNESS, "all of them to be asked for")
-    net.wait_until(lambda: zone(server)["evictions"] > 0, 5 * SLOWNESS, "the zone to be full")
+    net.wait_until(lambda: simulator.count("/left-") == 600, 10 * SLOWNESS, "all of them to be fetched")
+    net.wait_until(lambda: zone(server)["evictions"] > 0, 5 * SLOWNESS, "the zone to become full")
     assert ask(server, jobs(good)) == ["HIT"] * 200
 
 
@@ -253,7 +256,7 @@ def test_killed_workers_leave_a_cache_that_works(nginx, simulator):
     over, seen = threading.Event(), set()
 
     def client(n):
-        # (in turn, or the breaker would block all of them after a few failures)
+        # (one after the other, since otherwise the breaker would block all of them after a few failures)
         others = itertools.chain(*zip(jobs(names(100, "bad")), jobs(names(100, "none"))))
         targets = itertools.cycle(jobs(known[n::4] * 2) + list(pages(100))[n::40] + list(others))
         while not over.is_set():

@@ -1,4 +1,4 @@
-"""Upstreams and proxies that send without end: neither the worker nor its memory is theirs."""
+"""Upstreams and proxies that send endless data exhaust neither the worker's time nor its memory."""
 
 import contextlib
 import itertools
@@ -45,7 +45,7 @@ PROXY_FLOODS = {
 
 
 class Flood(stall.Server):
-    """Answers each request with the script."""
+    """Plays the script in response to each request."""
 
     def __init__(self, script: list[dict]) -> None:
         def serve(connection: stall.Connection) -> None:
@@ -58,8 +58,8 @@ class Flood(stall.Server):
 
 class Askers(net.InThreads):
     """
-    Clients that look up one job after the other, whatever comes of it: 50 a second each, since the answers that the
-    breaker gives at once would be all that the worker sees to.
+    Clients that look up one job after the other, whatever the result; each sends 50 requests a second, since otherwise
+    the breaker's immediate responses would keep the worker busy.
     """
 
     def __init__(self, server, count: int) -> None:
@@ -79,8 +79,8 @@ class Askers(net.InThreads):
 
 class Others(net.InThreads):
     """
-    What others get meanwhile, from the same worker: how long each waits, in seconds. That the worker or the client
-    waits for a processor is the affair of whoever else uses this machine.
+    Measures how long other requests to the same worker take, in seconds. Time during which the worker or the client
+    waits for a CPU is not counted, since it depends on other processes on the machine.
     """
 
     def __init__(self, server) -> None:
@@ -105,8 +105,8 @@ class Others(net.InThreads):
 
 def look_up(server, name: str, jobs: int) -> float:
     """
-    Lookups one after the other, each of another job, beside others who want nothing of the API. Returns how long these
-    wait, at the 99th percentile.
+    Looks up one job after the other while others send requests that do not need the API. Returns the 99th percentile of
+    the latter's latency.
     """
     with Others(server) as others:
         for number in range(jobs):
@@ -123,18 +123,19 @@ def check(server, jobs: int = 5) -> None:
     for number in range(3):
         server.get(f"/client/v4/instances/docs/jobs/warm-{number}", timeout=30)
     before = net.rss(worker)
-    if not PRELOAD:  # sanitizers take time and memory of their own
-        # (others use this machine, too: once in three is enough, since a flood is there each time)
+    if not PRELOAD:  # sanitizers need additional time and memory
+        # (one success in three attempts is enough, since other processes use the machine too, and the flood affects
+        # each attempt)
         assert any(look_up(server, f"attempt-{attempt}", jobs) < PATIENCE for attempt in range(3))
         assert net.rss(worker) - before < 4 << 20
     else:
         look_up(server, "job", jobs)
     server.signal(signal.SIGTERM)
-    net.wait_until(lambda: not server.workers(), 3, "the worker to leave")
+    net.wait_until(lambda: not server.workers(), 3, "the worker to exit")
 
 
 def share_of(server, worker: int, seconds: float) -> tuple[float, float]:
-    """Which part of its time the worker spends, and how long others wait."""
+    """Measures the share of its time that the worker spends, and how long other requests take."""
     with Others(server) as others:
         before = net.cpu_seconds(worker)
         begin = time.monotonic()
@@ -143,10 +144,10 @@ def share_of(server, worker: int, seconds: float) -> tuple[float, float]:
 
 
 def check_share(server, signum: int) -> None:
-    """Many lookups at once, again and again. Meanwhile it leaves when it is told so."""
+    """Many simultaneous lookups, again and again. The worker still exits when it gets the signal."""
     [worker] = server.workers()
     with Askers(server, 8) as askers:
-        net.wait_until(lambda: askers.answers, 30, "a first answer")
+        net.wait_until(lambda: askers.answers, 30, "a first response")
         for _ in range(3):
             share, waited = share_of(server, worker, 2)
             print(f"{share:.1%} of the time, {askers.answers} answers; others wait {waited * 1000:.1f} ms")
@@ -155,7 +156,7 @@ def check_share(server, signum: int) -> None:
         else:
             assert PRELOAD
         server.signal(signum)
-        net.wait_until(lambda: worker not in server.workers(), TIMEOUT + 1, "the worker to leave")
+        net.wait_until(lambda: worker not in server.workers(), TIMEOUT + 1, "the worker to exit")
 
 
 def start(nginx, tmp, api_url: str, *directives: str):
@@ -168,14 +169,14 @@ def start(nginx, tmp, api_url: str, *directives: str):
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_an_answer_without_end(nginx, tmp, name):
+def test_an_endless_response(nginx, tmp, name):
     with Flood(FLOODS[name]) as (host, port):
         check(start(nginx, tmp, f"http://{host}:{port}/client/v4"))
 
 
 @pytest.mark.parametrize("name", PROXY_FLOODS)
-def test_a_proxy_without_end(nginx, tmp, name):
-    """It answers CONNECT, which libcurl reads byte by byte and without coming back."""
+def test_an_endless_proxy_response(nginx, tmp, name):
+    """The proxy sends an endless response to CONNECT, which libcurl reads byte by byte without returning."""
     with Flood(PROXY_FLOODS[name]) as (host, port):
         server = start(nginx, tmp, "https://api.invalid/client/v4", f"proxy http://{host}:{port};")
         check(server)
@@ -192,12 +193,12 @@ def test_a_flood(nginx, tmp, certificates, name):
     ("empty DATA", signal.SIGTERM), ("GOAWAY", signal.SIGQUIT), ("records of one byte", signal.SIGTERM),
     ("chunk extension", signal.SIGQUIT), ("HelloRequest", signal.SIGTERM), ("interim answers", signal.SIGQUIT),
     ("chunk extension without TLS", signal.SIGTERM)])
-def test_floods_again_and_again(nginx, tmp, certificates, name, signum):
+def test_repeated_floods(nginx, tmp, certificates, name, signum):
     with flood.Flood(tmp, certificates, name) as url:
         check_share(start(nginx, tmp, url, f"trusted_certificate {certificates.ca_file};", "budget 100000 1s;"), signum)
 
 
-def test_a_flood_in_the_log(nginx, tmp, certificates):
+def test_log_messages_during_a_flood(nginx, tmp, certificates):
     with flood.Flood(tmp, certificates, "PING") as url:
         server = start(nginx, tmp, url, f"trusted_certificate {certificates.ca_file};")
         assert server.get("/client/v4/instances/docs/jobs/a", timeout=30).status == 502

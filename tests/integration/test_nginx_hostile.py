@@ -1,6 +1,6 @@
 """
-Resources that somebody made up to get at what is not his. For each, one of three holds: nginx itself refuses it, the
-module does, or nginx's normalised URI is a valid resource and exactly that one is answered.
+Crafted resources that try to reach other users' data. For each, one of three outcomes holds: nginx rejects it, the
+module rejects it, or nginx's normalized URI is a valid resource and the response is about exactly that one.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from harness.simulator import ACCOUNT, Simulator
 
 OTHER_ACCOUNT = "0123456789abcdef0123456789abcdef"
 
-# What may ever arrive at the API, written down a second time.
+# The only paths that may ever reach the API, written independently of the module.
 NAME = "[a-z0-9_]+(?:-[a-z0-9_]+)*"
 NAMESPACE = "namespaces/[a-z0-9](?:[a-z0-9-]{0,26}[a-z0-9])?"
 PAGE = r"(?:\?page=[1-9][0-9]{0,8})?[?&]per_page=[0-9]{1,3}"
@@ -78,7 +78,7 @@ SERVER = """
 class Outcome:
     by: str
     status: int
-    path: str = ""  # below the account, of the only request that the API sees
+    path: str = ""  # the path below the account in the only request that the API receives
 
 
 def nginx_refuses(status: int) -> Outcome:
@@ -100,7 +100,7 @@ LOGS = "/ai-search/instances/docs/jobs/a/logs?per_page=20"
 
 # The prefix form, behind /client/v4/.
 PREFIX = {
-    # the same as what is harmless
+    # equivalent to harmless paths
     "instances/docs/jobs/a": answered(A),
     "instances/docs/jobs": answered(LIST),
     "instances/docs/jobs/a/logs": answered(LOGS),
@@ -138,7 +138,7 @@ PREFIX = {
     "instances/docs/jobs/%c0%af": module_refuses(400),
     "": module_refuses(400),
 
-    # more than one of a thing
+    # repeated parts
     "instances/docs/jobs/a/jobs/b": module_refuses(400),
     "instances/docs/jobs/a/logs/b": module_refuses(400),
     "instances/docs/jobs/a/logs/logs": module_refuses(400),
@@ -147,7 +147,7 @@ PREFIX = {
     "ai-search/rags/docs/jobs/a": module_refuses(400),
     f"accounts/{ACCOUNT}/accounts/{ACCOUNT}/instances/docs/jobs/a": module_refuses(400),
 
-    # bytes that have no business there
+    # bytes that are not allowed
     "instances/docs/jobs/a%00": nginx_refuses(400),
     "instances/docs/jobs/%00a": nginx_refuses(400),
     b"instances/docs/jobs/a\0": nginx_refuses(400),
@@ -176,7 +176,7 @@ PREFIX = {
     "instances/docs/jobs/$uri": module_refuses(400),
     "instances/docs/jobs/a%25": module_refuses(400),
 
-    # ids that are none
+    # invalid ids
     "instances/Docs/jobs/a": module_refuses(400),
     "INSTANCES/docs/jobs/a": module_refuses(400),
     "instances/docs/Jobs/a": module_refuses(400),
@@ -192,7 +192,7 @@ PREFIX = {
     "instances/docs/jobs/" + "j" * 7000: module_refuses(400),
     "instances/docs/jobs/" + "j" * 40000: nginx_refuses(414),
 
-    # what belongs to others
+    # other accounts and APIs
     f"accounts/{ACCOUNT}/ai-search/instances/docs/jobs/a": answered(A),
     f"accounts/{OTHER_ACCOUNT}/ai-search/instances/docs/jobs/a": module_refuses(403),
     f"accounts/{OTHER_ACCOUNT}/../{ACCOUNT}/ai-search/instances/docs/jobs/a": answered(A),
@@ -283,7 +283,7 @@ PREFIX = {
 
 # Whole targets: other locations, other forms.
 TARGETS = {
-    # where the location ends
+    # the end of the location's prefix
     "/client/v4": nginx_refuses(404),
     "/CLIENT/v4/instances/docs/jobs/a": nginx_refuses(404),
     "/client%2fv4%2finstances/docs/jobs/a": answered(A),
@@ -303,7 +303,7 @@ TARGETS = {
     "*": nginx_refuses(400),
     "?page=2": nginx_refuses(400),
 
-    # without an allow-list
+    # without a list of instances
     "/open/instances?namespace=team&x=y": answered("/ai-search/instances?per_page=20&namespace=team"),
     "/open/instances?namespace=team&order_by=x": module_refuses(400),
     "/open/instances?namespace=": module_refuses(400),
@@ -349,7 +349,7 @@ TARGETS = {
     "/open/namespaces/" + "n" * 29 + "/instances/docs/jobs": module_refuses(400),
     f"/open/accounts/{OTHER_ACCOUNT}/ai-search/instances/docs/jobs/a": module_refuses(403),
 
-    # a resource of what a regular expression found in the URI, which nginx has decoded
+    # a resource from a regular expression's capture of the URI, which nginx has decoded
     "/jobs/docs/a": answered(A),
     "/jobs/docs/a?page=2": answered(A),
     "/jobs/docs/%61": answered(A),
@@ -370,11 +370,11 @@ TARGETS = {
     "/jobs/x/../docs/a": answered(A),
     "/jobs/docs/" + "j" * 65: module_refuses(400),
 
-    # the whole of it
+    # a capture of the whole URI
     "/any/instances/docs/jobs/a": answered(A),
     "/any/instances/docs/jobs?page=2": answered(SECOND),
     "/any/instances/docs/jobs%3Fpage=2": module_refuses(400),
-    "/any/instances/docs/jobs/a%0a": answered(A),  # "$" matches before the last line break, "." none
+    "/any/instances/docs/jobs/a%0a": answered(A),  # "$" matches before the final line feed
     "/any/instances/docs/jobs/a%0aX": nginx_refuses(404),
     f"/any/accounts/{OTHER_ACCOUNT}/instances/docs/jobs/a": module_refuses(403),
     f"/any/accounts/{ACCOUNT}/ai-search/instances/docs/jobs/a": answered(A),
@@ -387,7 +387,7 @@ TARGETS = {
     "/bytes/%2e%2e/jobs/a": nginx_refuses(404),
     b"/bytes/\x80": module_refuses(400),
 
-    # a resource of arguments, which nginx leaves as they came
+    # a resource from an argument, which nginx does not decode
     "/args?inst=docs&job=a": answered(A),
     "/args?inst=docs&job=a&page=2": answered(A),
     "/args?inst=docs&job=a&job=b": answered(A),
@@ -413,15 +413,15 @@ TARGETS = {
     "/list?page=2": answered(SECOND),
     "/list?page=0": module_refuses(400),
 
-    # the request as it came, which always begins with a slash
+    # $request_uri, which always begins with a slash
     "/uri/../client/v4/instances/docs/jobs/a": answered(A),
     "/uri/instances/docs/jobs/a": module_refuses(400),
 
-    # rewritten
+    # rewritten URIs
     "/rewritten/instances/docs/jobs/a": answered(A),
     "/rewritten/instances/docs/jobs?page=2": answered(SECOND),
     "/rewritten/instances/docs/jobs%3Fpage=2": module_refuses(400),
-    "/rewritten/instances/docs/jobs/a%0a": answered(A),  # as above: the regular expression's doing
+    "/rewritten/instances/docs/jobs/a%0a": answered(A),  # as above: because of the regular expression
     "/rewritten/..%2fclient/v4/instances/docs/jobs/a": answered(A),
     "/rewritten/%252e%252e/instances/docs/jobs/a": module_refuses(400),
     "/rewritten/instances/secret/jobs/a": module_refuses(403),
@@ -430,7 +430,7 @@ TARGETS = {
     "/broken/instances/secret/jobs/a": module_refuses(403),
 }
 
-# A resource of a header.
+# A resource from a header.
 HEADERS = {
     "instances/docs/jobs/a": answered(A),
     "instances/docs/jobs": answered(LIST),
@@ -463,7 +463,9 @@ SLASHES = {
 
 @pytest.fixture(scope="module")
 def api():
-    """A simulator where everything exists that somebody could want, with a token that opens two accounts."""
+    """
+    A simulator that has every resource that these requests try to reach, with a token that is valid for two accounts.
+    """
     with temp_dir() as tmp, Simulator(tmp) as simulator:
         for account in (ACCOUNT, OTHER_ACCOUNT):
             simulator.account(account)
@@ -484,7 +486,7 @@ def server(api):
 
 
 def check(api: Simulator, outcome: Outcome, get) -> None:
-    """Whether get() has this outcome, and whether the API saw what it should have seen."""
+    """Returns whether get() has this outcome, and the API has received the expected request."""
     before = api.counters()["total"]
     response = get()
     seen = api.requests()[before:]
@@ -521,7 +523,7 @@ def name(value: object) -> str | None:
 
 
 @pytest.mark.parametrize("rest, outcome", PREFIX.items(), ids=name)
-def test_behind_a_prefix(server, api, rest, outcome):
+def test_below_a_prefix(server, api, rest, outcome):
     target = b"/client/v4/" + (rest.encode() if isinstance(rest, str) else rest)
     check(api, outcome, lambda: server.get(target))
 
@@ -541,8 +543,11 @@ def test_without_merged_slashes(server, api, target, outcome):
     check(api, outcome, lambda: net.request(("127.0.0.1", server.ports["SLASHES"]), target))
 
 
-def test_header_line_cannot_be_smuggled_in(server, api):
-    """A resource in pieces, over two lines of one name: nginx takes the first, or joins both, which is refused."""
+def test_a_header_line_cannot_be_injected(server, api):
+    """
+    A resource split over two header lines with one name: nginx takes the first, or joins both, which the module
+    rejects.
+    """
     before = api.counters()["total"]
     response = server.get("/header", [("X-Resource", "instances/docs/jobs/a"), ("X-Resource", "/logs")])
     assert response.status in (200, 400)

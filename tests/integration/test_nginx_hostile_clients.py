@@ -1,6 +1,6 @@
 """
-One hostile client beside twenty honest ones: theirs are hits as before, what runs is refreshed in time, nobody waits.
-AIS_HOSTILE_TIME is how long each way is tried, in seconds.
+One hostile client and twenty honest ones: honest clients still get hits, active jobs are refreshed in time, and nobody
+waits. AIS_HOSTILE_TIME is the duration of each attack in seconds.
 """
 
 import collections
@@ -21,10 +21,10 @@ SECONDS = float(os.environ.get("AIS_HOSTILE_TIME", 3))
 
 HONEST = 20
 RUNNING = 3  # jobs
-FRESH = 1  # second that an answer about one of these is good for
+FRESH = 1  # seconds for which the response about one of these jobs is fresh
 
-# Each with the budget, and how many jobs each honest client asks for in turn: for the ways that are after the API's
-# calls, a small budget; for one that is after the cache, many jobs.
+# Each attack with the budget, and the number of jobs that each honest client requests in turn: a small budget for
+# attacks on the API's calls, and many jobs for attacks on the cache.
 WAYS = dict.fromkeys(["waits", "half_closes", "abandons", "reads_nothing", "sends_slowly", "sends_large_headers",
                       "sends_bodies", "pipelines", "is_refused", "h2_resets", "h2_asks"], ("900 300s", 1))
 WAYS |= {"scans_jobs": ("200 10s", 1), "bypasses": ("200 10s", 1), "scans_lists": ("100000 1s", 24)}
@@ -46,7 +46,7 @@ class Answer:
 
 
 class Honest(threading.Thread):
-    """Asks for jobs of its own, which have ended, and now and then for one that runs and that others ask for, too."""
+    """Requests its own ended jobs and, now and then, a running job that others request, too."""
 
     def __init__(self, address: net.Address, jobs: list[str]) -> None:
         super().__init__(daemon=True)
@@ -67,7 +67,7 @@ class Honest(threading.Thread):
                         self._ask(connection, "ended", next(self._jobs))
                     else:
                         self._ask(connection, "running", next(self._running))
-        except Exception as error:  # for the test to tell
+        except Exception as error:  # for the test's output
             self.error = error
 
     def stop(self) -> None:
@@ -89,7 +89,7 @@ def running_jobs() -> list[str]:
 
 
 def start(nginx, simulator, budget: str, ended: list[str]):
-    """Whose cache has what honest clients are to ask for, and what hostile ones need."""
+    """The cache contains the jobs that honest clients request; the API also has those that hostile clients need."""
     jobs = [{"id": job, "state": "succeeded"} for job in ended]
     jobs += [{"id": job, "state": "running"} for job in running_jobs()]
     log = [{"id": n, "created_at": 1763902700, "message": "x" * 1000, "message_type": 0} for n in range(500)]
@@ -105,7 +105,7 @@ def start(nginx, simulator, budget: str, ended: list[str]):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_honest_clients_notice_nothing(nginx, simulator, way):
+def test_honest_clients_are_not_affected(nginx, simulator, way):
     budget, count = WAYS[way]
     jobs = [[f"ended-{n}-{m}" for m in range(count)] for n in range(HONEST)]
     server = start(nginx, simulator, budget, sum(jobs, []))
@@ -127,4 +127,4 @@ def test_honest_clients_notice_nothing(nginx, simulator, way):
     assert max(answer.age for answer in running) <= FRESH + 2 * SLOWNESS
     elapsed = [answer.elapsed for answer in ended]
     assert quantile(elapsed, 0.5) < 0.25 * SLOWNESS
-    assert quantile(elapsed, 0.99) < 1 * SLOWNESS  # less than whoever waits for the API, or for a timeout
+    assert quantile(elapsed, 0.99) < 1 * SLOWNESS  # less than a client that waits for the API or a timeout

@@ -1,4 +1,4 @@
-"""Lookups that nginx itself asks for: every way to reach an internal location, and what lies around an answer."""
+"""Lookups from within nginx: every way to reach an internal location, and how lookups interact with other modules."""
 
 import contextlib
 import gzip
@@ -13,7 +13,7 @@ from harness import SLOWNESS, net
 
 INTERNAL = "location /_aisearch/ { internal; aisearch_pass docs; }" + WORKERS
 
-# A web application of an nginx next door.
+# The application: another server block of the same nginx.
 APP = """
     server {
         listen unix:@PREFIX@/app.sock;
@@ -61,7 +61,7 @@ JOB_HEADERS = {"Server", "Date", "Content-Type", "Content-Length", "Connection",
 
 @pytest.fixture
 def api(simulator):
-    """The simulator with one job that runs and one that has failed."""
+    """The simulator with one running and one failed job."""
     simulator.freeze()
     simulator.instance("instances/docs", [{"id": "a", "state": "running"}, {"id": "b", "state": "failed"}])
     simulator.body = gateway.direct(simulator, simulator.path("instances/docs", "a")).body
@@ -88,14 +88,14 @@ def assert_job(response, api, status=200):
 
 
 def assert_logged(server, uri, *expected, count=None):
-    """The lines of the access log about a location, (status, cache status, state, job) in any order."""
+    """Checks the access log entries of a location, (status, cache status, state, job) in any order."""
     entries = gateway.lookups(server, count or len(expected))
     found = [(int(entry["status"]), entry["cache_status"], entry["job_state"], entry["job_id"])
              for entry in entries if entry["uri"] == uri]
     assert sorted(found) == sorted(expected), entries
 
 
-# Every way in.
+# Ways to an internal location.
 
 
 def test_an_internal_location_is_404_from_outside(nginx, api):
@@ -120,13 +120,13 @@ def test_x_accel_redirect(nginx, api, method):
     assert_logged(server, target, (200, "MISS", "running", "a"), (200, "HIT", "running", "a"))
 
 
-def test_x_accel_redirect_brings_not_even_a_charset(nginx, api):
+def test_x_accel_redirect_drops_the_charset(nginx, api):
     server = start(nginx, api, f"location / {{ {TO_APP} }}")
     for query in ("", "&charset=koi8-r"):
         assert_job(request(server, "/typed/?to=/_aisearch/instances/docs/jobs/a" + query), api)
 
 
-def test_x_accel_redirect_to_a_page_a_missing_job_nonsense_and_a_named_location(nginx, api):
+def test_x_accel_redirect_to_a_list_a_missing_job_an_invalid_resource_and_a_named_location(nginx, api):
     server = start(nginx, api, f"""
         location / {{ {TO_APP} }}
         location @a {{ aisearch_pass docs instances/docs/jobs/a; }}
@@ -193,7 +193,7 @@ def test_error_page_with_and_without_an_equals_sign(nginx, api):
     assert_logged(server, "/named/a", (200, "HIT", *job), count=10)
 
 
-def test_error_page_leaves_the_challenge_behind(nginx, api):
+def test_error_page_drops_the_challenge(nginx, api):
     server = start(nginx, api, f"""
         error_page 401 = /_aisearch/instances/docs/jobs/a;
         location /login/ {{ {TO_APP} proxy_intercept_errors on; }}
@@ -229,7 +229,7 @@ GUARDED = """
 """
 
 
-def test_auth_request_and_what_it_learnt(nginx, api):
+def test_auth_request_and_its_variables(nginx, api):
     server = start(nginx, api, GUARDED + """
         location = /_guard { internal; aisearch_pass docs instances/docs/jobs/$guard; }
     """)
@@ -280,7 +280,7 @@ def test_ssi_includes(nginx, api, tmp):
     includes = "|".join(f'<!--# include virtual="/_aisearch/{name}" -->' for name in names + names[:1])
     (tmp / "page.shtml").write_text(f"[{includes}]", encoding="ascii")
     server = start(nginx, api, f"location /page {{ root {tmp}; ssi on; ssi_types *; }}")
-    api.fault("/jobs/a$", times=1, delay=0.3)  # the first include is the last to come
+    api.fault("/jobs/a$", times=1, delay=0.3)  # the response of the first include is the last to arrive
 
     for _ in range(2):
         response = request(server, "/page.shtml")
@@ -296,7 +296,7 @@ def test_ssi_includes(nginx, api, tmp):
                   count=10)
 
 
-def test_ssi_include_into_a_variable_may_be_larger_than_the_buffer_for_subrequests(nginx, api, tmp):
+def test_ssi_include_into_a_variable_may_exceed_subrequest_output_buffer_size(nginx, api, tmp):
     api.instance("instances/many", [{"id": f"job-{n}", "description": "x" * 100} for n in range(50)])
     expected = gateway.direct(api, api.path("instances/many") + "?per_page=50").body
     assert len(expected) > 8192
@@ -307,7 +307,7 @@ def test_ssi_include_into_a_variable_may_be_larger_than_the_buffer_for_subreques
         assert request(server, "/page.shtml").body == b"[" + expected + b"]"
 
 
-def test_mirror_of_a_post_fetches_and_nobody_waits_for_it(nginx, api):
+def test_mirror_of_a_post_fetches_without_delay_for_the_client(nginx, api):
     server = start(nginx, api, f"""
         location /start/ {{ mirror /_mirror; {TO_APP} }}
         location = /_mirror {{ internal; aisearch_pass docs instances/docs/jobs/a; }}
@@ -321,7 +321,7 @@ def test_mirror_of_a_post_fetches_and_nobody_waits_for_it(nginx, api):
     assert_logged(server, "/_mirror", (200, "MISS", "", "a"), *[(200, "COALESCED", "", "a")] * 3, count=8)
 
 
-def test_a_mirror_warms_the_entry_and_leaves_a_warm_one_alone(nginx, api):
+def test_a_mirror_fills_a_cold_entry_and_ignores_a_warm_one(nginx, api):
     server = start(nginx, api, f"""
         location /start/ {{ mirror /_mirror; {TO_APP} }}
         location = /_mirror {{ internal; aisearch_pass docs instances/docs/jobs/a; }}
@@ -336,7 +336,7 @@ def test_a_mirror_warms_the_entry_and_leaves_a_warm_one_alone(nginx, api):
     assert api.count() == 1
 
 
-def test_a_mirror_that_is_refused_or_fails_does_no_harm(nginx, api):
+def test_a_failing_mirror_does_not_affect_the_request(nginx, api):
     server = start(nginx, api, f"""
         location /start/ {{ mirror /_nonsense; mirror /_broken; {TO_APP} }}
         location = /_nonsense {{ internal; aisearch_pass docs instances/docs/$uri; }}
@@ -380,7 +380,7 @@ NJS = """
 """
 
 
-# What may be said about a body, and is not about ours.
+# Headers that describe a body, but not that of the job.
 LEFT_OVER = ["Age", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Range", "ETag", "Expires",
              "Last-Modified", "Retry-After", "WWW-Authenticate", "Accept-Ranges",
              "X-Aisearch-State", "X-Aisearch-Cache"]
@@ -418,7 +418,7 @@ def test_njs_subrequest(nginx, api, tmp):
 
 
 @gateway.needs_njs
-def test_njs_subrequest_may_be_larger_than_the_buffer_for_subrequests(nginx, api, tmp):
+def test_njs_subrequest_may_exceed_subrequest_output_buffer_size(nginx, api, tmp):
     api.instance("instances/many", [{"id": f"job-{n}", "description": "ö" * 500} for n in range(50)])
     expected = gateway.direct(api, api.path("instances/many") + "?per_page=50").body
     server = start_njs(nginx, api, tmp)
@@ -428,7 +428,7 @@ def test_njs_subrequest_may_be_larger_than_the_buffer_for_subrequests(nginx, api
 
 
 @gateway.needs_njs
-def test_njs_internal_redirect_leaves_every_header_behind_that_was_about_another_body(nginx, api, tmp):
+def test_njs_internal_redirect_drops_headers_about_another_body(nginx, api, tmp):
     server = start_njs(nginx, api, tmp)
     for _ in range(2):
         assert_job(request(server, "/forward?to=/_aisearch/instances/docs/jobs/a"), api)
@@ -437,7 +437,7 @@ def test_njs_internal_redirect_leaves_every_header_behind_that_was_about_another
 
 
 @gateway.needs_njs
-def test_njs_detached_subrequest_fetches_and_nobody_waits_for_it(nginx, api, tmp):
+def test_njs_detached_subrequest_fetches_without_delay_for_the_client(nginx, api, tmp):
     server = start_njs(nginx, api, tmp)
     with gateway.held(api):
         assert request(server, "/detached?to=/_aisearch/instances/docs/jobs/a").body == b"done"
@@ -498,7 +498,7 @@ def test_addition_and_post_action(nginx, api):
 # Errors.
 
 
-def test_intercepted_errors_and_the_variables_behind_them(nginx, api):
+def test_intercepted_errors_and_their_variables(nginx, api):
     api.fault("/jobs/down$", status=502, body="<html>")
     api.fault("/jobs/busy$", status=429, headers=[["Retry-After", "60"]])
     tell = '"$aisearch_cache_status $aisearch_job_state $aisearch_job_id $aisearch_error"'
@@ -531,14 +531,14 @@ def test_intercepted_errors_and_the_variables_behind_them(nginx, api):
     for target in ("/quiet/instances/docs/jobs/nope", "/unmapped/instances/docs/jobs/nope"):
         assert request(server, target).json()["errors"][0]["code"] == 7021
     assert request(server, "/quiet/instances/docs/jobs/down").json()["errors"][0]["code"] == 502
-    busy = request(server, "/jobs/instances/docs/jobs/busy")  # closes the account
+    busy = request(server, "/jobs/instances/docs/jobs/busy")  # the account is closed afterwards
     assert (busy.status, busy.body) == (503, b"MISS  busy rate_limited")
     assert busy.header("Retry-After") == "60"
     assert_logged(server, "/told", (404, "MISS", "", "nope"), (400, "", "", ""), (405, "", "", ""),
                   (503, "MISS", "", "busy"), count=9)
 
 
-def test_an_error_page_that_is_a_look_up_itself(nginx, api):
+def test_an_error_page_that_is_a_lookup(nginx, api):
     server = start(nginx, api, """
         location /first/ {
             aisearch_pass docs;
@@ -552,7 +552,7 @@ def test_an_error_page_that_is_a_look_up_itself(nginx, api):
     assert_logged(server, "/second/instances/docs/jobs/b", (200, "MISS", "failed", "b"))
 
 
-def test_error_pages_that_go_round_in_circles_end(nginx, api):
+def test_recursive_error_pages_end(nginx, api):
     server = start(nginx, api, """
         location / {
             aisearch_pass docs;
@@ -566,7 +566,7 @@ def test_error_pages_that_go_round_in_circles_end(nginx, api):
     assert_job(request(server, "/instances/docs/jobs/a"), api)
 
 
-# Around an answer.
+# Interaction with other modules.
 
 
 def test_gzip(nginx, api):
@@ -590,7 +590,7 @@ def test_gzip(nginx, api):
 @pytest.mark.parametrize("expires, expected", [
     ("1h", "max-age=3600"), ("-1", "no-cache"), ("epoch", "no-cache"), ("max", "max-age=315360000"),
     ("off", "private, max-age=4"), ("modified 1h", "max-age=3600"), ("0", "max-age=0")])
-def test_expires_is_the_operators_word_in_the_one_cache_control(nginx, api, expires, expected):
+def test_expires_replaces_cache_control(nginx, api, expires, expected):
     server = start(nginx, api, f"""
         location / {{ aisearch_pass docs; expires {expires}; }}
         location /ticket/ {{ {TO_APP} }}
@@ -689,7 +689,7 @@ def test_http_2(http2, api, client):
     assert get("--header", f"If-None-Match: {tag}", url) == (b"", "304 2  HIT")
 
 
-def test_http_2_many_streams_wait_at_once(http2, api):
+def test_http_2_many_streams_wait_simultaneously(http2, api):
     option, base = http2.clients["tls"]
     jobs = [f"job-{n}" for n in range(40)]
     api.instance("instances/docs", [{"id": job} for job in jobs])
@@ -702,7 +702,7 @@ def test_http_2_many_streams_wait_at_once(http2, api):
     assert api.count() == len(jobs)
 
 
-def test_http_2_streams_that_are_reset_while_they_wait(http2, api):
+def test_http_2_streams_that_are_reset_while_waiting(http2, api):
     option, base = http2.clients["plain"]
     with gateway.held(api):
         for job in ("a", "b", "a"):
@@ -712,11 +712,14 @@ def test_http_2_streams_that_are_reset_while_they_wait(http2, api):
     assert api.count() == 2
 
 
-# Clients that go away.
+# Clients that disconnect.
 
 
-def test_a_client_that_goes_away_while_several_includes_wait(nginx, api, tmp):
-    """Of several entries, of the same, larger than a socket's buffer: whatever the first answer finds when it comes."""
+def test_a_client_that_disconnects_while_several_includes_wait(nginx, api, tmp):
+    """
+    The includes request several entries, some of them twice, and some larger than a socket's buffer, so that the first
+    response arrives in different states.
+    """
     api.instance("instances/many", [{"id": f"job-{n}", "description": "x" * 5000} for n in range(50)])
     targets = [f"instances/docs/jobs/{job}" for job in "abab"] + ["instances/many/jobs?per_page=50"] * 3
     includes = "".join(f'<!--# include virtual="/_aisearch/{target}" -->' for target in targets)

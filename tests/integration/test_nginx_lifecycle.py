@@ -1,4 +1,4 @@
-"""nginx starts, reloads, is upgraded, loses a worker, runs out of connections and stops, during lookups."""
+"""nginx starts, reloads, is upgraded, loses a worker, runs out of connections and stops, all during lookups."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from harness.simulator import ACCOUNT
 
 JOB = "/docs/instances/docs/jobs/a"
 
-# How long a worker may take that has nothing to wait for. Any delay would be far longer.
+# The maximum time for a worker that has nothing to wait for. Any real delay would be far longer.
 PROMPT = 2.5 * SLOWNESS
 
 SERVER = """
@@ -35,7 +35,7 @@ def account(simulator, url: str | None = None, options: str = "", token_file: ob
 
 
 def config(simulator, *more: str, **parts) -> dict:
-    """Returns parts of a configuration with one account that the server uses."""
+    """Returns the configuration of one account, and of a server that uses it."""
     return {"http": account(simulator) + "\n".join(more), "server": SERVER, **parts}
 
 
@@ -51,7 +51,7 @@ def cache_status(response: net.Response) -> str | None:
 
 
 def one_connection_to_each_worker(server: Nginx, stack: contextlib.ExitStack) -> dict[int, net.Connection]:
-    """Connections by worker process."""
+    """A connection to each worker process."""
     found: dict[int, net.Connection] = {}
     for _ in range(1000):
         connection = stack.enter_context(server.connect())
@@ -81,7 +81,7 @@ def takes(at_most: float, at_least: float = 0.0) -> Iterator[None]:
 # Credentials.
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as nginx's master has it")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, like nginx's master")
 def test_workers_need_no_access_to_the_credential(simulator, nginx):
     server = nginx(**config(simulator))
     stat = simulator.token_file.stat()
@@ -104,9 +104,9 @@ def test_reload_reads_the_credential_again(tmp, simulator, nginx):
 
     simulator.account(tokens=["the-next-one"])
     write_token(path, "the-next-one")
-    assert server.get("/docs/instances/docs/jobs/j1").status == 502, "the old workers have the old one"
+    assert server.get("/docs/instances/docs/jobs/j1").status == 502, "the old workers use the old credential"
     server.reload()
-    assert server.get("/docs/instances/docs/jobs/j1").status == 200, "the refusal outlived the credential"
+    assert server.get("/docs/instances/docs/jobs/j1").status == 200, "the rejection outlived the credential"
     assert server.get("/docs/instances/docs/jobs/j2").status == 200
 
 
@@ -122,7 +122,7 @@ def test_reload_with_a_broken_credential_changes_nothing(tmp, simulator, nginx, 
     else:
         write_token(path, "" if broken == "empty" else f"{simulator.token}\n{simulator.token}")
     server.signal(signal.SIGHUP)
-    net.wait_until(lambda: "[emerg]" in server.error_log(), 5, "the complaint")
+    net.wait_until(lambda: "[emerg]" in server.error_log(), 5, "the error message")
     for n in range(20):
         assert server.get(f"/docs/instances/docs/jobs/j{n}").status == 200
     assert server.workers() == before
@@ -141,7 +141,7 @@ def test_reload_with_broken_certificates_changes_nothing(tmp, simulator, edge, n
     server.allow_log(r'\[emerg\] .* trusted certificates ".*": no certificate in it')
     ca_file.write_text("nothing")
     server.signal(signal.SIGHUP)
-    net.wait_until(lambda: "[emerg]" in server.error_log(), 5, "the complaint")
+    net.wait_until(lambda: "[emerg]" in server.error_log(), 5, "the error message")
     simulator.drop_connections()
     assert server.get(JOB).status == 200, "the workers had read the certificates before"
 
@@ -167,7 +167,7 @@ def test_reload_keeps_the_cache(simulator, nginx):
     ("aisearch_valid ended 1h;", "HIT"),
 ])
 def test_reload_with_a_change(simulator, nginx, change, status):
-    """A zone of another size starts empty; freshness depends on the new configuration."""
+    """A zone of another size starts empty; the new lifetimes apply to cached entries."""
     server = nginx(**config(simulator))
     assert cache_status(server.get("/docs/instances/docs/jobs/j1")) == "MISS"
     server.reload(Config(**config(simulator, change)))
@@ -177,7 +177,7 @@ def test_reload_with_a_change(simulator, nginx, change, status):
 
 
 def test_reload_after_the_module_was_replaced(tmp, simulator, nginx):
-    """It continues with the old module, which would go unnoticed."""
+    """nginx continues with the old module, which would go unnoticed without the message."""
     module, new = tmp / "module.so", tmp / "new.so"
     shutil.copy(MODULE, module)
     shutil.copy(MODULE, new)
@@ -191,13 +191,13 @@ def test_reload_after_the_module_was_replaced(tmp, simulator, nginx):
     assert server.get(JOB).status == 200
 
 
-def test_reload_with_another_api_keeps_the_answers_apart(tmp, simulator, nginx):
+def test_reload_with_another_api_separates_the_entries(tmp, simulator, nginx):
     server = nginx(**config(simulator))
     assert cache_status(server.get("/docs/instances/docs/jobs/j1")) == "MISS"
     server.reload(Config(http=account(simulator, simulator.unix_url), server=SERVER))
     assert cache_status(server.get("/docs/instances/docs/jobs/j1")) == "MISS"
     server.reload(Config(**config(simulator)))
-    assert cache_status(server.get("/docs/instances/docs/jobs/j1")) == "HIT", "the first ones are still there"
+    assert cache_status(server.get("/docs/instances/docs/jobs/j1")) == "HIT", "the entries of the first API are kept"
 
 
 def test_smallest_zone(simulator, nginx):
@@ -225,7 +225,7 @@ def test_accounts_come_and_go(simulator, nginx):
 
 
 def test_module_is_unloaded_and_loaded_again(simulator, edge, nginx, certificates):
-    """libcurl and the TLS library may be unloaded with it, and must leave nothing behind in the master."""
+    """libcurl and the TLS library may be unloaded with the module, so nothing of them may remain in the master."""
     https = {"http": account(simulator, edge.url(), f"trusted_certificate {certificates.ca_file};"), "server": SERVER}
     server = nginx(**https)
     for _ in range(3):
@@ -249,7 +249,7 @@ WAYS = ("HTTP/1.1", "Unix socket", "HTTP/2")
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_idle_connections_to_the_api_keep_no_worker(simulator, edge, nginx, certificates, way):
+def test_idle_connections_to_the_api_do_not_delay_shutdown(simulator, edge, nginx, certificates, way):
     """They are kept for the next lookup, but not longer than their worker."""
     server = nginx(http=account(simulator, *upstreams(simulator, edge, certificates)[way]), server=SERVER, workers=2)
 
@@ -284,7 +284,7 @@ def test_worker_that_quits_finishes_its_fetch(simulator, edge, nginx, certificat
     server.check_logs()
 
 
-def test_worker_that_quits_finishes_what_it_waits_for(simulator, nginx):
+def test_worker_that_quits_finishes_waiting_requests(simulator, nginx):
     """One worker fetches, the other waits for the stored response; both have a client."""
     server = nginx(**config(simulator, workers=2))
     simulator.fault("/jobs/a$", delay=1)
@@ -293,7 +293,7 @@ def test_worker_that_quits_finishes_what_it_waits_for(simulator, nginx):
         ask(first)
         began_fetching(simulator)
         ask(second)
-        time.sleep(0.2)  # the begin of its wait cannot be observed
+        time.sleep(0.2)  # the start of its wait cannot be observed
         server.stop()
         assert {first.read_response().status, second.read_response().status} == {200}
     assert simulator.count() == 1
@@ -311,7 +311,7 @@ def test_reload_lets_the_old_worker_finish_for_the_new_one(simulator, nginx):
     assert simulator.count() == 1
 
 
-def test_reload_drops_the_account_while_the_old_worker_uses_it(simulator, nginx):
+def test_reload_removes_an_account_that_the_old_worker_still_uses(simulator, nginx):
     server = nginx(**config(simulator))
     simulator.fault("/jobs/a$", delay=1)
     with server.connect() as old:
@@ -322,8 +322,8 @@ def test_reload_drops_the_account_while_the_old_worker_uses_it(simulator, nginx)
         assert old.read_response().status == 200
 
 
-def test_worker_that_quits_finishes_a_fetch_that_nobody_waits_for(simulator, nginx):
-    """The client has left; the response is for the cache."""
+def test_worker_that_quits_finishes_a_fetch_without_clients(simulator, nginx):
+    """The client has disconnected; the response is for the cache."""
     server = nginx(**config(simulator))
     simulator.fault("/jobs/a$", delay=0.5)
     with server.connect() as connection:
@@ -335,7 +335,7 @@ def test_worker_that_quits_finishes_a_fetch_that_nobody_waits_for(simulator, ngi
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_fast_stop_waits_for_nobody(simulator, edge, nginx, certificates, way):
+def test_fast_stop_waits_for_no_lookup(simulator, edge, nginx, certificates, way):
     server = nginx(http=account(simulator, *upstreams(simulator, edge, certificates)[way]), server=SERVER)
     simulator.fault("/jobs/a$", delay=30)
     with server.connect() as connection:
@@ -350,7 +350,7 @@ LONG = "connect_timeout 60s; timeout 60s; retries 10;"
 
 
 @pytest.mark.parametrize("phase", ["dns", "connect", "tls", "headers", "body", "pause"])
-def test_shutdown_timeout_ends_what_is_under_way(tmp, simulator, edge, nginx, certificates, phase):
+def test_shutdown_timeout_ends_pending_lookups(tmp, simulator, edge, nginx, certificates, phase):
     """worker_shutdown_timeout limits any lookup, whatever it waits for."""
     simulator.fault("-headers$", delay=60)
     simulator.fault("-body$", body_delay=60)
@@ -368,7 +368,7 @@ def test_shutdown_timeout_ends_what_is_under_way(tmp, simulator, edge, nginx, ce
         connections = [stack.enter_context(server.connect()) for _ in range(2)]
         for n, connection in enumerate(connections):
             ask(connection, f"/docs/instances/docs/jobs/{n}-{phase}")
-        time.sleep(0.5)  # since nothing shows that it hangs, or pauses for long after some retries
+        time.sleep(0.5)  # since nothing shows that a lookup hangs, or pauses between retries
         with takes(0.5 + PROMPT, at_least=0.4):
             server.stop()
         for connection in connections:
@@ -398,7 +398,7 @@ def test_reopened_logs(simulator, nginx):
 
 
 def test_binary_upgrade(tmp, simulator):
-    """The old one finishes its fetch while the new one begins with an empty cache."""
+    """The old process finishes its fetch while the new one begins with an empty cache."""
     keep = "".join(f"env {name};\n" for name in ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS"))
     simulator.fault("/jobs/a$", times=1, delay=2)
     with Daemon(tmp, InBackground(**config(simulator, main=keep))) as server, server.connect() as connection:
@@ -412,13 +412,13 @@ def test_binary_upgrade(tmp, simulator):
                        "the new worker alone")
         assert cache_status(server.get(JOB)) == "MISS"
         assert connection.read_response().status == 200
-        net.wait_until(lambda: not net.alive(old) and not net.alive(old_worker), PROMPT, "the old ones to leave")
+        net.wait_until(lambda: not net.alive(old) and not net.alive(old_worker), PROMPT, "the old processes to exit")
         assert cache_status(server.get(JOB)) == "HIT"
     assert simulator.count() == 2
 
 
 class Single(Config):
-    """Without a master."""
+    """Without a master process."""
 
     def text(self, prefix, ports) -> str:
         return super().text(prefix, ports).replace("master_process on;", "master_process off;")
@@ -462,14 +462,14 @@ def test_worker_is_killed_while_it_fetches_for_others(simulator, nginx):
 
 
 def test_workers_are_killed_again_and_again(simulator, nginx):
-    """Under load; the shared memory that they used must stay consistent."""
+    """Under load; the shared memory that the killed workers used must stay consistent."""
     server = nginx(**config(simulator, "aisearch_shared_zone zone=aisearch:64k;", workers=2))
     with Load(server, threads=4) as load:
         for _ in range(10):
             time.sleep(0.1)
             server.kill_worker(server.workers()[0])
             net.wait_until(lambda: len(server.workers()) == 2, 5, "another worker")
-    assert set(load.statuses) <= {200}, "a worker that lives gave a wrong answer"
+    assert set(load.statuses) <= {200}, "a worker that was not killed gave a wrong response"
     assert load.statuses.get(200, 0) > 20
     for n in range(50):
         assert server.get(f"/docs/instances/docs/jobs/j{n}").status == 200
@@ -498,8 +498,8 @@ class Load(net.InThreads):
                     self.statuses[status] = self.statuses.get(status, 0) + 1
 
 
-def test_connections_of_the_workers_run_out(simulator, nginx):
-    """Too few for many clients: accepted ones get a response, and everything works afterwards."""
+def test_workers_run_out_of_connections(simulator, nginx):
+    """With too few connections for all clients, accepted ones get a response, and everything works afterwards."""
     server = nginx(**config(simulator, workers=2, connections=24))
     server.allow_log(r"\[alert\].* 24 worker_connections are not enough")
     simulator.fault("", delay=0.2)
@@ -520,7 +520,7 @@ def test_connections_of_the_workers_run_out(simulator, nginx):
             assert connection.request(f"/docs/instances/docs/jobs/j{n}").status == 200
 
 
-@pytest.mark.parametrize("way", ["HTTP/1.1", "HTTP/2"])  # on a Unix socket, a lookup may complete without waiting
+@pytest.mark.parametrize("way", ["HTTP/1.1", "HTTP/2"])  # over a Unix socket, a lookup may complete without waiting
 def test_no_connection_is_left_for_a_fetch(simulator, edge, nginx, certificates, way):
     """The lookup fails at once, with a log message, and the next one succeeds."""
     url, options = upstreams(simulator, edge, certificates)[way]
@@ -535,31 +535,31 @@ def test_no_connection_is_left_for_a_fetch(simulator, edge, nginx, certificates,
         assert re.search(r'aisearch account "docs": internal fault: out of connections', server.error_log())
         for connection in others:
             connection.close()
-        net.wait_until(lambda: first.request("/docs/instances/docs/jobs/j1").status == 200, 5, "connections again")
+        net.wait_until(lambda: first.request("/docs/instances/docs/jobs/j1").status == 200, 5, "free connections")
     assert simulator.count("/jobs/a$") == 0
 
 
 def take_all_connections(server: Nginx, stack: contextlib.ExitStack) -> list[net.Connection]:
-    """Clients that occupy a worker connection: a request that has begun keeps it. Each lacks its last line."""
+    """Clients that each occupy a worker connection with a request that lacks its last line."""
     taken: list[net.Connection] = []
     while "are not enough" not in server.error_log():
         connection = stack.enter_context(server.connect())
         connection.send(net.format_request(JOB)[:-2])
-        time.sleep(0.02)  # nothing shows that it was read
+        time.sleep(0.02)  # nothing shows that the worker has read it
         taken.append(connection)
     return list(filter(is_open, taken))
 
 
 def is_open(connection: net.Connection) -> bool:
-    """Without an expected response, the socket is readable only when the peer has closed it."""
+    """Since no response is expected, the socket is readable only if the peer has closed it."""
     return select.select([connection.sock], [], [], 0)[0] == []
 
 
 def test_twenty_reloads_under_load(tmp, simulator, edge, nginx, certificates):
-    """No lookup fails, and the master keeps nothing that it has read."""
+    """No lookup fails, and the master frees everything that it has read."""
     trust = f"trusted_certificate {certificates.ca_file};"
     http = account(simulator, edge.url(), trust) + account(simulator, simulator.url).replace("docs", "plain", 1)
-    http += account(simulator, "https://api.example/v4").replace("docs", "system", 1)  # with the system's certificates
+    http += account(simulator, "https://api.example/v4").replace("docs", "system", 1)  # with system certificates
     server = nginx(http=http, server=SERVER, workers=2)
     with Load(server, threads=1) as load:
         for n in range(20):
@@ -576,6 +576,6 @@ def test_twenty_reloads_under_load(tmp, simulator, edge, nginx, certificates):
 
 
 def held_by(pid: int) -> tuple[list[str], int]:
-    """Returns the kinds of descriptors, and the bytes of memory."""
+    """Returns the kinds of open descriptors, and the memory in bytes."""
     kinds = sorted(re.sub(r":\[\d+\]", "", target) for target in net.open_fds(pid).values())
     return kinds, net.rss(pid)

@@ -1,4 +1,4 @@
-"""aisearch_limit_fetches: what a client may set off is limited, what is in the cache costs nothing."""
+"""aisearch_limit_fetches limits the fetches that a client may cause; cache hits cost nothing."""
 
 import re
 import threading
@@ -29,13 +29,13 @@ def config(simulator, http=ONE, location="", **parts):
 
 @pytest.fixture
 def start(nginx, simulator):
-    """A server, and jobs a to z that run."""
+    """A server, and running jobs a to z."""
     simulator.instance("instances/docs", [{"id": chr(n), "state": "running"} for n in range(ord("a"), ord("z") + 1)])
     return lambda *args, **parts: nginx(**vars(config(simulator, *args, **parts)))
 
 
 def look(server, job, client="one", location="/client/v4/", **headers):
-    """The answer; a refusal has all that it must have."""
+    """Returns the response; checks that a 429 is complete."""
     given = [("X-Client", client), *((name.replace("_", "-"), value) for name, value in headers.items())]
     response = server.get(f"{location}instances/docs/jobs/{job}", headers=given)
     if response.status == 429:
@@ -52,7 +52,7 @@ def statuses(server, jobs, client="one", **headers):
     return [look(server, job, client, **headers).status for job in jobs]
 
 
-# What counts.
+# Requests that count.
 
 
 def test_fetches_count_and_hits_are_free(start, simulator):
@@ -64,7 +64,7 @@ def test_fetches_count_and_hits_are_free(start, simulator):
     assert simulator.count() == 5
 
 
-def test_what_is_missing_counts_as_well(start, simulator):
+def test_missing_jobs_count_as_well(start, simulator):
     server = start(FEW + "aisearch_valid not_found 0; aisearch_use_stale off;")
     assert statuses(server, ["missing"] * 6) == [404] * 4 + [429] * 2
     assert simulator.count() == 4
@@ -78,8 +78,8 @@ def test_a_bypass_counts_as_well(start, simulator):
     assert simulator.count() == 4
 
 
-def test_who_waits_for_another_does_not_pay(start, simulator):
-    """Many at once, by two workers: one fetch, and one of them has paid."""
+def test_waiting_for_another_clients_fetch_is_free(start, simulator):
+    """Many simultaneous requests over two workers cause one fetch, which counts once."""
     server = start(workers=2)
     with gateway.held(simulator):
         connections = [server.connect(30) for _ in range(24)]
@@ -94,8 +94,8 @@ def test_who_waits_for_another_does_not_pay(start, simulator):
     assert statuses(server, "bb", "another") == [200, 200]
 
 
-def test_who_gets_an_answer_that_has_come_meanwhile_has_not_paid(start, simulator):
-    """As many clients as can: whoever did not fetch may do so afterwards."""
+def test_an_entry_that_arrives_in_the_meantime_is_free(start, simulator):
+    """With as many concurrent clients as possible: each client that did not fetch may do so afterwards."""
     server = start(workers=4)
     for job in "abcdefgh":
         names = [f"{job}{n}" for n in range(12)]
@@ -110,23 +110,23 @@ def test_an_empty_key_is_not_limited(start, simulator):
     assert statuses(server, "abcdef", "") == [200] * 6
 
 
-def test_refusals_of_ours_cost_nothing(start, simulator):
+def test_invalid_requests_cost_nothing(start, simulator):
     server = start()
     assert statuses(server, ["..x", "a/b"]) == [400] * 2
     assert statuses(server, "a") == [200]
 
 
-# What one gets who cannot pay.
+# Responses above the limit.
 
 
-def test_the_time_to_come_back(start, simulator):
+def test_the_time_to_retry(start, simulator):
     server = start("aisearch_limit_fetches $http_x_client rate=30r/m;")
     assert statuses(server, "a") == [200]
     refused = look(server, "b")
     assert (refused.status, refused.reason) == (429, "Too Many Requests")
     assert int(refused.header("Retry-After")) <= 2
     began = time.monotonic()
-    net.wait_until(lambda: look(server, "b").status == 200, 4 * SLOWNESS, "the client to be let through", every=0.05)
+    net.wait_until(lambda: look(server, "b").status == 200, 4 * SLOWNESS, "a free fetch", every=0.05)
     assert time.monotonic() - began < int(refused.header("Retry-After")) + 1 * SLOWNESS
     server.reload(config(simulator, ONE))
     assert statuses(server, "x") == [200]
@@ -135,8 +135,8 @@ def test_the_time_to_come_back(start, simulator):
     assert server.get("/aisearch_status").json()["accounts"]["docs"]["lookups"]["refused"] >= 2
 
 
-def test_what_is_old_is_better_than_nothing(start, simulator):
-    """Without a refresh, by anyone: who cannot pay does not set it off."""
+def test_a_stale_response_is_better_than_none(start, simulator):
+    """A client above the limit gets the stale response without causing a refresh."""
     server = start("aisearch_valid active 1ms; aisearch_use_stale updating=1h error=1h;" + ONE)
     assert statuses(server, "a") == [200]
     time.sleep(0.05)
@@ -146,7 +146,7 @@ def test_what_is_old_is_better_than_nothing(start, simulator):
     assert gateway.lookups(server, 2)[1]["error"] == "refused"
     assert simulator.count() == 1
 
-    # Another one pays for a refresh in the background, once.
+    # Another client causes a refresh in the background, once.
     assert look(server, "a", "another").header("X-Aisearch-Cache") == "UPDATING"
     net.wait_until(lambda: simulator.count() == 2, what="the refresh")
     time.sleep(0.05)
@@ -155,7 +155,7 @@ def test_what_is_old_is_better_than_nothing(start, simulator):
 
 
 @pytest.mark.parametrize("stale, status", [("error=1h", 200), ("updating=1h", 200), ("off", 429)])
-def test_as_far_as_stale_answers_are_wanted(start, simulator, stale, status):
+def test_stale_responses_depend_on_use_stale(start, simulator, stale, status):
     server = start(f"aisearch_valid active 1ms; aisearch_use_stale {stale};" + ONE)
     assert statuses(server, "a") == [200]
     time.sleep(0.05)
@@ -184,8 +184,8 @@ def test_an_error_page(start, simulator):
     assert server.get("/client/v4/instances/docs/jobs/b", headers=[("X-Client", "one")]).body == b"slowly, refused"
 
 
-def test_nobody_waits_for_who_was_refused(start, simulator):
-    """Other workers do not take a client that is refused for one that fetches."""
+def test_nobody_waits_for_a_limited_client(start, simulator):
+    """Other workers do not mistake a limited client for one that fetches."""
     server = start(workers=2)
     assert statuses(server, "a") == [200]
     for _ in range(20):
@@ -195,7 +195,7 @@ def test_nobody_waits_for_who_was_refused(start, simulator):
     assert time.monotonic() - began < 1 * SLOWNESS
 
 
-def test_who_is_refused_takes_no_room_in_the_cache(start, simulator):
+def test_limited_requests_take_no_room_in_the_cache(start, simulator):
     server = start()
     assert statuses(server, "a") == [200]
     before = server.get("/aisearch_status").json()["zone"]
@@ -214,8 +214,8 @@ def test_the_log(start, simulator):
     assert len(re.findall(r'\[info\].* refused with 429: too many lookups', log)) == 5
 
 
-def test_one_client_beside_others(start, simulator):
-    """Whoever asks for what does not exist leaves the others' new lookups their calls."""
+def test_one_client_does_not_limit_others(start, simulator):
+    """The requests of a client for missing jobs leave enough calls for the new lookups of others."""
     server = start("aisearch_limit_fetches $http_x_client rate=1r/m burst=4;", budget="budget 60 1h;")
     assert statuses(server, [f"missing-{n}" for n in range(100)], "hostile") == [404] * 5 + [429] * 95
     for client in ("one", "another", "third"):
@@ -223,7 +223,7 @@ def test_one_client_beside_others(start, simulator):
     assert server.get("/aisearch_status").json()["accounts"]["docs"]["budget"]["left"] == 60 - 5 - 5 - 2
 
 
-# Where it is set.
+# Configuration levels.
 
 
 def test_levels(start, simulator):
@@ -244,12 +244,12 @@ def test_it_outlives_a_reload(start, simulator):
     assert statuses(server, "ab") == [200, 429]
     server.reload()
     assert statuses(server, "b") == [429]
-    # with another rate, it is another limit
+    # another rate makes it another limit
     server.reload(config(simulator, FEW, workers=2))
     assert statuses(server, "bcdef") == [200] * 4 + [429]
 
 
-def test_a_reload_that_brings_it_to_a_full_cache(start, simulator):
+def test_a_reload_that_adds_a_limit_to_a_full_cache(start, simulator):
     small = "aisearch_shared_zone zone=aisearch:32k; aisearch_valid not_found 1h;"
     server = start(small, workers=2)
     for n in range(300):
@@ -264,8 +264,8 @@ def test_a_reload_that_brings_it_to_a_full_cache(start, simulator):
     assert statuses(server, "ef") == [200, 429]
 
 
-def test_more_clients_than_there_is_room_for(start, simulator):
-    """The least recent ones are forgotten, and nobody is let through without a limit."""
+def test_more_clients_than_fit_into_the_zone(start, simulator):
+    """The least recent clients are forgotten, but no client gets past the limit."""
     server = start(ONE + "aisearch_shared_zone zone=aisearch:32k; aisearch_valid active 0; aisearch_use_stale off;")
     for n in range(1500):
         client = f"client-{n}"
@@ -275,7 +275,7 @@ def test_more_clients_than_there_is_room_for(start, simulator):
     assert statuses(server, "a", "client-0") == [200]
 
 
-def test_workers_that_are_killed(start, simulator):
+def test_killed_workers(start, simulator):
     server = start(FEW + "aisearch_valid not_found 0;", workers=2)
     over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""`aisearch_metrics on`: what lookups tell Prometheus of jobs, instances and items."""
+"""`aisearch_metrics on`: lookups as Prometheus metrics of jobs, instances and items."""
 
 import concurrent.futures
 import gzip
@@ -32,7 +32,7 @@ SERVER = """
 """
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = ["queued", "running", "succeeded", "failed", "cancelled"]
-SOON = 0.8 * SLOWNESS  # seconds for what comes at once
+SOON = 0.8 * SLOWNESS  # seconds for an immediate response
 
 
 def start(nginx, simulator, server=SERVER, http="", directives=(), **parts):
@@ -40,7 +40,10 @@ def start(nginx, simulator, server=SERVER, http="", directives=(), **parts):
 
 
 def metrics(response) -> dict[str, float]:
-    """The value of each sample by its name and, in braces, its state; all have the labels of LIST, and a head."""
+    """
+    Returns the value of each sample by its name and, in braces, its state. Checks that all have LIST's labels and a
+    TYPE.
+    """
     assert response.status == 200, response.body
     assert response.header("Content-Type") == TYPE
     promtool_check(response.body)
@@ -74,7 +77,7 @@ def one(state: str) -> dict[str, float]:
     return {name: float(name == state) for name in STATES}
 
 
-# What is told.
+# Metrics of each resource.
 
 
 def test_a_list_of_jobs(nginx, simulator):
@@ -88,7 +91,7 @@ def test_a_list_of_jobs(nginx, simulator):
     assert values["aisearch_up"] == 1
     assert states(values, "aisearch_job_state") == one("failed")
     assert states(values, "aisearch_listed_jobs") == one("failed") | {"succeeded": 2}
-    # the API tells whole seconds
+    # the API's times are whole seconds
     assert values["aisearch_job_started_timestamp_seconds"] == pytest.approx(now - 200, abs=2)
     assert values["aisearch_job_ended_timestamp_seconds"] == pytest.approx(now - 100, abs=2)
     assert values["aisearch_last_success_timestamp_seconds"] == pytest.approx(now - 400, abs=2)
@@ -115,7 +118,7 @@ def test_a_list_without_jobs(nginx, simulator):
         f"aisearch_listed_jobs{{{state}}}" for state in STATES}
 
 
-def test_only_the_page_that_was_asked_for_is_told(nginx, simulator):
+def test_only_the_requested_page_counts(nginx, simulator):
     simulator.instance("instances/docs", [{"id": name, "state": "succeeded"} for name in "abc"])
     values = metrics(start(nginx, simulator).get(f"{LIST}&per_page=2"))
     assert values["aisearch_listed_jobs{succeeded}"] == 2
@@ -155,8 +158,10 @@ def test_labels(nginx, simulator, target, labels):
 # The cache.
 
 
-def test_it_is_the_entry_of_everybody(nginx, simulator):
-    """No fetch and no entry of its own: JSON and metrics are made of one, in whatever order."""
+def test_metrics_share_the_cache_entry(nginx, simulator):
+    """
+    Metrics need no fetch or entry of their own: JSON and metrics are created from the same entry, in either order.
+    """
     simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
     server = start(nginx, simulator)
     first = server.get("/json/instances/docs/jobs")
@@ -171,7 +176,7 @@ def test_it_is_the_entry_of_everybody(nginx, simulator):
     assert [line["cache_status"] for line in lookups(server, 5)] == ["MISS", "HIT", "HIT", "MISS", "HIT"]
 
 
-def test_times_are_no_ages(nginx, simulator):
+def test_timestamps_are_absolute(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
     server = start(nginx, simulator)
     first = metrics(server.get(LIST))
@@ -184,14 +189,14 @@ def test_times_are_no_ages(nginx, simulator):
     assert second == first
 
 
-# What fails.
+# Failures.
 
 
 @pytest.mark.parametrize("target, status", [
     ("/jobs", 400),  # no target
     ("/jobs?target=Not%20a%20name", 400),
     ("/jobs?target=docs/jobs/a", 400),
-    ("/all/instances/docs/jobs/a", 400),  # no metrics of a job
+    ("/all/instances/docs/jobs/a", 400),  # jobs have no metrics
     ("/all/instances/docs/jobs/a/logs", 400),
     ("/all/instances", 400),
     ("/all/namespaces", 400),
@@ -211,7 +216,7 @@ def test_a_wrong_target_is_a_failed_scrape(nginx, simulator, target, status):
         assert simulator.count() == 0
 
 
-def test_another_method_is_refused(nginx, simulator):
+def test_another_method_is_405(nginx, simulator):
     response = net.request(start(nginx, simulator).address, LIST, method="POST")
     assert (response.status, response.header("Allow")) == (405, "GET, HEAD")
 
@@ -221,7 +226,7 @@ def test_another_method_is_refused(nginx, simulator):
     {"status": 200, "body": b"nonsense"},
     {"status": 500, "body": b'{"success":false,"errors":[{"code":1,"message":"x"}],"messages":[],"result":null}'}],
     ids=str)
-def test_an_api_that_fails_is_a_metric(nginx, simulator, fault):
+def test_a_failing_api_is_a_metric(nginx, simulator, fault):
     server = start(nginx, simulator, directives=["retries 0;"])
     simulator.fault(**fault)
     response = server.get(LIST)
@@ -230,7 +235,7 @@ def test_an_api_that_fails_is_a_metric(nginx, simulator, fault):
     assert lookups(server, 1)[0]["error"] not in ("", "-", "none")
 
 
-def test_what_is_stale_is_told_as_long_as_that_may_be(nginx, simulator):
+def test_a_stale_entry_is_exposed_as_long_as_allowed(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
     server = start(nginx, simulator, http="aisearch_valid list 200ms; aisearch_valid error 100ms;"
                    "aisearch_use_stale error=3s;", directives=["retries 0;"])
@@ -251,7 +256,7 @@ def test_what_is_stale_is_told_as_long_as_that_may_be(nginx, simulator):
     net.wait_until(lambda: metrics(server.get(LIST))["aisearch_up"] == 1, 20, "the API to be up again", every=0.3)
 
 
-def test_while_it_is_updated_it_is_up(nginx, simulator):
+def test_up_is_1_during_a_refresh(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
     server = start(nginx, simulator, http="aisearch_valid list 100ms;")
     server.get(LIST)
@@ -261,13 +266,13 @@ def test_while_it_is_updated_it_is_up(nginx, simulator):
     assert metrics(response)["aisearch_up"] == 1
 
 
-# How long it takes.
+# Timeouts.
 
 
 @pytest.mark.parametrize("header, least, most", [
     ("1.5", 1, 1.5), ("0.2", 0, 0.5), (None, 5, 6), ("60", 5, 6), ("nonsense", 5, 6)])
 def test_how_long_a_scrape_waits(nginx, simulator, header, least, most):
-    """Then it gets what is known, which is nothing; and the fetch goes on."""
+    """After the timeout, the scrape gets what is cached, in this case nothing, and the fetch continues."""
     simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
     server = start(nginx, simulator, directives=["timeout 20s;"])
     fault = simulator.fault(delay=least + 2)
@@ -284,7 +289,7 @@ def test_how_long_a_scrape_waits(nginx, simulator, header, least, most):
     assert simulator.count() == 1
 
 
-def test_a_scrape_that_is_late_gets_what_is_stale(nginx, simulator):
+def test_a_late_scrape_gets_a_stale_entry(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
     server = start(nginx, simulator, http="aisearch_valid list 100ms; aisearch_valid active 100ms;"
                    "aisearch_use_stale error=1h;", directives=["timeout 20s;"])
@@ -298,12 +303,12 @@ def test_a_scrape_that_is_late_gets_what_is_stale(nginx, simulator):
         after = metrics(response)
         assert (after["aisearch_up"], response.header("X-Aisearch-Cache")) == (0, "STALE")
         assert states(after, "aisearch_job_state") == states(before, "aisearch_job_state") == one("running")
-        # only a scrape is in a hurry
+        # only scrapes have a short timeout
         assert patient.result().header("X-Aisearch-Cache") in ("EXPIRED", "COALESCED")
     assert simulator.count() == 2
 
 
-def test_followers_in_other_workers_are_late_too(nginx, simulator):
+def test_late_scrapes_of_other_workers(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
     server = start(nginx, simulator, workers=2, directives=["timeout 20s;"])
     simulator.fault(delay=3)
@@ -313,11 +318,11 @@ def test_followers_in_other_workers_are_late_too(nginx, simulator):
         responses = list(pool.map(lambda _: server.get(LIST, [header]), range(12)))
     assert 0.45 < time.monotonic() - began < 0.5 + 2 * SOON
     assert [metrics(response) for response in responses] == [{"aisearch_up": 0}] * 12
-    net.wait_until(lambda: metrics(server.get(LIST))["aisearch_up"] == 1, 10, "the answer")
+    net.wait_until(lambda: metrics(server.get(LIST))["aisearch_up"] == 1, 10, "the response")
     assert simulator.count() == 1
 
 
-def test_a_client_that_leaves_before(nginx, simulator):
+def test_a_client_that_disconnects_before_the_timeout(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a", "state": "succeeded"}])
     server = start(nginx, simulator, directives=["timeout 20s;"])
     simulator.fault(delay=2.5)
@@ -326,7 +331,7 @@ def test_a_client_that_leaves_before(nginx, simulator):
     net.wait_until(lambda: simulator.count() == 1, what="the fetch")
     connection.close()
     assert lookups(server, 1)[0]["status"] == "499"
-    time.sleep(1.2)  # the time that it would have waited
+    time.sleep(1.2)  # the rest of its timeout
     assert metrics(server.get(LIST))["aisearch_up"] == 1
     assert simulator.count() == 1
 
@@ -340,7 +345,7 @@ def test_a_client_that_leaves_before(nginx, simulator):
     [("If-Modified-Since", "Mon, 23 Nov 2026 12:00:00 GMT")],
     [("If-Unmodified-Since", "Mon, 23 Nov 2015 12:00:00 GMT")],
 ], ids=str)
-def test_it_is_metrics_whatever_is_asked_for(nginx, simulator, headers):
+def test_request_headers_do_not_change_the_format(nginx, simulator, headers):
     simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
     server = start(nginx, simulator, http="aisearch_wait 30s; aisearch_events on;")
     began = time.monotonic()
@@ -350,7 +355,7 @@ def test_it_is_metrics_whatever_is_asked_for(nginx, simulator, headers):
     assert response.header("Cache-Control") == "no-store"
     for name in "ETag", "Age", "Vary", "Preference-Applied", "X-Aisearch-State", "Last-Modified":
         assert response.header(name) is None
-    # and in the location inside, there are waits
+    # the nested location still supports waits
     assert server.get("/json/instances/docs/jobs").header("Vary") == "Accept, Prefer"
 
 
@@ -364,7 +369,7 @@ def test_head(nginx, simulator):
 
 
 def test_gzip(nginx, simulator):
-    """By the type alone, as in "gzip_types text/plain"."""
+    """"gzip_types text/plain" matches, in spite of the parameters of the type."""
     simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
     server = start(nginx, simulator, http="gzip on; gzip_types text/plain; gzip_min_length 1; charset koi8-r;")
     response = server.get(LIST, [("Accept-Encoding", "gzip")])
@@ -374,7 +379,7 @@ def test_gzip(nginx, simulator):
 
 
 def test_error_pages(nginx, simulator):
-    """They are for what is an error; an API that fails is none."""
+    """They are for errors; a failure of the API is a metric instead."""
     server = start(nginx, simulator, server="aisearch_intercept_errors on; error_page 404 502 503 504 = /page;"
                    "location = /page { return 418; }" + SERVER)
     assert server.get("/jobs?target=gone").status == 418
@@ -394,7 +399,7 @@ def test_a_subrequest(nginx, simulator):
     assert 'state="running"} 1\n' in response.body.decode()
 
 
-def test_limits_of_clients_hold(nginx, simulator):
+def test_client_limits_apply(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a", "state": "running"}])
     simulator.instance("instances/more", [{"id": "a", "state": "running"}])
     server = start(nginx, simulator, http="aisearch_limit_fetches $remote_addr rate=1r/m;")
@@ -403,7 +408,7 @@ def test_limits_of_clients_hold(nginx, simulator):
     assert metrics(server.get(LIST))["aisearch_up"] == 1
 
 
-# A Prometheus.
+# Prometheus.
 
 
 def prometheus_config(nginx, count: int) -> str:
@@ -421,8 +426,11 @@ scrape_configs:
 """
 
 
-def test_a_prometheus_asks_no_more_than_the_cache_lets_it(nginx, simulator, tmp):
-    """Fifty targets, each once a second; the cache lets one call through in five, and what is stale while it runs."""
+def test_prometheus_causes_no_more_calls_than_the_lifetime_allows(nginx, simulator, tmp):
+    """
+    Fifty targets, each scraped once a second, with a lifetime of five seconds: at most one scrape in five causes a
+    call.
+    """
     count, seconds = 50, 12
     simulator.instances([{"name": f"instances/fleet-{n}", "jobs": [{"id": "a", "state": "succeeded"}]}
                          for n in range(count)])
@@ -443,7 +451,7 @@ def test_a_prometheus_asks_no_more_than_the_cache_lets_it(nginx, simulator, tmp)
     assert calls <= count * (took / 5 + 1)
 
 
-# What config/ has for it.
+# The files in config/.
 
 
 def test_promtool_finds_no_fault():
@@ -451,7 +459,7 @@ def test_promtool_finds_no_fault():
     promtool("check", "rules", RULES)
 
 
-def test_what_the_rules_make_of_it():
+def test_the_rules():
     promtool("test", "rules", pathlib.Path(__file__).with_name("prometheus-aisearch-nginx.rules.test.yml"))
 
 
@@ -460,8 +468,10 @@ def alerts(rules: pathlib.Path) -> dict[str, str]:
     return {rule.split()[1]: rule.strip() for rule in found if rule.startswith("alert:")}
 
 
-def test_alerts_are_those_that_there_are_with_collectd():
-    """Of the same name and severity, with the same page; those about nginx are the same ones altogether."""
+def test_alerts_match_those_with_collectd():
+    """
+    Each has the same severity and page as the alert of that name for collectd; the rules about nginx are identical.
+    """
     ours, theirs = alerts(RULES), alerts(RULES_OF_COLLECTD)
     assert len(ours) >= 10
     for name, rule in ours.items():
@@ -474,8 +484,8 @@ def test_alerts_are_those_that_there_are_with_collectd():
     assert told == {name for name in theirs if ours.get(name) != theirs[name]}
 
 
-def test_the_configuration_as_it_stands(nginx, simulator, tmp):
-    """But for its places and times: nginx.conf, what is scraped, and the rules."""
+def test_the_shipped_configuration(nginx, simulator, tmp):
+    """nginx.conf, the scrape configuration and the rules, with only their addresses, paths and times replaced."""
     simulator.instance("instances/my-ai-search", [{"id": "a", "state": "succeeded"}], stats={"completed": 7})
     simulator.instance("instances/handbook", [{"id": "b", "state": "failed"}], paused=True, stats={"error": 2})
     http = config_text("nginx.conf", NGINX_HANDBOOK, ("/etc/aisearch/docs.token;", f"{simulator.token_file};"),

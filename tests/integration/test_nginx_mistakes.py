@@ -1,8 +1,8 @@
 """
-A hundred mistakes that operators make in nginx's configuration, and what nginx -t says of each: what is wrong, where, and
-the cure. All of them are run at once, in threads.
+A hundred mistakes that operators make in nginx's configuration, with the message of nginx -t for each: what is wrong,
+where, and the fix. All of them are checked in parallel.
 
-The line that the message has to name ends in "#!". @FILES@ is a directory of files, good and bad.
+The line that the message must name ends in "#!". @FILES@ is a directory of good and bad files.
 """
 
 import pathlib
@@ -18,8 +18,8 @@ from harness.simulator import ACCOUNT
 PASS = "location /jobs/ { aisearch_pass docs; }"
 class Mistake(NamedTuple):
     config: Config
-    level: str  # emerg, or warn where it may still work
-    words: str  # a regular expression: what is wrong, and the cure
+    level: str  # emerg, or warn if the configuration may still work
+    words: str  # a regular expression: what is wrong, and the fix
 
 
 def account(*lines: str, name: str = "docs", id_line: str = f"account_id {ACCOUNT};",
@@ -28,7 +28,7 @@ def account(*lines: str, name: str = "docs", id_line: str = f"account_id {ACCOUN
 
 
 def in_account(lines: str, words: str, level: str = "emerg", **parts: str) -> Mistake:
-    """Lines of the block; one with #! in it, or else the one that closes the block, has to be named."""
+    """Lines in the block. The message must name the line with #! or, without one, the closing line of the block."""
     text = account(lines, **parts)
     if "#!" not in text:
         text = text.replace("}\n", "} #!\n")
@@ -76,7 +76,7 @@ WRITE = 'write it as "instances/NAME/jobs/ID"'
 CONTEXT = '"{}" directive is not allowed here'
 
 MISTAKES = {
-    # near misses, and what belongs elsewhere
+    # misspelled and misplaced directives
     **{f"{word} for {name}": in_account(f"{word} x; #!", f'unknown directive "{word}" in aisearch_account "docs", did you '
                                         rf'mean "{name}"\?')
        for word, name in {"token": "token_file", "tokenfile": "token_file", "api_token": "token_file",
@@ -104,7 +104,7 @@ MISTAKES = {
     "no id": in_account("", 'no "account_id", set it to the account', id_line=""),
     "id twice": in_account(f"account_id {ACCOUNT}; #!", '"account_id" directive is duplicate'),
 
-    # the credential
+    # credentials
     "double quotes": token("quoted", f"a quotation mark at offset 0; {ALONE}"),
     "single quotes": token("single", f"a quotation mark at offset 0; {ALONE}"),
     "KEY=value": token("env", f'a "=", as in NAME=VALUE, at offset 20; {ALONE}'),
@@ -143,7 +143,7 @@ MISTAKES = {
     "no email address": in_account("key_file @FILES@/key; #!", "not an email address; give the address that the API key",
                                    credential="email admin;"),
 
-    # the URL
+    # api_url
     "no scheme": api_url("api.cloudflare.com/client/v4", "must begin with https:// or http://"),
     "without /client/v4": api_url("https://api.cloudflare.com", f'must end in "/client/v4"; {THE_API}'),
     "half of /client/v4": api_url("https://api.cloudflare.com/v4/", f'must end in "/client/v4"; {THE_API}'),
@@ -167,8 +167,8 @@ MISTAKES = {
     "verify off": warned("verify off;", 'with "verify off" whoever answers gets the credential; remove it, and name'),
     "verify no": in_account("verify no; #!", 'it must be "on" or "off"'),
 
-    # times and numbers
-    "no unit that there is": in_account("timeout 5sec; #!", 'invalid time "5sec" in "timeout" directive, .*such as "5s"'),
+    # durations and numbers
+    "an unknown unit": in_account("timeout 5sec; #!", 'invalid time "5sec" in "timeout" directive, .*such as "5s"'),
     "a timeout of 0": in_account("timeout 0; #!", 'invalid time "0" in "timeout" directive, .*greater than 0'),
     "a timeout in ms": warned("timeout 15000; #!", 'is more than an hour, since a number without a unit is in seconds; write "ms"'),
     "connect_timeout beyond timeout": warned("connect_timeout 20s;", 'longer than "timeout", .*; make it shorter'),
@@ -189,13 +189,13 @@ MISTAKES = {
     "an instance in capitals": in_account("instance Docs; #!", 'invalid instance "Docs", it must be NAME or NAMESPACE/NAME'),
     "an instance with a star": in_account('instance "docs-*"; #!', r'invalid instance "docs-\*", it must be NAME or'),
 
-    # the account itself
+    # the account block itself
     "an account twice": in_http(account().replace("{", "{ #!", 1), r'duplicate aisearch_account "docs", the first is in .*; give one another name'),
     "an account with a space": in_http("aisearch_account 'my docs' { #!\n}", 'invalid aisearch_account "my docs", a name is of letters'),
     "an account in a server": in_server(account(name="more").replace("{", "{ #!", 1), CONTEXT.format("aisearch_account")),
     "an account without a block": in_http("aisearch_account more; #!", r'has no opening "\{"'),
-    "an account of another name": in_location("aisearch_pass dosc; #!", r'unknown aisearch_account "dosc", did you mean "docs"\?', "emerg"),
-    "an account that is none": in_location("aisearch_pass handbook; #!", 'unknown aisearch_account "handbook", define it by an', "emerg"),
+    "a misspelled account": in_location("aisearch_pass dosc; #!", r'unknown aisearch_account "dosc", did you mean "docs"\?', "emerg"),
+    "an undefined account": in_location("aisearch_pass handbook; #!", 'unknown aisearch_account "handbook", define it by an', "emerg"),
     "a URL for an account": in_location("aisearch_pass http://docs; #!", 'invalid aisearch_account "http://docs" .*, write the name of', "emerg"),
     "a resource without a space": in_location("aisearch_pass docs/instances/a; #!", "invalid aisearch_account .* the resource behind a space", "emerg"),
     "a variable for an account": in_location("aisearch_pass $name; #!", r'invalid aisearch_account "\$name" .*, without variables', "emerg"),
@@ -207,7 +207,7 @@ MISTAKES = {
     "a zone in MB": in_http("aisearch_shared_zone zone=cache:8MB; #!", 'invalid zone size ".*", write a number of bytes such as "8m"'),
     "a zone twice": in_http("aisearch_shared_zone zone=a:8m;\naisearch_shared_zone zone=b:8m; #!", "is duplicate"),
     "a zone in a server": in_server("aisearch_shared_zone zone=a:8m; #!", CONTEXT.format("aisearch_shared_zone")),
-    "a zone of another": in_http("limit_conn_zone $uri zone=taken:1m;\naisearch_shared_zone zone=taken:1m; #!", "already declared for a different use"),
+    "a zone of another module": in_http("limit_conn_zone $uri zone=taken:1m;\naisearch_shared_zone zone=taken:1m; #!", "already declared for a different use"),
 
     # resources
     "a leading slash": resource("/instances/docs/jobs", f"it must not begin with a slash; {WRITE}, or leave it out"),
@@ -227,7 +227,7 @@ MISTAKES = {
     "no resource in =": in_location("aisearch_pass docs; #!", 'needs a resource in location with "=" modifier, such as', "emerg", "= /job"),
     "no resource in a regex": in_location("aisearch_pass docs; #!", "needs a resource in location given by regular expression, such as", "emerg", "~ ^/jobs/"),
 
-    # what stands in the wrong place, or has no effect there
+    # directives in the wrong place, or without effect
     "pass in a server": in_server("aisearch_pass docs; #!", CONTEXT.format("aisearch_pass")),
     "status in a server": in_server("aisearch_status; #!", CONTEXT.format("aisearch_status")),
     "pass and proxy_pass": in_location("proxy_pass http://127.0.0.1;\naisearch_pass docs; #!", '"aisearch_pass" replaces another directive .*, remove one'),
@@ -271,7 +271,7 @@ MISTAKES = {
     "intercept_errors 1": in_http("aisearch_intercept_errors 1; #!", 'it must be "on" or "off"'),
     **{f"bypass {value}": in_http(f"aisearch_cache_bypass {value}; #!", "bypasses the cache always, write a variable that is", "warn")
        for value in ("on", "off", "1")},
-    "bypass of nothing": in_http("aisearch_cache_bypass; #!", "invalid number of arguments"),
+    "bypass without a condition": in_http("aisearch_cache_bypass; #!", "invalid number of arguments"),
 }
 
 
@@ -289,7 +289,7 @@ def test_there_are_a_hundred():
 
 
 @pytest.mark.parametrize("what", MISTAKES)
-def test_what_where_and_the_cure(answers, what):
+def test_the_message_names_the_mistake_its_place_and_the_fix(answers, what):
     mistake, answer = MISTAKES[what], answers[what]
     said = [line for line in answer.output.splitlines() if re.search(r"\[(emerg|warn)\]", line)]
     assert len(said) == 1, answer.output
@@ -297,11 +297,11 @@ def test_what_where_and_the_cure(answers, what):
     assert re.search(mistake.words, message)
     assert place == marked_line(mistake.config)
     assert answer.ok == (mistake.level == "warn")
-    assert "canary" not in answer.output.lower(), "the message repeats what may be a secret"
+    assert "canary" not in answer.output.lower(), "the message repeats a possible secret"
 
 
 def marked_line(config: Config) -> str | None:
-    """None: nginx does not say where a location stands; the message has its name."""
+    """None if nginx does not know where the location is defined; the message has its name instead."""
     lines = config.text(pathlib.Path("/"), Ports()).splitlines()
     marked = [str(number) for number, line in enumerate(lines, 1) if line.endswith("#!")]
     return marked[0] if marked else None

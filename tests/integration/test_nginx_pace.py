@@ -1,4 +1,4 @@
-"""Refreshes of what is watched: evenly, in turn, and no more than half of the budget."""
+"""Refreshes of watched entries: evenly spread, in turn, and at most half of the budget."""
 
 import collections
 import contextlib
@@ -11,7 +11,7 @@ from harness.events import Stream
 STATUS = "location = /aisearch_status { aisearch_status; }"
 SERVER = "location /client/v4/ { aisearch_pass docs; aisearch_events on; }" + WORKERS + STATUS
 CALLS, SECONDS = 48, 12
-RATE = CALLS / SECONDS / 2  # refreshes a second
+RATE = CALLS / SECONDS / 2  # refreshes per second
 JOBS = 30
 
 
@@ -20,7 +20,7 @@ def job(n):
 
 
 def test_many_watchers_on_a_small_budget(nginx, simulator):
-    """Each is refreshed in turn; others always find a call, and nobody hears of a fault."""
+    """Each entry is refreshed in turn; other requests always find a free call, and no watcher gets a fault."""
     simulator.instance("instances/docs", [{"id": f"j{n}", "state": "running"} for n in range(JOBS + 60)])
     budget = f"budget {CALLS} {SECONDS}s reserve=0;"
     server = nginx(http=account(simulator, budget) + "aisearch_valid active 1s;", server=SERVER, workers=2)
@@ -29,7 +29,7 @@ def test_many_watchers_on_a_small_budget(nginx, simulator):
         for n in range(JOBS):
             streams.append(stack.enter_context(Stream(server.address, job(n))))
             assert streams[-1].next().type == "message"
-        time.sleep(SECONDS)  # what that has cost is over
+        time.sleep(SECONDS)  # wait until those calls no longer count
         simulator.forget()
         began = time.monotonic()
         statuses = collections.Counter()
@@ -54,7 +54,7 @@ def test_many_watchers_on_a_small_budget(nginx, simulator):
                 assert stream.next(0.01).type == "message"
 
 
-def test_what_is_watched_by_few_is_refreshed_at_once(nginx, simulator):
+def test_entries_with_few_watchers_are_refreshed_without_delay(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = nginx(http=account(simulator, "budget 1200 300s;") + "aisearch_valid active 1s;", server=SERVER)
     with Stream(server.address, "/client/v4/instances/docs/jobs/a") as stream:
@@ -64,7 +64,7 @@ def test_what_is_watched_by_few_is_refreshed_at_once(nginx, simulator):
         assert 4 <= simulator.count() <= 6
 
 
-def test_a_worker_that_is_killed_does_not_hold_the_turn(nginx, simulator):
+def test_a_killed_worker_does_not_block_refreshes(nginx, simulator):
     simulator.instance("instances/docs", [{"id": f"j{n}", "state": "running"} for n in range(8)])
     server = nginx(http=account(simulator, "budget 100 10s;") + "aisearch_valid active 1s;", server=SERVER, workers=2)
     with contextlib.ExitStack() as stack:
@@ -73,7 +73,7 @@ def test_a_worker_that_is_killed_does_not_hold_the_turn(nginx, simulator):
             stream.next()
         server.kill_worker(server.workers()[0])
         net.wait_until(lambda: len(server.workers()) == 2, what="another worker")
-        for n in range(8):  # whoever was cut comes back
+        for n in range(8):  # its watchers reconnect
             streams[n].append(stack.enter_context(Stream(server.address, job(n))))
         simulator.forget()
         time.sleep(4)

@@ -1,4 +1,4 @@
-"""The life of nginx's credentials: one takes over from the other, files change, all are refused, and come back."""
+"""The life of nginx's credentials: rotation, changed files, rejection, and recovery."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ from simulator.refusals import CREDENTIAL_FORMS
 STATUS = "location = /aisearch_status { aisearch_status; }"
 SERVER = "location /client/v4/ { aisearch_pass docs; }" + STATUS + gateway.WORKERS
 
-# Every lookup is a call, and what has failed is not remembered.
+# Every lookup is a call, and failures are not cached.
 EAGER = "aisearch_valid active 0; aisearch_valid ended 0; aisearch_valid error 0; aisearch_use_stale off;"
 
 AUTHENTICATION = '{"success":false,"errors":[{"code":10000,"message":"Authentication error"}],"result":null}'
@@ -29,11 +29,11 @@ FORBIDDEN = '{"success":false,"errors":[{"code":9110,"message":"not for you"}],"
 
 CHANGED = canary.secret("changed")
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="the workers have another user only where the master is root")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="the workers run as another user only if the master is root")
 
 
 class Files:
-    """Two tokens, or two keys, each in a file of its own, and what the API thinks of them."""
+    """Two tokens, or two keys, each in its own file, and those that the API accepts."""
 
     def __init__(self, tmp: pathlib.Path, simulator: Simulator, scheme: str = "token", mode: int = 0o600) -> None:
         self.simulator = simulator
@@ -90,11 +90,11 @@ def job(simulator):
     simulator.job("instances/docs", "a")
 
 
-# One takes over from the other.
+# Rotation.
 
 
 class Load(net.InThreads):
-    """So many lookups a second, on new connections: every other one of a job that nobody asked for before."""
+    """Sends this many lookups per second, each on a new connection; every other one is about a new job."""
 
     THREADS = 2
 
@@ -122,16 +122,16 @@ class Load(net.InThreads):
             due += self._gap
 
     def more(self, count: int) -> None:
-        """Waits for that many more answers."""
+        """Waits for this many more responses."""
         goal = len(self.responses) + count
-        net.wait_until(lambda: len(self.responses) >= goal, 20, "answers under load")
+        net.wait_until(lambda: len(self.responses) >= goal, 20, "responses under load")
 
 
 @pytest.mark.parametrize("scheme, reloads, form", [
     ("token", False, "401"), ("token", True, "401"), ("key", False, "401"), ("key", True, "401"),
     *(("token", False, form) for form in CREDENTIAL_FORMS if form != "401")])
 def test_rotation_under_load(nginx, simulator, tmp, scheme, reloads, form):
-    """There and back and there again, in whatever form a credential is refused, and nobody notices."""
+    """From one credential to the other and back, several times, for all forms of rejection: no client notices."""
     simulator.refusal(form)
     simulator.instance("instances/docs", [{"id": f"job-{n}", "state": "running"} for n in range(5000)])
     files = Files(tmp, simulator, scheme)
@@ -159,8 +159,8 @@ def test_rotation_under_load(nginx, simulator, tmp, scheme, reloads, form):
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_calls_that_are_under_way_when_it_is_revoked(nginx, simulator, tmp, status):
-    """They all hear of it, and none of their clients does."""
+def test_pending_calls_are_repeated_after_a_revocation(nginx, simulator, tmp, status):
+    """Twenty pending calls are rejected, but no client gets an error."""
     simulator.instance("instances/docs", [{"id": f"job-{n}", "state": "failed"} for n in range(30)])
     files = Files(tmp, simulator)
     server = start(nginx, simulator, files, workers=2)
@@ -175,7 +175,7 @@ def test_calls_that_are_under_way_when_it_is_revoked(nginx, simulator, tmp, stat
     assert len(gateway.reported(server)) == 1
 
 
-def test_one_worker_finds_out_for_all(nginx, simulator, tmp):
+def test_one_worker_discovers_a_rejection_for_all(nginx, simulator, tmp):
     files = Files(tmp, simulator)
     server = start(nginx, simulator, files, workers=4)
     for old, new in ((0, 1), (1, 0), (0, 1)):
@@ -201,7 +201,7 @@ def test_clients_that_wait_for_one_answer(nginx, simulator, tmp):
 
 
 def test_both_calls_share_one_timeout(nginx, simulator, tmp):
-    """An API that refuses late, and then stalls, holds up nobody for longer than one that only stalls."""
+    """A late rejection and then a stall take no longer than a stall alone."""
     files = Files(tmp, simulator)
     server = start(nginx, simulator, files, f"timeout {2000 * SLOWNESS:.0f}ms;")
     files.accept(1)
@@ -213,8 +213,8 @@ def test_both_calls_share_one_timeout(nginx, simulator, tmp):
     assert simulator.count() == 2
 
 
-def test_refusal_of_what_was_asked_for_switches_nothing(nginx, simulator, tmp):
-    """That one client asks for what the token may not see must not disturb the others."""
+def test_a_forbidden_resource_does_not_switch_the_credential(nginx, simulator, tmp):
+    """A client that requests a forbidden resource does not affect others."""
     simulator.instance("instances/docs", [{"id": "b", "state": "failed"}])
     files = Files(tmp, simulator)
     files.accept(0, 1)
@@ -229,7 +229,7 @@ def test_refusal_of_what_was_asked_for_switches_nothing(nginx, simulator, tmp):
     assert gateway.reported(server) == []
 
 
-def test_what_was_forbidden_to_one_may_be_seen_by_the_next(nginx, simulator, tmp):
+def test_the_next_credential_may_allow_a_forbidden_resource(nginx, simulator, tmp):
     simulator.instance("instances/docs", [{"id": "b", "state": "failed"}])
     files = Files(tmp, simulator)
     server = start(nginx, simulator, files, http="aisearch_valid active 0; aisearch_valid error 1h;")
@@ -243,16 +243,16 @@ def test_what_was_forbidden_to_one_may_be_seen_by_the_next(nginx, simulator, tmp
     assert server.get(target("b")).status == 200
 
 
-# All are refused.
+# All credentials are rejected.
 
 
 def clocked(nginx, simulator: Simulator, files: Files, clock: Clock, **parts) -> Nginx:
-    """With a clock that the test may advance."""
+    """nginx with a clock that the test can advance."""
     return start(nginx, simulator, files, preload=[clock.library], env=clock.env, **parts)
 
 
 @pytest.mark.parametrize("slots", [1, 2])
-def test_refused_credentials_are_tried_once_a_minute(nginx, simulator, tmp, slots):
+def test_rejected_credentials_are_tried_once_a_minute(nginx, simulator, tmp, slots):
     clock = Clock(tmp)
     files = Files(tmp, simulator)
     files.accept()
@@ -285,13 +285,13 @@ def test_refused_credentials_are_tried_once_a_minute(nginx, simulator, tmp, slot
     simulator.forget()
     files.accept(slots - 1)
     clock.advance(120)
-    net.wait_until(lambda: clock.advance(60.5) or server.get(target()).status == 200, what="it to be accepted again")
+    net.wait_until(lambda: clock.advance(60.5) or server.get(target()).status == 200, what="the credential to work")
     assert simulator.count() <= slots
     assert credential(server)["refused"] is False and in_use(server) == slots
     assert server.get(target()).status == 200
 
 
-def test_old_answers_are_served_meanwhile(nginx, simulator, tmp):
+def test_stale_responses_are_served_during_a_rejection(nginx, simulator, tmp):
     files = Files(tmp, simulator)
     server = start(nginx, simulator, files, slots=1, http="aisearch_valid active 0; aisearch_use_stale error=1h;")
     assert server.get(target()).status == 200
@@ -303,8 +303,8 @@ def test_old_answers_are_served_meanwhile(nginx, simulator, tmp):
     assert [entry["error"] for entry in gateway.lookups(server, 6)] == [""] + ["credential"] * 5
 
 
-def test_reload_forgets_refusals(nginx, simulator, tmp):
-    """The files of this one are its own business: only the master can read them."""
+def test_a_reload_forgets_rejections(nginx, simulator, tmp):
+    """Only the master can read the credential files in this test."""
     files = Files(tmp, simulator)
     server = start(nginx, simulator, files, slots=1)
     files.accept(1)
@@ -316,7 +316,7 @@ def test_reload_forgets_refusals(nginx, simulator, tmp):
     assert [request.status for request in simulator.requests()] == [401, 200]
 
 
-def test_reload_keeps_the_one_in_use(nginx, simulator, tmp):
+def test_a_reload_keeps_the_credential_in_use(nginx, simulator, tmp):
     files = Files(tmp, simulator)
     server = start(nginx, simulator, files)
     began = credential(server)["since"]
@@ -330,7 +330,7 @@ def test_reload_keeps_the_one_in_use(nginx, simulator, tmp):
     assert credential(server) == before
     assert refused(simulator) == []
 
-    # the next one becomes the only one, and another next one comes
+    # the next credential becomes the only one
     files.paths[1].rename(files.paths[0])
     server.reload(Config(http=account(simulator, credential=files.directives(1)) + EAGER, server=SERVER))
     assert server.get(target()).status == 200
@@ -338,7 +338,7 @@ def test_reload_keeps_the_one_in_use(nginx, simulator, tmp):
     assert refused(simulator) == []
 
 
-def test_reload_that_fails_changes_nothing(nginx, simulator, tmp):
+def test_a_failed_reload_changes_nothing(nginx, simulator, tmp):
     files = Files(tmp, simulator)
     server = start(nginx, simulator, files)
     files.accept(1)
@@ -354,11 +354,11 @@ def test_reload_that_fails_changes_nothing(nginx, simulator, tmp):
     assert refused(simulator) == []
 
 
-# Files that change.
+# Changed files.
 
 
 def own(path: pathlib.Path) -> None:
-    """The workers can read it."""
+    """Makes the file readable for the workers."""
     if os.geteuid() == 0:
         os.chown(path, 65534, 65534)
 
@@ -391,7 +391,7 @@ def ask_every_worker(server: Nginx) -> list[int]:
 
 
 @CHANGES
-def test_change_is_followed_within_ten_seconds(nginx, simulator, tmp, change):
+def test_a_changed_file_is_read_within_ten_seconds(nginx, simulator, tmp, change):
     clock = Clock(tmp)
     files = readable(tmp, simulator)
     server = clocked(nginx, simulator, files, clock, slots=1, workers=2)
@@ -411,7 +411,7 @@ def test_change_is_followed_within_ten_seconds(nginx, simulator, tmp, change):
 
 @CHANGES
 @pytest.mark.parametrize("slots", [1, 2])
-def test_change_is_followed_at_once_where_the_old_one_is_refused(nginx, simulator, tmp, change, slots):
+def test_a_changed_file_is_read_at_once_if_the_old_credential_is_rejected(nginx, simulator, tmp, change, slots):
     files = readable(tmp, simulator)
     server = start(nginx, simulator, files, slots=slots, workers=2)
     assert ask_every_worker(server) == [200] * 2
@@ -419,13 +419,13 @@ def test_change_is_followed_at_once_where_the_old_one_is_refused(nginx, simulato
     files.accept_secrets(CHANGED)
     assert ask_every_worker(server) == [200] * 2
     assert ask_every_worker(server) == [200] * 2
-    assert len(refused(simulator)) == 1, "the other worker is told by the first one"
+    assert len(refused(simulator)) == 1, "the first worker notifies the other one"
     assert in_use(server) == 1
     assert gateway.reported(server) == []
 
 
-def test_the_next_credential_may_come_later(nginx, simulator, tmp):
-    """Its file is missing at the start: a warning. A reload takes it once it is there."""
+def test_the_next_credential_may_be_created_later(nginx, simulator, tmp):
+    """A missing file causes a warning at startup, and is read by the first reload after its creation."""
     files = Files(tmp, simulator)
     next_one = files.paths[1].read_text()
     files.paths[1].unlink()
@@ -439,7 +439,7 @@ def test_the_next_credential_may_come_later(nginx, simulator, tmp):
     assert in_use(server) == 2
 
 
-def test_change_ends_the_refusal(nginx, simulator, tmp):
+def test_a_changed_file_ends_the_rejection(nginx, simulator, tmp):
     clock = Clock(tmp)
     files = readable(tmp, simulator)
     files.accept()
@@ -452,8 +452,8 @@ def test_change_ends_the_refusal(nginx, simulator, tmp):
     assert [request.status for request in simulator.requests()] == [401, 200, 200]
 
 
-def test_content_that_does_not_do_leaves_the_old_one_in_use(nginx, simulator, tmp):
-    """It is told once for all workers, each time that it changes."""
+def test_invalid_content_keeps_the_old_credential(nginx, simulator, tmp):
+    """Each change is logged once for all workers."""
     clock = Clock(tmp)
     files = readable(tmp, simulator)
     server = clocked(nginx, simulator, files, clock, slots=1, workers=2)
@@ -476,7 +476,7 @@ def test_content_that_does_not_do_leaves_the_old_one_in_use(nginx, simulator, tm
 
 
 @as_root
-def test_file_that_only_the_master_can_read_is_not_talked_about(nginx, simulator, tmp):
+def test_a_file_that_only_the_master_can_read_is_not_logged(nginx, simulator, tmp):
     clock = Clock(tmp)
     files = Files(tmp, simulator)
     server = clocked(nginx, simulator, files, clock, workers=2)
@@ -492,22 +492,22 @@ def test_file_that_only_the_master_can_read_is_not_talked_about(nginx, simulator
     assert not re.search("first.secret", server.error_log()[before:])
 
 
-# The budget is that of the user.
+# The budget belongs to the user.
 
 
-def test_rotation_neither_resets_nor_doubles_the_budget(nginx, simulator, tmp):
+def test_a_rotation_neither_resets_nor_doubles_the_budget(nginx, simulator, tmp):
     files = Files(tmp, simulator)
     server = nginx(http=account(simulator, "budget 8 1h;", credential=files.directives()) + EAGER, server=SERVER)
     assert [server.get(target()).status for _ in range(3)] == [200] * 3
     files.accept(1)
-    assert [server.get(target()).status for _ in range(5)] == [200] * 4 + [503]  # the refused call counts too
+    assert [server.get(target()).status for _ in range(5)] == [200] * 4 + [503]  # the rejected call counts, too
     assert simulator.count() == 8
     server.reload()
     assert server.get(target()).status == 503
 
 
 def test_accounts_with_one_credential_in_common_share_a_budget(nginx, simulator, tmp):
-    """The third one shows that the first two are of the same user."""
+    """The third account shows that the credentials of the first two belong to one user."""
     files = Files(tmp, simulator)
     files.accept(0, 1)
     first, second = (f"token_file {path};" for path in files.paths)
@@ -520,10 +520,10 @@ def test_accounts_with_one_credential_in_common_share_a_budget(nginx, simulator,
     assert statuses == [200] * 6 + [503] * 3
 
 
-# What there is to see, and to read.
+# Status and messages.
 
 
-def test_status_tells_which_one_is_in_use(nginx, simulator, tmp):
+def test_the_status_shows_the_credential_in_use(nginx, simulator, tmp):
     files = Files(tmp, simulator)
     server = start(nginx, simulator, files)
     began = int(time.time())
@@ -567,11 +567,11 @@ def test_modes(tmp, simulator, mode, exposed):
                          r' restrict its mode.* in \S+/nginx\.conf:\d+$', warnings[0])
 
 
-# Credentials of systemd.
+# systemd credentials.
 
 
-def test_credential_of_systemd_outlives_an_upgrade(tmp, simulator):
-    """Without a line of "env" in the configuration."""
+def test_a_systemd_credential_outlives_an_upgrade(tmp, simulator):
+    """Works without an "env" directive in the configuration."""
     files = Files(tmp, simulator)
     keep = "".join(f"env {name};\n" for name in ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS"))
     http = account(simulator, credential="token_file credential:first.secret; token_file credential:next.secret;")
@@ -593,7 +593,7 @@ def test_credential_of_systemd_outlives_an_upgrade(tmp, simulator):
     ("credential:", 'not the name of a credential; write "credential:NAME"'),
     ("credential:a/b", 'not the name of a credential; write "credential:NAME"'),
 ])
-def test_credential_of_systemd_that_there_is_not(tmp, simulator, value, message):
+def test_a_missing_systemd_credential(tmp, simulator, value, message):
     assert "CREDENTIALS_DIRECTORY" not in os.environ
     result = config_test(Config(http=account(simulator, credential=f"token_file {value};")), tmp)
     assert not result.ok

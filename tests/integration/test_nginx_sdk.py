@@ -1,4 +1,4 @@
-"""The official TypeScript SDK, with its base URL set to nginx: it does not notice that it is not the API."""
+"""The official TypeScript SDK, with nginx as its base URL, works as it does with the API."""
 
 import json
 import pathlib
@@ -18,16 +18,16 @@ NAMESPACES = "aiSearch.namespaces"
 NAMESPACED = "aiSearch.namespaces.instances"
 NAMESPACED_JOBS = "aiSearch.namespaces.instances.jobs"
 
-# Of the caller of the SDK, in seconds: its own retries, two of them, are not to hold him up where they are of no use.
+# Seconds: the SDK's own two retries must not delay its caller if they are pointless.
 PATIENCE = 2 * SLOWNESS
 
-# One of each status and kind: tests of all there are ask without the SDK.
+# One of each status and kind; test_nginx_api.py checks all of them without the SDK.
 REFUSALS = ("401", "403_10000", "403_9109", "400_9106", "400_6003_6111")
 
 
 @pytest.fixture(scope="session")
 def sdk():
-    """Installs the SDK, once for all runs; gives a function that makes calls with it."""
+    """Installs the SDK once for all runs; returns a function that makes calls with it."""
     home = packages("sdk", "the official SDK")
 
     def make_calls(base_url: str, *calls: dict) -> list[dict]:
@@ -54,7 +54,7 @@ def gateway_url(nginx, simulator):
 
 
 def upstream(simulator, path: str):
-    """What the API itself says to that, as the SDK gives it."""
+    """The API's own response, in the form in which the SDK returns it."""
     return direct(simulator, path).json()["result"]
 
 
@@ -81,7 +81,7 @@ def test_get_a_job_and_its_logs(sdk, gateway_url, simulator):
     assert_only_our_token(simulator)
 
 
-def test_500_entries_of_a_log_at_once(sdk, gateway_url, simulator):
+def test_500_log_entries_in_one_call(sdk, gateway_url, simulator):
     entries = [{"id": n, "created_at": 1763902700 + n, "message": f"entry {n}", "message_type": 0} for n in range(700)]
     for instance in ("instances/docs", "namespaces/team/instances/docs"):
         simulator.job(instance, "a", state="running", logs=entries)
@@ -91,7 +91,7 @@ def test_500_entries_of_a_log_at_once(sdk, gateway_url, simulator):
     assert [result["value"] for result in results] == [entries[500:], entries[:500]]
 
 
-def test_instances_and_what_is_indexed(sdk, gateway_url, simulator):
+def test_instances_and_their_stats(sdk, gateway_url, simulator):
     simulator.freeze()
     simulator.instance("instances/docs", stats={"completed": 7, "outdated": 23, "queued": 0})
     simulator.instance("namespaces/team/instances/docs", type="web-crawler", sync_interval=900)
@@ -122,7 +122,7 @@ def test_namespaces(sdk, gateway_url, simulator):
     assert_only_our_token(simulator)
 
 
-def test_lists_of_instances_with_their_filters(sdk, gateway_url, simulator):
+def test_lists_of_instances_with_filters(sdk, gateway_url, simulator):
     for name in ("docs", "docs-old", "blog"):
         simulator.instance(f"instances/{name}", type="web-crawler", source=f"{name}.example.com")
         simulator.instance(f"namespaces/team/instances/{name}", type="web-crawler", source=f"{name}.example.com")
@@ -147,7 +147,7 @@ def test_lists_of_instances_with_their_filters(sdk, gateway_url, simulator):
     assert_only_our_token(simulator)
 
 
-def test_what_is_missing_is_its_not_found_error(sdk, gateway_url, simulator):
+def test_a_missing_resource_is_a_not_found_error(sdk, gateway_url, simulator):
     simulator.instance("instances/docs")
     results = sdk(gateway_url,
                   call(JOBS, "get", "a", where(id="docs")),
@@ -161,7 +161,7 @@ def test_what_is_missing_is_its_not_found_error(sdk, gateway_url, simulator):
 
 
 @pytest.mark.parametrize("per_page, pages", [(None, 6), (50, 3)])
-def test_a_list_of_120_jobs_to_the_end(sdk, gateway_url, simulator, per_page, pages):
+def test_a_list_of_120_jobs_over_all_pages(sdk, gateway_url, simulator, per_page, pages):
     jobs = [f"job-{n}" for n in range(120)]
     for instance in ("instances/docs", "namespaces/team/instances/docs"):
         simulator.instance(instance, [{"id": job} for job in jobs])
@@ -171,11 +171,11 @@ def test_a_list_of_120_jobs_to_the_end(sdk, gateway_url, simulator, per_page, pa
                   call(NAMESPACED_JOBS, "list", "docs", where(name="team", **page), iterate=True))
     for result in results:
         assert sorted(job["id"] for job in result["value"]) == sorted(jobs)
-    assert simulator.count() == 2 * (pages + 1)  # it asks until a page is empty
+    assert simulator.count() == 2 * (pages + 1)  # the SDK continues until a page is empty
     assert_only_our_token(simulator)
 
 
-def test_writes_and_failures_are_its_own_errors(sdk, gateway_url, simulator):
+def test_writes_and_failures_are_errors_of_the_sdk(sdk, gateway_url, simulator):
     simulator.job("instances/docs", "a")
     simulator.fault("/jobs/limited$", status=429, headers=[["Retry-After", "60"]])
     results = sdk(
@@ -194,7 +194,7 @@ def test_writes_and_failures_are_its_own_errors(sdk, gateway_url, simulator):
 
 
 @pytest.mark.parametrize("form", REFUSALS)
-def test_credential_that_the_api_refuses_is_the_servers_error_at_once(sdk, nginx, simulator, tmp, form):
+def test_a_rejected_credential_is_an_immediate_server_error(sdk, nginx, simulator, tmp, form):
     simulator.refusal(form)
     server = gateway(nginx, simulator, credential=wrong_token(tmp))
     results = sdk(api_url(server),
@@ -206,7 +206,7 @@ def test_credential_that_the_api_refuses_is_the_servers_error_at_once(sdk, nginx
     assert simulator.count() == 1
 
 
-def test_spent_budget_is_the_servers_error_at_once(sdk, nginx, simulator):
+def test_a_spent_budget_is_an_immediate_server_error(sdk, nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a"}, {"id": "b"}])
     server = gateway(nginx, simulator, "budget 1 300s;")
     first, *others = sdk(api_url(server),
@@ -219,7 +219,7 @@ def test_spent_budget_is_the_servers_error_at_once(sdk, nginx, simulator):
     assert simulator.count() == 1
 
 
-def test_what_passes_within_seconds_is_mended_by_its_own_retry(sdk, nginx, simulator):
+def test_the_sdk_retries_after_a_short_failure(sdk, nginx, simulator):
     simulator.job("instances/docs", "a")
     simulator.fault("/jobs/a$", times=1, status=502, body="<html>bad gateway</html>")
     server = gateway(nginx, simulator, "retries 0;", location="aisearch_valid error 1s;")
@@ -231,7 +231,7 @@ def test_what_passes_within_seconds_is_mended_by_its_own_retry(sdk, nginx, simul
 @pytest.mark.parametrize("status, body", [
     (429, ""), (502, "<html>bad gateway</html>"), (503, '{"success":false,"errors":[{"code":7017,"message":"no"}]}')])
 @pytest.mark.parametrize("seconds, should_retry", [(5, None), (60, "false")])
-def test_retries_are_advised_against_where_they_would_have_to_wait(nginx, simulator, status, body, seconds,
+def test_pointless_retries_are_discouraged(nginx, simulator, status, body, seconds,
                                                                    should_retry):
     simulator.fault("/jobs/a$", status=status, headers=[["Retry-After", f"{seconds}"]], body=body)
     server = gateway(nginx, simulator)

@@ -1,5 +1,5 @@
 """
-The credential goes to the API, once its certificate is verified, and nowhere else; nothing of the client goes with it.
+nginx sends the credential only to the API, and only over a verified connection; it passes on no headers of the client.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from harness.simulator import ACCOUNT, Simulator
 
 VERSION = re.search(r'AIS_VERSION "(.+)"', (ROOT / "common" / "ais_version.h").read_text())[1]
 
-# Whatever a client may send that means something to somebody.
+# Headers of a client that could have a meaning to the API or to a proxy.
 CLIENT_HEADERS = [
     ("Authorization", "Bearer client-canary"), ("Cookie", "session=client-canary"),
     ("X-Auth-Email", "client-canary@x.example"), ("X-Auth-Key", "client-canary"),
@@ -34,7 +34,7 @@ CLIENT_HEADERS = [
     ("X-Client", "client-canary"),
 ]
 
-# Both schemes: what stands in the block, and what the API sees.
+# Both schemes: the directives in the block, and the headers that the API receives.
 SCHEMES = ("token", "key")
 
 
@@ -64,11 +64,11 @@ def job(simulator):
     simulator.job("instances/docs", "a")
 
 
-# What the API sees.
+# Requests to the API.
 
 
 def sent(simulator: Simulator) -> dict[str, str]:
-    """The headers of the only request that the simulator saw; each came once."""
+    """Returns the headers of the only request to the simulator, each of which was sent once."""
     [request] = simulator.requests()
     assert (request.method, request.target) == ("GET", simulator.path("instances/docs", "a"))
     assert not request.has_body
@@ -84,7 +84,7 @@ def expected(simulator: Simulator, scheme: str, host: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_request_to_the_api_has_nothing_of_the_client(simulator, nginx, scheme, method):
+def test_a_request_to_the_api_has_no_headers_of_the_client(simulator, nginx, scheme, method):
     server = nginx(http=account(simulator, simulator.url, scheme), server=PASS)
     response = net.request(server.address, JOB, CLIENT_HEADERS, method, body=b"client-canary")
     assert response.status in (200, 206)
@@ -100,7 +100,7 @@ def test_request_over_a_unix_socket(simulator, nginx, scheme):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_request_over_http2(simulator, edge, nginx, certificates, scheme):
-    """The edge passes on every header that it gets."""
+    """The edge passes on every header that it receives."""
     options = f"trusted_certificate {certificates.ca_file};"
     server = nginx(http=account(simulator, edge.url(), scheme, options), server=PASS)
     assert server.get(JOB, CLIENT_HEADERS).status in (200, 206)
@@ -108,8 +108,8 @@ def test_request_over_http2(simulator, edge, nginx, certificates, scheme):
     assert [request["protocol"] for request in net.wait_until(edge.requests)] == ["HTTP/2.0"]
 
 
-def test_environment_says_nothing_about_proxies_or_credentials(tmp, simulator, nginx):
-    """libcurl would ask the environment and ~/.netrc, if it were let."""
+def test_the_environment_has_no_influence_on_proxies_or_credentials(tmp, simulator, nginx):
+    """By default, libcurl would use the environment and ~/.netrc."""
     (tmp / ".netrc").write_text("default login client-canary password client-canary\n")
     with stall.refusing() as (host, port):
         names = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
@@ -120,7 +120,7 @@ def test_environment_says_nothing_about_proxies_or_credentials(tmp, simulator, n
     assert sent(simulator) == expected(simulator, "token", f"127.0.0.1:{simulator.port}")
 
 
-# Who never sees it.
+# Servers that never receive it.
 
 
 def test_redirect_is_not_followed(simulator, nginx):
@@ -134,7 +134,7 @@ def test_redirect_is_not_followed(simulator, nginx):
 
 @contextlib.contextmanager
 def listening() -> Iterator[tuple[str, list[socket.socket]]]:
-    """An http URL, and the list of connections to it."""
+    """An http URL, and a list of the connections to it."""
     heard: list[socket.socket] = []
 
     class Handler(socketserver.BaseRequestHandler):
@@ -158,7 +158,7 @@ def serving(handler: type) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("kind", ["wrong_host", "expired", "self_signed", "old_tls"])
-def test_server_that_is_not_verified_gets_no_request(simulator, edge, nginx, certificates, kind):
+def test_an_unverified_server_gets_no_request(simulator, edge, nginx, certificates, kind):
     server = nginx(http=account(simulator, edge.url(kind), options=f"trusted_certificate {certificates.ca_file};"),
                    server=PASS)
     assert server.get(JOB).status == 502
@@ -166,19 +166,19 @@ def test_server_that_is_not_verified_gets_no_request(simulator, edge, nginx, cer
     assert simulator.requests() == [] and edge.requests() == []
 
 
-def test_certificate_of_an_unknown_authority_is_refused_by_default(simulator, edge, nginx):
+def test_a_certificate_of_an_unknown_authority_is_rejected_by_default(simulator, edge, nginx):
     server = nginx(http=account(simulator, edge.url()), server=PASS)
     assert server.get(JOB).status == 502
     assert simulator.requests() == []
 
 
-def test_verification_can_be_turned_off(simulator, edge, nginx):
+def test_verification_can_be_disabled(simulator, edge, nginx):
     server = nginx(http=account(simulator, edge.url("self_signed"), options="verify off;"), server=PASS)
     assert server.get(JOB).status == 200
 
 
-def test_account_that_verifies_does_not_use_the_connection_of_one_that_does_not(simulator, edge, nginx):
-    """They have one pool of connections, since both have the default certificates."""
+def test_an_account_with_verification_does_not_reuse_an_unverified_connection(simulator, edge, nginx):
+    """Both accounts share a pool of connections, since both use the default certificates."""
     url = edge.url("self_signed")
     server = nginx(http=account(simulator, url, options="verify off;", name="careless") + account(simulator, url),
                    server=PASS + "location /careless/ { aisearch_pass careless; }")
@@ -192,8 +192,8 @@ def test_account_that_verifies_does_not_use_the_connection_of_one_that_does_not(
 
 class Proxy:
     """
-    A forward proxy that knows CONNECT. It keeps all that it was told before the tunnel, and all that went through it. A
-    port takes the place of the one that was asked for.
+    A forward proxy with CONNECT. It records the heads of the CONNECT requests and all data in the tunnels. A given port
+    replaces the requested one.
     """
 
     def __init__(self, answer: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n", port: int | None = None) -> None:
@@ -241,7 +241,7 @@ class Proxy:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_proxy_sees_no_more_than_where_to_connect(simulator, edge, nginx, certificates, scheme):
+def test_a_proxy_receives_only_the_host_and_port(simulator, edge, nginx, certificates, scheme):
     with Proxy() as proxy:
         options = f"proxy {proxy.url}; trusted_certificate {certificates.ca_file};"
         server = nginx(http=account(simulator, edge.url(), scheme, options), server=PASS)
@@ -262,9 +262,9 @@ def test_proxy_sees_no_more_than_where_to_connect(simulator, edge, nginx, certif
     b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n",
     b"220 mail.example ESMTP\r\n",
     b"",
-], ids=["403", "407", "301", "no HTTP", "nothing"])
-def test_proxy_that_refuses_gets_nothing_more(simulator, edge, nginx, certificates, answer):
-    """Neither does the API: there is no way around the proxy."""
+], ids=["403", "407", "301", "not HTTP", "nothing"])
+def test_a_failing_proxy_receives_nothing_else(simulator, edge, nginx, certificates, answer):
+    """The API receives nothing, either: nginx does not bypass the proxy."""
     with Proxy(answer) as proxy:
         options = f"proxy {proxy.url}; trusted_certificate {certificates.ca_file};"
         server = nginx(http=account(simulator, edge.url(), options=options), server=PASS)
@@ -273,7 +273,7 @@ def test_proxy_that_refuses_gets_nothing_more(simulator, edge, nginx, certificat
     assert simulator.requests() == []
 
 
-def test_proxy_in_the_middle_is_noticed(simulator, edge, nginx, certificates):
+def test_a_proxy_that_intercepts_tls_is_detected(simulator, edge, nginx, certificates):
     with Proxy(port=edge.port("self_signed")) as proxy:
         options = f"proxy {proxy.url}; trusted_certificate {certificates.ca_file};"
         server = nginx(http=account(simulator, edge.url(), options=options), server=PASS)
@@ -282,29 +282,29 @@ def test_proxy_in_the_middle_is_noticed(simulator, edge, nginx, certificates):
     assert simulator.requests() == []
 
 
-def test_proxy_for_plain_http_only_where_that_is_allowed(simulator, nginx):
-    """It is a tunnel here as well, but whoever runs the proxy can look into it: nginx -t refuses it by default."""
+def test_plain_http_through_a_proxy_must_be_allowed(simulator, nginx):
+    """nginx uses a tunnel here as well, but the proxy can read it; by default, nginx -t rejects the configuration."""
     with Proxy() as proxy:
         server = nginx(http=account(simulator, simulator.url, options=f"proxy {proxy.url}; allow_plain_http on;"),
                        server=PASS)
         assert server.get(JOB).status == 200
         server.stop()
         assert not leaks(b"".join(proxy.heads), simulator)
-        assert leaks(proxy.tunnelled, simulator), "the search itself does not work"
+        assert leaks(proxy.tunnelled, simulator), "leaks() finds nothing at all"
 
 
-def test_proxy_is_not_asked_for_a_unix_socket(simulator, nginx):
+def test_a_unix_socket_is_reached_without_the_proxy(simulator, nginx):
     with Proxy() as proxy:
         server = nginx(http=account(simulator, simulator.unix_url, options=f"proxy {proxy.url};"), server=PASS)
         assert server.get(JOB).status == 200
         assert proxy.heads == []
 
 
-# Where it never stands.
+# Places where it never appears.
 
 
 def leaks(data: bytes, simulator: Simulator) -> list[str]:
-    """Pieces of the secrets, of ten bytes and more, that stand in the data."""
+    """Pieces of the secrets, at least ten bytes long, that the data contains."""
     secrets = (simulator.token, simulator.key)
     pieces = [secret[n:n + 10] for secret in secrets for n in range(len(secret) - 9)]
     return [piece for piece in pieces if piece.encode() in data]
@@ -317,8 +317,8 @@ LOG = """
 """
 
 
-def test_it_is_found_nowhere(tmp, simulator, edge, nginx, certificates):
-    """In no log (debug level), response, nginx -T, command line, environment or shared memory, whatever happens."""
+def test_it_appears_nowhere(tmp, simulator, edge, nginx, certificates):
+    """The credential is in no log (debug level), response, output of nginx -T or shared memory, whatever happens."""
     trust = f"trusted_certificate {certificates.ca_file};"
     accounts = {
         "docs": account(simulator, simulator.url, "token", name="docs"),
@@ -357,20 +357,20 @@ def test_it_is_found_nowhere(tmp, simulator, edge, nginx, certificates):
     shown = config_test(Config(**config), tmp, "-T").output
     assert str(simulator.token_file) in shown
     logs = (server.prefix / "error.log").read_bytes() + (server.prefix / "all.log").read_bytes()
-    assert b"client-canary" in logs and b"[debug]" in logs, "the logs do not say what they could"
+    assert b"client-canary" in logs and b"[debug]" in logs, "the logs lack expected lines"
     for data in (heard, shown.encode(), logs, server.stderr().encode()):
         assert not leaks(data, simulator)
 
 
 def everything(server: Nginx, target: str) -> bytes:
-    """All bytes that come back, headers included."""
+    """All received bytes, including the headers."""
     with server.connect() as connection:
         connection.send(net.format_request(target, [*CLIENT_HEADERS[:2], ("Connection", "close")]))
         return b"".join(iter(lambda: connection.sock.recv(65536), b""))
 
 
 def shared_memory(pid: int) -> bytes:
-    """What a process shares with its family, which is where the zones are."""
+    """The memory that a process shares with its parent and siblings, including the zones."""
     found = b""
     with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
         for line in maps:
@@ -383,8 +383,8 @@ def shared_memory(pid: int) -> bytes:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_no_process_shows_it(simulator, nginx, scheme):
-    """Neither in its arguments nor in its environment, whoever looks and whosever it is."""
+def test_it_is_not_in_arguments_or_environments(simulator, nginx, scheme):
+    """The arguments and the environment of no process contain it."""
     server = nginx(http=account(simulator, simulator.url, scheme), server=PASS, workers=2)
     assert server.get(JOB).status == 200
     pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
@@ -396,7 +396,7 @@ def test_no_process_shows_it(simulator, nginx, scheme):
 
 @pytest.mark.parametrize("wrong", ["timeout 0;", "api_url nonsense;", "instance A;", "unknown x;"])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_error_of_the_configuration_does_not_show_it(tmp, simulator, scheme, wrong):
+def test_a_configuration_error_does_not_show_it(tmp, simulator, scheme, wrong):
     http = f"aisearch_account docs {{ account_id {ACCOUNT}; {credential(simulator, scheme)} {wrong} }}"
     result = config_test(Config(http=http), tmp)
     assert not result.ok and not leaks(result.output.encode(), simulator)
@@ -406,15 +406,15 @@ def test_error_of_the_configuration_does_not_show_it(tmp, simulator, scheme, wro
                                     lambda secret: b"Bearer " + secret, lambda secret: secret + b"\0",
                                     lambda secret: b'"' + secret * 200 + b'"'],
                          ids=["twice", "space", "Bearer", "NUL", "long"])
-def test_error_about_the_file_does_not_show_it(tmp, simulator, change):
+def test_an_error_in_the_file_does_not_show_it(tmp, simulator, change):
     path: pathlib.Path = tmp / "wrong.token"
     path.write_bytes(change(simulator.token.encode()))
     result = config_test(Config(http=f"aisearch_account docs {{ account_id {ACCOUNT}; token_file {path}; }}"), tmp)
     assert not result.ok and not leaks(result.output.encode(), simulator)
 
 
-def test_refused_credential_is_the_operators_fault(simulator, nginx):
-    """The client hears no 401, and nobody hears what was refused."""
+def test_a_rejected_credential_is_not_an_error_of_the_client(simulator, nginx):
+    """The client gets no 401, and neither the response nor the log contains the credential."""
     simulator.account(tokens=["another"], keys=[])
     server = nginx(http=account(simulator, simulator.url), server=PASS)
     response = server.get(JOB)

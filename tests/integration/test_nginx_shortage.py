@@ -1,6 +1,6 @@
 """
-Memory that runs out in a worker: every allocation of a cold lookup, of a hit and of a wait fails once, alone and with
-all that follow. No worker dies, no lease stays behind, nothing leaks, and the next lookup works.
+Memory shortage in a worker: every allocation of a cold lookup, of a hit and of a wait fails once, alone and together
+with all that follow. No worker dies, no lease remains, nothing leaks, and the next lookup works.
 """
 
 import fcntl
@@ -15,11 +15,11 @@ from harness.shortage import Kind, Library, Shortage, sweep
 
 from gateway import WORKERS, account, held, stopped
 
-pytestmark = pytest.mark.skipif(VALGRIND, reason="valgrind has a malloc of its own")
+pytestmark = pytest.mark.skipif(VALGRIND, reason="valgrind replaces malloc")
 
 JOBS = 2500
 
-# Of everybody's allocations, the sanitizer's own malloc takes care.
+# A sanitizer replaces malloc, so that only the module's own allocations can be made to fail.
 KINDS = [Kind.MODULE] if PRELOAD else [Kind.MODULE, Kind.ANYBODY]
 
 ways = pytest.mark.parametrize("lasts", [False, True], ids=["once", "lasting"])
@@ -27,12 +27,12 @@ kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.lower(
 
 
 class Place:
-    """nginx with a worker whose memory runs out, and jobs that nobody has asked for yet."""
+    """nginx with a worker that runs out of memory, and jobs that nobody has requested yet."""
 
     def __init__(self, nginx: Nginx, shortage: Shortage) -> None:
         self.nginx = nginx
         self.shortage = shortage
-        self.cache = ""  # the X-Aisearch-Cache of the last answer
+        self.cache = ""  # the X-Aisearch-Cache of the last response
         self._next = 0
 
     def new_job(self) -> str:
@@ -43,39 +43,39 @@ class Place:
         return f"/jobs/instances/docs/jobs/{job}"
 
     def ask(self, job: str) -> int | None:
-        """On a connection of its own; see answer()."""
+        """On its own connection; see answer()."""
         try:
             return self.check(self.nginx.get(self.path(job), timeout=5), job)
         except ConnectionError:
             return None
 
     def connect(self, pid: int) -> net.Connection:
-        """To this worker: while the others are stopped, it is the one to accept."""
+        """Connects to this worker: the others are stopped so that it accepts the connection."""
         with stopped(other for other in self.nginx.workers() if other != pid):
             connection = net.Connection(self.nginx.socket, 5)
             assert connection.request("/pid").body == str(pid).encode()
         return connection
 
     def send(self, connection: net.Connection, pid: int, job: str) -> None:
-        """Returns once the worker has done with it what there is to do now."""
+        """Returns once the worker has read the request and waits for something."""
         connection.send(net.format_request(self.path(job)))
         net.wait_until(lambda: unread(connection) == 0 and sleeps(pid), what="the worker to read a request", every=0.001)
 
     def answer(self, connection: net.Connection, job: str) -> int | None:
-        """The status of the answer, which has to be a whole one; None where the connection was closed instead."""
+        """The status of the response, which must be complete; None if the connection was closed instead."""
         try:
             return self.check(connection.read_response(), job)
         except ConnectionError:
             return None
 
     def works(self, job: str) -> None:
-        """At once: neither a lease nor a failure stands in the way."""
+        """A lookup works at once: neither a lease nor a failure remains."""
         response = self.nginx.get(self.path(job), timeout=1)
         assert self.check(response, job) == 200, response
 
 
     def check(self, response: net.Response, job: str) -> int:
-        """Either the job, or an error of ours, and never anything in between."""
+        """The response is either the job or a complete error."""
         self.cache = response.header("X-Aisearch-Cache", "")
         if response.status == 200:
             assert response.json()["result"]["id"] == job
@@ -85,7 +85,7 @@ class Place:
 
 
 def unread(connection: net.Connection) -> int:
-    """Bytes that the peer of a Unix socket has not read yet."""
+    """The number of bytes that the peer of a Unix socket has not read yet."""
     return struct.unpack("i", fcntl.ioctl(connection.sock, termios.TIOCOUTQ, b"\0" * 4))[0]
 
 
@@ -95,7 +95,7 @@ def sleeps(pid: int) -> bool:
 
 
 def acceptable(status: int | None, kind: Kind) -> bool:
-    """nginx itself hangs up where it has no memory to say anything."""
+    """nginx itself closes the connection if it has no memory for an error response."""
     return status in (200, 500, 502, 503) or (status is None and kind is Kind.ANYBODY)
 
 
@@ -116,8 +116,8 @@ def place(tmp, nginx, simulator, library, module):
     shortage = Shortage(tmp)
 
     def start(kind: Kind, workers: int = 1) -> Place:
-        # Where libcurl lacks memory inside of a header, it says the same as where the header is too long: the API is
-        # blamed for that, and would be for the next two seconds.
+        # If libcurl has no memory in the middle of a header, it reports the same error as for a header that is too
+        # long. This counts as a failure of the API, which would be cached for the next two seconds.
         valid = "aisearch_valid error 0;" if kind is Kind.ANYBODY else ""
         server = nginx(aisearch=False, modules=(module,), preload=[library.preload], env=shortage.env,
                        workers=workers, http=account(simulator, "budget 1000000 1s;", "retries 0;"),
@@ -131,9 +131,9 @@ def place(tmp, nginx, simulator, library, module):
 
 def torture(place: Place, kind: Kind, lasts: bool, look_up) -> int:
     """
-    look_up(begin) looks a job up; from begin() on, which it calls, each allocation fails in turn. All of it is done
-    again: what the first round left behind for good, such as a cache, the others do not leave again, or not each of
-    them. Returns how many allocations there were.
+    look_up(begin) looks up a job and calls begin(); each allocation from then on fails in turn. This is repeated,
+    because the first round may leave memory behind for good, such as a cache, but later ones may not. Returns the
+    number of allocations.
     """
     workers = place.nginx.workers()
     blocks, counts = [], []
@@ -145,7 +145,7 @@ def torture(place: Place, kind: Kind, lasts: bool, look_up) -> int:
             break
 
     print(f"{counts} allocations, {blocks} blocks")
-    assert blocks[-1] <= blocks[-2], "each round leaves blocks behind"
+    assert blocks[-1] <= blocks[-2], "each round leaks blocks"
     assert place.nginx.workers() == workers, "a worker has died"
     return min(counts)
 
@@ -194,7 +194,7 @@ def test_hit(place, kind, lasts):
 @kinds
 @pytest.mark.parametrize("workers", [1, 2], ids=["same_worker", "other_worker"])
 def test_wait(place, simulator, kind, lasts, workers):
-    """Of two who ask for the same, the second waits, and it is its worker that has no memory."""
+    """Two clients request the same job; the second one waits, and its worker has no memory."""
     here = place(kind, workers)
     short, leading = here.nginx.workers()[0], here.nginx.workers()[-1]
 

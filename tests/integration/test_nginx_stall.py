@@ -1,4 +1,4 @@
-"""A worker goes on serving others while lookups stall, and while it makes TLS connections."""
+"""A worker continues to serve other requests while lookups stall, and while it makes TLS connections."""
 
 import contextlib
 import os
@@ -45,12 +45,13 @@ PLAIN = 'keepalive_requests 1000000;\nlocation = /plain { return 200 "as ever"; 
 
 def steady(nginx: Nginx, during: Callable[[], object], attempts: int = 3) -> object:
     """
-    Checks that a paced client of the worker sees no step in its latency during the call, and returns what that did.
-    Others use this machine too: once is enough, since what is looked for would be there every time.
+    Checks that the latency of other requests to the worker does not rise during the call; returns the result of the
+    call. One success is enough, because other processes use the machine too, while a real delay would occur in each
+    attempt.
     """
     for attempt in range(1, attempts + 1):
         if attempt > 1:
-            nginx.reload()  # to connections that know nothing yet
+            nginx.reload()  # so that the new worker has no connections yet
         with Pace(nginx.address, "/plain", RATE) as pace:
             pace.begin()
             time.sleep(0.5)
@@ -73,7 +74,7 @@ def steady(nginx: Nginx, during: Callable[[], object], attempts: int = 3) -> obj
 
 
 class Stalled:
-    """Upstreams that stall in each phase, and an nginx that asks them all, patiently and hastily."""
+    """Upstreams that stall in each phase, and an nginx with a patient and a hasty account for each."""
 
     PHASES = ("dns", "connect", "tls", "headers", "body")
 
@@ -102,8 +103,8 @@ class Stalled:
         return net.request(self.nginx.address, f"/{mood}_{phase}/instances/{phase}/jobs/{job}", timeout=20)
 
 
-def test_worker_goes_on_while_look_ups_stall(tmp, simulator, edge, nginx, certificates):
-    """All at once, for five seconds: DNS, connect, TLS handshake, headers, body; once patiently, once hastily."""
+def test_worker_continues_while_lookups_stall(tmp, simulator, edge, nginx, certificates):
+    """Lookups stall simultaneously, for five seconds, in all phases: DNS, connect, TLS handshake, headers, body."""
     attempt = 0
     with contextlib.ExitStack() as stack:
         stalled = Stalled(stack, tmp, simulator, edge, nginx, certificates.ca_file)
@@ -111,7 +112,7 @@ def test_worker_goes_on_while_look_ups_stall(tmp, simulator, edge, nginx, certif
 
         def look_up_all() -> dict[tuple[str, str], net.Response]:
             nonlocal attempt
-            attempt += 1  # a job of its own, as otherwise the cache would know
+            attempt += 1  # a new job, since the others are cached
             for phase in Stalled.PHASES:
                 simulator.job(f"instances/{phase}", f"a{attempt}")
             answers = net.concurrently(len(asked), lambda n: stalled.look_up(*asked[n], f"a{attempt}"))
@@ -119,7 +120,7 @@ def test_worker_goes_on_while_look_ups_stall(tmp, simulator, edge, nginx, certif
 
         answers = steady(stalled.nginx, look_up_all)
 
-    # Whoever is patient waits to the end, which never comes where nobody answers at all.
+    # The patient accounts wait until the end, which never comes without a connection.
     for phase in ("dns", "headers", "body"):
         assert answers["patient", phase].status == 200, phase
         assert STALL - 0.1 < answers["patient", phase].elapsed < STALL + 2 * SLOWNESS, phase
@@ -127,7 +128,7 @@ def test_worker_goes_on_while_look_ups_stall(tmp, simulator, edge, nginx, certif
         assert answers["patient", phase].status == 504, phase
         assert 6 - 0.1 < answers["patient", phase].elapsed < 6 + 2 * SLOWNESS, phase
 
-    # Whoever is hasty is so about the connection, not about the answer.
+    # The hasty accounts have a short timeout for the connection, but not for the response.
     for phase in ("dns", "connect", "tls"):
         assert answers["hasty", phase].status == 504, phase
         assert 1 - 0.1 < answers["hasty", phase].elapsed < 1 + 2 * SLOWNESS, phase
@@ -135,8 +136,8 @@ def test_worker_goes_on_while_look_ups_stall(tmp, simulator, edge, nginx, certif
         assert answers["hasty", phase].status == 200, phase
 
 
-def test_worker_leaves_at_once_although_dns_still_stalls(tmp, simulator, edge, nginx, certificates):
-    """The thread that libcurl resolves names in outlasts the lookup, but neither the worker nor its signals wait."""
+def test_worker_exits_at_once_while_dns_stalls(tmp, simulator, edge, nginx, certificates):
+    """libcurl's resolver thread outlasts the lookup, but neither the worker nor its signals wait for it."""
     with contextlib.ExitStack() as stack:
         stalled = Stalled(stack, tmp, simulator, edge, nginx, certificates.ca_file)
         assert stalled.look_up("hasty", "dns", "a").status == 504
@@ -150,18 +151,18 @@ def test_worker_leaves_at_once_although_dns_still_stalls(tmp, simulator, edge, n
 
 @pytest.fixture
 def tls_edge(tmp, simulator, certificates):
-    """An edge that gives every request a connection and a handshake of its own."""
+    """An edge that requires a new connection and a full handshake for every request."""
     with Edge(tmp, certificates, simulator.unix, http2=False,
               server="keepalive_timeout 0; ssl_session_cache off; ssl_session_tickets off;") as edge:
         yield edge
 
 
 @pytest.mark.parametrize("trusted, status", [("with the test's", 200), ("by default", 502)])
-def test_worker_goes_on_while_it_makes_tls_connections(tmp, simulator, tls_edge, nginx, certificates, trusted, status):
+def test_worker_continues_while_making_tls_connections(tmp, simulator, tls_edge, nginx, certificates, trusted, status):
     """
-    Twenty connections in two seconds, with the system's certificates: hundreds, whose parsing takes tens of
-    milliseconds. By default, those alone, so that the edge's certificate is refused, after they were needed; soon few connections are
-    made then.
+    Twenty connections in two seconds, with hundreds of CA certificates of the system, which take tens of milliseconds
+    to parse. By default, only those are trusted, so the edge's certificate is rejected after they were used, and soon
+    few connections are made.
     """
     option = "retries 0;"
     if trusted != "by default":
@@ -190,5 +191,5 @@ def test_worker_goes_on_while_it_makes_tls_connections(tmp, simulator, tls_edge,
         assert len({request["connection"] for request in requests}) == asked
         assert {request["resumed"] for request in requests} == {"."}
     else:
-        # After five in a row, it is about one connection a second.
+        # After five failures in a row, there is about one connection per second.
         assert 5 <= server.error_log().count("tls fault") <= asked

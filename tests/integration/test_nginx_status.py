@@ -1,4 +1,4 @@
-"""aisearch_status: what happened, as JSON and for Prometheus."""
+"""aisearch_status: counters and gauges as JSON and in the Prometheus format."""
 
 import re
 import shutil
@@ -36,18 +36,18 @@ def docs(server):
     return server.get("/status").json()["accounts"]["docs"]
 
 
-# An exposition in the text format 0.0.4, checked as we go.
+# A parser for the text format 0.0.4, which also checks it.
 
 _SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\]|\\.)*",?)*)\})? (-?[0-9.]+(?:e[+-]?\d+)?|[+-]Inf|NaN)')
 
 
 def parse(text):
-    """Values by name and labels."""
+    """Returns the values by name and labels."""
     assert text.endswith("\n")
     values, types, told = {}, {}, set()
     for line in text.splitlines():
         if match := re.fullmatch(r"# (HELP|TYPE) ([a-z_]+) (.+)", line):
-            assert (match[1], match[2]) not in told, f"told twice: {line}"
+            assert (match[1], match[2]) not in told, f"duplicate: {line}"
             told.add((match[1], match[2]))
             if match[1] == "TYPE":
                 types[match[2]] = match[3]
@@ -58,7 +58,7 @@ def parse(text):
         assert types[family] in ("counter", "gauge", "histogram") and ("HELP", family) in told
         assert types[family] != "counter" or family.endswith("_total")
         labels = tuple(sorted(re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', match[2] or "")))
-        assert (match[1], labels) not in values, f"twice: {line}"
+        assert (match[1], labels) not in values, f"duplicate: {line}"
         values[match[1], labels] = float(match[3])
     return values
 
@@ -67,10 +67,10 @@ def labelled(values, name, **labels):
     return values[name, tuple(sorted(labels.items()))]
 
 
-# What is counted.
+# Counters.
 
 
-def test_look_ups_by_cache_status_and_fetches_by_outcome(nginx, simulator):
+def test_lookups_by_cache_status_and_fetches_by_outcome(nginx, simulator):
     simulator.instance("instances/docs", [{"id": "a", "state": "running"}, {"id": "b", "state": "failed"}])
     server = start(nginx, simulator, "retries 0;", workers=2)
     for path in (target("a"), target("a"), target("b"), target("b") + "?fresh=1", target("a", "/quick/"),
@@ -124,7 +124,7 @@ def test_the_zone(nginx, simulator):
         assert 32 * 1024 < state["bytes_used"] + state["bytes_free"] <= 64 * 1024
 
 
-def test_counters_hold_over_a_reload_and_another_size_of_the_zone(nginx, simulator):
+def test_counters_outlive_a_reload_and_a_change_of_the_zone_size(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     server = start(nginx, simulator)
     for _ in range(3):
@@ -138,7 +138,7 @@ def test_counters_hold_over_a_reload_and_another_size_of_the_zone(nginx, simulat
     assert docs(server)["lookups"]["miss"] == 2
 
 
-def test_each_account_has_its_own(nginx, simulator):
+def test_each_account_has_its_own_counters(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     server = start(nginx, simulator, http=account(simulator, name="other"),
                    server=SERVER + "location /other/ { aisearch_pass other; }")
@@ -167,10 +167,10 @@ def test_counts_are_exact_under_concurrency(nginx, simulator):
     assert docs(server)["lookups"]["hit"] == 8 * 300
 
 
-# How it is told.
+# Formats.
 
 
-def test_prometheus_says_the_same(nginx, simulator, tmp):
+def test_prometheus_shows_the_same_values(nginx, simulator, tmp):
     simulator.instance("instances/docs", [{"id": "a", "state": "running"}, {"id": "b", "state": "failed"}])
     server = start(nginx, simulator, "budget 50 1h;")
     for job in ("a", "b", "b", "nope"):
@@ -197,7 +197,7 @@ def test_prometheus_says_the_same(nginx, simulator, tmp):
     assert labelled(values, "aisearch_zone_entries", zone="aisearch") == 3
 
     promtool = shutil.which("promtool")
-    if promtool:  # of Debian's prometheus
+    if promtool:  # in Debian's package "prometheus"
         run = subprocess.run([promtool, "check", "metrics"], input=text.encode(), capture_output=True, check=False)
         assert run.returncode == 0 and not run.stderr and not run.stdout, run.stderr.decode() + run.stdout.decode()
 
@@ -207,14 +207,14 @@ def test_prometheus_says_the_same(nginx, simulator, tmp):
     ("/status", "*/*", False),
     ("/status", "application/json", False),
     ("/status", "text/plain", True),
-    # as Prometheus asks
+    # the header of Prometheus
     ("/status", "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
                 "text/plain;version=0.0.4;q=0.5,*/*;q=0.1", True),
     ("/status?format=json", "text/plain", False),
     ("/status?format=prometheus", "application/json", True),
     ("/by-redirect?format=prometheus", None, True),
 ])
-def test_which_of_the_two(nginx, simulator, path, accept, prometheus):
+def test_the_choice_of_the_format(nginx, simulator, path, accept, prometheus):
     server = start(nginx, simulator)
     response = server.get(path, [("Accept", accept)] if accept else [])
     assert response.status == 200
@@ -227,14 +227,14 @@ def test_which_of_the_two(nginx, simulator, path, accept, prometheus):
         assert set(response.json()) == {"version", "loaded", "accounts", "zone"}
 
 
-def test_version_that_runs(nginx, simulator):
+def test_the_running_version(nginx, simulator):
     server = start(nginx, simulator)
     version = server.get("/status").json()["version"]
     assert labelled(parse(server.get(PROMETHEUS).body.decode()), "aisearch_info", version=version) == 1
     assert re.search(rf"\[notice\] .* aisearch-jobs/{re.escape(version)}, libcurl/\d", server.error_log())
 
 
-def test_methods_and_formats_that_are_none(nginx, simulator):
+def test_invalid_methods_and_formats(nginx, simulator):
     server = start(nginx, simulator)
     assert server.get("/status?format=xml").status == 400
     with server.connect() as connection:
@@ -244,14 +244,14 @@ def test_methods_and_formats_that_are_none(nginx, simulator):
     assert (head.status, head.header("Content-Length")) == (200, whole.header("Content-Length"))
 
 
-def test_there_need_not_be_an_account(nginx):
+def test_without_accounts(nginx):
     server = nginx(server="location = /status { aisearch_status; }")
     assert server.get("/status").json()["accounts"] == {}
     assert server.get(PROMETHEUS).status == 200
 
 
 def test_many_accounts_with_long_names(nginx, simulator):
-    names = [f"account-{'x' * 110}-{n}" for n in range(30)]  # more than the first buffer takes
+    names = [f"account-{'x' * 110}-{n}" for n in range(30)]  # more than fits into the first buffer
     http = "".join(account(simulator, name=name) for name in names)
     server = nginx(http=http, server="".join(f"location /{name}/ {{ aisearch_pass {name}; }}" for name in names) +
                    "location = /status { aisearch_status; }")
@@ -260,7 +260,7 @@ def test_many_accounts_with_long_names(nginx, simulator):
     assert all(("aisearch_calls_total", (("account", name),)) in values for name in names)
 
 
-def test_no_secret_is_told(nginx, simulator):
+def test_no_secret_is_shown(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     key = f"email {simulator.email}; key_file {simulator.key_file};"
     server = start(nginx, simulator, http=account(simulator, name="other", credential=key),
@@ -274,7 +274,7 @@ def test_no_secret_is_told(nginx, simulator):
             assert secret not in text
 
 
-def test_waiters_that_were_woken(nginx, simulator):
+def test_woken_waiters(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed")
     server = start(nginx, simulator, server=SERVER.replace("/status ", "/aisearch_status ") + gateway.WORKERS)
     clients = [server.connect(20) for _ in range(5)]
@@ -289,7 +289,7 @@ def test_waiters_that_were_woken(nginx, simulator):
     assert (seen["lookups"]["miss"], seen["lookups"]["coalesced"], seen["waiters_woken"]) == (1, 4, 4)
 
 
-# What a page needs to ask further.
+# Information for the status page.
 
 PLACES = """
     location /client/v4/ { aisearch_pass docs; location /client/v4/nested/ { aisearch_pass docs; } }
@@ -326,14 +326,14 @@ def test_thousands_of_instances(nginx, simulator):
 def test_the_allowance(nginx, simulator):
     server = start(nginx, simulator, "budget 50 1s reserve=20;", "budget 1000 1h;", http=account(simulator, name="other"))
     accounts = server.get("/status").json()["accounts"]
-    # (the two have a credential in common, and so a budget)
+    # (both accounts have the same credential, and therefore share a budget)
     assert accounts["docs"]["budget"]["allowance"] == accounts["other"]["budget"]["allowance"]
     told = [(one["calls"], one["window_milliseconds"], one["reserve_percent"])
             for one in accounts["docs"]["budget"]["allowance"]]
     assert (50, 1000, 50) in told and (1000, 3600_000, 50) in told
 
 
-def test_when_the_configuration_was_loaded(nginx, simulator):
+def test_the_time_of_the_last_reload(nginx, simulator):
     began = time.time()
     server = start(nginx, simulator)
     loaded = server.get("/status").json()["loaded"]

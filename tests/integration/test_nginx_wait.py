@@ -40,7 +40,7 @@ def getting(server, *requests):
 
 def waiting(server, count):
     net.wait_until(lambda: server.get("/aisearch_status").json()["accounts"]["docs"]["waits"] == count, 10,
-                   f"{count} requests that wait")
+                   f"{count} waiting requests")
 
 
 def etag(server, path=JOB):
@@ -94,7 +94,7 @@ def test_a_change_ends_a_wait_for_an_etag(nginx, simulator):
     [wait(20), ("If-None-Match", "*")],
     [wait(20), ("If-None-Match", '"another"')],
 ])
-def test_what_does_not_wait(nginx, simulator, headers):
+def test_immediate_responses(nginx, simulator, headers):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
     began = time.monotonic()
@@ -104,7 +104,7 @@ def test_what_does_not_wait(nginx, simulator, headers):
     assert applied(response) == headers[0][1]
 
 
-def test_a_list_waits_only_for_an_etag(nginx, simulator):
+def test_a_list_waits_only_with_an_etag(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
     for path in LIST, f"{JOB}/logs":
@@ -121,7 +121,7 @@ def test_a_list_waits_only_for_an_etag(nginx, simulator):
 
 
 @pytest.mark.parametrize("seconds, delay", [(4, 2), (1, 2)])
-def test_the_first_look_up_is_part_of_the_time(nginx, simulator, seconds, delay):
+def test_the_first_fetch_is_part_of_the_time(nginx, simulator, seconds, delay):
     simulator.job("instances/docs", "a", state="running")
     simulator.fault(delay=delay)
     server = start(nginx, simulator)
@@ -131,7 +131,7 @@ def test_the_first_look_up_is_part_of_the_time(nginx, simulator, seconds, delay)
     assert (response.status, applied(response)) == (200, f"wait={seconds}")
 
 
-def test_an_error_goes_out_at_once(nginx, simulator):
+def test_an_error_is_sent_at_once(nginx, simulator):
     server = start(nginx, simulator, directives=["instance docs;"])
     began = time.monotonic()
     response = server.get(JOB, [wait(20)])
@@ -145,7 +145,7 @@ def test_an_error_goes_out_at_once(nginx, simulator):
     assert time.monotonic() - began < 3 * SOON
 
 
-def test_an_error_page_says_its_own_wait(nginx, simulator):
+def test_an_error_page_applies_its_own_wait(nginx, simulator):
     simulator.job("instances/docs", "a", state="succeeded")
     server = start(nginx, simulator, server="""
         location / { aisearch_pass docs; aisearch_wait 30s; aisearch_intercept_errors on; error_page 404 = @other; }
@@ -203,7 +203,7 @@ def test_watchers_of_all_workers_cause_one_call_each_interval(nginx, simulator):
     assert simulator.count() == 0  # nobody watches any more
 
 
-def test_a_client_that_leaves_is_forgotten(nginx, simulator):
+def test_a_client_that_disconnects_is_forgotten(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
     with server.connect() as connection:
@@ -212,7 +212,7 @@ def test_a_client_that_leaves_is_forgotten(nginx, simulator):
     waiting(server, 0)
 
 
-def test_a_worker_that_quits_answers_those_who_wait(nginx, simulator):
+def test_a_worker_that_quits_sends_pending_responses(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator)
     with getting(server, (JOB, wait(20)), (JOB, wait(20), etag(server))) as [job, same]:
@@ -224,7 +224,7 @@ def test_a_worker_that_quits_answers_those_who_wait(nginx, simulator):
         assert time.monotonic() - began < 3 * SLOWNESS
 
 
-def test_the_longest_wait_is_that_of_the_location(nginx, simulator):
+def test_the_location_limits_the_wait(nginx, simulator):
     simulator.job("instances/docs", "a", state="running")
     server = start(nginx, simulator, server=SERVER.replace("30s", "2s"))
     response = server.get(JOB, [wait(600)])

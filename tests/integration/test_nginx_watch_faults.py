@@ -1,4 +1,4 @@
-"""Those who wait and those who stream, under faults of all kinds: nobody sees a state twice or backwards, or is lost."""
+"""Clients that wait or stream during all kinds of faults: none sees a state twice or an older one, and none is lost."""
 
 import contextlib
 import json
@@ -18,13 +18,13 @@ STATUS = "location = /aisearch_status { aisearch_status; }"
 SERVER = "location /client/v4/ { aisearch_pass docs; aisearch_events on; aisearch_wait 5s; }" + WORKERS + STATUS
 VALID = "aisearch_valid active 1s; aisearch_valid error 200ms;"
 JOB = "/client/v4/instances/docs/jobs/a"
-EACH = 100  # of either kind
+EACH = 100  # clients of each kind
 WAIT = 3  # seconds
-PROMPT = 3 * SLOWNESS  # seconds after the end of a fault until all are served
+PROMPT = 3 * SLOWNESS  # seconds after the end of a fault until all clients have the newest state
 
 
 class Watcher(threading.Thread):
-    """A client that comes back with what it knows, and writes down each state that it is told."""
+    """A client that reconnects with the last state it knows, and records each state that it receives."""
 
     def __init__(self, server, stopped: int) -> None:
         super().__init__(daemon=True)
@@ -39,7 +39,7 @@ class Watcher(threading.Thread):
             try:
                 self.watch()
             except (OSError, TimeoutError):
-                time.sleep(0.05)  # it was cut, or nobody listens for a moment
+                time.sleep(0.05)  # the connection was closed, or nobody listens for a moment
             except AssertionError as error:
                 self.wrong.append(str(error))
 
@@ -86,7 +86,7 @@ class Waiting(Watcher):
             self.note(response.body)
             self.etag = response.header("ETag")
         elif response.status != 304:
-            time.sleep(0.1)  # a failure, and it has said so
+            time.sleep(0.1)  # an error response
 
 
 def http(simulator, **account_parts):
@@ -94,10 +94,10 @@ def http(simulator, **account_parts):
 
 
 class Watched:
-    """A running job whose description counts, and all who watch it."""
+    """A running job whose description is a counter, and all of its watchers."""
 
     def __init__(self, server, simulator, stopped=0) -> None:
-        """A worker may be stopped for so many seconds: whom it serves waits for as long."""
+        """stopped: the number of seconds for which a worker may be stopped; its clients wait that much longer."""
         self.server = server
         self.simulator = simulator
         self.count = 0
@@ -124,14 +124,14 @@ class Watched:
         self.simulator.job("instances/docs", "a", state="running", description=str(self.count))
 
     def all_know(self, seconds: float) -> None:
-        """All have been told the newest state, soon."""
+        """Waits until all watchers have the newest state."""
         def missing():
             return [w for w in self.watchers if not w.states or w.states[-1][0] != self.count]
 
         net.wait_until(lambda: not missing(), seconds / SLOWNESS, f"all of {len(self.watchers)} to know", every=0.05)
 
     def check(self) -> None:
-        """After a fault: a change reaches everybody, and nobody has seen anything odd."""
+        """After a fault, a change reaches all watchers, and none has seen anything wrong."""
         self.change()
         self.all_know(PROMPT)
         wrong = [what for watcher in self.watchers for what in watcher.wrong]
@@ -147,7 +147,7 @@ def test_the_api_is_down(nginx, simulator):
         watched.check()
 
 
-def test_the_api_wants_a_pause(nginx, simulator):
+def test_the_api_is_rate_limited(nginx, simulator):
     with Watched(nginx(http=http(simulator), server=SERVER, workers=2), simulator) as watched:
         simulator.fault(status=429, headers=[["Retry-After", "2"]], times=1)
         watched.change()
@@ -155,8 +155,8 @@ def test_the_api_wants_a_pause(nginx, simulator):
         watched.check()
 
 
-def test_the_credential_is_refused(nginx, simulator, tmp):
-    """Until nginx has another one."""
+def test_the_credential_is_rejected(nginx, simulator, tmp):
+    """The API rejects the credential until nginx has another one."""
     token = tmp / "token"
     token.write_text(simulator.token)
     token.chmod(0o600)
@@ -196,7 +196,7 @@ def test_a_worker_dies_or_hangs(nginx, simulator, how):
             watched.check()
 
 
-def test_the_worker_that_fetches_is_killed(nginx, simulator):
+def test_the_fetching_worker_is_killed(nginx, simulator):
     with Watched(nginx(http=http(simulator), server=SERVER, workers=2), simulator) as watched:
         fault = simulator.fault(delay=1.5, times=1)
         net.wait_until(lambda: simulator.fault_hits(fault), 5, "a refresh")
@@ -226,5 +226,5 @@ def test_binary_upgrade(tmp, simulator):
         old = server.upgrade()
         net.wait_until(lambda: len(server.workers()) == 2, what="the new workers")
         os.kill(old, signal.SIGQUIT)
-        net.wait_until(lambda: not net.alive(old), PROMPT, "the old ones to leave")
+        net.wait_until(lambda: not net.alive(old), PROMPT, "the old processes to exit")
         watched.check()

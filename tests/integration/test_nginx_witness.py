@@ -1,4 +1,4 @@
-"""A refusal that may be about one resource alone is not the credential's before another lookup has told."""
+"""An ambiguous refusal does not invalidate the credential until another lookup, the witness, has failed as well."""
 
 import itertools
 import threading
@@ -16,10 +16,10 @@ SERVER = """
     location = /aisearch_status { aisearch_status; }
 """ + gateway.WORKERS
 
-# Every lookup is a call, and what has failed is not remembered.
+# Every lookup is a call, and failures are not cached.
 EAGER = "aisearch_valid active 0; aisearch_valid ended 0; aisearch_valid error 0; aisearch_use_stale off;"
 
-# What is said of a token that is none, and of one that lacks a permission.
+# The response both to an invalid token and to a token without a permission.
 FORM = "403_10000"
 
 GOOD = "/client/v4/instances/docs/jobs/{}"
@@ -37,7 +37,7 @@ def jobs(simulator):
 
 @pytest.fixture
 def tokens(tmp, simulator):
-    """A file for each of two tokens; the API accepts the first."""
+    """A file for each of two tokens; the API accepts the first one."""
     files = []
     for name in ("first", "next"):
         path = tmp / f"{name}.secret"
@@ -58,8 +58,8 @@ def refused(server: Nginx) -> bool:
     return server.get("/aisearch_status").json()["accounts"]["docs"]["credential"]["refused"]
 
 
-def test_one_forbidden_resource(nginx, simulator, tokens):
-    """It is asked for again and again, and none of the others notices."""
+def test_a_forbidden_resource(nginx, simulator, tokens):
+    """It is requested again and again without any effect on other clients."""
     simulator.refuse(FORM, "/secret/")
     server = start(nginx, simulator, tokens, workers=2)
     assert server.get(GOOD.format("job-0")).status == 200
@@ -92,8 +92,8 @@ def test_one_forbidden_resource(nginx, simulator, tokens):
 
 
 @pytest.mark.parametrize("slots", [1, 2])
-def test_the_others_are_cached(nginx, simulator, tokens, slots):
-    """So that nothing of what comes in tells: one call more does, now and then."""
+def test_cached_entries(nginx, simulator, tokens, slots):
+    """With all other responses from the cache, nginx makes an additional call now and then to check the credential."""
     simulator.refuse(FORM, "/secret/")
     server = start(nginx, simulator, tokens, slots, http="aisearch_valid active 1h;")
     assert server.get(GOOD.format("job-0")).status == 200
@@ -104,14 +104,14 @@ def test_the_others_are_cached(nginx, simulator, tokens, slots):
     assert simulator.count("/docs/") <= 2, "the witness"
     assert simulator.count("/secret/") == 10 * slots
     assert server.get(GOOD.format("job-1")).status == 200
-    # and what was refused is remembered, as any failure is
+    # and the refusal is cached like any failure
     simulator.forget()
     assert [server.get(FORBIDDEN.format("job-99")).status for _ in range(10)] == [403] * 10
     assert simulator.count("/secret/") <= 2 * slots
 
 
-def test_a_token_that_was_revoked(nginx, simulator, tokens):
-    """Two calls find out, whatever is asked for then."""
+def test_a_revoked_token(nginx, simulator, tokens):
+    """Two calls detect the revocation, whatever is requested."""
     server = start(nginx, simulator, tokens)
     assert server.get(GOOD.format("job-0")).status == 200
     simulator.account(tokens=[], keys=[])
@@ -124,7 +124,7 @@ def test_a_token_that_was_revoked(nginx, simulator, tokens):
     assert len(gateway.reported(server)) == 1 and "credential fault" in gateway.reported(server)[0]
 
 
-def test_forty_at_once_after_a_revocation(nginx, simulator, tokens):
+def test_forty_simultaneous_lookups_after_a_revocation(nginx, simulator, tokens):
     server = start(nginx, simulator, tokens)
     assert server.get(GOOD.format("job-0")).status == 200
     simulator.account(tokens=[], keys=[])
@@ -134,8 +134,8 @@ def test_forty_at_once_after_a_revocation(nginx, simulator, tokens):
     assert simulator.count() == 2
 
 
-def test_nothing_has_worked_before(nginx, simulator, tokens):
-    """Then there is nobody to ask."""
+def test_no_earlier_success(nginx, simulator, tokens):
+    """Without an earlier success, there is no witness."""
     simulator.account(tokens=[], keys=[])
     server = start(nginx, simulator, tokens)
     assert [server.get(GOOD.format(f"job-{n}")).status for n in range(40)] == [502] * 40
@@ -152,8 +152,8 @@ def test_the_next_token_takes_over(nginx, simulator, tokens):
     assert [request.status for request in simulator.requests()] == [403] + [200] * 19
 
 
-def test_the_trial_of_a_minute(nginx, simulator, tokens, tmp):
-    """A lookup that is forbidden may have its turn, and finds out all the same."""
+def test_the_probe_once_a_minute(nginx, simulator, tokens, tmp):
+    """A forbidden lookup may be the probe, and still detects that the credential works again."""
     clock = Clock(tmp)
     simulator.refuse(FORM, "/secret/")
     server = start(nginx, simulator, tokens, preload=[clock.library], env=clock.env)
@@ -170,8 +170,8 @@ def test_the_trial_of_a_minute(nginx, simulator, tokens, tmp):
     assert server.get(GOOD.format("job-1")).status == 200
 
 
-def test_the_witness_cannot_be_asked(nginx, simulator, tokens):
-    """Nobody knows, so it is the affair of what was asked for."""
+def test_the_witness_fails(nginx, simulator, tokens):
+    """The cause remains unknown, so the refusal counts for the resource only."""
     simulator.refuse(FORM, "/secret/")
     server = start(nginx, simulator, tokens)
     assert server.get(GOOD.format("job-0")).status == 200

@@ -13,7 +13,7 @@ import gateway
 from gateway import SERVER, account, error_of, job_target, start
 from harness import ROOT, net
 
-CONNECTIONS = 40  # of the worker
+CONNECTIONS = 40  # worker_connections
 
 
 def room(nginx, **parts) -> int:

@@ -1,4 +1,4 @@
-"""Cloudflare's command line, wrangler, with its base URL set to nginx: it does not notice that it is not the API."""
+"""Cloudflare's command-line tool, wrangler, with nginx as its base URL, works as it does with the API."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from harness import SLOWNESS
 
 PRELOAD = pathlib.Path(__file__).with_name("wrangler") / "preload.js"
 
-# Each with --json, and what of the API it shows.
+# Commands, each used with --json, and the paths of the API that they show.
 COMMANDS = {
     "list -n team": "namespaces/team/instances?per_page=20",
     "list -n team --page 2 --per-page 1": "namespaces/team/instances?page=2&per_page=1",
@@ -38,13 +38,13 @@ class Run:
 
 @pytest.fixture(scope="session")
 def installed():
-    """With a Node of its own, since Debian's is too old for it; what is optional in it is there to run Workers."""
+    """Includes a newer Node.js, since Debian's is too old. Optional packages are only needed to run Workers."""
     return packages("wrangler", "wrangler", "--omit=optional") / "node_modules"
 
 
 @pytest.fixture
 def wrangler(installed, tmp):
-    """Runs wrangler ai-search, which asks this nginx and no other machine."""
+    """Runs wrangler ai-search with this nginx; it contacts no other host."""
     def run(server, command: str, account_id: str | None = ACCOUNT) -> Run:
         env = environment(
             CLOUDFLARE_API_BASE_URL=api_url(server), CLOUDFLARE_API_TOKEN=DUMMY_TOKEN,
@@ -69,7 +69,7 @@ def shown(run: Run):
 
 @pytest.fixture
 def world(simulator):
-    """Two instances of a namespace, one of the other; two jobs, with a log of 30 entries; the clock stands still."""
+    """Two instances in one namespace and one in the other; two jobs, with a log of 30 entries; the clock is frozen."""
     simulator.freeze()
     simulator.namespace("team", "of the team")
     for instance in ("namespaces/team/instances/docs", "instances/docs"):
@@ -83,7 +83,7 @@ def world(simulator):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_shows_what_the_api_says(wrangler, nginx, world, command):
+def test_json_output_is_that_of_the_api(wrangler, nginx, world, command):
     found = shown(wrangler(gateway(nginx, world), f"{command} --json"))
     assert found
     assert [request.target for request in world.requests()] == [world.resource(COMMANDS[command])]
@@ -99,7 +99,7 @@ def test_tables(wrangler, nginx, world):
     assert "23" in stats.stdout
 
 
-def test_without_a_namespace_it_shares_what_is_known_of_the_plain_instance(wrangler, nginx, world):
+def test_without_a_namespace_it_shares_the_entry_of_the_plain_form(wrangler, nginx, world):
     server = gateway(nginx, world)
     known = server.get("/client/v4/instances/docs/jobs/a")
     assert shown(wrangler(server, "jobs get docs a --json")) == known.json()["result"]
@@ -108,14 +108,14 @@ def test_without_a_namespace_it_shares_what_is_known_of_the_plain_instance(wrang
 
 @pytest.mark.parametrize("command, code", [
     ("jobs get docs missing", 7021), ("jobs list missing", 7002), ("list -n nowhere", 7063), ("jobs create docs", 405)])
-def test_failure_is_told(wrangler, nginx, world, command, code):
+def test_failures_are_shown(wrangler, nginx, world, command, code):
     run = wrangler(gateway(nginx, world), f"{command} --json")
     assert run.code == 1
     assert f"code: {code}" in run.stderr + run.stdout
     assert {request.method for request in world.requests()} <= {"GET"}
 
 
-def test_refused_credential_and_spent_budget_are_told(wrangler, nginx, world, tmp):
+def test_a_rejected_credential_and_a_spent_budget_are_shown(wrangler, nginx, world, tmp):
     world.refusal("400_6003_6111")
     refused = gateway(nginx, world, credential=wrong_token(tmp))
     spent = gateway(nginx, world, "budget 1 300s;")
@@ -127,8 +127,8 @@ def test_refused_credential_and_spent_budget_are_told(wrangler, nginx, world, tm
     assert world.count() == 2
 
 
-def test_it_has_to_be_told_the_account(wrangler, nginx, world):
-    """Else it asks for the user's accounts, which nginx does not serve."""
+def test_the_account_id_is_required(wrangler, nginx, world):
+    """Without it, wrangler requests the user's accounts, which nginx does not serve."""
     run = wrangler(gateway(nginx, world), "list --json", account_id=None)
     assert run.code == 1
     assert "(/accounts)" in run.stderr + run.stdout

@@ -1,4 +1,4 @@
-"""The page for people, in Debian's Chromium: what it shows, how soon, and what it costs the API."""
+"""The status page, in Debian's Chromium: content, delays, and the number of calls to the API."""
 
 import base64
 import os
@@ -12,7 +12,7 @@ from gateway import account
 from harness import ROOT, SLOWNESS, fleet, net, page
 from harness.browser import Browser, missing
 
-pytestmark = [pytest.mark.page, pytest.mark.skipif(bool(missing()), reason=f"not there: {', '.join(missing())}")]
+pytestmark = [pytest.mark.page, pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")]
 
 SERVER = """
     location /client/v4/ { aisearch_pass docs; aisearch_events on; aisearch_valid list 4s; }
@@ -20,7 +20,7 @@ SERVER = """
 """
 DOCS = "instances/docs"
 
-# Before any script of the page: when the first row has an answer, which tasks are long, and what the policy forbids.
+# Runs before any script of the page; records the time of the first row, long tasks, and violations of the policy.
 WITNESS = """
     window.first = null; window.long = []; window.violations = [];
     new MutationObserver((_, observer) => {
@@ -70,13 +70,13 @@ class Page:
         self.wait(lambda: text in self.text("#alerts"), timeout, f"an alert of {text!r}")
 
     def is_clean(self):
-        """Nothing is in the console, and nothing was forbidden."""
+        """The console is empty, and the policy was not violated."""
         return (self.browser.console(), self.run("return violations")) == ([], [])
 
 
 @pytest.fixture
 def looked_at(nginx, simulator, tmp):
-    """A factory: the page in front of an account with these directives."""
+    """A factory that starts nginx with these directives, and opens the page."""
     opened = []
 
     def factory(*directives, http="", server=SERVER):
@@ -95,11 +95,11 @@ def lists(simulator):
     return simulator.count(r"/(jobs|stats)\?|/stats$")
 
 
-# What it shows, and how soon.
+# Content and delays.
 
 
 def test_a_change_in_the_list(looked_at, simulator):
-    """Of as many instances as the demo has."""
+    """With as many instances as in the demo."""
     for name in ("docs", "other", "third"):
         simulator.job(f"instances/{name}", "a", state="running")
     _, shown = looked_at("instance docs other third;")
@@ -115,7 +115,7 @@ def test_a_change_in_the_list(looked_at, simulator):
 
 
 def test_lists_with_active_jobs_come_first(looked_at, simulator):
-    """With more instances in view than there are calls for."""
+    """With more visible instances than available calls."""
     for n in range(16):
         simulator.instance(f"instances/i{n:02}", [{"id": "a", "state": "succeeded" if n else "running"}])
     _, shown = looked_at("instance " + " ".join(f"i{n:02}" for n in range(16)) + ";")
@@ -145,7 +145,7 @@ def test_an_open_job(looked_at, simulator):
         shown.wait(lambda: description in shown.text("#job-facts"), 15, "the change")
         now = time.monotonic()
         told = [seen for seen in simulator.requests("/jobs/a$") if seen.ended is not None][-1].ended
-        assert now - told < 1 * SLOWNESS  # since the API has said so
+        assert now - told < 1 * SLOWNESS  # from the end of the API's response
     assert "no space" in shown.text("#job-facts") and "has ended" in shown.text("#job-live")
     net.wait_until(lambda: watchers() == 0, 5, "the streams to end")
     shown.browser.press("\ue00c")
@@ -153,7 +153,7 @@ def test_an_open_job(looked_at, simulator):
     assert shown.is_clean()
 
 
-def test_without_events_a_job_is_asked_for_again(looked_at, simulator):
+def test_without_events_a_job_is_polled(looked_at, simulator):
     simulator.job(DOCS, "a", state="running", description="one")
     _, shown = looked_at("instance docs;", server=SERVER.replace("aisearch_events on;", ""))
     shown.wait_row("docs", "running")
@@ -163,7 +163,7 @@ def test_without_events_a_job_is_asked_for_again(looked_at, simulator):
     shown.wait(lambda: "two" in shown.text("#job-facts"), 15, "the change")
 
 
-def test_states_are_those_of_nginx(looked_at, simulator):
+def test_states_match_those_of_nginx(looked_at, simulator):
     ends = [None, "", "Completed", "done", "OK", "cancelled by user", "new_job_has_started", "superseded by x", "no", "okay",
             "new_job_has_started!"]
     jobs = [{"id": f"job-{n}", "state": "failed", "end_reason": reason} for n, reason in enumerate(ends)]
@@ -176,13 +176,13 @@ def test_states_are_those_of_nginx(looked_at, simulator):
     assert dict(found) == wanted and len(set(wanted.values())) == 5
 
 
-def test_troubles_come_first_and_a_filter(looked_at, simulator):
+def test_failed_jobs_come_first_and_a_filter(looked_at, simulator):
     states = {"aa": "succeeded", "bb": "running", "cc": "cancelled", "dd": "failed", "ee": "succeeded"}
     for name, state in states.items():
         simulator.instance(f"instances/{name}", [{"id": "x", "state": state}])
     simulator.instance("namespaces/team/instances/ff", [{"id": "x", "state": "failed"}])
     simulator.instance("instances/ee", stats={"error": 3})
-    _, shown = looked_at()  # so their names come from the list of instances
+    _, shown = looked_at()  # without "instance", so that the names come from the list of instances
     shown.wait(lambda: shown.names() == ["dd", "team/ff", "ee", "cc", "bb", "aa"], 15, "the order")
     assert "3 items" in shown.row("ee")
     shown.run("const filter = document.querySelector('#filter'); filter.focus(); filter.value = 'fail';"
@@ -201,7 +201,7 @@ def test_a_queue(looked_at, simulator):
     assert any(re.search(r"running, by user\nstarted .* \(\d{4}-\d\d-\d\d [\d:]+ UTC\)\nfor \d+ ", text) for text in times), times
 
 
-def test_keys_alone(looked_at, simulator):
+def test_keyboard_navigation(looked_at, simulator):
     for name in ("aa", "bb"):
         simulator.instance(f"instances/{name}", [{"id": "x", "state": "succeeded"}])
     _, shown = looked_at("instance aa bb;")
@@ -211,7 +211,7 @@ def test_keys_alone(looked_at, simulator):
     shown.wait(lambda: "bb" in shown.text("#job-title"), 3, "the job")
 
 
-def test_several_accounts_and_what_is_not_served_here(looked_at, simulator):
+def test_several_accounts_and_one_without_a_location(looked_at, simulator):
     simulator.job(DOCS, "a", state="failed")
     _, shown = looked_at("instance docs;", http=account(simulator, "instance docs;", name="other"))
     shown.wait_alert("Account other: no location")
@@ -219,10 +219,10 @@ def test_several_accounts_and_what_is_not_served_here(looked_at, simulator):
     assert shown.run("return document.querySelectorAll('#accounts section').length") == 2 and shown.names() == ["docs"]
 
 
-# When something is wrong.
+# Failures.
 
 
-def test_reload_and_lost_nginx(looked_at, simulator):
+def test_a_reload_and_a_lost_connection_to_nginx(looked_at, simulator):
     simulator.job(DOCS, "a", state="running", description="one")
     server, shown = looked_at("instance docs;")
     shown.wait_row("docs", "running")
@@ -247,7 +247,7 @@ def test_reload_and_lost_nginx(looked_at, simulator):
     shown.wait_row("docs", "succeeded")
 
 
-def test_the_api_fails(looked_at, simulator):
+def test_a_failing_api(looked_at, simulator):
     simulator.job(DOCS, "a", state="running")
     simulator.job("instances/new", "a", state="running")
     fault = simulator.fault("/instances/new/", status=500, body='{"success":false,"errors":[{"code":7001,"message":"Internal Error"}]}')
@@ -261,7 +261,7 @@ def test_the_api_fails(looked_at, simulator):
     assert " s ago" in shown.row("docs")
 
 
-def test_the_credential_is_refused(looked_at, simulator):
+def test_a_rejected_credential(looked_at, simulator):
     simulator.job(DOCS, "a", state="running")
     simulator.refuse("401")
     _, shown = looked_at("instance docs;")
@@ -269,10 +269,10 @@ def test_the_credential_is_refused(looked_at, simulator):
     assert "refused by the API" in shown.text("#accounts")
 
 
-# What it costs.
+# Costs.
 
 
-def test_a_hidden_page_asks_nothing(looked_at, simulator):
+def test_a_hidden_page_sends_no_requests(looked_at, simulator):
     simulator.job(DOCS, "a", state="running")
     server, shown = looked_at("instance docs;")
     shown.wait_row("docs", "running")
@@ -290,7 +290,7 @@ def test_a_hidden_page_asks_nothing(looked_at, simulator):
     shown.wait(lambda: "succeeded" in shown.text("#job-facts"), 8, "the news")
 
 
-def test_no_lists_while_half_of_the_budget_is_spent(looked_at, simulator):
+def test_lists_pause_if_less_than_half_of_the_budget_is_left(looked_at, simulator):
     simulator.job(DOCS, "a", state="running")
     server, shown = looked_at("instance docs;", "budget 20 1h;")
     shown.wait_row("docs", "running")
@@ -303,7 +303,7 @@ def test_no_lists_while_half_of_the_budget_is_spent(looked_at, simulator):
 
 
 def fleet_of_500(simulator):
-    """With a day behind them, and one job that runs."""
+    """500 instances with the jobs of one day, and one running job."""
     orders = fleet.day(500)
     for job in (job for order in orders for job in order["jobs"]):
         for key in ("appears_in", "starts_in", "ends_in"):
@@ -331,11 +331,11 @@ def test_calls_for_five_hundred_instances(with_job, looked_at, simulator):
 
 
 @pytest.mark.alone
-def test_five_hundred_instances_are_quick(looked_at, simulator):
+def test_five_hundred_instances_cause_no_long_tasks(looked_at, simulator):
     fleet_of_500(simulator)
     _, shown = looked_at()
     shown.wait(lambda: shown.run("return first"), 10, "the first row")
-    assert shown.run("return first") < 1000 * SLOWNESS  # ms since the page was asked for
+    assert shown.run("return first") < 1000 * SLOWNESS  # milliseconds since the start of the navigation
     shown.wait(lambda: len(shown.names()) == 500, 10, "all rows")
     time.sleep(3)
     began = shown.run("return performance.now()")
@@ -347,14 +347,14 @@ def test_five_hundred_instances_are_quick(looked_at, simulator):
     tasks = [duration for start, duration in shown.run("return long") if start >= began]
     assert max(tasks, default=0) < 100 * SLOWNESS
     shown.run("setTimeout(() => { const end = performance.now() + 150; while (performance.now() < end); })")
-    shown.wait(lambda: max(duration for _, duration in shown.run("return long")) >= 150, 3, "a long task")  # it would be seen
+    shown.wait(lambda: max(duration for _, duration in shown.run("return long")) >= 150, 3, "a long task")
     assert shown.run("return [...document.querySelectorAll('.row')].some(({ row }) => row.isInView && row.list)")
 
 
-# Who may use it.
+# Security and accessibility.
 
 
-def test_nothing_else_is_executed(looked_at, simulator):
+def test_injected_code_is_not_executed(looked_at, simulator):
     simulator.job(DOCS, "a", state="failed", description="<img src=x onerror=alert(1)>", end_reason="<b>bold</b>")
     server, shown = looked_at("instance docs;")
     shown.wait_row("docs", "<b>bold</b>")
@@ -367,7 +367,7 @@ def test_nothing_else_is_executed(looked_at, simulator):
         document.body.append(script);
         fetch('http://127.0.0.1:9/').catch(() => null);
     """)
-    # (each by both policies: that of the header, and that of the page)
+    # (both policies, from the header and from the page, report each violation)
     shown.wait(lambda: sorted(set(shown.run("return violations"))) == ["connect-src", "script-src-elem"], 3, "violations")
     assert shown.run("return window.executed ?? null") is None
     header = server.get(page.PATH).header("Content-Security-Policy")
@@ -377,7 +377,7 @@ def test_nothing_else_is_executed(looked_at, simulator):
 
 
 def demo(simulator):
-    """As the tour has it, and what else may be wrong."""
+    """The scene of the tour, and other problems."""
     hour, day = 3600, 86400
     good = [{"id": f"s-{n}", "source": "schedule", "starts_in": -day + n * 6 * hour + 600, "ends_in": -day + n * 6 * hour + 1500,
              "end_reason": "completed"} for n in range(4)]
@@ -399,7 +399,7 @@ def appearance(browser, scheme):
 @pytest.mark.parametrize("scheme", ("light", "dark"))
 @pytest.mark.parametrize("width", (360, 1280))
 def test_accessibility_and_pictures(width, scheme, looked_at, simulator):
-    """AIS_WRITE_PICTURES=1 writes the pictures of docs/page.md anew."""
+    """AIS_WRITE_PICTURES=1 updates the pictures in docs/page.md."""
     axe = packages("axe", "the checker of accessibility") / "node_modules/axe-core/axe.min.js"
     demo(simulator)
     server, shown = looked_at("instance my-ai-search handbook support/tickets archive uploads;")
@@ -411,7 +411,7 @@ def test_accessibility_and_pictures(width, scheme, looked_at, simulator):
         found = shown.run("return axe.run(document)")["violations"]
         assert [(one["id"], one["impact"], [node["html"] for node in one["nodes"]]) for one in found] == []
 
-    if width < 1000:  # so that there is something to see of the list
+    if width < 1000:  # so that the list is visible
         shown.run("document.querySelector('#instances-title').scrollIntoView()")
     shown.wait_row("archive" if width > 1000 else "handbook", "items", 20)
     time.sleep(6)

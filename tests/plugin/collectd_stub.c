@@ -112,7 +112,7 @@ int stub_shutdown(void)
     return status;
 }
 
-/* ---- what a plugin registers ------------------------------------------------------------------------------------- */
+/* ---- a plugin's registrations ------------------------------------------------------------------------------------ */
 
 int plugin_register_complex_config(const char *type, int (*callback)(oconfig_item_t *))
 {
@@ -177,7 +177,7 @@ int plugin_register_complex_read(const char *group, const char *name, plugin_rea
     return status;
 }
 
-/* ---- what a plugin asks ------------------------------------------------------------------------------------------ */
+/* ---- a plugin's queries ------------------------------------------------------------------------------------------ */
 
 cdtime_t cdtime(void)
 {
@@ -209,7 +209,7 @@ int plugin_thread_create(pthread_t *thread, void *(*start)(void *), void *arg, c
     return pthread_create(thread, NULL, start, arg);
 }
 
-/* ---- what a plugin says ------------------------------------------------------------------------------------------ */
+/* ---- a plugin's output ------------------------------------------------------------------------------------------- */
 
 static void log_message(int severity, const char *format, va_list args)
 {

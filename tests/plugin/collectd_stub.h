@@ -14,7 +14,7 @@
  * be linked with the plugin's objects, and sanitizers cover all of it.
  */
 
-/* All that the plugin has produced. Any thread may read it. */
+/* Everything that the plugin has produced. Any thread may read it. */
 struct stub_counts {
     atomic_size_t values;
     atomic_size_t notifications;

@@ -36,7 +36,7 @@ class Api:
         self.limits.fixed_headers = []
 
     def refuse_with(self, form: str) -> None:
-        """Sets how an unknown credential is refused."""
+        """Sets how an unknown credential is rejected."""
         refusals.refusal(form)
         self.refusal = form
 

@@ -43,7 +43,7 @@ def searched(items: list, asked: dict[str, str], name: str) -> list:
 
 
 def chosen(instances: list[Instance], asked: dict[str, str]) -> list[Instance]:
-    """The instances that match the query, in the order it asks for, or in their own."""
+    """The instances that match the query, in the requested order, or in their own."""
     found = searched(instances, asked, "id")
     if "hostname" in asked:
         found = [instance for instance in found if instance.source == asked["hostname"]]

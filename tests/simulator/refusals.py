@@ -38,7 +38,7 @@ def _throttled(code: int, message: str, seconds: int) -> Refusal:
 
 
 def bad_query(name: str) -> Refusal:
-    """Invalid query argument."""
+    """An invalid query argument."""
     return _bare(400, message="Invalid input", path=["query", name])
 
 
@@ -104,7 +104,7 @@ _SERVER = {
     "503_7017": _refusal(503, 7017, "unable_to_connect_to_ai_search"),
 }
 
-# The reference has no refusal for this case: it is our own.
+# The API's documentation describes no error for this case: it is our own.
 _OURS = {
     "405": _refusal(405, 10405, "Method not allowed")._replace(headers=(("Allow", "GET, HEAD"),)),
 }

@@ -51,14 +51,14 @@ def find(path: str) -> Route | None:
 
 
 def account_in(path: str) -> str | None:
-    """The account in the path, which may be unknown otherwise."""
+    """Returns the account in the path, even if it is unknown."""
     match = _ACCOUNT.match(path)
     return match[1] if match else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Forms:
-    """Which of the two path forms of AI Search exist, and how the other one is refused."""
+    """Defines which of the two path forms of AI Search exist, and the response for the other one."""
 
     plain: bool = True
     namespaced: bool = True

@@ -21,7 +21,7 @@ from .world import World
 CLIENTS = 10
 WORKERS = 3
 
-# A cache that is too small for all jobs, and short lifetimes: most of what can happen does.
+# The cache is too small for all jobs, and lifetimes are short, so that many different things happen.
 _HTTP = """
     aisearch_shared_zone zone=aisearch:256k;
     aisearch_account docs {{
@@ -41,16 +41,16 @@ _SERVER = """
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
-    parser.add_argument("--time", type=float, default=600, help="seconds")
-    parser.add_argument("--seed", type=int, help="of an earlier run")
-    parser.add_argument("--spoil", action="store_true", help="have one answer wrong, to see that it is noticed")
+    parser.add_argument("--time", type=float, default=600, help="duration in seconds")
+    parser.add_argument("--seed", type=int, help="the seed of an earlier run")
+    parser.add_argument("--spoil", action="store_true", help="falsify one response, to check that this is detected")
     arguments = parser.parse_args()
     seed = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
     print(f"soak: {arguments.time:g} s, seed {seed}", flush=True)
     with temp_dir() as tmp:
         judge = soak(tmp, arguments.time, seed, arguments.spoil)
     if judge.violations:
-        print(f"soak: {len(judge.violations)} violations; again with: make soak SEED={seed}")
+        print(f"soak: {len(judge.violations)} violations; to repeat: make soak SEED={seed}")
         return 1
     print(f"soak: 0 violations; at most {judge.most_calls} calls of {BUDGET[0]} in {BUDGET[1]} s")
     return 0
@@ -113,7 +113,7 @@ def _finish(nginx: Nginx, trouble: Trouble, judge: Judge) -> None:
     print(", ".join(f"{count} {what}" for what, count in sorted(judge.counts.items())))
     print(f"{trouble.kills} workers killed")
     if judge.violations:
-        print(*judge.violations[:10], "before that:", *trouble.told(), sep="\n    ")
+        print(*judge.violations[:10], "faults before that:", *trouble.told(), sep="\n    ")
         nginx.show_log()
 
 

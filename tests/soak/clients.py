@@ -44,7 +44,7 @@ class Client(threading.Thread):
                 self._judge.violation(f"{action.__name__}: {error!r}")
         self._close()
 
-    # What to request. Some jobs are more popular than others.
+    # Targets. Some jobs are more popular than others.
 
     def _some_job(self) -> Job:
         jobs = self._world.jobs
@@ -111,7 +111,7 @@ class Client(threading.Thread):
             self._judge.refusal(target, status, answer, began)
 
     def _go_away(self) -> None:
-        """Before the response has arrived, unless it is already there."""
+        """Disconnects before the response has arrived, unless it is already there."""
         job = self._some_job()
         try:
             with net.Connection(self._address) as connection:
@@ -121,10 +121,10 @@ class Client(threading.Thread):
             self._judge.broken("a request that nobody waits for", error, time.time() - 1)
         self._judge.count("went away")
 
-    # How to request it.
+    # Ways to send requests.
 
     def _ask(self, target: str, headers=(), method: str = "GET") -> net.Response | None:
-        """Returns None if there is no response, which the judge has already been notified of."""
+        """Returns None if there is no response, after reporting this to the judge."""
         began = time.time()
         for kept in ([True, False] if self._connection else [False]):
             try:

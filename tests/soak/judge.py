@@ -1,4 +1,4 @@
-"""What must hold whatever fails. Violations are logged and end the run."""
+"""The invariants that each response must satisfy, whatever fails. Violations are logged and end the run."""
 
 import collections
 import threading
@@ -122,7 +122,7 @@ class Judge:
     def _state(self, job: Job, state: str | None, since: float, began: float, now: float) -> None:
         possible = job.states(since, now + 0.5)
         if state not in possible:
-            self.violation(f"{job.mark} was told to be {state}; in the last {now - since:.1f} s it was {possible}")
+            self.violation(f"{job.mark} was reported as {state}; in the last {now - since:.1f} s it was {possible}")
         with self._lock:
             known = self._ended.get(job)
             if state == job.end:
@@ -138,7 +138,7 @@ class Judge:
             if version >= newest:
                 self._versions[what] = (version, min(now, since) if version == newest else now)
         if version < newest and since < began:
-            self.violation(f"{what} was told to be {newest} {began - since:.3f} s before, and is {version}")
+            self.violation(f"{what} was reported as {newest} {began - since:.3f} s before, and is now {version}")
 
     # nginx's resources.
 

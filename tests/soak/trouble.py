@@ -1,4 +1,4 @@
-"""What fails: nginx's processes at any time, the API now and then."""
+"""Faults: nginx's processes fail at any time, the API now and then."""
 
 import contextlib
 import os
@@ -95,7 +95,7 @@ class Trouble:
             self._pause(GRACE)
 
     def excuses(self, began: float, ended: float) -> bool:
-        """Whether there was a fault in this time or shortly before."""
+        """Whether there was a fault at this time or shortly before."""
         return any(since < ended and began < until + GRACE for since, until in self._faults)
 
     def killed(self, began: float, ended: float) -> bool:
@@ -110,7 +110,7 @@ class Trouble:
     def _pause(self, seconds: float) -> None:
         self._stopping.wait(seconds)
 
-    # Trouble for nginx. No client may notice it, except clients of a killed worker.
+    # Faults of nginx. No client may notice them, except clients of a killed worker.
 
     def _calm(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -185,7 +185,7 @@ class Trouble:
             self._tokens.slot = slot
             self._say(f"only slot {slot} is accepted")
 
-    # Trouble for the API. Clients may get errors if there is no cached response.
+    # Faults of the API. Clients may get errors if there is no cached response.
 
     def _fault(self, seconds: float) -> None:
         name = self._rng.choice([*FAULTS, "no connections", "halted", "burst", "burst"])

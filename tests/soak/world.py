@@ -1,4 +1,4 @@
-"""The jobs, their states over time, and thus what a response may say at a given time."""
+"""The jobs and their states over time, which determine the valid responses at a given time."""
 
 import dataclasses
 import random

@@ -47,7 +47,7 @@ static void assert_good(struct ais_answer *answer, enum ais_kind kind, const cha
     assert_string_equal(err.text, "");
 }
 
-/* The response is refused for that reason, and nothing is left in the answer. */
+/* The response is rejected for that reason, and nothing is left in the answer. */
 static void assert_bad(enum ais_kind kind, const char *text, const char *reason)
 {
     static const struct ais_answer nothing;
@@ -206,7 +206,7 @@ static void test_odd_members(void **state)
     }
 }
 
-/* No id by which it could be requested. */
+/* The job has no id by which it could be requested. */
 static void test_bad_job(void **state)
 {
     static const char *const bodies[] = {
@@ -484,7 +484,7 @@ static void test_logs(void **state)
     ais_answer_free(&answer);
 }
 
-/* Whatever they contain: they are meant for people. */
+/* Entries are meant for people, so anything is accepted. */
 static void test_odd_logs(void **state)
 {
     struct ais_answer answer;
@@ -529,7 +529,7 @@ static void test_errors(void **state)
         {ERRORS("{}"), 1, 0, NULL},
         {ERRORS("null,1,\"2\",[]"), 4, 0, NULL},
 
-        /* only the first ones are kept */
+        /* only the first ones are stored */
         {ERRORS("{\"code\":1},{\"code\":2},{\"code\":3},{\"code\":4,\"message\":\"d\"},{\"code\":5},6"), 4, 4, "d"},
     };
     static const enum ais_kind kinds[] = {AIS_JOB,      AIS_LIST,  AIS_LOGS,       AIS_INSTANCES,
@@ -708,7 +708,7 @@ static void test_out_of_memory(void **state)
     assert_true(failures > 10);
 }
 
-static void test_free_of_nothing(void **state)
+static void test_free_an_empty_answer(void **state)
 {
     struct ais_answer answer = {0};
 
@@ -744,7 +744,7 @@ int main(void)
         cmocka_unit_test(test_single),
         cmocka_unit_test(test_every_prefix),
         cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_free_of_nothing),
+        cmocka_unit_test(test_free_an_empty_answer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

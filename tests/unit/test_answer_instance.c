@@ -41,7 +41,7 @@ static struct ais_answer parse(const char *text)
     return parse_as(AIS_INSTANCES, text);
 }
 
-/* The response is refused in that way and for that reason, and nothing is left in the answer. */
+/* The response is rejected in that way and for that reason, and nothing is left in the answer. */
 static void assert_refused(enum ais_kind kind, const char *text, int rc, const char *reason)
 {
     static const struct ais_answer nothing;
@@ -113,7 +113,7 @@ static void test_empty_page(void **state)
 }
 
 /* Elements that cannot be requested are skipped; the others are kept. */
-static void test_names_that_are_none(void **state)
+static void test_invalid_names(void **state)
 {
     static const char *const elements[] = {
         "{\"id\":\"\"}",
@@ -211,8 +211,8 @@ static void test_partial_info(void **state)
     }
 }
 
-/* All that a watcher must know about an instance, in all forms that have been seen. */
-static void test_what_is_told_of_instances(void **state)
+/* Everything that a watcher must know about an instance, in all forms that have been seen. */
+static void test_fields_of_instances(void **state)
 {
     static const struct {
         const char *members; /* after the id */
@@ -415,11 +415,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_page),
         cmocka_unit_test(test_empty_page),
-        cmocka_unit_test(test_names_that_are_none),
+        cmocka_unit_test(test_invalid_names),
         cmocka_unit_test(test_longest_names),
         cmocka_unit_test(test_bad_pages),
         cmocka_unit_test(test_partial_info),
-        cmocka_unit_test(test_what_is_told_of_instances),
+        cmocka_unit_test(test_fields_of_instances),
         cmocka_unit_test(test_single),
         cmocka_unit_test(test_stats),
         cmocka_unit_test(test_stats_names),

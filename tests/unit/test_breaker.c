@@ -79,7 +79,7 @@ static void test_a_success_in_between(void **state)
 }
 
 /* Which results count as faults. */
-static void test_signs(void **state)
+static void test_failures_and_successes(void **state)
 {
     static const struct {
         enum ais_fault fault;
@@ -134,7 +134,7 @@ static void test_one_probe_at_a_time(void **state)
 }
 
 /* Its process was killed, or it was never sent. */
-static void test_a_probe_without_an_end(void **state)
+static void test_a_lost_probe(void **state)
 {
     struct ais_breaker b = opened(0);
     int64_t over = AIS_BREAKER_PAUSE + AIS_BREAKER_QUICK + GRACE;
@@ -209,7 +209,7 @@ static void test_short_timeouts(void **state)
     assert_int_equal(probe.until, 1000 + 200 + GRACE);
 }
 
-static void test_recovers(void **state)
+static void test_recovery(void **state)
 {
     struct ais_breaker b = recovering(5000);
     struct ais_pass passes[AIS_BREAKER_CALLS];
@@ -234,7 +234,7 @@ static void test_recovers(void **state)
 }
 
 /* All of them were lost with a killed process. */
-static void test_recovers_from_lost_calls(void **state)
+static void test_recovery_with_lost_calls(void **state)
 {
     struct ais_breaker b = recovering(5000);
 
@@ -247,7 +247,7 @@ static void test_recovers_from_lost_calls(void **state)
     (void) refused(&b, 5000 + TIMEOUT + GRACE);
 }
 
-static void test_fails_again(void **state)
+static void test_failed_recovery(void **state)
 {
     struct ais_breaker b = recovering(5000);
     struct ais_pass one = enter(&b, 5000);
@@ -296,15 +296,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_success_in_between),
-        cmocka_unit_test(test_signs),
+        cmocka_unit_test(test_failures_and_successes),
         cmocka_unit_test(test_one_probe_at_a_time),
-        cmocka_unit_test(test_a_probe_without_an_end),
+        cmocka_unit_test(test_a_lost_probe),
         cmocka_unit_test(test_pauses),
         cmocka_unit_test(test_long_probes),
         cmocka_unit_test(test_short_timeouts),
-        cmocka_unit_test(test_recovers),
-        cmocka_unit_test(test_recovers_from_lost_calls),
-        cmocka_unit_test(test_fails_again),
+        cmocka_unit_test(test_recovery),
+        cmocka_unit_test(test_recovery_with_lost_calls),
+        cmocka_unit_test(test_failed_recovery),
         cmocka_unit_test(test_late_ends),
         cmocka_unit_test(test_another_api),
     };

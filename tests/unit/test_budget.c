@@ -255,8 +255,8 @@ static void test_cancel_too_late_or_twice(void **state)
     assert_int_equal(ais_budget_left(&b, 27 * SECOND), 2);
 }
 
-/* A cancelled call does not increase what the API said is left: others may have spent it. */
-static void test_cancel_and_what_the_api_said(void **state)
+/* A cancelled call does not increase what the API has left: others may have spent it. */
+static void test_cancel_and_the_limit_of_the_api(void **state)
 {
     struct ais_budget b;
     ais_ticket ticket;
@@ -325,7 +325,7 @@ static void test_close(void **state)
     assert_int_equal(ais_budget_left(&b, 300 * SECOND), 10);
     assert_int_equal(ais_budget_wait(&b, 300 * SECOND), 0);
 
-    /* closed before it is first configured */
+    /* closed before it was first configured */
     memset(&b, 0, sizeof(b));
     ais_budget_close(&b, 5000, 0);
     ais_budget_configure(&b, &(struct ais_budget_limit){10, SECOND}, 1, HOLD, 0);
@@ -433,7 +433,7 @@ int main(void)
         cmocka_unit_test(test_end_in_time),
         cmocka_unit_test(test_cancelled_call_does_not_count),
         cmocka_unit_test(test_cancel_too_late_or_twice),
-        cmocka_unit_test(test_cancel_and_what_the_api_said),
+        cmocka_unit_test(test_cancel_and_the_limit_of_the_api),
         cmocka_unit_test(test_long_times),
         cmocka_unit_test(test_clock_backwards),
         cmocka_unit_test(test_close),

@@ -1,8 +1,7 @@
 /* The budget and the limits that the API reports. */
 #include "budget_oracle.h"
 
-/* ---- what the API says ---------------------------------------------------------------------------------------------
- */
+/* limits from the API */
 
 static void test_observe(void **state)
 {

@@ -92,7 +92,7 @@ static void test_part_has_its_share(void **state)
 }
 
 /* A call counts for the part from when it was sent, and for the whole until it has ended. */
-static void test_part_of_calls_under_way(void **state)
+static void test_part_of_calls_in_progress(void **state)
 {
     struct parted p;
     ais_ticket ticket;
@@ -117,8 +117,8 @@ static void observe_parted(struct parted *p, int64_t left, int64_t reset_at, int
     ais_budget_part_observe(&p->part, &p->whole, 50, &limit, 0, now);
 }
 
-/* The part gets its share of what the API says is left, not a share of the rest after each of its own calls. */
-static void test_part_of_what_the_api_said(void **state)
+/* The part gets its share of what the API has left, not a share of the rest after each of its own calls. */
+static void test_part_of_the_limit_of_the_api(void **state)
 {
     struct parted p;
     ais_ticket tickets[4];
@@ -155,8 +155,8 @@ static void test_part_of_what_the_api_said(void **state)
     assert_int_equal(ais_budget_part_left(&p.part, &p.whole, 3 * MINUTE), 0);
 }
 
-/* However much of it new calls spend: refreshes are slowed down only by what they have spent themselves. */
-static void test_share_of_what_a_part_leaves(void **state)
+/* Refreshes are slowed down only by what they have spent themselves, however much new calls spend. */
+static void test_share_beside_a_part(void **state)
 {
     struct parted p;
     struct ais_budget none = {.now = 0};
@@ -185,9 +185,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_part_of),
         cmocka_unit_test(test_part_has_its_share),
-        cmocka_unit_test(test_part_of_calls_under_way),
-        cmocka_unit_test(test_part_of_what_the_api_said),
-        cmocka_unit_test(test_share_of_what_a_part_leaves),
+        cmocka_unit_test(test_part_of_calls_in_progress),
+        cmocka_unit_test(test_part_of_the_limit_of_the_api),
+        cmocka_unit_test(test_share_beside_a_part),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

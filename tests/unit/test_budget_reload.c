@@ -42,7 +42,7 @@ static void test_reload_with_other_calls(void **state)
 }
 
 /* There are more groups then than with only the new limit. */
-static void test_reload_with_few_calls_under_way(void **state)
+static void test_reload_with_few_calls_in_progress(void **state)
 {
     static const struct ais_budget_limit few = {10, 10 * SECOND};
     ais_ticket tickets[20];
@@ -80,7 +80,7 @@ static void test_reload_with_fewer_limits(void **state)
 }
 
 /* Uses the window, of several, that knows most. */
-static void test_reload_with_an_interval_between(void **state)
+static void test_reload_with_an_interval_in_between(void **state)
 {
     static const struct ais_budget_limit old[] = {{1000, 2 * SECOND}, {390, 60 * SECOND}, {1000, 10 * SECOND}};
     static const struct ais_budget_limit reverse[] = {{390, 60 * SECOND}, {1000, 2 * SECOND}};
@@ -282,9 +282,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reload_changes_nothing),
         cmocka_unit_test(test_reload_with_other_calls),
-        cmocka_unit_test(test_reload_with_few_calls_under_way),
+        cmocka_unit_test(test_reload_with_few_calls_in_progress),
         cmocka_unit_test(test_reload_with_fewer_limits),
-        cmocka_unit_test(test_reload_with_an_interval_between),
+        cmocka_unit_test(test_reload_with_an_interval_in_between),
         cmocka_unit_test(test_reload_with_a_shorter_interval),
         cmocka_unit_test(test_reload_with_a_longer_interval),
         cmocka_unit_test(test_reload_with_another_hold),

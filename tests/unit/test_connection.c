@@ -54,7 +54,7 @@ static void expect_route(const struct ais_connections *all, const struct ais_avo
     assert_false(route.fresh);
 }
 
-static void test_outcome(void **state)
+static void test_outcomes(void **state)
 {
     int fault;
     int status;
@@ -74,7 +74,7 @@ static void test_outcome(void **state)
     }
 }
 
-static void test_books(void **state)
+static void test_records(void **state)
 {
     struct ais_connections all = {.first = NULL};
     uint64_t id;
@@ -181,7 +181,7 @@ static void test_flood(void **state)
     assert_int_equal(ais_connection_flood(&all, id), 300 * KIB);
     assert_int_equal(ais_connection_flood(&all, id + 1), 0);
 
-    /* Work without data is a flood too, although there is nothing to count. */
+    /* Work without data is a flood, too, although there is nothing to count. */
     c = add(&all, 1, HERE, 0);
     assert_false(ais_connection_take(&all, c, 0, (size_t) 300 * KIB, 5000));
     assert_int_equal(ais_connection_flood(&all, c->id), 1);
@@ -375,7 +375,7 @@ static void test_route(void **state)
     ais_connection_remove_all(&all);
 }
 
-/* Of the connections that failed a fetch, the last eight are avoided, and all that are older than something. */
+/* Of the connections that failed a fetch, the last eight are avoided, and all that are older than a given one. */
 static void test_avoid(void **state)
 {
     struct ais_connections all = {.first = NULL};
@@ -434,7 +434,7 @@ static void test_no_label_left(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_outcome),       cmocka_unit_test(test_books),
+        cmocka_unit_test(test_outcomes),      cmocka_unit_test(test_records),
         cmocka_unit_test(test_between),       cmocka_unit_test(test_opener),
         cmocka_unit_test(test_flood),         cmocka_unit_test(test_flood_of_many),
         cmocka_unit_test(test_close),         cmocka_unit_test(test_caution),

@@ -189,8 +189,8 @@ static void test_bad_file(void **state)
     assert_null(ais_credential_token(path_of("missing"), NULL));
 }
 
-/* A token in the place of its file is not shown. */
-static void test_secret_for_a_file(void **state)
+/* A token that was written in place of a file name is not shown. */
+static void test_secret_instead_of_a_file(void **state)
 {
     struct ais_error err = {""};
 
@@ -250,7 +250,7 @@ static void test_no_permission(void **state)
     struct ais_error err = {""};
     const char *path = write_file(CANARY, strlen(CANARY));
     struct ais_credential *cred;
-    bool root = geteuid() == 0; /* who can read everything */
+    bool root = geteuid() == 0; /* a user who can read everything */
 
     (void) state;
     assert_int_equal(chmod(path, 0), 0);
@@ -532,7 +532,7 @@ static void expect_kept(struct ais_credential **cred, enum ais_renewal renewal, 
     expect_header(*cred, "Authorization: Bearer first");
 }
 
-static void test_renew_keeps_the_old(void **state)
+static void test_renew_keeps_the_old_content(void **state)
 {
     struct ais_credential *cred = load_to_renew(NULL, "first");
 
@@ -652,7 +652,7 @@ int main(void)
         cmocka_unit_test(test_longest_token),
         cmocka_unit_test(test_bad_content),
         cmocka_unit_test(test_bad_file),
-        cmocka_unit_test(test_secret_for_a_file),
+        cmocka_unit_test(test_secret_instead_of_a_file),
         cmocka_unit_test(test_oddity),
         cmocka_unit_test(test_no_permission),
         cmocka_unit_test(test_symbolic_link),
@@ -664,7 +664,7 @@ int main(void)
         cmocka_unit_test(test_not_in_core_dumps),
         cmocka_unit_test(test_renew),
         cmocka_unit_test(test_renew_key),
-        cmocka_unit_test(test_renew_keeps_the_old),
+        cmocka_unit_test(test_renew_keeps_the_old_content),
         cmocka_unit_test(test_renew_without_permission),
         cmocka_unit_test(test_modes),
         cmocka_unit_test(test_named),

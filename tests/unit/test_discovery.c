@@ -1,10 +1,10 @@
 /* LDFLAGS: -Wl,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=clock_gettime */
-/* Discovery: which instances are watched, and what is known of them. */
+/* Discovery: which instances are watched, and what is known about them. */
 #include "discovery_fixture.h"
 
 /* ---- new and missing instances ----------------------------------------------------------------------------------- */
 
-static void test_they_come_and_go(void **state)
+static void test_new_and_deleted_instances(void **state)
 {
     (void) state;
     create("docs");
@@ -34,7 +34,7 @@ static void test_they_come_and_go(void **state)
     assert_string_equal(changes(), "");
 }
 
-static void test_what_is_known_of_one(void **state)
+static void test_data_of_an_instance(void **state)
 {
     const instance_t *i;
 
@@ -67,8 +67,8 @@ static void test_what_is_known_of_one(void **state)
     assert_string_equal(changes(), "+docs +handbook +docs@team");
 }
 
-/* It remains the same one as long as it exists, and no longer. */
-static void test_the_same_one(void **state)
+/* The same entry is used as long as the instance exists, and no longer. */
+static void test_the_same_entry(void **state)
 {
     poll_t *docs;
 
@@ -98,8 +98,8 @@ static void test_the_same_one(void **state)
     assert_false(find_watched("docs-docs")->latest.good);
 }
 
-/* Before it was reported as gone, or while it is being requested. */
-static void test_back_at_once(void **state)
+/* The instance returns before it was reported as gone, or while it is being requested. */
+static void test_an_instance_that_returns_soon(void **state)
 {
     poll_t *docs;
 
@@ -163,7 +163,7 @@ static void test_pause(void **state)
 }
 
 /* Any change of an instance's data is stored. */
-static void test_facts_that_change(void **state)
+static void test_changed_data(void **state)
 {
     struct ais_instance *docs;
 
@@ -196,7 +196,7 @@ static void test_facts_that_change(void **state)
     assert_string_equal(changes(), "*docs");
 }
 
-/* It is used in messages. */
+/* The status is used in messages. */
 static void test_odd_status(void **state)
 {
     (void) state;
@@ -236,7 +236,7 @@ static void test_no_totals(void **state)
 }
 
 /* Elements that cannot be requested count as read. */
-static void test_left_out(void **state)
+static void test_skipped_elements(void **state)
 {
     (void) state;
     create("docs");
@@ -246,7 +246,7 @@ static void test_left_out(void **state)
     assert_int_equal(count_logged("list of instances: 3 of them cannot be watched"), 1);
 
     create_in("team", "docs");
-    /* if there are no others, the list itself may be odd */
+    /* if there are no other elements, the list itself may be odd */
     world.ninstances = 0;
     round_of(1);
     assert_string_equal(changes(), "");
@@ -280,7 +280,7 @@ static void test_selection(void **state)
 }
 
 /* If nothing is to be discovered, the list only provides data about named instances, and reading it once is enough. */
-static void test_only_named_ones(void **state)
+static void test_only_named_instances(void **state)
 {
     (void) state;
     account.discover.wanted = false;
@@ -303,7 +303,7 @@ static void test_only_named_ones(void **state)
     assert_string_equal(logged, "");
 }
 
-static void test_named_ones_stay(void **state)
+static void test_named_instances_stay(void **state)
 {
     poll_t *docs = name(AIS_PLAIN, "docs", NULL);
 
@@ -347,7 +347,7 @@ static void test_named_by_its_namespace(void **state)
     assert_true(docs->instance->is_known);
 }
 
-static void test_names_of_autorags_are_taken(void **state)
+static void test_names_of_autorags_in_use(void **state)
 {
     (void) state;
     assert_non_null(name(AIS_AUTORAG, "docs", NULL));
@@ -358,7 +358,7 @@ static void test_names_of_autorags_are_taken(void **state)
     assert_int_equal(
         count_logged("Account \"docs\": Instance \"docs\" cannot be watched: an AutoRAG of this account has"), 1);
 
-    /* logged once, whatever happens to it */
+    /* logged once, whatever happens to the instance */
     find("docs")->paused = true;
     round_of(1);
     assert_string_equal(changes(), "");
@@ -371,8 +371,8 @@ static void test_names_of_autorags_are_taken(void **state)
     assert_false(find_watched("docs-docs")->instance->is_known);
 }
 
-/* It does not matter unless it is selected. */
-static void test_taken_but_not_selected(void **state)
+/* This does not matter unless the instance is selected. */
+static void test_a_name_in_use_but_not_selected(void **state)
 {
     (void) state;
     account.discover.selection.ignore = true;
@@ -436,7 +436,7 @@ static void test_list_of_the_account(void **state)
 }
 
 /* Each named instance is covered by a list, and no two lists cover the same. */
-static void test_which_lists_there_are(void **state)
+static void test_the_lists_to_read(void **state)
 {
     static char *namespaces[] = {"team", "team"};
 
@@ -470,7 +470,7 @@ static void test_which_lists_there_are(void **state)
 }
 
 /* From before a restart: instances that are still to be discovered stay until the list was read; others end at once. */
-static void test_remembered_ones(void **state)
+static void test_instances_from_the_state_file(void **state)
 {
     (void) state;
     assert_int_equal(select_names("/^docs/"), 0);
@@ -489,7 +489,7 @@ static void test_remembered_ones(void **state)
 }
 
 /* The rejected block may have named it. */
-static void test_remembered_with_a_refused_block(void **state)
+static void test_instances_from_the_state_file_with_a_rejected_block(void **state)
 {
     (void) state;
     account.discover.wanted = false;
@@ -505,29 +505,29 @@ static void test_remembered_with_a_refused_block(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_they_come_and_go),
-        TEST(test_what_is_known_of_one),
-        TEST(test_the_same_one),
-        TEST(test_back_at_once),
+        TEST(test_new_and_deleted_instances),
+        TEST(test_data_of_an_instance),
+        TEST(test_the_same_entry),
+        TEST(test_an_instance_that_returns_soon),
         TEST(test_many_in_the_log),
         TEST(test_pause),
-        TEST(test_facts_that_change),
+        TEST(test_changed_data),
         TEST(test_odd_status),
         TEST(test_pages),
         TEST(test_no_totals),
-        TEST(test_left_out),
+        TEST(test_skipped_elements),
         TEST(test_selection),
-        TEST(test_only_named_ones),
-        TEST(test_named_ones_stay),
+        TEST(test_only_named_instances),
+        TEST(test_named_instances_stay),
         TEST(test_named_by_its_namespace),
-        TEST(test_names_of_autorags_are_taken),
-        TEST(test_taken_but_not_selected),
+        TEST(test_names_of_autorags_in_use),
+        TEST(test_a_name_in_use_but_not_selected),
         TEST(test_long_names),
         TEST(test_list_of_a_namespace),
         TEST(test_list_of_the_account),
-        TEST(test_which_lists_there_are),
-        TEST(test_remembered_ones),
-        TEST(test_remembered_with_a_refused_block),
+        TEST(test_the_lists_to_read),
+        TEST(test_instances_from_the_state_file),
+        TEST(test_instances_from_the_state_file_with_a_rejected_block),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

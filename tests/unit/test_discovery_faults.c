@@ -13,7 +13,7 @@ static void know_two_pages(void)
 }
 
 /* An incomplete round removes nothing, however far it got; the instances that it has read are added. */
-static void test_a_round_that_fails(void **state)
+static void test_a_failed_round(void **state)
 {
     (void) state;
     know_two_pages();
@@ -34,7 +34,7 @@ static void test_a_round_that_fails(void **state)
 }
 
 /* The first pass was completed, but not the one to confirm it. */
-static void test_a_confirmation_that_fails(void **state)
+static void test_a_failed_confirmation(void **state)
 {
     (void) state;
     create("docs");
@@ -52,7 +52,7 @@ static void test_a_confirmation_that_fails(void **state)
 }
 
 /* A cached response confirms nothing. */
-static void test_a_confirmation_out_of_a_cache(void **state)
+static void test_a_cached_confirmation(void **state)
 {
     struct ais_response old = {.cache = "HIT", .age = 15000};
     int64_t asked_at;
@@ -99,7 +99,7 @@ static void test_a_confirmation_out_of_a_cache(void **state)
 }
 
 /* If the API loses instances for a moment, they are kept. */
-static void test_a_list_that_was_short_for_a_moment(void **state)
+static void test_a_list_that_is_short_for_a_moment(void **state)
 {
     size_t n;
 
@@ -168,7 +168,7 @@ static void test_created_between_two_pages(void **state)
 }
 
 /* A list that keeps changing adds instances, but removes none. */
-static void test_a_list_in_motion(void **state)
+static void test_a_changing_list(void **state)
 {
     (void) state;
     know_two_pages();
@@ -224,7 +224,7 @@ static bool endless_page(char letter, int64_t total, int count)
 }
 
 /* A limited number of pages is read, however short they are; and no instance is considered gone. */
-static void test_a_list_without_an_end(void **state)
+static void test_an_endless_list(void **state)
 {
     static const struct {
         int64_t total;
@@ -258,8 +258,8 @@ static void test_a_list_without_an_end(void **state)
     assert_int_equal(count_logged("has more than"), 0);
 }
 
-/* No more than the maximum is watched, whether from one list or from one that changes each time. */
-static void test_more_than_are_watched(void **state)
+/* The number of watched instances is limited, whether they are from one list or from one that changes each time. */
+static void test_too_many_instances(void **state)
 {
     (void) state;
     account.values.instances = DISCOVERY_MAX - 250;
@@ -279,7 +279,7 @@ static void test_more_than_are_watched(void **state)
 }
 
 /* A list that changes while it is read is read again, which does not evade the limit. */
-static void test_a_list_without_an_end_that_moves(void **state)
+static void test_an_endless_list_that_changes(void **state)
 {
     bool goes_on = true;
 
@@ -349,7 +349,7 @@ static void test_a_list_that_ignores_pages(void **state)
 }
 
 /* Totals that are not always there are not relied upon. */
-static void test_totals_that_come_and_go(void **state)
+static void test_inconsistent_totals(void **state)
 {
     (void) state;
     know_two_pages();
@@ -407,7 +407,7 @@ static void test_one_by_one(void **state)
 }
 
 /* If it fails, no instance is overdue for the discovery interval. */
-static void test_waiting_for_what_is_known(void **state)
+static void test_waiting_for_the_discovery(void **state)
 {
     poll_t *docs = name(AIS_PLAIN, "docs", NULL), *known = name(AIS_PLAIN, "known", NULL);
 
@@ -434,7 +434,7 @@ static void test_waiting_for_what_is_known(void **state)
 }
 
 /* If an nginx refuses the list, the message says what to do, and named instances are requested. */
-static void test_a_list_to_discover_that_is_refused(void **state)
+static void test_a_refused_list(void **state)
 {
     (void) state;
     assert_non_null(name(AIS_PLAIN, "docs", NULL));
@@ -548,23 +548,23 @@ static void test_out_of_memory_at_the_start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_round_that_fails),
-        TEST(test_a_confirmation_that_fails),
-        TEST(test_a_confirmation_out_of_a_cache),
-        TEST(test_a_list_that_was_short_for_a_moment),
+        TEST(test_a_failed_round),
+        TEST(test_a_failed_confirmation),
+        TEST(test_a_cached_confirmation),
+        TEST(test_a_list_that_is_short_for_a_moment),
         TEST(test_deleted_between_two_pages),
         TEST(test_replaced_between_two_pages),
         TEST(test_created_between_two_pages),
-        TEST(test_a_list_in_motion),
+        TEST(test_a_changing_list),
         TEST(test_a_list_that_ends_early),
-        TEST(test_a_list_without_an_end),
-        TEST(test_more_than_are_watched),
-        TEST(test_a_list_without_an_end_that_moves),
+        TEST(test_an_endless_list),
+        TEST(test_too_many_instances),
+        TEST(test_an_endless_list_that_changes),
         TEST(test_a_list_that_ignores_pages),
-        TEST(test_totals_that_come_and_go),
+        TEST(test_inconsistent_totals),
         TEST(test_one_by_one),
-        TEST(test_waiting_for_what_is_known),
-        TEST(test_a_list_to_discover_that_is_refused),
+        TEST(test_waiting_for_the_discovery),
+        TEST(test_a_refused_list),
         TEST(test_lists_of_all_namespaces),
         TEST(test_out_of_memory),
         TEST(test_out_of_memory_at_the_start),

@@ -36,7 +36,7 @@ static void test_fields(void **state)
     assert_written(AIS_STR("end"), none, "x", "event: end\ndata: x\n\n");
     assert_written(AIS_STR(""), AIS_STR("1"), "x", "id: 1\ndata: x\n\n");
     assert_written(AIS_STR("end"), AIS_STR("1"), "x", "event: end\nid: 1\ndata: x\n\n");
-    assert_written(AIS_STR(""), AIS_STR(""), "x", "id: \ndata: x\n\n"); /* the client forgets the previous one */
+    assert_written(AIS_STR(""), AIS_STR(""), "x", "id: \ndata: x\n\n"); /* clears the previous id */
 }
 
 static void assert_data(const char *data, const char *expected)

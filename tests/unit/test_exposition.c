@@ -64,7 +64,7 @@ static void assert_lines(const struct ais_resource *resource, const struct ais_a
     free(text);
 }
 
-static void test_nothing_is_known(void **state)
+static void test_without_a_response(void **state)
 {
     struct ais_exposition exposition = {AIS_STR("docs"), &list, false, NULL, AT};
 
@@ -181,8 +181,12 @@ static void test_possible(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_is_known), cmocka_unit_test(test_text), cmocka_unit_test(test_labels),
-        cmocka_unit_test(test_no_jobs),          cmocka_unit_test(test_jobs), cmocka_unit_test(test_items),
+        cmocka_unit_test(test_without_a_response),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_no_jobs),
+        cmocka_unit_test(test_jobs),
+        cmocka_unit_test(test_items),
         cmocka_unit_test(test_possible),
     };
 

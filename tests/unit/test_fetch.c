@@ -97,7 +97,7 @@ static void test_unix_socket(void **state)
     server->data = SCRIPT(OK);
     snprintf(url, sizeof(url), "http://unix:%s:/base", path_of("api.sock"));
     target = target_of(url);
-    target.proxy = "http://127.0.0.1:1"; /* makes no sense, but is harmless */
+    target.proxy = "http://127.0.0.1:1"; /* unusual, but harmless */
     fetch_whole(driver, &result, &target, credential, "/x");
     expect_ok(&result);
     assert_non_null(strstr(server_last(server), "GET /base/x HTTP/1.1\r\nHost: localhost\r\n"));
@@ -380,7 +380,7 @@ static void test_flood(void **state)
 
     begin = clock_ms();
 
-    /* It gets a pause, and then one try at a time. Others do not wait. */
+    /* The origin is paused, and then gets one try at a time. Other origins do not wait. */
     for (i = 1; i < COUNT(results); i++) {
         fetch(driver, &results[i], &target, credential, "/x");
     }

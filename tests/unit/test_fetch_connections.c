@@ -219,7 +219,7 @@ static void run_sick(struct sick *sick, const char *unix_socket, unsigned retrie
     }
 }
 
-static void test_connection_that_only_fails(void **state)
+static void test_failing_connection(void **state)
 {
     static const char *const answers[] = {MISDIRECTED, UNAVAILABLE};
     const char *sockets[] = {NULL, path_of("api.sock")};
@@ -245,7 +245,7 @@ static void test_connection_that_only_fails(void **state)
 }
 
 /* A connection that worked before is abandoned at the third fault, and each retry uses another one. */
-static void test_connection_that_begins_to_fail(void **state)
+static void test_connection_that_starts_to_fail(void **state)
 {
     struct sick sick = {.answer = UNAVAILABLE, .good = 4, .last = 1};
     struct result results[20];
@@ -272,7 +272,7 @@ static void test_connection_that_begins_to_fail(void **state)
     assert_int_equal(sick.requests[1], 5);
 }
 
-static void test_every_retry_goes_by_another_connection(void **state)
+static void test_each_retry_uses_another_connection(void **state)
 {
     static const char *const answers[] = {MISDIRECTED, UNAVAILABLE};
     size_t i;
@@ -399,7 +399,7 @@ static void test_retry_does_not_fit(void **state)
     server_stop(server);
 }
 
-static void test_refused_then_there(void **state)
+static void test_refused_at_first(void **state)
 {
     struct server *server = server_bind(serve_script);
     struct driver *driver = driver_new(NULL);
@@ -451,15 +451,15 @@ int main(void)
         cmocka_unit_test(test_dead_connection_is_counted),
         cmocka_unit_test(test_closed_connection_is_noticed),
         cmocka_unit_test(test_one_repeat),
-        cmocka_unit_test(test_connection_that_only_fails),
-        cmocka_unit_test(test_connection_that_begins_to_fail),
-        cmocka_unit_test(test_every_retry_goes_by_another_connection),
+        cmocka_unit_test(test_failing_connection),
+        cmocka_unit_test(test_connection_that_starts_to_fail),
+        cmocka_unit_test(test_each_retry_uses_another_connection),
         cmocka_unit_test(test_descriptors_are_closed),
         cmocka_unit_test(test_retry),
         cmocka_unit_test(test_retries_spent),
         cmocka_unit_test(test_no_retry),
         cmocka_unit_test(test_retry_does_not_fit),
-        cmocka_unit_test(test_refused_then_there),
+        cmocka_unit_test(test_refused_at_first),
         cmocka_unit_test(test_refused),
     };
 

@@ -1,5 +1,5 @@
 /* LDFLAGS: -ldl */
-/* Every fetch ends exactly once: cancelled, aborted, or without descriptors or memory. */
+/* Every fetch ends exactly once, whether it is cancelled or aborted, or runs out of descriptors or memory. */
 #include "fetch_fixture.h"
 
 /* ---- the caller drops a fetch -------------------------------------------------------------------------------- */
@@ -43,7 +43,7 @@ static void test_cancel_in_every_phase(void **state)
     }
 }
 
-static void test_cancel_hangs_up(void **state)
+static void test_cancel_closes_the_connection(void **state)
 {
     struct server *server = server_start(serve_stall);
     struct driver *driver = driver_new(NULL);
@@ -398,7 +398,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cancel_in_every_phase),
-        cmocka_unit_test(test_cancel_hangs_up),
+        cmocka_unit_test(test_cancel_closes_the_connection),
         cmocka_unit_test(test_cancel_in_line),
         cmocka_unit_test(test_cancel_from_callback),
         cmocka_unit_test(test_fetch_from_callback),

@@ -1,5 +1,6 @@
 /*
- * The gate in front of the API is asked before each request and notified when it is over, however the fetch ends.
+ * The gate in front of the API is called before each request and again when the request is over, however the fetch
+ * ends.
  */
 
 #include "driver.h"
@@ -195,7 +196,7 @@ static void test_no_gate(void **state)
     bench_stop(&bench);
 }
 
-/* Without a connection there is no request, and the gate is not asked. */
+/* Without a connection there is no request, and the gate is not called. */
 static void test_no_connection(void **state)
 {
     struct bench bench;
@@ -210,7 +211,7 @@ static void test_no_connection(void **state)
     bench_stop(&bench);
 }
 
-static void test_each_try_is_asked_for(void **state)
+static void test_each_try_passes_the_gate(void **state)
 {
     struct bench bench;
 
@@ -233,7 +234,7 @@ static void test_each_try_is_asked_for(void **state)
     bench_stop(&bench);
 }
 
-/* Between two tries no request is in progress. */
+/* Between two tries, no request is in progress. */
 static void test_pause_is_outside(void **state)
 {
     struct bench bench;
@@ -362,7 +363,7 @@ static void test_abort_and_destroy(void **state)
     }
 }
 
-/* A refused request does not affect others, however many there are. */
+/* A rejected request does not affect others, however many there are. */
 static void test_many(void **state)
 {
     struct bench bench;
@@ -392,7 +393,7 @@ int main(void)
         cmocka_unit_test(test_closed),
         cmocka_unit_test(test_no_gate),
         cmocka_unit_test(test_no_connection),
-        cmocka_unit_test(test_each_try_is_asked_for),
+        cmocka_unit_test(test_each_try_passes_the_gate),
         cmocka_unit_test(test_pause_is_outside),
         cmocka_unit_test(test_dead_connection),
         cmocka_unit_test(test_timeout),

@@ -97,7 +97,8 @@ static void test_next_address(void **state)
     server_stop(server);
 }
 
-/* libcurl opens one connection while the other fetches wait for it. They must not try one by one what cannot work. */
+/* libcurl opens one connection while the other fetches wait for it. They must not retry one by one after it has
+ * failed. */
 static void test_handshake_timeout(void **state)
 {
     struct server *server = server_start(serve_stall);
@@ -258,7 +259,7 @@ static void test_timeout_in_line(void **state)
     server_stop(server);
 }
 
-static void test_timer_is_left_alone(void **state)
+static void test_unchanged_timer(void **state)
 {
     struct server *server = server_start(serve_stall);
     struct driver *driver = driver_new(NULL);
@@ -346,7 +347,7 @@ int main(void)
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_unacknowledged),
         cmocka_unit_test(test_timeout_in_line),
-        cmocka_unit_test(test_timer_is_left_alone),
+        cmocka_unit_test(test_unchanged_timer),
         cmocka_unit_test(test_name_resolution_stalls),
         cmocka_unit_test(test_name_unknown),
     };

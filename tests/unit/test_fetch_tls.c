@@ -516,7 +516,7 @@ static void test_streams_are_independent(void **state)
 }
 
 /* A stalled connection would fail all new fetches on it. */
-static void test_connection_is_left(void **state)
+static void test_stalled_connection_is_abandoned(void **state)
 {
     struct server *stall = server_start_unix(serve_stall, path_of("stall.sock"));
     struct driver *driver = driver_trusting("good.pem", 1);
@@ -545,7 +545,7 @@ static struct ais_target target_on_tcp(void)
     return target_of(url);
 }
 
-/* Answers when it is told to. */
+/* Answers when told to by the test. */
 static void serve_later(struct server *server, int fd, unsigned nth)
 {
     const atomic_bool *released = server->data;
@@ -561,7 +561,7 @@ static void serve_later(struct server *server, int fd, unsigned nth)
 
 /* A failing connection is abandoned while a stream on it continues, which is not affected, and closed when that
  * ends. */
-static void test_failing_connection_is_left(void **state)
+static void test_failing_connection_is_abandoned(void **state)
 {
     static const struct {
         const char *path;
@@ -730,7 +730,7 @@ static void on_group_done(void *data, const struct ais_response *response)
     }
 }
 
-static void test_cancel_what_has_ended(void **state)
+static void test_cancel_of_completed_fetches(void **state)
 {
     struct driver *driver = driver_trusting("good.pem", 1);
     struct ais_target target = target_on("h2.sock");
@@ -922,11 +922,11 @@ int main(void)
         cmocka_unit_test(test_load_system_ca),
         cmocka_unit_test(test_many_on_one_connection),
         cmocka_unit_test(test_streams_are_independent),
-        cmocka_unit_test(test_connection_is_left),
-        cmocka_unit_test(test_failing_connection_is_left),
+        cmocka_unit_test(test_stalled_connection_is_abandoned),
+        cmocka_unit_test(test_failing_connection_is_abandoned),
         cmocka_unit_test(test_many_retries_on_few_connections),
         cmocka_unit_test(test_gate_refuses_a_stream),
-        cmocka_unit_test(test_cancel_what_has_ended),
+        cmocka_unit_test(test_cancel_of_completed_fetches),
         cmocka_unit_test(test_proxy),
         cmocka_unit_test(test_proxy_refuses),
         cmocka_unit_test(test_proxy_stalls),

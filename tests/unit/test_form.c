@@ -12,7 +12,7 @@ static bool settle(struct ais_form *form, enum ais_fault fault, bool no_route)
 }
 
 /* Once there is known to be a route, this is permanent, and reported once. */
-static void test_goes_over(void **state)
+static void test_switch(void **state)
 {
     struct ais_form form = {.namespaced = false};
 
@@ -29,7 +29,7 @@ static void test_goes_over(void **state)
 }
 
 /* While neither form has a route, the other one is tried from time to time. */
-static void test_tried_now_and_then(void **state)
+static void test_occasional_tries(void **state)
 {
     struct ais_form form = {.namespaced = false};
 
@@ -48,7 +48,7 @@ static void test_tried_now_and_then(void **state)
 }
 
 /* Only a response, or a refusal of the resource, shows that there is a route. */
-static void test_what_shows_a_route(void **state)
+static void test_evidence_of_a_route(void **state)
 {
     (void) state;
     for (int fault = AIS_FAULT_NONE; fault < AIS_FAULTS; fault++) {
@@ -65,9 +65,9 @@ static void test_what_shows_a_route(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goes_over),
-        cmocka_unit_test(test_tried_now_and_then),
-        cmocka_unit_test(test_what_shows_a_route),
+        cmocka_unit_test(test_switch),
+        cmocka_unit_test(test_occasional_tries),
+        cmocka_unit_test(test_evidence_of_a_route),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,7 +125,7 @@ static void restart(history_t *h)
 
 /* ---- the first lookup ------------------------------------------------------------------------------------------- */
 
-static void test_what_had_ended_at_first_sight_does_not_count(void **state)
+static void test_earlier_ends_do_not_count(void **state)
 {
     history_t *h = *state;
     struct ais_job jobs[] = {
@@ -149,7 +149,7 @@ static void test_what_had_ended_at_first_sight_does_not_count(void **state)
     assert_int_equal(h->seen_at, NOW);
 }
 
-static void test_what_was_active_at_first_sight_counts(void **state)
+static void test_jobs_active_at_first_count(void **state)
 {
     history_t *h = *state;
     struct ais_job before[] = {queued("q"), running("r", NOW - MINUTE)};
@@ -166,7 +166,7 @@ static void test_what_was_active_at_first_sight_counts(void **state)
     assert_int_equal(h->changed_at, NOW + 2 * SECOND);
 }
 
-static void test_nothing_at_first_sight(void **state)
+static void test_no_jobs_at_first(void **state)
 {
     history_t *h = *state;
     struct ais_job jobs[] = {ended("a", AIS_SUCCEEDED, NOW - MINUTE, NOW - SECOND)};
@@ -182,7 +182,7 @@ static void test_nothing_at_first_sight(void **state)
 
 /* If there are more jobs than fit on a page, unknown jobs are old, even if the removal of others moves them to the
  * page. */
-static void test_old_jobs_that_come_up_do_not_count(void **state)
+static void test_old_jobs_that_reappear_do_not_count(void **state)
 {
     history_t *h = *state;
     struct ais_job jobs[HISTORY_PER_PAGE + 5];
@@ -225,7 +225,7 @@ static void test_an_end_counts_once(void **state)
     check_ended(h, 0, 1, 0);
 }
 
-static void test_ends_are_told_in_their_order(void **state)
+static void test_ends_are_reported_in_order(void **state)
 {
     history_t *h = *state;
     struct ais_job jobs[] = {
@@ -243,7 +243,7 @@ static void test_ends_are_told_in_their_order(void **state)
 }
 
 /* A page with more jobs than requested: all are counted, and the latest are reported, whatever their order. */
-static void test_more_ends_than_are_told(void **state)
+static void test_more_ends_than_are_reported(void **state)
 {
     history_t *h = *state;
     struct ais_job jobs[HISTORY_PER_PAGE + 20];
@@ -294,7 +294,7 @@ static void test_equal_times_over_a_restart(void **state)
     }
 }
 
-static void test_times_that_cannot_be_read(void **state)
+static void test_invalid_times(void **state)
 {
     history_t *h = *state;
     struct ais_job jobs[] = {ended("b", AIS_SUCCEEDED, NONE, NONE), ended("a", AIS_SUCCEEDED, NONE, NONE)};
@@ -312,7 +312,7 @@ static void test_times_that_cannot_be_read(void **state)
 }
 
 /* A single absurd date must not make all later jobs old. */
-static void test_a_date_in_the_far_future(void **state)
+static void test_an_end_in_the_far_future(void **state)
 {
     history_t *h = *state;
     struct ais_job jobs[] = {
@@ -330,7 +330,7 @@ static void test_a_date_in_the_far_future(void **state)
 }
 
 /* Our clock is an hour behind the API's, and then an hour ahead. */
-static void test_clocks_that_differ(void **state)
+static void test_different_clocks(void **state)
 {
     history_t *h = *state;
     struct ais_job jobs[] = {ended("b", AIS_SUCCEEDED, NOW + 2 * MINUTE, NOW + 3 * MINUTE),
@@ -366,7 +366,7 @@ static void test_changes(void **state)
 }
 
 /* It disappears for one lookup, as in an old response from elsewhere, and finally for good. */
-static void test_an_active_job_that_vanishes(void **state)
+static void test_an_active_job_that_disappears(void **state)
 {
     history_t *h = *state;
     struct ais_job long_one = running("long", NOW - 60 * MINUTE);
@@ -421,7 +421,7 @@ static void test_silence(void **state)
     assert_true(news.all_well);
 }
 
-static void test_a_queue_is_remembered_over_a_restart(void **state)
+static void test_a_queued_job_after_a_restart(void **state)
 {
     history_t *h = *state;
     struct ais_job job = queued("q");
@@ -529,7 +529,7 @@ static void test_more_ends_than_a_page(void **state)
     free(w);
 }
 
-static void test_there_is_an_end_to_pages(void **state)
+static void test_the_number_of_pages_is_limited(void **state)
 {
     history_t *h = *state;
     struct ais_job jobs[HISTORY_PER_PAGE];
@@ -552,7 +552,7 @@ static void test_there_is_an_end_to_pages(void **state)
 }
 
 /* A list that returns the same page for any page number has nothing more. */
-static void test_pages_that_repeat(void **state)
+static void test_repeated_pages(void **state)
 {
     history_t *h = *state;
     struct ais_job jobs[HISTORY_PER_PAGE + 1];
@@ -690,7 +690,7 @@ static void test_counters_by_source_are_added_up(void **state)
 }
 
 /* Times saved by a wrong clock are replaced by the present; the API's own clock may be a day ahead. */
-static void test_times_to_come(void **state)
+static void test_times_in_the_future(void **state)
 {
     history_t *h = *state;
     const int64_t now = INT64_C(1795435200000), day = 24 * 60 * MINUTE;
@@ -733,7 +733,7 @@ static void test_text_of_many_active_jobs(void **state)
     assert_int_equal(h->njobs, HISTORY_JOBS - HISTORY_KEPT);
 }
 
-static void test_what_is_no_text(void **state)
+static void test_invalid_text(void **state)
 {
     static const char *const bad[] = {
         "seen",
@@ -775,33 +775,33 @@ static void test_what_is_no_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_what_had_ended_at_first_sight_does_not_count),
-        TEST(test_what_was_active_at_first_sight_counts),
-        TEST(test_nothing_at_first_sight),
-        TEST(test_old_jobs_that_come_up_do_not_count),
+        TEST(test_earlier_ends_do_not_count),
+        TEST(test_jobs_active_at_first_count),
+        TEST(test_no_jobs_at_first),
+        TEST(test_old_jobs_that_reappear_do_not_count),
         TEST(test_an_end_counts_once),
-        TEST(test_ends_are_told_in_their_order),
-        TEST(test_more_ends_than_are_told),
+        TEST(test_ends_are_reported_in_order),
+        TEST(test_more_ends_than_are_reported),
         TEST(test_equal_times),
         TEST(test_equal_times_over_a_restart),
-        TEST(test_times_that_cannot_be_read),
-        TEST(test_a_date_in_the_far_future),
-        TEST(test_clocks_that_differ),
+        TEST(test_invalid_times),
+        TEST(test_an_end_in_the_far_future),
+        TEST(test_different_clocks),
         TEST(test_changes),
-        TEST(test_an_active_job_that_vanishes),
+        TEST(test_an_active_job_that_disappears),
         TEST(test_silence),
-        TEST(test_a_queue_is_remembered_over_a_restart),
+        TEST(test_a_queued_job_after_a_restart),
         TEST(test_pinned_jobs),
         TEST(test_more_ends_than_a_page),
-        TEST(test_there_is_an_end_to_pages),
-        TEST(test_pages_that_repeat),
+        TEST(test_the_number_of_pages_is_limited),
+        TEST(test_repeated_pages),
         TEST(test_an_active_job_on_the_second_page),
         TEST(test_at_random),
         TEST(test_text),
         TEST(test_counters_by_source_are_added_up),
-        TEST(test_times_to_come),
+        TEST(test_times_in_the_future),
         TEST(test_text_of_many_active_jobs),
-        TEST(test_what_is_no_text),
+        TEST(test_invalid_text),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -353,7 +353,7 @@ static void test_heed(void **state)
     }
 }
 
-/* A 429 as seen: none left, and when there will be some. */
+/* A 429 response that was seen: no calls left, and the time at which they return. */
 static void test_heed_spent(void **state)
 {
     struct ais_limits limits = parse("\"default\";r=0;t=47", "\"default\";q=1200;w=300");
@@ -369,7 +369,7 @@ static void test_heed_spent(void **state)
 }
 
 /* A response that says nothing changes nothing. */
-static void test_heed_nothing(void **state)
+static void test_heed_without_limits(void **state)
 {
     struct ais_limits limits = parse("", "");
     struct ais_budget b = fresh();
@@ -413,7 +413,7 @@ static void test_heed_part(void **state)
     assert_int_equal(ais_budget_left(&part, NOW + 61 * SECOND), 100);
 }
 
-static void test_place(void **state)
+static void test_slots(void **state)
 {
     struct ais_limit items[AIS_LIMITS_MAX] = {
         {.name = "a", .left = 5, .reset_at = NOW + 2},
@@ -445,10 +445,12 @@ static void test_place(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_place),          cmocka_unit_test(test_ratelimit),  cmocka_unit_test(test_policy),
-        cmocka_unit_test(test_lines),          cmocka_unit_test(test_names),      cmocka_unit_test(test_many),
-        cmocka_unit_test(test_many_policies),  cmocka_unit_test(test_heed_part),  cmocka_unit_test(test_old_names),
-        cmocka_unit_test(test_heed),           cmocka_unit_test(test_heed_spent), cmocka_unit_test(test_heed_nothing),
+        cmocka_unit_test(test_slots),          cmocka_unit_test(test_ratelimit),
+        cmocka_unit_test(test_policy),         cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_many),
+        cmocka_unit_test(test_many_policies),  cmocka_unit_test(test_heed_part),
+        cmocka_unit_test(test_old_names),      cmocka_unit_test(test_heed),
+        cmocka_unit_test(test_heed_spent),     cmocka_unit_test(test_heed_without_limits),
         cmocka_unit_test(test_heed_uncertain),
     };
 

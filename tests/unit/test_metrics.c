@@ -93,7 +93,7 @@ static void check_instance(bool details, int64_t now, const char *expected)
 /* ---- the latest response ----------------------------------------------------------------------------------------- */
 
 /* The age counts from when the instance was first heard of, or from the last response before a restart. */
-static void test_before_the_first_answer(void **state)
+static void test_before_the_first_response(void **state)
 {
     (void) state;
     check_latest(NULL, true, NOW + 5000, "duration-since_read=5");
@@ -137,7 +137,7 @@ static void test_job_in_each_state(void **state)
 }
 
 /* The job is reported as of the time of the response, however late the report is. */
-static void test_age_of_the_answer(void **state)
+static void test_age_of_the_response(void **state)
 {
     (void) state;
     take(AIS_LIST, LIST(RUNNING), NOW, 10000);
@@ -146,7 +146,7 @@ static void test_age_of_the_answer(void **state)
 }
 
 /* A failed lookup removes nothing; a response that is too old does, except for its age. */
-static void test_facts_last(void **state)
+static void test_data_after_a_failure(void **state)
 {
     (void) state;
     take(AIS_LIST, LIST(QUEUED), NOW, 0);
@@ -156,7 +156,7 @@ static void test_facts_last(void **state)
 }
 
 /* A pinned job that has ended is not, and need not be, looked up again. */
-static void test_ended_job_does_not_get_old(void **state)
+static void test_an_ended_job_does_not_expire(void **state)
 {
     (void) state;
     take(AIS_JOB, JOB(FAILED), NOW, 0);
@@ -214,7 +214,7 @@ static void test_sync_interval(void **state)
     assert_null(strstr(instance_text(true, NOW), "sync_interval"));
 }
 
-static void test_unread(void **state)
+static void test_not_looked_up(void **state)
 {
     (void) state;
     assert_false(instance_is_unread(&instance, NOW + LIFETIME, LIFETIME));
@@ -293,11 +293,21 @@ static void test_items_as_values(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_before_the_first_answer), TEST(test_lists),         TEST(test_job_in_each_state),
-        TEST(test_age_of_the_answer),       TEST(test_facts_last),    TEST(test_ended_job_does_not_get_old),
-        TEST(test_clock_set_back),          TEST(test_instance),      TEST(test_an_instance_that_is_gone),
-        TEST(test_sync_interval),           TEST(test_unread),        TEST(test_items_are_due),
-        TEST(test_items_after_a_job),       TEST(test_gaps_of_items), TEST(test_items_as_values),
+        TEST(test_before_the_first_response),
+        TEST(test_lists),
+        TEST(test_job_in_each_state),
+        TEST(test_age_of_the_response),
+        TEST(test_data_after_a_failure),
+        TEST(test_an_ended_job_does_not_expire),
+        TEST(test_clock_set_back),
+        TEST(test_instance),
+        TEST(test_an_instance_that_is_gone),
+        TEST(test_sync_interval),
+        TEST(test_not_looked_up),
+        TEST(test_items_are_due),
+        TEST(test_items_after_a_job),
+        TEST(test_gaps_of_items),
+        TEST(test_items_as_values),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Which name was meant by a word that is none. */
+/* Suggestions for misspelled names. */
 
 #include "unit.h"
 
@@ -22,7 +22,7 @@ static void expect_near(const char *word, const char *name)
         assert_non_null(strstr(ais_near_hint(&near), name));
 }
 
-static void test_what_is_near(void **state)
+static void test_near(void **state)
 {
     static const char *const words[][2] = {
         {"token", "token_file"},
@@ -54,7 +54,7 @@ static void test_what_is_near(void **state)
         expect_near(words[i][0], words[i][1]);
 }
 
-static void test_what_is_not(void **state)
+static void test_not_near(void **state)
 {
     static const char *const words[] = {"",     "-",           "a",
                                         "ur",   "server_name", "listen",
@@ -68,8 +68,8 @@ static void test_what_is_not(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_near),
-        cmocka_unit_test(test_what_is_not),
+        cmocka_unit_test(test_near),
+        cmocka_unit_test(test_not_near),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Which response a client wants, and which one it has: RFC 7240, and RFC 9110, sections 12.5.1 and 13.1.2. */
+/* The format and the wait that a client requests, and the version it has: RFC 7240, and RFC 9110, sections 12.5.1
+ * and 13.1.2. */
 
 #include "unit.h"
 
@@ -44,7 +45,7 @@ static void test_wait_in_a_list(void **state)
     assert_wait("wait=10, wait=20", 10); /* the first one counts */
 }
 
-static void test_wait_that_is_none(void **state)
+static void test_invalid_wait(void **state)
 {
     (void) state;
     assert_wait("", -1);
@@ -257,7 +258,7 @@ static void test_scrape(void **state)
     assert_scrape("0", 0);
 }
 
-static void test_scrape_that_is_malformed(void **state)
+static void test_invalid_scrape(void **state)
 {
     static const char *const lines[] = {"",      ".",   ".5",  "-1",  "+1",  "1e0", "1.x",
                                         "1.0.0", "NaN", "Inf", "1,5", "1 2", "3s"};
@@ -270,16 +271,11 @@ static void test_scrape_that_is_malformed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wait),
-        cmocka_unit_test(test_wait_in_a_list),
-        cmocka_unit_test(test_wait_that_is_none),
-        cmocka_unit_test(test_accept),
-        cmocka_unit_test(test_quality),
-        cmocka_unit_test(test_events_are_preferred),
-        cmocka_unit_test(test_listed),
-        cmocka_unit_test(test_opaque),
-        cmocka_unit_test(test_scrape),
-        cmocka_unit_test(test_scrape_that_is_malformed),
+        cmocka_unit_test(test_wait),         cmocka_unit_test(test_wait_in_a_list),
+        cmocka_unit_test(test_invalid_wait), cmocka_unit_test(test_accept),
+        cmocka_unit_test(test_quality),      cmocka_unit_test(test_events_are_preferred),
+        cmocka_unit_test(test_listed),       cmocka_unit_test(test_opaque),
+        cmocka_unit_test(test_scrape),       cmocka_unit_test(test_invalid_scrape),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,7 +123,7 @@ static void test_failed(void **state)
     check_read(f, "");
 }
 
-static void test_several_ends_between_two_looks(void **state)
+static void test_several_ends_between_two_lookups(void **state)
 {
     fixture_t *f = *state;
     struct ais_job jobs[] = {
@@ -139,7 +139,7 @@ static void test_several_ends_between_two_looks(void **state)
                   "FAILURE docs-handbook/failed Job c (user) has failed after 3 s\n");
 }
 
-static void test_a_failure_that_comes_to_light_late(void **state)
+static void test_a_failure_that_is_detected_late(void **state)
 {
     fixture_t *f = *state;
     struct ais_job jobs[] = {job("b", AIS_SUCCEEDED, NOW, NOW + 2 * SECOND), job("a", AIS_FAILED, NOW, NOW + SECOND)};
@@ -246,7 +246,7 @@ static void test_overdue_since_it_was_created(void **state)
 }
 
 /* No condition begins or ends while data that is needed is still being read. */
-static void test_overdue_waits_for_what_is_known(void **state)
+static void test_overdue_waits_for_data(void **state)
 {
     fixture_t *f = *state;
 
@@ -302,7 +302,7 @@ static void test_overdue_after_overrides_the_interval(void **state)
 }
 
 /* Instances without sync jobs, or that should not have any, are never overdue, nor is that time counted. */
-static void test_what_is_never_overdue(void **state)
+static void test_never_overdue(void **state)
 {
     static const struct {
         facts_t facts;
@@ -412,7 +412,7 @@ static void test_an_instance_in_error_that_is_gone(void **state)
 }
 
 /* A success can never be later than an end in the far future, which is therefore ignored. */
-static void test_a_failure_of_a_year_to_come(void **state)
+static void test_a_failure_in_the_future(void **state)
 {
     fixture_t *f = *state;
 
@@ -495,7 +495,7 @@ static void test_unreachable(void **state)
     }
 }
 
-static void test_what_is_not_unreachable(void **state)
+static void test_not_unreachable(void **state)
 {
     fixture_t *f = *state;
 
@@ -571,7 +571,7 @@ static void test_refused(void **state)
     }
 }
 
-static void test_what_is_not_refused(void **state)
+static void test_not_only_refusals(void **state)
 {
     fixture_t *f = *state;
 
@@ -583,7 +583,7 @@ static void test_what_is_not_refused(void **state)
 }
 
 /* Another refusal says nothing about the credential, but the API is there and accepts calls. */
-static void test_what_a_refusal_ends(void **state)
+static void test_a_refusal_ends_other_conditions(void **state)
 {
     fixture_t *f = *state;
 
@@ -603,7 +603,7 @@ static void test_what_a_refusal_ends(void **state)
 /* ---- pending notices --------------------------------------------------------------------------------------------- */
 
 /* A condition that ends before its begin was sent is not reported at all; but each failed job is. */
-static void test_what_is_over_before_it_was_told(void **state)
+static void test_a_condition_that_ends_before_its_report(void **state)
 {
     fixture_t *f = *state;
     struct ais_job silent = job("a", AIS_RUNNING, NOW - HOUR, NONE);
@@ -623,7 +623,7 @@ static void test_what_is_over_before_it_was_told(void **state)
 }
 
 /* A pending end is not confused with the begin of the same condition. */
-static void test_what_begins_again_before_its_end_was_told(void **state)
+static void test_a_condition_that_begins_again_before_its_end_was_reported(void **state)
 {
     fixture_t *f = *state;
     facts_t facts = {.created_at = NONE, .in_error = true, .status = "error"};
@@ -780,32 +780,32 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_failed),
-        TEST(test_several_ends_between_two_looks),
-        TEST(test_a_failure_that_comes_to_light_late),
+        TEST(test_several_ends_between_two_lookups),
+        TEST(test_a_failure_that_is_detected_late),
         TEST(test_failures_on_several_pages),
         TEST(test_stalled),
         TEST(test_queued_for_too_long),
         TEST(test_overdue_since_first_sight),
         TEST(test_overdue_since_it_was_created),
-        TEST(test_overdue_waits_for_what_is_known),
+        TEST(test_overdue_waits_for_data),
         TEST(test_overdue_by_the_interval),
         TEST(test_overdue_after_overrides_the_interval),
-        TEST(test_what_is_never_overdue),
+        TEST(test_never_overdue),
         TEST(test_an_interval_that_changes),
         TEST(test_paused_on_an_error),
         TEST(test_an_instance_in_error_that_is_gone),
-        TEST(test_a_failure_of_a_year_to_come),
+        TEST(test_a_failure_in_the_future),
         TEST(test_single_jobs_are_never_overdue),
         TEST(test_an_instance_that_is_gone),
         TEST(test_unreachable),
-        TEST(test_what_is_not_unreachable),
+        TEST(test_not_unreachable),
         TEST(test_credential),
         TEST(test_rate_limited),
         TEST(test_refused),
-        TEST(test_what_is_not_refused),
-        TEST(test_what_a_refusal_ends),
-        TEST(test_what_is_over_before_it_was_told),
-        TEST(test_what_begins_again_before_its_end_was_told),
+        TEST(test_not_only_refusals),
+        TEST(test_a_refusal_ends_other_conditions),
+        TEST(test_a_condition_that_ends_before_its_report),
+        TEST(test_a_condition_that_begins_again_before_its_end_was_reported),
         TEST(test_marks),
         TEST(test_spans),
         TEST(test_long_reasons_are_cut),

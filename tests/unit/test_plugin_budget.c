@@ -104,7 +104,7 @@ static void test_rate_lasts(void **state)
     assert_uint_in_range(n, 37900, 38000);
 }
 
-/* Others spend what the API says is left. */
+/* Others spend some of what the API has left. */
 static void test_rate_follows_the_api(void **state)
 {
     struct ais_response r = response(200, 1);
@@ -130,7 +130,7 @@ static void test_rate_follows_the_api(void **state)
 }
 
 /* No more lookups begin than can be sent, even before any of them is. */
-static void test_room_is_kept_for_those_that_began(void **state)
+static void test_room_for_running_lookups(void **state)
 {
     struct ais_response r = response(0, 0);
     uint64_t tickets[5], ticket;
@@ -162,7 +162,7 @@ static void test_room_is_kept_for_those_that_began(void **state)
 }
 
 /* The API may count an aborted call for as long as it could have taken, 1 s here. */
-static void test_given_up_calls_go_on_to_count(void **state)
+static void test_aborted_calls_still_count(void **state)
 {
     struct ais_response r = response(0, 1);
     uint64_t ticket;
@@ -292,7 +292,7 @@ static void test_parts(void **state)
     }
 }
 
-static void test_a_part_of_what_is_spent(void **state)
+static void test_a_part_of_the_spent_budget(void **state)
 {
     uint64_t ticket;
     budget_t b;
@@ -306,8 +306,8 @@ static void test_a_part_of_what_is_spent(void **state)
     assert_false(budget_enter(&b, BUDGET_DISCOVERY, &ticket, 0));
 }
 
-/* A part also gets its share of what the API says is left. */
-static void test_a_part_of_what_the_api_leaves(void **state)
+/* A part also gets its share of what the API has left. */
+static void test_a_part_of_the_limit_of_the_api(void **state)
 {
     struct ais_response r = response(200, 1);
     uint64_t ticket;
@@ -335,14 +335,14 @@ int main(void)
         cmocka_unit_test(test_rate),
         cmocka_unit_test(test_rate_lasts),
         cmocka_unit_test(test_rate_follows_the_api),
-        cmocka_unit_test(test_room_is_kept_for_those_that_began),
-        cmocka_unit_test(test_given_up_calls_go_on_to_count),
+        cmocka_unit_test(test_room_for_running_lookups),
+        cmocka_unit_test(test_aborted_calls_still_count),
         cmocka_unit_test(test_repeats_count),
         cmocka_unit_test(test_closed),
         cmocka_unit_test(test_limits_of_several_accounts),
         cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_a_part_of_what_is_spent),
-        cmocka_unit_test(test_a_part_of_what_the_api_leaves),
+        cmocka_unit_test(test_a_part_of_the_spent_budget),
+        cmocka_unit_test(test_a_part_of_the_limit_of_the_api),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

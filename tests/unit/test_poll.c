@@ -63,7 +63,7 @@ static void on_counted(void *data, const struct ais_response *response)
 }
 
 /* Some are answered and some are not: only the timers end the latter. */
-static void test_fetches_side_by_side(void **state)
+static void test_parallel_fetches(void **state)
 {
     enum { FETCHES = 80, STALLED = 4 };
     struct server *good = server_start(serve_ok);
@@ -131,7 +131,7 @@ static void test_no_busy_loop(void **state)
     server_stop(server);
 }
 
-static void test_wake_before(void **state)
+static void test_wake_in_advance(void **state)
 {
     struct ais_client *client = client_new();
     int64_t start = clock_ms();
@@ -186,7 +186,7 @@ static void test_wake_from_a_thread(void **state)
     server_stop(server);
 }
 
-static void test_destroy_under_way(void **state)
+static void test_destroy_with_pending_fetches(void **state)
 {
     struct server *server = server_start(serve_stall);
     struct ais_target target = target_at(server);
@@ -268,7 +268,7 @@ static void test_no_descriptors(void **state)
     struct server *server = server_start(serve_ok);
     struct ais_target target = target_at(server);
     struct counts counts = {0};
-    struct ais_client *client = client_new(); /* for itself, libcurl takes a few: recent ones are not made without */
+    struct ais_client *client = client_new(); /* recent versions of libcurl need a few */
     struct rlimit limit;
     struct rlimit none;
     int64_t start = clock_ms();
@@ -296,9 +296,9 @@ static void test_no_descriptors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fetches_side_by_side),  cmocka_unit_test(test_timeout),
-        cmocka_unit_test(test_no_busy_loop),          cmocka_unit_test(test_wake_before),
-        cmocka_unit_test(test_wake_from_a_thread),    cmocka_unit_test(test_destroy_under_way),
+        cmocka_unit_test(test_parallel_fetches),      cmocka_unit_test(test_timeout),
+        cmocka_unit_test(test_no_busy_loop),          cmocka_unit_test(test_wake_in_advance),
+        cmocka_unit_test(test_wake_from_a_thread),    cmocka_unit_test(test_destroy_with_pending_fetches),
         cmocka_unit_test(test_fetch_from_a_callback), cmocka_unit_test(test_no_descriptors),
     };
 

@@ -253,7 +253,7 @@ static void test_parts(void **state)
     assert_part(res.tail, "namespaces/default");
 }
 
-static void test_refused_paths(void **state)
+static void test_rejected_paths(void **state)
 {
     static const struct {
         const char *path;
@@ -530,7 +530,7 @@ static void test_every_position(void **state)
     }
 }
 
-/* A truncated path is either refused or another resource; nothing after its end is read. */
+/* A truncated path is either rejected or another resource; nothing after its end is read. */
 static void test_every_prefix(void **state)
 {
     static const char path[] = "accounts/0ab/ai-search/namespaces/n-n/instances/i-i/jobs/j-j/logs";
@@ -1037,7 +1037,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_api_path),
         cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_refused_paths),
+        cmocka_unit_test(test_rejected_paths),
         cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_longest),
         cmocka_unit_test(test_every_byte),

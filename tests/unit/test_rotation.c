@@ -56,7 +56,7 @@ static void exhaust(struct ais_rotation *r)
     assert_true(ais_rotation_exhausted(r));
 }
 
-static void test_first_slot_at_first(void **state)
+static void test_initial_slot(void **state)
 {
     struct ais_rotation r = begin(2);
 
@@ -87,7 +87,7 @@ static void test_switch(void **state)
     assert_int_equal(r.slots[0].refused_on, DATE + 1);
 }
 
-static void test_there_and_back(void **state)
+static void test_switch_and_back(void **state)
 {
     struct ais_rotation r = begin(2);
     unsigned i;
@@ -133,7 +133,7 @@ static void test_late_acceptance(void **state)
     (void) expect_slot(&r, NOW, 1);
 }
 
-static void test_alone(void **state)
+static void test_a_single_credential(void **state)
 {
     struct ais_rotation r = begin(1);
 
@@ -148,7 +148,7 @@ static void test_alone(void **state)
     (void) expect_slot(&r, NOW + 3 * MINUTE, 0);
 }
 
-static void test_refused_ones_take_turns(void **state)
+static void test_rejected_credentials_take_turns(void **state)
 {
     struct ais_rotation r = begin(2);
 
@@ -168,7 +168,7 @@ static void test_refused_ones_take_turns(void **state)
 
 /* If a turn has no result, for example because no connection could be made, the next turn is for the same
  * credential. */
-static void test_turn_without_an_answer(void **state)
+static void test_turn_without_a_result(void **state)
 {
     struct ais_rotation r = begin(2);
 
@@ -228,7 +228,7 @@ static void test_another_version(void **state)
     assert_true(ais_rotation_exhausted(&r));
 }
 
-static void test_renewed_slot_that_is_not_in_use(void **state)
+static void test_renewed_unused_slot(void **state)
 {
     struct ais_rotation r = begin(2);
 
@@ -256,7 +256,7 @@ static void test_renewed_slot_in_use(void **state)
     (void) expect_slot(&r, NOW, 1);
 }
 
-static void test_begins_again(void **state)
+static void test_restart(void **state)
 {
     struct ais_rotation r = begin(2);
     uint64_t changed[AIS_SLOTS] = {11, 33};
@@ -290,7 +290,7 @@ static void test_begins_again(void **state)
     (void) expect_slot(&r, NOW, 0);
 }
 
-static void test_count_of_changes_comes_round(void **state)
+static void test_counter_overflow(void **state)
 {
     struct ais_rotation r;
     unsigned i;
@@ -313,21 +313,21 @@ static void test_count_of_changes_comes_round(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_slot_at_first),
+        cmocka_unit_test(test_initial_slot),
         cmocka_unit_test(test_switch),
-        cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_switch_and_back),
         cmocka_unit_test(test_late_refusals),
         cmocka_unit_test(test_late_acceptance),
-        cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_refused_ones_take_turns),
-        cmocka_unit_test(test_turn_without_an_answer),
+        cmocka_unit_test(test_a_single_credential),
+        cmocka_unit_test(test_rejected_credentials_take_turns),
+        cmocka_unit_test(test_turn_without_a_result),
         cmocka_unit_test(test_renewed),
         cmocka_unit_test(test_unusable),
         cmocka_unit_test(test_another_version),
-        cmocka_unit_test(test_renewed_slot_that_is_not_in_use),
+        cmocka_unit_test(test_renewed_unused_slot),
         cmocka_unit_test(test_renewed_slot_in_use),
-        cmocka_unit_test(test_begins_again),
-        cmocka_unit_test(test_count_of_changes_comes_round),
+        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_counter_overflow),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

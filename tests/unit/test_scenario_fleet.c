@@ -1,6 +1,6 @@
 /*
- * A day of the collectd plugin with 300 instances, on a fake clock: what is looked up and when, what it costs, what is
- * detected, and what is reported about missed syncs. The plugin makes all decisions; the API is simulated here.
+ * A day of the collectd plugin with 300 instances, on a fake clock: which lookups are sent and when, their cost, the
+ * detected ends, and the reports of missed syncs. The plugin makes all decisions; the API is simulated here.
  */
 
 #include "unit.h"
@@ -176,7 +176,7 @@ static size_t list_at(const struct instance *instance, int64_t at, struct ais_jo
     return n;
 }
 
-/* What we have seen of it. */
+/* The plugin's observations. */
 
 static struct job *job_of(struct instance *instance, const char *id)
 {

@@ -117,7 +117,7 @@ static void near(double value, double expected, double part)
         fail_msg("%g is not within %g of %g", value, part, expected);
 }
 
-static void test_first_looks_are_at_once(void **state)
+static void test_first_lookups_are_immediate(void **state)
 {
     struct play p;
 
@@ -130,7 +130,7 @@ static void test_first_looks_are_at_once(void **state)
 }
 
 /* Entries that start together are spread afterwards. */
-static void test_looks_are_spread(void **state)
+static void test_lookups_are_spread(void **state)
 {
     struct play p;
 
@@ -149,7 +149,7 @@ static void test_looks_are_spread(void **state)
     tear_down(&p);
 }
 
-static void test_spread_is_the_same_on_every_start(void **state)
+static void test_the_same_spread_at_each_start(void **state)
 {
     struct play a, b;
 
@@ -167,7 +167,7 @@ static void test_spread_is_the_same_on_every_start(void **state)
     tear_down(&b);
 }
 
-static void test_idle_ones_back_off(void **state)
+static void test_idle_entries_are_looked_up_less_often(void **state)
 {
     static const double intervals[] = {20, 20, 40, 80, 160, 300, 300};
     struct play p;
@@ -200,7 +200,7 @@ static void test_idle_ones_back_off(void **state)
 }
 
 /* The demand is three times the supply, by active and idle entries: all are looked up a third as often. */
-static void test_all_are_stretched_evenly(void **state)
+static void test_all_intervals_are_stretched_evenly(void **state)
 {
     struct play p;
 
@@ -221,7 +221,7 @@ static void test_all_are_stretched_evenly(void **state)
 }
 
 /* The stretch follows its cause without delay in both directions. */
-static void test_stretch_follows_at_once(void **state)
+static void test_the_stretch_follows_immediately(void **state)
 {
     struct play p;
 
@@ -280,7 +280,7 @@ static void test_nothing_starves(void **state)
 }
 
 /* Queued entries get what the others leave, which are not affected. */
-static void test_queue_takes_what_is_left(void **state)
+static void test_the_queue_gets_the_rest(void **state)
 {
     struct play p;
 
@@ -303,7 +303,7 @@ static void test_queue_takes_what_is_left(void **state)
 }
 
 /* An entry that is due but may not start keeps its turn, and the others wait as long as it does. */
-static void test_clock_stands_while_something_waits(void **state)
+static void test_the_schedule_waits(void **state)
 {
     struct play p;
 
@@ -332,7 +332,7 @@ static void test_clock_stands_while_something_waits(void **state)
     tear_down(&p);
 }
 
-static void test_what_could_not_begin_keeps_its_turn(void **state)
+static void test_a_delayed_lookup_keeps_its_turn(void **state)
 {
     struct player *player;
     struct play p;
@@ -366,7 +366,7 @@ static void test_never_again(void **state)
 }
 
 /* A lookup that takes longer than the interval is followed by the next one; none are made up for. */
-static void test_slow_looks(void **state)
+static void test_slow_lookups(void **state)
 {
     struct player *player;
     struct play p;
@@ -528,7 +528,7 @@ static void test_order(void **state)
 
 /* In an outage, everything that is due must wait: this does not stretch intervals. Then the lookups are spread
  * again. */
-static void test_what_is_held(void **state)
+static void test_an_outage(void **state)
 {
     enum { N = 100 };
     struct play p;
@@ -578,20 +578,20 @@ static void test_round(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_held),
+        cmocka_unit_test(test_an_outage),
         cmocka_unit_test(test_round),
-        cmocka_unit_test(test_first_looks_are_at_once),
-        cmocka_unit_test(test_looks_are_spread),
-        cmocka_unit_test(test_spread_is_the_same_on_every_start),
-        cmocka_unit_test(test_idle_ones_back_off),
-        cmocka_unit_test(test_all_are_stretched_evenly),
-        cmocka_unit_test(test_stretch_follows_at_once),
+        cmocka_unit_test(test_first_lookups_are_immediate),
+        cmocka_unit_test(test_lookups_are_spread),
+        cmocka_unit_test(test_the_same_spread_at_each_start),
+        cmocka_unit_test(test_idle_entries_are_looked_up_less_often),
+        cmocka_unit_test(test_all_intervals_are_stretched_evenly),
+        cmocka_unit_test(test_the_stretch_follows_immediately),
         cmocka_unit_test(test_nothing_starves),
-        cmocka_unit_test(test_queue_takes_what_is_left),
-        cmocka_unit_test(test_clock_stands_while_something_waits),
-        cmocka_unit_test(test_what_could_not_begin_keeps_its_turn),
+        cmocka_unit_test(test_the_queue_gets_the_rest),
+        cmocka_unit_test(test_the_schedule_waits),
+        cmocka_unit_test(test_a_delayed_lookup_keeps_its_turn),
         cmocka_unit_test(test_never_again),
-        cmocka_unit_test(test_slow_looks),
+        cmocka_unit_test(test_slow_lookups),
         cmocka_unit_test(test_cost),
         cmocka_unit_test(test_news),
         cmocka_unit_test(test_drop),

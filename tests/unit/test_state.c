@@ -138,7 +138,7 @@ static void save_and_wait(void)
 /* ---- what is reported, and when ---------------------------------------------------------------------------------- */
 
 /* Neither counters nor notices are reported before they are in the file. */
-static void test_nothing_is_told_before_it_is_written(void **test_state)
+static void test_nothing_is_reported_before_it_is_written(void **test_state)
 {
     (void) test_state;
     open_it();
@@ -162,7 +162,7 @@ static void test_nothing_is_told_before_it_is_written(void **test_state)
 }
 
 /* Changes with notices are written at once, but not too often; all other changes once per interval. */
-static void test_what_is_urgent(void **test_state)
+static void test_urgent_changes(void **test_state)
 {
     (void) test_state;
     open_it();
@@ -215,7 +215,7 @@ static void test_a_restart(void **test_state)
 }
 
 /* By a clock that was ahead. */
-static void test_times_to_come(void **test_state)
+static void test_times_in_the_future(void **test_state)
 {
     (void) test_state;
     put_contents("aisearch-state 1\n"
@@ -227,7 +227,7 @@ static void test_times_to_come(void **test_state)
 }
 
 /* The previous release sets aside a file with an unknown kind of line, or with unknown contents of one. */
-static void test_the_release_before_can_read_it(void **test_state)
+static void test_the_previous_release_can_read_it(void **test_state)
 {
     static const char date[] = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z";
     char pattern[256], *line = NULL, *rest;
@@ -255,7 +255,7 @@ static void test_the_release_before_can_read_it(void **test_state)
     regfree(&regex);
 }
 
-/* ---- lines that are not taken ------------------------------------------------------------------------------------ */
+/* ---- unused lines ------------------------------------------------------------------------------------------------ */
 
 static void print_line(char *line, size_t size, const char *what, int64_t ago)
 {
@@ -265,7 +265,7 @@ static void print_line(char *line, size_t size, const char *what, int64_t ago)
     snprintf(line, size, what, date);
 }
 
-static void test_what_nobody_takes_is_kept_for_a_month(void **test_state)
+static void test_unused_lines_are_kept_for_a_month(void **test_state)
 {
     static const char *const lines[] = {"instance other-x %s seen=1.000 listed=1 failed=1/0/0\n",
                                         "told other-x %s failed\n", "budget other %s spent=1@1.000\n",
@@ -333,7 +333,7 @@ static void test_names(void **test_state)
     assert_int_equal(state_each(&account, visit), -1);
 }
 
-static void test_an_instance_that_goes_and_comes_back(void **test_state)
+static void test_an_instance_that_disappears_and_returns(void **test_state)
 {
     (void) test_state;
     open_it();
@@ -346,7 +346,7 @@ static void test_an_instance_that_goes_and_comes_back(void **test_state)
     assert_int_equal(instance.history.ended[AIS_FAILED], 1);
 }
 
-static void test_no_more_than_so_many_are_kept(void **test_state)
+static void test_the_number_of_unused_lines_is_limited(void **test_state)
 {
     static char name[32]; /* is written once more at the end */
 
@@ -363,7 +363,7 @@ static void test_no_more_than_so_many_are_kept(void **test_state)
 
 /* ---- damage ------------------------------------------------------------------------------------------------------ */
 
-static void test_what_is_none_is_set_aside(void **test_state)
+static void test_another_file_is_set_aside(void **test_state)
 {
     static const char *const cases[] = {"", "aisearch-state 2\nend 0\n", "aisearch-state 1", "rubbish\n"};
     char damaged[80];
@@ -382,7 +382,7 @@ static void test_what_is_none_is_set_aside(void **test_state)
 }
 
 /* Each invalid line affects only itself. */
-static void test_lines_that_are_not_understood(void **test_state)
+static void test_invalid_lines(void **test_state)
 {
     static const char *const bad[] = {
         "what docs-a 2026-11-23T12:00:00Z seen=1.000",
@@ -416,7 +416,7 @@ static void test_lines_that_are_not_understood(void **test_state)
     }
 }
 
-static void test_an_end_that_is_missing(void **test_state)
+static void test_a_missing_end(void **test_state)
 {
     (void) test_state;
     put_contents(HEADER "told good 2026-11-23T12:00:00Z failed\ntold other 2026-11-23T12:");
@@ -427,7 +427,7 @@ static void test_an_end_that_is_missing(void **test_state)
 
 /* ---- the disk ---------------------------------------------------------------------------------------------------- */
 
-static void test_what_cannot_be_written(void **test_state)
+static void test_write_errors(void **test_state)
 {
     char other[80];
 
@@ -450,7 +450,7 @@ static void test_what_cannot_be_written(void **test_state)
     assert_non_null(strstr(contents(), "failed=3/0/0"));
 }
 
-static void test_readable_for_its_owner_alone(void **test_state)
+static void test_only_the_owner_can_read_it(void **test_state)
 {
     struct stat st;
 
@@ -463,7 +463,7 @@ static void test_readable_for_its_owner_alone(void **test_state)
 }
 
 /* What was not written yet is written before the file is closed. */
-static void test_closed_at_once(void **test_state)
+static void test_close_writes_immediately(void **test_state)
 {
     (void) test_state;
     open_it();
@@ -479,21 +479,21 @@ static void test_closed_at_once(void **test_state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_nothing_is_told_before_it_is_written),
-        TEST(test_what_is_urgent),
+        TEST(test_nothing_is_reported_before_it_is_written),
+        TEST(test_urgent_changes),
         TEST(test_a_restart),
-        TEST(test_times_to_come),
-        TEST(test_the_release_before_can_read_it),
-        TEST(test_what_nobody_takes_is_kept_for_a_month),
+        TEST(test_times_in_the_future),
+        TEST(test_the_previous_release_can_read_it),
+        TEST(test_unused_lines_are_kept_for_a_month),
         TEST(test_names),
-        TEST(test_an_instance_that_goes_and_comes_back),
-        TEST(test_no_more_than_so_many_are_kept),
-        TEST(test_what_is_none_is_set_aside),
-        TEST(test_lines_that_are_not_understood),
-        TEST(test_an_end_that_is_missing),
-        TEST(test_what_cannot_be_written),
-        TEST(test_readable_for_its_owner_alone),
-        TEST(test_closed_at_once),
+        TEST(test_an_instance_that_disappears_and_returns),
+        TEST(test_the_number_of_unused_lines_is_limited),
+        TEST(test_another_file_is_set_aside),
+        TEST(test_invalid_lines),
+        TEST(test_a_missing_end),
+        TEST(test_write_errors),
+        TEST(test_only_the_owner_can_read_it),
+        TEST(test_close_writes_immediately),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

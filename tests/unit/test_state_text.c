@@ -82,7 +82,7 @@ static void test_nothing_spent(void **state)
     assert_int_equal(ais_budget_left(&b, HOUR), 100);
 }
 
-static void test_what_it_looks_like(void **state)
+static void test_text(void **state)
 {
     struct ais_budget b = fresh(HOUR);
 
@@ -93,7 +93,7 @@ static void test_what_it_looks_like(void **state)
                         "spent=8@1795435198.500 spent=2@1795435198.500 closed=1795435318.500");
 }
 
-static void test_what_was_spent_is_spent(void **state)
+static void test_spent_calls_remain_spent(void **state)
 {
     struct ais_budget b = fresh(HOUR), next;
 
@@ -115,7 +115,7 @@ static void test_what_was_spent_is_spent(void **state)
     assert_int_equal(ais_budget_left(&next, 10 * SECOND + 5 * MINUTE + 1), 100);
 }
 
-static void test_closed_stays_closed(void **state)
+static void test_closed_remains_closed(void **state)
 {
     struct ais_budget b = fresh(HOUR), next;
 
@@ -130,7 +130,7 @@ static void test_closed_stays_closed(void **state)
 }
 
 /* Saved by a wrong clock; and by the previous release, which also saved what the API said was left. */
-static void test_what_is_of_a_time_to_come(void **state)
+static void test_times_in_the_future(void **state)
 {
     struct ais_budget b = fresh(0);
 
@@ -145,7 +145,7 @@ static void test_what_is_of_a_time_to_come(void **state)
     assert_int_equal(ais_budget_left(&b, 5 * MINUTE + 1), 100);
 }
 
-static void test_what_is_no_budget(void **state)
+static void test_invalid_budgets(void **state)
 {
     static const char *const bad[] = {
         "spent",
@@ -182,7 +182,7 @@ static bool told_parse(told_t *told, const char *from)
     return state_parse(STATE_TOLD, told, from, NOW);
 }
 
-static void test_told(void **state)
+static void test_reported_conditions(void **state)
 {
     static const char *const good[] = {"", "failed", "failed,stalled", "credential,rate_limited",
                                        "instance_error,refused"};
@@ -216,7 +216,7 @@ static bool facts_parse(instance_t *instance, const char *from)
     return state_parse(STATE_FACTS, instance, from, NOW + HOUR);
 }
 
-static void test_facts(void **state)
+static void test_instances(void **state)
 {
     instance_t instance = {.name = "docs-handbook"}, other = {.name = "docs-handbook"};
 
@@ -247,7 +247,7 @@ static void test_facts(void **state)
     assert_true(facts_equal(&instance.facts, &other.facts));
 }
 
-static void test_what_are_no_facts(void **state)
+static void test_invalid_instances(void **state)
 {
     static const char *const bad[] = {
         "read",       "read=1",     "first=1.000", "off=0",     "known=1;;off=1",
@@ -304,7 +304,7 @@ static void test_notices(void **state)
     check_notice(&notice);
 }
 
-static void test_what_is_no_notice(void **state)
+static void test_invalid_notices(void **state)
 {
     static const char *const bad[] = {
         "", "condition=0", "condition=8;name=a", "name=a;over=0", "name=a;duration=1", "name=a;what=1", "name="};
@@ -322,16 +322,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_nothing_spent),
-        TEST(test_what_it_looks_like),
-        TEST(test_what_was_spent_is_spent),
-        TEST(test_closed_stays_closed),
-        TEST(test_what_is_of_a_time_to_come),
-        TEST(test_what_is_no_budget),
-        TEST(test_told),
-        TEST(test_facts),
-        TEST(test_what_are_no_facts),
+        TEST(test_text),
+        TEST(test_spent_calls_remain_spent),
+        TEST(test_closed_remains_closed),
+        TEST(test_times_in_the_future),
+        TEST(test_invalid_budgets),
+        TEST(test_reported_conditions),
+        TEST(test_instances),
+        TEST(test_invalid_instances),
         TEST(test_notices),
-        TEST(test_what_is_no_notice),
+        TEST(test_invalid_notices),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@ static int64_t utc(int year, int month, int day, int hour, int minute, int secon
     return (int64_t) timegm(&tm) * 1000;
 }
 
-/* Parses an exact copy; returns UNTOUCHED if it is refused. */
+/* Parses an exact copy; returns UNTOUCHED if it is rejected. */
 static int64_t parse_with(bool (*parse)(struct ais_str, int64_t *), const char *text)
 {
     struct ais_str s = exact_copy(str(text));
@@ -78,7 +78,7 @@ static void test_known_times(void **state)
     }
 }
 
-static void test_refused_times(void **state)
+static void test_rejected_times(void **state)
 {
     static const char *const cases[] = {
         "",
@@ -301,8 +301,9 @@ static void test_http_prefixes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_times),   cmocka_unit_test(test_refused_times), cmocka_unit_test(test_every_prefix),
-        cmocka_unit_test(test_calendar),      cmocka_unit_test(test_http_dates),    cmocka_unit_test(test_http_names),
+        cmocka_unit_test(test_known_times),   cmocka_unit_test(test_rejected_times),
+        cmocka_unit_test(test_every_prefix),  cmocka_unit_test(test_calendar),
+        cmocka_unit_test(test_http_dates),    cmocka_unit_test(test_http_names),
         cmocka_unit_test(test_http_prefixes),
     };
 

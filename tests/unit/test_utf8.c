@@ -26,7 +26,7 @@ static void test_sequence(void **state)
 }
 
 /* Bytes that start no sequence, or a sequence that continues incorrectly. */
-static void test_no_sequence(void **state)
+static void test_invalid_sequences(void **state)
 {
     static const char *const none[] = {"",
                                        "\x80",
@@ -96,7 +96,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sequence),
-        cmocka_unit_test(test_no_sequence),
+        cmocka_unit_test(test_invalid_sequences),
         cmocka_unit_test(test_control),
         cmocka_unit_test(test_printable),
     };

@@ -21,7 +21,7 @@ static enum ais_doubt doubt(struct ais_witness *w, struct ais_rotation *r, unsig
     return ais_witness_doubt(w, r, &choice, false, "/forbidden", asked, TIMEOUT, now);
 }
 
-static void test_nobody_to_ask(void **state)
+static void test_no_witness(void **state)
 {
     struct ais_rotation r = rotation_of(1);
     struct ais_choice choice = {.slot = 0, .version = 11};
@@ -44,7 +44,7 @@ static void test_nobody_to_ask(void **state)
     assert_int_equal(doubt(&w, &r, 0, 5, 5), AIS_DOUBT_ASK);
 }
 
-static void test_one_asks(void **state)
+static void test_one_check(void **state)
 {
     struct ais_rotation r = rotation_of(1);
     struct ais_witness w = {.version = 0};
@@ -63,7 +63,7 @@ static void test_one_asks(void **state)
 }
 
 /* A call that was sent later and answered has already shown it. */
-static void test_needs_not_be_asked(void **state)
+static void test_unnecessary_checks(void **state)
 {
     struct ais_rotation r = rotation_of(1);
     struct ais_witness w = {.version = 0};
@@ -100,7 +100,7 @@ static void test_two_credentials(void **state)
     assert_int_equal(doubt(&w, &r, 0, 5, 5), AIS_DOUBT_ASK); /* that one is already refused */
 }
 
-static void test_good(void **state)
+static void test_good_result(void **state)
 {
     static const int statuses[] = {0, 200, 204, 301, 400, 401, 403, 404, 410, 429, 500, 503};
 
@@ -118,10 +118,8 @@ static void test_good(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),
-        cmocka_unit_test(test_nobody_to_ask),
-        cmocka_unit_test(test_one_asks),
-        cmocka_unit_test(test_needs_not_be_asked),
+        cmocka_unit_test(test_good_result),     cmocka_unit_test(test_no_witness),
+        cmocka_unit_test(test_one_check),       cmocka_unit_test(test_unnecessary_checks),
         cmocka_unit_test(test_two_credentials),
     };
 
