@@ -1,4 +1,4 @@
-# nginx with the module, for look-ups on port 8080: docs/container.md
+# nginx with the module; serves lookups on port 8080. See docs/container.md.
 
 ARG DEBIAN=trixie-slim
 
@@ -16,7 +16,7 @@ RUN --mount=type=bind,from=build,source=/build,target=/build \
     rm -rf /var/lib/apt/lists/*
 COPY config/nginx-container.conf /etc/nginx/nginx.conf
 
-# www-data, by number, so that Kubernetes sees that it is not root.
+# www-data, by number: Kubernetes cannot verify that a named user is not root.
 USER 33:33
 EXPOSE 8080 8081
 STOPSIGNAL SIGQUIT

@@ -33,7 +33,7 @@ function hitRatio(lookups) {
 
 function credential({ in_use, since, refused, slots }) {
     if (refused)
-        return '✕ refused by the API';
+        return '✕ rejected by the API';
     const text = `${in_use} of ${slots.length}`;
     return since ? make('span', { title: utc(since * 1000) }, `${text}, since ${local(since * 1000)}`) : text;
 }
@@ -98,13 +98,13 @@ export function show(place, told) {
 export function alerts(name, told) {
     const found = [];
     if (!told.locations.length)
-        found.push('no location of this server passes to it (aisearch_pass), so its instances cannot be shown');
+        found.push('no location of this server uses it (aisearch_pass), so its instances cannot be shown');
     if (told.credential.refused)
-        found.push('the API refuses the credential');
+        found.push('the API rejects the credential');
     if (told.breaker.state !== 'closed')
         found.push(`the API fails (${told.breaker.fault}): the data shown may be old`);
     if (told.budget.closed_milliseconds > 0)
-        found.push('the API accepts no calls for now: its rate limit is reached');
+        found.push('the API accepts no calls for now: its rate limit has been reached');
     else if (!mayAsk(told))
         found.push('less than half of the budget is left: lists are not refreshed until there is more');
     return found.map((text) => `Account ${name}: ${text}.`);

@@ -36,7 +36,7 @@ class Follower {
         const answer = await get(this.url).catch((error) => {
             if (!(error instanceof Lost))
                 throw error;
-            return { fault: 'nginx does not answer' };
+            return { fault: 'nginx does not respond' };
         });
         if (!this.#isOn)
             return;

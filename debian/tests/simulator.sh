@@ -1,4 +1,5 @@
-# For a test: the API's simulator, with a token and its demo scenario, in a directory that goes with it. Sets api_url.
+# For the tests: starts the simulator of the API with a token and the demo scenario, in a temporary directory, and sets
+# api_url.
 
 tmp=$(mktemp -d)
 chmod 755 "$tmp"
@@ -8,7 +9,7 @@ trap 'kill $pids 2>/dev/null || true; wait; rm -rf "$tmp"' EXIT
 PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 python3 -m simulator --scenario demo --token-file "$tmp/token" >"$tmp/ready" &
 pids=$!
 
-# wait_for COMMAND...: until it succeeds
+# wait_for COMMAND...: repeats the command until it succeeds
 wait_for() {
     for _ in $(seq 300); do
         if "$@" >/dev/null 2>&1; then
@@ -16,7 +17,7 @@ wait_for() {
         fi
         sleep 0.1
     done
-    echo "in vain: $*" >&2
+    echo "timeout: $*" >&2
     return 1
 }
 

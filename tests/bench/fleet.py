@@ -113,7 +113,7 @@ def _start(bench) -> list[Line]:
                     f"< {bar:g}", bench.judge(value < bar), columns=CONTENDERS)
 
     return [line("collectd is up", "s", started, 2),
-            line("extra memory vs. a plugin reporting the same", "MiB", added, 60)]
+            line("more memory than a plugin that reports the same", "MiB", added, 60)]
 
 
 def _settled_memory(collectd: Collectd) -> float:

@@ -54,7 +54,7 @@ def _lines(bench, instances: int, timeout: int) -> list[Line]:
                     {name: value(found) for name, found in measured.items()}, columns=CONTENDERS)
 
     settled = line("settled after", "s", lambda found: found.settled)
-    missing = line("values taken for missing", "", lambda found: found.missing)
+    missing = line("values considered missing", "", lambda found: found.missing)
     return [
         dataclasses.replace(settled, compared=f"{settled.values[FIVE]:.1f} s with {FIVE}", bar=f"< {SETTLED}",
                             met=bench.judge(settled.values[FIVE] < SETTLED)),

@@ -141,9 +141,9 @@ def reloads(bench) -> list[Line]:
              failed[AISEARCH] == 0),
         # nginx closes idle connections, sometimes while a request is being sent; this is random, and the same for both.
         Line("reloads", f"{what}: failed, kept connections", "", lost, f"{lost[AISEARCH]}",
-             f"<= {RETURN}, but for chance", lost[AISEARCH] <= lost[RETURN] + 3 * (lost[RETURN] + 1) ** 0.5),
+             f"<= {RETURN}, except by chance", lost[AISEARCH] <= lost[RETURN] + 3 * (lost[RETURN] + 1) ** 0.5),
         Line("reloads", f"{what}: hits", "%", {AISEARCH: hits}, f"{hits:.1f} %", ">= 99", hits >= 99),
-        Line("reloads", f"{what}: budget that came back", "calls", {AISEARCH: max(-left, 0)},
+        Line("reloads", f"{what}: budget that was restored", "calls", {AISEARCH: max(-left, 0)},
              f"{calls} calls in all", "none", left >= 0),
     ]
 

@@ -51,10 +51,10 @@ def fanout(bench) -> list[Line]:
     return [
         Line("fanout", f"{count} watchers of one job: calls to the API per interval", "", calls,
              f"at most {max(calls.values()):.3f}", "<= 1", round(max(calls.values()), 2) <= 1, columns=COLUMNS),
-        line("half of them have it after", lambda phase: statistics.median(news.median for news in phase.news)),
-        line("the last one has it after", Phase.last, compared=f"events: {events:.1f} ms", bar=f"<= {events_bar:.0f}",
+        line("half of them notified after", lambda phase: statistics.median(news.median for news in phase.news)),
+        line("the last notified after", Phase.last, compared=f"events: {events:.1f} ms", bar=f"<= {events_bar:.0f}",
              met=bench.judge(events <= events_bar)),
-        line("the last one has it after, maximum", lambda phase: max(news.last for news in phase.news),
+        line("the last notified after, the worst", lambda phase: max(news.last for news in phase.news),
              compared=f"waits: {waits:.1f} ms", bar=f"<= {waits_bar:.0f} at the median",
              met=bench.judge(waits <= waits_bar)),
         line(f"p99 of others' hits, a change every {every:g} s", lambda phase: statistics.median(phase.hits),
@@ -112,6 +112,6 @@ def watching(bench) -> list[Line]:
         dataclasses.replace(line, compared=f"events: {polls:.3f} x polls", bar="<= 0.167",
                             met=bench.judge(polls <= 1 / 6)),
         dataclasses.replace(line, compared=f"events: {nchan:.3f} x nchan", bar="<= 1", met=bench.judge(nchan <= 1)),
-        Line("watching", "the same: events, or responses", "", {kind: told.count for kind, told in counted.items()},
+        Line("watching", "the same: events or responses", "", {kind: told.count for kind, told in counted.items()},
              columns=COLUMNS),
     ]

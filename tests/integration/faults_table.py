@@ -11,24 +11,24 @@ _TEXT = """\
 # When the API misbehaves
 
 This page shows how nginx and collectd handle each misbehavior of an upstream, as observed by the tests
-(`tests/integration/test_faults.py`). `make faults` generates it, and `make check` fails if it is not up to date.
-`make faults ROW=fin_in_body` repeats the test of the row `fin_in_body` and compares the result with this page.
+(`tests/integration/test_faults.py`). `make faults` generates the page, and `make check` fails if it is not up to date.
+`make faults ROW=fin_in_body` repeats the row of that name and compares the result with this page.
 
-The columns of **nginx** show what a client gets if its entry in the cache is *absent*, *fresh* or *stale* (with
-`aisearch_use_stale error=1h`) when the upstream starts to misbehave, and what {waiters} clients get if they wait for the
-same entry at the same time: the status, `X-Aisearch-Cache`, and the fault that the error log names once. An absent
-entry results in `MISS` and a stale one in `EXPIRED`, unless the stale response hides the fault, as `STALE`. A fresh
-entry results in `HIT`, and the upstream is not called. For rejections, an additional column shows an account with *two
-credentials*, the first of which is rejected.
+The columns of **nginx** show the response to a client if its entry in the cache is *absent*, *fresh* or *stale* (with
+`aisearch_use_stale error=1h`) when the upstream starts to misbehave. The column *waiters* shows the response to
+{waiters} clients that wait for one entry at the same time. Each cell contains the status, `X-Aisearch-Cache`, and the
+fault, which is logged once. An absent entry results in `MISS`. A stale entry results in `STALE` if the stale response is
+served in spite of the fault, and otherwise in `EXPIRED`. A fresh entry results in `HIT`, and the upstream is not called.
+For rejections, an additional column shows an account with *two credentials*, the first of which is rejected.
 
-The columns of **collectd** show what it reports for a job that it has *never* read before, and for one that it *has*:
-the values of the job (read), the values of the last response until it is too old (kept), or only its age (age),
-followed by the error counter that has increased. The log names the same fault once.
+The columns of **collectd** show the values of a job that collectd has *never read* or has *read before*: the values of
+the new response (read), the values of the last response until it is too old (kept), or only the age (age). They are
+followed by the error counter that has increased. The same fault is logged once.
 
-The following was also verified for each cell: the response arrives within `timeout`; no data of the misbehaving
-upstream reaches clients, the cache or values; the log contains one line for a fault, and none for a response; and the
-first lookup after the recovery gets the new response, immediately or as soon as the upstream accepts calls again. An
-upstream whose verification fails gets no request, and neither does the target of a redirect.
+The tests also verify the following for each cell: The response arrives within `timeout`. No data of the misbehaving
+upstream reaches clients, the cache or values. The log contains one message for a fault, and none for a valid response.
+The first lookup after the recovery gets the new response, immediately or as soon as the upstream accepts calls again.
+An upstream whose verification fails gets no request, and neither does the target of a redirect.
 """
 
 _HEAD = """

@@ -265,8 +265,8 @@ def test_a_rejected_credential(looked_at, simulator):
     simulator.job(DOCS, "a", state="running")
     simulator.refuse("401")
     _, shown = looked_at("instance docs;")
-    shown.wait_alert("the API refuses the credential", 15)
-    assert "refused by the API" in shown.text("#accounts")
+    shown.wait_alert("the API rejects the credential", 15)
+    assert "rejected by the API" in shown.text("#accounts")
 
 
 # Costs.
