@@ -179,7 +179,7 @@ static int parse_jobs(struct ais_answer *answer, const cJSON *first, size_t coun
     }
 
     if (answer->njobs == 0) {
-        ais_error_set(err, "\"result\" has no job with an \"id\" in it");
+        ais_error_set(err, "\"result\" contains no job with an \"id\"");
         return -1;
     }
 
@@ -314,7 +314,7 @@ static int parse_instances(struct ais_listing *listing, enum ais_kind kind, cons
     }
 
     if (kind == AIS_INSTANCES && !has_ids) {
-        ais_error_set(err, "\"result\" has no instance with an \"id\" in it");
+        ais_error_set(err, "\"result\" contains no instance with an \"id\"");
         return -1;
     }
 
@@ -377,7 +377,7 @@ static int parse_object(struct ais_answer *answer, enum ais_kind kind, const cJS
                                        : parse_namespace(&answer->namespace, result);
 
     if (!fits) {
-        ais_error_set(err, "\"result\" is not what was asked for");
+        ais_error_set(err, "\"result\" is not the requested resource");
         return -1;
     }
 
@@ -419,20 +419,20 @@ static int parse_envelope(struct ais_answer *answer, enum ais_kind kind, struct 
     const cJSON *found[MEMBERS];
 
     if (!find_members(answer->document, names, MEMBERS, found)) {
-        ais_error_set(err, "the answer is not an object");
+        ais_error_set(err, "the response is not an object");
         return -1;
     }
 
     for (size_t i = 0; i < MEMBERS; i++) {
         if (found[i] != NULL && (found[i] == &twice || (found[i]->type & types[i]) == 0)) {
-            ais_error_set(err, "the answer has \"%s\" %s", names[i],
+            ais_error_set(err, "the response has \"%s\" %s", names[i],
                           found[i] == &twice ? "twice" : "of the wrong type");
             return -1;
         }
     }
 
     if (found[SUCCESS] == NULL) {
-        ais_error_set(err, "the answer has no \"success\"");
+        ais_error_set(err, "the response has no \"success\"");
         return -1;
     }
 
@@ -442,7 +442,7 @@ static int parse_envelope(struct ais_answer *answer, enum ais_kind kind, struct 
         return parse_result(answer, kind, found[RESULT], found[RESULT_INFO], err);
 
     if (!cJSON_IsArray(found[ERRORS])) {
-        ais_error_set(err, "the answer has neither success nor \"errors\"");
+        ais_error_set(err, "the response reports no success, but has no \"errors\"");
         return -1;
     }
 
@@ -460,7 +460,7 @@ int ais_answer_parse(struct ais_answer *answer, enum ais_kind kind, struct ais_s
 
     wrong = ais_json_check(body, AIS_JSON_DEPTH_MAX, &where);
     if (wrong != NULL) {
-        ais_error_set(err, "the answer is not JSON: %s at byte %zu", wrong, where);
+        ais_error_set(err, "the response is not JSON: %s at byte %zu", wrong, where);
         return -1;
     }
 

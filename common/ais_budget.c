@@ -50,7 +50,7 @@ static uint32_t group(const struct ais_budget_window *w, uint32_t i)
 
 /*
  * Returns how long ago the last call of group i ended. Times are stored modulo 2^32. This is unambiguous because a
- * group expires at an age of 2^31 at the latest, and tell() clears all groups after a longer pause.
+ * group expires at an age of 2^31 at the latest, and advance() clears all groups after a longer pause.
  */
 static int64_t age(const struct ais_budget_window *w, uint32_t i, int64_t now)
 {
@@ -164,7 +164,7 @@ static void set_hold(struct ais_budget *b, int64_t hold)
 /* The whole budget. */
 
 /* Advances the time: old calls expire, and calls whose hold has passed end. */
-static void tell(struct ais_budget *b, int64_t now)
+static void advance(struct ais_budget *b, int64_t now)
 {
     int64_t before = b->now;
     bool is_long_ago;
@@ -249,8 +249,8 @@ int ais_budget_check(const struct ais_budget_limit *limits, size_t n, struct ais
         return 0;
 
     ais_error_set(err,
-                  "%lld calls in 5 minutes, but the API only %lld, and it answers none for 5 minutes after more; "
-                  "set one of at most %lld calls in 5 minutes",
+                  "%lld calls in 5 minutes, but the API allows only %lld and blocks the user for 5 minutes after "
+                  "more; use at most %lld calls in 5 minutes",
                   (long long) most, (long long) USER_CALLS, (long long) USER_CALLS);
     return -1;
 }
@@ -287,7 +287,7 @@ void ais_budget_configure(struct ais_budget *b, const struct ais_budget_limit *l
 {
     struct ais_budget old;
 
-    tell(b, now);
+    advance(b, now);
     if (hold != b->hold)
         set_hold(b, hold);
     if (has_limits(b, limits, n))
@@ -336,7 +336,7 @@ void ais_budget_end(struct ais_budget *b, ais_ticket ticket, int64_t now)
 {
     uint32_t *flying;
 
-    tell(b, now);
+    advance(b, now);
     flying = find_flying(b, ticket);
     if (flying != NULL)
         land(b, flying, 1, 0);
@@ -346,7 +346,7 @@ void ais_budget_cancel(struct ais_budget *b, ais_ticket ticket, int64_t now)
 {
     uint32_t *flying;
 
-    tell(b, now);
+    advance(b, now);
     flying = find_flying(b, ticket);
     if (flying != NULL) {
         (*flying)--;
@@ -376,7 +376,7 @@ int64_t ais_budget_wait(struct ais_budget *b, int64_t now)
     int64_t wait = 0;
     uint64_t flying;
 
-    tell(b, now);
+    advance(b, now);
     flying = count_flying(b);
     for (uint32_t i = 0; i < b->nwindows; i++)
         wait = max64(wait, wait_window(&b->windows[i], flying, b->now));
@@ -394,7 +394,7 @@ uint32_t ais_budget_left(struct ais_budget *b, int64_t now)
     uint32_t left = b->nwindows > 0 ? UINT32_MAX : 0;
     uint64_t flying;
 
-    tell(b, now);
+    advance(b, now);
     if (is_closed(b))
         return 0;
 
@@ -420,9 +420,9 @@ double ais_budget_share(struct ais_budget *b, struct ais_budget *part, int64_t s
     uint64_t flying;
     double share = 1.0;
 
-    tell(b, now);
+    advance(b, now);
     if (part != NULL)
-        tell(part, now);
+        advance(part, now);
     if (is_closed(b) || b->nwindows == 0)
         return 0.0;
 
@@ -455,7 +455,7 @@ size_t ais_budget_spent(struct ais_budget *b, struct ais_budget_spent *spent, in
     uint32_t flying;
     size_t n = 0;
 
-    tell(b, now);
+    advance(b, now);
     longest = best_window(b, AIS_BUDGET_INTERVAL_MAX);
     for (uint32_t i = 0; i < longest->groups; i++)
         spent[n++] = (struct ais_budget_spent){age(longest, i, b->now), longest->calls[group(longest, i)]};
@@ -468,7 +468,7 @@ size_t ais_budget_spent(struct ais_budget *b, struct ais_budget_spent *spent, in
 
 void ais_budget_add_spent(struct ais_budget *b, struct ais_budget_spent spent, int64_t now)
 {
-    tell(b, now);
+    advance(b, now);
     for (uint32_t i = 0; i < b->nwindows; i++)
         count_ended(&b->windows[i], spent.calls, max64(spent.ago, 0), b->now);
     b->taken += spent.calls;
@@ -476,7 +476,7 @@ void ais_budget_add_spent(struct ais_budget *b, struct ais_budget_spent spent, i
 
 void ais_budget_close(struct ais_budget *b, int64_t until, int64_t now)
 {
-    tell(b, now);
+    advance(b, now);
     b->closed_until = max64(b->closed_until, until);
 }
 
@@ -498,16 +498,16 @@ static struct ais_limit *find_observed(struct ais_budget *b, const struct ais_li
 
 void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int64_t uncertain, int64_t now)
 {
-    struct ais_limit told = *limit;
+    struct ais_limit known = *limit;
     struct ais_limit *seen;
     int64_t reset_at, left;
     bool is_other;
 
-    tell(b, now);
+    advance(b, now);
     if (limit->reset_at <= b->now - SECOND || limit->reset_at - b->now > HOUR)
-        told.left = -1;
+        known.left = -1;
 
-    seen = find_observed(b, &told);
+    seen = find_observed(b, &known);
     if (seen == NULL)
         return;
 
@@ -516,7 +516,7 @@ void ais_budget_observe(struct ais_budget *b, const struct ais_limit *limit, int
     seen->quota = limit->quota;
     seen->window = limit->window;
 
-    if (told.left < 0)
+    if (known.left < 0)
         return;
 
     /* stored resets are one second later than stated */
@@ -572,10 +572,10 @@ int64_t ais_budget_part_wait(struct ais_budget *part, struct ais_budget *whole, 
 void ais_budget_part_observe(struct ais_budget *part, const struct ais_budget *whole, uint32_t percent,
                              const struct ais_limit *limit, int64_t uncertain, int64_t now)
 {
-    struct ais_limit told = *limit;
+    struct ais_limit known = *limit;
 
     if (limit->left >= 0)
-        told.left = divide_up(max64(0, limit->left - (int64_t) count_flying(whole)) * (int64_t) percent, 100);
+        known.left = divide_up(max64(0, limit->left - (int64_t) count_flying(whole)) * (int64_t) percent, 100);
 
-    ais_budget_observe(part, &told, uncertain, now);
+    ais_budget_observe(part, &known, uncertain, now);
 }

@@ -123,7 +123,7 @@ static int load(CURLM *multi, CURL *easy, const char *ca_file, struct ais_error 
     int peer = -1;
 
     if (server == -1) {
-        ais_error_set(err, "trusted certificates: no socket to load them with: %s", strerror(errno));
+        ais_error_set(err, "trusted certificates: cannot create a socket to load them: %s", strerror(errno));
         return -1;
     }
     code = prepare(easy, ca_file, name, message);
@@ -135,7 +135,7 @@ static int load(CURLM *multi, CURL *easy, const char *ca_file, struct ais_error 
         close(peer);
 
     if (code == CURLE_SSL_CACERT_BADFILE) {
-        ais_error_set(err, "trusted certificates \"%s\": no certificate in it; it must be a file in PEM format",
+        ais_error_set(err, "trusted certificates \"%s\": the file contains no certificate; it must be in PEM format",
                       ca_file != NULL ? ca_file : "");
         return -1;
     }

@@ -278,7 +278,7 @@ void ais_fetch_cancel(struct ais_fetch *fetch)
 void ais_client_abort(struct ais_client *client)
 {
     enter(client);
-    ais_fetch_doom_all(client, "given up: the process is leaving");
+    ais_fetch_doom_all(client, "aborted: the process is shutting down");
     ais_fetch_settle(client);
     leave(client);
 }

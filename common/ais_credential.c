@@ -111,22 +111,21 @@ int ais_credential_path(char path[AIS_CREDENTIAL_PATH_MAX], const char *value, c
     int len;
 
     if (name[0] == '\0' || strchr(name, '/') != NULL || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
-        ais_error_set(err, "not the name of a credential; write \"" NAMED "NAME\", with the NAME that LoadCredential= "
-                           "or SetCredential= of the unit gives it");
+        ais_error_set(err, "not the name of a credential; use \"" NAMED "NAME\" with the NAME that LoadCredential= "
+                           "or SetCredential= assigns in the unit");
         return -1;
     }
     if (directory == NULL || directory[0] != '/') {
         ais_error_set(err,
                       DIRECTORY_VARIABLE
-                      " is not set: systemd sets it where the unit has LoadCredential=; in a "
-                      "shell, set it to the directory of the unit that runs: sudo " DIRECTORY_VARIABLE
-                      "=/run/credentials/%s",
+                      " is not set: systemd sets it if the unit has LoadCredential=; in a shell, set it to the "
+                      "directory of the running unit: sudo " DIRECTORY_VARIABLE "=/run/credentials/%s",
                       command);
         return -1;
     }
     len = snprintf(path, AIS_CREDENTIAL_PATH_MAX, "%s/%s", directory, name);
     if (len >= AIS_CREDENTIAL_PATH_MAX) {
-        ais_error_set(err, "the name of a credential is too long");
+        ais_error_set(err, "the name of the credential is too long");
         return -1;
     }
     return 0;
@@ -162,7 +161,7 @@ static const char *open_cure(int error)
         return "check the path";
     case EACCES:
     case EPERM:
-        return "let the user that starts the daemon read it";
+        return "make it readable by the user that starts the daemon";
     default:
         return "check the file";
     }
@@ -190,7 +189,7 @@ static enum ais_renewal refuse_open(const struct secret_kind *kind, const char *
 
     if ((error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG) && is_secret(file)) {
         ais_error_set(err,
-                      "%s: no such file, and its name looks like %s itself; write that into a file, and give the "
+                      "%s: no such file, and its name looks like %s itself; write that into a file, and specify the "
                       "name of the file",
                       kind->name, kind->content);
         return AIS_RENEWAL_UNUSABLE;
@@ -207,7 +206,7 @@ static enum ais_renewal open_secret(const struct secret_kind *kind, const char *
     if (*fd == -1)
         return refuse_open(kind, file, err);
     if (fstat(*fd, st) == -1 || !S_ISREG(st->st_mode)) {
-        ais_error_set(err, "%s \"%s\": not a regular file; write %s into a file of its own", kind->name, file,
+        ais_error_set(err, "%s \"%s\": not a regular file; write %s into a regular file", kind->name, file,
                       kind->content);
         close(*fd);
         return AIS_RENEWAL_UNUSABLE;
@@ -292,7 +291,7 @@ static const char *name_fault(const char *text, size_t at)
     case ':':
         return "a \":\", as in a header,";
     default:
-        return text[at] > 0x20 && text[at] < 0x7f ? "a character that is in no token or key"
+        return text[at] > 0x20 && text[at] < 0x7f ? "a character that no token or key contains"
                                                   : "a byte that is not visible ASCII";
     }
 }
@@ -314,7 +313,7 @@ static int check_secret(const struct secret_kind *kind, const char *file, const 
         return -1;
     }
     if (len > SECRET_MAX) {
-        ais_error_set(err, "%s \"%s\": longer than %d bytes; write %s alone into it", kind->name, file, SECRET_MAX,
+        ais_error_set(err, "%s \"%s\": longer than %d bytes; write only %s into it", kind->name, file, SECRET_MAX,
                       kind->content);
         return -1;
     }
@@ -323,11 +322,11 @@ static int check_secret(const struct secret_kind *kind, const char *file, const 
 
     if (begins_with_word(text))
         ais_error_set(err,
-                      "%s \"%s\": begins with a header's name, or with \"Bearer\"; write %s alone into it, on one "
-                      "line",
+                      "%s \"%s\": begins with the name of a header or with \"Bearer\"; write only %s into it, on "
+                      "one line",
                       kind->name, file, kind->content);
     else
-        ais_error_set(err, "%s \"%s\": %s at offset %zu; write %s alone into it, on one line", kind->name, file,
+        ais_error_set(err, "%s \"%s\": %s at offset %zu; write only %s into it, on one line", kind->name, file,
                       name_fault(text, good), good, kind->content);
     return -1;
 }
@@ -361,7 +360,7 @@ static enum ais_renewal read_secret(struct ais_credential *cred, const struct se
     cred->is_read_only = is_read_only(fd);
     close(fd);
     if (stamp_of(&st) != stamp_of(&after)) {
-        ais_error_set(err, "%s \"%s\": changed while it was read; try again", kind->name, file);
+        ais_error_set(err, "%s \"%s\": changed while it was being read; try again", kind->name, file);
         return AIS_RENEWAL_NONE;
     }
 
@@ -430,7 +429,8 @@ static int check_email(const char *email, struct ais_error *err)
     size_t len = strlen(email);
 
     if (count_visible(email, len) < len || len > EMAIL_MAX || at == NULL || at == email || at[1] == '\0') {
-        ais_error_set(err, "not an email address; give the address that the API key belongs to, as user@example.com");
+        ais_error_set(err, "not an email address; use the address that the API key belongs to, such as "
+                           "user@example.com");
         return -1;
     }
     return 0;
@@ -467,7 +467,7 @@ const char *ais_credential_exposed(const struct ais_credential *cred)
     if ((cred->mode & (S_IROTH | S_IWOTH)) == 0)
         return NULL;
     return cred->is_read_only
-               ? "mount it with another mode, in Kubernetes with \"defaultMode: 0400\" and an \"fsGroup\""
+               ? "mount it with another mode; in Kubernetes, set \"defaultMode: 0400\" and an \"fsGroup\""
                : "restrict its mode, for example with \"chmod 0600\"";
 }
 
@@ -484,11 +484,11 @@ const char *ais_credential_oddity(const struct ais_credential *cred)
     bool is_hex = strspn(secret, "0123456789abcdef") == len;
 
     if (is_hex && len == 32)
-        return "what is in it looks like the id of an account or a zone; write the API token or key into it";
+        return "its content looks like the ID of an account or a zone; write the API token or key into it";
     if (cred->email[0] == '\0' && ((is_hex && len == 37) || has_prefix(secret, "cfk_", "v1.0-")))
-        return "what is in it looks like an API key, not like a token; a key needs its email address as well";
+        return "its content looks like an API key, not like a token; a key also needs its email address";
     if (cred->email[0] != '\0' && ((!is_hex && len == 40) || has_prefix(secret, "cfut_", "cfat_")))
-        return "what is in it looks like an API token, not like a key; a token goes without an email address";
+        return "its content looks like an API token, not like a key; a token is used without an email address";
     return NULL;
 }
 

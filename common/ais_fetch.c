@@ -363,18 +363,18 @@ static void time_out(struct ais_fetch *fetch)
     if (fetch->phase == AIS_FETCH_PAUSES)
         where = "before the next try";
     else if (fetch->phase == AIS_FETCH_IN_LINE && has_to_wait(fetch, ais_clock()))
-        where = "waiting for the upstream to be given a rest, since it has flooded a connection";
+        where = "during the pause that follows a flooded connection";
     else if (!ais_transfer_is_sent(t))
         where = "before the request could be sent";
     else if (t->stage < AIS_STAGE_BODY)
-        where = "waiting for the answer";
+        where = "while waiting for the response";
     else
-        where = "inside the body of the answer";
+        where = "while receiving the body of the response";
     ais_transfer_distrust(&fetch->transfer);
     ais_transfer_give_up(&fetch->transfer);
     take_out(fetch);
     judge_connection(fetch, AIS_OUTCOME_FAULT);
-    snprintf(message, sizeof(message), "timeout of %lld ms passed %s", (long long) fetch->target->timeout, where);
+    snprintf(message, sizeof(message), "timeout of %lld ms expired %s", (long long) fetch->target->timeout, where);
     fail(fetch, AIS_FAULT_TIMEOUT, message);
 }
 

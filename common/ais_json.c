@@ -73,11 +73,11 @@ static bool read_unicode(struct reader *r)
     if (first < 0xD800 || first > 0xDFFF)
         return true;
     if (first > 0xDBFF || !skip(r, '\\') || !skip(r, 'u'))
-        return fail(r, "half of a surrogate pair");
+        return fail(r, "an unpaired surrogate");
 
     second = read_hex4(r);
     if (second < 0xDC00 || second > 0xDFFF)
-        return fail(r, "half of a surrogate pair");
+        return fail(r, "an unpaired surrogate");
     return true;
 }
 
@@ -100,13 +100,13 @@ static bool read_escape(struct reader *r)
 static bool read_string(struct reader *r)
 {
     if (!skip(r, '"'))
-        return fail(r, "no string where one must be");
+        return fail(r, "no string where one is required");
 
     for (;;) {
         int c = peek(r);
 
         if (c < 0)
-            return fail(r, "the end inside a string");
+            return fail(r, "an unterminated string");
 
         if (c == '"') {
             r->at.pos++;
@@ -119,7 +119,7 @@ static bool read_string(struct reader *r)
                 return false;
 
         } else if (c < 0x20) {
-            return fail(r, c == 0 ? "a NUL" : "a control character inside a string");
+            return fail(r, c == 0 ? "a NUL" : "a control character in a string");
 
         } else if (c < 0x80) {
             r->at.pos++;
@@ -163,7 +163,7 @@ static bool read_number(struct reader *r)
     }
 
     if (r->at.pos - start > NUMBER_MAX)
-        return fail(r, "a number too long");
+        return fail(r, "a number that is too long");
     return true;
 }
 
@@ -178,7 +178,7 @@ static bool read_array(struct reader *r)
             return false;
     } while (skip(r, ','));
 
-    return skip(r, ']') || fail(r, "an array that does not end");
+    return skip(r, ']') || fail(r, "an unterminated array");
 }
 
 static bool read_object(struct reader *r)
@@ -193,12 +193,12 @@ static bool read_object(struct reader *r)
             return false;
         skip_space(r);
         if (!skip(r, ':'))
-            return fail(r, "no colon behind a name");
+            return fail(r, "no colon after a name");
         if (!read_value(r))
             return false;
     } while (skip(r, ','));
 
-    return skip(r, '}') || fail(r, "an object that does not end");
+    return skip(r, '}') || fail(r, "an unterminated object");
 }
 
 static bool read_literal(struct reader *r, struct ais_str literal)
@@ -212,7 +212,7 @@ static bool read_nested(struct reader *r, bool (*read)(struct reader *r))
     bool ok;
 
     if (r->depth == 0)
-        return fail(r, "nesting too deep");
+        return fail(r, "too deep nesting");
 
     r->depth--;
     r->at.pos++;
@@ -259,7 +259,7 @@ const char *ais_json_check(struct ais_str text, unsigned depth, size_t *where)
     struct reader r = {.at = {text, 0}, .depth = depth, .values = AIS_JSON_VALUES_MAX};
 
     if (read_value(&r) && r.at.pos < text.len)
-        (void) fail(&r, "bytes after the document");
+        (void) fail(&r, "data after the end of the document");
 
     *where = r.at.pos;
     return r.wrong;

@@ -132,13 +132,13 @@ static void judge_answer(struct ais_verdict *verdict, const struct ais_resource 
 
     if (!answer->success) {
         verdict->fault = AIS_FAULT_BODY;
-        ais_error_set(err, "the API answered 200 with error code %d", answer->errors[0].code);
+        ais_error_set(err, "the API returned 200 with error code %d", answer->errors[0].code);
         return;
     }
 
     if (!is_wanted(res, answer)) {
         verdict->fault = AIS_FAULT_BODY;
-        ais_error_set(err, "the API answered with another %s than the one asked for",
+        ais_error_set(err, "the API returned another %s than the requested one",
                       res->kind == AIS_JOB ? "job" : "instance or namespace");
         return;
     }
@@ -175,7 +175,7 @@ static void judge_refusal(struct ais_verdict *verdict, int status, const struct 
     if (status >= 500) {
         verdict->fault = AIS_FAULT_SERVER;
         verdict->pass = true;
-        ais_error_set(err, "the API answered %d with error code %d", status, answer->errors[0].code);
+        ais_error_set(err, "the API returned %d with error code %d", status, answer->errors[0].code);
         return;
     }
 
@@ -184,9 +184,8 @@ static void judge_refusal(struct ais_verdict *verdict, int status, const struct 
     if (refusal == AIS_REFUSAL_CREDENTIAL) {
         verdict->fault = AIS_FAULT_CREDENTIAL;
         verdict->doubtful = status == 403 && answer->errors[0].code == 10000;
-        say_refused(err, status, &answer->errors[0], "refuses the credential",
-                    verdict->doubtful ? ", or it is not of this account id, or lacks the permission for AI Search"
-                                      : "");
+        say_refused(err, status, &answer->errors[0], "rejects the credential",
+                    verdict->doubtful ? "; it may belong to another account or lack the permission for AI Search" : "");
         return;
     }
 
@@ -201,9 +200,7 @@ static void judge_refusal(struct ais_verdict *verdict, int status, const struct 
 
     verdict->fault = AIS_FAULT_REFUSED;
     say_refused(err, status, &answer->errors[0], "refuses the lookup",
-                verdict->no_route
-                    ? ", as with a wrong account id, or at a URL that is not the API's (its own ends with /client/v4)"
-                    : "");
+                verdict->no_route ? "; check the account ID, and the URL of the API, which ends with /client/v4" : "");
 }
 
 /* Returns whether the status decides the verdict, whatever the body. */
@@ -211,7 +208,7 @@ static bool judge_status(struct ais_verdict *verdict, int status, struct ais_err
 {
     if (status == 401) {
         verdict->fault = AIS_FAULT_CREDENTIAL;
-        ais_error_set(err, "the API refuses the credential (401)");
+        ais_error_set(err, "the API rejects the credential (401)");
         return true;
     }
 
@@ -220,19 +217,19 @@ static bool judge_status(struct ais_verdict *verdict, int status, struct ais_err
 
     if (status == 429) {
         verdict->fault = AIS_FAULT_RATE_LIMITED;
-        ais_error_set(err, "the API's rate limit is reached (429)");
+        ais_error_set(err, "the rate limit of the API has been reached (429)");
         return true;
     }
 
     if (status == 421) {
         verdict->fault = AIS_FAULT_SERVER;
-        ais_error_set(err, "the API answered 421: it does not answer for this name on this connection");
+        ais_error_set(err, "the API returned 421: it does not serve this name on this connection");
         return true;
     }
 
     if (status != 200 && (status < 400 || status > 599)) {
         verdict->fault = AIS_FAULT_SERVER;
-        ais_error_set(err, "the API answered %d, which is no answer to a lookup", status);
+        ais_error_set(err, "the API returned %d, which is not a valid response to a lookup", status);
         return true;
     }
 
@@ -261,14 +258,14 @@ static struct ais_verdict judge(const struct ais_resource *res, int status, stru
     rc = ais_answer_parse(answer, res->kind, body, &why);
     if (rc != 0) {
         judge_unreadable(&verdict, status, rc == AIS_NO_MEMORY);
-        ais_error_set(err, "the API answered %d: %s", status, why.text);
+        ais_error_set(err, "the API returned %d: %s", status, why.text);
 
     } else if (status == 200) {
         judge_answer(&verdict, res, answer, now, err);
 
     } else if (answer->success) {
         verdict.fault = status >= 500 ? AIS_FAULT_SERVER : AIS_FAULT_BODY;
-        ais_error_set(err, "the API answered %d with \"success\":true", status);
+        ais_error_set(err, "the API returned %d with \"success\":true", status);
 
     } else {
         judge_refusal(&verdict, status, answer, err);
@@ -456,17 +453,17 @@ int ais_policy_client_status(enum ais_fault fault)
 const char *ais_policy_client_text(enum ais_fault fault)
 {
     static const char *const texts[AIS_FAULTS] = {
-        [AIS_FAULT_NONE] = "no answer",
+        [AIS_FAULT_NONE] = "no response",
         [AIS_FAULT_CONNECT] = "the API cannot be reached",
         [AIS_FAULT_TLS] = "the API cannot be reached securely",
-        [AIS_FAULT_TIMEOUT] = "the API did not answer in time",
-        [AIS_FAULT_CREDENTIAL] = "the API refuses the credential of this gateway",
-        [AIS_FAULT_RATE_LIMITED] = "the rate limit of the API is reached",
+        [AIS_FAULT_TIMEOUT] = "the API did not respond in time",
+        [AIS_FAULT_CREDENTIAL] = "the API rejects the credential of this gateway",
+        [AIS_FAULT_RATE_LIMITED] = "the rate limit of the API has been reached",
         [AIS_FAULT_SERVER] = "the API failed",
-        [AIS_FAULT_BODY] = "the API gave no valid answer",
+        [AIS_FAULT_BODY] = "the API returned an invalid response",
         [AIS_FAULT_REFUSED] = "the API refuses this lookup",
-        [AIS_FAULT_BUDGET] = "the budget for calls to the API is spent",
-        [AIS_FAULT_INTERNAL] = "this gateway cannot ask the API now",
+        [AIS_FAULT_BUDGET] = "the budget for calls to the API is used up",
+        [AIS_FAULT_INTERNAL] = "this gateway cannot call the API now",
     };
 
     return texts[fault];

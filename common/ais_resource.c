@@ -457,14 +457,15 @@ const char *ais_resource_error_text(enum ais_resource_error error)
     static const char *const texts[] = {
         [AIS_RESOURCE_OK] = "ok",
         [AIS_RESOURCE_BAD_PATH] =
-            ("the path is not that of a job, a list of jobs, logs, an instance, its stats, a list "
-             "of instances, or namespaces"),
+            ("the path must name a job, a list of jobs, logs, an instance, its stats, a list of instances, or "
+             "namespaces"),
         [AIS_RESOURCE_BAD_ACCOUNT] = "the account id must be 1 to 32 lowercase hex digits",
         [AIS_RESOURCE_BAD_NAMESPACE] =
-            "the namespace must be 1 to 28 of a-z, 0-9 and -, and begin and end with a letter or a digit",
+            "the namespace must be 1 to 28 characters of a-z, 0-9 and -, and begin and end with a letter or a digit",
         [AIS_RESOURCE_BAD_INSTANCE] =
-            "the instance id must be 1 to 64 (below rags/, 32) of a-z, 0-9 and _, in words separated by single hyphens",
-        [AIS_RESOURCE_BAD_JOB] = "the job id must be 1 to 64 of A-Z, a-z, 0-9, _ and -",
+            "the instance id must be 1 to 64 (below rags/, 32) characters of a-z, 0-9 and _, in words separated by "
+            "single hyphens",
+        [AIS_RESOURCE_BAD_JOB] = "the job id must be 1 to 64 characters of A-Z, a-z, 0-9, _ and -",
         [AIS_RESOURCE_BAD_PAGE] = "page must be given once, as a number from 1 to 999999999",
         [AIS_RESOURCE_BAD_PER_PAGE] =
             ("per_page must be given once, as a number: of jobs 0 to 50, of logs 0 to 500, of "

@@ -74,13 +74,13 @@ static enum ais_fault judge_code(struct ais_transfer *t, CURLcode code)
     switch (code) {
     case CURLE_OK:
         if (t->stage < AIS_STAGE_BODY)
-            return end(t, broken(t), "the connection was closed inside the header of the answer");
+            return end(t, broken(t), "the connection was closed within the header of the response");
         t->message[0] = '\0';
         return AIS_FAULT_NONE;
 
     case CURLE_COULDNT_CONNECT:
         if (t->stop == AIS_STOP_NO_SOCKET)
-            return end(t, AIS_FAULT_INTERNAL, "no socket: too many open files, or out of memory");
+            return end(t, AIS_FAULT_INTERNAL, "cannot create a socket: too many open files, or out of memory");
         return AIS_FAULT_CONNECT;
 
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -121,7 +121,7 @@ static enum ais_fault judge_code(struct ais_transfer *t, CURLcode code)
 
     case CURLE_OUT_OF_MEMORY: /* libcurl 7.88 also returns this if a header line exceeds its limit */
         if (t->stage == AIS_STAGE_HEADER)
-            return end(t, AIS_FAULT_SERVER, "the header of the answer is too large");
+            return end(t, AIS_FAULT_SERVER, "the header of the response is too large");
         return AIS_FAULT_INTERNAL;
 
     default: /* may be a code that is newer than the headers that this was built with */
@@ -148,14 +148,15 @@ static enum ais_fault judge(struct ais_transfer *t, CURLcode code)
         return end(t, AIS_FAULT_BUDGET, "%s", ais_policy_client_text(AIS_FAULT_BUDGET));
 
     case AIS_STOP_PROXY_ENDLESS:
-        return end(t, AIS_FAULT_CONNECT, "the proxy's answer to CONNECT is larger than %d bytes", AIS_PROXY_TURNS_MAX);
+        return end(t, AIS_FAULT_CONNECT, "the proxy's response to CONNECT is larger than %d bytes",
+                   AIS_PROXY_TURNS_MAX);
 
     case AIS_STOP_HEADER_TOO_LARGE:
-        return end(t, malformed(t), "the header of the answer, with its trailers, is larger than %zu bytes",
+        return end(t, malformed(t), "the header of the response, including trailers, is larger than %zu bytes",
                    AIS_HEADER_MAX);
 
     case AIS_STOP_BODY_TOO_LARGE:
-        return end(t, AIS_FAULT_BODY, "the answer is larger than %zu bytes", t->body_max);
+        return end(t, AIS_FAULT_BODY, "the response is larger than %zu bytes", t->body_max);
 
     default:
         break;
@@ -163,10 +164,11 @@ static enum ais_fault judge(struct ais_transfer *t, CURLcode code)
 
     if (flood > 0)
         return end(t, code == CURLE_SSL_CONNECT_ERROR ? AIS_FAULT_TLS : broken(t),
-                   "the connection was flooded: %llu bytes came that are no answer", (unsigned long long) flood);
+                   "the connection was flooded: %llu bytes were received that are not part of a response",
+                   (unsigned long long) flood);
 
     if (t->stop == AIS_STOP_REPEATED)
-        return end(t, AIS_FAULT_CONNECT, "the request was refused, or its connection lost, more than once");
+        return end(t, AIS_FAULT_CONNECT, "the request was refused, or its connection was lost, more than once");
 
     if (t->stop == AIS_STOP_NO_MEMORY)
         return end(t, AIS_FAULT_INTERNAL, "out of memory");

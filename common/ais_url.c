@@ -100,7 +100,7 @@ static int parse_authority(struct authority *a, const char *text, struct ais_err
     a->ipv6 = text[0] == '[';
 
     if (memchr(text, '@', a->whole.len) != NULL)
-        return wrong(err, "no user or password may stand in a URL; remove what is in front of the \"@\"");
+        return wrong(err, "the URL must not contain a user or a password; remove them and the \"@\"");
 
     end = a->ipv6 ? strcspn(text, "]") : strcspn(text, ":/");
     if (end > a->whole.len)
@@ -108,7 +108,7 @@ static int parse_authority(struct authority *a, const char *text, struct ais_err
 
     len = a->ipv6 ? end - 1 : end;
     if (len == 0 || len > HOST_MAX)
-        return wrong(err, "the URL has no host, or one of more than 255 bytes");
+        return wrong(err, "the URL has no host, or one longer than 255 bytes");
 
     memcpy(a->host, text + end - len, len);
     a->host[len] = '\0';
@@ -121,7 +121,7 @@ static int parse_authority(struct authority *a, const char *text, struct ais_err
         end++;
 
     } else if (!host_valid(a->host)) {
-        return wrong(err, "the host in the URL may only have letters, digits, \"-\", \"_\" and single \".\"");
+        return wrong(err, "the host in the URL must consist of letters, digits, \"-\", \"_\" and single \".\"");
     }
 
     if (!port_valid((struct ais_str){text + end, a->whole.len - end}))
@@ -170,20 +170,21 @@ static int check_path(const char *path, struct ais_error *err)
 
         if (c == '\0' || c == '/') {
             if (is_dot_segment((struct ais_str){path + segment, i - segment}))
-                return wrong(err, "the path of the URL may not have \".\" or \"..\" in it");
+                return wrong(err, "the path of the URL must not contain \".\" or \"..\"");
             if (c == '\0')
                 return 0;
             segment = i + 1;
 
         } else if (c == '?' || c == '#') {
-            return wrong(err, "the URL may not have a query or a fragment; remove it from the \"?\" or \"#\" on");
+            return wrong(err, "the URL must not have a query or a fragment; remove the \"?\" or \"#\" and "
+                              "everything after it");
 
         } else if (c == '%') {
             if (ais_hex_digit(path[i + 1]) < 0 || ais_hex_digit(path[i + 2]) < 0)
-                return wrong(err, "a \"%\" in the path of the URL must have two hex digits behind it");
+                return wrong(err, "a \"%\" in the path of the URL must be followed by two hex digits");
 
         } else if (!is_alnum(c) && strchr("-._~!$&'()*+,;=:@", c) == NULL) {
-            return wrong(err, "the path of the URL has a character in it that must be percent-encoded");
+            return wrong(err, "the path of the URL contains a character that must be percent-encoded");
         }
     }
 }
@@ -203,7 +204,7 @@ static int set_base(struct ais_url *url, const char *scheme, struct ais_str auth
         path_len--;
 
     if (scheme_len + authority.len + path_len >= sizeof(url->base))
-        return wrong(err, "the URL is too long; at most 1023 bytes can be used");
+        return wrong(err, "the URL is too long; the maximum is 1023 bytes");
 
     memcpy(p, scheme, scheme_len);
     memcpy(p + scheme_len, authority.data, authority.len);
@@ -222,10 +223,10 @@ static int parse_unix(struct ais_url *url, const char *text, struct ais_error *e
         return wrong(err, "the socket must be an absolute path, as in http://unix:/run/api.sock:/client/v4");
 
     if (len >= sizeof(url->unix_socket))
-        return wrong(err, "the path of the Unix socket is too long; the system takes at most 107 bytes");
+        return wrong(err, "the path of the Unix socket is too long; the maximum is 107 bytes");
 
     if (path[0] != '\0' && path[0] != '/')
-        return wrong(err, "the path behind the Unix socket must begin with a slash, as in "
+        return wrong(err, "the path after the Unix socket must begin with a slash, as in "
                           "http://unix:/run/api.sock:/client/v4");
 
     memcpy(url->unix_socket, text, len);
@@ -252,13 +253,13 @@ static int check_api(struct ais_url *url, const struct authority *a, struct ais_
     if (!url->tls && has_port(a, ":443"))
         return wrong(err, "port 443 is for https; begin the URL with https://");
     if (url->tls && has_port(a, ":80"))
-        return wrong(err, "port 80 is for plain http; leave it out, or begin the URL with http://");
+        return wrong(err, "port 80 is for plain http; omit it, or begin the URL with http://");
 
     url->api = strcasecmp(a->host, API_HOST) == 0;
     if (url->api && !url->tls)
-        return wrong(err, "the API takes no plain http; write " API_URL);
+        return wrong(err, "the API does not support plain http; use " API_URL);
     if (url->api && strcmp(path, API_PATH) != 0)
-        return wrong(err, "the URL of the API must end in \"" API_PATH "\"; write " API_URL);
+        return wrong(err, "the URL of the API must end with \"" API_PATH "\"; use " API_URL);
     return 0;
 }
 
@@ -267,7 +268,8 @@ static int parse_host(struct ais_url *url, const char *text, struct ais_error *e
     struct authority a;
 
     if (strpbrk(text, "?#") != NULL)
-        return wrong(err, "the URL may not have a query or a fragment; remove it from the \"?\" or \"#\" on");
+        return wrong(err, "the URL must not have a query or a fragment; remove the \"?\" or \"#\" and everything "
+                          "after it");
 
     if (parse_authority(&a, text, err) != 0)
         return -1;
@@ -290,7 +292,7 @@ int ais_url_parse(struct ais_url *url, const char *text, struct ais_error *err)
         return parse_host(url, text, err);
 
     if (url->tls)
-        return wrong(err, "a Unix socket is spoken to without TLS; write http://unix:...");
+        return wrong(err, "a Unix socket is used without TLS; begin the URL with http://unix:");
 
     return parse_unix(url, text, err);
 }
@@ -311,13 +313,13 @@ int ais_url_check_proxy(const char *text, struct ais_error *err)
     struct authority a;
 
     if (!take_prefix(&text, "http://"))
-        return wrong(err, "the proxy must be given as http://HOST:PORT");
+        return wrong(err, "the proxy must be specified as http://HOST:PORT");
 
     if (parse_authority(&a, text, err) != 0)
         return -1;
 
     if (text[a.whole.len] != '\0')
-        return wrong(err, "nothing may follow the proxy's host and port; write http://HOST:PORT");
+        return wrong(err, "nothing may follow the host and port of the proxy; use http://HOST:PORT");
 
     return 0;
 }

@@ -75,7 +75,7 @@ bool ais_witness_is_good(const struct ais_response *response)
     return response->fault == AIS_FAULT_NONE && (response->status == 200 || response->status == 404);
 }
 
-void ais_witness_told(struct ais_witness *w, bool good, int64_t now)
+void ais_witness_settle(struct ais_witness *w, bool good, int64_t now)
 {
     w->asking_until = 0;
     w->confirmed = good ? now + AIS_WITNESS_PAUSE : 0;

@@ -50,7 +50,7 @@ void ais_witness_note(struct ais_witness *w, uint64_t version, const char *path,
  * Decides about a doubtful refusal of path, requested at asked with *choice. others_too says that the other credential,
  * if there is one, was refused before in the same way. For AIS_DOUBT_OTHER and AIS_DOUBT_ASK, *choice is set to the
  * credential to use next. A request for the witness takes at most timeout ms, and its result is passed to
- * ais_witness_told().
+ * ais_witness_settle().
  */
 enum ais_doubt ais_witness_doubt(struct ais_witness *w, const struct ais_rotation *r, struct ais_choice *choice,
                                  bool others_too, const char *path, int64_t asked, int64_t timeout, int64_t now);
@@ -59,7 +59,7 @@ enum ais_doubt ais_witness_doubt(struct ais_witness *w, const struct ais_rotatio
 bool ais_witness_is_good(const struct ais_response *response);
 
 /* Records the result of requesting the witness. good is false also if it could not be requested. */
-void ais_witness_told(struct ais_witness *w, bool good, int64_t now);
+void ais_witness_settle(struct ais_witness *w, bool good, int64_t now);
 
 #pragma GCC visibility pop
 
