@@ -91,9 +91,9 @@ ngx_http_aisearch_account_init(ngx_conf_t *cf,
         && account->connect_timeout > account->timeout)
     {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "aisearch_account \"%V\": \"connect_timeout\" is "
-                           "longer than \"timeout\", which ends a whole "
-                           "lookup, and so has no effect; make it shorter",
+                           "aisearch_account \"%V\": \"connect_timeout\" "
+                           "has no effect because it is longer than "
+                           "\"timeout\"; use a shorter one",
                            &account->name);
     }
 
@@ -104,8 +104,8 @@ ngx_http_aisearch_account_init(ngx_conf_t *cf,
 
     text = account->account_id.data
            ? ngx_http_aisearch_credential_missing(account)
-           : "no \"account_id\", set it to the account's id, "
-             "32 hexadecimal digits";
+           : "no \"account_id\" is set; use the ID of the account, 32 "
+             "hexadecimal digits";
 
     if (text) {
         (void) ngx_http_aisearch_conf_error(cf, account, text);
@@ -132,16 +132,18 @@ ngx_http_aisearch_account_warn(ngx_conf_t *cf,
 
     if (account->target.url.tls && !account->verify) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "aisearch_account \"%V\": with \"verify off\" "
-                           "whoever answers gets the credential; remove it, "
-                           "and name a private CA by \"trusted_certificate\"",
+                           "aisearch_account \"%V\": with \"verify off\", "
+                           "anyone who can intercept the connection can "
+                           "obtain the credential; remove it, and specify a "
+                           "private CA with \"trusted_certificate\"",
                            &account->name);
     }
 
     if (account->proxy.data && account->target.url.unix_socket[0]) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "aisearch_account \"%V\": \"proxy\" has no effect, "
-                           "since \"api_url\" is a Unix socket; remove it",
+                           "aisearch_account \"%V\": \"proxy\" has no "
+                           "effect because \"api_url\" is a Unix socket; "
+                           "remove it",
                            &account->name);
     }
 
@@ -175,12 +177,12 @@ ngx_http_aisearch_account_target(ngx_conf_t *cf,
     if (secrecy != AIS_URL_SECRET && !account->allow_plain_http) {
         (void) ngx_http_aisearch_conf_error(cf, account,
                          secrecy == AIS_URL_OPEN
-                         ? "\"api_url\" would send the credential over plain "
-                           "http to another host; use https, or set "
+                         ? "\"api_url\" would send the credential to "
+                           "another host over plain http; use https, or set "
                            "\"allow_plain_http on\""
-                         : "the proxy would see the credential, since "
-                           "\"api_url\" is plain http; remove \"proxy\", use "
-                           "https, or set \"allow_plain_http on\"");
+                         : "the proxy would see the credential because "
+                           "\"api_url\" is plain http; remove \"proxy\", "
+                           "use https, or set \"allow_plain_http on\"");
         return NGX_ERROR;
     }
 

@@ -156,16 +156,17 @@ ngx_http_aisearch_account_conf_block(ngx_conf_t *cf, ngx_command_t *cmd,
 
     if (!ngx_http_aisearch_conf_name_valid(&value[1])) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid aisearch_account \"%V\", a name is of "
-                           "letters, digits, \"_\", \"-\" and \".\"",
+                           "invalid aisearch_account \"%V\", a name "
+                           "consists of letters, digits, \"_\", \"-\" and "
+                           "\".\"",
                            &value[1]);
         return NGX_CONF_ERROR;
     }
 
     if (value[1].len > NGX_HTTP_AISEARCH_NAME_MAX) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "too long aisearch_account \"%V\", a name has up "
-                           "to %d characters", &value[1],
+                           "too long aisearch_account \"%V\", a name has at "
+                           "most %d characters", &value[1],
                            NGX_HTTP_AISEARCH_NAME_MAX);
         return NGX_CONF_ERROR;
     }
@@ -173,8 +174,8 @@ ngx_http_aisearch_account_conf_block(ngx_conf_t *cf, ngx_command_t *cmd,
     other = ngx_http_aisearch_account_find(amcf, &value[1]);
     if (other) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "duplicate aisearch_account \"%V\", "
-                           "the first is in %s:%ui; give one another name",
+                           "duplicate aisearch_account \"%V\", the first "
+                           "one is in %s:%ui; rename one of them",
                            &value[1], other->file, other->line);
         return NGX_CONF_ERROR;
     }
@@ -280,8 +281,8 @@ ngx_http_aisearch_account_conf_directive(ngx_conf_t *cf, ngx_command_t *dummy,
 
     if (!valid) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid number of arguments in \"%V\" directive, "
-                           "it takes %s, and a \";\" ends it",
+                           "invalid number of arguments in \"%V\" "
+                           "directive, it takes %s and ends with \";\"",
                            &value[0], number);
         return NGX_CONF_ERROR;
     }
@@ -309,8 +310,8 @@ ngx_http_aisearch_account_conf_unknown(ngx_conf_t *cf,
     if (ngx_strncmp(name->data, "aisearch_", 9) == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"%V\" directive is not allowed inside "
-                           "aisearch_account \"%V\", put it behind the \"}\" "
-                           "of the block", name, &account->name);
+                           "aisearch_account \"%V\", move it after the "
+                           "\"}\" of the block", name, &account->name);
         return;
     }
 
@@ -350,16 +351,16 @@ ngx_http_aisearch_account_conf_set_id(ngx_conf_t *cf, ngx_command_t *cmd,
 
     if (!ais_account_id_valid(ngx_http_aisearch_str(&account->account_id))) {
         return ngx_http_aisearch_conf_error(cf, account,
-                         "invalid \"account_id\", it must be 32 digits of 0-9 "
-                         "and a-f in lower case, as the dashboard shows it, "
-                         "and not the account's name");
+                         "invalid \"account_id\", it must be the 32 digits "
+                         "of 0-9 and a-f in lower case that the dashboard "
+                         "shows, not the name of the account");
     }
 
     if (account->account_id.len != AIS_ACCOUNT_ID_LEN) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
                            "\"account_id\" has %uz digits instead of %d, so "
-                           "the API will refuse it; copy it again from the "
-                           "dashboard",
+                           "the API will reject it; copy it from the "
+                           "dashboard again",
                            account->account_id.len, AIS_ACCOUNT_ID_LEN);
     }
 
@@ -481,16 +482,16 @@ ngx_http_aisearch_account_conf_set_time(ngx_conf_t *cf, ngx_command_t *cmd,
 
     if (ms == NGX_ERROR || ms == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid time \"%V\" in \"%V\" directive, it must "
-                           "be one greater than 0, such as \"5s\"",
+                           "invalid time \"%V\" in \"%V\" directive, it "
+                           "must be greater than 0, such as \"5s\"",
                            &value[1], &value[0]);
         return NGX_CONF_ERROR;
     }
 
     if (ms > 60 * 60 * 1000) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "\"%V %V\" is more than an hour, since a number "
-                           "without a unit is in seconds; write \"ms\" for "
+                           "\"%V %V\" is more than an hour because a number "
+                           "without a unit is in seconds; use \"ms\" for "
                            "milliseconds, such as \"%V 5000ms\"",
                            &value[0], &value[1], &value[0]);
     }

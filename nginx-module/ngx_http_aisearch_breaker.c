@@ -78,18 +78,18 @@ ngx_http_aisearch_breaker_settle(ngx_http_aisearch_account_t *account,
 
     case AIS_BREAKER_OPENED:
         ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                      "aisearch account \"%V\": %d faults in a row, the last "
-                      "one: %s fault: %s; until it answers again the API is "
-                      "asked by one call a second at most, and lookups get "
-                      "stale answers, or 502 or 504",
+                      "aisearch account \"%V\": %d faults in a row, the "
+                      "last one: %s fault: %s; until the API responds "
+                      "again, it gets at most one call per second, and "
+                      "lookups get stale responses, 502 or 504",
                       &account->name, AIS_BREAKER_FAULTS,
                       ais_fault_name(fault), reason);
         break;
 
     case AIS_BREAKER_RECOVERED:
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                      "aisearch account \"%V\": the API answers again, after "
-                      "%Lms", &account->name, now - since);
+                      "aisearch account \"%V\": the API responds again "
+                      "after %Lms", &account->name, now - since);
         break;
 
     default:

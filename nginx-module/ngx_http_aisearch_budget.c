@@ -106,8 +106,8 @@ ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
         if (reserve == NGX_ERROR || reserve > 99) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid \"%V\" in \"budget\" directive, the "
-                               "reserve must be a number of percent between "
-                               "0 and 99", &value[3]);
+                               "reserve must be a percentage between 0 and "
+                               "99", &value[3]);
             return NGX_CONF_ERROR;
         }
     }
@@ -123,8 +123,8 @@ ngx_http_aisearch_budget_directive(ngx_conf_t *cf, ngx_command_t *cmd,
 
     if (account->nlimits == AIS_BUDGET_LIMITS) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "too many \"budget\" directives, "
-                           "an account takes up to %d", AIS_BUDGET_LIMITS);
+                           "too many \"budget\" directives, an account can "
+                           "have at most %d", AIS_BUDGET_LIMITS);
         return NGX_CONF_ERROR;
     }
 
@@ -238,9 +238,10 @@ ngx_http_aisearch_budget_limits(ngx_conf_t *cf,
             != NGX_OK)
         {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "aisearch_account \"%V\" shares its credential with "
-                          "others, together they have more than %d \"budget\" "
-                          "directives of different times in %s:%ui",
+                          "aisearch_account \"%V\" shares its credential "
+                          "with others, and together they have \"budget\" "
+                          "directives for more than %d different times in "
+                          "%s:%ui",
                           &account->name, AIS_BUDGET_LIMITS, account->file,
                           account->line);
             return NGX_ERROR;
@@ -468,11 +469,11 @@ ngx_http_aisearch_budget_check(ngx_http_aisearch_account_t *account,
 
     if (wait && ngx_http_aisearch_may_warn(&budget->warned[newcomer])) {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                      "aisearch account \"%V\": no call to the API for the "
-                      "next %Mms%s: its budget is spent, or the API asked for "
-                      "a pause; lookups get stale answers, or 503",
+                      "aisearch account \"%V\": no calls to the API for the "
+                      "next %Mms%s: the budget is used up, or the API "
+                      "requested a pause; lookups get stale responses or 503",
                       &account->name, wait,
-                      newcomer ? ", but for what it has answered before" : "");
+                      newcomer ? " except for known resources" : "");
     }
 
     return wait;

@@ -503,6 +503,6 @@ ngx_http_aisearch_cache_warn(ngx_http_aisearch_cache_t *c, const char *what)
     }
 
     ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                  "could not allocate an %s%s, it is answered without being "
-                  "cached; make the zone larger", what, c->shpool->log_ctx);
+                  "could not allocate an %s%s, so a response is not cached; "
+                  "use a larger zone", what, c->shpool->log_ctx);
 }

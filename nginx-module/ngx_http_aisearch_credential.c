@@ -20,7 +20,8 @@ static ngx_int_t ngx_http_aisearch_credential_read(ngx_conf_t *cf,
 
 
 static const char  ngx_http_aisearch_two_credentials[] =
-    "two credentials, set either \"token_file\", or \"email\" and \"key_file\"";
+    "two kinds of credentials are set; use either \"token_file\", or "
+    "\"email\" and \"key_file\"";
 
 
 /*
@@ -48,8 +49,8 @@ ngx_http_aisearch_credential_file(ngx_conf_t *cf, ngx_command_t *cmd,
 
     if (account->nfiles == AIS_SLOTS) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "more than two \"%V\" directives, one is for the "
-                           "current credential, the other for the next",
+                           "too many \"%V\" directives, use one for the "
+                           "current credential and one for the next",
                            &value[0]);
         return NGX_CONF_ERROR;
     }
@@ -63,7 +64,7 @@ ngx_http_aisearch_credential_file(ngx_conf_t *cf, ngx_command_t *cmd,
 
     for (i = 0; i < account->nfiles; i++) {
         if (ngx_http_aisearch_equal(&account->files[i], file)) {
-            return "is duplicate, the next credential needs a file of its own";
+            return "is duplicate, the next credential needs its own file";
         }
     }
 
@@ -199,9 +200,9 @@ ngx_http_aisearch_credential_load(ngx_conf_t *cf,
             && ngx_errno == NGX_ENOENT)
         {
             ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                               "aisearch_account \"%V\": the file of the next "
-                               "credential, \"%s\", does not exist, and is "
-                               "ignored; reload nginx when it does",
+                               "aisearch_account \"%V\": the file of the "
+                               "next credential, \"%s\", does not exist and "
+                               "is ignored; reload nginx after creating it",
                                &account->name, file);
             account->nfiles = i;
             break;
@@ -244,7 +245,7 @@ ngx_http_aisearch_credential_read(ngx_conf_t *cf,
     if (cure) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
                            "aisearch_account \"%V\": any user of this host "
-                           "can read or write \"%s\", %s",
+                           "can read or write \"%s\"; %s",
                            &account->name, file, cure);
     }
 
@@ -264,16 +265,18 @@ const char *
 ngx_http_aisearch_credential_missing(ngx_http_aisearch_account_t *account)
 {
     if (account->email.data && account->nfiles == 0) {
-        return "half a credential, \"email\" needs a \"key_file\"";
+        return "\"email\" is set without \"key_file\"; a credential needs "
+               "both";
     }
 
     if (account->keys && account->email.data == NULL) {
-        return "half a credential, \"key_file\" needs an \"email\"";
+        return "\"key_file\" is set without \"email\"; a credential needs "
+               "both";
     }
 
     if (account->nfiles == 0) {
-        return "no credential, set \"token_file\", "
-               "or \"email\" and \"key_file\"";
+        return "no credential is set; use \"token_file\", or \"email\" and "
+               "\"key_file\"";
     }
 
     return NULL;

@@ -106,7 +106,7 @@ ngx_int_t ngx_http_aisearch_scrape_text(ngx_http_aisearch_ctx_t *ctx,
 ngx_int_t ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx);
 
 /* sends new events, and closes the stream if it ends */
-void ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx);
+void ngx_http_aisearch_stream_notify(ngx_http_aisearch_ctx_t *ctx);
 
 /* variables */
 

@@ -109,8 +109,8 @@ ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         || ngx_strncmp(value[1].data, "zone=", 5) == 0)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "no key in \"aisearch_limit_fetches\" before \"%V\", "
-                           "write \"aisearch_limit_fetches "
+                           "no key in \"aisearch_limit_fetches\" before "
+                           "\"%V\", use \"aisearch_limit_fetches "
                            "$binary_remote_addr rate=30r/m\"", &value[1]);
         return NGX_CONF_ERROR;
     }
@@ -136,8 +136,8 @@ ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         if (i == 3 && value[2].data[0] == value[3].data[0]) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "duplicate parameter \"%V\", keep one of the "
-                               "two", &value[3]);
+                               "duplicate parameter \"%V\", remove one of "
+                               "the two", &value[3]);
             return NGX_CONF_ERROR;
         }
 
@@ -148,9 +148,9 @@ ngx_http_aisearch_limit_fetches(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (limit->rate == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "no rate in \"aisearch_limit_fetches\", write "
+                           "no rate in \"aisearch_limit_fetches\", use "
                            "\"aisearch_limit_fetches %V rate=30r/m\", or "
-                           "\"off\" alone", &value[1]);
+                           "only \"off\"", &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -175,8 +175,9 @@ ngx_http_aisearch_limit_parameter(ngx_conf_t *cf,
 
         if (limit->rate == NGX_ERROR) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid rate \"%V\", write one such as "
-                               "\"rate=30r/m\" or \"rate=1r/s\", of up to %d",
+                               "invalid rate \"%V\", use one such as "
+                               "\"rate=30r/m\" or \"rate=1r/s\", with a "
+                               "number of at most %d",
                                value, NGX_HTTP_AISEARCH_LIMIT_MAX);
             return NGX_ERROR;
         }
@@ -496,7 +497,8 @@ ngx_http_aisearch_limit_over(ngx_http_aisearch_ctx_t *ctx,
     ctx->answer.retry_after = (ngx_msec_t) wait;
 
     return ngx_http_aisearch_refuse(ctx, ctx->conf->limit_status,
-                        "too many lookups of what is not in the cache");
+                        "too many lookups of resources that are not in the "
+                        "cache");
 }
 
 
@@ -511,7 +513,7 @@ ngx_http_aisearch_limit_warn(ngx_http_aisearch_ctx_t *ctx, int64_t excess)
 
     ngx_log_error(NGX_LOG_WARN, ctx->request->connection->log, 0,
                   "limiting fetches, excess: %L.%03L by "
-                  "aisearch_limit_fetches \"%V\", more of these are not "
+                  "aisearch_limit_fetches \"%V\", further ones are not "
                   "logged for a minute", excess / 1000, excess % 1000,
                   &ctx->conf->limit->text);
 }

@@ -38,9 +38,10 @@ ngx_http_aisearch_loaded(ngx_log_t *log)
         && ngx_http_aisearch_loaded_replaced(dl.dli_fname))
     {
         ngx_log_error(NGX_LOG_WARN, log, 0,
-                      "the aisearch module in \"%s\" was replaced, and nginx "
-                      "goes on with the one before; a restart or an upgrade "
-                      "of nginx on the fly loads it, a reload does not",
+                      "the aisearch module in \"%s\" was replaced, but "
+                      "nginx still uses the previous one; restart nginx or "
+                      "upgrade it on the fly to load the new one, a reload "
+                      "is not sufficient",
                       dl.dli_fname);
     }
 }

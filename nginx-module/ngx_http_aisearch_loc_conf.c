@@ -155,7 +155,7 @@ ngx_http_aisearch_loc_conf_check(ngx_conf_t *cf, ngx_http_core_loc_conf_t *clcf,
             ngx_log_error(NGX_LOG_WARN, cf->log, 0,
                           "the \"aisearch_...\" directives in location "
                           "\"%V\" have no effect without \"aisearch_pass\", "
-                          "add it there, or remove them", &clcf->name);
+                          "add it there or remove them", &clcf->name);
         }
 
         return;
@@ -163,8 +163,8 @@ ngx_http_aisearch_loc_conf_check(ngx_conf_t *cf, ngx_http_core_loc_conf_t *clcf,
 
     text = clcf->handler == ngx_http_aisearch_handler
            ? ngx_http_aisearch_loc_conf_idle(own, conf)
-           : "\"aisearch_pass\" has no effect, since another directive "
-             "answers in the same location; remove one of them";
+           : "\"aisearch_pass\" has no effect because another directive "
+             "handles requests in the same location; remove one of them";
 
     if (text) {
         ngx_log_error(NGX_LOG_WARN, cf->log, 0, "%s in %s:%ui", text,
@@ -199,18 +199,19 @@ ngx_http_aisearch_loc_conf_idle(ngx_http_aisearch_loc_conf_t *own,
     ngx_http_complex_value_t  *resource;
 
     if (own->metrics == 1 && (own->wait > 0 || own->events == 1)) {
-        return "\"aisearch_wait\" and \"aisearch_events\" have no effect with "
-               "\"aisearch_metrics on\"; put them into a location of their own";
+        return "\"aisearch_wait\" and \"aisearch_events\" have no effect "
+               "with \"aisearch_metrics on\"; move them to another location";
     }
 
     if (own->heartbeat != NGX_CONF_UNSET_MSEC && !conf->events) {
         return "\"aisearch_heartbeat\" has no effect without "
-               "\"aisearch_events on\"; add it, or remove the former";
+               "\"aisearch_events on\"; add the latter or remove the former";
     }
 
     if (own->limit_status != NGX_CONF_UNSET_UINT && conf->limit == NULL) {
         return "\"aisearch_limit_fetches_status\" has no effect without "
-               "\"aisearch_limit_fetches\"; add it, or remove the former";
+               "\"aisearch_limit_fetches\"; add the latter or remove the "
+               "former";
     }
 
     resource = conf->pass->resource;
@@ -221,7 +222,7 @@ ngx_http_aisearch_loc_conf_idle(ngx_http_aisearch_loc_conf_t *own,
            == AIS_RESOURCE_OK
         && !ais_exposition_possible(res.kind))
     {
-        return "\"aisearch_metrics\" has no metrics of this resource; write "
+        return "\"aisearch_metrics\" does not support this resource; use "
                "\"instances/NAME/jobs\", \"instances/NAME\" or "
                "\"instances/NAME/stats\"";
     }
@@ -242,8 +243,9 @@ ngx_http_aisearch_loc_conf_set_handler(ngx_conf_t *cf, ngx_str_t *directive,
 
     if (clcf->handler && clcf->handler != ngx_http_aisearch_handler) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "\"%V\" replaces another directive that answers in "
-                           "the same location, remove one of them", directive);
+                           "\"%V\" replaces another directive that handles "
+                           "requests in the same location, remove one of "
+                           "them", directive);
     }
 
     clcf->handler = handler;
@@ -284,7 +286,8 @@ ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (alcf->valid_set & ((ngx_uint_t) 1 << i)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"aisearch_valid %V\" is duplicate", &value[1]);
+                           "duplicate \"aisearch_valid %V\", remove one of "
+                           "the two", &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -294,7 +297,7 @@ ngx_http_aisearch_valid(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (time == NGX_ERROR) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid time value \"%V\", write one such as "
+                           "invalid time value \"%V\", use one such as "
                            "\"30s\"", &value[2]);
         return NGX_CONF_ERROR;
     }
@@ -374,8 +377,8 @@ ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         } else {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid parameter \"%V\", it must be "
-                               "\"updating=TIME\", \"error=TIME\" or, "
-                               "alone, \"off\"", &value[i]);
+                               "\"updating=TIME\", \"error=TIME\" or only "
+                               "\"off\"", &value[i]);
             return NGX_CONF_ERROR;
         }
 
@@ -383,8 +386,8 @@ ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         if (*slot) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "duplicate parameter \"%V\", keep one of the "
-                               "two", &value[i]);
+                               "duplicate parameter \"%V\", remove one of "
+                               "the two", &value[i]);
             return NGX_CONF_ERROR;
         }
 
@@ -392,8 +395,8 @@ ngx_http_aisearch_use_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         if (time == NGX_ERROR) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid time value \"%V\", write one such "
-                               "as \"30s\"", &s);
+                               "invalid time value \"%V\", use one such as "
+                               "\"30s\"", &s);
             return NGX_CONF_ERROR;
         }
 
@@ -421,10 +424,10 @@ ngx_http_aisearch_cache_bypass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             && ngx_strchr(value[i].data, '$') == NULL)
         {
             ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                               "\"aisearch_cache_bypass %V\" bypasses the cache "
-                               "always, write a variable that is empty or "
-                               "\"0\" where the cache is to be used, such as "
-                               "\"$http_pragma\"", &value[i]);
+                               "\"aisearch_cache_bypass %V\" always "
+                               "bypasses the cache, use a variable that is "
+                               "empty or \"0\" when the cache is to be "
+                               "used, such as \"$http_pragma\"", &value[i]);
         }
     }
 

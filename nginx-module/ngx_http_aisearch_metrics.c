@@ -444,7 +444,7 @@ ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[] = {
 
     ngx_http_aisearch_metric("budget", "newcomers", budget.newcomers, calls,
         "aisearch_budget_newcomers", "gauge",
-        "Part of them that lookups of new resources can use."),
+        "Calls that lookups of new resources can send now."),
 
     ngx_http_aisearch_json_only("budget", "share", budget.share, share),
 
@@ -480,7 +480,7 @@ ngx_http_aisearch_metric_t  ngx_http_aisearch_account_metrics[] = {
 
     ngx_http_aisearch_metric("credential", "since", rotation.since, date,
         "aisearch_credential_since_timestamp_seconds", "gauge",
-        "Time since when this slot has been in use."),
+        "Time when this slot came into use."),
 
     ngx_http_aisearch_metric("credential", "refused", rotation, exhausted,
         "aisearch_credential_refused", "gauge",

@@ -149,7 +149,7 @@ ngx_http_aisearch_net_init(ngx_cycle_t *cycle,
         if (nets[i]->client == NULL) {
             /* the rest of the server must keep working */
             ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                          "aisearch: could not open a client: %s", err.text);
+                          "aisearch: could not create a client: %s", err.text);
             continue;
         }
 

@@ -54,9 +54,10 @@ ngx_http_aisearch_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (!ngx_http_aisearch_conf_name_valid(&value[1])) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid aisearch_account \"%V\" in "
-                           "\"aisearch_pass\", write the name of an "
-                           "\"aisearch_account\" block, without variables, and "
-                           "the resource behind a space", &value[1]);
+                           "\"aisearch_pass\", use the name of an "
+                           "\"aisearch_account\" block, without variables, "
+                           "and separate the resource from it by a space",
+                           &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -118,10 +119,11 @@ ngx_http_aisearch_pass_resource(ngx_conf_t *cf, ngx_http_aisearch_pass_t *pass,
 
     if (ngx_http_aisearch_pass_is_absolute(value)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid resource \"%V\" in \"aisearch_pass\": it "
-                           "must not begin with a slash; write it as "
-                           "\"instances/NAME/jobs/ID\", or leave it out, then "
-                           "it is what follows the location's name", value);
+                           "invalid resource \"%V\" in \"aisearch_pass\": "
+                           "it must not begin with a slash; write it as "
+                           "\"instances/NAME/jobs/ID\", or omit it to use "
+                           "the part of the URI that follows the location "
+                           "prefix", value);
         return NGX_CONF_ERROR;
     }
 
@@ -246,10 +248,10 @@ ngx_http_aisearch_pass_check_variables(ngx_conf_t *cf, ngx_str_t *account,
             && ngx_http_aisearch_pass_may_be_many(cf, &variable))
         {
             ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                               "\"%V\" in \"aisearch_pass\" is one %s, since a "
-                               "variable stands for one part of a resource; "
-                               "if \"%V\" is more than that, such as "
-                               "\"NAME/jobs/ID\", write \"set $resource %V; "
+                               "\"%V\" in \"aisearch_pass\" is one %s, "
+                               "since a variable stands for one part of a "
+                               "resource; if \"%V\" contains more, such as "
+                               "\"NAME/jobs/ID\", use \"set $resource %V; "
                                "aisearch_pass %V $resource;\"",
                                resource,
                                res.kind == AIS_INSTANCE ? "instance"
@@ -262,9 +264,9 @@ ngx_http_aisearch_pass_check_variables(ngx_conf_t *cf, ngx_str_t *account,
 
     if (ngx_http_aisearch_pass_is_wrong(resource)) {
         ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                           "invalid resource \"%V\" in \"aisearch_pass\", "
-                           "whatever its variables are: %s; write it as "
-                           "\"instances/NAME/jobs/ID\"",
+                           "invalid resource \"%V\" in \"aisearch_pass\" "
+                           "for any values of its variables: %s; write it "
+                           "as \"instances/NAME/jobs/ID\"",
                            resource, ais_resource_error_text(err));
     }
 }
@@ -476,8 +478,8 @@ ngx_http_aisearch_pass_unknown(ngx_conf_t *cf,
     }
 
     ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                  "unknown aisearch_account \"%V\", define it by an "
-                  "\"aisearch_account %V { ... }\" block at http level "
+                  "unknown aisearch_account \"%V\", define it with an "
+                  "\"aisearch_account %V { ... }\" block at the http level "
                   "in %s:%ui",
                   &pass->name, &pass->name, pass->file, pass->line);
 }
@@ -540,16 +542,18 @@ ngx_http_aisearch_pass_check_account(ngx_conf_t *cf,
     }
 
     if (res.account.len && !ais_str_eq(res.account, id)) {
-        text = "is of another \"account_id\"";
+        text = "belongs to another \"account_id\"";
 
     } else if (ngx_http_aisearch_account_allows(pass->account, &res)) {
         return NGX_OK;
 
     } else if (res.instance.len == 0) {
-        text = "tells of instances that its \"instance\" does not allow";
+        text = "lists instances that its \"instance\" directives do not "
+               "allow";
 
     } else {
-        text = "is of none of the instances that its \"instance\" allows";
+        text = "belongs to an instance that its \"instance\" directives do "
+               "not allow";
     }
 
     ngx_log_error(NGX_LOG_EMERG, cf->log, 0,

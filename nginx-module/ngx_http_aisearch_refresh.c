@@ -99,7 +99,7 @@ ngx_http_aisearch_refresh_join(ngx_http_aisearch_watcher_t *watcher)
     }
 
     if (w->answer && !ngx_http_aisearch_watch_knows(w, answer)) {
-        ngx_http_aisearch_watch_tell_again(watcher);
+        ngx_http_aisearch_watch_notify_again(watcher);
     }
 
     return NGX_OK;

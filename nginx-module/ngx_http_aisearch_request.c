@@ -51,7 +51,7 @@ ngx_http_aisearch_handler(ngx_http_request_t *r)
         && !ngx_http_aisearch_unattended(r))
     {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_NOT_ALLOWED,
-                                  "only GET and HEAD are possible here");
+                                  "only GET and HEAD are allowed");
     }
 
     if (ctx->conf->watched && ngx_http_aisearch_watcher_create(ctx) != NGX_OK) {
@@ -138,7 +138,7 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
 
     case NGX_DECLINED:
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_BAD_REQUEST,
-                                  "a part of the resource has a slash in it");
+                                  "a part of the resource contains a slash");
 
     default:
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -172,15 +172,16 @@ ngx_http_aisearch_query(ngx_http_aisearch_ctx_t *ctx,
 
     if (res->account.len) {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_FORBIDDEN,
-                                        "this account is not served here");
+                                        "this account is not available here");
     }
 
     if (!ngx_http_aisearch_account_allows(acc, res)) {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_FORBIDDEN,
                                         res->instance.len
-                                        ? "this instance is not served here"
-                                        : "instances and namespaces are not "
-                                          "listed here");
+                                        ? "this instance is not available "
+                                          "here"
+                                        : "lists of instances and "
+                                          "namespaces are not available here");
     }
 
     key = ais_resource_key(res, buf);
@@ -389,7 +390,7 @@ ngx_http_aisearch_read_handler(ngx_http_request_t *r)
 
     default:
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client closed connection while it waited");
+                      "client closed connection while waiting");
     }
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_aisearch_module);

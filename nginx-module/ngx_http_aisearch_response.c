@@ -96,7 +96,7 @@ ngx_http_aisearch_refuse(ngx_http_aisearch_ctx_t *ctx, ngx_uint_t status,
     r = ctx->request;
 
     ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                  "aisearch account \"%V\": refused with %ui: %s",
+                  "aisearch account \"%V\": request rejected with %ui: %s",
                   &ctx->account->name, status, text);
 
     ctx->refused = 1;

@@ -114,8 +114,8 @@ ngx_http_aisearch_rotation_refused(ngx_http_aisearch_account_t *account,
 
     case AIS_ROTATION_REFUSED:
         ngx_log_error(NGX_LOG_ERR, log, 0,
-                      "aisearch account \"%V\": credential fault: %s, that of "
-                      "\"%s\"; trying the one of \"%s\"",
+                      "aisearch account \"%V\": credential fault: %s, file: "
+                      "\"%s\"; trying \"%s\"",
                       &account->name, reason,
                       ngx_http_aisearch_rotation_file(account, choice->slot),
                       ngx_http_aisearch_rotation_file(account,
@@ -124,11 +124,11 @@ ngx_http_aisearch_rotation_refused(ngx_http_aisearch_account_t *account,
 
     case AIS_ROTATION_EXHAUSTED:
         ngx_log_error(NGX_LOG_ERR, log, 0,
-                      "aisearch account \"%V\": credential fault: %s, that of "
-                      "\"%s\", and there is no other; write a new one and "
-                      "reload nginx, until then one call a minute finds out "
-                      "whether it is still refused, and lookups get stale "
-                      "answers, or 502",
+                      "aisearch account \"%V\": credential fault: %s, file: "
+                      "\"%s\", and there is no other credential; write a "
+                      "valid one to the file and reload nginx; until then, "
+                      "the current one is tried once a minute, and lookups "
+                      "get stale responses or 502",
                       &account->name, reason,
                       ngx_http_aisearch_rotation_file(account, choice->slot));
         break;
@@ -168,9 +168,10 @@ ngx_http_aisearch_rotation_doubt(ngx_http_aisearch_account_t *account,
         && ngx_http_aisearch_may_warn(&rotation->warned))
     {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                      "aisearch account \"%V\": the API refuses \"GET %s\", "
-                      "and answers others with the same credential; does it "
-                      "have the permission for this?", &account->name, path);
+                      "aisearch account \"%V\": the API rejects \"GET %s\" "
+                      "but accepts other requests with the same credential; "
+                      "check the permissions of the credential",
+                      &account->name, path);
     }
 
     return doubt;
@@ -178,12 +179,12 @@ ngx_http_aisearch_rotation_doubt(ngx_http_aisearch_account_t *account,
 
 
 void
-ngx_http_aisearch_rotation_told(ngx_http_aisearch_account_t *account,
+ngx_http_aisearch_rotation_settle(ngx_http_aisearch_account_t *account,
     ngx_uint_t good)
 {
     ngx_shmtx_lock(&account->shpool->mutex);
 
-    ais_witness_told(account->rotation.witness, good,
+    ais_witness_settle(account->rotation.witness, good,
                      (int64_t) ngx_http_aisearch_now());
 
     ngx_shmtx_unlock(&account->shpool->mutex);
@@ -223,8 +224,8 @@ ngx_http_aisearch_rotation_accepted(ngx_http_aisearch_account_t *account,
         ngx_http_aisearch_count(*account->renewals);
 
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                      "aisearch account \"%V\": the API accepts the credential "
-                      "of \"%s\", it is the one in use from now on",
+                      "aisearch account \"%V\": the API accepts the "
+                      "credential of \"%s\", which is now in use",
                       &account->name,
                       ngx_http_aisearch_rotation_file(account, choice->slot));
     }
@@ -312,15 +313,16 @@ ngx_http_aisearch_rotation_renew(ngx_http_aisearch_account_t *account,
         ngx_http_aisearch_count(*account->renewals);
 
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                      "aisearch account \"%V\": \"%s\" has changed, and was "
+                      "aisearch account \"%V\": \"%s\" has changed and was "
                       "read", &account->name,
                       ngx_http_aisearch_rotation_file(account, slot));
         return;
     }
 
     ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,
-                  "aisearch account \"%V\": a credential has changed, but "
-                  "cannot be used: %s; the one before stays in use",
+                  "aisearch account \"%V\": a credential file has changed, "
+                  "but cannot be used: %s; the previous credential stays in "
+                  "use",
                   &account->name, err.text);
 }
 

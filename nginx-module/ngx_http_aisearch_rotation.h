@@ -45,14 +45,14 @@ void ngx_http_aisearch_rotation_accepted(ngx_http_aisearch_account_t *account,
 /*
  * Decides how to treat a refusal that may concern the path only, and for OTHER
  * and ASK, which request to send next.  For ASK, the path to request is copied
- * to "witness", and ..._told() must be called when that request has ended.
+ * to "witness", and ..._settle() must be called when that request has ended.
  */
 enum ais_doubt ngx_http_aisearch_rotation_doubt(
     ngx_http_aisearch_account_t *account, struct ais_choice *choice,
     bool others_too, const char *path, ngx_http_aisearch_time_t asked,
     char *witness);
 
-void ngx_http_aisearch_rotation_told(ngx_http_aisearch_account_t *account,
+void ngx_http_aisearch_rotation_settle(ngx_http_aisearch_account_t *account,
     ngx_uint_t good);
 
 void ngx_http_aisearch_rotation_snapshot(ngx_http_aisearch_account_t *account,

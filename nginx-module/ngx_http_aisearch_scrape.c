@@ -26,8 +26,8 @@ ngx_http_aisearch_scrape_create(ngx_http_aisearch_ctx_t *ctx,
 {
     if (!ais_exposition_possible(resource->kind)) {
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_BAD_REQUEST,
-                            "there are metrics of a list of jobs, an instance "
-                            "and its stats only");
+                            "metrics are only available for a list of jobs, "
+                            "an instance, and its stats");
     }
 
     ctx->scrape = ngx_palloc(ctx->request->pool, sizeof(struct ais_resource));

@@ -189,10 +189,11 @@ ngx_http_aisearch_shared_check(ngx_shm_zone_t *zone,
     }
 
     ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0,
-                  "too many aisearch_account blocks for the zone \"%V\": %ui "
-                  "of them are new, there is room for %ui; have fewer, or, "
-                  "where workers of earlier configurations are still running, "
-                  "let these end (\"worker_shutdown_timeout\") and try again",
+                  "too many aisearch_account blocks for the zone \"%V\": "
+                  "%ui of them are new, but there is room for %ui; remove "
+                  "some, or, if workers of earlier configurations are still "
+                  "running, let them finish (\"worker_shutdown_timeout\") "
+                  "and try again",
                   &zone->shm.name, wanted, ngx_min(records, slots));
 
     return NGX_ERROR;

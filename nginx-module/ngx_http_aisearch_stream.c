@@ -105,7 +105,8 @@ ngx_http_aisearch_stream_open(ngx_http_aisearch_ctx_t *ctx)
         ctx->answer.retry_after = NGX_HTTP_AISEARCH_STREAM_FULL;
 
         return ngx_http_aisearch_refuse(ctx, NGX_HTTP_SERVICE_UNAVAILABLE,
-                                        "no connection is left for a stream");
+                                        "no connections are left for an "
+                                        "event stream");
     }
 
     return ngx_http_aisearch_stream_begin(ctx);
@@ -394,7 +395,7 @@ ngx_http_aisearch_stream_add_timer(ngx_http_aisearch_ctx_t *ctx)
 
 
 void
-ngx_http_aisearch_stream_tell(ngx_http_aisearch_ctx_t *ctx)
+ngx_http_aisearch_stream_notify(ngx_http_aisearch_ctx_t *ctx)
 {
     ngx_int_t  rc;
 
@@ -639,7 +640,7 @@ ngx_http_aisearch_stream_writable(ngx_http_request_t *r)
     }
 
     if (!ngx_http_aisearch_stream_blocked(r)) {
-        ngx_http_aisearch_stream_tell(ctx);
+        ngx_http_aisearch_stream_notify(ctx);
     }
 }
 

@@ -253,7 +253,7 @@ ngx_http_aisearch_upstream_fetched(void *data,
 
         if (u->second) {
             ngx_http_aisearch_upstream_refused(u, &u->first,
-                                             "the API refuses the credential");
+                                             "the API rejects the credential");
         }
 
         ngx_http_aisearch_rotation_accepted(u->account, &u->choice, u->path,
@@ -336,10 +336,10 @@ ngx_http_aisearch_upstream_try_form(ngx_http_aisearch_upstream_t *u,
 
         if (news) {
             ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                          "aisearch account \"%V\": the API has no route for "
-                          "\"instances/...\" any more, from now on, and until "
-                          "the next reload, it is asked for "
-                          "\"namespaces/default/instances/...\"",
+                          "aisearch account \"%V\": the API no longer has a "
+                          "route for \"instances/...\"; until the next "
+                          "reload, \"namespaces/default/instances/...\" is "
+                          "requested instead",
                           &u->account->name);
         }
 
@@ -414,7 +414,7 @@ ngx_http_aisearch_upstream_doubt(ngx_http_aisearch_upstream_t *u,
             return 1;
         }
 
-        ngx_http_aisearch_rotation_told(u->account, 0);
+        ngx_http_aisearch_rotation_settle(u->account, 0);
 
         return 0;
     }
@@ -475,7 +475,7 @@ ngx_http_aisearch_upstream_witnessed(ngx_http_aisearch_upstream_t *u,
 
     good = ais_witness_is_good(response);
 
-    ngx_http_aisearch_rotation_told(u->account, good);
+    ngx_http_aisearch_rotation_settle(u->account, good);
 
     if (good) {
         ngx_http_aisearch_rotation_accepted(u->account, &u->choice,

@@ -31,7 +31,7 @@ static void ngx_http_aisearch_watch_copy(ngx_http_aisearch_watch_t *w,
     ngx_http_aisearch_key_t *key);
 static void ngx_http_aisearch_watch_destroy(ngx_http_aisearch_watch_t *w);
 static void ngx_http_aisearch_watch_change(ngx_http_aisearch_watch_t *w);
-static void ngx_http_aisearch_watch_tell(ngx_event_t *ev);
+static void ngx_http_aisearch_watch_notify(ngx_event_t *ev);
 static void ngx_http_aisearch_watch_drain(ngx_event_t *ev);
 
 
@@ -113,7 +113,7 @@ ngx_http_aisearch_watch_leave(ngx_http_aisearch_watcher_t *watcher)
     ngx_log_debug1(NGX_LOG_DEBUG_HTTP, watcher->ctx->request->connection->log,
                    0, "aisearch unwatch: key:%08xD", w->query.key.hash);
 
-    if (ngx_queue_empty(&w->watchers) && !w->telling) {
+    if (ngx_queue_empty(&w->watchers) && !w->notifying) {
         ngx_http_aisearch_watch_destroy(w);
     }
 }
@@ -160,9 +160,9 @@ ngx_http_aisearch_watch_create(ngx_http_aisearch_watcher_t *watcher)
     w->conf = watcher->ctx->conf;
     w->version = 1;
 
-    w->told.handler = ngx_http_aisearch_watch_tell;
-    w->told.data = w;
-    w->told.log = ngx_cycle->log;
+    w->notify.handler = ngx_http_aisearch_watch_notify;
+    w->notify.data = w;
+    w->notify.log = ngx_cycle->log;
 
     ngx_http_aisearch_watch_copy(w, &watcher->key);
 
@@ -212,8 +212,8 @@ ngx_http_aisearch_watch_destroy(ngx_http_aisearch_watch_t *w)
 {
     ngx_http_aisearch_pace_cancel(w->account->budget, &w->paced);
 
-    if (w->told.posted) {
-        ngx_delete_posted_event(&w->told);
+    if (w->notify.posted) {
+        ngx_delete_posted_event(&w->notify);
     }
 
     ngx_queue_remove(&w->queue);
@@ -365,7 +365,7 @@ ngx_http_aisearch_watch_change(ngx_http_aisearch_watch_t *w)
                    ais_fault_name(w->fault ? w->fault->answer.verdict.fault
                                            : AIS_FAULT_NONE));
 
-    ngx_post_event(&w->told, &ngx_posted_next_events);
+    ngx_post_event(&w->notify, &ngx_posted_next_events);
 }
 
 
@@ -386,7 +386,7 @@ ngx_http_aisearch_watch_lifetime(ngx_http_aisearch_watch_t *w)
 
 
 void
-ngx_http_aisearch_watch_tell_again(ngx_http_aisearch_watcher_t *watcher)
+ngx_http_aisearch_watch_notify_again(ngx_http_aisearch_watcher_t *watcher)
 {
     ngx_http_aisearch_watch_t  *w;
 
@@ -397,12 +397,12 @@ ngx_http_aisearch_watch_tell_again(ngx_http_aisearch_watcher_t *watcher)
     ngx_queue_remove(&watcher->queue);
     ngx_queue_insert_head(&w->watchers, &watcher->queue);
 
-    ngx_post_event(&w->told, &ngx_posted_next_events);
+    ngx_post_event(&w->notify, &ngx_posted_next_events);
 }
 
 
 static void
-ngx_http_aisearch_watch_tell(ngx_event_t *ev)
+ngx_http_aisearch_watch_notify(ngx_event_t *ev)
 {
     ngx_uint_t                    n;
     ngx_queue_t                  *q;
@@ -411,7 +411,7 @@ ngx_http_aisearch_watch_tell(ngx_event_t *ev)
 
     w = ev->data;
 
-    w->telling = 1;
+    w->notifying = 1;
 
     for (n = 0; !ngx_queue_empty(&w->watchers); n++) {
         q = ngx_queue_head(&w->watchers);
@@ -422,7 +422,7 @@ ngx_http_aisearch_watch_tell(ngx_event_t *ev)
         }
 
         if (n == NGX_HTTP_AISEARCH_WATCH_SLICE) {
-            ngx_post_event(&w->told, &ngx_posted_next_events);
+            ngx_post_event(&w->notify, &ngx_posted_next_events);
             break;
         }
 
@@ -431,10 +431,10 @@ ngx_http_aisearch_watch_tell(ngx_event_t *ev)
         ngx_queue_remove(q);
         ngx_queue_insert_tail(&w->watchers, q);
 
-        ngx_http_aisearch_watcher_tell(watcher);
+        ngx_http_aisearch_watcher_notify(watcher);
     }
 
-    w->telling = 0;
+    w->notifying = 0;
 
     if (ngx_queue_empty(&w->watchers)) {
         ngx_http_aisearch_watch_destroy(w);

@@ -62,8 +62,8 @@ struct ngx_http_aisearch_watch_s {
 
     ngx_uint_t                          version;
     ngx_queue_t                         watchers;   /* last notified at tail */
-    ngx_event_t                         told;       /* posted: notify more */
-    ngx_uint_t                          telling;
+    ngx_event_t                         notify;       /* posted: notify more */
+    ngx_uint_t                          notifying;
 };
 
 
@@ -108,14 +108,14 @@ void ngx_http_aisearch_watch_recover(ngx_http_aisearch_watch_t *w);
 ngx_msec_t ngx_http_aisearch_watch_lifetime(ngx_http_aisearch_watch_t *w);
 
 /* notifies this watcher: its request got an older answer than the watch has */
-void ngx_http_aisearch_watch_tell_again(ngx_http_aisearch_watcher_t *watcher);
+void ngx_http_aisearch_watch_notify_again(ngx_http_aisearch_watcher_t *watcher);
 
 /* called when the worker shuts down: notifies all watchers, which then end */
 void ngx_http_aisearch_watch_end(void);
 
 
 /* notifies a watcher, which may leave and free its request */
-void ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher);
+void ngx_http_aisearch_watcher_notify(ngx_http_aisearch_watcher_t *watcher);
 
 
 #pragma GCC visibility pop

@@ -26,7 +26,7 @@ static ngx_uint_t ngx_http_aisearch_watcher_read(ngx_http_request_t *r,
 static ngx_uint_t ngx_http_aisearch_wait_holds(ngx_http_request_t *r,
     ngx_http_aisearch_answer_t *answer);
 static void ngx_http_aisearch_wait_timer(ngx_event_t *ev);
-static void ngx_http_aisearch_wait_tell(ngx_http_aisearch_ctx_t *ctx);
+static void ngx_http_aisearch_wait_notify(ngx_http_aisearch_ctx_t *ctx);
 static void ngx_http_aisearch_wait_finish(ngx_http_aisearch_ctx_t *ctx);
 static void ngx_http_aisearch_wait_look_up(ngx_http_aisearch_ctx_t *ctx);
 static ngx_uint_t ngx_http_aisearch_wait_take(ngx_http_aisearch_ctx_t *ctx,
@@ -282,7 +282,7 @@ ngx_http_aisearch_watcher_has_left(ngx_http_aisearch_ctx_t *ctx)
 
 
 void
-ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher)
+ngx_http_aisearch_watcher_notify(ngx_http_aisearch_watcher_t *watcher)
 {
     ngx_http_request_t       *r;
     ngx_http_aisearch_ctx_t  *ctx;
@@ -301,10 +301,10 @@ ngx_http_aisearch_watcher_tell(ngx_http_aisearch_watcher_t *watcher)
                    watcher->key.hash, watcher->version);
 
     if (watcher->stream) {
-        ngx_http_aisearch_stream_tell(ctx);
+        ngx_http_aisearch_stream_notify(ctx);
 
     } else {
-        ngx_http_aisearch_wait_tell(ctx);
+        ngx_http_aisearch_wait_notify(ctx);
     }
 }
 
@@ -346,7 +346,7 @@ ngx_http_aisearch_wait_timer(ngx_event_t *ev)
 
 
 static void
-ngx_http_aisearch_wait_tell(ngx_http_aisearch_ctx_t *ctx)
+ngx_http_aisearch_wait_notify(ngx_http_aisearch_ctx_t *ctx)
 {
     ngx_http_aisearch_shared_answer_t  *sa;
 

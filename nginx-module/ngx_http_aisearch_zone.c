@@ -34,8 +34,8 @@ ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (ngx_strncmp(value[1].data, "zone=", 5) != 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\", "
-                           "write \"zone=NAME:SIZE\"", &value[1]);
+                           "invalid parameter \"%V\", use \"zone=NAME:SIZE\"",
+                           &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -44,7 +44,7 @@ ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     p = (u_char *) ngx_strchr(name.data, ':');
     if (p == NULL || p == name.data) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone \"%V\", write \"zone=NAME:SIZE\"",
+                           "invalid zone \"%V\", use \"zone=NAME:SIZE\"",
                            &value[1]);
         return NGX_CONF_ERROR;
     }
@@ -53,8 +53,8 @@ ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (!ngx_http_aisearch_conf_name_valid(&name)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone \"%V\", a name is of letters, digits, "
-                           "\"_\", \"-\" and \".\"", &name);
+                           "invalid zone \"%V\", a name consists of "
+                           "letters, digits, \"_\", \"-\" and \".\"", &name);
         return NGX_CONF_ERROR;
     }
 
@@ -65,8 +65,8 @@ ngx_http_aisearch_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (size == NGX_ERROR) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid zone size \"%V\", "
-                           "write a number of bytes such as \"8m\"", &value[1]);
+                           "invalid zone size \"%V\", use a size such as "
+                           "\"8m\"", &value[1]);
         return NGX_CONF_ERROR;
     }
 
