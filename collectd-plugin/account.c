@@ -85,8 +85,8 @@ poll_t *poll_add(account_t *account, const poll_what_t *what) {
     return NULL;
   }
   if (poll->leads) {
-    poll->instance->told.name = poll->instance->name;
-    poll->instance->told.notices = &account->notices;
+    poll->instance->reported.name = poll->instance->name;
+    poll->instance->reported.notices = &account->notices;
     state_restore(poll->instance);
   }
 

@@ -43,9 +43,9 @@ static int aisearch_init(void) {
   if (config.accounts == NULL)
     ERROR("aisearch plugin: %s",
           config.is_refused
-              ? "No account is left. Correct what is said above."
+              ? "No account can be used. Correct the errors reported above."
               : "No account is configured. Add a <Plugin aisearch> block with "
-                "an <Account> in it, or remove the LoadPlugin line.");
+                "an <Account> block, or remove the LoadPlugin line.");
   if (config.accounts == NULL || (is_test && config.is_refused))
     return is_test ? -1 : 0;
 

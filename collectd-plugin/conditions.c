@@ -66,13 +66,13 @@ bool notices_take(notices_t *notices, notice_t *notice) {
 
 /* Removes the pending notice of the condition's begin. Returns false if it was
  * sent already. */
-static bool take_back(const told_t *told, condition_t condition) {
-  for (size_t i = 0; i < told->notices->n; i++) {
-    const notice_t *notice = &told->notices->all[i];
+static bool take_back(const reported_t *reported, condition_t condition) {
+  for (size_t i = 0; i < reported->notices->n; i++) {
+    const notice_t *notice = &reported->notices->all[i];
 
     if (!notice->is_over && notice->condition == condition &&
-        strcmp(notice->name, told->name) == 0) {
-      notices_remove(told->notices, i);
+        strcmp(notice->name, reported->name) == 0) {
+      notices_remove(reported->notices, i);
       return true;
     }
   }
@@ -101,34 +101,35 @@ static void write_notice(notice_t *notice, const struct ais_job *job,
  * in ms; a negative one is unknown. If a condition ends before the notice of
  * its begin was sent, neither is. Only failed jobs create a notice each. */
 __attribute__((format(printf, 6, 7))) static void
-judge(told_t *told, condition_t condition, bool holds,
+judge(reported_t *reported, condition_t condition, bool holds,
       const struct ais_job *job, int64_t duration, const char *format, ...) {
   notice_t notice = {
       .condition = condition, .is_over = !holds, .duration = duration};
-  bool tells_each = condition == CONDITION_FAILED;
+  bool notifies_each = condition == CONDITION_FAILED;
   va_list ap;
 
-  if (holds == told->has_begun[condition] && !(holds && tells_each))
+  if (holds == reported->has_begun[condition] && !(holds && notifies_each))
     return;
 
-  snprintf(notice.name, sizeof(notice.name), "%s", told->name);
+  snprintf(notice.name, sizeof(notice.name), "%s", reported->name);
   va_start(ap, format);
   write_notice(&notice, job, format, ap);
   va_end(ap);
-  if ((!holds && !tells_each && take_back(told, condition)) ||
-      notices_add(told->notices, &notice))
-    told->has_begun[condition] = holds;
+  if ((!holds && !notifies_each && take_back(reported, condition)) ||
+      notices_add(reported->notices, &notice))
+    reported->has_begun[condition] = holds;
 }
 
 /* failed: one notice per failed job, until the next job succeeds. */
 
 /* "WHAT after 12 min: END_REASON", without the unknown parts. */
-static void judge_end(told_t *told, bool failed, const struct ais_job *job) {
+static void judge_end(reported_t *reported, bool failed,
+                      const struct ais_job *job) {
   int64_t duration = time_between(job->started_at, job->ended_at);
   const char *reason = job->end_reason != NULL ? job->end_reason : "";
   char span[SPAN_SIZE];
 
-  judge(told, CONDITION_FAILED, failed, job, duration, "%s%s%s%s%s",
+  judge(reported, CONDITION_FAILED, failed, job, duration, "%s%s%s%s%s",
         failed ? "has failed" : "has succeeded", duration >= 0 ? " after " : "",
         duration >= 0 ? conditions_span(span, duration) : "",
         reason[0] != '\0' ? ": " : "", reason);
@@ -137,9 +138,9 @@ static void judge_end(told_t *told, bool failed, const struct ais_job *job) {
 /* Ignores ends in the far future for failed_at, since no success would ever be
  * later. Later pages hold older jobs, so a success in them does not end the
  * condition if it is older than the failure. */
-static void judge_ends(told_t *told, const history_t *history,
+static void judge_ends(reported_t *reported, const history_t *history,
                        const history_news_t *news, int64_t answered_at) {
-  bool had_begun = told->has_begun[CONDITION_FAILED];
+  bool had_begun = reported->has_begun[CONDITION_FAILED];
   bool is_late = false; /* a later job had succeeded when it was seen */
 
   for (size_t i = 0; i < news->nended; i++) {
@@ -148,34 +149,35 @@ static void judge_ends(told_t *told, const history_t *history,
 
     if (job->state == AIS_FAILED) {
       is_late = at != AIS_TIME_NONE && at < history->succeeded_at;
-      if (at > told->failed_at && at <= answered_at + CLOCKS_DIFFER)
-        told->failed_at = at;
-      judge_end(told, true, job);
+      if (at > reported->failed_at && at <= answered_at + CLOCKS_DIFFER)
+        reported->failed_at = at;
+      judge_end(reported, true, job);
     } else if (job->state == AIS_SUCCEEDED &&
-               (at == AIS_TIME_NONE || at >= told->failed_at)) {
-      judge_end(told, false, job);
+               (at == AIS_TIME_NONE || at >= reported->failed_at)) {
+      judge_end(reported, false, job);
     }
   }
 
   if (is_late && !had_begun)
-    judge(told, CONDITION_FAILED, false, NULL, -1, "A later job has succeeded");
+    judge(reported, CONDITION_FAILED, false, NULL, -1,
+          "A later job has succeeded");
 }
 
 /* stalled */
 
-static void judge_silence(told_t *told, const history_news_t *news,
+static void judge_silence(reported_t *reported, const history_news_t *news,
                           int64_t answered_at) {
   const struct ais_job *job = news->silent;
   bool queued = job != NULL && job->state == AIS_QUEUED;
   char span[SPAN_SIZE];
 
   if (news->all_well)
-    judge(told, CONDITION_STALLED, false, NULL, -1,
-          "No job is stalled any longer");
+    judge(reported, CONDITION_STALLED, false, NULL, -1,
+          "No job is stalled anymore");
   else if (job != NULL)
-    judge(told, CONDITION_STALLED, true, job,
+    judge(reported, CONDITION_STALLED, true, job,
           queued ? news->silence : time_between(job->started_at, answered_at),
-          "has %s for %s", queued ? "been queued" : "given no sign of life",
+          "has %s for %s", queued ? "been queued" : "shown no activity",
           conditions_span(span, news->silence));
 }
 
@@ -190,20 +192,20 @@ static void judge_age(instance_t *instance, int64_t patience,
   int64_t begin = created_at != AIS_TIME_NONE ? created_at : history->seen_at;
   bool never = history->succeeded_at < begin;
   int64_t age = answered_at - (never ? begin : history->succeeded_at);
-  told_t *told = &instance->told;
+  reported_t *reported = &instance->reported;
   char span[SPAN_SIZE];
 
   conditions_span(span, age);
   if (age <= patience)
-    judge(told, CONDITION_OVERDUE, false, NULL, -1, "A job has succeeded");
+    judge(reported, CONDITION_OVERDUE, false, NULL, -1, "A job has succeeded");
   else if (answered_at - patience <= history->excused_at)
     return;
   else if (never)
-    judge(told, CONDITION_OVERDUE, true, NULL, -1,
+    judge(reported, CONDITION_OVERDUE, true, NULL, -1,
           "No job has succeeded since the instance was %s, %s ago",
           created_at != AIS_TIME_NONE ? "created" : "first seen", span);
   else
-    judge(told, CONDITION_OVERDUE, true, NULL, -1,
+    judge(reported, CONDITION_OVERDUE, true, NULL, -1,
           "No job has succeeded for %s", span);
 }
 
@@ -213,7 +215,7 @@ static void judge_success(instance_t *instance, int64_t patience,
                           int64_t answered_at) {
   const facts_t *facts = &instance->facts;
   const char *excuse = facts_excuse(facts);
-  told_t *told = &instance->told;
+  reported_t *reported = &instance->reported;
 
   if (!instance->history.listed || instance->awaited)
     return;
@@ -224,18 +226,18 @@ static void judge_success(instance_t *instance, int64_t patience,
     instance->history.excused_at = answered_at;
 
   if (patience == 0)
-    judge(told, CONDITION_OVERDUE, false, NULL, -1,
-          "No success is expected any longer: OverdueAfter is 0");
+    judge(reported, CONDITION_OVERDUE, false, NULL, -1,
+          "Successful jobs are no longer expected: OverdueAfter is 0");
   else if (excuse == NULL)
     judge_age(instance, patience, answered_at);
   else if (!facts->in_error)
-    judge(told, CONDITION_OVERDUE, false, NULL, -1, "%s", excuse);
+    judge(reported, CONDITION_OVERDUE, false, NULL, -1, "%s", excuse);
 }
 
 void conditions_judge(instance_t *instance, int64_t overdue_after,
                       const history_news_t *news, int64_t answered_at) {
-  judge_ends(&instance->told, &instance->history, news, answered_at);
-  judge_silence(&instance->told, news, answered_at);
+  judge_ends(&instance->reported, &instance->history, news, answered_at);
+  judge_silence(&instance->reported, news, answered_at);
   if (!news->more)
     judge_success(instance, overdue_after, answered_at);
 }
@@ -254,16 +256,16 @@ void conditions_know(instance_t *instance, const facts_t *facts, int64_t now) {
     instance->history.excused_at = now - OVERDUE_GRACE;
   instance->facts = *facts;
   instance->is_known = true;
-  judge(&instance->told, CONDITION_INSTANCE_ERROR, facts->in_error, NULL, -1,
-        "The instance is %s%s: its status is %s",
+  judge(&instance->reported, CONDITION_INSTANCE_ERROR, facts->in_error, NULL,
+        -1, "The instance is %s%s: its status is %s",
         facts->in_error ? "in error" : "no longer in error",
         facts->in_error && facts->paused ? ", and paused" : "",
         facts->status[0] != '\0' ? facts->status : "unknown");
 }
 
-void conditions_gone(told_t *told) {
+void conditions_gone(reported_t *reported) {
   for (int c = 0; c < CONDITIONS_OF_INSTANCE; c++)
-    judge(told, c, false, NULL, -1, "The instance no longer exists");
+    judge(reported, c, false, NULL, -1, "The instance no longer exists");
 }
 
 /* Accounts. */
@@ -285,7 +287,7 @@ void conditions_count(conditions_account_t *account, enum ais_fault fault,
  * AIS_FAULT_BUDGET means that a call failed and the budget allowed no retry. A
  * rejected credential may have been replaced a moment ago. */
 void conditions_report(conditions_account_t *account) {
-  told_t *told = &account->told;
+  reported_t *reported = &account->reported;
   const bool *had = account->had;
   bool refused = had[AIS_FAULT_REFUSED];
   bool denied = had[AIS_FAULT_CREDENTIAL];
@@ -305,32 +307,30 @@ void conditions_report(conditions_account_t *account) {
     const char *begun, *over;
   } rules[CONDITIONS_OF_ACCOUNT] = {
       {CONDITION_CREDENTIAL, 2, denied, answered,
-       "The API refuses the credential", "The API accepts the credential"},
+       "The API rejects the credential", "The API accepts the credential"},
       {CONDITION_UNREACHABLE, 3, failed,
        answered || refused || denied || limited,
-       "The API cannot be reached: no lookup succeeds",
-       "The API answers again"},
+       "The API cannot be reached: all lookups fail", "The API responds again"},
       {CONDITION_RATE_LIMITED, 1, limited, !limited && (answered || refused),
        "The rate limit of the API has been reached (429)",
        "The API accepts calls again"},
       {CONDITION_REFUSED, 3,
        (had[OUTCOME_MISSING] || refused) && !denied && !limited && !failed,
-       had[AIS_FAULT_NONE], refusal, "The API answers lookups again"},
+       had[AIS_FAULT_NONE], refusal, "The API accepts lookups again"},
   };
 
   if (account->code != 0)
     snprintf(code, sizeof(code), " (code %d)", account->code);
-  snprintf(refusal, sizeof(refusal),
-           "All lookups are refused: the API answers %d%s", account->status,
-           code);
+  snprintf(refusal, sizeof(refusal), "The API refuses all lookups: %d%s",
+           account->status, code);
   for (size_t i = 0; i < CONDITIONS_OF_ACCOUNT; i++) {
     unsigned *reports = &account->reports[i];
 
     *reports = rules[i].ends ? 0 : *reports + rules[i].begins;
     if (rules[i].ends)
-      judge(told, rules[i].condition, false, NULL, -1, "%s", rules[i].over);
+      judge(reported, rules[i].condition, false, NULL, -1, "%s", rules[i].over);
     else if (rules[i].begins && *reports >= rules[i].reports)
-      judge(told, rules[i].condition, true, NULL, -1, "%s", rules[i].begun);
+      judge(reported, rules[i].condition, true, NULL, -1, "%s", rules[i].begun);
   }
   memset(account->had, 0, sizeof(account->had));
 }

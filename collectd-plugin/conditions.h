@@ -49,7 +49,7 @@ typedef struct notices_s {
 
 /* The conditions of an account. */
 typedef struct {
-  told_t told;
+  reported_t reported;
   bool had[OUTCOME_MISSING + 1]; /* the outcomes since the last report */
   int status, code;              /* of the API's last refusal; code 0: none */
   /* consecutive reports with a reason for the condition, and none to end it */
@@ -71,7 +71,7 @@ void conditions_judge(instance_t *instance, int64_t overdue_after,
 void conditions_know(instance_t *instance, const facts_t *facts, int64_t now);
 
 /* Ends all conditions of an instance that is gone. */
-void conditions_gone(told_t *told);
+void conditions_gone(reported_t *reported);
 
 /* Counts a completed request of the account, unless it was postponed for lack
  * of budget. status and code are those of a refusal; otherwise status is 0. */

@@ -117,7 +117,7 @@ static int read_path(const item_t *item) {
     *file = sstrdup(path);
   }
   if ((*file)[0] != '/')
-    return refuse("%s has to be an absolute path, and not what is in the file.",
+    return refuse("%s must be an absolute path, not the content of the file.",
                   item->option->name);
   return 0;
 }
@@ -134,8 +134,8 @@ static int read_number(const item_t *item) {
   double number;
 
   if (!takes(item, OCONFIG_TYPE_NUMBER,
-             "one number (of seconds; of Timeout, of milliseconds), without "
-             "quotes and unit"))
+             "one number (in seconds; for Timeout, in milliseconds), without "
+             "quotes or a unit"))
     return -1;
   number = item->ci->values[0].value.number;
   if (!(number >= option->min && number <= option->max) &&
@@ -148,7 +148,7 @@ static int read_number(const item_t *item) {
 }
 
 static int read_gone(const item_t *item) {
-  warn("%s has no effect any more. Remove it.", item->option->name);
+  warn("%s no longer has any effect. Remove it.", item->option->name);
   return 0;
 }
 
@@ -175,7 +175,7 @@ static int refuse_unknown(const oconfig_item_t *block, const option_t *options,
   for (; options->name != NULL; options++)
     if (options->read != read_gone)
       ais_near_look(&near, ais_str_of(options->name));
-  return refuse("The option `%s' is not known in a `%s' block: %s", key,
+  return refuse("The option `%s' is unknown in a `%s' block: %s", key,
                 block->key, ais_near_hint(&near));
 }
 
@@ -198,8 +198,8 @@ static int read_options(const oconfig_item_t *block, const option_t *options,
       status |= refuse_unknown(block, options, ci->key);
     else if ((!option->is_repeatable && find_item(block, ci->key) != ci) ||
              (option->read == read_text && *(char **)value != NULL))
-      status |=
-          refuse("The option `%s' is given twice. Keep one of them.", ci->key);
+      status |= refuse("The option `%s' is given twice. Remove one of them.",
+                       ci->key);
     else
       status |= option->read(&(item_t){ci, option, value});
     where[len] = '\0';
@@ -244,8 +244,8 @@ static bool is_generation(struct ais_str text) {
 }
 
 #define NAMESPACE_RULE                                                         \
-  "not a namespace's name. Use 1 to 28 of a-z, 0-9 and -, neither the first "  \
-  "nor the last a -."
+  "not the name of a namespace. Use 1 to 28 characters of a-z, 0-9 and -, "    \
+  "but no - at the beginning or end."
 #define NAMESPACE .is_valid = ais_namespace_valid, .rule = NAMESPACE_RULE
 
 static const option_t instance_options[] = {
@@ -255,7 +255,7 @@ static const option_t instance_options[] = {
      .rule = "not known. Use \"instance\" or \"autorag\"."},
     {"Job", read_texts, offsetof(settings_t, jobs), .is_repeatable = true,
      .is_valid = ais_job_id_valid,
-     .rule = "not a job's id. Use 1 to 64 of A-Z, a-z, 0-9, _ and -."},
+     .rule = "not a job id. Use 1 to 64 characters of A-Z, a-z, 0-9, _ and -."},
     {.name = NULL}};
 
 static int add_instance(account_t *account, const settings_t *s) {
@@ -270,14 +270,14 @@ static int add_instance(account_t *account, const settings_t *s) {
   if (autorag && s->namespace != NULL)
     return refuse("AutoRAG has no namespaces. Remove Namespace or Generation.");
   if (!ais_instance_valid(ais_str_of(s->id), what.generation))
-    return refuse("This is not an instance's name. Use 1 to %d of a-z, 0-9, _, "
-                  "with single - between them.",
+    return refuse("This is not the name of an instance. Use 1 to %d "
+                  "characters of a-z, 0-9, _, with single - between them.",
                   autorag ? 32 : 64);
 
   poll_name(name, account, &what);
   if (poll_find(account, name) != NULL)
     return refuse("Two Instance blocks would both report as \"%s\". Put all "
-                  "Job options of an instance into one block; put an AutoRAG "
+                  "Job options of an instance into one block. Put an AutoRAG "
                   "and an instance of the same name into two Account blocks.",
                   name);
 
@@ -322,9 +322,8 @@ static int read_budget(const item_t *item) {
                    (struct ais_budget_limit){(uint32_t)calls,
                                              (int64_t)(seconds * 1e3)}) == 0)
     return 0;
-  return refuse(
-      "There are more than %d Budget options. Keep those that matter.",
-      AIS_BUDGET_LIMITS);
+  return refuse("There are more than %d Budget options. Remove some.",
+                AIS_BUDGET_LIMITS);
 }
 
 static int read_discovered(const item_t *item) {
@@ -333,8 +332,8 @@ static int read_discovered(const item_t *item) {
 
   if (status == 0 &&
       selection_add(item->value, name, reason, sizeof(reason)) != 0)
-    status = refuse("DiscoverInstance \"%s\" cannot be used: %s. Use an "
-                    "instance's name, or a regular expression between slashes, "
+    status = refuse("DiscoverInstance \"%s\" cannot be used: %s. Use the name "
+                    "of an instance, or a regular expression between slashes, "
                     "such as \"/^docs-/\".",
                     name, reason);
   sfree(name);
@@ -357,8 +356,8 @@ static bool is_account_name(struct ais_str name) {
 
 static const option_t account_options[] = {
     {"AccountID", read_text, AT(account_id), .is_valid = ais_account_id_valid,
-     .rule = "not an account's id. Use the 32 digits of 0-9 and a-f, in lower "
-             "case, that the dashboard shows."},
+     .rule = "not the id of an account. Use the 32 digits of 0-9 and a-f, in "
+             "lower case, that the dashboard shows."},
     {"TokenFile", read_path, AT(credential.file)},
     {"Email", read_text, AT(credential.email)},
     {"KeyFile", read_path, AT(credential.file)},
@@ -396,10 +395,10 @@ static void warn_account(const account_t *account, const oconfig_item_t *ci) {
   struct ais_error err;
 
   if (account->target.timeout < TIMEOUT_ODD)
-    warn("Timeout is in milliseconds: %g are too few for most lookups.",
+    warn("Timeout is in milliseconds: %g is too short for most lookups.",
          (double)account->target.timeout);
   if (account->active_interval > INTERVAL_ODD)
-    warn("ActiveInterval is in seconds: %g are more than an hour.",
+    warn("ActiveInterval is in seconds: %g is more than an hour.",
          account->active_interval / 1e3);
   if (find_item(ci, "IgnoreSelected") != NULL &&
       account->discover.selection.entries == NULL)
@@ -418,11 +417,11 @@ static int check_credential(account_t *account, const oconfig_item_t *ci) {
     return refuse("TokenFile cannot be combined with Email or KeyFile. Use "
                   "TokenFile alone, or Email and KeyFile.");
   if (email != key)
-    return refuse("Email and KeyFile belong together: %s is missing.",
+    return refuse("Email and KeyFile must be used together: %s is missing.",
                   email ? "KeyFile" : "Email");
   if (!token && !email && account->api_url == NULL)
     return refuse("The credential is missing. Add TokenFile, or Email and "
-                  "KeyFile; or APIURL, for an nginx that has the credential.");
+                  "KeyFile, or the APIURL of an nginx that has one.");
   if (account->credential.file != NULL)
     credential_read(account);
   return 0;
@@ -439,7 +438,8 @@ static int check_url(account_t *account) {
                     &err) != 0)
     return refuse("APIURL: %s", err.text);
   if (url->api && !has_credential)
-    return refuse("APIURL is the API, without a credential. Add TokenFile.");
+    return refuse(
+        "APIURL is the API, which needs a credential. Add TokenFile.");
   if (account->proxy != NULL && ais_url_check_proxy(account->proxy, &err) != 0)
     return refuse("Proxy: %s", err.text);
 
@@ -448,9 +448,10 @@ static int check_url(account_t *account) {
       (url->tls || url->unix_socket[0] != '\0' || path[0] != '/' ||
        strlen(path) >= sizeof(url->unix_socket)))
     return refuse("UnixSocket cannot be used. Use APIURL "
-                  "\"http://unix:/PATH:/client/v4\" in its place.");
+                  "\"http://unix:/PATH:/client/v4\" instead.");
   if (path != NULL) {
-    warn("UnixSocket is old. Use APIURL \"http://unix:%s:/client/v4\".", path);
+    warn("UnixSocket is deprecated. Use APIURL \"http://unix:%s:/client/v4\".",
+         path);
     sstrncpy(url->unix_socket, path, sizeof(url->unix_socket));
     url->loopback = true;
   }
@@ -460,13 +461,13 @@ static int check_url(account_t *account) {
     return refuse("Proxy has no effect on a Unix socket. Remove it.");
   if (has_credential &&
       ais_url_secrecy(url, account->proxy != NULL) != AIS_URL_SECRET)
-    return refuse("APIURL would send the credential over plain http to another "
-                  "host. Use https; or let an nginx of this host have the "
-                  "credential, and remove it here.");
+    return refuse("APIURL would send the credential to another host over "
+                  "plain http. Use https, or move the credential to an nginx "
+                  "on this host.");
   if (has_credential && url->tls &&
       (!target->verify_peer || !target->verify_host))
-    warn("Without VerifyPeer and VerifyHost the credential goes to "
-         "whoever answers.");
+    warn("Without VerifyPeer and VerifyHost, anyone who can intercept the "
+         "connection can obtain the credential.");
   return 0;
 }
 
@@ -485,7 +486,7 @@ static int check_times(account_t *account, const oconfig_item_t *ci) {
   *active = ais_later(*active, interval);
   if (*idle < *active && find_item(ci, "IdleInterval") != NULL)
     return refuse(
-        "IdleInterval %g is below ActiveInterval, %g. Use at least that.",
+        "IdleInterval %g is below ActiveInterval %g. Use at least the latter.",
         *idle / 1e3, *active / 1e3);
   *idle = ais_later(*idle, *active);
 
@@ -528,9 +529,9 @@ static int check_budget(account_t *account) {
   for (size_t i = 0; i < own->nlimits; i++)
     if (budget_limit(budget, own->limits[i]) != 0)
       return refuse(
-          "Its credential is that of Account \"%s\" too, and together they "
+          "It shares its credential with Account \"%s\", and together they "
           "have Budget options for more than %d different numbers of seconds. "
-          "Give both the same ones.",
+          "Use the same ones in both.",
           account->payer->name, AIS_BUDGET_LIMITS);
   budget->hold = ais_later(budget->hold, account->target.timeout + SLACK);
   return 0;
@@ -545,17 +546,17 @@ static int check_account(account_t *account, const oconfig_item_t *ci) {
     if (strcasecmp(a->name, account->name) == 0)
       return refuse("Two Account blocks have this name. Rename one.");
   if (account->account_id == NULL)
-    return refuse("AccountID is missing. Add it from the dashboard.");
+    return refuse("AccountID is missing. Copy it from the dashboard.");
   if (strlen(account->account_id) != AIS_ACCOUNT_ID_LEN)
     warn("AccountID \"%s\" has %zu digits instead of %d, so the API will "
-         "refuse it. Copy it again from the dashboard.",
+         "reject it. Copy it from the dashboard again.",
          account->account_id, strlen(account->account_id), AIS_ACCOUNT_ID_LEN);
 
   if (find_item(ci, "DiscoverInstances") == NULL)
     discover->wanted =
         discover->selection.entries != NULL || discover->namespaces.n > 0;
   if (account->polls == 0 && !discover->wanted && !account->is_partial)
-    return refuse("Nothing to look at. Add an <Instance> block, or "
+    return refuse("No instance is configured. Add an <Instance> block, or "
                   "DiscoverInstances true.");
   warn_account(account, ci);
   if (check_credential(account, ci) != 0 || check_url(account) != 0 ||
@@ -598,10 +599,10 @@ static int read_account(const item_t *item) {
 static const option_t plugin_options[] = {
     {"Account", read_account, .is_repeatable = true,
      .is_valid = is_account_name,
-     .rule = "not a valid name. Use 1 to 28 of A-Z, a-z, 0-9 and _."},
+     .rule = "not a valid name. Use 1 to 28 characters of A-Z, a-z, 0-9, _."},
     {"StateFile", read_text, offsetof(config_t, state_path),
      .is_valid = state_path_is_valid,
-     .rule = "not a file in a directory that exists. Create the directory."},
+     .rule = "not a file in an existing directory. Create the directory."},
     {.name = NULL}};
 
 static const struct {

@@ -166,7 +166,7 @@ static bool ended_before(const struct ais_job *a, const struct ais_job *b) {
 }
 
 /* If there are too many, keeps the latest. */
-static void tell_end(history_news_t *news, const struct ais_job *job) {
+static void add_end(history_news_t *news, const struct ais_job *job) {
   size_t i = news->nended++;
 
   for (; i > 0 && ended_before(job, news->ended[i - 1]); i--)
@@ -185,7 +185,7 @@ static void count_end(look_t *look, const struct ais_job *job) {
     h->succeeded_at =
         ais_later(h->succeeded_at, happened_at(look, job->ended_at));
   note_change(look, job->ended_at);
-  tell_end(look->news, job);
+  add_end(look->news, job);
 }
 
 /* Also for jobs that are not counted. */

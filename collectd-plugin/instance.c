@@ -130,7 +130,7 @@ void instance_metrics(const instance_t *instance, metrics_t *m) {
 
   m->job = NULL;
   for (int c = 0; c < CONDITIONS_OF_INSTANCE; c++)
-    metrics_add(m, "gauge", condition_name(c), instance->told.has_begun[c]);
+    metrics_add(m, "gauge", condition_name(c), instance->reported.has_begun[c]);
   if (instance->is_gone)
     return;
 

@@ -32,7 +32,7 @@ typedef struct {
   struct notices_s *notices;  /* where new notices go */
   bool has_begun[CONDITIONS]; /* and has not ended */
   int64_t failed_at;          /* the latest end of a failed job; 0: unknown */
-} told_t;
+} reported_t;
 
 /* Returns "failed", "stalled", ..., the type_instance; a static string. */
 const char *condition_name(condition_t condition);
@@ -76,7 +76,7 @@ typedef struct {
   facts_t facts;
   bool is_known; /* facts are valid, possibly from before a restart */
   bool awaited;  /* it is still open whether facts can be read */
-  told_t told;
+  reported_t reported;
   items_t items;
   int64_t read_at; /* when the latest good response was generated; before the
                       first one, when the instance was first heard of */

@@ -69,7 +69,7 @@ static bool is_news(bool *was, bool is) {
 
 /* ---- which list covers an instance --------------------------------------- */
 
-static bool tells_of(const list_t *list, const char *namespace) {
+static bool covers(const list_t *list, const char *namespace) {
   return list->kind == AIS_INSTANCES &&
          (list->namespace[0] == '\0' ||
           strcmp(list->namespace, namespace) == 0);
@@ -78,7 +78,7 @@ static bool tells_of(const list_t *list, const char *namespace) {
 static list_t *find_list(const account_t *account, const char *namespace) {
   list_t *list = account->lists;
 
-  while (list != NULL && !tells_of(list, namespace))
+  while (list != NULL && !covers(list, namespace))
     list = list->next;
   return list;
 }
@@ -102,7 +102,7 @@ static poll_t *find_poll(const list_t *list, const poll_t *after,
         !i->is_named && !i->is_gone && i->listed_at < list->began_at;
 
     if (poll->leads && (which == NAMED ? i->is_named : is_missing) &&
-        i->generation != AIS_AUTORAG && tells_of(list, namespace_of(i)))
+        i->generation != AIS_AUTORAG && covers(list, namespace_of(i)))
       return poll;
   }
   return NULL;
@@ -157,8 +157,8 @@ static int add_list(account_t *account, const char *namespace, bool discovers) {
 }
 
 /* Names only the first of many instances. */
-static void tell_name(const list_t *list, const instance_t *instance,
-                      const char *what, size_t count) {
+static void log_name(const list_t *list, const instance_t *instance,
+                     const char *what, size_t count) {
   const char *namespace = instance->namespace;
 
   if (count <= NAMED_IN_LOG)
@@ -168,7 +168,7 @@ static void tell_name(const list_t *list, const instance_t *instance,
                 namespace != NULL ? "\"" : "", what);
 }
 
-static void tell_more(const list_t *list, const char *what, size_t *count) {
+static void log_more(const list_t *list, const char *what, size_t *count) {
   if (*count > NAMED_IN_LOG)
     account_log(list->request.account, LOG_INFO, ": %zu more instances %s.",
                 *count - NAMED_IN_LOG, what);
@@ -194,16 +194,16 @@ static poll_t *meet(list_t *list, poll_t *poll, const poll_what_t *what) {
     return NULL;
   }
   poll_schedule(poll);
-  tell_name(list, poll->instance, "was found", ++list->found);
+  log_name(list, poll->instance, "was found", ++list->found);
   return poll;
 }
 
 /* Stores what the API says about an instance. */
-static void know(poll_t *poll, const struct ais_instance *told) {
+static void know(poll_t *poll, const struct ais_instance *current) {
   account_t *account = poll->request.account;
   facts_t facts;
 
-  facts_take(&facts, told);
+  facts_take(&facts, current);
   pthread_mutex_lock(&account->lock);
   poll->instance->awaited = false;
   conditions_know(poll->instance, &facts, epoch());
@@ -221,7 +221,7 @@ static void take_element(list_t *list, const struct ais_instance *element) {
     list->failed |= add_list(account, element->id, /* discovers = */ true) != 0;
     return;
   }
-  if (element->namespace != NULL && !tells_of(list, element->namespace)) {
+  if (element->namespace != NULL && !covers(list, element->namespace)) {
     list->discovery.left_out++;
     return;
   }
@@ -253,10 +253,10 @@ static void end_missing(list_t *list) {
   while ((poll = find_poll(list, poll, MISSING)) != NULL) {
     instance_t *instance = poll->instance;
 
-    tell_name(list, instance, "is gone", ++list->gone);
+    log_name(list, instance, "is gone", ++list->gone);
     schedule_drop(&account->payer->schedule, &poll->turn);
     pthread_mutex_lock(&account->lock);
-    conditions_gone(&instance->told);
+    conditions_gone(&instance->reported);
     instance->is_gone = true;
     instance->is_over = false;
     pthread_mutex_unlock(&account->lock);
@@ -266,7 +266,7 @@ static void end_missing(list_t *list) {
 
 /* Warns once if the budget is too small to look up all instances within
  * IdleInterval. */
-static void tell_scarce(list_t *list) {
+static void log_scarce(list_t *list) {
   account_t *account = list->request.account;
   const schedule_t *schedule = &account->payer->schedule;
   double idle = (double)account->idle_interval;
@@ -287,12 +287,12 @@ static void tell_scarce(list_t *list) {
       (double)schedule->members * 300e3 / idle * 1.06 + 1.0);
 }
 
-static void tell_round(list_t *list) {
+static void log_round(list_t *list) {
   const discovery_t *d = &list->discovery;
 
-  tell_more(list, "are gone", &list->gone);
-  tell_more(list, "were found", &list->found);
-  tell_scarce(list);
+  log_more(list, "are gone", &list->gone);
+  log_more(list, "were found", &list->found);
+  log_scarce(list);
   if (!list->discovers)
     return;
 
@@ -324,7 +324,7 @@ static void list_complain(list_t *list, result_t *result) {
   if (result->response->status == 403 && account->credential.file == NULL)
     ais_error_set(&result->why,
                   "%s. An nginx with an allow-list (\"instance\") lists no "
-                  "instances: name them here, too",
+                  "instances: configure them here, too",
                   why.text);
   request_complain(account, &list->trouble, list->label, result);
 }
@@ -379,15 +379,15 @@ static bool take_list(list_t *list, result_t *result) {
   if (result->good && take_page(list, result))
     return true;
   if (result->good)
-    tell_round(list);
+    log_round(list);
   if (list->discovers)
     list_complain(list, result);
   return false;
 }
 
 /* If the instance's jobs cannot be read either, its lookup logs the error. */
-static void tell_unknown(list_t *list, const poll_t *named,
-                         const result_t *result) {
+static void log_unknown(list_t *list, const poll_t *named,
+                        const result_t *result) {
   if (named != NULL && named->latest.good && is_news(&list->said_unknown, true))
     list_log(list, LOG_WARNING,
              "the settings of Instance \"%s\" cannot be read: %s. Until they "
@@ -398,14 +398,14 @@ static void tell_unknown(list_t *list, const poll_t *named,
 
 static void take_one(list_t *list, const result_t *result) {
   if (result_is_no(result))
-    tell_unknown(list, list->one, result);
+    log_unknown(list, list->one, result);
   if (!result->good)
     return;
 
   know(list->one, &result->answer.instance);
   if (is_news(&list->said_refused, true) && !list->discovers)
     list_log(list, LOG_INFO,
-             "is refused. The named instances are requested one by one.");
+             "is refused. The configured instances are requested one by one.");
 }
 
 /* Named instances are looked up before the first round has ended, and some may
@@ -417,7 +417,7 @@ static void stop_waiting(list_t *list, const result_t *result) {
   account_t *account = list->request.account;
 
   if (list->failed && !list->discovers)
-    tell_unknown(list, find_poll(list, NULL, NAMED), result);
+    log_unknown(list, find_poll(list, NULL, NAMED), result);
 
   list->awaited_until = 0;
   pthread_mutex_lock(&account->lock);

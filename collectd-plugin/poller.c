@@ -179,7 +179,7 @@ static int64_t poll_due(account_t *payer) {
   }
 }
 
-static void tell_news(account_t *payer) {
+static void log_news(account_t *payer) {
   schedule_t *schedule = &payer->schedule;
 
   if (!schedule_news(schedule, ais_clock(), payer->budget.period))
@@ -224,7 +224,7 @@ static int64_t poll_all(int64_t interval) {
   for (account_t *a = poller_accounts; a != NULL; a = a->next) {
     if (a->payer == a) {
       limit = ais_earlier(limit, poll_due(a));
-      tell_news(a);
+      log_news(a);
     }
   }
 

@@ -22,8 +22,8 @@ void report_prepare(account_t *account, cdtime_t interval) {
   size_t most = (size_t)(interval / SLICE_MIN);
 
   account->interval = interval;
-  account->conditions.told.name = account->name;
-  account->conditions.told.notices = &account->notices;
+  account->conditions.reported.name = account->name;
+  account->conditions.reported.notices = &account->notices;
   account->slices = account->discover.wanted
                         ? SLICES_OF_DISCOVERED
                         : account->polls / POLLS_PER_SLICE + 1;
@@ -70,7 +70,7 @@ static void report_account(account_t *account, metrics_t *m) {
     metrics_add(m, "errors", ais_fault_name(fault), (double)v->errors[fault]);
   for (int c = CONDITIONS_OF_INSTANCE; c < CONDITIONS; c++)
     metrics_add(m, "gauge", condition_name(c),
-                account->conditions.told.has_begun[c]);
+                account->conditions.reported.has_begun[c]);
 
   metrics_add(m, "count", "instances", (double)v->instances);
   metrics_add(m, "count", "unread", (double)unread);
@@ -134,7 +134,7 @@ static void notify(const notice_t *notice) {
 
 /* Sends the notifications that were in the state file when the interval
  * began. */
-static void tell_notices(account_t *account) {
+static void send_notices(account_t *account) {
   for (size_t n = 0; n < account->to_tell && n < NOTICES_PER_REPORT; n++) {
     notice_t notice;
     bool is_taken;
@@ -198,7 +198,7 @@ int report(user_data_t *ud) {
 
   account->slice = (account->slice + 1) % account->slices;
   if (is_complete) {
-    tell_notices(account);
+    send_notices(account);
     poller_reported();
   }
   return 0;

@@ -131,12 +131,12 @@ static void breaker_log(const account_t *account, const result_t *result,
   if (news == AIS_BREAKER_OPENED)
     account_log(
         account, LOG_ERR,
-        ": %d faults in a row, the last one: %s: %s. Until the API answers "
+        ": %d faults in a row, the last one: %s: %s. Until the API responds "
         "again, it gets one request at a time, at increasing intervals.",
         AIS_BREAKER_FAULTS, ais_fault_name(account->breaker.fault),
         result->why.text);
   else if (news == AIS_BREAKER_RECOVERED)
-    account_log(account, LOG_NOTICE, ": The API answers again after %s.",
+    account_log(account, LOG_NOTICE, ": The API responds again after %s.",
                 conditions_span(span, ais_clock() - account->breaker.since));
 }
 
@@ -281,8 +281,8 @@ static bool is_form_tried(request_t *request, const result_t *result) {
 /* ---- the witness of the credential --------------------------------------- */
 
 static void witness_done(request_t *request, result_t *result) {
-  ais_witness_told(&request->account->credential.witness,
-                   ais_witness_is_good(result->response), ais_clock());
+  ais_witness_settle(&request->account->credential.witness,
+                     ais_witness_is_good(result->response), ais_clock());
 }
 
 /* If the API refuses a request, possibly just for lack of a permission, this
@@ -314,8 +314,8 @@ static void witness_hear(request_t *request, const char *path,
   result->fault = result->verdict.fault = AIS_FAULT_REFUSED;
   result->code = 10000;
   ais_error_set(&result->why,
-                "it is refused, although other requests are answered: does the "
-                "credential have the permission for this?");
+                "the API rejects this request but accepts others; check the "
+                "permissions of the credential");
   if (doubt == AIS_DOUBT_ASK) {
     c->ask = (request_t){.account = account,
                          .resource = {.kind = AIS_LIST},
@@ -384,12 +384,12 @@ static struct ais_response request_begin(request_t *request) {
 
   if (ais_breaker_enter(&account->breaker, &request->pass,
                         account->target.timeout, ais_clock()) != 0)
-    return ais_response_none(AIS_FAULT_BUDGET, "the API does not answer");
+    return ais_response_none(AIS_FAULT_BUDGET, "the API does not respond");
   if (!request->is_witness && !credential_choose(request))
     return ais_response_none(AIS_FAULT_CREDENTIAL,
                              c->secret == NULL
                                  ? "the credential cannot be read"
-                                 : "the API refuses the credential");
+                                 : "the API rejects the credential");
 
   request->is_namespaced =
       !request->is_witness && (account->form.namespaced || request->is_trial);
@@ -444,14 +444,14 @@ static void complain(account_t *account, const char *label,
                      const result_t *result) {
   char status[40], closed[64] = "", span[SPAN_SIZE], url[1100] = "";
 
-  ssnprintf(status, sizeof(status), "the API answers %d",
+  ssnprintf(status, sizeof(status), "the API returns %d",
             result->response->status);
   if (result->closed > 0)
     ssnprintf(closed, sizeof(closed), "; no calls for the next %s",
               conditions_span(span, result->closed));
   if (result->verdict.no_route)
     ssnprintf(url, sizeof(url),
-              "; is the AccountID right, and is the API at \"%s\"?",
+              "; check the AccountID, and whether \"%s\" is the URL of the API",
               account->target.url.base);
   account_log(account, LOG_ERR, "%s: cannot be read: %s: %s%s%s", label,
               result_is_no(result) ? status : ais_fault_name(result->fault),

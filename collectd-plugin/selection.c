@@ -36,7 +36,8 @@ int selection_add(selection_t *selection, const char *text, char *error,
                                   ".*+?{}),^$");
   if (is_regex && *odd != '\0' && strpbrk(pattern, "|([\\") == NULL &&
       strspn(odd + 1, "*?{") == 0) {
-    snprintf(error, size, "no instance has a \"%c\" in its name", *odd);
+    snprintf(error, size, "the name of an instance never contains a \"%c\"",
+             *odd);
     return -1;
   }
 

@@ -139,7 +139,7 @@ static bool is_valid(state_kind_t kind, const char *text) {
       [STATE_FACTS] = &instance,
       [STATE_INSTANCE] = &instance,
       [STATE_NOTICE] = &(notice_t){0},
-      [STATE_TOLD] = &(told_t){0},
+      [STATE_REPORTED] = &(reported_t){0},
   };
   bool valid = state_parse(kind, of[kind], text, epoch());
 
@@ -278,7 +278,7 @@ void state_restore(instance_t *instance) {
     history_free(&instance->history);
   memcpy(instance->written, instance->history.ended, sizeof(instance->written));
   restore(STATE_FACTS, instance->name, instance);
-  restore(STATE_TOLD, instance->name, &instance->told);
+  restore(STATE_REPORTED, instance->name, &instance->reported);
 }
 
 void state_restore_account(account_t *account) {
@@ -287,7 +287,7 @@ void state_restore_account(account_t *account) {
   restore(STATE_BUDGET, account->name,
           &(state_budget_t){&account->payer->budget.parts[BUDGET_ALL],
                             ais_clock(), epoch()});
-  restore(STATE_TOLD, account->name, &account->conditions.told);
+  restore(STATE_REPORTED, account->name, &account->conditions.reported);
   for (size_t n = 0;; n++) {
     notice_t notice = {.duration = -1};
 
@@ -310,7 +310,7 @@ int state_each(account_t *account,
   for (line_t *line = state.first; status == 0 && line != NULL;
        line = line->next)
     if (!line->is_taken &&
-        (line->kind == STATE_INSTANCE || line->kind == STATE_TOLD) &&
+        (line->kind == STATE_INSTANCE || line->kind == STATE_REPORTED) &&
         strncmp(line->name, account->name, len) == 0 &&
         line->name[len] == '-' && strlen(line->name) < DATA_MAX_NAME_LEN)
       status = visit(account, line->name);
@@ -318,10 +318,10 @@ int state_each(account_t *account,
 }
 
 void state_end(account_t *account, const char *name) {
-  told_t told = {.name = name, .notices = &account->notices};
+  reported_t reported = {.name = name, .notices = &account->notices};
 
-  restore(STATE_TOLD, name, &told);
-  conditions_gone(&told);
+  restore(STATE_REPORTED, name, &reported);
+  conditions_gone(&reported);
 }
 
 void state_keep(instance_t *instance) {
@@ -344,9 +344,10 @@ void state_touch(bool is_urgent) {
 
 /* ---- formatting ---------------------------------------------------------- */
 
-static void print_told(const char *name, told_t *told, int64_t now) {
-  if (memchr(told->has_begun, 1, sizeof(told->has_begun)) != NULL)
-    line_print(STATE_TOLD, name, now, NULL, told);
+static void print_reported(const char *name, reported_t *reported,
+                           int64_t now) {
+  if (memchr(reported->has_begun, 1, sizeof(reported->has_begun)) != NULL)
+    line_print(STATE_REPORTED, name, now, NULL, reported);
 }
 
 static void print_instance(instance_t *instance, int64_t now) {
@@ -354,7 +355,7 @@ static void print_instance(instance_t *instance, int64_t now) {
   if (instance->history.seen_at != AIS_TIME_NONE)
     line_print(STATE_INSTANCE, instance->name, now, NULL, instance);
   line_print(STATE_FACTS, instance->name, now, NULL, instance);
-  print_told(instance->name, &instance->told, now);
+  print_reported(instance->name, &instance->reported, now);
 }
 
 static void print_account(account_t *account, int64_t now) {
@@ -363,7 +364,7 @@ static void print_account(account_t *account, int64_t now) {
   char name[DATA_MAX_NAME_LEN];
 
   pthread_mutex_lock(&account->lock);
-  print_told(account->name, &account->conditions.told, now);
+  print_reported(account->name, &account->conditions.reported, now);
   if (account->payer == account)
     line_print(STATE_BUDGET, account->name, now, NULL, &budget);
 

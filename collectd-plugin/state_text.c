@@ -93,18 +93,18 @@ static const field_t notice_fields[] = {
     FIELD("duration", TIME, notice_t, duration, LATEST),
     {.word = NULL}};
 
-static const field_t told_fields[] = {
-    FIELD("failed", CONDITION, told_t, has_begun[CONDITION_FAILED], 0),
-    FIELD("stalled", CONDITION, told_t, has_begun[CONDITION_STALLED], 0),
-    FIELD("overdue", CONDITION, told_t, has_begun[CONDITION_OVERDUE], 0),
-    FIELD("instance_error", CONDITION, told_t,
-          has_begun[CONDITION_INSTANCE_ERROR], 0),
-    FIELD("credential", CONDITION, told_t, has_begun[CONDITION_CREDENTIAL], 0),
-    FIELD("unreachable", CONDITION, told_t, has_begun[CONDITION_UNREACHABLE],
-          0),
-    FIELD("rate_limited", CONDITION, told_t, has_begun[CONDITION_RATE_LIMITED],
-          0),
-    FIELD("refused", CONDITION, told_t, has_begun[CONDITION_REFUSED], 0),
+#define BEGUN(word, condition)                                                 \
+  FIELD(word, CONDITION, reported_t, has_begun[condition], 0)
+
+static const field_t reported_fields[] = {
+    BEGUN("failed", CONDITION_FAILED),
+    BEGUN("stalled", CONDITION_STALLED),
+    BEGUN("overdue", CONDITION_OVERDUE),
+    BEGUN("instance_error", CONDITION_INSTANCE_ERROR),
+    BEGUN("credential", CONDITION_CREDENTIAL),
+    BEGUN("unreachable", CONDITION_UNREACHABLE),
+    BEGUN("rate_limited", CONDITION_RATE_LIMITED),
+    BEGUN("refused", CONDITION_REFUSED),
     {.word = NULL}};
 
 static const struct {
@@ -116,7 +116,7 @@ static const struct {
     [STATE_FACTS] = {"facts", ";", facts_fields},
     [STATE_INSTANCE] = {"instance", " ", history_fields},
     [STATE_NOTICE] = {"notice", ";", notice_fields},
-    [STATE_TOLD] = {"told", ",", told_fields},
+    [STATE_REPORTED] = {"told", ",", reported_fields},
 };
 
 const char *state_kind_name(state_kind_t kind) { return kinds[kind].name; }
@@ -357,7 +357,7 @@ bool state_parse(state_kind_t kind, void *of, const char *text, int64_t now) {
 
   while (good && *text != '\0' && rest != NULL) {
     char *value = strsep(&rest, kinds[kind].separator);
-    const char *word = strsep(&value, kind == STATE_TOLD ? "+" : "=");
+    const char *word = strsep(&value, kind == STATE_REPORTED ? "+" : "=");
     const field_t *field = kinds[kind].fields;
 
     while (field->word != NULL && strcmp(field->word, word) != 0)

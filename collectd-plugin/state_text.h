@@ -29,7 +29,7 @@ typedef enum {
   STATE_FACTS,    /* instance_t: the API's data about it */
   STATE_INSTANCE, /* instance_t: its history */
   STATE_NOTICE,   /* notice_t */
-  STATE_TOLD,     /* told_t */
+  STATE_REPORTED, /* reported_t */
 } state_kind_t;
 
 #define STATE_KINDS 5
