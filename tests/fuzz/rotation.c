@@ -142,7 +142,7 @@ static void doubt(struct play *p, unsigned n)
 
 static void tell(struct play *p, bool good)
 {
-    ais_witness_told(&p->witness, good, p->now);
+    ais_witness_settle(&p->witness, good, p->now);
     p->asking = 0;
 }
 

@@ -13,7 +13,7 @@ struct things {
     state_budget_t budget;
     instance_t instance;
     notice_t notice;
-    told_t told;
+    reported_t reported;
 };
 
 static void *begin(struct things *t, state_kind_t kind)
@@ -31,8 +31,8 @@ static void *begin(struct things *t, state_kind_t kind)
         return &t->budget;
     case STATE_NOTICE:
         return &t->notice;
-    case STATE_TOLD:
-        return &t->told;
+    case STATE_REPORTED:
+        return &t->reported;
     default:
         return &t->instance;
     }

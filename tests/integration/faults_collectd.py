@@ -68,7 +68,7 @@ class Cell:
         The lines about the job. Those about lists of instances (which recovered upstreams do not have), about the
         breaker (which is part of the account) and about instances are left out.
         """
-        others = ("list of instances", "faults in a row", "The API answers again", "It is overdue, and so are others",
+        others = ("list of instances", "faults in a row", "The API responds again", "It is overdue, and so are others",
                   "Budget allows")
         return [line for line in log[self.begin:].splitlines()
                 if f'Account "{self.name}"' in line and not any(other in line for other in others)]

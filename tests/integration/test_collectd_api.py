@@ -68,12 +68,12 @@ def test_each_form_of_a_rejected_credential(tmp, simulator, collectd, form):
     options = f'TokenFile "{path}"\nAPIURL "{simulator.url}"'
     daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(20)), options=options))
 
-    assert wait_notification(daemon, "FAILURE", "docs/credential") == "The API refuses the credential"
+    assert wait_notification(daemon, "FAILURE", "docs/credential") == "The API rejects the credential"
     daemon.wait_report("docs", lambda report: report["docs/errors-credential"] > 30, 20, what="all to be due again")
     assert simulator.count() == 1
     assert errors(daemon.next_report("docs")) == {"credential"}
     [line] = daemon.log_lines(r"\[error\].*plugin")
-    assert re.search(rf'Account "docs": credential: the API refuses the credential \({form[:3]}.*"{path}"',
+    assert re.search(rf'Account "docs": credential: the API rejects the credential \({form[:3]}.*"{path}"',
                      line)
     assert [identity for _, identity, _ in daemon.notifications()] == ["docs/credential"]
 
@@ -93,7 +93,7 @@ def test_credential_is_accepted_by_a_valid_response_or_a_404(tmp, simulator, col
 
     fault = simulator.refuse(form)
     path.write_text(simulator.token)
-    daemon.wait_log(f"the API answers {form[:3]}")
+    daemon.wait_log(f"the API returns {form[:3]}")
     daemon.wait_reads(2)
     assert len(daemon.notifications()) == 1
     simulator.clear_fault(fault)
@@ -114,11 +114,11 @@ def test_each_form_of_a_rejection(simulator, collectd, form):
     message = wait_notification(daemon, "WARNING", "docs/refused")
     code = {"404_job": 7021, "404_instance": 7002, "404_namespace": 7063}.get(form) or (
         int(form.split("_")[1]) if form.split("_")[1].isdigit() else None)
-    assert message == f"All lookups are refused: the API answers {form[:3]}{f' (code {code})' if code else ''}"
+    assert message == f"The API refuses all lookups: {form[:3]}{f' (code {code})' if code else ''}"
     daemon.wait_reads(2)
     report = daemon.next_report("docs")
     assert errors(report) == {"refused"} and report["docs/errors-refused"] >= 3
-    assert len(daemon.log_lines(rf"\[error\].*Instance \"handbook\": cannot be read: the API answers {form[:3]}: ")) == 1
+    assert len(daemon.log_lines(rf"\[error\].*Instance \"handbook\": cannot be read: the API returns {form[:3]}: ")) == 1
 
     simulator.clear_fault(fault)
     wait_notification(daemon, "OKAY", "docs/refused")
@@ -433,7 +433,7 @@ def test_neither_form_is_supported(simulator, collectd):
     simulator.forms(plain=False, namespaced=False)
     daemon = collectd(block(simulator, *(f'Instance "i{n}"' for n in range(10))))
     assert "400 (code 7003)" in wait_notification(daemon, "WARNING", "docs/refused")
-    assert daemon.log_lines(rf'code 7003\); is the AccountID right, and is the API at "{simulator.url}"\?')
+    assert daemon.log_lines(rf'code 7003\); check the AccountID, and whether "{simulator.url}" is the URL')
     simulator.forget()
     wait_looks(simulator, "ai-search/instances/", 20)
     assert simulator.count("namespaces/default/instances/") == 0

@@ -55,7 +55,7 @@ def test_an_outage(simulator, collectd):
     net.wait_until(lambda: [(n.severity, n.identity) for n in daemon.notifications()][1:] == [
         ("OKAY", "docs/unreachable")], 10, "the other notification")
     assert len(daemon.log_lines("faults in a row")) == 1
-    assert len(daemon.log_lines("The API answers again after")) == 1
+    assert len(daemon.log_lines("The API responds again after")) == 1
 
 
 def test_one_that_always_fails(simulator, collectd):

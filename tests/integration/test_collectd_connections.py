@@ -139,7 +139,7 @@ def test_through_nginx(simulator, nginx, collectd):
     assert simulator.count("/handbook/jobs") == 1
     assert simulator.requests()[0].header("authorization") == f"Bearer {simulator.token}"
     assert set(errors(report)) == {"refused"}
-    assert daemon.log_lines('Instance "none", Job "a": cannot be read: the API answers 404')
+    assert daemon.log_lines('Instance "none", Job "a": cannot be read: the API returns 404')
 
 
 @pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")

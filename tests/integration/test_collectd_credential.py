@@ -145,7 +145,7 @@ def test_rejected_credential_is_logged_once_and_not_used_again(tmp, simulator):
         assert "docs-handbook/gauge-state" not in report
         assert simulator.count() == 1
         [line] = daemon.log_lines(r"\[error\].*plugin")
-        assert re.search(r'Account "docs": credential: the API refuses the credential \(401\)\. .*'
+        assert re.search(r'Account "docs": credential: the API rejects the credential \(401\)\. .*'
                          rf'to "{path}"', line)
 
         in_place(path, simulator.token)
@@ -158,7 +158,7 @@ def test_forbidden_instance_does_not_affect_the_credential(tmp, simulator):
     simulator.fault("/handbook/", status=403, body='{"success":false,"errors":[{"code":7003,"message":"no"}]}')
     config = block(simulator, f'TokenFile "{simulator.token_file}"').replace("</", 'Instance "open"\n</')
     with running(tmp, config) as daemon:
-        daemon.wait_log("the API answers 403: no")
+        daemon.wait_log("the API returns 403: no")
         simulator.forget()
         for path in ("/handbook/", "/open/"):
             net.wait_until(lambda: simulator.count(path) >= 2, 10 + 4 * PACE, "both twice")
@@ -195,7 +195,7 @@ def test_systemd_credential(tmp, simulator):
 def test_systemd_credential_without_systemd(tmp, simulator):
     assert "CREDENTIALS_DIRECTORY" not in os.environ
     for value, message in (("credential:docs", "TokenFile: CREDENTIALS_DIRECTORY is not set: systemd sets it"),
-                           ("credential:a/b", "TokenFile: not the name of a credential; write")):
+                           ("credential:a/b", "TokenFile: not the name of a credential; use")):
         refused = refusal(Config(block(simulator, f'TokenFile "{value}"')), tmp)
         assert refused.status != 0
         assert message in refused.log

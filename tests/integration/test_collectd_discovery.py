@@ -435,8 +435,8 @@ def test_nginx_with_an_allow_list_rejects_lists(tmp, simulator, nginx):
     with running(tmp, block(simulator, "DiscoverInstances true", 'Instance "docs"', through=through)) as daemon:
         wait_watched(daemon, "docs")
         line = daemon.wait_log("list of instances: cannot be read")
-        assert re.search(r"the API answers 403: instances and namespaces are not listed here \(code 403\)\. "
-                         r'An nginx with an allow-list \("instance"\) lists no instances: name them here, too$', line)
+        assert re.search(r"the API returns 403: lists of instances and namespaces are not available here \(code 403\)\. "
+                         r'An nginx with an allow-list \("instance"\) lists no instances: configure them here, too$', line)
         wait_watched(daemon, "docs")
         assert len(daemon.log_lines("list of instances.*403")) == 1
         assert "secret" not in daemon.log()

@@ -208,13 +208,13 @@ def test_metadata_of_a_notification(simulator, collectd, tmp):
 def test_stalled(simulator, collectd):
     simulator.instance(LIST, [{"id": "a", "starts_in": -1000, "silent_in": -950}])
     daemon = collectd(account(simulator))
-    stalled = ("WARNING", "docs-handbook/stalled", r"Job a \(user\) has given no sign of life for 1[56] min")
+    stalled = ("WARNING", "docs-handbook/stalled", r"Job a \(user\) has shown no activity for 1[56] min")
     wait_notifications(daemon, stalled)
     daemon.wait_reads(3)
     wait_notifications(daemon, stalled)
 
     simulator.job(LIST, "a", silent_in=None)
-    wait_notifications(daemon, stalled, ("OKAY", "docs-handbook/stalled", "No job is stalled any longer"))
+    wait_notifications(daemon, stalled, ("OKAY", "docs-handbook/stalled", "No job is stalled anymore"))
 
 
 def test_queued_for_too_long(simulator, collectd):
@@ -243,7 +243,7 @@ def test_credential(simulator, collectd):
     known(daemon, succeeded=0)
 
     simulator.account(tokens=["another-token"])
-    refused = ("FAILURE", "docs/credential", "The API refuses the credential")
+    refused = ("FAILURE", "docs/credential", "The API rejects the credential")
     wait_notifications(daemon, refused)
     daemon.wait_reads(5)
     token = simulator.token_file.read_text()
@@ -267,12 +267,12 @@ def test_unreachable(simulator, collectd):
     wait_notifications(daemon)
 
     both = simulator.fault("/jobs", status=502, body="<html>")
-    unreachable = ("WARNING", "docs/unreachable", "The API cannot be reached: no lookup succeeds")
+    unreachable = ("WARNING", "docs/unreachable", "The API cannot be reached: all lookups fail")
     wait_notifications(daemon, unreachable)
     daemon.wait_reads(4)
     simulator.clear_fault(both)
     simulator.clear_fault(fault)
-    wait_notifications(daemon, unreachable, ("OKAY", "docs/unreachable", "The API answers again"))
+    wait_notifications(daemon, unreachable, ("OKAY", "docs/unreachable", "The API responds again"))
 
 
 def test_rate_limited(simulator, collectd):

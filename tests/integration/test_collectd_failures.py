@@ -20,9 +20,9 @@ FAILURES = {
     "rate limit": (dict(status=429, headers=[["Retry-After", "0"]], body='{"success":false,"errors":[{"code":1,"message":"slow down"}]}'),
                    "rate_limited", "rate_limited: "),
     "not found": (dict(status=404, body='{"success":false,"errors":[{"code":7002,"message":"gone\\nfar"}]}'),
-                  "refused", r"the API answers 404: gone far \(code 7002\)"),
+                  "refused", r"the API returns 404: gone far \(code 7002\)"),
     "refused": (dict(status=400, body='{"success":false,"errors":[{"code":1,"message":"nonsense"}]}'),
-                "refused", r"the API answers 400: nonsense \(code 1\)"),
+                "refused", r"the API returns 400: nonsense \(code 1\)"),
 }
 
 
@@ -99,7 +99,7 @@ def test_missing_job_does_not_affect_others(simulator, collectd):
     daemon = collectd(account(simulator, '<Instance "handbook">\nJob "a"\nJob "b"\n</Instance>'))
     report = daemon.wait_report("docs", has("docs-handbook/gauge-state-a"))
     assert {name for name in report if name.endswith("-b")} == {"docs-handbook/duration-since_read-b"}
-    daemon.wait_log(r'Job "b": cannot be read: the API answers 404: job_not_found \(code 7021\)$')
+    daemon.wait_log(r'Job "b": cannot be read: the API returns 404: job_not_found \(code 7021\)$')
 
 
 def test_response_for_another_job_is_rejected(simulator, collectd):

@@ -35,7 +35,7 @@ def test_one_forbidden_instance(simulator, collectd):
         assert "docs-i0b/count-running" not in report
     daemon.next_report("docs", lambda report: report["docs/errors-refused"] >= 3, 20)
     assert daemon.notifications() == []
-    assert len(daemon.log_lines("does the credential have the permission for this")) == 1
+    assert len(daemon.log_lines("rejects this request but accepts others")) == 1
     assert not daemon.log_lines("Write a valid one to")
 
 
@@ -45,7 +45,7 @@ def test_revoked_token(simulator, collectd):
     daemon = start(simulator, collectd, *(f"i{n}" for n in range(OTHERS)))
     daemon.wait_report("docs", all_running, 20)
     simulator.account(tokens=[], keys=[])
-    daemon.wait_log("credential: the API refuses the credential", 10)
+    daemon.wait_log("credential: the API rejects the credential", 10)
     simulator.forget()
     before = daemon.next_report("docs", timeout=20)["docs/errors-credential"]
     daemon.next_report("docs", lambda report: report["docs/errors-credential"] >= before + 2 * OTHERS, 20 * SLOWNESS)

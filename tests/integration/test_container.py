@@ -102,9 +102,9 @@ def test_start_health_and_stop_of_the_container(tmp, simulator):
 
 
 @pytest.mark.parametrize("mode, text", (
-    (0o444, 'any user of this host can read or write ".*/secrets/docs.token", mount it with another mode, '
-            'in Kubernetes with "defaultMode: 0400" and an "fsGroup"'),
-    (0o000, "let the user that starts the daemon read it"),
+    (0o444, 'any user of this host can read or write ".*/secrets/docs.token"; mount it with another mode; '
+            'in Kubernetes, set "defaultMode: 0400" and an "fsGroup"'),
+    (0o000, "make it readable by the user that starts the daemon"),
 ))
 def test_mode_of_the_secret(tmp, simulator, mode, text):
     """If other users can read the secret, the message does not suggest chmod, because the secret is mounted read-only."""

@@ -35,7 +35,7 @@ def accepted() -> dict[str, list[str]]:
     """The options by block, as listed in the plugin's own messages. Removed options are not listed."""
     with temp_dir() as tmp:
         log = refusal(Config("\n".join(UNKNOWN.values())), tmp).log
-    lists = re.findall(r"`Nobody' is not known in a `(\w+)' block: use one of (.*)$", log, re.MULTILINE)
+    lists = re.findall(r"`Nobody' is unknown in a `(\w+)' block: use one of (.*)$", log, re.MULTILINE)
     assert len(lists) == len(BLOCKS), log
     return {block.lower(): names.split(", ") for block, names in lists}
 

@@ -331,14 +331,14 @@ def test_an_api_url_of_another_server_is_logged(nginx, simulator):
     server = nginx(http=gateway.account(simulator, api_url=url) + gateway.ACCESS_LOG, server=SERVER)
     for number in range(3):
         assert server.get(target(f"job-{number}")).status == 404
-    named = [line for line in server.error_log().splitlines() if "at a URL that is not the API's (its own ends with" in line]
+    named = [line for line in server.error_log().splitlines() if "the URL of the API, which ends with" in line]
     assert ["[error]" in line for line in named] == [True, False, False], "once a minute"
     assert "/jobs/job-0" in named[0] and f'api_url: "{url}"' in named[0]
 
 
 @pytest.mark.parametrize("path, message", [
-    ("namespaces/team_blue/instances/docs/jobs/a", "1 to 28 of a-z, 0-9 and -"),
-    ("namespaces/" + 29 * "n" + "/instances/docs/jobs/a", "1 to 28 of a-z, 0-9 and -"),
+    ("namespaces/team_blue/instances/docs/jobs/a", "1 to 28 characters of a-z, 0-9 and -"),
+    ("namespaces/" + 29 * "n" + "/instances/docs/jobs/a", "1 to 28 characters of a-z, 0-9 and -"),
     ("instances/docs/jobs/a/logs?per_page=501", "of logs 0 to 500"),
     ("instances/docs/jobs?per_page=51", "of jobs 0 to 50"),
     ("instances?order_by=name", "order_by must be created_at"),
@@ -451,7 +451,7 @@ def test_too_many_accounts_are_rejected_before_anything_changes(nginx, simulator
         server.signal(signal.SIGHUP)
         net.wait_until(lambda: refusals() == number, 15, "the reload to be rejected")
     assert server.get(target()).status == 200
-    assert re.search("there is room for 30.*; have fewer", server.error_log())
+    assert re.search("there is room for 30.*; remove some", server.error_log())
     server.reload(dataclasses.replace(few, http=blocks(simulator, "docs", *(f"account-{n}" for n in range(2000)))))
     assert len(server.get("/aisearch_status").json()["accounts"]) == 2001
 

@@ -126,7 +126,7 @@ def test_an_outage(nginx, simulator, certificates, ill):
     assert server.get("/aisearch_status").json()["zone"]["evictions"] == 0
     lines = [line for line in server.error_log().splitlines() if f"{FAULTS} faults in a row" in line]
     assert len(lines) == 1 and "[error]" in lines[0] and f"{ill.fault} fault" in lines[0]
-    assert "the API answers again" not in server.error_log()
+    assert "the API responds again after" not in server.error_log()
 
 
 def test_the_recovery(nginx, simulator, certificates, ill):
@@ -162,7 +162,7 @@ def test_the_recovery(nginx, simulator, certificates, ill):
     assert took <= 2.5 * SLOWNESS
     assert ill.api.most <= AT_ONCE
     assert {answer.status for answer in get_all(server, list(range(50)), 50)} == {200}
-    lines = [line for line in server.error_log().splitlines() if "the API answers again" in line]
+    lines = [line for line in server.error_log().splitlines() if "the API responds again after" in line]
     assert len(lines) == 1 and "[notice]" in lines[0] and re.search(r"after \d+ms", lines[0])
 
 

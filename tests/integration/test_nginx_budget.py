@@ -375,7 +375,7 @@ def test_half_is_reserved_for_refreshes(nginx, simulator):
     assert "aisearch_budget_newcomers{account=\"docs\"} 0\n" in server.get("/aisearch_status?format=prometheus").body.decode()
     assert ask(server, ["run"] * 7) == [200] * 5 + [503] * 2
     assert simulator.count() == 10
-    assert re.search(r"no call to the API for the next \d+ms, but for what it has answered before:", server.error_log())
+    assert re.search(r"no calls to the API for the next \d+ms except for known resources:", server.error_log())
 
 
 def test_a_404_is_not_a_previous_response(nginx, simulator):

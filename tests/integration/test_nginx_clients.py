@@ -131,7 +131,7 @@ def test_request_body_that_arrives_after_the_response(nginx, simulator):
         assert connection.read_response().json()["result"]["id"] == "b"
 
 
-# ---- words of the API -----------------------------------------------------------------------------------------------
+# ---- text from the API -----------------------------------------------------------------------------------------------
 
 def test_no_variable_splits_a_header(nginx, simulator):
     simulator.job("instances/docs", "a", state="failed", end_reason="no\r\nX-User: admin\r\n\x7f\x85ö")
@@ -173,5 +173,5 @@ def test_a_warning_is_logged_once_a_minute_by_the_monotonic_clock(nginx, simulat
     for minute in range(3):
         for number in range(4):
             server.get(target(f"job-{minute}-{number}"))
-        assert server.error_log().count("its budget is spent") == minute + 1
+        assert server.error_log().count("the budget is used up") == minute + 1
         clock.advance(61)

@@ -72,7 +72,7 @@ def wrong_url(url: str, message: str) -> Wrong:
 
 def plain_url(url: str) -> Wrong:
     return Wrong(f"api_url {url}", account(f"api_url {url};").replace("}\n", "} #!\n"), PASS,
-                 'plain http to another host; use https, or set "allow_plain_http on"')
+                 'to another host over plain http; use https, or set "allow_plain_http on"')
 
 
 def wrong_token(name: str, message: str) -> Wrong:
@@ -110,32 +110,32 @@ def duplicate(line: str) -> Wrong:
     return in_account(f"duplicate {line}", f"{line}\n{line}", f'"{line.split()[0]}" directive is duplicate')
 
 
-REGULAR = "not a regular file; write the API token into a file of its own"
-ALONE = "write the API token alone into it, on one line"
-NO_CERTIFICATE = "no certificate in it; it must be a file in PEM format"
-TWO_CREDENTIALS = 'two credentials, set either "token_file", or "email" and "key_file"'
+REGULAR = "not a regular file; write the API token into a regular file"
+ALONE = "write only the API token into it, on one line"
+NO_CERTIFICATE = "the file contains no certificate; it must be in PEM format"
+TWO_CREDENTIALS = 'two kinds of credentials are set; use either "token_file", or "email" and "key_file"'
 INSTANCE = "it must be NAME or NAMESPACE/NAME"
-ACCOUNT_ID = 'invalid "account_id", it must be 32 digits of 0-9 and a-f in lower case, as the dashboard shows it'
-ZONE = 'write "zone=NAME:SIZE"'
+ACCOUNT_ID = 'invalid "account_id", it must be the 32 digits of 0-9 and a-f in lower case that the dashboard shows'
+ZONE = 'use "zone=NAME:SIZE"'
 WHAT = 'it must be "active", "ended", "list", "logs", "instance", "stats", "not_found" or "error"'
-TIME = 'it must be one greater than 0, such as "5s"'
+TIME = 'it must be greater than 0, such as "5s"'
 RETRIES = '"retries" directive, it must be between 0 and 10'
 RESOURCE = 'write it as "instances/NAME/jobs/ID"'
-PLAIN_PROXY = 'the proxy would see the credential, since "api_url" is plain http; remove "proxy", use https'
+PLAIN_PROXY = 'the proxy would see the credential because "api_url" is plain http; remove "proxy", use https'
 
 WRONG = [
     # accounts
     Wrong("unknown account", account(), location("aisearch_pass dosc; #!"),
           r'unknown aisearch_account "dosc", did you mean "docs"\?'),
-    Wrong("no accounts at all", "", location("aisearch_pass docs; #!"), 'unknown aisearch_account "docs", define it by an "aisearch_account docs { ... }" block at http level'),
+    Wrong("no accounts at all", "", location("aisearch_pass docs; #!"), 'unknown aisearch_account "docs", define it with an "aisearch_account docs { ... }" block at the http level'),
     Wrong("duplicate account", account() + account().replace("{", "{ #!", 1), PASS,
-          r'duplicate aisearch_account "docs", the first is in .*/nginx\.conf:\d+; give one another name'),
+          r'duplicate aisearch_account "docs", the first one is in .*/nginx\.conf:\d+; rename one of them'),
     Wrong("account without a name", "aisearch_account { #!\n}", "", "invalid number of arguments"),
     Wrong("account with an empty name", "aisearch_account '' { #!\n}", "", 'invalid aisearch_account ""'),
     Wrong("account with a name to escape", "aisearch_account 'a\"b' { #!\n}", "",
-          'invalid aisearch_account "a"b", a name is of letters'),
+          'invalid aisearch_account "a"b", a name consists of letters'),
     Wrong("zone with a name to escape", "aisearch_shared_zone 'zone=a\"b:8m'; #!", "",
-          'invalid zone "a"b", a name is of letters'),
+          'invalid zone "a"b", a name consists of letters'),
     Wrong("account without a block", "aisearch_account docs; #!", "", r'has no opening "\{"'),
     Wrong("account in a server", "", account().replace("{", "{ #!", 1),
           '"aisearch_account" directive is not allowed here'),
@@ -152,24 +152,24 @@ WRONG = [
 
     # account_id
     Wrong("no account_id", account(account_id="").replace("}\n", "} #!\n"), PASS,
-          'no "account_id", set it to the account'),
+          'no "account_id" is set; use the ID of the account'),
     *(Wrong(f"account_id {value}", account(account_id=f'account_id "{value}"; #!'), PASS, ACCOUNT_ID)
       for value in ("", ACCOUNT.upper(), ACCOUNT + "0", "docs", ACCOUNT[:-1] + " ", "../" + ACCOUNT[3:])),
 
     # credentials
     Wrong("no credential", account(credential="").replace("}\n", "} #!\n"), PASS,
-          'no credential, set "token_file", or "email" and "key_file"'),
+          'no credential is set; use "token_file", or "email" and "key_file"'),
     in_account("email with a token", "email a@b.example;", TWO_CREDENTIALS),
     in_account("key with a token", "key_file @FILES@/key;", TWO_CREDENTIALS),
     Wrong("token with email and key",
           account("email a@b.example;", "key_file @FILES@/key;", "token_file @FILES@/token; #!", credential=""), PASS,
           TWO_CREDENTIALS),
     Wrong("only an email", account(credential="email a@b.example;").replace("}\n", "} #!\n"), PASS,
-          'half a credential, "email" needs a "key_file"'),
+          '"email" is set without "key_file"; a credential needs both'),
     Wrong("only a key", account(credential="key_file @FILES@/key;").replace("}\n", "} #!\n"), PASS,
-          'half a credential, "key_file" needs an "email"'),
+          '"key_file" is set without "email"; a credential needs both'),
     *(Wrong(f"email {value!r}", account("key_file @FILES@/key; #!", credential=f'email "{value}";'), PASS,
-            "not an email address; give the address that the API key belongs to")
+            "not an email address; use the address that the API key belongs to")
       for value in ("nobody", "a b@c.example", "@c.example", "a@", "a@b\tc")),
     Wrong("missing key file", account("key_file @FILES@/missing; #!", credential="email a@b.example;"), PASS,
           'key file ".*/missing": No such file or directory; check the path'),
@@ -186,7 +186,7 @@ WRONG = [
     wrong_token("trailing_tab", f"white space at offset 6; {ALONE}"),
     wrong_token("nul", f"a byte that is not visible ASCII at offset 6; {ALONE}"),
     wrong_token("utf8", f"a byte that is not visible ASCII at offset 3; {ALONE}"),
-    wrong_token("too_large", "longer than 4096 bytes; write the API token alone into it"),
+    wrong_token("too_large", "longer than 4096 bytes; write only the API token into it"),
 
     # instances
     *(in_account(f"instance {value}", f'instance good "{value}";', f'invalid instance ".*", {INSTANCE}')
@@ -199,22 +199,22 @@ WRONG = [
     wrong_url("", "must begin with https:// or http://"),
     wrong_url("https://", "no host"),
     wrong_url("https:///client/v4", "no host"),
-    wrong_url("https://user:canary@api.example", 'remove what is in front of the "@"'),
+    wrong_url("https://user:canary@api.example", 'remove them and the "@"'),
     wrong_url("https://api.example:0", "a number from 1 to 65535"),
     wrong_url("https://api.example:65536", "a number from 1 to 65535"),
     wrong_url("https://api.example:https", "a number from 1 to 65535"),
-    wrong_url("https://api.example/v4?key=canary", "may not have a query or a fragment; remove it"),
-    wrong_url("https://api.example/v4#top", "may not have a query or a fragment; remove it"),
-    wrong_url("https://api.example/../v4", r'may not have "\." or "\.\." in it'),
-    wrong_url("https://api.example/%2e%2e/v4", r'may not have "\." or "\.\." in it'),
+    wrong_url("https://api.example/v4?key=canary", "must not have a query or a fragment; remove the"),
+    wrong_url("https://api.example/v4#top", "must not have a query or a fragment; remove the"),
+    wrong_url("https://api.example/../v4", r'must not contain "\." or "\.\."'),
+    wrong_url("https://api.example/%2e%2e/v4", r'must not contain "\." or "\.\."'),
     wrong_url("https://api.example/v 4", "must be percent-encoded"),
-    wrong_url("https://api.example/%zz", "must have two hex digits behind it"),
+    wrong_url("https://api.example/%zz", "must be followed by two hex digits"),
     wrong_url("https://[::1", 'no closing "]"'),
     wrong_url("https://[localhost]", "not an IPv6 address"),
-    wrong_url("https://api..example", "may only have letters, digits"),
+    wrong_url("https://api..example", "must consist of letters, digits"),
     wrong_url("http://unix:api.sock:/client/v4", "must be an absolute path, as in http://unix:/run/api.sock:"),
     wrong_url("http://unix:/run/api.sock:client", "must begin with a slash, as in http://unix:/run/api.sock:"),
-    wrong_url("https://unix:/run/api.sock:/client/v4", "without TLS; write http://unix:"),
+    wrong_url("https://unix:/run/api.sock:/client/v4", "without TLS; begin the URL with http://unix:"),
     plain_url("http://api.example/client/v4"),
     plain_url("http://192.0.2.1/client/v4"),
     plain_url("http://localhost.evil.example/client/v4"),
@@ -225,7 +225,7 @@ WRONG = [
     *(in_account(f"proxy {value}", f'proxy "{value}";', f'aisearch_account "docs": invalid "proxy": .*{message}')
       for value, message in {
           "": "http://HOST:PORT", "proxy.example:3128": "http://HOST:PORT", "https://proxy.example": "http://HOST:PORT",
-          "socks5://proxy.example:1080": "http://HOST:PORT", "http://user:canary@proxy.example": 'in front of the "@"',
+          "socks5://proxy.example:1080": "http://HOST:PORT", "http://user:canary@proxy.example": 'remove them and the "@"',
           "http://proxy.example:3128/x": "nothing may follow", "http://proxy.example:0": "from 1 to 65535"}.items()),
     in_account("missing certificates", "trusted_certificate @FILES@/missing;",
                'trusted certificates ".*/missing": No such file or directory; check the path'),
@@ -244,7 +244,7 @@ WRONG = [
     *(in_account(f"budget {value}", f"budget {value};", 'invalid time ".*" in "budget" .* between "1s" and "1d"')
       for value in ("900 0", "900 500ms", "900 2d", "900 soon", "900 -5m")),
     *(in_account(f"budget with {value}", f"budget 900 5m {value};",
-                 'invalid ".*" in "budget" directive, the reserve must be a number of percent between 0 and 99')
+                 'invalid ".*" in "budget" directive, the reserve must be a percentage between 0 and 99')
       for value in ("reserve=100", "reserve=-1", "reserve=", "reserve=half", "reserve=50%", "reserve=" + "9" * 20)),
     in_account("budget with something else", "budget 900 5m share=50;",
                'invalid parameter "share=50" in "budget" directive, it must be "reserve=PERCENT"'),
@@ -253,15 +253,15 @@ WRONG = [
     in_account("budget without a time", "budget 900;", 'invalid number of arguments in "budget" directive'),
     in_account("budget twice", "budget 900 5m;\nbudget 100 300s;", 'duplicate "budget" for the time "300s"'),
     in_account("five budgets", "budget 1 1s;\nbudget 2 2s;\nbudget 3 3s;\nbudget 4 4s;\nbudget 5 5s;",
-               'too many "budget" directives, an account takes up to 4'),
+               'too many "budget" directives, an account can have at most 4'),
     *(in_account(f"{name} {value}", f"{name} {value};",
                  f'invalid value "{value}" in "{name}" directive, it must be "on" or "off"')
       for name in ("verify", "allow_plain_http") for value in ("yes", "1")),
     in_account("duplicate account_id", "account_id 00;", '"account_id" directive is duplicate'),
     in_account("token_file twice", "token_file @FILES@/token;",
-               '"token_file" directive is duplicate, the next credential needs a file of its own'),
+               '"token_file" directive is duplicate, the next credential needs its own file'),
     in_account("three token_files", "token_file @FILES@/key;\ntoken_file @FILES@/empty;",
-               'more than two "token_file" directives, one is for the current credential, the other for the next'),
+               'too many "token_file" directives, use one for the current credential and one for the next'),
     *map(duplicate, (
         "api_url https://api.example;", "timeout 1s;", "connect_timeout 1s;",
         "retries 1;", "verify on;", "allow_plain_http off;", "proxy http://proxy.example:3128;",
@@ -274,7 +274,7 @@ WRONG = [
     wrong_zone("zone=:8m", ZONE),
     wrong_zone("aisearch:8m", ZONE),
     wrong_zone("size=8m", ZONE),
-    *(wrong_zone(f"zone=aisearch:{size}", 'invalid zone size ".*", write a number of bytes such as "8m"')
+    *(wrong_zone(f"zone=aisearch:{size}", 'invalid zone size ".*", use a size such as "8m"')
       for size in ("", "8q", "-8m", "big", "9" * 20 + "m")),
     Wrong("duplicate zone", f"aisearch_shared_zone zone=a:8m;\naisearch_shared_zone zone=b:8m; #!\n{account()}", PASS,
           '"aisearch_shared_zone" directive is duplicate'),
@@ -284,18 +284,18 @@ WRONG = [
 
     Wrong("zone of the limit", f"limit_conn_zone $server_name zone=aisearch_limit:1m;\n"
           f"aisearch_limit_fetches $binary_remote_addr rate=1r/s;\n{account().replace('{', '{ #!', 1)}", PASS,
-          'shared memory zone "aisearch_limit" is another directive\'s'),
+          'shared memory zone "aisearch_limit" is used by another directive'),
 
     # aisearch_limit_fetches
-    *(wrong_limit(f"$binary_remote_addr rate={rate}", f'invalid rate "rate={rate}", write one such as "rate=30r/m"')
+    *(wrong_limit(f"$binary_remote_addr rate={rate}", f'invalid rate "rate={rate}", use one such as "rate=30r/m"')
       for rate in ("", "0r/s", "-1r/s", "30", "r/s", "1.5r/s", "30r/h", "fastr/m", "1000001r/s", "9" * 20 + "r/s")),
     *(wrong_limit(f"$binary_remote_addr rate=1r/s burst={burst}",
                   f'invalid burst "burst={burst}", it must be between 0 and 1000000')
       for burst in ("", "-1", "much", "1000001", "9" * 20)),
     wrong_limit("$binary_remote_addr rate=1r/s nodelay",
                 'invalid parameter "nodelay", it must be "rate=RATE" or "burst=NUMBER"'),
-    wrong_limit("$binary_remote_addr", 'no rate in "aisearch_limit_fetches", write "aisearch_limit_fetches '
-                r'\$binary_remote_addr rate=30r/m", or "off" alone'),
+    wrong_limit("$binary_remote_addr", 'no rate in "aisearch_limit_fetches", use "aisearch_limit_fetches '
+                r'\$binary_remote_addr rate=30r/m", or only "off"'),
     wrong_limit("$binary_remote_addr burst=5", 'no rate in "aisearch_limit_fetches"'),
     wrong_limit("off rate=x", 'invalid rate "rate=x"'),
     wrong_limit("", "invalid number of arguments"),
@@ -323,37 +323,37 @@ WRONG = [
           r'invalid aisearch_account "\$account" .*, without variables'),
     wrong_literal("instances/DOCS/jobs/a", f"invalid resource .*: the instance id must be 1 to 64 .*; {RESOURCE}"),
     wrong_literal("/instances/docs/jobs/a", f"invalid resource .*: it must not begin with a slash; {RESOURCE}"),
-    wrong_literal("instances/docs/nothing", f"invalid resource .*: the path is not that of a job.*; {RESOURCE}"),
-    wrong_literal("instances/docs/jobs?page=1", f"invalid resource .*: the path is not that of a job.*; {RESOURCE}"),
+    wrong_literal("instances/docs/nothing", f"invalid resource .*: the path must name a job.*; {RESOURCE}"),
+    wrong_literal("instances/docs/jobs?page=1", f"invalid resource .*: the path must name a job.*; {RESOURCE}"),
     wrong_literal("instances/docs/jobs/", f"invalid resource .*: the job id must be .*; {RESOURCE}"),
-    wrong_literal("", f"invalid resource .*: the path is not that of a job.*; {RESOURCE}"),
+    wrong_literal("", f"invalid resource .*: the path must name a job.*; {RESOURCE}"),
     wrong_literal(f"accounts/{OTHER_ACCOUNT}/instances/docs/jobs/a",
-                  'is of another "account_id", correct it or aisearch_account "docs"'),
+                  'belongs to another "account_id", correct it or aisearch_account "docs"'),
     wrong_literal("instances/handbook/jobs/a",
-                  'is of none of the instances that its "instance" allows, correct it or aisearch_account "docs"'),
-    wrong_literal("namespaces/team/instances/docs/jobs/a", "is of none of the instances"),
+                  'belongs to an instance that its "instance" directives do not allow, correct it or aisearch_account "docs"'),
+    wrong_literal("namespaces/team/instances/docs/jobs/a", "belongs to an instance that its"),
     wrong_literal("instances",
-                  'tells of instances that its "instance" does not allow, correct it or aisearch_account "docs"'),
+                  'lists instances that its "instance" directives do not allow, correct it or aisearch_account "docs"'),
 
     # names of zones
     Wrong("zone of ours", account().replace("{", "{ #!\n", 1) + "limit_req_zone $uri zone=aisearch_state:1m rate=1r/s;", "",
-          'shared memory zone "aisearch_state" is another directive\'s, .*, give the other one another name'),
+          'shared memory zone "aisearch_state" is used by another directive, .*, rename the other one'),
     Wrong("zone of the cache", account().replace("{", "{ #!\n", 1) + "limit_req_zone $uri zone=aisearch:1m rate=1r/s;", "",
-          'shared memory zone "aisearch" is another directive\'s, .*, give the other one another name'),
+          'shared memory zone "aisearch" is used by another directive, .*, rename the other one'),
 
     # the other directives
     wrong_valid("job 1s", f'invalid value "job", {WHAT}'),
     wrong_valid("ACTIVE 1s", f'invalid value "ACTIVE", {WHAT}'),
-    wrong_valid("list soon", 'invalid time value "soon", write one such as "30s"'),
-    wrong_valid("list -1s", 'invalid time value "-1s", write one such as "30s"'),
+    wrong_valid("list soon", 'invalid time value "soon", use one such as "30s"'),
+    wrong_valid("list -1s", 'invalid time value "-1s", use one such as "30s"'),
     wrong_valid("active 1s soon", 'invalid time value "soon", it must be at least "1s"'),
     wrong_valid("active 5s 2s", 'invalid time value "2s", it must be at least "5s"'),
     wrong_valid("ended 1s 2s", '"aisearch_valid ended" takes one time, only "active" takes two'),
     wrong_valid("active", "invalid number of arguments"),
-    wrong_valid("list 1s; aisearch_valid list 2s", '"aisearch_valid list" is duplicate'),
-    *(wrong_stale(value, 'invalid parameter ".*", it must be "updating=TIME", "error=TIME" or, alone, "off"')
+    wrong_valid("list 1s; aisearch_valid list 2s", 'duplicate "aisearch_valid list", remove one'),
+    *(wrong_stale(value, 'invalid parameter ".*", it must be "updating=TIME", "error=TIME" or only "off"')
       for value in ("on", "updating", "error", "off error=1s", "error=1s off", "timeout=1s")),
-    *(wrong_stale(value, 'invalid time value ".*", write one such as "30s"')
+    *(wrong_stale(value, 'invalid time value ".*", use one such as "30s"')
       for value in ("updating=", "updating=soon", "error=-1s", "updating=1s error=1q")),
     wrong_stale("off; aisearch_use_stale off", '"aisearch_use_stale" directive is duplicate'),
     wrong_stale("updating=1s error=1s error=2s", "invalid number of arguments"),
@@ -410,7 +410,7 @@ def test_an_unreadable_token_file(tmp, files):
     module = shutil.copy(MODULE, tmp)  # its directory is not accessible to everybody
     conf.write_text(small_configuration(tmp, account(credential=f"token_file {tmp}/token;"), module))
     run = nginx_t(tmp, conf, user="nobody")
-    assert f'token file "{tmp}/token": Permission denied; let the user that starts the daemon read it' in run.stdout
+    assert f'token file "{tmp}/token": Permission denied; make it readable by the user that starts the daemon' in run.stdout
     assert run.returncode != 0
 
 
@@ -522,7 +522,7 @@ def test_a_resource_with_several_parts_in_one_variable_causes_a_warning(tmp, fil
     said = resource_test(tmp, files, match, resource)
     variable = resource.rpartition("/")[2]
     assert re.search(rf'\[warn\] .*"{re.escape(resource)}" in "aisearch_pass" is one {what}, since a variable stands for '
-                     rf'one part of a resource; if "{re.escape(variable)}" is more than that, such as "NAME/jobs/ID", write '
+                     rf'one part of a resource; if "{re.escape(variable)}" contains more, such as "NAME/jobs/ID", use '
                      rf'"set \$resource {re.escape(resource)}; aisearch_pass docs \$resource;" in .*nginx\.conf:\d+$', said)
 
 
@@ -531,14 +531,14 @@ def test_a_connect_timeout_that_is_never_reached_causes_a_warning(tmp, files):
                           ("timeout 3s; connect_timeout 3s;", False)):
         result = config_test(with_files(files, http=account(times), server=PASS), tmp)
         assert result.ok
-        assert ('aisearch_account "docs": "connect_timeout" is longer than "timeout"' in result.output) == warned, times
+        assert ('aisearch_account "docs": "connect_timeout" has no effect because it is longer than "timeout"' in result.output) == warned, times
 
 
 def test_an_incomplete_account_id_causes_a_warning(tmp, files):
     result = config_test(with_files(files, http=account(account_id=f"account_id {ACCOUNT[:-1]};"), server=PASS), tmp)
     assert result.ok
-    assert re.search(r'\[warn\] .*"account_id" has 31 digits instead of 32, so the API will refuse it; copy it again from the '
-                     r"dashboard in .*nginx\.conf:\d+$", result.output, re.MULTILINE)
+    assert re.search(r'\[warn\] .*"account_id" has 31 digits instead of 32, so the API will reject it; copy it from the '
+                     r"dashboard again in .*nginx\.conf:\d+$", result.output, re.MULTILINE)
 
 
 @pytest.mark.parametrize("match, resource", [

@@ -311,4 +311,4 @@ def test_small_zone_evicts_the_least_recently_used_entries(nginx, simulator):
     again = server.get("/client/v4/instances/docs/jobs?per_page=50")
     assert len(too_large.body) > 16384 and too_large.body == again.body
     assert simulator.count() == calls + 2
-    assert any("[warn]" in line and "make the zone larger" in line for line in server.error_log().splitlines())
+    assert any("[warn]" in line and "use a larger zone" in line for line in server.error_log().splitlines())

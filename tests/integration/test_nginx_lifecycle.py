@@ -138,7 +138,7 @@ def test_reload_with_broken_certificates_changes_nothing(tmp, simulator, edge, n
     ca_file = tmp / "docs.pem"
     ca_file.write_bytes(certificates.ca_file.read_bytes())
     server = nginx(http=account(simulator, edge.url(), f"trusted_certificate {ca_file};"), server=SERVER)
-    server.allow_log(r'\[emerg\] .* trusted certificates ".*": no certificate in it')
+    server.allow_log(r'\[emerg\] .* trusted certificates ".*": the file contains no certificate')
     ca_file.write_text("nothing")
     server.signal(signal.SIGHUP)
     net.wait_until(lambda: "[emerg]" in server.error_log(), 5, "the error message")

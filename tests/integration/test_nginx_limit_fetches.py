@@ -44,7 +44,7 @@ def look(server, job, client="one", location="/client/v4/", **headers):
         assert response.header("X-Aisearch-Cache") is None
         assert response.json()["success"] is False
         assert response.json()["errors"] == [
-            {"code": 429, "message": "too many lookups of what is not in the cache"}]
+            {"code": 429, "message": "too many lookups of resources that are not in the cache"}]
     return response
 
 
@@ -211,7 +211,7 @@ def test_the_log(start, simulator):
     log = server.error_log()
     assert len(re.findall(r'\[warn\].* limiting fetches, excess: \d\.\d{3} by '
                           r'aisearch_limit_fetches "\$http_x_client"', log)) == 1
-    assert len(re.findall(r'\[info\].* refused with 429: too many lookups', log)) == 5
+    assert len(re.findall(r'\[info\].* request rejected with 429: too many lookups', log)) == 5
 
 
 def test_one_client_does_not_limit_others(start, simulator):

@@ -131,7 +131,7 @@ def test_instances_are_not_listed_with_an_allow_list(nginx, simulator):
         response = server.get("/client/v4/" + target)
         assert response.status == 403
         assert error_of(response) == {"code": 403,
-                                      "message": "instances and namespaces are not listed here"}
+                                      "message": "lists of instances and namespaces are not available here"}
     assert simulator.requests() == []
     assert server.get(job_target()).status == 200
 

@@ -262,7 +262,7 @@ def test_rejected_credentials_are_tried_once_a_minute(nginx, simulator, tmp, slo
         for response in net.concurrent_gets(server.address, [target(f"job-{n}") for n in range(20)]):
             assert response.status == 502
             error = response.json()["errors"][0]
-            assert error == {"code": 502, "message": "the API refuses the credential of this gateway"}
+            assert error == {"code": 502, "message": "the API rejects the credential of this gateway"}
             assert 1 <= int(response.header("Retry-After")) <= 60
 
     assert server.get(target()).status == 502
@@ -403,7 +403,7 @@ def test_a_changed_file_is_read_within_ten_seconds(nginx, simulator, tmp, change
     simulator.forget()
     assert ask_every_worker(server) == [200] * 2
     assert {secret_of(request) for request in simulator.requests()} == {CHANGED}
-    assert len(re.findall(r'\[notice\].*account "docs": ".*first.secret" has changed, and was read',
+    assert len(re.findall(r'\[notice\].*account "docs": ".*first.secret" has changed and was read',
                           server.error_log())) == 1
     assert credential(server)["since"] >= began
     assert gateway.reported(server) == []
@@ -466,7 +466,7 @@ def test_invalid_content_keeps_the_old_credential(nginx, simulator, tmp):
             assert ask_every_worker(server) == [200] * 2
         lines = [line for line in server.error_log().splitlines() if "cannot be used" in line]
         assert len(lines) == round_
-        assert message in lines[-1] and "[error]" in lines[-1] and "the one before stays in use" in lines[-1]
+        assert message in lines[-1] and "[error]" in lines[-1] and "the previous credential stays in use" in lines[-1]
     assert {secret_of(request) for request in simulator.requests()} == {files.secrets[0]}
 
     by_rename(files.paths[0], CHANGED + "\n")
@@ -563,7 +563,7 @@ def test_modes(tmp, simulator, mode, exposed):
     warnings = [line for line in result.output.splitlines() if "[warn]" in line and "any user" in line]
     assert len(warnings) == exposed, result.output
     if exposed:
-        assert re.search(rf'aisearch_account "docs": any user of this host can read or write "{files.paths[1]}",'
+        assert re.search(rf'aisearch_account "docs": any user of this host can read or write "{files.paths[1]}";'
                          r' restrict its mode.* in \S+/nginx\.conf:\d+$', warnings[0])
 
 
@@ -590,8 +590,8 @@ def test_a_systemd_credential_outlives_an_upgrade(tmp, simulator):
 
 @pytest.mark.parametrize("value, message", [
     ("credential:docs", "CREDENTIALS_DIRECTORY is not set: .*: sudo CREDENTIALS_DIRECTORY=/run/credentials/nginx.service nginx -t"),
-    ("credential:", 'not the name of a credential; write "credential:NAME"'),
-    ("credential:a/b", 'not the name of a credential; write "credential:NAME"'),
+    ("credential:", 'not the name of a credential; use "credential:NAME"'),
+    ("credential:a/b", 'not the name of a credential; use "credential:NAME"'),
 ])
 def test_a_missing_systemd_credential(tmp, simulator, value, message):
     assert "CREDENTIALS_DIRECTORY" not in os.environ

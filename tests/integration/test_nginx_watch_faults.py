@@ -162,7 +162,7 @@ def test_the_credential_is_rejected(nginx, simulator, tmp):
     token.chmod(0o600)
     mine = http(simulator, credential=f"token_file {token};")
     with Watched(nginx(http=mine, server=SERVER, workers=2), simulator) as watched:
-        watched.server.allow_log("refuses the credential")
+        watched.server.allow_log("rejects the credential")
         simulator.account(tokens=["another"])
         watched.change()
         time.sleep(3)

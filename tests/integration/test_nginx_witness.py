@@ -87,7 +87,7 @@ def test_a_forbidden_resource(nginx, simulator, tokens):
     assert {(answer.status, answer.json()["errors"][0]["code"]) for answer in forbidden} == {(403, 10000)}
     assert not refused(server)
     assert "credential fault" not in server.error_log()
-    warnings = [line for line in server.error_log().splitlines() if "does it have the permission for this?" in line]
+    warnings = [line for line in server.error_log().splitlines() if "check the permissions of the credential" in line]
     assert 1 <= len(warnings) <= 2 and "/instances/secret/jobs/" in warnings[0], "once a minute in each worker"
 
 
@@ -118,7 +118,7 @@ def test_a_revoked_token(nginx, simulator, tokens):
     simulator.forget()
     answers = [server.get(GOOD.format(f"job-{n}")) for n in range(1, 41)]
     assert {(answer.status, answer.json()["errors"][0]["message"]) for answer in answers} == {
-        (502, "the API refuses the credential of this gateway")}
+        (502, "the API rejects the credential of this gateway")}
     assert simulator.count() == 2
     assert refused(server)
     assert len(gateway.reported(server)) == 1 and "credential fault" in gateway.reported(server)[0]

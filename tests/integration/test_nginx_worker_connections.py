@@ -63,7 +63,7 @@ def test_connections_that_a_worker_keeps(nginx, simulator, certificates, bundles
 
 def test_they_are_documented():
     manual = " ".join((ROOT / "docs/nginx.md").read_text().split())
-    assert re.search(r"keeps two of its `worker_connections` .*, and one more for each further `trusted_certificate`", manual)
+    assert re.search(r"uses two of its `worker_connections`: .*\. .*one more", manual)
 
 
 def test_lookups_fail_only_while_connections_are_exhausted(nginx, simulator):

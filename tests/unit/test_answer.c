@@ -237,10 +237,10 @@ static void test_bad_envelope(void **state)
         const char *reason;
     } cases[] = {
         {"", "not JSON"},
-        {"null", "the answer is not an object"},
-        {"[]", "the answer is not an object"},
-        {"\"success\"", "the answer is not an object"},
-        {"1", "the answer is not an object"},
+        {"null", "the response is not an object"},
+        {"[]", "the response is not an object"},
+        {"\"success\"", "the response is not an object"},
+        {"1", "the response is not an object"},
         {"<html>502 Bad Gateway</html>", "not JSON"},
         {"{}", "no \"success\""},
         {"{\"result\":{\"id\":\"1\",\"source\":\"u\"}}", "no \"success\""},
@@ -252,13 +252,14 @@ static void test_bad_envelope(void **state)
         {"{\"success\":false,\"errors\":[],\"errors\":[]}", "\"errors\" twice"},
         {"{\"success\":true,\"errors\":{},\"result\":{\"id\":\"1\",\"source\":\"u\"}}", "wrong type"},
 
-        {"{\"success\":false}", "neither"},
-        {"{\"success\":false,\"errors\":null}", "neither"},
+        {"{\"success\":false}", "no success, but has no"},
+        {"{\"success\":false,\"errors\":null}", "no success, but has no"},
         {"{\"success\":false,\"errors\":{\"code\":1,\"message\":\"m\"}}", "wrong type"},
         /* text that a lenient parser accepts */
         {"\xEF\xBB\xBF" JOB("\"id\":\"1\",\"source\":\"u\""), "not JSON"},
-        {JOB("\"id\":\"1\",\"source\":\"u\"") "}", "bytes after the document"},
-        {JOB("\"id\":\"1\",\"source\":\"u\"") JOB("\"id\":\"2\",\"source\":\"u\""), "bytes after the document"},
+        {JOB("\"id\":\"1\",\"source\":\"u\"") "}", "data after the end of the document"},
+        {JOB("\"id\":\"1\",\"source\":\"u\"") JOB("\"id\":\"2\",\"source\":\"u\""),
+         "data after the end of the document"},
         {JOB("\"id\":\"1\\u0000\",\"source\":\"u\""), "a NUL"},
         {JOB("\"id\":\"1\",\"source\":\"u\",\"x\\u0000\":1"), "a NUL"},
         {JOB("\"id\":\"\\uZZZZ\",\"source\":\"u\""), "an invalid escape"},
@@ -296,7 +297,7 @@ static void test_message(void **state)
 
     (void) state;
     assert_int_equal(parse(&answer, AIS_JOB, "<html>s3cret</html>", &err), -1);
-    assert_string_equal(err.text, "the answer is not JSON: an invalid value at byte 0");
+    assert_string_equal(err.text, "the response is not JSON: an invalid value at byte 0");
 }
 
 /* Nesting up to the limit, and one level deeper; a job is on the second level. */
@@ -319,7 +320,7 @@ static void test_depth(void **state)
             assert_good(&answer, AIS_JOB, body);
             ais_answer_free(&answer);
         } else {
-            assert_bad(AIS_JOB, body, "nesting too deep");
+            assert_bad(AIS_JOB, body, "too deep nesting");
         }
     }
 }
@@ -654,9 +655,9 @@ static void test_single(void **state)
     ais_answer_free(&answer);
     assert_null(answer.namespace);
 
-    assert_bad(AIS_INSTANCE, JOB("\"name\":\"docs\""), "\"result\" is not what was asked for");
-    assert_bad(AIS_STATS, "{\"success\":true,\"result\":[]}", "\"result\" is not what was asked for");
-    assert_bad(AIS_NAMESPACE, JOB("\"id\":\"docs\""), "\"result\" is not what was asked for");
+    assert_bad(AIS_INSTANCE, JOB("\"name\":\"docs\""), "\"result\" is not the requested resource");
+    assert_bad(AIS_STATS, "{\"success\":true,\"result\":[]}", "\"result\" is not the requested resource");
+    assert_bad(AIS_NAMESPACE, JOB("\"id\":\"docs\""), "\"result\" is not the requested resource");
 }
 
 /* A truncated response is never valid, and never yields a partial job. */

@@ -172,7 +172,7 @@ static void test_bad_pages(void **state)
     assert_bad("{\"success\":true}", "\"result\" is not an array");
     assert_bad("{\"success\":true,\"result\":null}", "\"result\" is not an array");
     assert_bad("{\"success\":true,\"result\":{\"id\":\"docs\"}}", "\"result\" is not an array");
-    assert_bad(PAGE("{\"id\":null},{},7,{\"id\":5}"), "has no instance with an \"id\" in it");
+    assert_bad(PAGE("{\"id\":null},{},7,{\"id\":5}"), "contains no instance with an \"id\"");
     assert_bad("{\"success\":true,\"result\":[],\"result_info\":{},\"result_info\":{}}", "\"result_info\" twice");
 }
 
@@ -313,7 +313,7 @@ static void test_single(void **state)
     assert_null(answer.instance.id);
 
     for (size_t i = 0; i < COUNT(bad); i++)
-        assert_refused(AIS_INSTANCE, bad[i], -1, "not what was asked for");
+        assert_refused(AIS_INSTANCE, bad[i], -1, "not the requested resource");
 }
 
 static void test_stats(void **state)
@@ -347,8 +347,8 @@ static void test_stats(void **state)
         ais_answer_free(&answer);
     }
 
-    assert_refused(AIS_STATS, "{\"success\":true}", -1, "not what was asked for");
-    assert_refused(AIS_STATS, "{\"success\":true,\"result\":[]}", -1, "not what was asked for");
+    assert_refused(AIS_STATS, "{\"success\":true}", -1, "not the requested resource");
+    assert_refused(AIS_STATS, "{\"success\":true,\"result\":[]}", -1, "not the requested resource");
 }
 
 static void test_stats_names(void **state)
@@ -375,7 +375,7 @@ static void test_namespace(void **state)
     assert_null(answer.namespace);
 
     for (size_t i = 0; i < COUNT(bad); i++)
-        assert_refused(AIS_NAMESPACE, bad[i], -1, "not what was asked for");
+        assert_refused(AIS_NAMESPACE, bad[i], -1, "not the requested resource");
 }
 
 /* Only names; those that cannot be requested are skipped. */

@@ -409,7 +409,8 @@ static void test_more_than_the_api_allows(void **state)
     expect_most(0, NULL, NULL);
     expect_most(2, (struct ais_budget_limit[]){{900, 300 * 1000}, {100, 1000}}, NULL);
     expect_most(1, (struct ais_budget_limit[]){{4, 1000}}, NULL);
-    expect_most(1, (struct ais_budget_limit[]){{5000, 3600 * 1000}}, "5000 calls in 5 minutes, but the API only 1200");
+    expect_most(1, (struct ais_budget_limit[]){{5000, 3600 * 1000}},
+                "5000 calls in 5 minutes, but the API allows only 1200");
     expect_most(1, (struct ais_budget_limit[]){{500, 120 * 1000}}, "1500 calls");
     expect_most(1, (struct ais_budget_limit[]){{UINT32_MAX, 1}}, "1288490188500000 calls");
     expect_most(2, (struct ais_budget_limit[]){{100, 1000}, {1201, 300 * 1000}}, "1201 calls");

@@ -118,7 +118,7 @@ static void expect_refusal(const void *content, size_t len, const char *fault, c
     assert_null(strchr(err.text, '\n'));
 }
 
-#define ALONE "write the API token alone into it, on one line"
+#define ALONE "write only the API token into it, on one line"
 
 static void test_bad_content(void **state)
 {
@@ -152,17 +152,17 @@ static void test_bad_content(void **state)
     expect_refusal("canary=x=", 9, "a \"=\", as in NAME=VALUE, at offset 6", ALONE);
     expect_refusal("=", 1, "a \"=\", as in NAME=VALUE, at offset 0", ALONE);
     expect_refusal("token:canary", 12, "a \":\", as in a header, at offset 5", ALONE);
-    expect_refusal("${canary}", 9, "a character that is in no token or key at offset 0", ALONE);
-    expect_refusal("<canary>", 8, "a character that is in no token or key at offset 0", ALONE);
-    expect_refusal("Bearer canary", 13, "begins with a header's name, or with \"Bearer\"", ALONE);
-    expect_refusal("Authorization: Bearer canary", 28, "begins with a header's name, or with \"Bearer\"", ALONE);
-    expect_refusal("X-Auth-Key: canary", 18, "begins with a header's name, or with \"Bearer\"", ALONE);
+    expect_refusal("${canary}", 9, "a character that no token or key contains at offset 0", ALONE);
+    expect_refusal("<canary>", 8, "a character that no token or key contains at offset 0", ALONE);
+    expect_refusal("Bearer canary", 13, "begins with the name of a header or with \"Bearer\"", ALONE);
+    expect_refusal("Authorization: Bearer canary", 28, "begins with the name of a header or with \"Bearer\"", ALONE);
+    expect_refusal("X-Auth-Key: canary", 18, "begins with the name of a header or with \"Bearer\"", ALONE);
 
     memset(too_long, 'c', sizeof(too_long));
-    expect_refusal(too_long, 4097, "longer than 4096 bytes", "write the API token alone into it");
-    expect_refusal(too_long, sizeof(too_long), "longer than 4096 bytes", "write the API token alone into it");
+    expect_refusal(too_long, 4097, "longer than 4096 bytes", "write only the API token into it");
+    expect_refusal(too_long, sizeof(too_long), "longer than 4096 bytes", "write only the API token into it");
     too_long[4097] = '\n';
-    expect_refusal(too_long, 4098, "longer than 4096 bytes", "write the API token alone into it");
+    expect_refusal(too_long, 4098, "longer than 4096 bytes", "write only the API token into it");
 }
 
 static void expect_unreadable(const char *path, const char *fault)
@@ -232,8 +232,8 @@ static void expect_oddity(const char *email, const char *secret, const char *tex
 static void test_oddity(void **state)
 {
     (void) state;
-    expect_oddity(NULL, HEX32, "looks like the id of an account or a zone");
-    expect_oddity("a@example.com", HEX32, "looks like the id of an account or a zone");
+    expect_oddity(NULL, HEX32, "looks like the ID of an account or a zone");
+    expect_oddity("a@example.com", HEX32, "looks like the ID of an account or a zone");
     expect_oddity(NULL, HEX32 "01234", "looks like an API key, not like a token");
     expect_oddity(NULL, "cfk_" WORD40, "looks like an API key, not like a token");
     expect_oddity("a@example.com", WORD40, "looks like an API token, not like a key");
@@ -264,7 +264,7 @@ static void test_no_permission(void **state)
     }
     unlink(path);
     assert_null(cred);
-    assert_non_null(strstr(err.text, "Permission denied; let the user that starts the daemon read it"));
+    assert_non_null(strstr(err.text, "Permission denied; make it readable by the user that starts the daemon"));
 }
 
 static void test_symbolic_link(void **state)
@@ -354,13 +354,13 @@ static void test_bad_email(void **state)
     for (i = 0; i < COUNT(bad); i++) {
         err.text[0] = '\0';
         assert_null(ais_credential_email_key(bad[i], "/nonexistent", &err));
-        assert_non_null(strstr(err.text, "not an email address; give"));
+        assert_non_null(strstr(err.text, "not an email address; use"));
     }
     memset(too_long, 'a', sizeof(too_long) - 1);
     too_long[sizeof(too_long) - 1] = '\0';
     too_long[1] = '@';
     assert_null(ais_credential_email_key(too_long, "/nonexistent", &err));
-    assert_non_null(strstr(err.text, "not an email address; give"));
+    assert_non_null(strstr(err.text, "not an email address; use"));
 
     too_long[254] = '\0'; /* exactly right: now the error is that the file is missing */
     assert_null(ais_credential_email_key(too_long, "/nonexistent", &err));
@@ -628,7 +628,7 @@ static void test_named(void **state)
     assert_int_equal(ais_credential_path(path, "credential:docs.token", "", NULL), 0);
     assert_string_equal(path, "/run/credentials/nginx.service/docs.token");
 
-    expect_no_path("credential:", "not the name of a credential; write \"credential:NAME\"");
+    expect_no_path("credential:", "not the name of a credential; use \"credential:NAME\"");
     expect_no_path("credential:canary/docs", "not the name of a credential");
     expect_no_path("credential:/canary", "not the name of a credential");
     expect_no_path("credential:.", "not the name of a credential");

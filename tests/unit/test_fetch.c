@@ -304,18 +304,18 @@ static void test_body_cap(void **state)
     fetch_script(&result, SCRIPT(OK), 0, 16);
     expect_ok(&result);
     fetch_script(&result, SCRIPT(OK), 2, 15);
-    expect_fault(&result, AIS_FAULT_BODY, "the answer is larger than 15 bytes");
+    expect_fault(&result, AIS_FAULT_BODY, "the response is larger than 15 bytes");
     assert_int_equal(result.calls, 1);
 
     fetch_script(&result, SCRIPT("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"), 0, 3);
     assert_string_equal(result.body, "abc");
     fetch_script(&result, SCRIPT("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n" STALL),
                  2, 3);
-    expect_fault(&result, AIS_FAULT_BODY, "the answer is larger than 3 bytes");
+    expect_fault(&result, AIS_FAULT_BODY, "the response is larger than 3 bytes");
     assert_int_equal(result.calls, 1);
 
     fetch_script(&result, SCRIPT("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n" STALL), 0, 0);
-    expect_fault(&result, AIS_FAULT_BODY, "the answer is larger than 1048576 bytes");
+    expect_fault(&result, AIS_FAULT_BODY, "the response is larger than 1048576 bytes");
 }
 
 /* An endless body. */
@@ -341,7 +341,7 @@ static void test_endless_body(void **state)
     (void) state;
     target.body_max = 100000;
     fetch_whole(driver, &result, &target, credential, "/x");
-    expect_fault(&result, AIS_FAULT_BODY, "the answer is larger than 100000 bytes");
+    expect_fault(&result, AIS_FAULT_BODY, "the response is larger than 100000 bytes");
     driver_free(driver);
     server_stop(server);
 }

@@ -196,7 +196,7 @@ static void on_aborted(void *data, const struct ais_response *response)
     struct group *group = data;
 
     assert_int_equal(response->fault, AIS_FAULT_INTERNAL);
-    assert_string_equal(response->message, "given up: the process is leaving");
+    assert_string_equal(response->message, "aborted: the process is shutting down");
     group->done++;
     if (group->restart && group->restarted.fetch == NULL) {
         fetch(group->driver, &group->restarted, &group->target, credential, "/x");

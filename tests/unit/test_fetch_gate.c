@@ -9,7 +9,7 @@
 #define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 #define UNAVAILABLE "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"
 
-#define SPENT "the budget for calls to the API is spent"
+#define SPENT "the budget for calls to the API is used up"
 
 /* ---- a gate that checks the client's calls ------------------------------------------------------------------- */
 

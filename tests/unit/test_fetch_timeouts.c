@@ -163,13 +163,14 @@ static void expect_timeout(serve_fn serve, void *script, int64_t timeout, unsign
 static void test_total_timeout(void **state)
 {
     (void) state;
-    expect_timeout(serve_stall, NULL, 150, 1, "timeout of 150 ms passed waiting for the answer");
+    expect_timeout(serve_stall, NULL, 150, 1, "timeout of 150 ms expired while waiting for the response");
     expect_timeout(serve_script, SCRIPT("HTTP/1.1 200 OK\r\nContent-" STALL), 150, 1,
-                   "timeout of 150 ms passed waiting for the answer");
+                   "timeout of 150 ms expired while waiting for the response");
     expect_timeout(serve_script, SCRIPT("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc" STALL), 150, 1,
-                   "timeout of 150 ms passed inside the body of the answer");
-    expect_timeout(serve_trickle, NULL, 150, 1, "timeout of 150 ms passed inside the body of the answer");
-    expect_timeout(serve_script, SCRIPT(UNAVAILABLE, STALL), 600, 2, "timeout of 600 ms passed waiting for the answer");
+                   "timeout of 150 ms expired while receiving the body of the response");
+    expect_timeout(serve_trickle, NULL, 150, 1, "timeout of 150 ms expired while receiving the body of the response");
+    expect_timeout(serve_script, SCRIPT(UNAVAILABLE, STALL), 600, 2,
+                   "timeout of 600 ms expired while waiting for the response");
 }
 
 /* A fetch may have less time than its target allows, but never more. */
@@ -188,11 +189,11 @@ static void test_limit(void **state)
     fetch(driver, &more, &target, credential, "/x");
     ais_fetch_limit(more.fetch, 10000);
     DRIVE_UNTIL(driver, less.done);
-    expect_fault(&less, AIS_FAULT_TIMEOUT, "timeout of 400 ms passed waiting for the answer");
+    expect_fault(&less, AIS_FAULT_TIMEOUT, "timeout of 400 ms expired while waiting for the response");
     expect_elapsed(&less, 100);
     assert_int_equal(more.done, 0);
     DRIVE_UNTIL(driver, more.done);
-    expect_fault(&more, AIS_FAULT_TIMEOUT, "timeout of 400 ms passed waiting for the answer");
+    expect_fault(&more, AIS_FAULT_TIMEOUT, "timeout of 400 ms expired while waiting for the response");
     expect_elapsed(&more, 400);
     driver_free(driver);
     server_stop(server);

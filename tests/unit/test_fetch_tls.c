@@ -362,11 +362,11 @@ static void test_load_bad_ca(void **state)
     write_file("text.pem", "Certificates? None here.\n");
     write_file("broken.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
     expect_bad_ca("missing.pem", "No such file or directory; check the path");
-    expect_bad_ca("empty.pem", "no certificate in it");
-    expect_bad_ca("text.pem", "no certificate in it");
-    expect_bad_ca("broken.pem", "no certificate in it");
-    expect_bad_ca("good.key", "no certificate in it");
-    expect_bad_ca(".", "no certificate in it"); /* a directory */
+    expect_bad_ca("empty.pem", "the file contains no certificate");
+    expect_bad_ca("text.pem", "the file contains no certificate");
+    expect_bad_ca("broken.pem", "the file contains no certificate");
+    expect_bad_ca("good.key", "the file contains no certificate");
+    expect_bad_ca(".", "the file contains no certificate"); /* a directory */
 }
 
 static void test_load_system_ca(void **state)

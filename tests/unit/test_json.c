@@ -115,15 +115,15 @@ static void test_bad(void **state)
         {"-.5", "an invalid value"},
         {"-a", "an invalid value"},
 
-        {"{}{}", "bytes after the document"},
-        {"{},", "bytes after the document"},
-        {"{}x", "bytes after the document"},
-        {"[]]", "bytes after the document"},
-        {"truee", "bytes after the document"},
-        {"01", "bytes after the document"},
-        {"-01", "bytes after the document"},
-        {"0x1", "bytes after the document"},
-        {"1 2", "bytes after the document"},
+        {"{}{}", "data after the end of the document"},
+        {"{},", "data after the end of the document"},
+        {"{}x", "data after the end of the document"},
+        {"[]]", "data after the end of the document"},
+        {"truee", "data after the end of the document"},
+        {"01", "data after the end of the document"},
+        {"-01", "data after the end of the document"},
+        {"0x1", "data after the end of the document"},
+        {"1 2", "data after the end of the document"},
 
         {"1.", "an invalid number"},
         {"1.e1", "an invalid number"},
@@ -132,29 +132,29 @@ static void test_bad(void **state)
         {"1e-", "an invalid number"},
         {"1e+-1", "an invalid number"},
         {"1ee1", "an invalid number"},
-        {NUMBER63 "3", "a number too long"},
+        {NUMBER63 "3", "a number that is too long"},
 
         {"[", "an invalid value"},
-        {"[1", "an array that does not end"},
-        {"[1}", "an array that does not end"},
-        {"[1 2]", "an array that does not end"},
-        {"{\"a\":1", "an object that does not end"},
-        {"{\"a\":1]", "an object that does not end"},
-        {"{\"a\":1 \"b\":2}", "an object that does not end"},
-        {"{", "no string where one must be"},
-        {"{\"a\":1,}", "no string where one must be"},
-        {"{,}", "no string where one must be"},
-        {"{a:1}", "no string where one must be"},
-        {"{1:1}", "no string where one must be"},
-        {"{\"a\"}", "no colon behind a name"},
-        {"{\"a\" 1}", "no colon behind a name"},
-        {"{\"a", "the end inside a string"},
+        {"[1", "an unterminated array"},
+        {"[1}", "an unterminated array"},
+        {"[1 2]", "an unterminated array"},
+        {"{\"a\":1", "an unterminated object"},
+        {"{\"a\":1]", "an unterminated object"},
+        {"{\"a\":1 \"b\":2}", "an unterminated object"},
+        {"{", "no string where one is required"},
+        {"{\"a\":1,}", "no string where one is required"},
+        {"{,}", "no string where one is required"},
+        {"{a:1}", "no string where one is required"},
+        {"{1:1}", "no string where one is required"},
+        {"{\"a\"}", "no colon after a name"},
+        {"{\"a\" 1}", "no colon after a name"},
+        {"{\"a", "an unterminated string"},
 
-        {"\"", "the end inside a string"},
-        {"\"a", "the end inside a string"},
-        {"\"\\\"", "the end inside a string"},
-        {"\"\n\"", "a control character inside a string"},
-        {"\"\x1f\"", "a control character inside a string"},
+        {"\"", "an unterminated string"},
+        {"\"a", "an unterminated string"},
+        {"\"\\\"", "an unterminated string"},
+        {"\"\n\"", "a control character in a string"},
+        {"\"\x1f\"", "a control character in a string"},
         {"\"\\", "an invalid escape"},
         {"\"\\x\"", "an invalid escape"},
         {"\"\\\x01\"", "an invalid escape"},
@@ -167,16 +167,16 @@ static void test_bad(void **state)
         {"\"\\uZZZZ\"", "an invalid escape"},
         {"\"\\u0000\"", "a NUL"},
         {"{\"a\\u0000\":1}", "a NUL"},
-        {"\"\\ud800\"", "half of a surrogate pair"},
-        {"\"\\ud800x\"", "half of a surrogate pair"},
-        {"\"\\ud800\\n\"", "half of a surrogate pair"},
-        {"\"\\ud800\\u0041\"", "half of a surrogate pair"},
-        {"\"\\ud800\\ud800\"", "half of a surrogate pair"},
-        {"\"\\ud800\\ue000\"", "half of a surrogate pair"},
-        {"\"\\ud800\\uxyzz\"", "half of a surrogate pair"},
-        {"\"\\udc00\"", "half of a surrogate pair"},
-        {"\"\\udfff\"", "half of a surrogate pair"},
-        {"\"\\udfff\\ud800\"", "half of a surrogate pair"},
+        {"\"\\ud800\"", "an unpaired surrogate"},
+        {"\"\\ud800x\"", "an unpaired surrogate"},
+        {"\"\\ud800\\n\"", "an unpaired surrogate"},
+        {"\"\\ud800\\u0041\"", "an unpaired surrogate"},
+        {"\"\\ud800\\ud800\"", "an unpaired surrogate"},
+        {"\"\\ud800\\ue000\"", "an unpaired surrogate"},
+        {"\"\\ud800\\uxyzz\"", "an unpaired surrogate"},
+        {"\"\\udc00\"", "an unpaired surrogate"},
+        {"\"\\udfff\"", "an unpaired surrogate"},
+        {"\"\\udfff\\ud800\"", "an unpaired surrogate"},
 
         {"\"\x80\"", "invalid UTF-8"},
         {"\"\xBF\"", "invalid UTF-8"},
@@ -196,10 +196,10 @@ static void test_bad(void **state)
         {"\"\xF5\x80\x80\x80\"", "invalid UTF-8"},
         {"\"\xFF\"", "invalid UTF-8"},
 
-        {"[[[[[[[[[]]]]]]]]]", "nesting too deep"},
-        {"[[[[[[[[{}]]]]]]]]", "nesting too deep"},
-        {"{\"a\":[[[[[[[[", "nesting too deep"},
-        {"[[],[[]],[[[[[[[[[", "nesting too deep"},
+        {"[[[[[[[[[]]]]]]]]]", "too deep nesting"},
+        {"[[[[[[[[{}]]]]]]]]", "too deep nesting"},
+        {"{\"a\":[[[[[[[[", "too deep nesting"},
+        {"[[],[[]],[[[[[[[[[", "too deep nesting"},
     };
 
     (void) state;
@@ -210,9 +210,9 @@ static void test_bad(void **state)
 static void test_nul(void **state)
 {
     (void) state;
-    assert_bad(AIS_STR("{}\0"), "bytes after the document");
+    assert_bad(AIS_STR("{}\0"), "data after the end of the document");
     assert_bad(AIS_STR("\0{}"), "an invalid value");
-    assert_bad(AIS_STR("[1\0]"), "an array that does not end");
+    assert_bad(AIS_STR("[1\0]"), "an unterminated array");
     assert_bad(AIS_STR("\"a\0b\""), "a NUL");
     assert_bad(AIS_STR("\"\\\0\""), "an invalid escape");
     assert_bad((struct ais_str){"", 0}, "an invalid value");
@@ -240,7 +240,7 @@ static void test_very_deep(void **state)
     (void) state;
     assert_non_null(text);
     memset(text, '[', LEN);
-    assert_string_equal(ais_json_check((struct ais_str){text, LEN}, DEPTH, &where), "nesting too deep");
+    assert_string_equal(ais_json_check((struct ais_str){text, LEN}, DEPTH, &where), "too deep nesting");
     assert_int_equal(where, DEPTH);
     free(text);
 }

@@ -181,7 +181,7 @@ static void test_instance(void **state)
                    "gauge-failed=0 gauge-stalled=0 gauge-overdue=0 gauge-instance_error=0 "
                    "operations-succeeded=0 operations-failed=0");
 
-    instance.told.has_begun[CONDITION_FAILED] = instance.told.has_begun[CONDITION_INSTANCE_ERROR] = true;
+    instance.reported.has_begun[CONDITION_FAILED] = instance.reported.has_begun[CONDITION_INSTANCE_ERROR] = true;
     instance.history.listed = true;
     instance.history.succeeded_at = NOW - 60000;
     instance.history.changed_at = NOW - 30000;

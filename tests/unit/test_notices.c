@@ -27,9 +27,9 @@ static int setup(void **state)
     if (f == NULL)
         return -1;
     instance_init(&f->instance, NOW);
-    f->instance.told.name = "docs-handbook";
-    f->account.told.name = "docs";
-    f->instance.told.notices = f->account.told.notices = &f->notices;
+    f->instance.reported.name = "docs-handbook";
+    f->account.reported.name = "docs";
+    f->instance.reported.notices = f->account.reported.notices = &f->notices;
     f->stalled_after = 15 * MINUTE;
     f->overdue_after = 12 * HOUR;
     *state = f;
@@ -183,7 +183,7 @@ static void test_stalled(void **state)
     look(f, jobs, 1, NOW + 15 * MINUTE);
     check_read(f, "");
     look(f, jobs, 1, NOW + 16 * MINUTE);
-    check_read(f, "WARNING docs-handbook/stalled Job a (user) has given no sign of life for 16 min\n");
+    check_read(f, "WARNING docs-handbook/stalled Job a (user) has shown no activity for 16 min\n");
     look(f, jobs, 2, NOW + 17 * MINUTE);
     check_read(f, "");
 
@@ -194,7 +194,7 @@ static void test_stalled(void **state)
     look(f, NULL, 0, NOW + 35 * MINUTE);
     check_read(f, "");
     look(f, NULL, 0, NOW + 36 * MINUTE);
-    check_read(f, "OKAY docs-handbook/stalled No job is stalled any longer\n");
+    check_read(f, "OKAY docs-handbook/stalled No job is stalled anymore\n");
 }
 
 static void test_queued_for_too_long(void **state)
@@ -205,7 +205,7 @@ static void test_queued_for_too_long(void **state)
     look_at(f, job("q", AIS_QUEUED, NONE, NONE), NOW + 15 * MINUTE + SECOND);
     check_read(f, "WARNING docs-handbook/stalled Job q (user) has been queued for 15 min\n");
     look_at(f, job("q", AIS_RUNNING, NOW + 15 * MINUTE, NONE), NOW + 16 * MINUTE);
-    check_read(f, "OKAY docs-handbook/stalled No job is stalled any longer\n");
+    check_read(f, "OKAY docs-handbook/stalled No job is stalled anymore\n");
 }
 
 /* ---- overdue ----------------------------------------------------------------------------------------------------- */
@@ -407,7 +407,7 @@ static void test_an_instance_in_error_that_is_gone(void **state)
 
     know(f, &facts, NOW);
     check_read(f, "FAILURE docs-handbook/instance_error The instance is in error: its status is error\n");
-    conditions_gone(&f->instance.told);
+    conditions_gone(&f->instance.reported);
     check_read(f, "OKAY docs-handbook/instance_error The instance no longer exists\n");
 }
 
@@ -446,8 +446,8 @@ static void test_an_instance_that_is_gone(void **state)
     look_at(f, job("a", AIS_FAILED, NOW, NOW), NOW + 13 * HOUR);
     check_read(f, "FAILURE docs-handbook/failed Job a (user) has failed after 0 s\n"
                   "WARNING docs-handbook/overdue No job has succeeded since the instance was first seen, 13 h ago\n");
-    conditions_gone(&f->instance.told);
-    conditions_gone(&f->instance.told);
+    conditions_gone(&f->instance.reported);
+    conditions_gone(&f->instance.reported);
     check_read(f, "OKAY docs-handbook/failed The instance no longer exists\n"
                   "OKAY docs-handbook/overdue The instance no longer exists\n");
 }
@@ -479,12 +479,12 @@ static void test_unreachable(void **state)
         outcomes(f, 1, faults[i]);
         check_read(f, "");
         outcomes(f, 1, faults[i]);
-        check_read(f, "WARNING docs/unreachable The API cannot be reached: no lookup succeeds\n");
+        check_read(f, "WARNING docs/unreachable The API cannot be reached: all lookups fail\n");
         outcomes(f, 1, faults[i]);
         check_read(f, "");
         outcomes(f, 5, faults[i]);
         outcomes(f, 1, AIS_FAULT_NONE);
-        check_read(f, "OKAY docs/unreachable The API answers again\n");
+        check_read(f, "OKAY docs/unreachable The API responds again\n");
 
         outcomes(f, 1, faults[i]);
         check_read(f, "");
@@ -519,7 +519,7 @@ static void test_credential(void **state)
     check_read(f, "");
     check_read(f, "");
     outcomes(f, 1, AIS_FAULT_CREDENTIAL);
-    check_read(f, "FAILURE docs/credential The API refuses the credential\n");
+    check_read(f, "FAILURE docs/credential The API rejects the credential\n");
     for (int i = 0; i < 5; i++) {
         outcomes(f, 1, AIS_FAULT_CREDENTIAL);
         check_read(f, "");
@@ -556,18 +556,18 @@ static void test_refused(void **state)
     refusals(f, 2, 404, 7002);
     check_read(f, "");
     refusals(f, 2, 403, 9109);
-    check_read(f, "WARNING docs/refused All lookups are refused: the API answers 403 (code 9109)\n");
+    check_read(f, "WARNING docs/refused The API refuses all lookups: 403 (code 9109)\n");
     refusals(f, 5, 400, 0);
     check_read(f, "");
     outcomes(f, 1, AIS_FAULT_TIMEOUT);
     check_read(f, "");
     refusals(f, 5, 404, 7002);
     outcomes(f, 1, AIS_FAULT_NONE);
-    check_read(f, "OKAY docs/refused The API answers lookups again\n");
+    check_read(f, "OKAY docs/refused The API accepts lookups again\n");
 
     for (int i = 0; i < 3; i++) {
         refusals(f, 1, 400, 0);
-        check_read(f, i < 2 ? "" : "WARNING docs/refused All lookups are refused: the API answers 400\n");
+        check_read(f, i < 2 ? "" : "WARNING docs/refused The API refuses all lookups: 400\n");
     }
 }
 
@@ -593,7 +593,7 @@ static void test_a_refusal_ends_other_conditions(void **state)
         conditions_report(&f->account);
     }
     check_read(f, "WARNING docs/rate_limited The rate limit of the API has been reached (429)\n"
-                  "FAILURE docs/credential The API refuses the credential\n");
+                  "FAILURE docs/credential The API rejects the credential\n");
     refusals(f, 1, 403, 9109);
     check_read(f, "OKAY docs/rate_limited The API accepts calls again\n");
     refusals(f, 1, 404, 7021);
@@ -610,10 +610,10 @@ static void test_a_condition_that_ends_before_its_report(void **state)
 
     look(f, NULL, 0, NOW);
     look_at(f, silent, NOW + MINUTE);
-    assert_true(f->instance.told.has_begun[CONDITION_STALLED]);
+    assert_true(f->instance.reported.has_begun[CONDITION_STALLED]);
     silent.last_seen_at = NOW + 2 * MINUTE;
     look_at(f, silent, NOW + 2 * MINUTE);
-    assert_false(f->instance.told.has_begun[CONDITION_STALLED]);
+    assert_false(f->instance.reported.has_begun[CONDITION_STALLED]);
     check_read(f, "");
 
     look_at(f, job("b", AIS_FAILED, NOW, NOW + 3 * MINUTE), NOW + 3 * MINUTE);
@@ -698,12 +698,12 @@ static notice_t message(const char *id, const char *source, const char *end_reas
 {
     struct ais_job one = job(id, AIS_FAILED, NOW - 10 * SECOND, NOW);
     notices_t notices = {.written = 1};
-    told_t told = {.name = "docs-handbook", .notices = &notices};
+    reported_t reported = {.name = "docs-handbook", .notices = &notices};
     notice_t notice;
 
     one.source = source;
     one.end_reason = end_reason;
-    judge_end(&told, true, &one);
+    judge_end(&reported, true, &one);
     assert_true(notices_take(&notices, &notice));
     free(notices.all);
     return notice;

@@ -253,7 +253,7 @@ static void test_judge_single(void **state)
     assert_fault(judge(&instance, 200, ONE("\"id\":\"doc\"")), AIS_FAULT_BODY, false, "another instance or namespace");
     assert_fault(judge(&namespace, 200, ONE("\"name\":\"teams\"")), AIS_FAULT_BODY, false,
                  "another instance or namespace");
-    assert_fault(judge(&instance, 200, ONE("")), AIS_FAULT_BODY, false, "not what was asked for");
+    assert_fault(judge(&instance, 200, ONE("")), AIS_FAULT_BODY, false, "not the requested resource");
     assert_fault(judge(&namespaces, 200, ONE("\"name\":\"team\"")), AIS_FAULT_BODY, false, "not an array");
 }
 
@@ -289,7 +289,7 @@ static void test_judge_credential(void **state)
         {401, "", "credential (401)"},
         {401, "<html>", "credential (401)"},
         {403, ERRORS(SAID("10000", "Authentication error")),
-         "credential (403 with error code 10000), or it is not of this account id, or lacks the permission for AI "
+         "credential (403 with error code 10000); it may belong to another account or lack the permission for AI "
          "Search"},
         {400, ERRORS(SAID("10000", "Authentication error")), "credential (400 with error code 10000)"},
         {400, ERRORS(SAID("10001", "Unable to authenticate request")), "10001"},
@@ -373,7 +373,7 @@ static void test_judge_gone(void **state)
     struct ais_verdict verdict = judge(&job, 410, "<html>");
 
     (void) state;
-    assert_fault(verdict, AIS_FAULT_BODY, false, "410: the answer is not JSON");
+    assert_fault(verdict, AIS_FAULT_BODY, false, "410: the response is not JSON");
     assert_true(verdict.no_route);
 
     assert_false(judge(&job, 404, "<html>").no_route);
@@ -394,7 +394,7 @@ static void test_judge_faults(void **state)
         {401, ERROR("10000"), AIS_FAULT_CREDENTIAL, false, "credential"},
         {401, "<html>", AIS_FAULT_CREDENTIAL, false, "credential"},
         {403, ERROR("10000"), AIS_FAULT_CREDENTIAL, false, "credential"},
-        {403, "<html>", AIS_FAULT_BODY, false, "403: the answer is not JSON"},
+        {403, "<html>", AIS_FAULT_BODY, false, "403: the response is not JSON"},
         {429, ERROR("7020"), AIS_FAULT_RATE_LIMITED, false, "rate limit"},
         {429, ERROR("10429"), AIS_FAULT_RATE_LIMITED, false, "rate limit"},
         {429, ERROR("10000"), AIS_FAULT_RATE_LIMITED, false, "rate limit"},
@@ -405,16 +405,16 @@ static void test_judge_faults(void **state)
 
         {200, "", AIS_FAULT_BODY, false, "not JSON"},
         {200, "null", AIS_FAULT_BODY, false, "not an object"},
-        {200, "<html>", AIS_FAULT_BODY, false, "200: the answer is not JSON"},
+        {200, "<html>", AIS_FAULT_BODY, false, "200: the response is not JSON"},
         {200, "{\"success\":true}", AIS_FAULT_BODY, false, "no job with an \"id\""},
         {200, LIST(""), AIS_FAULT_BODY, false, "no job with an \"id\""},
         {200, LIST(QUEUED), AIS_FAULT_BODY, false, "no job with an \"id\""},
         {200, ERROR("7021"), AIS_FAULT_BODY, false, "200 with error code 7021"},
-        {404, "<html>", AIS_FAULT_BODY, false, "404: the answer is not JSON"},
+        {404, "<html>", AIS_FAULT_BODY, false, "404: the response is not JSON"},
         {404, "", AIS_FAULT_BODY, false, "not JSON"},
         {401, JOB(""), AIS_FAULT_CREDENTIAL, false, "credential"},
         {404, JOB(""), AIS_FAULT_BODY, false, "404 with \"success\":true"},
-        {400, "{\"success\":false}", AIS_FAULT_BODY, false, "neither"},
+        {400, "{\"success\":false}", AIS_FAULT_BODY, false, "no success, but has no"},
 
         {500, ERROR("7001"), AIS_FAULT_SERVER, true, "500 with error code 7001"},
         {503, ERROR("7017"), AIS_FAULT_SERVER, true, "503 with error code 7017"},
@@ -422,20 +422,20 @@ static void test_judge_faults(void **state)
         {502, "{\"success\":false,\"errors\":[]}", AIS_FAULT_SERVER, true, "502 with error code 0"},
         {599, ERROR("1"), AIS_FAULT_SERVER, true, "599"},
         {500, JOB(""), AIS_FAULT_SERVER, false, "500 with \"success\":true"},
-        {500, "", AIS_FAULT_SERVER, false, "500: the answer is not JSON"},
-        {502, "<html>502 Bad Gateway</html>", AIS_FAULT_SERVER, false, "502: the answer is not JSON"},
+        {500, "", AIS_FAULT_SERVER, false, "500: the response is not JSON"},
+        {502, "<html>502 Bad Gateway</html>", AIS_FAULT_SERVER, false, "502: the response is not JSON"},
         {520, "error code: 520", AIS_FAULT_SERVER, false, "520"},
 
-        {0, JOB(""), AIS_FAULT_SERVER, false, "no answer"},
-        {100, JOB(""), AIS_FAULT_SERVER, false, "no answer"},
-        {201, JOB(""), AIS_FAULT_SERVER, false, "no answer"},
-        {204, "", AIS_FAULT_SERVER, false, "no answer"},
-        {206, JOB(""), AIS_FAULT_SERVER, false, "no answer"},
-        {301, ERROR("1"), AIS_FAULT_SERVER, false, "301, which is no answer"},
-        {304, "", AIS_FAULT_SERVER, false, "no answer"},
-        {399, ERROR("1"), AIS_FAULT_SERVER, false, "no answer"},
-        {600, ERROR("1"), AIS_FAULT_SERVER, false, "no answer"},
-        {-1, JOB(""), AIS_FAULT_SERVER, false, "no answer"},
+        {0, JOB(""), AIS_FAULT_SERVER, false, "not a valid response"},
+        {100, JOB(""), AIS_FAULT_SERVER, false, "not a valid response"},
+        {201, JOB(""), AIS_FAULT_SERVER, false, "not a valid response"},
+        {204, "", AIS_FAULT_SERVER, false, "not a valid response"},
+        {206, JOB(""), AIS_FAULT_SERVER, false, "not a valid response"},
+        {301, ERROR("1"), AIS_FAULT_SERVER, false, "301, which is not a valid response"},
+        {304, "", AIS_FAULT_SERVER, false, "not a valid response"},
+        {399, ERROR("1"), AIS_FAULT_SERVER, false, "not a valid response"},
+        {600, ERROR("1"), AIS_FAULT_SERVER, false, "not a valid response"},
+        {-1, JOB(""), AIS_FAULT_SERVER, false, "not a valid response"},
     };
 
     (void) state;
@@ -718,7 +718,7 @@ static void test_client_status(void **state)
         for (int other = 0; other < fault; other++)
             assert_string_not_equal(ais_policy_client_text(fault), ais_policy_client_text(other));
     }
-    assert_string_equal(ais_policy_client_text(AIS_FAULT_BUDGET), "the budget for calls to the API is spent");
+    assert_string_equal(ais_policy_client_text(AIS_FAULT_BUDGET), "the budget for calls to the API is used up");
 }
 
 /* The decision of a cache: fresh for 10 s, stale for 5 s while it is refreshed, for 60 s if that fails. */

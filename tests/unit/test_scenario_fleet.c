@@ -564,8 +564,8 @@ static int64_t missed_at(const struct instance *instance, int64_t now)
 static void check_instance(struct world *w, struct instance *instance, bool was_told)
 {
     int64_t missed = missed_at(instance, w->now);
-    bool overdue = instance->known.told.has_begun[CONDITION_OVERDUE];
-    bool in_error = instance->known.told.has_begun[CONDITION_INSTANCE_ERROR];
+    bool overdue = instance->known.reported.has_begun[CONDITION_OVERDUE];
+    bool in_error = instance->known.reported.has_begun[CONDITION_INSTANCE_ERROR];
     int64_t patience, within;
 
     if (overdue && !was_told && missed == INT64_MAX)
@@ -608,8 +608,8 @@ static void test_day_of_syncs(void **state)
         struct instance *instance = &w->instances[i];
 
         plan_instance(w, i);
-        instance->known.told.name = instance->id;
-        instance->known.told.notices = &w->notices;
+        instance->known.reported.name = instance->id;
+        instance->known.reported.notices = &w->notices;
     }
 
     for (int64_t at = 0; at < 24 * HOUR; at += 10 * SECOND) {
@@ -619,7 +619,7 @@ static void test_day_of_syncs(void **state)
         for (size_t i = 0; i < INSTANCES; i++) {
             if (at >= 5 * MINUTE)
                 check_instance(w, &w->instances[i], was_told[i]);
-            was_told[i] = w->instances[i].known.told.has_begun[CONDITION_OVERDUE];
+            was_told[i] = w->instances[i].known.reported.has_begun[CONDITION_OVERDUE];
         }
         take_notices(w);
     }

@@ -39,7 +39,7 @@ static void make_account(void)
     ais_budget_configure(&account.budget.parts[BUDGET_ALL], &limit, 1, SECOND, ais_clock());
     instance = (instance_t){.name = "docs-handbook"};
     instance_init(&instance, epoch());
-    instance.told = (told_t){.name = instance.name, .notices = &account.notices};
+    instance.reported = (reported_t){.name = instance.name, .notices = &account.notices};
     poll_of_it = (poll_t){.instance = &instance, .leads = true};
 }
 
@@ -188,15 +188,15 @@ static void test_a_restart(void **test_state)
     open_it();
     see_nothing();
     fail_job("a");
-    account.conditions.told.has_begun[CONDITION_UNREACHABLE] = true;
+    account.conditions.reported.has_begun[CONDITION_UNREACHABLE] = true;
     instance.is_known = true;
     instance.facts.sync_interval = 900 * SECOND;
     instance.read_at = epoch() - 60 * SECOND;
     start_again();
 
     assert_int_equal(instance.written[AIS_FAILED], 1);
-    assert_true(instance.told.has_begun[CONDITION_FAILED]);
-    assert_true(account.conditions.told.has_begun[CONDITION_UNREACHABLE]);
+    assert_true(instance.reported.has_begun[CONDITION_FAILED]);
+    assert_true(account.conditions.reported.has_begun[CONDITION_UNREACHABLE]);
     assert_true(instance.is_known);
     assert_int_equal(instance.facts.sync_interval, 900 * SECOND);
     assert_uint_in_range(epoch() - instance.read_at, 60 * SECOND, 70 * SECOND);

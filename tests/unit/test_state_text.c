@@ -176,10 +176,10 @@ static void test_invalid_budgets(void **state)
 
 /* ---- conditions -------------------------------------------------------------------------------------------------- */
 
-static bool told_parse(told_t *told, const char *from)
+static bool reported_parse(reported_t *reported, const char *from)
 {
-    *told = (told_t){0};
-    return state_parse(STATE_TOLD, told, from, NOW);
+    *reported = (reported_t){0};
+    return state_parse(STATE_REPORTED, reported, from, NOW);
 }
 
 static void test_reported_conditions(void **state)
@@ -187,26 +187,26 @@ static void test_reported_conditions(void **state)
     static const char *const good[] = {"", "failed", "failed,stalled", "credential,rate_limited",
                                        "instance_error,refused"};
     static const char *const bad[] = {"what", ",", "failed,", "+", "failed++", "fail", "failed ", "failed,,stalled"};
-    told_t told;
+    reported_t reported;
 
     (void) state;
     for (size_t i = 0; i < COUNT(good); i++) {
-        assert_true(told_parse(&told, good[i]));
-        assert_string_equal(print(STATE_TOLD, &told), good[i]);
+        assert_true(reported_parse(&reported, good[i]));
+        assert_string_equal(print(STATE_REPORTED, &reported), good[i]);
     }
     for (size_t i = 0; i < COUNT(bad); i++)
-        if (told_parse(&told, bad[i]))
+        if (reported_parse(&reported, bad[i]))
             fail_msg("accepted: %s", bad[i]);
 
     for (int c = 0; c < CONDITIONS; c++) {
-        assert_true(told_parse(&told, condition_name(c)));
-        assert_true(told.has_begun[c]);
-        assert_string_equal(print(STATE_TOLD, &told), condition_name(c));
+        assert_true(reported_parse(&reported, condition_name(c)));
+        assert_true(reported.has_begun[c]);
+        assert_string_equal(print(STATE_REPORTED, &reported), condition_name(c));
     }
 
     /* the previous release had summaries: conditions in one count as reported */
-    assert_true(told_parse(&told, "failed,failed+,overdue+"));
-    assert_string_equal(print(STATE_TOLD, &told), "failed,overdue");
+    assert_true(reported_parse(&reported, "failed,failed+,overdue+"));
+    assert_string_equal(print(STATE_REPORTED, &reported), "failed,overdue");
 }
 
 /* ---- instances --------------------------------------------------------------------------------------------------- */

@@ -55,10 +55,10 @@ static void test_one_check(void **state)
     assert_int_equal(doubt(&w, &r, 0, 5, 10 + TIMEOUT - 1), AIS_DOUBT_OWN);
     assert_int_equal(doubt(&w, &r, 0, 5, 10 + TIMEOUT), AIS_DOUBT_ASK); /* the other process was killed */
 
-    ais_witness_told(&w, true, 50000);
+    ais_witness_settle(&w, true, 50000);
     assert_int_equal(doubt(&w, &r, 0, 5, 50000 + AIS_WITNESS_PAUSE - 1), AIS_DOUBT_OWN);
     assert_int_equal(doubt(&w, &r, 0, 5, 50000 + AIS_WITNESS_PAUSE), AIS_DOUBT_ASK);
-    ais_witness_told(&w, false, 70000);
+    ais_witness_settle(&w, false, 70000);
     assert_int_equal(doubt(&w, &r, 0, 5, 70000), AIS_DOUBT_ASK);
 }
 
@@ -95,7 +95,7 @@ static void test_two_credentials(void **state)
     assert_int_equal(choice.slot, 0);
     assert_int_equal(choice.version, 11);
 
-    ais_witness_told(&w, false, 5);
+    ais_witness_settle(&w, false, 5);
     (void) ais_rotation_refused(&r, &(struct ais_choice){.slot = 1, .version = 22, .known = r.changes}, 0, 0);
     assert_int_equal(doubt(&w, &r, 0, 5, 5), AIS_DOUBT_ASK); /* that one is already refused */
 }
