@@ -28,7 +28,7 @@ export function read(job) {
 /** Duration in ms, up to now for a running job; NaN if unknown. */
 export const took = (job, now) => (job.state === 'running' ? now : job.ended) - job.started;
 
-/** Whether a running job has given no sign of life for too long. */
+/** Whether a running job has shown no activity for too long. */
 export const isStalled = (job, now) => job.state === 'running'
     && now - (Number.isNaN(job.seen) ? job.started : job.seen) > STALLED;
 
