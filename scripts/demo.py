@@ -179,7 +179,7 @@ def show_curl(command: str, variables: dict[str, str], *options: str) -> Answer:
 def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
     variables = {"url": nginx.url, "api": f"{nginx.url}/client/v4/accounts/{ACCOUNT}/ai-search", "job": JOB}
 
-    step("A job. The client has no credential: nginx adds it, and asks the API.")
+    step("A job. The client has no credential; nginx adds one and requests the job from the API.")
     show(f"$ url={variables['url']} job={variables['job']}")
     answer = show_curl("$url/jobs/my-ai-search/$job", variables)
     expect("the status", answer.status, 200)
@@ -213,7 +213,7 @@ def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
     answer = show_curl("$url/jobs/payroll/$job", variables)
     expect("the status", answer.status, 403)
 
-    step("The requests that the API received, each with nginx's token, and nginx's own count.")
+    step("The requests that the API received, each with nginx's token, and the number that nginx counted.")
     seen = simulator.requests()
     for request in seen:
         expect("the credential of a request", request.header("Authorization"), f"Bearer {simulator.token}")
@@ -226,10 +226,10 @@ def tour_nginx(nginx: Nginx, simulator: Simulator) -> None:
 
 
 def tour_collectd(collectd: Collectd, plugin: str) -> None:
-    step("collectd sends lookups to nginx (docs), without a credential, or to the API itself (direct).")
+    step("collectd sends lookups without a credential to nginx (docs), or with one to the API itself (direct).")
     show(f"<Plugin aisearch>\n{textwrap.indent(plugin, '  ')}</Plugin>")
 
-    step("What it reports, among other values: gauge-state is that of the newest job.")
+    step("Some of the values that collectd reports. gauge-state is the state of the newest job.")
     wanted = {"docs": ("docs-my-ai-search", "docs-handbook"), "direct": ("direct-tickets@support",)}
 
     def complete(account: str) -> dict[str, float] | None:
@@ -268,7 +268,7 @@ def show_values(values: dict[str, float], meanings: dict[str, str]) -> None:
 
 def tour_end(nginx: Nginx, collectd: Collectd) -> None:
     url = f"{nginx.url}/jobs/my-ai-search/{JOB}"
-    step("The job runs to its end. A client asks each second and never waits: nginx asks the API in between.")
+    step("The job ends. A client requests it every second and never waits: nginx refreshes it in the background.")
     show("$ while sleep 1; do curl -si $url/jobs/my-ai-search/$job; done")
 
     deadline = time.monotonic() + 60
@@ -302,7 +302,7 @@ def tour_end(nginx: Nginx, collectd: Collectd) -> None:
 
 
 def tour_page(nginx: Nginx) -> None:
-    step("A page for users, to be opened in a browser.")
+    step("A page for users. Open it in a browser:")
     answer = curl(f"{nginx.url}{page.PATH}")
     expect("the status", answer.status, 200)
     expect("the page", "<title>AI Search jobs</title>" in answer.body, True)
