@@ -82,9 +82,9 @@ double budget_percent(budget_t *b, int64_t now) {
                                   /* shortest = */ 0, now);
 }
 
-/* In a part, all calls that were sent count, including HITs. This call may be
- * the retry of another lookup, so that one lookup more may have started than
- * may send its request; that one is refused here. */
+/* In a part, all calls that were sent count, including HITs. Because lookups
+ * can be retried, more lookups may have started than there are calls left; the
+ * last ones are refused here. */
 bool budget_enter(budget_t *b, budget_part_t part, uint64_t *ticket,
                   int64_t now) {
   struct ais_budget *all = &b->parts[BUDGET_ALL];

@@ -486,7 +486,7 @@ static int check_times(account_t *account, const oconfig_item_t *ci) {
   *active = ais_later(*active, interval);
   if (*idle < *active && find_item(ci, "IdleInterval") != NULL)
     return refuse(
-        "IdleInterval %g is below ActiveInterval %g. Use at least the latter.",
+        "IdleInterval %g is below ActiveInterval %g. Use a longer one.",
         *idle / 1e3, *active / 1e3);
   *idle = ais_later(*idle, *active);
 

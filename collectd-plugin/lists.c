@@ -2,7 +2,7 @@
  * Reads lists of instances and watches the instances in them.
  *
  * New instances are watched and their data is stored as soon as a page arrives.
- * Missing instances are only known when the whole list was read; see
+ * Missing instances are known only once the whole list has been read; see
  * discovery.h.
  *
  * For the data of instances named in the configuration, the lists of their
@@ -90,8 +90,8 @@ static const char *namespace_of(const instance_t *instance) {
 typedef enum { NAMED, MISSING } which_t;
 
 /* Returns the next instance of the list after the given one (NULL: the first)
- * that is named in the configuration, or that is not and was missing from this
- * round's pages. */
+ * that is named in the configuration (NAMED), or that is not named and was
+ * missing from this round's pages (MISSING). */
 static poll_t *find_poll(const list_t *list, const poll_t *after,
                          which_t which) {
   poll_t *poll = after != NULL ? after->next : list->request.account->first;
@@ -302,15 +302,14 @@ static void log_round(list_t *list) {
              "according to the API's documentation.",
              d->left_out);
   if (is_news(&list->said_repeats, d->repeats && d->page > 1))
-    list_log(
-        list, LOG_WARNING,
-        "a page repeats the previous one. Instances that are not listed by "
-        "then are not found, and instances that are gone are not noticed.");
+    list_log(list, LOG_WARNING,
+             "a page repeats the previous one. Instances on later pages are "
+             "not found, and deleted instances are not detected.");
   if (is_news(&list->said_full, d->full))
     list_log(list, LOG_WARNING,
              "has more than %d instances, the maximum. The others are not "
-             "watched, and instances that are gone are not noticed. Select "
-             "instances by DiscoverNamespace, DiscoverInstance or Instance.",
+             "watched, and deleted instances are not detected. Select "
+             "instances with DiscoverNamespace, DiscoverInstance or Instance.",
              DISCOVERY_MAX);
 }
 

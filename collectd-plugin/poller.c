@@ -192,8 +192,9 @@ static void log_news(account_t *payer) {
                 "or a larger Budget.",
                 schedule->wanted * 60000.0, schedule->pace * 60000.0);
   else
-    account_log(payer, LOG_INFO,
-                ": The budget allows all lookups that are due again.");
+    account_log(
+        payer, LOG_INFO,
+        ": The budget is sufficient again for all lookups that are due.");
 }
 
 /* Updates the values for the read callbacks, which may also have added or sent

@@ -264,7 +264,7 @@ static bool is_form_tried(request_t *request, const result_t *result) {
     account->trials--;
     if (ais_form_settle(&account->form, &result->verdict))
       account_log(account, LOG_NOTICE,
-                  ": The API no longer knows paths without a namespace. "
+                  ": The API no longer supports paths without a namespace. "
                   "\"namespaces/default\" is requested from now on.");
     return false;
   }

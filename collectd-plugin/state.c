@@ -211,7 +211,7 @@ static void set_aside(void) {
 
   ssnprintf(damaged, sizeof(damaged), "%s.damaged", state.path);
   (void)rename(state.path, damaged);
-  WARNING("aisearch plugin: StateFile: %s is damaged, or is no state file. "
+  WARNING("aisearch plugin: StateFile: %s is damaged or is not a state file. "
           "It was renamed to %s, and nothing is restored.",
           state.path, damaged);
 }

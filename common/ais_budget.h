@@ -90,10 +90,10 @@ size_t ais_budget_merge(struct ais_budget_limit *limits, size_t n, struct ais_bu
 int ais_budget_check(const struct ais_budget_limit *limits, size_t n, struct ais_error *err);
 
 /*
- * Sets up an all-zero budget, or changes the limits of one in use. Calls that were spent still count, never too few of
- * them, whatever the new limits are. (If an interval is longer than all before, calls whose time is no longer known
- * count as if they ended as recently as possible.) Calls under way keep the hold that they were taken with. If the
- * limits are the same as before, they and their windows are left alone.
+ * Sets up an all-zero budget, or changes the limits of one in use. Calls that were already spent still count, and never
+ * too few of them, whatever the new limits are. (If an interval is longer than all before, calls whose time is no
+ * longer known count as if they had ended as recently as possible.) Calls under way keep the hold that they were taken
+ * with. If the limits are the same as before, they and their windows are left alone.
  *
  * n is 1 to AIS_BUDGET_LIMITS. hold is the longest time that a call may take, in ms, at least 1.
  */

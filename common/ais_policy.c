@@ -138,7 +138,7 @@ static void judge_answer(struct ais_verdict *verdict, const struct ais_resource 
 
     if (!is_wanted(res, answer)) {
         verdict->fault = AIS_FAULT_BODY;
-        ais_error_set(err, "the API returned another %s than the requested one",
+        ais_error_set(err, "the API returned a different %s than the requested one",
                       res->kind == AIS_JOB ? "job" : "instance or namespace");
         return;
     }

@@ -463,8 +463,8 @@ const char *ais_resource_error_text(enum ais_resource_error error)
         [AIS_RESOURCE_BAD_NAMESPACE] =
             "the namespace must be 1 to 28 characters of a-z, 0-9 and -, and begin and end with a letter or a digit",
         [AIS_RESOURCE_BAD_INSTANCE] =
-            "the instance id must be 1 to 64 (below rags/, 32) characters of a-z, 0-9 and _, in words separated by "
-            "single hyphens",
+            ("the instance id must be 1 to 64 (below rags/, 32) characters of a-z, 0-9 and _, in words separated by "
+             "single hyphens"),
         [AIS_RESOURCE_BAD_JOB] = "the job id must be 1 to 64 characters of A-Z, a-z, 0-9, _ and -",
         [AIS_RESOURCE_BAD_PAGE] = "page must be given once, as a number from 1 to 999999999",
         [AIS_RESOURCE_BAD_PER_PAGE] =

@@ -73,9 +73,9 @@ ngx_http_aisearch_conf_add_zone(ngx_conf_t *cf,
             }
 
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "shared memory zone \"%V\" is used by another "
-                          "directive, but aisearch_account needs a zone of "
-                          "this name, rename the other one in %s:%ui", name,
+                          "shared memory zone \"%V\" is used by "
+                          "another directive, rename it there: it is "
+                          "needed by aisearch_account in %s:%ui", name,
                           accounts[0]->file, accounts[0]->line);
             return NULL;
         }

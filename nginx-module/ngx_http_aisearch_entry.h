@@ -143,7 +143,7 @@ void ngx_http_aisearch_entry_move(ngx_http_aisearch_cache_t *c,
 void ngx_http_aisearch_entry_delete(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
 
-/* frees the chunks, the body is empty then */
+/* frees the chunks and leaves the body empty */
 void ngx_http_aisearch_entry_free_body(ngx_http_aisearch_cache_t *c,
     ngx_http_aisearch_entry_t *e);
 

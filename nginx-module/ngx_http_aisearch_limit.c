@@ -512,8 +512,7 @@ ngx_http_aisearch_limit_warn(ngx_http_aisearch_ctx_t *ctx, int64_t excess)
     }
 
     ngx_log_error(NGX_LOG_WARN, ctx->request->connection->log, 0,
-                  "limiting fetches, excess: %L.%03L by "
-                  "aisearch_limit_fetches \"%V\", further ones are not "
-                  "logged for a minute", excess / 1000, excess % 1000,
-                  &ctx->conf->limit->text);
+                  "limiting fetches, excess: %L.%03L by aisearch_limit_fetches "
+                  "\"%V\", further warnings are suppressed for a minute",
+                  excess / 1000, excess % 1000, &ctx->conf->limit->text);
 }

@@ -248,9 +248,9 @@ ngx_http_aisearch_pass_check_variables(ngx_conf_t *cf, ngx_str_t *account,
             && ngx_http_aisearch_pass_may_be_many(cf, &variable))
         {
             ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
-                               "\"%V\" in \"aisearch_pass\" is one %s, "
-                               "since a variable stands for one part of a "
-                               "resource; if \"%V\" contains more, such as "
+                               "\"%V\" in \"aisearch_pass\" matches only a "
+                               "single %s, since a variable matches a single path "
+                               "segment; if \"%V\" contains more, such as "
                                "\"NAME/jobs/ID\", use \"set $resource %V; "
                                "aisearch_pass %V $resource;\"",
                                resource,

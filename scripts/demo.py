@@ -247,7 +247,7 @@ def tour_collectd(collectd: Collectd, plugin: str) -> None:
     expect("the state of another running job", direct["direct-tickets@support/gauge-state"], 1)
     expect("whether a job is stalled", direct["direct-tickets@support/gauge-stalled"], 1)
     show_values(docs, {
-        "docs-my-ai-search/gauge-state": "queued, behind the one that runs",
+        "docs-my-ai-search/gauge-state": "queued behind the running job",
         "docs-my-ai-search/operations-succeeded": "jobs",
         "docs-my-ai-search/operations-failed": "jobs",
         "docs-my-ai-search/duration-since_success": "seconds",

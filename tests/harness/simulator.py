@@ -297,8 +297,8 @@ class Simulator:
 
     def requests(self, path: str = "") -> list[Request]:
         """
-        Returns the requests whose path and query match the regular expression, in the order of arrival. Only the last
-        ones are recorded, as set by `record`; counters() has no limit.
+        Returns the requests whose path and query match the regular expression, in the order of arrival. Only the
+        most recent ones are recorded, up to the number set by `record`; counters() has no limit.
         """
         seen = self.control("GET", "/requests?" + urllib.parse.urlencode({"path": path}))
         assert seen["forgotten"] == 0, "more requests than are recorded"

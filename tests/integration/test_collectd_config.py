@@ -106,7 +106,7 @@ INVALID = {
     "ActiveInterval is not a number": (block(VALID + 'ActiveInterval "20s"'), r"ActiveInterval takes one number .*, without quotes or a unit"),
     "endless IdleInterval": (block(VALID + "IdleInterval 1000000000"), r"IdleInterval 1000000000 is out of range. Use 0\.001 to 864"),
     "IdleInterval below ActiveInterval": (block(VALID + "ActiveInterval 60\nIdleInterval 30"),
-                                          r"IdleInterval 30 is below ActiveInterval 60. Use at least the latter"),
+                                          r"IdleInterval 30 is below ActiveInterval 60. Use a longer one"),
     "DiscoverInstances maybe": (block(BASIC + 'DiscoverInstances 7'), r"DiscoverInstances takes true or false"),
     "DiscoverInstance of nothing": (block(BASIC + 'DiscoverInstance ""'),
                                     r'DiscoverInstance "" cannot be used: no instance can have this name. Use .*such as "/\^docs-/"'),

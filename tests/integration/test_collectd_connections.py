@@ -166,7 +166,7 @@ def test_cache_hits_of_nginx_do_not_use_the_budget(simulator, nginx, collectd):
     daemon.next_report("docs", lambda r: r["docs/http_requests"] >= enough, timeout=30 * interval)
     assert time.monotonic() - began < 16 * interval * SLOWNESS, "six in an interval, rather than one"
     assert simulator.count("/jobs") == 6
-    daemon.wait_log("The budget allows all lookups that are due again", timeout=20)
+    daemon.wait_log("The budget is sufficient again for all lookups that are due", timeout=20)
 
 
 @pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")

@@ -315,7 +315,7 @@ def test_endless_list(collectd, tmp, simulator):
         before = net.rss(daemon.pid)
         line = daemon.wait_log("list of instances: has more than", timeout=60)
         assert "has more than 100000 instances, the maximum" in line
-        assert "Select instances by DiscoverNamespace, DiscoverInstance or Instance." in line
+        assert "Select instances with DiscoverNamespace, DiscoverInstance or Instance." in line
         assert len(daemon.log_lines("was found")) == 10, "only the first ten instances are logged"
         net.wait_until(lambda: looked_at == {b"i-%d" % n for n in range(100, 200)}, 15, "a lookup of each selected instance")
         assert pages == list(range(1, 1001))

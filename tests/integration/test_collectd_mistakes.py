@@ -153,7 +153,7 @@ MISTAKES = {
     "ActiveInterval in ms": warned("ActiveInterval 20000", "ActiveInterval is in seconds: 20000 is more than an hour"),
     "ActiveInterval below 0": wrong("ActiveInterval -20", "ActiveInterval -20 is out of range. Use 0.001 to 86400"),
     "ActiveInterval below Interval": warned("ActiveInterval 0.01", "ActiveInterval 0.01 is below the Interval of the plugin. Will use that"),
-    "IdleInterval below ActiveInterval": wrong("ActiveInterval 60\nIdleInterval 30", "IdleInterval 30 is below ActiveInterval 60. Use at least the latter"),
+    "IdleInterval below ActiveInterval": wrong("ActiveInterval 60\nIdleInterval 30", "IdleInterval 30 is below ActiveInterval 60. Use a longer one"),
     "IdleInterval with a unit": wrong('IdleInterval "5m"', SECONDS.format("IdleInterval")),
     "StalledAfter below 0": wrong("StalledAfter -1", "StalledAfter -1 is out of range. Use 1 to 31536000, or 0 for never"),
     "OverdueAfter with a unit": wrong('OverdueAfter "1d"', SECONDS.format("OverdueAfter")),

@@ -337,9 +337,9 @@ WRONG = [
 
     # names of zones
     Wrong("zone of ours", account().replace("{", "{ #!\n", 1) + "limit_req_zone $uri zone=aisearch_state:1m rate=1r/s;", "",
-          'shared memory zone "aisearch_state" is used by another directive, .*, rename the other one'),
+          'shared memory zone "aisearch_state" is used by another directive, rename it there'),
     Wrong("zone of the cache", account().replace("{", "{ #!\n", 1) + "limit_req_zone $uri zone=aisearch:1m rate=1r/s;", "",
-          'shared memory zone "aisearch" is used by another directive, .*, rename the other one'),
+          'shared memory zone "aisearch" is used by another directive, rename it there'),
 
     # the other directives
     wrong_valid("job 1s", f'invalid value "job", {WHAT}'),
@@ -521,8 +521,8 @@ def resource_test(tmp, files, match: str, resource: str) -> str:
 def test_a_resource_with_several_parts_in_one_variable_causes_a_warning(tmp, files, match, resource, what):
     said = resource_test(tmp, files, match, resource)
     variable = resource.rpartition("/")[2]
-    assert re.search(rf'\[warn\] .*"{re.escape(resource)}" in "aisearch_pass" is one {what}, since a variable stands for '
-                     rf'one part of a resource; if "{re.escape(variable)}" contains more, such as "NAME/jobs/ID", use '
+    assert re.search(rf'\[warn\] .*"{re.escape(resource)}" in "aisearch_pass" matches only a single {what}, since '
+                     rf'a variable matches a single path segment; if "{re.escape(variable)}" contains more, such as "NAME/jobs/ID", use '
                      rf'"set \$resource {re.escape(resource)}; aisearch_pass docs \$resource;" in .*nginx\.conf:\d+$', said)
 
 

@@ -223,7 +223,7 @@ MISTAKES = {
     "an instance that is not allowed": Mistake(
         Config(http=account("instance wiki;"), server="location = /job { aisearch_pass docs instances/docs/jobs/$arg_j; } #!"),
         "emerg", 'belongs to an instance that its "instance" directives do not allow, correct it or aisearch_account "docs"'),
-    "all that follows": in_server("location ~ ^/jobs/(.+)$ { aisearch_pass docs instances/$1; } #!", r'a variable stands for one part .*use "set \$resource', "warn"),
+    "all that follows": in_server("location ~ ^/jobs/(.+)$ { aisearch_pass docs instances/$1; } #!", r'a variable matches a single path segment; .*use "set \$resource', "warn"),
     "no resource in =": in_location("aisearch_pass docs; #!", 'needs a resource in location with "=" modifier, such as', "emerg", "= /job"),
     "no resource in a regex": in_location("aisearch_pass docs; #!", "needs a resource in location given by regular expression, such as", "emerg", "~ ^/jobs/"),
 

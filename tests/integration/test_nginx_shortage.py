@@ -57,7 +57,7 @@ class Place:
         return connection
 
     def send(self, connection: net.Connection, pid: int, job: str) -> None:
-        """Returns once the worker has read the request and waits for something."""
+        """Returns once the worker has read the request and is waiting for something."""
         connection.send(net.format_request(self.path(job)))
         net.wait_until(lambda: unread(connection) == 0 and sleeps(pid), what="the worker to read a request", every=0.001)
 

@@ -602,7 +602,7 @@ static void test_a_refusal_ends_other_conditions(void **state)
 
 /* ---- pending notices --------------------------------------------------------------------------------------------- */
 
-/* A condition that ends before its begin was sent is not reported at all; but each failed job is. */
+/* A condition that ends before its beginning was reported is not reported at all, but each failed job is. */
 static void test_a_condition_that_ends_before_its_report(void **state)
 {
     fixture_t *f = *state;
