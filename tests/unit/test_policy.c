@@ -154,7 +154,7 @@ static void test_judge_other_job(void **state)
         char body[128];
 
         snprintf(body, sizeof(body), "{\"success\":true,\"result\":{\"id\":\"%s\",\"source\":\"user\"}}", ids[i]);
-        assert_fault(judge(&job, 200, body), AIS_FAULT_BODY, false, "another job");
+        assert_fault(judge(&job, 200, body), AIS_FAULT_BODY, false, "a different job");
     }
 }
 
@@ -250,9 +250,10 @@ static void test_judge_single(void **state)
     }
 
     /* another one than the requested one is never accepted */
-    assert_fault(judge(&instance, 200, ONE("\"id\":\"doc\"")), AIS_FAULT_BODY, false, "another instance or namespace");
+    assert_fault(judge(&instance, 200, ONE("\"id\":\"doc\"")), AIS_FAULT_BODY, false,
+                 "a different instance or namespace");
     assert_fault(judge(&namespace, 200, ONE("\"name\":\"teams\"")), AIS_FAULT_BODY, false,
-                 "another instance or namespace");
+                 "a different instance or namespace");
     assert_fault(judge(&instance, 200, ONE("")), AIS_FAULT_BODY, false, "not the requested resource");
     assert_fault(judge(&namespaces, 200, ONE("\"name\":\"team\"")), AIS_FAULT_BODY, false, "not an array");
 }
