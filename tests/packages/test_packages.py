@@ -233,4 +233,4 @@ def test_removal_lists_other_files_that_use_the_module(root):
     root.run(installed(MODULE))
     other = root.path / "etc/nginx/conf.d/other.conf"
     other.write_text("# aisearch_status is not here\naisearch_shared_zone zone=aisearch:1m;\n")
-    assert "/etc/nginx/conf.d/other.conf has aisearch_ directives" in root.run(f"dpkg -r {MODULE}")
+    assert "/etc/nginx/conf.d/other.conf contains aisearch_ directives" in root.run(f"dpkg -r {MODULE}")
