@@ -4,9 +4,13 @@ import itertools
 
 import pytest
 
+import gateway
 from harness import SLOWNESS
+from harness import nginx as nginx_harness
 from harness.collectd import INTERVAL
 from harness.simulator import ACCOUNT
+
+needs_nginx = pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
 
 FAULTS = ("body", "connect", "credential", "rate_limited", "refused", "server", "timeout", "tls")
 
@@ -32,6 +36,16 @@ def account(simulator, *instances: str, name: str = "docs", options: str = "", b
     body = "\n".join(instances)
     more = "" if "ReportDetails" in body else "ReportDetails true"
     return f'<Account "{name}">\nAccountID "{ACCOUNT}"\n{options}\n{budget}\n{pacing}\n{more}\n{body}\n</Account>'
+
+
+def through_nginx(nginx, simulator, *directives: str, location: str = "") -> tuple[nginx_harness.Nginx, str]:
+    """
+    Starts nginx with the credential, and with these directives of the account and the location. Returns it with the
+    options of account() to connect to its Unix socket.
+    """
+    proxy = nginx(http=gateway.account(simulator, *directives, api_url=simulator.unix_url),
+                  server=f"location /client/v4/ {{ aisearch_pass docs; {location} }}")
+    return proxy, f'APIURL "http://localhost/client/v4"\nUnixSocket "{proxy.socket}"'
 
 
 def of_lists(*names: str) -> list[str]:

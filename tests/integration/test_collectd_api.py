@@ -7,12 +7,12 @@ import time
 import pytest
 
 from harness import SLOWNESS, canary, net
-from harness import nginx as nginx_harness
 from harness.collectd import INTERVAL, Collectd
 from harness.simulator import ACCOUNT, Simulator
 from simulator.instances import SYNC_INTERVALS
 from simulator.refusals import CLIENT_FORMS, CREDENTIAL_FORMS, MISSING_FORMS, RESOURCE_FORMS
 from gateway import account as nginx_account
+from reports import needs_nginx
 
 # The intervals between lookups. A lookup may take nine tenths of the interval, which is enough even on a busy machine.
 # BRISK is for tests that wait for many lookups.
@@ -553,9 +553,6 @@ def test_state_file_with_times_in_the_future(simulator, collectd):
 
 
 # ---- through nginx --------------------------------------------------------------------------------------------------
-
-needs_nginx = pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
-
 
 @needs_nginx
 def test_nginx_that_rejects_lists(simulator, nginx, collectd):

@@ -6,11 +6,10 @@ import time
 import pytest
 
 from harness import SLOWNESS, VALGRIND
-from harness import nginx as nginx_harness
 from harness.collectd import INTERVAL
 from harness.proxy import ForwardProxy
-from harness.simulator import ACCOUNT
-from reports import OF_JOBS, account, asked, check_rolling, errors, has, many, near, of_instance, of_lists
+from reports import (OF_JOBS, account, asked, check_rolling, errors, has, many, near, needs_nginx, of_instance, of_lists,
+                     through_nginx)
 
 
 # ---- requests -------------------------------------------------------------------------------------------------------
@@ -120,16 +119,11 @@ def test_https_url_of_a_plain_http_server(simulator, collectd):
 
 # ---- through nginx --------------------------------------------------------------------------------------------------
 
-@pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
+@needs_nginx
 def test_through_nginx(simulator, nginx, collectd):
     """nginx has the credential and the cache. The age of a cached response counts in duration-since_read."""
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}, {"id": "r", "state": "running"}])
-    proxy = nginx(
-        http=f"""aisearch_account docs {{
-            account_id {ACCOUNT}; token_file {simulator.token_file}; api_url {simulator.unix_url};
-        }}""",
-        server="location /client/v4/ { aisearch_pass docs; aisearch_valid active 1h 1h; aisearch_valid list 1h; }")
-    options = f'APIURL "http://localhost/client/v4"\nUnixSocket "{proxy.socket}"'
+    _, options = through_nginx(nginx, simulator, location="aisearch_valid active 1h 1h; aisearch_valid list 1h;")
     daemon = collectd(account(simulator, 'Instance "handbook"', '<Instance "none">\nJob "a"\n</Instance>',
                               options=options, pacing="ActiveInterval @INTERVAL@\nIdleInterval 5"))
     report = daemon.wait_report("docs", lambda r: r.get("docs-handbook/duration-since_read", 0) > 2)
@@ -142,17 +136,12 @@ def test_through_nginx(simulator, nginx, collectd):
     assert daemon.log_lines('Instance "none", Job "a": cannot be read: the API returns 404')
 
 
-@pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
+@needs_nginx
 def test_cache_hits_of_nginx_do_not_use_the_budget(simulator, nginx, collectd):
     """Cached responses are read in every interval; only responses that nginx must fetch count."""
     interval = 2 * INTERVAL
     names = many(simulator, 6)
-    proxy = nginx(
-        http=f"""aisearch_account docs {{
-            account_id {ACCOUNT}; token_file {simulator.token_file}; api_url {simulator.unix_url};
-        }}""",
-        server="location /client/v4/ { aisearch_pass docs; aisearch_valid active 1h 1h; aisearch_valid list 1h; }")
-    options = f'APIURL "http://localhost/client/v4"\nUnixSocket "{proxy.socket}"'
+    _, options = through_nginx(nginx, simulator, location="aisearch_valid active 1h 1h; aisearch_valid list 1h;")
     seconds = 5 * interval
     daemon = collectd(account(simulator, *of_lists(*names), options=options, budget=f"Budget 5 {seconds}"),
                       interval=interval)
@@ -169,15 +158,10 @@ def test_cache_hits_of_nginx_do_not_use_the_budget(simulator, nginx, collectd):
     daemon.wait_log("The budget is sufficient again for all lookups that are due", timeout=20)
 
 
-@pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
+@needs_nginx
 def test_through_nginx_that_has_stopped(simulator, nginx, collectd):
     simulator.instance("instances/handbook", [{"id": "a", "state": "succeeded"}])
-    proxy = nginx(
-        http=f"""aisearch_account docs {{
-            account_id {ACCOUNT}; token_file {simulator.token_file}; api_url {simulator.unix_url};
-        }}""",
-        server="location /client/v4/ { aisearch_pass docs; }")
-    options = f'APIURL "http://localhost/client/v4"\nUnixSocket "{proxy.socket}"'
+    proxy, options = through_nginx(nginx, simulator)
     daemon = collectd(account(simulator, 'Instance "handbook"', options=options))
     before = errors(daemon.wait_report("docs", has("docs-handbook/gauge-state")))
     proxy.stop()

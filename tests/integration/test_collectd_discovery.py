@@ -10,9 +10,9 @@ import pytest
 
 from gateway import account as nginx_account
 from harness import PRELOAD, net, stall
-from harness import nginx as nginx_harness
 from harness.collectd import INTERVAL, Collectd, Config, Report
 from harness.simulator import ACCOUNT, Simulator
+from reports import needs_nginx
 
 
 PATIENCE = 3 * INTERVAL  # seconds
@@ -389,9 +389,6 @@ def test_instances_with_invalid_names_are_ignored(tmp, simulator):
 
 
 # ---- through nginx ---------------------------------------------------------------------------------------------------------
-
-
-needs_nginx = pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
 
 
 def through_nginx(nginx, simulator: Simulator, *directives: str, lists: str = "0") -> str:

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from harness import SLOWNESS, net
-from harness import nginx as nginx_harness
 from harness.collectd import INTERVAL, Collectd
 from harness.simulator import ACCOUNT
+from reports import needs_nginx, through_nginx
 
 OFTEN = "ActiveInterval @INTERVAL@\nIdleInterval @INTERVAL@"
 PLENTY = "Budget 100000 1"
@@ -631,22 +631,12 @@ def test_no_notifications_without_a_failure(simulator, collectd):
 
 # ---- through nginx --------------------------------------------------------------------------------------------------
 
-needs_nginx = pytest.mark.skipif(not nginx_harness.MODULE.exists(), reason="the nginx module is not built")
-
-
-def through_nginx(simulator, nginx, how: str):
-    proxy = nginx(http=f"""aisearch_account docs {{
-        account_id {ACCOUNT}; token_file {simulator.token_file}; api_url {simulator.unix_url}; retries 0;
-        budget 100000 1s;
-    }}""", server=f"location /client/v4/ {{ aisearch_pass docs; {how} }}")
-    return proxy, f'APIURL "http://localhost/client/v4"\nUnixSocket "{proxy.socket}"'
-
-
 @needs_nginx
 def test_stale_responses_are_failures(simulator, nginx, collectd):
     """An outage of the API is reported although nginx still serves stale responses."""
     simulator.instance(LIST, [ended("a", "succeeded")])
-    proxy, options = through_nginx(simulator, nginx, "aisearch_valid list 0; aisearch_use_stale error=1h;")
+    proxy, options = through_nginx(nginx, simulator, "retries 0; budget 100000 1s;",
+                                   location="aisearch_valid list 0; aisearch_use_stale error=1h;")
     daemon = collectd(account(simulator, options=options))
     known(daemon, succeeded=0)
 
@@ -667,7 +657,7 @@ def test_stale_responses_are_failures(simulator, nginx, collectd):
 def test_nginx_restarts(simulator, nginx, collectd):
     """A restart of nginx does not cause any notifications."""
     simulator.instance(LIST, [{"id": "a", "state": "running"}])
-    proxy, options = through_nginx(simulator, nginx, "")
+    proxy, options = through_nginx(nginx, simulator, "retries 0; budget 100000 1s;")
     daemon = collectd(account(simulator, options=options), interval=max(1.0, 2 * INTERVAL))
     daemon.wait_report("docs", lambda report: report.get("docs-handbook/gauge-state") == 1, 10)
     proxy.stop()
