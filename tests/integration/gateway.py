@@ -124,6 +124,13 @@ def wait_for_requests(nginx: Nginx, count: int) -> None:
         pass  # a worker counts a request before it starts the lookup; by now it has done both
 
 
+def send_to_each(nginx: Nginx, workers: dict[int, net.Connection], target: str) -> None:
+    """Sends the request to one worker after the other. Each has started its lookup before the next one gets it."""
+    for count, connection in enumerate(workers.values(), 1):
+        connection.send(net.format_request(target))
+        wait_for_requests(nginx, count)
+
+
 @contextlib.contextmanager
 def connections(nginx: Nginx) -> Iterator[dict[int, net.Connection]]:
     """Opens a keepalive connection to each worker, by process ID. Requires WORKERS."""

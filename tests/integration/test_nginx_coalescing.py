@@ -15,9 +15,7 @@ def test_requests_for_one_entry_wait_for_one_fetch(nginx, simulator):
     server = start(nginx, simulator, workers=2)
     with gateway.connections(server) as workers:
         with gateway.held(simulator):
-            for count, connection in enumerate(workers.values(), 1):
-                connection.send(net.format_request(job_target()))
-                gateway.wait_for_requests(server, count)
+            gateway.send_to_each(server, workers, job_target())
         first, second = [connection.read_response() for connection in workers.values()]
     assert (first.header("X-Aisearch-Cache"), second.header("X-Aisearch-Cache")) == ("MISS", "COALESCED")
     assert first.body == second.body
@@ -33,9 +31,7 @@ def test_fetch_longer_than_a_lease_is_not_repeated(nginx, simulator):
     simulator.fault("/jobs/a$", times=1, delay=2.7)
     server = start(nginx, simulator, workers=2)
     with gateway.connections(server) as workers:
-        for count, connection in enumerate(workers.values(), 1):
-            connection.send(net.format_request(job_target()))
-            gateway.wait_for_requests(server, count)
+        gateway.send_to_each(server, workers, job_target())
         responses = [connection.read_response() for connection in workers.values()]
     assert [response.status for response in responses] == [200, 200]
     assert simulator.count() == 1

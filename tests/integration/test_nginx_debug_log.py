@@ -7,7 +7,7 @@ import pytest
 
 import gateway
 from gateway import WORKERS, account
-from harness import ROOT, net
+from harness import ROOT
 from harness.events import Stream
 from harness.nginx import BINARY
 
@@ -60,9 +60,7 @@ def test_a_miss_a_follower_and_a_hit_are_logged_as_documented(nginx, simulator):
     server = start(nginx, simulator, workers=2)
     with gateway.connections(server) as workers:
         with gateway.held(simulator):
-            for count, connection in enumerate(workers.values(), 1):
-                connection.send(net.format_request(JOB))
-                gateway.wait_for_requests(server, count)
+            gateway.send_to_each(server, workers, JOB)
         first, second = [connection.read_response() for connection in workers.values()]
         hit = next(iter(workers.values())).request(JOB)
     assert [response.header("X-Aisearch-Cache") for response in (first, second, hit)] == ["MISS", "COALESCED", "HIT"]

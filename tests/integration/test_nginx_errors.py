@@ -81,6 +81,15 @@ def test_failure_is_sent_in_an_envelope_logged_once_and_cached_briefly(nginx, si
     assert "secret" not in line and simulator.token not in line
 
 
+def check_passed_on(server, status: int, body: str, retry_after: bool) -> None:
+    """The client gets the API's response, and gets it again from the cache."""
+    for cache in ("MISS", "HIT"):
+        response = server.get(job_target())
+        assert (response.status, response.body) == (status, body.encode())
+        assert (response.header("X-Aisearch-Cache"), response.header("Cache-Control")) == (cache, "no-store")
+        assert (response.all("Retry-After") != []) == retry_after
+
+
 @pytest.mark.parametrize("status, body, calls", [
     (500, envelope(7001), 3),
     (500, envelope(7068), 3),
@@ -90,11 +99,7 @@ def test_failure_is_sent_in_an_envelope_logged_once_and_cached_briefly(nginx, si
 def test_failure_with_an_envelope_is_passed_on(nginx, simulator, status, body, calls):
     simulator.fault("/jobs/a$", **faulty(status, body))
     server = start(nginx, simulator, http="aisearch_valid error 1m;")
-    for cache in ("MISS", "HIT"):
-        response = server.get(job_target())
-        assert (response.status, response.body) == (status, body.encode())
-        assert (response.header("X-Aisearch-Cache"), response.header("Cache-Control")) == (cache, "no-store")
-        assert (response.header("Retry-After") is not None) == (status in (502, 503, 504))
+    check_passed_on(server, status, body, retry_after=status in (502, 503, 504))
     assert simulator.count() == calls
     assert [entry["error"] for entry in gateway.lookups(server, 2)] == ["server", "server"]
     assert len(gateway.reported(server)) == 1
@@ -105,11 +110,7 @@ def test_refusal_of_the_api_is_passed_on_and_cached_briefly(nginx, simulator, st
     body = envelope(code, "no")
     simulator.fault("/jobs/a$", **faulty(status, body))
     server = start(nginx, simulator, http="aisearch_valid error 1m;")
-    for cache in ("MISS", "HIT"):
-        response = server.get(job_target())
-        assert (response.status, response.body) == (status, body.encode())
-        assert (response.header("X-Aisearch-Cache"), response.header("Cache-Control")) == (cache, "no-store")
-        assert response.all("Retry-After") == []
+    check_passed_on(server, status, body, retry_after=False)
     assert simulator.count() == 1
     assert [entry["error"] for entry in gateway.lookups(server, 2)] == ["refused", "refused"]
     assert gateway.reported(server) == []
