@@ -122,7 +122,7 @@ def _many_aborts(bench) -> list[Line]:
         with serving(bench, kind, 1) as server:
             def come_and_go() -> int:
                 with server.watchers(count):
-                    pass
+                    net.wait_until(lambda: _watching(server) == count, 60, "all to be held")
                 net.wait_until(lambda: _watching(server) == 0, 10, "all to be gone")
                 time.sleep(0.5)
                 return server.rss()
@@ -135,5 +135,4 @@ def _many_aborts(bench) -> list[Line]:
 
 
 def _watching(server: Server) -> int:
-    account = server.nginx.get("/aisearch_status").json()["accounts"]["docs"]
-    return account["watchers"] + account["waits"]
+    return server.nginx.get("/aisearch_status").json()["accounts"]["docs"]["watchers"]
